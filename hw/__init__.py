@@ -1,0 +1,43 @@
+"""Simulated memristor crossbar hardware: one chip description gives accuracy, time, energy and area.
+
+The public door: load a chip, trace a network, then ask. Everything inside is SI; event times are
+integer femtoseconds. `hw` imports nothing from the project's other packages.
+"""
+
+# from hw.analog import AnalogLayer, convert
+from hw.chip import Chip, load_chip, preset_names
+from hw.device import Device
+from hw.errors import (
+    CapacityError,
+    ConfigurationError,
+    HardwareError,
+    MappingError,
+    ParameterError,
+    TraceError,
+)
+# from hw.ledger import Ledger
+# from hw.network import Network, trace
+# from hw.placement import Placement, place
+# from hw.simulator import Arrivals, simulate
+
+__all__ = [
+    "AnalogLayer",
+    "Arrivals",
+    "CapacityError",
+    "Chip",
+    "ConfigurationError",
+    "Device",
+    "HardwareError",
+    "Ledger",
+    "MappingError",
+    "Network",
+    "ParameterError",
+    "Placement",
+    "TraceError",
+    "convert",
+    "load_chip",
+    "place",
+    "preset_names",
+    "simulate",
+    "trace",
+]

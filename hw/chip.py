@@ -1,0 +1,435 @@
+"""The chip: what there is, how many, who shares what; loaded from TOML, rolled up to area and peak power.
+
+chip -> tiles -> cores -> crossbars. A chip file states every number as
+`{ value, unit, kind, source, why }`; the loader turns it into SI and keeps the statement as provenance.
+"""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import resources
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from hw.converter import Adc, Component, Dac
+from hw.device import Device
+from hw.errors import ConfigurationError
+from hw.mapping import Geometry, WeightEncoding
+from hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
+
+CORE_COMPONENTS = (
+    "dac", "crossbar", "sample_hold", "adc", "shift_add", "input_register", "output_register",
+)  # fmt: skip
+TILE_COMPONENTS = ("buffer", "bus", "router", "activation", "accumulator", "pool", "tile_register")
+CHIP_COMPONENTS = ("link",)
+COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
+
+ACTIONS = {
+    "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples",
+    "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
+    "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
+    "activation": "values", "accumulator": "additions", "pool": "values", "tile_register": "values",
+    "link": "bits moved",
+}  # fmt: skip
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """Where numbers come from: `cite` the publication, `read` how it was read."""
+
+    cite: str
+    read: str
+
+
+class Structure(_Section):
+    """How many of what."""
+
+    tiles: Annotated[int, Unit("1"), Field(ge=1)]
+    cores_per_tile: Annotated[int, Unit("1"), Field(ge=1)]
+    crossbars_per_core: Annotated[int, Unit("1"), Field(ge=1)]
+    wordlines: Annotated[int, Unit("1"), Field(ge=1)]
+    bitlines: Annotated[int, Unit("1"), Field(ge=1)]
+
+
+class Inputs(_Section):
+    """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
+
+    twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
+    negative inputs streams their magnitudes in a second pass.
+    """
+
+    bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
+    signed: Literal["twos_complement", "two_pass"]
+
+
+class Timing(_Section):
+    """Clocks and widths of what moves data."""
+
+    array_read: Annotated[float, Unit("s"), Field(gt=0)]  # one analog read of a crossbar
+    tile_clock: Annotated[float, Unit("1/s"), Field(gt=0)]
+    buffer_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
+    bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
+    flit_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock, into the network
+    router_cycles: Annotated[int, Unit("1"), Field(ge=0)]  # tile clocks per router passed
+    buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
+
+
+class Components(_Section):
+    """Costs of every component that the simulation charges."""
+
+    dac: Dac
+    crossbar: Component
+    sample_hold: Component
+    adc: Adc
+    shift_add: Component
+    input_register: Component
+    output_register: Component
+    buffer: Component
+    bus: Component
+    router: Component
+    activation: Component
+    accumulator: Component
+    pool: Component
+    tile_register: Component
+    link: Component
+
+    def items(self) -> Iterator[tuple[str, Component]]:
+        """(name, component) in the order of COMPONENTS."""
+        return ((name, getattr(self, name)) for name in COMPONENTS)
+
+
+class Chip(_Section):
+    """One chip; the single description from which accuracy, time, energy and area are computed."""
+
+    name: str
+    title: str
+    description: str
+    source: dict[str, Source]
+    structure: Structure
+    device: Device
+    weights: WeightEncoding
+    inputs: Inputs
+    timing: Timing
+    component: Components
+
+    _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Chip":
+        s, c = self.structure, self.component
+        if self.weights.cell_bits is not None and self.weights.cell_bits > self.device.bits:
+            raise ValueError(
+                f"weights.cell_bits = {self.weights.cell_bits} is more than the device has levels for: "
+                f"device.levels = {self.device.levels} holds {self.device.bits} bits"
+            )
+        if self.inputs.signed == "twos_complement" and c.dac.bits != 1:
+            raise ValueError(
+                f"inputs.signed = twos_complement needs component.dac.bits = 1 (got {c.dac.bits}): the negative "
+                "last slice must hold the sign bit alone; use two_pass"
+            )
+        if s.crossbars_per_core % c.adc.units and c.adc.units % s.crossbars_per_core:
+            raise ValueError(
+                f"component.adc.units = {c.adc.units} must divide, or be a multiple of, "
+                f"structure.crossbars_per_core = {s.crossbars_per_core}: columns are wired to fixed ADCs"
+            )
+        if self.weights.scheme == "differential" and self.weights.subtraction == "analog" and c.adc.bits < 2:
+            raise ValueError("component.adc.bits must be at least 2 for the signed current of a pair")
+        for name in ("dac", "sample_hold", "crossbar"):
+            if getattr(c, name).units != self._units_wired(name):
+                raise ValueError(
+                    f"component.{name}.units = {getattr(c, name).units} must be {self._units_wired(name)}, "
+                    "from the structure (crossbars per core, and their lines)"
+                )
+        Geometry(1, 1, 1, s.wordlines, s.bitlines, self.cell_bits, self.weights)
+        return self
+
+    def _units_wired(self, name: str) -> int:
+        lines = {"dac": self.structure.wordlines, "sample_hold": self.structure.bitlines, "crossbar": 1}
+        return self.structure.crossbars_per_core * lines[name]
+
+    # ---- derived
+
+    @property
+    def provenance(self) -> dict[str, Quantity]:
+        """Every number of the chip file as written, by dotted key."""
+        return dict(self._provenance)
+
+    @property
+    def cell_bits(self) -> int:
+        """Bits of a weight that one cell holds."""
+        return self.weights.cell_bits or self.device.bits
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars on the chip."""
+        return self.cores * self.structure.crossbars_per_core
+
+    @property
+    def cores(self) -> int:
+        """Cores on the chip."""
+        return self.structure.tiles * self.structure.cores_per_tile
+
+    @property
+    def input_slices(self) -> int:
+        """Input slices of one pass."""
+        return ceil(self.inputs.bits / self.component.dac.bits)
+
+    def passes(self, signed_input: bool) -> int:
+        """Streams of the input that one product takes."""
+        return 2 if signed_input and self.inputs.signed == "two_pass" else 1
+
+    def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
+        """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
+        s = self.structure
+        return Geometry(outputs, inputs, groups, s.wordlines, s.bitlines, self.cell_bits, self.weights)
+
+    def parents(self, name: str) -> int:
+        """How many cores, tiles or chips carry the component."""
+        if name in CORE_COMPONENTS:
+            return self.cores
+        return self.structure.tiles if name in TILE_COMPONENTS else 1
+
+    @cached_property
+    def static_power(self) -> float:
+        """Power of the idle chip [W]."""
+        return sum(
+            c.static_power / c.shared_by * self.parents(name) for name, c in self.component.items()
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
+        energy per action [J], and its share of one core or tile."""
+        rows = []
+        for name, c in self.component.items():
+            parents = self.parents(name)
+            level = "core" if name in CORE_COMPONENTS else "tile" if name in TILE_COMPONENTS else "chip"
+            rows.append({
+                "component": name, "per": level, "action": ACTIONS[name],
+                "count": c.units * parents / c.shared_by,
+                "energy_per_action_J": c.energy_per_action,
+                "parent_power_W": c.peak_power, "parent_area_m2": c.parent_area,
+                "power_W": c.peak_power * parents,
+                "static_power_W": c.static_power / c.shared_by * parents,
+                "area_m2": c.parent_area * parents,
+            })  # fmt: skip
+        return pd.DataFrame(rows).set_index("component")
+
+    @property
+    def area(self) -> float:
+        """Area of the chip [m²]."""
+        return float(self.table()["area_m2"].sum())
+
+    @property
+    def peak_power(self) -> float:
+        """Power of the chip with every component at its full rate, static included [W]."""
+        return float(self.table()["power_W"].sum())
+
+    def tile_totals(self) -> tuple[float, float]:
+        """Power at full rate [W] and area [m²] of one tile with its cores."""
+        table, cores = self.table(), self.structure.cores_per_tile
+        factor = table["per"].map({"core": cores, "tile": 1, "chip": 0})
+        return float((factor * table["parent_power_W"]).sum()), float((factor * table["parent_area_m2"]).sum())
+
+    @property
+    def slice_time(self) -> float:
+        """Time per input slice with every column of every crossbar in use [s]."""
+        s, adc = self.structure, self.component.adc
+        conversions = self.geometry(10**6, 1).conversions_of(0) * s.crossbars_per_core
+        return max(self.timing.array_read, conversions / adc.units / adc.rate)
+
+    @property
+    def peak_operations_per_second(self) -> float:
+        """Multiplications and additions per second with every cell in use, of weights and inputs of full
+        width: crossbars x wordlines x outputs per crossbar x 2 / (slices x time per slice)."""
+        geometry = self.geometry(10**6, 1)
+        blocks = self.crossbars / geometry.planes
+        weights = blocks * self.structure.wordlines * geometry.outputs_per_crossbar
+        return 2 * weights / (self.input_slices * self.slice_time)
+
+    def with_changes(self, **sections: Mapping[str, Any]) -> "Chip":
+        """A checked copy with SI fields replaced, as in `chip.with_changes(device={"levels": 16})`.
+
+        Keys of `component` are components: `component={"adc": {"bits": 6}}`. Raises ConfigurationError.
+        """
+        data = self.model_dump()
+        for section, changes in sections.items():
+            for key, value in changes.items():
+                if isinstance(value, Mapping):
+                    data[section][key].update(value)
+                else:
+                    data[section][key] = value
+        changed = _validate(Chip, data, f"chip {self.name} with changes", {})
+        changed._provenance = dict(self._provenance)
+        return changed
+
+
+# ---- loading
+
+
+def preset_names() -> list[str]:
+    """Names of the chip presets that ship with the package."""
+    files = resources.files("hw.presets").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def load_chip(preset_or_file: str | Path, overrides: Mapping[str, str] | None = None) -> Chip:
+    """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
+
+    Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
+    """
+    name = str(preset_or_file)
+    if name in preset_names():
+        label, text = f"{name}.toml", (resources.files("hw.presets") / f"{name}.toml").read_text("utf-8")
+    else:
+        path = Path(preset_or_file)
+        label = str(path)
+        if not path.is_file():
+            allowed = f"no such file, and no such preset; presets: {', '.join(preset_names())}"
+            raise ConfigurationError(label, [("chip", name, allowed)])
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(label, [("file", name, f"cannot be read as UTF-8 text: {error}")]) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(label, [("file", name, f"is not TOML: {error}")]) from None
+    for key, value in (overrides or {}).items():
+        _override(raw, key, value, label)
+    sources = set(raw["source"]) if isinstance(raw.get("source"), dict) else set()
+    provenance: dict[str, Quantity] = {}
+    problems: list[tuple[str, str, str]] = []
+    data = _to_si(Chip, raw, "", sources, provenance, problems)
+    if problems:
+        raise ConfigurationError(label, problems)
+    chip = _validate(Chip, data, label, provenance)
+    chip._provenance = provenance
+    return chip
+
+
+def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
+    """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
+    where: Any = raw
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        where = where.get(parent) if isinstance(where, dict) else None
+    if not isinstance(where, dict) or not parents:
+        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, _leaves(Chip))}")])
+    unit = _leaves(Chip).get(key)
+    if key not in _leaves(Chip):
+        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, _leaves(Chip))}")])
+    if unit is None:
+        where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
+        return
+    try:
+        value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise ConfigurationError(label, [(key, text, "must be a number")]) from None
+    old = where.get(leaf)
+    written = old.get("unit", unit.dimension) if isinstance(old, dict) else unit.dimension
+    where[leaf] = {"value": value, "unit": written, "kind": "override"}
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _unit_of(field: Any) -> Unit | None:
+    return next((m for m in field.metadata if isinstance(m, Unit)), None)
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
+    """Dotted keys of every field below `model` with its unit (None for words and switches)."""
+    leaves: dict[str, Unit | None] = {}
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        if section is not None:
+            leaves |= _leaves(section, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = _unit_of(field)
+    return leaves
+
+
+def _suggest(key: str, known: Any) -> str:
+    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0.4)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _to_si(
+    model: type[BaseModel], raw: Any, prefix: str, sources: set[str],
+    provenance: dict[str, Quantity], problems: list[tuple[str, str, str]],
+) -> Any:  # fmt: skip
+    """`raw` with every quantity table replaced by its SI value; gathers provenance and problems."""
+    if not isinstance(raw, dict):
+        problems.append((prefix.rstrip("."), repr(raw), "must be a table of keys"))
+        return raw
+    data: dict[str, Any] = {}
+    for key, value in raw.items():
+        dotted = prefix + key
+        field = model.model_fields.get(key)
+        if field is None:
+            problems.append((dotted, _show(value), f"unknown key{_suggest(key, model.model_fields)}"))
+            continue
+        section, unit = _section_of(field.annotation), _unit_of(field)
+        if section is not None:
+            data[key] = _to_si(section, value, dotted + ".", sources, provenance, problems)
+        elif unit is not None:
+            try:
+                quantity = parse_quantity(value, unit, sources)
+            except QuantityProblem as problem:
+                problems.append((dotted + problem.key_suffix, _show(problem.value), problem.allowed))
+                continue
+            provenance[dotted] = quantity
+            data[key] = quantity.si
+        else:
+            data[key] = value
+    for name, field in model.model_fields.items():
+        if name not in raw and field.is_required():
+            what = _unit_of(field)
+            allowed = f"required; a number in {' or '.join(what.spellings)}" if what else "required"
+            problems.append((prefix + name, "(missing)", allowed))
+    return data
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) and value == "(missing)" else repr(value)
+
+
+_M = typing.TypeVar("_M", bound=BaseModel)
+
+
+def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Quantity]) -> _M:
+    """The validated model; pydantic's findings become one ConfigurationError."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for finding in error.errors():
+            key = ".".join(str(part) for part in finding["loc"])
+            message = finding["msg"].removeprefix("Value error, ")
+            quantity = provenance.get(key)
+            if quantity is not None:
+                shown = f"{quantity.value} {quantity.unit}"
+                if quantity.si != quantity.value:
+                    message += f" (in {_unit_name(model, key)})"
+            elif isinstance(finding["input"], (str, int, float, bool, types.NoneType)):
+                shown = repr(finding["input"])
+            else:
+                shown = "(these values together)"
+            problems.append((key or "chip", shown, message))
+        raise ConfigurationError(label, problems) from None
+
+
+def _unit_name(model: type[BaseModel], key: str) -> str:
+    unit = _leaves(model).get(key)
+    return unit.dimension if unit else "SI"

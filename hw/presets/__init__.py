@@ -1,0 +1,1 @@
+"""Chip presets as TOML files; every number with its unit, kind and source."""

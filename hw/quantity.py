@@ -1,0 +1,90 @@
+"""Numbers with a unit, a kind and a source, as chip files write them; SI floats once loaded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("published", "measured", "fitted", "derived", "assumed")
+
+# Unit as written -> (dimension, factor to SI). SI prefixes and unit definitions: BIPM, The International
+# System of Units (SI), 9th edition, 2019, tables 4 and 7; 1 byte = 8 bits.
+UNITS: dict[str, tuple[str, float]] = {
+    "1": ("1", 1.0), "%": ("1", 1e-2),
+    "bit": ("bit", 1.0), "byte": ("bit", 8.0), "KB": ("bit", 8.0 * 1024), "KiB": ("bit", 8.0 * 1024),
+    "W": ("W", 1.0), "mW": ("W", 1e-3), "µW": ("W", 1e-6), "nW": ("W", 1e-9),
+    "m²": ("m²", 1.0), "mm²": ("m²", 1e-6), "µm²": ("m²", 1e-12),
+    "s": ("s", 1.0), "ms": ("s", 1e-3), "µs": ("s", 1e-6), "ns": ("s", 1e-9), "ps": ("s", 1e-12),
+    "1/s": ("1/s", 1.0), "Hz": ("1/s", 1.0), "MHz": ("1/s", 1e6), "GHz": ("1/s", 1e9),
+    "MS/s": ("1/s", 1e6), "GS/s": ("1/s", 1e9), "M/s": ("1/s", 1e6), "G/s": ("1/s", 1e9),
+    "bit/s": ("1/s", 1.0), "Gbit/s": ("1/s", 1e9), "GB/s": ("1/s", 8e9),
+    "J": ("J", 1.0), "nJ": ("J", 1e-9), "pJ": ("J", 1e-12), "fJ": ("J", 1e-15),
+    "S": ("S", 1.0), "mS": ("S", 1e-3), "µS": ("S", 1e-6), "nS": ("S", 1e-9),
+    "V": ("V", 1.0), "mV": ("V", 1e-3), "ohm": ("ohm", 1.0), "kohm": ("ohm", 1e3),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Marks a numeric field of a chip description with its dimension, written as the SI unit."""
+
+    dimension: str
+
+    @property
+    def spellings(self) -> list[str]:
+        """Every unit in which a chip file may write this dimension."""
+        return [name for name, (dimension, _) in UNITS.items() if dimension == self.dimension]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a chip file: `value` in `unit` as written, what kind of number it is, and its source."""
+
+    value: float
+    unit: str
+    kind: str
+    source: str | None = None
+    why: str | None = None
+
+    @property
+    def si(self) -> float:
+        """The value in SI units; an integer stays an integer when the factor is 1."""
+        factor = UNITS[self.unit][1]
+        return self.value if factor == 1.0 else self.value * factor
+
+
+class QuantityProblem(Exception):
+    """What is wrong with a quantity table and what would be allowed (turned into ConfigurationError)."""
+
+    def __init__(self, key_suffix: str, value: object, allowed: str):
+        self.key_suffix = key_suffix
+        self.value = value
+        self.allowed = allowed
+        super().__init__(allowed)
+
+
+def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
+    """The Quantity in a TOML table `{value, unit, kind, source, why}`; raises QuantityProblem."""
+    form = '{ value = NUMBER, unit = "...", kind = "...", source = "...", why = "..." }'
+    if not isinstance(raw, dict):
+        raise QuantityProblem("", raw, f"must be a table {form}")
+    for key in raw:
+        if key not in ("value", "unit", "kind", "source", "why"):
+            raise QuantityProblem(f".{key}", raw[key], f"unknown key; allowed form: {form}")
+    for key in ("value", "unit", "kind"):
+        if key not in raw:
+            raise QuantityProblem(f".{key}", "(missing)", f"required; the form is {form}")
+    value = raw["value"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise QuantityProblem(".value", value, "must be a number")
+    if raw["unit"] not in unit.spellings:
+        raise QuantityProblem(".unit", raw["unit"], f"must be one of {', '.join(unit.spellings)}")
+    kind, source, why = raw["kind"], raw.get("source"), raw.get("why")
+    if kind not in (*KINDS, "override"):
+        raise QuantityProblem(".kind", kind, f"must be one of {', '.join(KINDS)}")
+    if source is not None and source not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise QuantityProblem(".source", source, f"must be a [source.*] of this file: {known}")
+    if kind in ("published", "measured", "fitted") and source is None:
+        raise QuantityProblem(".source", "(missing)", f"a {kind} number needs its source")
+    if kind in ("derived", "assumed") and not why:
+        raise QuantityProblem(".why", "(missing)", f"a number that is {kind} needs its reason in `why`")
+    return Quantity(value, raw["unit"], kind, source, why)
