@@ -1,0 +1,400 @@
+"""A torch model as a dataflow graph of matrix operations: what is computed, and what must exist before.
+
+The graph is a networkx.DiGraph whose nodes are the model's operations (torch.fx) with batch norm folded.
+Positions: an image-shaped value (channels, height, width) has height x width positions in raster order, each
+produced by one vector operation of a convolution; a flat value has one.
+"""
+
+import copy
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from hw.errors import TraceError
+
+_ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish,
+    nn.Hardsigmoid, nn.Softmax, nn.LogSoftmax, nn.Softplus,
+)  # fmt: skip
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+_KIND_OF_FUNCTION: dict[Any, str] = {
+    torch.relu: "activation", nn.functional.relu: "activation", torch.sigmoid: "activation",
+    torch.tanh: "activation", nn.functional.gelu: "activation", nn.functional.silu: "activation",
+    nn.functional.softmax: "activation", nn.functional.log_softmax: "activation",
+    operator.add: "add", operator.iadd: "add", torch.add: "add", torch.cat: "concat",
+    torch.flatten: "flatten", nn.functional.max_pool2d: "pool", torch.max_pool2d: "pool",
+    nn.functional.avg_pool2d: "pool", nn.functional.adaptive_avg_pool2d: "pool",
+    nn.functional.pad: "pad", operator.getitem: "slice", torch.mean: "pool",
+    nn.functional.dropout: "identity",
+}  # fmt: skip
+_KIND_OF_METHOD = {
+    "view": "flatten", "reshape": "flatten", "flatten": "flatten", "relu": "activation",
+    "sigmoid": "activation", "tanh": "activation", "add": "add", "add_": "add", "mean": "pool",
+    "contiguous": "identity", "size": "size",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MatrixLayer:
+    """One matrix operation: `vectors` products per sample of a (groups x) outputs x inputs matrix.
+
+    needs: for each earlier layer, how many of its vectors (in raster order) must be done before each of this
+    layer's vectors can start, int64 (vectors,). Digital work on the results is counted per sample.
+    """
+
+    name: str
+    node: str
+    outputs: int  # per group
+    inputs: int  # per group
+    groups: int
+    vectors: int
+    signed_input: bool
+    window_copies: int  # how many vectors of this layer one input element takes part in (conv overlap)
+    needs: dict[str, np.ndarray] = field(repr=False)
+    activations: int = 0  # values through the activation unit per sample
+    pooled: int = 0  # values into the pooling unit per sample
+    added: int = 0  # element-wise additions per sample (residual sums)
+
+    @property
+    def weights(self) -> int:
+        """Weights of the layer."""
+        return self.groups * self.outputs * self.inputs
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions per sample."""
+        return 2 * self.weights * self.vectors
+
+
+@dataclass(frozen=True)
+class Network:
+    """A traced network: `module` is the folded torch.fx model, `graph` its dataflow, `layers` the matrices.
+
+    consumers: for each layer the layers that read its result; input_values and output_values are per sample.
+    """
+
+    module: fx.GraphModule = field(repr=False)
+    graph: nx.DiGraph = field(repr=False)
+    layers: tuple[MatrixLayer, ...]
+    consumers: dict[str, tuple[str, ...]]
+    input_values: int
+    output_values: int
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions of all matrix operations per sample."""
+        return sum(layer.operations for layer in self.layers)
+
+    def layer(self, name: str) -> MatrixLayer:
+        """The layer of that name."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+def fold(model: nn.Module) -> fx.GraphModule:
+    """An evaluation-mode torch.fx copy of `model` with each batch norm folded into the convolution or linear
+    layer before it. Raises TraceError where tracing or folding is impossible; `model` is left alone."""
+    try:
+        traced = fx.symbolic_trace(copy.deepcopy(model).eval())
+    except Exception as error:  # torch.fx raises many types; each means: not traceable
+        raise TraceError(
+            f"{type(model).__name__} cannot be traced by torch.fx (control flow that depends on data?): {error}"
+        ) from error
+    modules = dict(traced.named_modules())
+    for node in list(traced.graph.nodes):
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            continue
+        before = node.args[0]
+        host = modules.get(str(before.target)) if before.op == "call_module" else None
+        if len(before.users) != 1 or not isinstance(host, (nn.Conv2d, nn.Linear)):
+            raise TraceError(
+                f"batch norm {node.target} does not directly follow a Conv2d or Linear used once, so it cannot be folded"
+            )
+        fuse: Callable[..., nn.Module] = fuse_conv_bn_eval if isinstance(host, nn.Conv2d) else fuse_linear_bn_eval
+        fused = fuse(host, module)
+        _set_module(traced, str(before.target), fused)
+        modules[str(before.target)] = fused
+        node.replace_all_uses_with(before)
+        traced.graph.erase_node(node)
+    _separate_reused_layers(traced)
+    traced.graph.lint()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+def _set_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)
+
+
+def _separate_reused_layers(traced: fx.GraphModule) -> None:
+    """A module called twice is two layers on the chip: give each later call a copy of its own."""
+    seen: dict[str, int] = {}
+    for node in traced.graph.nodes:
+        if node.op != "call_module":
+            continue
+        target = str(node.target)
+        module = traced.get_submodule(target)
+        if not isinstance(module, (nn.Conv2d, nn.Linear)):
+            continue
+        seen[target] = seen.get(target, 0) + 1
+        if seen[target] > 1:
+            node.target = f"{target}_call{seen[target]}"
+            _set_module(traced, node.target, copy.deepcopy(module))
+
+
+def matrix_nodes(module: fx.GraphModule) -> list[fx.Node]:
+    """The Linear and Conv2d calls of a folded model, in order."""
+    return [
+        node
+        for node in module.graph.nodes
+        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), (nn.Conv2d, nn.Linear))
+    ]
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the folded model once and keeps each value's shape and each matrix input's minimum."""
+
+    def __init__(self, module: fx.GraphModule):
+        super().__init__(module)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.minimum: dict[str, float] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.shapes[n.name] = tuple(value.shape[1:])
+            self.minimum[n.name] = float(value.min()) if value.numel() else 0.0
+        return value
+
+
+def trace(model: nn.Module, example_input: Tensor) -> Network:
+    """The dataflow of `model` for inputs shaped like `example_input` (batch, ...).
+
+    Inputs of a layer count as signed when `example_input` makes one of them negative, so give real samples.
+    Raises TraceError for operations that the chip has no way to run, or a model without any matrix.
+    """
+    module = fold(model)
+    if example_input.dim() < 2 or example_input.shape[0] < 1:
+        raise TraceError(f"the example input must be (batch, ...) with at least one sample, got {tuple(example_input.shape)}")
+    if not bool(torch.isfinite(example_input).all()):
+        raise TraceError("the example input must be finite")
+    recorder = _Recorder(module)
+    with torch.no_grad():
+        recorder.run(example_input)
+    builder = _Builder(module, recorder)
+    return builder.build()
+
+
+def _positions(shape: tuple[int, ...]) -> int:
+    """Vector positions of a value: height x width of an image, rows of a matrix, 1 of a flat value."""
+    if len(shape) == 3:
+        return shape[1] * shape[2]
+    return shape[0] if len(shape) == 2 else 1
+
+
+class _Builder:
+    """Walks the folded graph once, carrying for each value how much of each layer it rests on."""
+
+    def __init__(self, module: fx.GraphModule, recorder: _Recorder):
+        self.module, self.shapes, self.minimum = module, recorder.shapes, recorder.minimum
+        self.rests_on: dict[str, dict[str, np.ndarray]] = {}  # node -> layer -> vectors needed per position
+        self.graph = nx.DiGraph()
+        self.layers: dict[str, dict[str, Any]] = {}
+        self.input_values = 0
+        self.output_values = 0
+
+    def build(self) -> Network:
+        for node in self.module.graph.nodes:
+            kind = self._kind(node)
+            if kind == "size":
+                continue
+            inputs = [i for i in node.all_input_nodes if i.name in self.shapes]
+            self.graph.add_node(node.name, kind=kind, shape=self.shapes.get(node.name), target=str(node.target))
+            self.graph.add_edges_from((i.name, node.name) for i in inputs)
+            getattr(self, f"_visit_{kind}")(node, inputs)
+        if not self.layers:
+            raise TraceError("the model has no Linear or Conv2d layer to put on crossbars")
+        consumers = {
+            name: tuple(other for other, spec in self.layers.items() if name in spec["needs"]) for name in self.layers
+        }
+        layers = tuple(MatrixLayer(**spec) for spec in self.layers.values())
+        return Network(self.module, self.graph, layers, consumers, self.input_values, self.output_values)
+
+    def _kind(self, node: fx.Node) -> str:
+        if node.op in ("placeholder", "output"):
+            return {"placeholder": "input", "output": "output"}[node.op]
+        kind: str | None = None
+        if node.op == "call_module":
+            module = self.module.get_submodule(str(node.target))
+            for types, name in (
+                ((nn.Conv2d, nn.Linear), "matrix"), (_ACTIVATIONS, "activation"), (_POOLS, "pool"),
+                (_IDENTITIES, "identity"), ((nn.Flatten,), "flatten"),
+            ):  # fmt: skip
+                if isinstance(module, types):
+                    kind = name
+        elif node.op == "call_function":
+            kind = _KIND_OF_FUNCTION.get(node.target)
+            if kind == "slice" and node.args[0].name not in self.shapes:
+                kind = "size"
+            if kind is None and node.target is getattr and node.args[1] == "shape":
+                kind = "size"
+        elif node.op == "call_method":
+            kind = _KIND_OF_METHOD.get(str(node.target))
+        if kind is None:
+            raise TraceError(f"operation {node.name} ({node.op} {node.target}) has no counterpart on the chip")
+        return kind
+
+    # ---- one visit a kind; each sets what its result rests on
+
+    def _visit_input(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        if self.input_values:
+            raise TraceError("a network with several inputs cannot be traced yet")
+        self.input_values = int(np.prod(self.shapes[node.name]))
+        self.rests_on[node.name] = {}
+
+    def _visit_output(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        if len(inputs) != 1:
+            raise TraceError("the model must return one tensor")
+        self.output_values = int(np.prod(self.shapes[inputs[0].name]))
+
+    def _visit_matrix(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        module = self.module.get_submodule(str(node.target))
+        source = inputs[0].name
+        vectors = _positions(self.shapes[node.name])
+        if isinstance(module, nn.Conv2d):
+            if module.padding_mode != "zeros" or isinstance(module.padding, str):
+                raise TraceError(f"layer {node.target}: only zero padding given in numbers can be run")
+            groups = module.groups
+            outputs = module.out_channels // groups
+            depth = module.in_channels // groups * module.kernel_size[0] * module.kernel_size[1]
+            last = self._last_in_window(source, node.name, module.kernel_size, module.stride, module.padding, module.dilation)
+            copies = ceil(module.kernel_size[0] / module.stride[0]) * ceil(module.kernel_size[1] / module.stride[1])
+        else:
+            assert isinstance(module, nn.Linear)
+            groups, outputs, depth, copies = 1, module.out_features, module.in_features, 1
+            last = np.arange(vectors)
+        needs = {
+            layer: np.maximum.accumulate(count[last]) for layer, count in self.rests_on[source].items()
+        }
+        name = str(node.target)
+        self.layers[name] = dict(
+            name=name, node=node.name, outputs=outputs, inputs=depth, groups=groups, vectors=vectors,
+            signed_input=self.minimum[source] < 0, window_copies=copies, needs=needs,
+            activations=0, pooled=0, added=0,
+        )  # fmt: skip
+        self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
+
+    def _visit_activation(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        self.rests_on[node.name] = self.rests_on[inputs[0].name]
+        self._charge(node, "activations", self.shapes[node.name])
+
+    def _visit_identity(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        self.rests_on[node.name] = self.rests_on[inputs[0].name]
+
+    def _visit_pool(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        source = inputs[0].name
+        self._visit_window(node, source)
+        self._charge(node, "pooled", self.shapes[source])
+
+    def _visit_window(self, node: fx.Node, source: str) -> None:
+        shape = self.shapes[node.name]
+        before = self.shapes[source]
+        if len(before) == 3 and len(shape) == 3:
+            window = self._pool_window(node, before, shape)
+            last = self._last_in_window(source, node.name, *window)
+        else:
+            last = np.full(_positions(shape), _positions(before) - 1)
+        self.rests_on[node.name] = {k: np.maximum.accumulate(v)[last] for k, v in self.rests_on[source].items()}
+
+    def _pool_window(
+        self, node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]
+    ) -> tuple[tuple[int, int], ...]:
+        """(kernel, stride, padding, dilation) of a pooling node; adaptive pools get an enclosing window."""
+        if node.op == "call_module":
+            module: Any = self.module.get_submodule(str(node.target))
+            if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
+                dilation = getattr(module, "dilation", 1)
+                return _pair(module.kernel_size), _pair(module.stride), _pair(module.padding), _pair(dilation)
+        elif node.target in (nn.functional.max_pool2d, torch.max_pool2d, nn.functional.avg_pool2d):
+            kernel = _pair(_argument(node, 1, "kernel_size", 1))
+            stride = _argument(node, 2, "stride", None)
+            return kernel, _pair(stride) if stride else kernel, _pair(_argument(node, 3, "padding", 0)), (1, 1)
+        stride = tuple(max(1, before[i] // after[i]) for i in (1, 2))
+        kernel = tuple(before[i] - (after[i] - 1) * stride[i - 1] for i in (1, 2))
+        return (kernel[0], kernel[1]), (stride[0], stride[1]), (0, 0), (1, 1)
+
+    def _visit_flatten(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        last = np.full(_positions(self.shapes[node.name]), _positions(self.shapes[inputs[0].name]) - 1)
+        self.rests_on[node.name] = {
+            k: np.maximum.accumulate(v)[last] for k, v in self.rests_on[inputs[0].name].items()
+        }
+
+    def _visit_add(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        self._merge(node, inputs)
+        if len(inputs) > 1:
+            self._charge(node, "added", self.shapes[node.name])
+
+    def _visit_concat(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        if _argument(node, 1, "dim", 0) not in (1, -len(self.shapes[node.name])):
+            raise TraceError(f"concatenation {node.name}: only along channels or features (dim=1)")
+        self._merge(node, inputs)
+
+    def _merge(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        """Position by position, all inputs must exist."""
+        positions = _positions(self.shapes[node.name])
+        merged: dict[str, np.ndarray] = {}
+        for source in inputs:
+            for layer, count in self.rests_on[source.name].items():
+                if len(count) != positions:
+                    raise TraceError(f"{node.name} joins values of different height or width")
+                merged[layer] = np.maximum(merged[layer], count) if layer in merged else count
+        self.rests_on[node.name] = merged
+
+    def _visit_pad(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        source = inputs[0].name
+        if self.shapes[source][1:] != self.shapes[node.name][1:]:
+            raise TraceError(f"{node.name}: only padding of channels has a counterpart on the chip")
+        self.rests_on[node.name] = self.rests_on[source]
+
+    def _visit_slice(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        source = inputs[0].name
+        shape, index = self.shapes[source], node.args[1]
+        if len(shape) != 3 or not isinstance(index, tuple) or not all(isinstance(i, slice) for i in index):
+            raise TraceError(f"{node.name}: only slices of image-shaped values, as in x[:, :, ::2, ::2]")
+        raster = np.arange(_positions(shape)).reshape(1, 1, *shape[1:])
+        kept = raster[(slice(None), slice(None), *index[2:])].ravel()
+        self.rests_on[node.name] = {k: v[kept] for k, v in self.rests_on[source].items()}
+
+    def _last_in_window(
+        self, source: str, result: str, kernel: Any, stride: Any, padding: Any, dilation: Any
+    ) -> np.ndarray:
+        """Raster index of the last input position that each output position reads."""
+        (_, height, width), (_, rows, columns) = self.shapes[source], self.shapes[result]
+        last_row = np.clip(np.arange(rows) * stride[0] - padding[0] + dilation[0] * (kernel[0] - 1), 0, height - 1)
+        last_column = np.clip(np.arange(columns) * stride[1] - padding[1] + dilation[1] * (kernel[1] - 1), 0, width - 1)
+        return (last_row[:, None] * width + last_column[None, :]).ravel()
+
+    def _charge(self, node: fx.Node, what: str, shape: tuple[int, ...]) -> None:
+        """Count digital work with the latest layer that the value rests on (none before the first layer)."""
+        hosts = [layer for layer in self.layers if layer in self.rests_on[node.name]]
+        if hosts:
+            self.layers[hosts[-1]][what] += int(np.prod(shape))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value[0], value[1]) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
