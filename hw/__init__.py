@@ -4,7 +4,7 @@ The public door: load a chip, trace a network, then ask. Everything inside is SI
 integer femtoseconds. `hw` imports nothing from the project's other packages.
 """
 
-# from hw.analog import AnalogLayer, convert
+from hw.analog import AnalogLayer, convert
 from hw.chip import Chip, load_chip, preset_names
 from hw.device import Device
 from hw.errors import (
@@ -15,10 +15,10 @@ from hw.errors import (
     ParameterError,
     TraceError,
 )
-# from hw.ledger import Ledger
-# from hw.network import Network, trace
-# from hw.placement import Placement, place
-# from hw.simulator import Arrivals, simulate
+from hw.ledger import Ledger
+from hw.network import Network, trace
+from hw.placement import Placement, place
+from hw.simulator import Arrivals, simulate
 
 __all__ = [
     "AnalogLayer",

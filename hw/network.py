@@ -9,7 +9,6 @@ import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any
 
 import networkx as nx
@@ -47,6 +46,7 @@ _KIND_OF_METHOD = {
 class MatrixLayer:
     """One matrix operation: `vectors` products per sample of a (groups x) outputs x inputs matrix.
 
+    reads: positions of the input that each vector reads, int64 (vectors, taps), -1 where a tap lies in padding.
     needs: for each earlier layer, how many of its vectors (in raster order) must be done before each of this
     layer's vectors can start, int64 (vectors,). Digital work on the results is counted per sample.
     """
@@ -58,7 +58,7 @@ class MatrixLayer:
     groups: int
     vectors: int
     signed_input: bool
-    window_copies: int  # how many vectors of this layer one input element takes part in (conv overlap)
+    reads: np.ndarray = field(repr=False)
     needs: dict[str, np.ndarray] = field(repr=False)
     activations: int = 0  # values through the activation unit per sample
     pooled: int = 0  # values into the pooling unit per sample
@@ -97,6 +97,18 @@ class Network:
     def layer(self, name: str) -> MatrixLayer:
         """The layer of that name."""
         return next(layer for layer in self.layers if layer.name == name)
+
+    def _shape_read(self, name: str) -> tuple[int, ...]:
+        (source,) = self.graph.predecessors(self.layer(name).node)
+        return self.graph.nodes[source]["shape"]
+
+    def values_read(self, name: str) -> int:
+        """Values per sample of the tensor that the layer reads."""
+        return int(np.prod(self._shape_read(name)))
+
+    def positions_read(self, name: str) -> int:
+        """Positions of the tensor that the layer reads."""
+        return _positions(self._shape_read(name))
 
 
 def fold(model: nn.Module) -> fx.GraphModule:
@@ -279,18 +291,19 @@ class _Builder:
             outputs = module.out_channels // groups
             depth = module.in_channels // groups * module.kernel_size[0] * module.kernel_size[1]
             last = self._last_in_window(source, node.name, module.kernel_size, module.stride, module.padding, module.dilation)
-            copies = ceil(module.kernel_size[0] / module.stride[0]) * ceil(module.kernel_size[1] / module.stride[1])
+            reads = _window_positions(self.shapes[source], module)
         else:
             assert isinstance(module, nn.Linear)
-            groups, outputs, depth, copies = 1, module.out_features, module.in_features, 1
+            groups, outputs, depth = 1, module.out_features, module.in_features
             last = np.arange(vectors)
+            reads = last[:, None]
         needs = {
             layer: np.maximum.accumulate(count[last]) for layer, count in self.rests_on[source].items()
         }
         name = str(node.target)
         self.layers[name] = dict(
             name=name, node=node.name, outputs=outputs, inputs=depth, groups=groups, vectors=vectors,
-            signed_input=self.minimum[source] < 0, window_copies=copies, needs=needs,
+            signed_input=self.minimum[source] < 0, reads=reads, needs=needs,
             activations=0, pooled=0, added=0,
         )  # fmt: skip
         self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
@@ -390,6 +403,16 @@ class _Builder:
         hosts = [layer for layer in self.layers if layer in self.rests_on[node.name]]
         if hosts:
             self.layers[hosts[-1]][what] += int(np.prod(shape))
+
+
+def _window_positions(shape: tuple[int, ...], module: nn.Conv2d) -> np.ndarray:
+    """Input positions of each window of a convolution, int64 (vectors, taps), -1 in padding."""
+    height, width = shape[1:]
+    number = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
+    taps = nn.functional.unfold(
+        number, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride  # type: ignore[arg-type]
+    )
+    return taps[0].T.long().numpy() - 1
 
 
 def _pair(value: Any) -> tuple[int, int]:

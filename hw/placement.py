@@ -1,0 +1,165 @@
+"""Which crossbars hold which layer: whole cores per layer copy, and copies to balance the pipeline.
+
+A core belongs to one copy of one layer, so its converters are shared only within that copy. Copies are placed
+one after the other, in the order of the network, on the cores of the chip in order: neighbours in the network
+are neighbours on the chip. Within a copy, crossbars run over groups, then column tiles, then row tiles, then
+planes, so that what is added up lies close together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+
+from hw.chip import Chip
+from hw.errors import CapacityError, ParameterError
+from hw.mapping import Geometry
+from hw.network import MatrixLayer, Network
+
+Replication = Literal["balance"] | Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class LayerCopy:
+    """One copy of a layer on cores `first_core` .. `first_core + cores - 1`; rank is its order on the chip."""
+
+    layer: str
+    index: int
+    rank: int
+    first_core: int
+    cores: int
+    crossbars: int
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """One crossbar of a layer copy: where it is, which part of the matrix it holds."""
+
+    core: int  # of the chip
+    tile: int  # of the chip
+    slot: int  # within the core
+    group: int
+    row_tile: int
+    column_tile: int
+    rows: int  # wordlines driven
+    bitlines: int  # sampled per slice
+    conversions: int  # per slice
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A network on a chip: copies of its layers in order of placement."""
+
+    chip: Chip
+    network: Network
+    copies: dict[str, tuple[LayerCopy, ...]]
+
+    def geometry(self, layer: str) -> Geometry:
+        """How the layer's matrix is cut."""
+        return layer_geometry(self.chip, self.network.layer(layer))
+
+    @property
+    def cores_used(self) -> int:
+        """Cores that hold something."""
+        return sum(copy.cores for copies in self.copies.values() for copy in copies)
+
+    @property
+    def crossbars_used(self) -> int:
+        """Crossbars that hold something."""
+        return sum(copy.crossbars for copies in self.copies.values() for copy in copies)
+
+    def crossbars_of(self, copy: LayerCopy) -> list[Crossbar]:
+        """Every crossbar of a layer copy in the order of its slots."""
+        geometry, structure = self.geometry(copy.layer), self.chip.structure
+        found = []
+        index = 0
+        for group in range(geometry.groups):
+            for column_tile in range(geometry.column_tiles):
+                for row_tile in range(geometry.row_tiles):
+                    for _ in range(geometry.planes):
+                        core = copy.first_core + index // structure.crossbars_per_core
+                        found.append(Crossbar(
+                            core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
+                            group, row_tile, column_tile, geometry.rows_of(row_tile),
+                            geometry.bitlines_of(column_tile), geometry.conversions_of(column_tile),
+                        ))  # fmt: skip
+                        index += 1
+        return found
+
+
+def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
+    """How a traced layer's matrix is cut on the chip's crossbars."""
+    return chip.geometry(layer.outputs, layer.inputs, layer.groups)
+
+
+def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
+    """Put every layer of `network` on crossbars of `chip`.
+
+    replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
+    one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
+    many crossbars the chip is too small, ParameterError for a wrong mapping.
+    """
+    cores = {layer.name: _cores(chip, layer) for layer in network.layers}
+    if replication == "balance":
+        _check_capacity(chip, cores, dict.fromkeys(cores, 1))
+        copies = _balance(network, chip, cores)
+    else:
+        copies = _asked(network, replication)
+        _check_capacity(chip, cores, copies)
+    placed: dict[str, tuple[LayerCopy, ...]] = {}
+    next_core = rank = 0
+    for layer in network.layers:
+        group = []
+        for index in range(copies[layer.name]):
+            crossbars = layer_geometry(chip, layer).crossbars
+            group.append(LayerCopy(layer.name, index, rank, next_core, cores[layer.name], crossbars))
+            next_core += cores[layer.name]
+            rank += 1
+        placed[layer.name] = tuple(group)
+    return Placement(chip, network, placed)
+
+
+def _cores(chip: Chip, layer: MatrixLayer) -> int:
+    return ceil(layer_geometry(chip, layer).crossbars / chip.structure.crossbars_per_core)
+
+
+def _check_capacity(chip: Chip, cores: dict[str, int], copies: dict[str, int]) -> None:
+    per_core = chip.structure.crossbars_per_core
+    needed = sum(cores[name] * copies[name] for name in cores) * per_core
+    if needed > chip.crossbars:
+        largest = max(cores, key=lambda name: cores[name] * copies[name])
+        raise CapacityError(
+            f"chip {chip.name} is too small by {needed - chip.crossbars} crossbars: the network needs {needed} "
+            f"(in whole cores of {per_core}), the chip has {chip.crossbars}; the largest layer, {largest}, "
+            f"takes {cores[largest] * copies[largest] * per_core}",
+            needed, chip.crossbars,
+        )  # fmt: skip
+
+
+def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
+    copies = {layer.name: 1 for layer in network.layers}
+    for name, count in (replication or {}).items():
+        if name not in copies:
+            raise ParameterError(f"replication: no layer {name!r}; layers: {', '.join(copies)}")
+        if not isinstance(count, int) or count < 1:
+            raise ParameterError(f"replication of {name} must be a whole number of at least 1, got {count!r}")
+        copies[name] = count
+    return copies
+
+
+def _balance(network: Network, chip: Chip, cores: dict[str, int]) -> dict[str, int]:
+    """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are
+    free, one more copy for the layer with the most vectors x slices per copy; never more copies than vectors."""
+    free = chip.cores - sum(cores.values())
+    work = np.array([layer.vectors * chip.passes(layer.signed_input) for layer in network.layers], float)
+    limit = np.array([layer.vectors for layer in network.layers])
+    size = np.array([cores[layer.name] for layer in network.layers])
+    copies = np.ones(len(size), int)
+    while True:
+        bottleneck = int(np.argmax(work / copies))
+        if size[bottleneck] > free or copies[bottleneck] >= limit[bottleneck]:
+            return {layer.name: int(count) for layer, count in zip(network.layers, copies, strict=True)}
+        copies[bottleneck] += 1
+        free -= int(size[bottleneck])

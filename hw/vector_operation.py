@@ -1,0 +1,334 @@
+"""What one vector operation of a layer copy does: its actions by stage, and how long each stage holds what.
+
+Everything here follows from the placement and is computed once; the simulation only adds when. Stages:
+
+- load: every core of the copy reads its inputs from its tile's buffer over the tile's bus;
+- compute: DAC drives, array reads, sample-and-hold, ADC conversions, shift-and-add, slice after slice;
+- drain: partial sums of a block meet on the tile of the block's last crossbar, where activation and pooling
+  follow; results travel over the mesh of routers to the tiles that read them and are written to their buffers.
+
+Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it in
+a copy that reads it, and all results of a layer to the mean of these tiles; partial sums are as wide as weight and input together; the buffer port time of writing results is
+paid with the reader's load, of the network's last results not at all; per-sample digital work is spread evenly
+over the layer's vectors.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import ceil, isqrt
+
+import numpy as np
+
+from hw.chip import Chip
+from hw.mapping import Geometry
+from hw.network import MatrixLayer
+from hw.placement import Crossbar, LayerCopy, Placement
+
+FEMTOSECONDS = 10**15  # in a second
+
+Actions = dict[str, float]  # component -> actions
+
+
+def ticks(count: float, rate: float) -> int:
+    """Time of `count` ticks of a clock of `rate` [1/s] in whole femtoseconds: round(count / rate)."""
+    return round(Fraction(count) * FEMTOSECONDS / Fraction(rate))
+
+
+def clock_ticks(bits: float, width: int, rate: float) -> int:
+    """Time [fs] to move `bits` over `width` wires, one word per tick; what is left of a word takes a tick."""
+    return ticks(ceil(bits / width), rate)
+
+
+@dataclass(frozen=True)
+class ReadCycle:
+    """The slice loop of one copy: `slices` array reads of `read` [fs], each then `conversion` [fs] of ADC time."""
+
+    slices: int
+    read: int
+    conversion: int
+
+
+@dataclass(frozen=True)
+class VectorOperation:
+    """Actions of one vector by stage, and the times [fs] of each stage; ports are held per tile."""
+
+    load_ports: dict[int, int]
+    cycle: ReadCycle
+    gather_latency: int
+    output_ports: dict[int, int]
+    hop_latency: int
+    load: Actions
+    compute: Actions
+    drain: Actions
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One image in, or one result out, over the chip's links: hold of the links [fs], then hops [fs]."""
+
+    hold: int
+    hop_latency: int
+    actions: Actions
+
+
+class Mesh:
+    """Routers in a near-square grid, each serving neighbouring tiles, XY routes; links sit at router 0."""
+
+    def __init__(self, chip: Chip):
+        tiles, per_router = chip.structure.tiles, chip.component.router.shared_by
+        routers = ceil(tiles / per_router)
+        width = isqrt(routers - 1) + 1
+        router = np.arange(tiles) // per_router
+        column, row = router % width, router // width
+        distance = abs(column[:, None] - column) + abs(row[:, None] - row)
+        self.passed = np.where(np.eye(tiles, dtype=bool), 0, 1 + distance)  # routers between two tiles
+        self.passed_to_links = 1 + column + row
+
+
+class VectorOperations:
+    """The vector operation of every layer copy of a placement, and the transfers at its edges.
+
+    Without `off_chip_io` samples lie in the buffers of the layers that read them, and results stay.
+    """
+
+    def __init__(self, placement: Placement, off_chip_io: bool):
+        self.off_chip_io = off_chip_io
+        self.placement, self.chip, self.network = placement, placement.chip, placement.network
+        self.mesh = Mesh(self.chip)
+        self.crossbars = {
+            copy.rank: placement.crossbars_of(copy) for copies in placement.copies.values() for copy in copies
+        }
+        self.tiles = {rank: sorted({x.tile for x in crossbars}) for rank, crossbars in self.crossbars.items()}
+        self._readers = {name: self._reader_weight(name) for name in placement.copies}
+
+    # ---- who reads what, where
+
+    def _reader_weight(self, name: str) -> np.ndarray:
+        """To how many tiles of each kind one input value goes: the mean, over the positions of the layer's
+        input, of the share of the rows that each tile holds in any of the copies that read the position."""
+        layer, copies = self.network.layer(name), self.placement.copies[name]
+        held = [
+            {(x.tile, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]} for copy in copies
+        ]
+        positions = self.network.positions_read(name)
+        weight = np.zeros(self.chip.structure.tiles)
+        for reached, count in _copies_reached(layer, len(copies)).items():
+            union = {key: rows for index in reached for key, rows in held[index].items()}
+            for (tile, _, _), rows in union.items():
+                weight[tile] += count * rows / (layer.groups * layer.inputs) / positions
+        return weight
+
+    def _values_sent(self, producer: MatrixLayer, reader: str) -> float:
+        """Values per sample that `reader` gets from `producer`, after pooling."""
+        produced = producer.groups * producer.outputs * producer.vectors
+        return min(produced, self.network.values_read(reader))
+
+    # ---- one copy
+
+    def of(self, copy: LayerCopy) -> VectorOperation:
+        """The vector operation of a layer copy."""
+        layer, geometry = self.network.layer(copy.layer), self.placement.geometry(copy.layer)
+        crossbars = self.crossbars[copy.rank]
+        load, load_ports = self._load(layer, copy)
+        drain, gather_latency, output_ports, hop_latency = self._drain(layer, geometry, crossbars)
+        return VectorOperation(
+            load_ports, self.cycle(layer, crossbars), gather_latency, output_ports, hop_latency,
+            load, compute_actions(self.chip, layer, crossbars), drain,
+        )  # fmt: skip
+
+    def core_bits(self, copy: LayerCopy) -> dict[int, int]:
+        """Input bits that each core of the copy reads per vector: each row tile once per core."""
+        held = {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}
+        bits: dict[int, int] = defaultdict(int)
+        for (core, _, _), rows in held.items():
+            bits[core] += rows * self.chip.inputs.bits
+        return dict(bits)
+
+    def port_time(self, bits: float) -> int:
+        """Time [fs] that `bits` hold a tile's buffer port and bus."""
+        timing = self.chip.timing
+        return clock_ticks(bits, min(timing.buffer_width, timing.bus_width), timing.tile_clock)
+
+    def written_bits(self, copy: LayerCopy) -> dict[int, int]:
+        """Bits written to each tile's buffer per vector of the copy, before it can be read."""
+        layer = self.network.layer(copy.layer)
+        values = sum(self._values_sent(self.network.layer(name), copy.layer) for name in layer.needs)
+        if not layer.needs and self.off_chip_io:
+            values = self.network.values_read(copy.layer)
+        copies = self.placement.copies[copy.layer]
+        written = {}
+        for tile in self.tiles[copy.rank]:
+            here = sum(tile in self.tiles[other.rank] for other in copies)
+            loads_per_sample = layer.vectors / len(copies) * here
+            bits = values * self._readers[copy.layer][tile] * self.chip.inputs.bits
+            written[tile] = ceil(bits / loads_per_sample)
+        return written
+
+    def _load(self, layer: MatrixLayer, copy: LayerCopy) -> tuple[Actions, dict[int, int]]:
+        bits = self.core_bits(copy)
+        ports = {tile: self.port_time(written) for tile, written in self.written_bits(copy).items()}
+        for core, count in bits.items():
+            ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
+        return {"buffer": sum(bits.values()), "bus": sum(bits.values())}, ports
+
+    def cycle(self, layer: MatrixLayer, crossbars: list[Crossbar]) -> ReadCycle:
+        """Slices, read time and the conversion time of the busiest ADC of the copy."""
+        by_adc: dict[tuple[int, int], int] = defaultdict(int)
+        for crossbar in crossbars:
+            by_adc[(crossbar.core, self.adc_of(crossbar))] += self.conversion_time(crossbar)
+        return ReadCycle(
+            self.chip.input_slices * self.chip.passes(layer.signed_input),
+            round(self.chip.timing.array_read * FEMTOSECONDS),
+            max(by_adc.values()),
+        )
+
+    def adc_of(self, crossbar: Crossbar) -> int:
+        """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
+        per_core = self.chip.structure.crossbars_per_core
+        return crossbar.slot * self.chip.component.adc.units // per_core
+
+    def conversion_time(self, crossbar: Crossbar) -> int:
+        """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
+        adc = self.chip.component.adc
+        side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
+        return ticks(ceil(crossbar.conversions / side_by_side), adc.rate)
+
+    def _drain(
+        self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar]
+    ) -> tuple[Actions, int, dict[int, int], int]:
+        chip, timing = self.chip, self.chip.timing
+        actions: Actions = defaultdict(float)
+        additions: dict[int, float] = defaultdict(float)  # by tile
+        finished: dict[int, int] = defaultdict(int)  # outputs, by tile
+        gather_latency = 0
+        for block in _blocks(crossbars).values():
+            outputs = geometry.outputs_of(block[0].column_tile)
+            home = block[-1].tile
+            finished[home] += outputs
+            for crossbar in block:
+                additions[crossbar.tile] += outputs
+            for tile in {crossbar.tile for crossbar in block} - {home}:
+                bits = outputs * (chip.weights.bits + chip.inputs.bits)
+                passed = int(self.mesh.passed[tile, home])
+                additions[home] += outputs
+                actions["router"] += bits * passed
+                latency = clock_ticks(bits, timing.flit_width, timing.tile_clock)
+                latency += ticks(passed * timing.router_cycles, timing.tile_clock)
+                gather_latency = max(gather_latency, latency)
+        total = layer.groups * layer.outputs
+        hop_latency, ports = 0, {}
+        for tile, outputs in finished.items():
+            share = outputs / total / layer.vectors  # of the layer's per-sample digital work
+            additions[tile] += layer.added * share
+            sent, passed = self._send(layer, tile, share * layer.vectors, actions)
+            hop_latency = max(hop_latency, ticks(passed * timing.router_cycles, timing.tile_clock))
+            work = {
+                "accumulator": additions[tile], "activation": layer.activations * share, "pool": layer.pooled * share
+            }  # fmt: skip
+            ports[tile] = max(
+                clock_ticks(sent, timing.flit_width, timing.tile_clock), *(self._unit_time(k, n) for k, n in work.items())
+            )
+        actions["accumulator"] = actions["tile_register"] = sum(additions.values())
+        actions["activation"] = layer.activations / layer.vectors
+        actions["pool"] = layer.pooled / layer.vectors
+        return dict(actions), gather_latency, ports, hop_latency
+
+    def _unit_time(self, name: str, count: float) -> int:
+        component = getattr(self.chip.component, name)
+        return ticks(ceil(count), component.units * component.rate)
+
+    def _send(self, layer: MatrixLayer, tile: int, share: float, actions: Actions) -> tuple[float, int]:
+        """Charge sending `share` of one vector's results from `tile`; bits injected and most routers passed."""
+        readers = self.network.consumers[layer.name]
+        if not readers:
+            bits = share * self.network.output_values / layer.vectors * self.chip.inputs.bits
+            _add(actions, {"buffer": bits, "bus": bits})
+            return 0.0, 0
+        injected, most = 0.0, 0
+        for name in readers:
+            weight = self._readers[name]
+            values = share * self._values_sent(layer, name) / layer.vectors
+            bits = values * self.chip.inputs.bits
+            passed = self.mesh.passed[tile]
+            written = bits * weight.sum()
+            _add(actions, {"buffer": written, "bus": written, "router": bits * float(passed @ weight)})
+            injected += bits * float(weight[passed > 0].sum())
+            most = max(most, int(passed[weight > 0].max()))
+        return injected, most
+
+    # ---- the chip's edge
+
+    @cached_property
+    def image_in(self) -> Transfer:
+        """One sample over the links to the layers that read it."""
+        bits = self.network.input_values * self.chip.inputs.bits
+        actions: Actions = defaultdict(float, {"link": bits})
+        most = 0
+        for layer in self.network.layers:
+            if layer.needs:
+                continue
+            weight = self._readers[layer.name]
+            copied = self.network.values_read(layer.name) * self.chip.inputs.bits
+            passed = self.mesh.passed_to_links
+            written = copied * weight.sum()
+            _add(actions, {"buffer": written, "bus": written, "router": copied * float(passed @ weight)})
+            most = max(most, int(passed[weight > 0].max()))
+        return self._transfer(bits, most, actions)
+
+    @cached_property
+    def result_out(self) -> Transfer:
+        """One sample's results from the last layers over the links."""
+        bits = self.network.output_values * self.chip.inputs.bits
+        last = [name for name in self.placement.copies if not self.network.consumers[name]]
+        passed = np.mean([
+            self.mesh.passed_to_links[self.crossbars[copy.rank][-1].tile]
+            for name in last for copy in self.placement.copies[name]
+        ])  # fmt: skip
+        actions = {"link": bits, "buffer": bits, "bus": bits, "router": bits * float(passed)}
+        return self._transfer(bits, ceil(passed), actions)
+
+    def _transfer(self, bits: float, passed: int, actions: Actions) -> Transfer:
+        link, timing = self.chip.component.link, self.chip.timing
+        hops = ticks(passed * timing.router_cycles, timing.tile_clock)
+        return Transfer(ticks(bits, link.units * link.rate), hops, dict(actions))
+
+
+def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -> Actions:
+    """Actions of one vector on the given crossbars of a layer, over all slices and passes."""
+    slices = chip.input_slices * chip.passes(layer.signed_input)
+    drives = slices * sum(crossbar.rows for crossbar in crossbars)
+    conversions = slices * sum(crossbar.conversions for crossbar in crossbars)
+    return {
+        "input_register": drives * chip.component.dac.bits,
+        "dac": drives,
+        "crossbar": slices * len(crossbars),
+        "sample_hold": slices * sum(crossbar.bitlines for crossbar in crossbars),
+        "adc": conversions,
+        "shift_add": conversions,
+        "output_register": conversions,
+    }
+
+
+def _blocks(crossbars: list[Crossbar]) -> dict[tuple[int, int], list[Crossbar]]:
+    """Crossbars whose results are added up, by (group, column tile)."""
+    blocks: dict[tuple[int, int], list[Crossbar]] = defaultdict(list)
+    for crossbar in crossbars:
+        blocks[(crossbar.group, crossbar.column_tile)].append(crossbar)
+    return blocks
+
+
+def _copies_reached(layer: MatrixLayer, copies: int) -> dict[tuple[int, ...], int]:
+    """How many input positions each set of copies reads, when vectors are dealt out to the copies in turn."""
+    vector, _ = np.nonzero(layer.reads >= 0)
+    position = layer.reads[layer.reads >= 0]
+    pairs = np.unique(np.stack([position, vector % copies]), axis=1)
+    starts = np.flatnonzero(np.diff(pairs[0], prepend=-1))
+    sets = (tuple(chunk.tolist()) for chunk in np.split(pairs[1], starts[1:]))
+    return Counter(sets)
+
+
+def _add(actions: Actions, more: Actions) -> None:
+    for component, count in more.items():
+        actions[component] += count

@@ -1,0 +1,79 @@
+"""What one run leaves behind: a folder of tables and one JSON file, from which every report is drawn."""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+INDEXES = {"components": "component", "layers": "layer", "energy": "layer", "requests": "request", "sources": "source"}
+
+
+class ResultsError(ValueError):
+    """A results folder is incomplete or unreadable; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """One network on one chip. Columns carry their units; all values are SI.
+
+    meta: name of the workload and chip, settings, headline numbers (see `workloads.run`).
+    components: one row a component; layers: one row a layer; energy: layer x component [J]; requests: one row a
+    request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
+    first requests; variation: sigma, instance, accuracy; adc_bits: bits, instance, accuracy; provenance: every
+    number of the chip file; sources: what they cite.
+    """
+
+    meta: dict[str, Any]
+    components: pd.DataFrame
+    layers: pd.DataFrame
+    energy: pd.DataFrame
+    requests: pd.DataFrame
+    power: pd.DataFrame
+    adc_use: pd.DataFrame
+    timeline: pd.DataFrame
+    variation: pd.DataFrame
+    adc_bits: pd.DataFrame
+    provenance: pd.DataFrame
+    sources: pd.DataFrame
+
+    def save(self, directory: Path) -> None:
+        """Write every table as CSV, the timeline as Parquet as well, and run.json last."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _tables():
+            table: pd.DataFrame = getattr(self, name)
+            _write(directory / f"{name}.csv", table.to_csv(index=name in INDEXES, float_format="%.12g"))
+        temporary = directory / "timeline.parquet.part"
+        self.timeline.to_parquet(temporary)
+        os.replace(temporary, directory / "timeline.parquet")
+        _write(directory / "run.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> "Results":
+        """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
+        if not (directory / "run.json").is_file():
+            raise ResultsError(f"{directory}: no run.json there; give the folder that `xbar run ... --out` wrote")
+        tables = {}
+        for name in _tables():
+            path = directory / f"{name}.csv"
+            try:
+                tables[name] = pd.read_csv(path, index_col=INDEXES.get(name))
+            except (OSError, ValueError) as error:
+                raise ResultsError(f"{path}: cannot be read: {error}") from None
+        try:
+            meta = json.loads((directory / "run.json").read_text("utf-8"))
+        except ValueError as error:
+            raise ResultsError(f"{directory / 'run.json'}: not JSON: {error}") from None
+        return cls(meta=meta, **tables)
+
+
+def _tables() -> list[str]:
+    return [field.name for field in fields(Results) if field.name != "meta"]
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,150 @@
+"""One network on one chip, judged: accuracy, time, energy and area, saved as a results folder."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from hw.analog import analog_layers, convert, program, read_energies
+from hw.chip import Chip
+from hw.ledger import Ledger
+from hw.network import Network, trace
+from hw.placement import place
+from hw.simulator import Arrivals, simulate
+from reports.results import Results
+from workloads.training import accuracy
+from workloads.workload import Workload
+
+TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
+TIME_BINS = 600
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to try: chip instances per point, programming sigmas [1], ADC bits, test images per accuracy,
+    requests simulated in one batch; `seed` makes the chip instances."""
+
+    instances: int = 10
+    sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
+    adc_bits: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10)
+    images: int = 1000
+    requests: int = 50
+    seed: int = 0
+
+
+def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None] = lambda _: None) -> Results:
+    """The whole study of a workload on a chip; `step` is told what begins. Raises what `hw` raises."""
+    data = workload.data
+    step("placing and simulating")
+    network = trace(workload.model, workload.calibration_images)
+    placement = place(network, chip)
+    step("converting to the chip")
+    converted = convert(workload.model, chip, workload.calibration_images, study.seed)
+    energies = read_energies(converted) if chip.device.read_voltage is not None else None
+    ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
+    alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
+    chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
+    images, labels = data.test_images[chosen], data.test_labels[chosen]
+    step("accuracy as described")
+    as_described = accuracy(converted, images, labels)
+    clipped = {name: layer.saturated_share for name, layer in analog_layers(converted).items()}
+    step("accuracy against programming variation")
+    variation = pd.DataFrame(_vary_programming(converted, chip, study, images, labels, step))
+    step("accuracy against ADC bits")
+    adc = pd.DataFrame(_vary_adc(workload.model, workload.calibration_images, chip, study, images, labels, step))
+    meta = _meta(workload, chip, study, network, ledger, alone)
+    meta["accuracy"] = {
+        "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
+        "float": accuracy(workload.model, images, labels), "chip": as_described, "images": len(labels),
+        "largest_saturated_share": max(clipped.values()),
+    }  # fmt: skip
+    return Results(
+        meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
+        requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
+        adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
+        adc_bits=adc, provenance=_provenance(chip), sources=_sources(chip),
+    )  # fmt: skip
+
+
+def _vary_programming(
+    converted: nn.Module, chip: Chip, study: Study, images: Tensor, labels: Tensor, step: Callable[[str], None]
+) -> Iterator[dict[str, float]]:
+    """Accuracy of chip instances whose programming error is the only thing added to the chip's device."""
+    for sigma in study.sigmas:
+        device = chip.device.model_copy(update={"programming_sigma": sigma})
+        for instance in range(study.instances):
+            step(f"sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
+            program(converted, study.seed + instance, device)
+            yield {"sigma": sigma, "instance": instance, "accuracy": accuracy(converted, images, labels)}
+            if device.is_ideal:
+                break  # every instance is the same
+
+
+def _vary_adc(
+    model: nn.Module, calibration: Tensor, chip: Chip, study: Study, images: Tensor, labels: Tensor,
+    step: Callable[[str], None],
+) -> Iterator[dict[str, float]]:  # fmt: skip
+    """Accuracy with ADCs of other resolutions, cells as the chip describes them, one chip instance each."""
+    for bits in study.adc_bits:
+        step(f"ADC of {bits} bits")
+        changed = chip.with_changes(component={"adc": {"bits": bits}})
+        converted = convert(model, changed, calibration, study.seed)
+        yield {"bits": bits, "instance": 0, "accuracy": accuracy(converted, images, labels)}
+
+
+def _meta(
+    workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger, alone: Ledger
+) -> dict[str, Any]:
+    summary = {name: float(value) for name, value in ledger.summary().items()}
+    return {
+        "version": version("xbar"),
+        "workload": {
+            "name": workload.name, "title": workload.title, "data": workload.data.name,
+            "operations": network.operations, "weights": sum(layer.weights for layer in network.layers),
+        },
+        "chip": {
+            "name": chip.name, "title": chip.title, "description": chip.description,
+            "overrides": {key: q.value for key, q in chip.provenance.items() if q.kind == "override"},
+            "programming_model": chip.device.programming_model,
+            "programming_sigma": chip.device.programming_sigma,
+            "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
+            "adc_range": chip.component.adc.range, "weight_bits": chip.weights.bits,
+            "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
+            "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
+            "array_read_energy": "published figure per read" if ledger.read_energy is None
+            else "V² G t of the cells' own conductances and inputs",
+        },
+        "study": {
+            "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
+        },
+        "summary": summary,
+        "single_request": {
+            "latency_s": float(alone.latency[0]), "energy_J": alone.total_energy,
+            "dynamic_energy_J": alone.total_energy - alone.static_energy,
+        },
+    }  # fmt: skip
+
+
+def _first_runs(ledger: Ledger) -> pd.DataFrame:
+    """Stages that ran until the first few requests were done."""
+    until = np.sort(ledger.requests_table()["finish_s"])[: TIMELINE_REQUESTS][-1]
+    timeline = ledger.timeline
+    return timeline[timeline["start_s"] < until].reset_index(drop=True)
+
+
+def _provenance(chip: Chip) -> pd.DataFrame:
+    rows = [
+        {"key": key, "value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source or "", "why": q.why or ""}
+        for key, q in chip.provenance.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _sources(chip: Chip) -> pd.DataFrame:
+    rows = {name: {"cite": source.cite, "read": source.read} for name, source in chip.source.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
