@@ -211,10 +211,8 @@ class MappedMatrix:
         wordlines, bitlines); an output's columns are slice-major, positive before negative."""
         g = self.geometry
         per_output = self.levels  # (groups, row_tiles, rows, outputs, slices, polarities)
-        if g.planes == 2:
-            planes = per_output.movedim(-1, 1).unsqueeze(-1)
-        else:
-            planes = per_output.unsqueeze(1)  # (groups, planes, row_tiles, rows, outputs, slices, polarities)
+        # (groups, planes, row_tiles, rows, outputs, slices, polarities)
+        planes = per_output.movedim(-1, 1).unsqueeze(-1) if g.planes == 2 else per_output.unsqueeze(1)
         chip = torch.zeros(
             g.groups, g.planes, g.row_tiles, g.column_tiles, g.wordlines, g.bitlines, dtype=torch.int64
         )

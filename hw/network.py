@@ -129,7 +129,7 @@ def fold(model: nn.Module) -> fx.GraphModule:
         host = modules.get(str(before.target)) if before.op == "call_module" else None
         if len(before.users) != 1 or not isinstance(host, (nn.Conv2d, nn.Linear)):
             raise TraceError(
-                f"batch norm {node.target} does not directly follow a Conv2d or Linear used once, so it cannot be folded"
+                f"batch norm {node.target} does not directly follow a Conv2d or Linear used once: it cannot be folded"
             )
         fuse: Callable[..., nn.Module] = fuse_conv_bn_eval if isinstance(host, nn.Conv2d) else fuse_linear_bn_eval
         fused = fuse(host, module)
@@ -198,7 +198,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
     """
     module = fold(model)
     if example_input.dim() < 2 or example_input.shape[0] < 1:
-        raise TraceError(f"the example input must be (batch, ...) with at least one sample, got {tuple(example_input.shape)}")
+        raise TraceError(f"the example input must be (batch, ...), one sample or more, got {tuple(example_input.shape)}")
     if not bool(torch.isfinite(example_input).all()):
         raise TraceError("the example input must be finite")
     recorder = _Recorder(module)
@@ -257,7 +257,8 @@ class _Builder:
                     kind = name
         elif node.op == "call_function":
             kind = _KIND_OF_FUNCTION.get(node.target)
-            if kind == "slice" and node.args[0].name not in self.shapes:
+            indexed: Any = node.args[0] if node.args else None
+            if kind == "slice" and indexed.name not in self.shapes:
                 kind = "size"
             if kind is None and node.target is getattr and node.args[1] == "shape":
                 kind = "size"
@@ -290,7 +291,8 @@ class _Builder:
             groups = module.groups
             outputs = module.out_channels // groups
             depth = module.in_channels // groups * module.kernel_size[0] * module.kernel_size[1]
-            last = self._last_in_window(source, node.name, module.kernel_size, module.stride, module.padding, module.dilation)
+            window = module.kernel_size, module.stride, module.padding, module.dilation
+            last = self._last_in_window(source, node.name, *window)
             reads = _window_positions(self.shapes[source], module)
         else:
             assert isinstance(module, nn.Linear)

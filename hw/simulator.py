@@ -22,10 +22,10 @@ import simpy
 from simpy.events import Event
 
 from hw.errors import ParameterError
-from hw.ledger import FEMTOSECOND, INPUT, OUTPUT, Activity, Ledger
+from hw.ledger import INPUT, OUTPUT, Activity, Ledger
 from hw.network import MatrixLayer
 from hw.placement import Crossbar, LayerCopy, Placement
-from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations, compute_actions
+from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
 
 AFTER_ALL_ELSE = 2  # SimPy's own events have priorities 0 and 1 at the same time
 Steps = Generator[Event, Any, None]
@@ -85,7 +85,7 @@ class Port:
 
     def __init__(self, env: simpy.Environment):
         self.env = env
-        self.waiting: list[tuple[int, int, int, int, Event]] = []
+        self.waiting: list[tuple[float, int, int, int, Event]] = []
         self.turns = 0
         self.turn_due = False
 
@@ -102,14 +102,14 @@ class Port:
         self.turn_due = True
         turn = Event(self.env)
         turn._ok, turn._value = True, None
-        turn.callbacks.append(self._begin)  # type: ignore[union-attr]
+        turn.callbacks.append(self._begin)
         self.env.schedule(turn, AFTER_ALL_ELSE, delay)  # type: ignore[arg-type]
 
-    def _begin(self, _: Event) -> None:
+    def _begin(self, turn: Event) -> None:
         if not self.waiting:
             self.turn_due = False
             return
-        *_, duration, served = heapq.heappop(self.waiting)
+        _, _, _, duration, served = heapq.heappop(self.waiting)
         served._ok, served._value = True, self.env.now
         self.env.schedule(served, delay=duration)
         self._next_turn(duration)
@@ -138,7 +138,8 @@ class Progress:
         while self.complete < self.vectors and self.done[self.complete]:
             self.complete += 1
         while self.waiting and self.waiting[0][0] <= self.complete:
-            heapq.heappop(self.waiting)[2].succeed()
+            _, _, waiter = heapq.heappop(self.waiting)
+            waiter.succeed()
 
 
 class _Run(NamedTuple):
@@ -182,6 +183,11 @@ class _CopyProcess:
         self.load_ports = simulation.shared(operation.load_ports, simulation.buffer_ports)
         self.output_ports = simulation.shared(operation.output_ports, simulation.output_stages)
 
+    @property
+    def now(self) -> int:
+        """Time on the event clock [fs]."""
+        return int(self.env.now)
+
     def process(self, copies: int) -> Steps:
         """All vectors of this copy: every `copies`-th, over all samples in order of arrival."""
         vectors = self.layer.vectors
@@ -189,9 +195,9 @@ class _CopyProcess:
             sample, vector = divmod(turn, vectors)
             yield from self._wait_for_inputs(sample, vector)
             start = yield from self._load()
-            self.simulation.journal.write(self.run.load, start, self.env.now)
+            self.simulation.journal.write(self.run.load, start, self.now)
             yield from self._wait_for_arrays()
-            self.env.process(self._finish(sample, vector, self.env.now, self._compute()))
+            self.env.process(self._finish(sample, vector, self.now, self._compute()))
 
     def _wait_for_inputs(self, sample: int, vector: int) -> Steps:
         if not self.needs:
@@ -209,18 +215,18 @@ class _CopyProcess:
 
     def _serve(self, shared: list[tuple[Port, int]], private: int) -> Generator[Event, Any, int]:
         """Be served by all shared ports and hold private ones; returns when the first service began."""
-        begun = self.env.now
+        begun = self.now
         served = [port.serve(self.rank, duration) for port, duration in shared]
         if private:
             served.append(self.env.timeout(private, begun))
         if len(served) == 1:
             return (yield served[0])
         yield self.env.all_of(served)
-        return min(event.value for event in served)
+        return _first(served)
 
     def _wait_for_arrays(self) -> Steps:
-        if self.arrays_free > self.env.now:
-            yield self.env.timeout(self.arrays_free - self.env.now)
+        if self.arrays_free > self.now:
+            yield self.env.timeout(self.arrays_free - self.now)
 
     def _compute(self) -> Event:
         """Start a vector now; an event when its last conversion is done.
@@ -229,19 +235,19 @@ class _CopyProcess:
         follow at max(read, conversion); the arrays are free again at the last latch.
         """
         cycle = self.operation.cycle
-        first_latch = max(self.env.now + cycle.read, self.converters_free)
+        first_latch = max(self.now + cycle.read, self.converters_free)
         self.arrays_free = first_latch + (cycle.slices - 1) * max(cycle.read, cycle.conversion)
         self.converters_free = self.arrays_free + cycle.conversion
-        return self.env.timeout(self.converters_free - self.env.now)
+        return self.env.timeout(self.converters_free - self.now)
 
     def _finish(self, sample: int, vector: int, started: int, computed: Event) -> Steps:
         yield computed
         journal, operation = self.simulation.journal, self.operation
-        journal.write(self.run.compute, started, self.env.now)
+        journal.write(self.run.compute, started, self.now)
         if operation.gather_latency:
             yield self.env.timeout(operation.gather_latency)
         start = yield from self._serve(*self.output_ports)
-        journal.write(self.run.drain, start, self.env.now)
+        journal.write(self.run.drain, start, self.now)
         if operation.hop_latency:
             yield self.env.timeout(operation.hop_latency)
         self.simulation.progress(self.layer.name, sample).finish(vector)
@@ -276,7 +282,7 @@ class _CrossbarCopyProcess(_CopyProcess):
             for component in ("buffer", "bus"):
                 self.counted[component] += bits
         yield self.env.all_of(served)
-        return min(event.value for event in served)
+        return _first(served)
 
     def _wait_for_arrays(self) -> Steps:
         yield self.latched
@@ -359,7 +365,7 @@ class _Simulation:
         yield self.env.timeout(int(self.arrival_fs[sample]))
         if self.off_chip_io:
             start = yield self.links.serve(2 * sample, self.image_in.hold)
-            self.journal.write(self.input_run, start, self.env.now)
+            self.journal.write(self.input_run, start, int(self.env.now))
             yield self.env.timeout(self.image_in.hop_latency)
         self.sample_ready[sample].succeed()
         for layer in last_layers:
@@ -369,8 +375,8 @@ class _Simulation:
         if self.off_chip_io:
             yield self.env.timeout(self.result_out.hop_latency)
             start = yield self.links.serve(2 * sample + 1, self.result_out.hold)
-            self.journal.write(self.output_run, start, self.env.now)
-        self.finish_fs[sample] = self.env.now
+            self.journal.write(self.output_run, start, int(self.env.now))
+        self.finish_fs[sample] = int(self.env.now)
         for layer in self.network.layers:
             self._progress.pop((layer.name, sample), None)
 
@@ -391,6 +397,12 @@ class _Simulation:
                 known = self.journal.activities[index]
                 seen = {name: copy.counted[name] / max(1, int(runs[index])) for name in known.actions}
                 self.journal.activities[index] = dataclasses.replace(known, actions=seen)
+
+
+def _first(served: list[Event]) -> int:
+    """When the first of the services began [fs]."""
+    begun: list[Any] = [event.value for event in served]
+    return int(min(begun))
 
 
 def _uses(operations: dict[int, VectorOperation], ports: str) -> dict[int, int]:

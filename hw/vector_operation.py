@@ -7,10 +7,10 @@ Everything here follows from the placement and is computed once; the simulation 
 - drain: partial sums of a block meet on the tile of the block's last crossbar, where activation and pooling
   follow; results travel over the mesh of routers to the tiles that read them and are written to their buffers.
 
-Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it in
-a copy that reads it, and all results of a layer to the mean of these tiles; partial sums are as wide as weight and input together; the buffer port time of writing results is
-paid with the reader's load, of the network's last results not at all; per-sample digital work is spread evenly
-over the layer's vectors.
+Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it
+in a copy that reads it, and all results of a layer to the mean of these tiles; partial sums are as wide as
+weight and input together; the buffer port time of writing results is paid with the reader's load, of the
+network's last results not at all; per-sample digital work is spread evenly over the layer's vectors.
 """
 
 from collections import Counter, defaultdict
@@ -228,7 +228,8 @@ class VectorOperations:
                 "accumulator": additions[tile], "activation": layer.activations * share, "pool": layer.pooled * share
             }  # fmt: skip
             ports[tile] = max(
-                clock_ticks(sent, timing.flit_width, timing.tile_clock), *(self._unit_time(k, n) for k, n in work.items())
+                clock_ticks(sent, timing.flit_width, timing.tile_clock),
+                *(self._unit_time(name, count) for name, count in work.items()),
             )
         actions["accumulator"] = actions["tile_register"] = sum(additions.values())
         actions["activation"] = layer.activations / layer.vectors

@@ -1,0 +1,49 @@
+"""Small networks for tests of the hardware."""
+
+import torch
+from torch import Tensor, nn
+
+
+def seeded(build: type[nn.Module] | None = None, *layers: nn.Module, seed: int = 0) -> nn.Module:
+    """A Sequential of `layers` with weights of that seed, in evaluation mode."""
+    model = nn.Sequential(*layers) if build is None else build()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return model.eval()
+
+
+def small_convolutional() -> tuple[nn.Module, Tensor]:
+    """Two convolutions, a pool each, one linear layer; input 1 x 8 x 8."""
+    model = seeded(
+        None,
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    return model, torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+class Residual(nn.Module):
+    """A stem, a block with a sum, a concatenation, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 6, 3, padding=1)
+        self.first = nn.Conv2d(6, 6, 3, padding=1)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.side = nn.Conv2d(6, 4, 1)
+        self.out = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores of (batch, 2, 6, 6)."""
+        stem = torch.relu(self.stem(x))
+        joined = torch.relu(self.second(torch.relu(self.first(stem))) + stem)
+        both = torch.cat([joined, torch.relu(self.side(stem))], dim=1)
+        return self.out(torch.flatten(nn.functional.adaptive_avg_pool2d(both, 1), 1))
+
+
+def residual() -> tuple[nn.Module, Tensor]:
+    """The residual network and an input, some of it negative."""
+    return seeded(Residual), torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(2))
