@@ -43,6 +43,7 @@ class CrossbarMatrix(nn.Module):
         self.mapped, self.chip, self.signed_input = mapped, chip, signed_input
         geometry = mapped.geometry
         self.analog_pair = geometry.columns_per_output != geometry.conversions_per_output
+        self.columns = geometry.outputs * geometry.conversions_per_output * geometry.planes  # without references
         self.passes = chip.passes(signed_input)
         self.counts = ActionCounts()
         self.fuse_when_exact = True
@@ -112,10 +113,9 @@ class CrossbarMatrix(nn.Module):
         top = 2**g.cell_bits - 1
         levels_sum = rows * top // 2 if g.encoding.flipped_columns else rows * top
         drive = 2**self.chip.component.dac.bits - 1
-        columns = g.outputs * g.conversions_per_output
         reference = g.column_tiles if g.reference_columns else 0
         return torch.cat([
-            torch.full((columns,), float(levels_sum * drive)),
+            torch.full((self.columns,), float(levels_sum * drive)),
             torch.full((reference,), float(rows * self.mapped.reference_level * drive)),
         ])  # fmt: skip
 
@@ -132,14 +132,13 @@ class CrossbarMatrix(nn.Module):
         current = self._drive(inputs, ideal)[0]
         if adc.range == "calibrated":
             magnitude = current.abs().reshape(-1, current.shape[-1])  # (reads, columns)
-            columns = g.outputs * g.conversions_per_output
-            per_slice = magnitude[:, :columns].unflatten(1, (g.outputs, g.slices, -1)).movedim(2, 0).flatten(1)
+            per_slice = magnitude[:, : self.columns].unflatten(1, (g.outputs, g.slices, -1)).movedim(2, 0).flatten(1)
             rank = max(1, -int(-adc.percentile * per_slice.shape[1] // 1))
             full_scale = per_slice.kthvalue(rank, dim=1).values.clamp(min=1.0)  # (slices,)
-            polarities = g.conversions_per_output // g.slices
-            self.largest_current[:columns] = full_scale.repeat_interleave(polarities).repeat(g.outputs)
+            polarities = self.columns // (g.outputs * g.slices)
+            self.largest_current[: self.columns] = full_scale.repeat_interleave(polarities).repeat(g.outputs)
             if g.reference_columns:
-                self.largest_current[columns:] = magnitude[:, columns:].amax().clamp(min=1.0)
+                self.largest_current[self.columns :] = magnitude[:, self.columns :].amax().clamp(min=1.0)
         return self.adc_range().saturated_share(current)
 
     @property
@@ -207,15 +206,14 @@ class CrossbarMatrix(nn.Module):
         digital = self.adc_range().convert(current)  # (groups x row_tiles, slices, vectors, columns)
         self._count(inputs, digital.numel())
         digital = digital.unflatten(0, (g.groups, g.row_tiles))
-        columns = g.outputs * g.conversions_per_output
-        sums = digital[..., :columns].unflatten(-1, (g.outputs, g.slices, -1))
+        sums = digital[..., : self.columns].unflatten(-1, (g.outputs, g.slices, -1))
         code_sum = code_sum.view(*digital.shape[:-1])  # (groups, row_tiles, input slices, vectors)
         sums = self._unflip(sums, code_sum) if g.encoding.flipped_columns else sums
         stored = sums.sum(1).double()  # over row tiles: (groups, input slices, vectors, outputs, slices, pol.)
         value = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
         total = torch.einsum("gkvos,k,s->gvo", value, input_weight, self.mapped.slice_weight)
         if g.encoding.scheme == "offset":
-            total -= self._offset(digital[..., columns:], inputs, input_weight)
+            total -= self._offset(digital[..., self.columns :], inputs, input_weight)
         return total
 
     def _unflip(self, sums: Tensor, code_sum: Tensor) -> Tensor:
