@@ -202,9 +202,7 @@ class Chip(_Section):
     @cached_property
     def static_power(self) -> float:
         """Power of the idle chip [W]."""
-        return sum(
-            c.static_power / c.shared_by * self.parents(name) for name, c in self.component.items()
-        )
+        return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.component.items())
 
     def table(self) -> pd.DataFrame:
         """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,

@@ -64,9 +64,7 @@ class Device(BaseModel):
     @property
     def is_ideal(self) -> bool:
         """True where every read returns exactly what was programmed, and that is the target."""
-        return not (
-            self.programming_sigma or self.read_noise_sigma or self.stuck_on_rate or self.stuck_off_rate
-        )
+        return not (self.programming_sigma or self.read_noise_sigma or self.stuck_on_rate or self.stuck_off_rate)
 
     def conductance(self, level: Tensor, bits: int) -> Tensor:
         """Target conductance [S] of integer `level` (any shape) when 2^bits levels span the range.
@@ -89,9 +87,7 @@ class Device(BaseModel):
         written, truncated_share = target, 0.0
         sigma = self.programming_sigma
         if sigma:
-            normal = torch.randn(
-                target.shape, generator=generator, dtype=target.dtype, device=target.device
-            )
+            normal = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
             if self.programming_model == "independent":
                 written = target + sigma * (self.g_max - self.g_min) * normal
             elif self.programming_model == "proportional":
@@ -102,9 +98,7 @@ class Device(BaseModel):
             written = written.clamp(min=0)
         stuck_share = 0.0
         if self.stuck_on_rate or self.stuck_off_rate:
-            uniform = torch.rand(
-                target.shape, generator=generator, dtype=torch.float64, device=target.device
-            )
+            uniform = torch.rand(target.shape, generator=generator, dtype=torch.float64, device=target.device)
             stuck_on = uniform < self.stuck_on_rate
             stuck_off = uniform >= 1 - self.stuck_off_rate
             written = torch.where(stuck_on, torch.full_like(written, self.g_max), written)

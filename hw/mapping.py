@@ -213,9 +213,7 @@ class MappedMatrix:
         per_output = self.levels  # (groups, row_tiles, rows, outputs, slices, polarities)
         # (groups, planes, row_tiles, rows, outputs, slices, polarities)
         planes = per_output.movedim(-1, 1).unsqueeze(-1) if g.planes == 2 else per_output.unsqueeze(1)
-        chip = torch.zeros(
-            g.groups, g.planes, g.row_tiles, g.column_tiles, g.wordlines, g.bitlines, dtype=torch.int64
-        )
+        chip = torch.zeros(g.groups, g.planes, g.row_tiles, g.column_tiles, g.wordlines, g.bitlines, dtype=torch.int64)
         for tile in range(g.column_tiles):
             first = tile * g.outputs_per_crossbar
             block = planes[:, :, :, :, first : first + g.outputs_of(tile)].flatten(4)

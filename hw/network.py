@@ -198,7 +198,9 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
     """
     module = fold(model)
     if example_input.dim() < 2 or example_input.shape[0] < 1:
-        raise TraceError(f"the example input must be (batch, ...), one sample or more, got {tuple(example_input.shape)}")
+        raise TraceError(
+            f"the example input must be (batch, ...), one sample or more, got {tuple(example_input.shape)}"
+        )
     if not bool(torch.isfinite(example_input).all()):
         raise TraceError("the example input must be finite")
     recorder = _Recorder(module)
@@ -299,9 +301,7 @@ class _Builder:
             groups, outputs, depth = 1, module.out_features, module.in_features
             last = np.arange(vectors)
             reads = last[:, None]
-        needs = {
-            layer: np.maximum.accumulate(count[last]) for layer, count in self.rests_on[source].items()
-        }
+        needs = {layer: np.maximum.accumulate(count[last]) for layer, count in self.rests_on[source].items()}
         name = str(node.target)
         self.layers[name] = dict(
             name=name, node=node.name, outputs=outputs, inputs=depth, groups=groups, vectors=vectors,
@@ -351,9 +351,7 @@ class _Builder:
 
     def _visit_flatten(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         last = np.full(_positions(self.shapes[node.name]), _positions(self.shapes[inputs[0].name]) - 1)
-        self.rests_on[node.name] = {
-            k: np.maximum.accumulate(v)[last] for k, v in self.rests_on[inputs[0].name].items()
-        }
+        self.rests_on[node.name] = {k: np.maximum.accumulate(v)[last] for k, v in self.rests_on[inputs[0].name].items()}
 
     def _visit_add(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self._merge(node, inputs)
@@ -412,7 +410,11 @@ def _window_positions(shape: tuple[int, ...], module: nn.Conv2d) -> np.ndarray:
     height, width = shape[1:]
     number = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
     taps = nn.functional.unfold(
-        number, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride  # type: ignore[arg-type]
+        number,
+        module.kernel_size,
+        dilation=module.dilation,
+        padding=module.padding,
+        stride=module.stride,  # type: ignore[arg-type]
     )
     return taps[0].T.long().numpy() - 1
 

@@ -331,9 +331,7 @@ class _Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.links = Port(self.env)
         self._progress: dict[tuple[str, int], Progress] = {}
-        operations = {
-            copy.rank: self.operations.of(copy) for copies in placement.copies.values() for copy in copies
-        }
+        operations = {copy.rank: self.operations.of(copy) for copies in placement.copies.values() for copy in copies}
         self._uses = {"load_ports": _uses(operations, "load_ports"), "output_ports": _uses(operations, "output_ports")}
         kind = _CrossbarCopyProcess if per_crossbar else _CopyProcess
         self.copies = [
@@ -386,7 +384,6 @@ class _Simulation:
         for copy in self.copies:
             self.env.process(copy.process(len(self.placement.copies[copy.layer.name])))
         return iter([self.env.process(self._request(sample, last)) for sample in range(self.requests)])
-
 
     def enter_counted_actions(self) -> None:
         """Replace what load and compute are known to do by what the single crossbars were seen to do."""

@@ -109,9 +109,7 @@ class VectorOperations:
         """To how many tiles of each kind one input value goes: the mean, over the positions of the layer's
         input, of the share of the rows that each tile holds in any of the copies that read the position."""
         layer, copies = self.network.layer(name), self.placement.copies[name]
-        held = [
-            {(x.tile, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]} for copy in copies
-        ]
+        held = [{(x.tile, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]} for copy in copies]
         positions = self.network.positions_read(name)
         weight = np.zeros(self.chip.structure.tiles)
         for reached, count in _copies_reached(layer, len(copies)).items():

@@ -39,7 +39,9 @@ def test_on_isaac_a_layer_is_its_float_self_to_the_last_of_16_bits(isaac: Chip, 
 
 
 def test_batch_norm_is_folded(isaac: Chip) -> None:
-    model = seeded(None, nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5))
+    model = seeded(
+        None, nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5)
+    )
     model[1].running_mean.uniform_(-1, 1)
     model[1].running_var.uniform_(0.5, 2)
     model[5].running_mean.uniform_(-1, 1)

@@ -37,7 +37,11 @@ class TestIsaac:
 
     def test_configuration(self, isaac: Chip) -> None:
         assert (isaac.structure.tiles, isaac.structure.cores_per_tile) == (168, 12)
-        assert (isaac.structure.crossbars_per_core, isaac.structure.wordlines, isaac.structure.bitlines) == (8, 128, 128)
+        assert (isaac.structure.crossbars_per_core, isaac.structure.wordlines, isaac.structure.bitlines) == (
+            8,
+            128,
+            128,
+        )
         assert (isaac.cell_bits, isaac.weights.bits, isaac.inputs.bits, isaac.input_slices) == (2, 16, 16, 16)
         assert isaac.slice_time == pytest.approx(100e-9)
         assert isaac.component.adc.energy_per_action == pytest.approx(1.5625e-12)
@@ -124,7 +128,9 @@ def test_an_unknown_preset_lists_the_known() -> None:
 
 class TestOverrides:
     def test_in_the_units_of_the_file(self) -> None:
-        chip = load_chip("isaac", {"device.g_max": "0.5", "component.adc.bits": "6", "weights.flipped_columns": "false"})
+        chip = load_chip(
+            "isaac", {"device.g_max": "0.5", "component.adc.bits": "6", "weights.flipped_columns": "false"}
+        )
         assert chip.device.g_max == pytest.approx(0.5e-3)
         assert chip.component.adc.bits == 6
         assert not chip.weights.flipped_columns

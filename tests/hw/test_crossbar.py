@@ -55,7 +55,14 @@ def lossless_cases(draw: st.DrawFn) -> tuple[Chip, int, int, int, int, bool]:
         wordlines, 2 * weight_bits + 1 + draw(st.integers(0, 20)), cell_bits, weight_bits,
         draw(st.integers(2, 9)), dac_bits, streams, adc_bits, **scheme,
     )  # fmt: skip
-    return chip, draw(st.integers(1, 20)), draw(st.integers(1, 60)), draw(st.integers(1, 2)), draw(st.integers(0, 999)), signed
+    return (
+        chip,
+        draw(st.integers(1, 20)),
+        draw(st.integers(1, 60)),
+        draw(st.integers(1, 2)),
+        draw(st.integers(0, 999)),
+        signed,
+    )
 
 
 @settings(max_examples=250, deadline=None)
@@ -176,7 +183,9 @@ def test_read_noise_equals_noise_drawn_cell_by_cell(scheme: dict[str, object]) -
 def test_programming_error_moves_each_instance_and_averages_out() -> None:
     """Over chip instances the mean product is the ideal one and its variance that of the cells."""
     chip = small_chip(32, 40, 4, 5, 1, 1, "two_pass", 20, scheme="differential")
-    chip = chip.with_changes(device={"programming_model": "independent", "programming_sigma": 0.05, "g_min": 2e-5, "g_max": 4e-5})
+    chip = chip.with_changes(
+        device={"programming_model": "independent", "programming_sigma": 0.05, "g_min": 2e-5, "g_max": 4e-5}
+    )
     matrix = crossbar_matrix(chip, 2, 30, 1, 9, False)
     x = torch.ones(1, 1, 30, dtype=torch.float64)
     instances = []

@@ -39,7 +39,9 @@ def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network,
     assert (ledger.power[1] >= chip.static_power - 1e-9).all()
     assert ledger.peak_power >= ledger.average_power
     parts = ledger.components()
-    assert (parts["dynamic_energy_J"] + parts["static_energy_J"]).to_numpy() == pytest.approx(parts["energy_J"].to_numpy())
+    assert (parts["dynamic_energy_J"] + parts["static_energy_J"]).to_numpy() == pytest.approx(
+        parts["energy_J"].to_numpy()
+    )
 
 
 @pytest.mark.parametrize("preset", preset_names())

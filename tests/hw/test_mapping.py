@@ -46,11 +46,18 @@ def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None
 
 
 @settings(max_examples=100, deadline=None)
-@given(geometries(), st.integers(0, 1000), st.sampled_from(["layer", "column"]), st.sampled_from(["random", "zero", "one row"]))
+@given(
+    geometries(),
+    st.integers(0, 1000),
+    st.sampled_from(["layer", "column"]),
+    st.sampled_from(["random", "zero", "one row"]),
+)
 def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: str, kind: str) -> None:
     encoding = geometry.encoding.model_copy(update={"per": per})
     geometry = Geometry(**(vars(geometry) | {"encoding": encoding}))
-    weight = torch.randn(geometry.groups, geometry.outputs, geometry.inputs, generator=torch.Generator().manual_seed(seed))
+    weight = torch.randn(
+        geometry.groups, geometry.outputs, geometry.inputs, generator=torch.Generator().manual_seed(seed)
+    )
     if kind == "zero":
         weight.zero_()
     elif kind == "one row":
@@ -111,9 +118,9 @@ def test_errors() -> None:
     with pytest.raises(MappingError, match="needs 8 bitlines"):
         Geometry(4, 4, 1, 8, 4, 2, encoding)
     geometry = Geometry(4, 4, 1, 8, 8, 2, encoding)
+    weight = torch.ones(4, 4)
+    weight[1, 2] = float("nan")
     with pytest.raises(MappingError, match=r"1 of 16 are not"):
-        weight = torch.ones(4, 4)
-        weight[1, 2] = float("nan")
         map_weights(weight, geometry)
     with pytest.raises(MappingError, match=r"\(1, 4, 4\)"):
         map_weights(torch.ones(4, 5), geometry)

@@ -28,7 +28,12 @@ def test_every_crossbar_holds_one_block(edge: Chip) -> None:
 def test_balance_gives_copies_to_the_bottleneck(isaac: Chip) -> None:
     """Three layers of 1024, 256 and 1 vectors of one core each: no layer can be helped further."""
     model = seeded(
-        None, nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(1024, 3)
+        None,
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(1024, 3),
     )
     chip = isaac.with_changes(structure={"tiles": 2})
     placement = place(trace(model, torch.rand(1, 1, 32, 32)), chip)

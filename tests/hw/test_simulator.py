@@ -24,7 +24,9 @@ class TestClosedForms:
     def test_one_vector_on_isaac_by_hand(self, isaac: Chip) -> None:
         """One 100 x 10 layer: 10 x 8 = 80 columns on one ADC at 1.28 GS/s, 16 slices of 100 ns reads."""
         (latency,) = simulate(
-            place(trace(seeded(None, nn.Linear(100, 10)), torch.rand(2, 100)), isaac), Arrivals.batch(1), off_chip_io=False
+            place(trace(seeded(None, nn.Linear(100, 10)), torch.rand(2, 100)), isaac),
+            Arrivals.batch(1),
+            off_chip_io=False,
         ).latency
         load = np.ceil(100 * 16 / 256) / 1.2e9  # bits over the 256-bit buffer port
         compute = 16 * 100e-9 + 80 / 1.28e9  # every read hides the conversions of the one before
@@ -34,7 +36,9 @@ class TestClosedForms:
     def test_an_adc_that_is_shared_sets_the_pace(self, edge: Chip) -> None:
         """400 inputs x 64 outputs: 4 crossbars of 64 pairs on the core's one ADC, 256 conversions in 200 ns."""
         (latency,) = simulate(
-            place(trace(seeded(None, nn.Linear(400, 64)), torch.rand(2, 400)), edge), Arrivals.batch(1), off_chip_io=False
+            place(trace(seeded(None, nn.Linear(400, 64)), torch.rand(2, 400)), edge),
+            Arrivals.batch(1),
+            off_chip_io=False,
         ).latency
         load = np.ceil(400 * 8 / 64) / 1.2e9
         compute = 100e-9 + 8 * 256 / 1.28e9

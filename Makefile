@@ -1,0 +1,31 @@
+# The two commands of the README are `make demo` and `make test`; both set up .venv first.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint golden benchmarks clean
+
+demo: $(INSTALLED)
+	$(BIN)/xbar run digits --chip isaac --out out/digits-isaac
+
+test: $(INSTALLED) lint
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+golden: $(INSTALLED)
+	$(BIN)/python -m tests.golden.energies --accept
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python benchmarks/functional_product.py
+	$(BIN)/python benchmarks/events.py
+
+$(INSTALLED): setup.cfg constraints.txt
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,21 @@
+"""LeNet-5 (Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 86(11), 1998)."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+
+class LeNet5(nn.Sequential):
+    """Convolutions of 6 and 16 channels with 5 x 5 kernels, then 120, 84 and 10 outputs; 61,706 parameters.
+
+    Input (batch, 1, 28, 28), padded to the paper's 32 x 32; output (batch, 10) scores. Differs from the paper as is
+    usual today: ReLU for tanh, max pooling for trained averaging, every C3 map sees all S2 maps, scores for softmax
+    instead of radial basis functions.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(OrderedDict(
+            conv1=nn.Conv2d(1, 6, 5, padding=2), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(6, 16, 5), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2), flatten=nn.Flatten(),
+            fc1=nn.Linear(400, 120), relu3=nn.ReLU(), fc2=nn.Linear(120, 84), relu4=nn.ReLU(), fc3=nn.Linear(84, 10),
+        ))  # fmt: skip

@@ -1,0 +1,63 @@
+"""Energy per component, latency and area of every preset and network, pinned in `energies.csv`.
+
+`make golden` (python -m tests.golden.energies --accept) writes the present values; say in the commit why they changed.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from hw import Arrivals, load_chip, place, preset_names, simulate, trace
+from workloads.workload import untrained
+
+FILE = Path(__file__).with_name("energies.csv")
+NETWORKS = ("digits", "lenet5", "resnet20")
+TOLERANCE = 1e-9  # values are sums of the same terms; only their order may differ
+
+
+def measure(preset: str, network: str) -> dict[str, float]:
+    """One request alone on the preset: energy of each component [J], latency [s], area [m²]."""
+    model, example = untrained(network)
+    ledger = simulate(place(trace(model, example), load_chip(preset)), Arrivals.batch(1))
+    values = {f"energy_{name}_J": float(joule) for name, joule in ledger.components()["energy_J"].items()}
+    return values | {"latency_s": float(ledger.latency[0]), "area_m2": ledger.chip.area}
+
+
+def present() -> pd.DataFrame:
+    """The present values, one row a preset, network and quantity."""
+    rows = [
+        {"preset": preset, "network": network, "quantity": quantity, "value": f"{value:.12g}"}
+        for preset in preset_names()
+        for network in NETWORKS
+        for quantity, value in measure(preset, network).items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def pinned() -> dict[tuple[str, str], dict[str, float]]:
+    """The accepted values by preset and network."""
+    table = pd.read_csv(FILE)
+    return {
+        (str(preset), str(network)): dict(zip(part["quantity"], part["value"], strict=True))
+        for (preset, network), part in table.groupby(["preset", "network"])
+    }
+
+
+def differences(old: dict[str, float], new: dict[str, float]) -> str:
+    """A table of old, new and ratio of every quantity that changed; empty where none did."""
+    rows = []
+    for quantity in sorted(old.keys() | new.keys()):
+        before, after = old.get(quantity, float("nan")), new.get(quantity, float("nan"))
+        if not abs(after - before) <= TOLERANCE * abs(before):
+            ratio = after / before if before else float("inf")
+            rows.append({"quantity": quantity, "old": before, "new": after, "ratio": ratio})
+    return pd.DataFrame(rows).to_string(index=False) if rows else ""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accept", action="store_true", required=True, help="write the present values")
+    parser.parse_args()
+    present().to_csv(FILE, index=False)
+    print(f"{FILE}: {len(pd.read_csv(FILE))} values accepted")

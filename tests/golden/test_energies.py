@@ -1,0 +1,30 @@
+"""Golden numbers: what closed forms and published tables have justified elsewhere does not change unnoticed."""
+
+import pytest
+
+from hw import preset_names
+from tests.golden.energies import NETWORKS, differences, measure, pinned
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("preset", preset_names())
+def test_energy_latency_and_area_are_as_accepted(preset: str, network: str) -> None:
+    accepted = pinned()
+    assert (preset, network) in accepted, "not pinned yet; accept with: make golden"
+    changed = differences(accepted[preset, network], measure(preset, network))
+    if changed:
+        pytest.fail(
+            f"{network} on {preset} changed; if intended, accept with `make golden` and say why:\n{changed}",
+            pytrace=False,
+        )
+
+
+def test_a_change_is_shown_as_old_new_and_ratio() -> None:
+    shown = differences(
+        {"energy_adc_J": 2.0, "latency_s": 1.0, "gone": 1.0}, {"energy_adc_J": 3.0, "latency_s": 1.0, "new": 1.0}
+    )
+    lines = shown.splitlines()
+    assert lines[0].split() == ["quantity", "old", "new", "ratio"]
+    assert lines[1].split() == ["energy_adc_J", "2.0", "3.0", "1.5"]
+    assert [line.split()[0] for line in lines[2:]] == ["gone", "new"]
+    assert differences({"a": 1.0}, {"a": 1.0 + 1e-12}) == ""

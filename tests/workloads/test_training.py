@@ -1,0 +1,139 @@
+"""Training: the same bits from the same seed, also after an interrupt; the accuracies that workloads promise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models import DigitsCNN
+from workloads import training, workload
+from workloads.data import ImageData, load_digits
+from workloads.training import Recipe, TrainingError, accuracy, initialise, train_classifier
+from workloads.workload import load_workload, untrained
+
+RECIPE = Recipe(epochs=4, batch=128, learning_rate=5e-3, shift=1)
+
+
+def bits(model: nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_digits()
+
+
+def trained(digits: ImageData, seed: int = 0, recipe: Recipe = RECIPE, checkpoint: Path | None = None) -> nn.Module:
+    model = initialise(DigitsCNN, seed)
+    train_classifier(model, digits, recipe, seed, checkpoint)
+    return model
+
+
+def test_same_seed_same_bits(digits: ImageData) -> None:
+    torch.manual_seed(1)
+    one = bits(trained(digits))
+    torch.manual_seed(2)
+    assert same(one, bits(trained(digits)))
+    assert not same(one, bits(trained(digits, seed=1)))
+
+
+def test_initialise_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    initialise(DigitsCNN, 5)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_resumed_after_an_interrupt_to_the_same_bits(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bits(trained(digits))
+    checkpoint = tmp_path / "digits.checkpoint"
+    epoch, ran = training._epoch, []
+
+    def interrupted(*arguments: object) -> float:
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(1)
+        return epoch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(digits, checkpoint=checkpoint)
+    monkeypatch.setattr(training, "_epoch", epoch)
+    assert checkpoint.is_file()
+    assert same(whole, bits(trained(digits, checkpoint=checkpoint)))
+
+
+def test_a_checkpoint_of_another_training_is_refused(digits: ImageData, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "digits.checkpoint"
+    short = Recipe(epochs=1, batch=512, learning_rate=1e-3)
+    trained(digits, recipe=short, checkpoint=checkpoint)
+    with pytest.raises(TrainingError, match="belongs to another recipe"):
+        trained(digits, checkpoint=checkpoint)
+    checkpoint.write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="not a readable state"):
+        trained(digits, recipe=short, checkpoint=checkpoint)
+
+
+def test_shift_moves_whole_pixels_and_brings_in_zeros() -> None:
+    image = torch.arange(1.0, 26).view(1, 1, 5, 5).expand(400, 1, 5, 5)
+    moved = training._shifted(image, 1, torch.Generator().manual_seed(0))
+    expected = [
+        nn.functional.pad(image[0, 0], (1, 1, 1, 1))[down : down + 5, right : right + 5]
+        for down in range(3)
+        for right in range(3)
+    ]
+    seen = {next(k for k, e in enumerate(expected) if torch.equal(m[0], e)) for m in moved}
+    assert seen == set(range(9))
+
+
+def test_accuracy_counts_hits() -> None:
+    scores = torch.eye(4)[[0, 1, 2, 2, 0]]
+    assert accuracy(lambda x: x, scores, torch.tensor([0, 1, 2, 3, 1]), batch=2) == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 0), ("learning_rate", float("nan")), ("batch", -1), ("shift", -1)]
+)
+def test_wrong_recipes(name: str, value: float) -> None:
+    settings = {"epochs": 1, "batch": 1, "learning_rate": 0.1, "shift": 0} | {name: value}
+    with pytest.raises(TrainingError, match=name):
+        Recipe(**settings)  # type: ignore[arg-type]
+
+
+class TestWorkloads:
+    @pytest.fixture(autouse=True)
+    def _own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XBAR_CACHE", str(tmp_path))
+
+    def test_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        first = load_workload("digits")
+        assert first.float_accuracy >= 0.96
+        monkeypatch.setattr(workload, "train_classifier", None)  # no second training
+        again = load_workload("digits")
+        assert same(bits(first.model), bits(again.model))
+        (kept,) = tmp_path.rglob("*.pt")
+        kept.write_bytes(b"torn")
+        monkeypatch.undo()
+        monkeypatch.setenv("XBAR_CACHE", str(tmp_path))
+        third = load_workload("digits")
+        assert "training again" in capsys.readouterr().err
+        assert same(bits(first.model), bits(third.model))
+
+    @pytest.mark.slow
+    def test_lenet5_reaches_99_percent_of_10000_mnist_test_images(self, shared_data: Path) -> None:
+        lenet = load_workload("lenet5", data_directory=shared_data / "mnist")
+        print(f"LeNet-5 on {len(lenet.data.test_labels)} test images: {lenet.float_accuracy:.2%}")
+        assert len(lenet.data.test_labels) == 10_000
+        assert lenet.float_accuracy >= 0.99
+
+    def test_unknown_names(self) -> None:
+        with pytest.raises(ValueError, match=r"unknown workload 'digit'; known: digits, lenet5; did you mean digits\?"):
+            load_workload("digit")
+        with pytest.raises(ValueError, match="vgg16"):
+            untrained("vgg11")

@@ -1,0 +1,151 @@
+"""The command `xbar`: run a workload on a chip, list chips, draw a report again."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from hw.chip import load_chip, preset_names
+from hw.errors import HardwareError
+from reports.render import render
+from reports.results import Results, ResultsError
+from workloads.data import DataError
+from workloads.run import Study, run
+from workloads.training import TrainingError
+from workloads.workload import WORKLOADS, load_workload
+
+EXPECTED = (HardwareError, DataError, TrainingError, ResultsError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 the request cannot be met, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except EXPECTED as error:
+        print(f"xbar: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("xbar: interrupted; trained epochs are kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xbar",
+        description="Run a neural network on a simulated memristor chip: accuracy, time, energy, power, area.",
+    )
+    parser.add_argument("--version", action="version", version=f"xbar {version('xbar')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run_parser = commands.add_parser("run", help="run a workload on a chip and write a report")
+    workloads = "; ".join(f"{name}: {text}" for name, text in WORKLOADS.items())
+    run_parser.add_argument("workload", choices=list(WORKLOADS), help=workloads)
+    run_parser.add_argument(
+        "--chip", default="isaac", metavar="PRESET_OR_FILE", help=f"{', '.join(preset_names())} or a TOML file"
+    )
+    run_parser.add_argument(
+        "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
+        help="change one value of the chip in its own units, as in device.levels=16; may be repeated",
+    )  # fmt: skip
+    run_parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
+    )
+    run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
+    run_parser.add_argument("--seed", type=_from_zero, default=0, help="of training and of chip instances (default 0)")
+    run_parser.add_argument(
+        "--instances", type=_from_one, default=Study.instances, help="chip instances per point (default %(default)s)"
+    )
+    run_parser.add_argument(
+        "--images",
+        type=_from_one,
+        default=Study.images,
+        help="test images per accuracy (default %(default)s, at most all)",
+    )
+    run_parser.add_argument(
+        "--requests",
+        type=_from_one,
+        default=Study.requests,
+        help="requests simulated in one batch (default %(default)s)",
+    )
+    run_parser.set_defaults(command=_run)
+
+    chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
+    chips_parser.set_defaults(command=_chips)
+
+    report_parser = commands.add_parser("report", help="draw the report of a results folder again")
+    report_parser.add_argument("directory", type=Path, metavar="DIR")
+    report_parser.set_defaults(command=_report)
+    return parser
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in device.levels=16")
+    return key, value
+
+
+def _from_one(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _from_zero(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    chip = load_chip(options.chip, dict(options.settings))
+    workload = load_workload(options.workload, options.seed, options.data, progress=True)
+    study = Study(instances=options.instances, images=options.images, requests=options.requests, seed=options.seed)
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        results = run(workload, chip, study, step=bar.set_description_str)
+        bar.set_description_str("drawing the report")
+        results.save(options.out)
+        render(results, options.out)
+        bar.set_description_str(f"{workload.title} on {chip.title}: done")
+    _show(options.out)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    render(Results.load(options.directory), options.directory)
+    _show(options.directory)
+    return 0
+
+
+def _show(directory: Path) -> None:
+    print((directory / "summary.txt").read_text("utf-8"), end="")
+    print(f"\nreport:   {directory / 'report.pdf'}\ntables:   {directory}/*.csv\nPerfetto: {directory / 'trace.json'}")
+
+
+def _chips(options: argparse.Namespace) -> int:
+    rows = {}
+    for name in preset_names():
+        chip = load_chip(name)
+        peak = chip.peak_operations_per_second
+        rows[name] = {
+            "crossbars": chip.crossbars, "array": f"{chip.structure.wordlines}x{chip.structure.bitlines}",
+            "weights": f"{chip.weights.bits} bit", "inputs": f"{chip.inputs.bits} bit",
+            "peak power W": f"{chip.peak_power:.3f}", "area mm²": f"{chip.area * 1e6:.3f}",
+            "peak TOPS": f"{peak * 1e-12:.3f}", "TOPS/W": f"{peak / chip.peak_power * 1e-12:.3f}",
+        }  # fmt: skip
+    print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
+    print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Image data in its official formats, checked at the door; where it is looked for, and where it is kept."""
+
+import gzip
+import hashlib
+import os
+import urllib.error
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+
+MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+# Official files with the MD5 of the .gz as published (torchvision's mirror list) and the shape they must hold.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", (60000, 28, 28)),
+    "train-labels-idx1-ubyte": ("d53e105ee54ea40749a09fcbcd1e9432", (60000,)),
+    "t10k-images-idx3-ubyte": ("9fb629c4189551a2d022fa330f9573f3", (10000, 28, 28)),
+    "t10k-labels-idx1-ubyte": ("ec29112dd5afa0611ce80d1b7f02629c", (10000,)),
+}
+IDX_UNSIGNED_BYTE = 8  # the type code of the IDX format
+DOWNLOAD_SECONDS = 60
+
+
+class DataError(ValueError):
+    """A data file is missing, corrupt, or not what its name says; the message names it and what is expected."""
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Labelled images in two parts. images: float32 (n, channels, height, width); labels: int64 (n,) from 0."""
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dim() != 4 or not len(images) or images.dtype != torch.float32:
+                raise DataError(f"{self.name}: {part}_images must be float32 (n, c, h, w), got {tuple(images.shape)}")
+            if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or int(labels.min()) < 0:
+                raise DataError(f"{self.name}: {part}_labels must be int64 ({len(images)},) from 0 on")
+            if not bool(torch.isfinite(images).all()):
+                raise DataError(f"{self.name}: {part}_images must be finite")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels, for names of files that depend on the data."""
+        hashed = hashlib.sha256()
+        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            hashed.update(part.numpy().tobytes())
+        return hashed.hexdigest()
+
+
+def cache_directory() -> Path:
+    """Where downloads and trained weights are kept: XBAR_CACHE, or the user's cache directory."""
+    return Path(os.environ.get("XBAR_CACHE") or platformdirs.user_cache_dir("xbar"))
+
+
+def load_digits() -> ImageData:
+    """scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels (UCI, E. Alpaydin and C. Kaynak, 1998), pixels
+    from 0 to 1; every fifth image of each class is a test image."""
+    from sklearn.datasets import load_digits as load
+
+    bunch = load()
+    images = torch.from_numpy(bunch.images / 16).float().unsqueeze(1)
+    labels = torch.from_numpy(bunch.target).long()
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for digit in range(10):
+        test[(labels == digit).nonzero().flatten()[::5]] = True
+    return ImageData("scikit-learn digits", images[~test], labels[~test], images[test], labels[test])
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of unsigned bytes in an IDX file, gzipped or not; raises DataError for anything else."""
+    try:
+        raw = path.read_bytes()
+        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != IDX_UNSIGNED_BYTE or data[3] < 1:
+        raise DataError(
+            f"{path}: begins with {data[:4].hex() or 'nothing'}, an IDX file of bytes with 000008 and a rank"
+        )
+    rank = data[3]
+    header = 4 + 4 * rank
+    if len(data) < header:
+        raise DataError(f"{path}: ends within its header of {header} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(data) != expected:
+        raise DataError(f"{path}: holds {len(data)} bytes, but its header {shape} needs {expected}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def load_mnist(directory: Path | None = None) -> ImageData:
+    """MNIST (Y. LeCun, C. Cortes, C. Burges) from its four official IDX files, pixels from 0 to 1.
+
+    Looked for in `directory`; without one in XBAR_DATA (itself or its folder mnist), then in the cache, and at
+    last downloaded from the mirror into the cache, MD5 verified. Raises DataError saying what was tried.
+    """
+    folder = directory if directory is not None else _mnist_folder()
+    arrays = {}
+    for name, (_, shape) in MNIST_FILES.items():
+        path = _idx_path(folder, name)
+        if path is None:
+            raise DataError(f"{folder}: no {name} and no {name}.gz; the folder must hold {', '.join(MNIST_FILES)}")
+        arrays[name] = read_idx(path)
+        if arrays[name].shape != shape:
+            raise DataError(f"{path}: holds {arrays[name].shape}, MNIST has {shape}")
+    parts = []
+    for part in ("train", "t10k"):
+        labels = arrays[f"{part}-labels-idx1-ubyte"]
+        if labels.max() > 9:
+            raise DataError(f"{folder}: {part} labels go up to {labels.max()}, MNIST's from 0 to 9")
+        images = arrays[f"{part}-images-idx3-ubyte"]
+        parts += [torch.from_numpy(images / np.float32(255)).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))]
+    return ImageData("MNIST", *parts)
+
+
+def _idx_path(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _mnist_folder() -> Path:
+    """A folder that has the first MNIST file, or the cache after a download."""
+    given = os.environ.get("XBAR_DATA")
+    candidates = [Path(given) / "mnist", Path(given)] if given else []
+    cache = cache_directory() / "mnist"
+    for folder in [*candidates, cache]:
+        if all(_idx_path(folder, name) for name in MNIST_FILES):
+            return folder
+    for name, (md5, _) in MNIST_FILES.items():
+        if not _idx_path(cache, name):
+            _download(f"{MNIST_MIRROR}{name}.gz", cache / f"{name}.gz", md5)
+    return cache
+
+
+def _download(address: str, path: Path, md5: str) -> None:
+    """Fetch a file and keep it only if its MD5 is right."""
+    try:
+        with urllib.request.urlopen(address, timeout=DOWNLOAD_SECONDS) as answer:
+            data = answer.read()
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        raise DataError(
+            f"MNIST is not at hand and {address} cannot be reached ({error}). Give the folder of the four official "
+            "IDX files with --data DIR or XBAR_DATA, or run the workload digits, which needs no download"
+        ) from None
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise DataError(f"{address}: MD5 is {found}, the official file's is {md5}; nothing was kept")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

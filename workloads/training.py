@@ -1,0 +1,151 @@
+"""Training a classifier, resumable to the same bits, and its accuracy."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from workloads.data import ImageData
+
+
+class TrainingError(ValueError):
+    """A setting is not allowed, or a checkpoint belongs to another training."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW under a one-cycle rate, cross entropy, random shifts of up to `shift` pixels."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"recipe.{name} must be above 0, got {getattr(self, name)}")
+        if self.shift < 0 or self.weight_decay < 0:
+            raise TrainingError(
+                f"recipe.shift and weight_decay must be 0 or more, got {self.shift}, {self.weight_decay}"
+            )
+
+
+def accuracy(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """Share of `images` whose largest score is their label's."""
+    with torch.no_grad():
+        hits = sum(
+            int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(batch), labels.split(batch), strict=True)
+        )
+    return hits / len(labels)
+
+
+def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A new model whose initial weights depend on the seed alone; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def train_classifier(
+    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False
+) -> None:
+    """Train `model` in place on the training images; the test images are not looked at.
+
+    With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
+    to the same bits; TrainingError if it belongs to other settings. The file is left for the caller to remove.
+    """
+    identity = hashlib.sha256(
+        json.dumps([asdict(recipe), seed, data.digest, sorted(model.state_dict())]).encode()
+    ).hexdigest()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    steps = -(-len(data.train_labels) // recipe.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps, pct_start=0.2
+    )
+    first = 0
+    if checkpoint is not None and checkpoint.is_file():
+        state = _checkpoint(checkpoint, identity)
+        first = state["epoch"] + 1
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        generator.set_state(state["generator"])
+    model.train()
+    epochs = tqdm(range(first, recipe.epochs), "training", disable=not progress, unit="epoch")
+    for epoch in epochs:
+        loss = _epoch(model, data, recipe, generator, optimiser, schedule)
+        epochs.set_postfix(loss=f"{loss:.4f}")
+        if checkpoint is not None:
+            state = {
+                "identity": identity, "epoch": epoch, "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+                "generator": generator.get_state(),
+            }  # fmt: skip
+            save_state(state, checkpoint)
+    model.eval()
+
+
+def _epoch(
+    model: nn.Module, data: ImageData, recipe: Recipe, generator: torch.Generator,
+    optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> float:  # fmt: skip
+    """One pass over the training images in a random order; the mean loss."""
+    total = 0.0
+    order = torch.randperm(len(data.train_labels), generator=generator)
+    for chosen in order.split(recipe.batch):
+        images = _shifted(data.train_images[chosen], recipe.shift, generator)
+        loss = nn.functional.cross_entropy(model(images), data.train_labels[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.item() * len(chosen)
+    return total / len(order)
+
+
+def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to `most` pixels either way, zeros moving in."""
+    if not most:
+        return images
+    height, width = images.shape[2:]
+    padded = nn.functional.pad(images, (most,) * 4)
+    down, right = torch.randint(0, 2 * most + 1, (2, len(images), 1, 1, 1), generator=generator)
+    rows = (torch.arange(height).view(1, 1, -1, 1) + down).expand(-1, images.shape[1], -1, padded.shape[3])
+    columns = (torch.arange(width).view(1, 1, 1, -1) + right).expand(-1, images.shape[1], height, -1)
+    return padded.gather(2, rows).gather(3, columns)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a state so that an interrupt leaves the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote; raises TrainingError for anything else."""
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises IndexError, KeyError and others for bytes that are no state
+        raise TrainingError(f"{path}: not a readable state ({error}); remove it to train anew") from None
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path}: holds {type(state).__name__}, not a state; remove it to train anew")
+    return state
+
+
+def _checkpoint(path: Path, identity: str) -> dict[str, Any]:
+    state = read_state(path)
+    if state.get("identity") != identity:
+        raise TrainingError(f"{path}: belongs to another recipe, seed, data set or model; remove it to train anew")
+    return state
