@@ -241,10 +241,8 @@ def quantise_weights(weight: Tensor, encoding: WeightEncoding) -> tuple[Tensor, 
         raise MappingError(f"weights must be finite; {bad} of {weight.numel()} are not")
     magnitude = weight.double().abs()
     share = encoding.percentile if encoding.range == "percentile" else 1.0
-    if encoding.per == "column":
-        w_max = _quantile(magnitude, share)  # (groups, outputs)
-    else:
-        w_max = _quantile(magnitude.flatten(), share).expand(weight.shape[:2])
+    whole = magnitude if encoding.per == "column" else magnitude.flatten()
+    w_max = _quantile(whole, share).expand(weight.shape[:2])  # (groups, outputs)
     scale = torch.where(w_max > 0, w_max / encoding.largest, torch.ones_like(w_max))
     integer = (weight.double() / scale.unsqueeze(-1)).round()
     return integer.clamp(-encoding.largest, encoding.largest).long(), scale.contiguous()

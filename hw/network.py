@@ -76,15 +76,29 @@ class MatrixLayer:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Values per sample that travel from layer `source` ("" for the network's input) to layer `target`: to its
+    matrix as inputs, or, for an `addend`, to where its results are added up (a sum is made at the latest layer
+    that it rests on, and travels on from there)."""
+
+    source: str
+    target: str
+    values: float
+    addend: bool
+
+
+@dataclass(frozen=True)
 class Network:
     """A traced network: `module` is the folded torch.fx model, `graph` its dataflow, `layers` the matrices.
 
-    consumers: for each layer the layers that read its result; input_values and output_values are per sample.
+    flows: what travels between layers; consumers: for each layer the layers that wait for its result;
+    input_values and output_values are per sample.
     """
 
     module: fx.GraphModule = field(repr=False)
     graph: nx.DiGraph = field(repr=False)
     layers: tuple[MatrixLayer, ...]
+    flows: tuple[Flow, ...]
     consumers: dict[str, tuple[str, ...]]
     input_values: int
     output_values: int
@@ -98,17 +112,10 @@ class Network:
         """The layer of that name."""
         return next(layer for layer in self.layers if layer.name == name)
 
-    def _shape_read(self, name: str) -> tuple[int, ...]:
-        (source,) = self.graph.predecessors(self.layer(name).node)
-        return self.graph.nodes[source]["shape"]
-
-    def values_read(self, name: str) -> int:
-        """Values per sample of the tensor that the layer reads."""
-        return int(np.prod(self._shape_read(name)))
-
     def positions_read(self, name: str) -> int:
         """Positions of the tensor that the layer reads."""
-        return _positions(self._shape_read(name))
+        (source,) = self.graph.predecessors(self.layer(name).node)
+        return _positions(self.graph.nodes[source]["shape"])
 
 
 def fold(model: nn.Module) -> fx.GraphModule:
@@ -225,6 +232,8 @@ class _Builder:
         self.rests_on: dict[str, dict[str, np.ndarray]] = {}  # node -> layer -> vectors needed per position
         self.graph = nx.DiGraph()
         self.layers: dict[str, dict[str, Any]] = {}
+        self.holders: dict[str, tuple[str, ...]] = {}  # node -> layers at whose tiles the value is made
+        self.flows: list[Flow] = []
         self.input_values = 0
         self.output_values = 0
 
@@ -237,13 +246,17 @@ class _Builder:
             self.graph.add_node(node.name, kind=kind, shape=self.shapes.get(node.name), target=str(node.target))
             self.graph.add_edges_from((i.name, node.name) for i in inputs)
             getattr(self, f"_visit_{kind}")(node, inputs)
+            passed_on = dict.fromkeys(holder for i in inputs for holder in self.holders[i.name])
+            self.holders.setdefault(node.name, tuple(passed_on))
         if not self.layers:
             raise TraceError("the model has no Linear or Conv2d layer to put on crossbars")
         consumers = {
             name: tuple(other for other, spec in self.layers.items() if name in spec["needs"]) for name in self.layers
         }
         layers = tuple(MatrixLayer(**spec) for spec in self.layers.values())
-        return Network(self.module, self.graph, layers, consumers, self.input_values, self.output_values)
+        return Network(
+            self.module, self.graph, layers, tuple(self.flows), consumers, self.input_values, self.output_values
+        )
 
     def _kind(self, node: fx.Node) -> str:
         if node.op in ("placeholder", "output"):
@@ -277,6 +290,7 @@ class _Builder:
             raise TraceError("a network with several inputs cannot be traced yet")
         self.input_values = int(np.prod(self.shapes[node.name]))
         self.rests_on[node.name] = {}
+        self.holders[node.name] = ("",)
 
     def _visit_output(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if len(inputs) != 1:
@@ -309,6 +323,20 @@ class _Builder:
             activations=0, pooled=0, added=0,
         )  # fmt: skip
         self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
+        self.holders[node.name] = (name,)
+        made = [self._values_made(holder) for holder in self.holders[source]]
+        read = int(np.prod(self.shapes[source]))
+        self.flows += [
+            Flow(holder, name, read * part / sum(made), addend=False)
+            for holder, part in zip(self.holders[source], made, strict=True)
+        ]
+
+    def _values_made(self, holder: str) -> int:
+        """Values per sample of a layer's result, or of the network's input."""
+        if not holder:
+            return self.input_values
+        spec = self.layers[holder]
+        return int(spec["groups"] * spec["outputs"] * spec["vectors"])
 
     def _visit_activation(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self.rests_on[node.name] = self.rests_on[inputs[0].name]
@@ -355,8 +383,16 @@ class _Builder:
 
     def _visit_add(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self._merge(node, inputs)
-        if len(inputs) > 1:
-            self._charge(node, "added", self.shapes[node.name])
+        host = self._host(node)
+        if len(inputs) < 2 or host is None:
+            return
+        self._charge(node, "added", self.shapes[node.name])
+        self.holders[node.name] = (host,)
+        values = int(np.prod(self.shapes[node.name]))
+        for source in inputs:
+            others = [holder for holder in self.holders[source.name] if holder != host]
+            share = values / len(self.holders[source.name])
+            self.flows += [Flow(holder, host, share, addend=True) for holder in others]
 
     def _visit_concat(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if _argument(node, 1, "dim", 0) not in (1, -len(self.shapes[node.name])):
@@ -400,23 +436,21 @@ class _Builder:
 
     def _charge(self, node: fx.Node, what: str, shape: tuple[int, ...]) -> None:
         """Count digital work with the latest layer that the value rests on (none before the first layer)."""
-        hosts = [layer for layer in self.layers if layer in self.rests_on[node.name]]
-        if hosts:
-            self.layers[hosts[-1]][what] += int(np.prod(shape))
+        host = self._host(node)
+        if host is not None:
+            self.layers[host][what] += int(np.prod(shape))
+
+    def _host(self, node: fx.Node) -> str | None:
+        """The latest layer that a value rests on."""
+        return next((layer for layer in reversed(self.layers) if layer in self.rests_on[node.name]), None)
 
 
 def _window_positions(shape: tuple[int, ...], module: nn.Conv2d) -> np.ndarray:
     """Input positions of each window of a convolution, int64 (vectors, taps), -1 in padding."""
     height, width = shape[1:]
     number = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
-    taps = nn.functional.unfold(
-        number,
-        module.kernel_size,
-        dilation=module.dilation,
-        padding=module.padding,
-        stride=module.stride,  # type: ignore[arg-type]
-    )
-    return taps[0].T.long().numpy() - 1
+    window: Any = {name: getattr(module, name) for name in ("kernel_size", "dilation", "padding", "stride")}
+    return nn.functional.unfold(number, **window)[0].T.long().numpy() - 1
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from hw.chip import Chip
 from hw.mapping import Geometry
-from hw.network import MatrixLayer
+from hw.network import Flow, MatrixLayer
 from hw.placement import Crossbar, LayerCopy, Placement
 
 FEMTOSECONDS = 10**15  # in a second
@@ -102,6 +102,7 @@ class VectorOperations:
         }
         self.tiles = {rank: sorted({x.tile for x in crossbars}) for rank, crossbars in self.crossbars.items()}
         self._readers = {name: self._reader_weight(name) for name in placement.copies}
+        self._adders = {name: self._adder_weight(name) for name in placement.copies}
 
     # ---- who reads what, where
 
@@ -118,10 +119,19 @@ class VectorOperations:
                 weight[tile] += count * rows / (layer.groups * layer.inputs) / positions
         return weight
 
-    def _values_sent(self, producer: MatrixLayer, reader: str) -> float:
-        """Values per sample that `reader` gets from `producer`, after pooling."""
-        produced = producer.groups * producer.outputs * producer.vectors
-        return min(produced, self.network.values_read(reader))
+    def _adder_weight(self, name: str) -> np.ndarray:
+        """Share of the layer's results that each tile completes, on the mean of its copies."""
+        weight = np.zeros(self.chip.structure.tiles)
+        copies, layer = self.placement.copies[name], self.network.layer(name)
+        for copy in copies:
+            for block in _blocks(self.crossbars[copy.rank]).values():
+                outputs = self.placement.geometry(name).outputs_of(block[0].column_tile)
+                weight[block[-1].tile] += outputs / (layer.groups * layer.outputs) / len(copies)
+        return weight
+
+    def _destination(self, flow: Flow) -> np.ndarray:
+        """Of one value of the flow: how many times each tile gets it."""
+        return (self._adders if flow.addend else self._readers)[flow.target]
 
     # ---- one copy
 
@@ -152,15 +162,13 @@ class VectorOperations:
     def written_bits(self, copy: LayerCopy) -> dict[int, int]:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""
         layer = self.network.layer(copy.layer)
-        values = sum(self._values_sent(self.network.layer(name), copy.layer) for name in layer.needs)
-        if not layer.needs and self.off_chip_io:
-            values = self.network.values_read(copy.layer)
+        flows = [f for f in self.network.flows if f.target == copy.layer and (f.source or self.off_chip_io)]
         copies = self.placement.copies[copy.layer]
         written = {}
         for tile in self.tiles[copy.rank]:
             here = sum(tile in self.tiles[other.rank] for other in copies)
             loads_per_sample = layer.vectors / len(copies) * here
-            bits = values * self._readers[copy.layer][tile] * self.chip.inputs.bits
+            bits = sum(f.values * self._destination(f)[tile] for f in flows) * self.chip.inputs.bits
             written[tile] = ceil(bits / loads_per_sample)
         return written
 
@@ -232,6 +240,8 @@ class VectorOperations:
         actions["accumulator"] = actions["tile_register"] = sum(additions.values())
         actions["activation"] = layer.activations / layer.vectors
         actions["pool"] = layer.pooled / layer.vectors
+        addends = layer.added * chip.inputs.bits / layer.vectors  # read back to be added
+        _add(actions, {"buffer": addends, "bus": addends})
         return dict(actions), gather_latency, ports, hop_latency
 
     def _unit_time(self, name: str, count: float) -> int:
@@ -240,16 +250,15 @@ class VectorOperations:
 
     def _send(self, layer: MatrixLayer, tile: int, share: float, actions: Actions) -> tuple[float, int]:
         """Charge sending `share` of one vector's results from `tile`; bits injected and most routers passed."""
-        readers = self.network.consumers[layer.name]
-        if not readers:
+        flows = [flow for flow in self.network.flows if flow.source == layer.name]
+        if not flows:
             bits = share * self.network.output_values / layer.vectors * self.chip.inputs.bits
             _add(actions, {"buffer": bits, "bus": bits})
             return 0.0, 0
         injected, most = 0.0, 0
-        for name in readers:
-            weight = self._readers[name]
-            values = share * self._values_sent(layer, name) / layer.vectors
-            bits = values * self.chip.inputs.bits
+        for flow in flows:
+            weight = self._destination(flow)
+            bits = share * flow.values / layer.vectors * self.chip.inputs.bits
             passed = self.mesh.passed[tile]
             written = bits * weight.sum()
             _add(actions, {"buffer": written, "bus": written, "router": bits * float(passed @ weight)})
@@ -265,11 +274,11 @@ class VectorOperations:
         bits = self.network.input_values * self.chip.inputs.bits
         actions: Actions = defaultdict(float, {"link": bits})
         most = 0
-        for layer in self.network.layers:
-            if layer.needs:
+        for flow in self.network.flows:
+            if flow.source:
                 continue
-            weight = self._readers[layer.name]
-            copied = self.network.values_read(layer.name) * self.chip.inputs.bits
+            weight = self._destination(flow)
+            copied = flow.values * self.chip.inputs.bits
             passed = self.mesh.passed_to_links
             written = copied * weight.sum()
             _add(actions, {"buffer": written, "bus": written, "router": copied * float(passed @ weight)})

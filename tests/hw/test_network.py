@@ -124,6 +124,18 @@ def test_the_graph_is_a_networkx_digraph_of_the_model() -> None:
     }  # fmt: skip
 
 
+def test_a_sum_travels_from_where_it_is_made() -> None:
+    """stem's skip goes to second, where the sum is made; the sum goes on, not the skip again."""
+    network = trace(*residual())
+    flows = {(f.source, f.target, f.addend): f.values for f in network.flows}
+    assert flows == {
+        ("", "stem", False): 72, ("stem", "first", False): 216, ("first", "second", False): 216,
+        ("stem", "second", True): 216, ("stem", "side", False): 216, ("second", "out", False): 6,
+        ("side", "out", False): 4,
+    }  # fmt: skip
+    assert network.layer("second").added == 216
+
+
 def test_operations_by_hand() -> None:
     model, example = small_convolutional()
     network = trace(model, example)
