@@ -44,11 +44,11 @@ class Results:
         directory.mkdir(parents=True, exist_ok=True)
         for name in _tables():
             table: pd.DataFrame = getattr(self, name)
-            _write(directory / f"{name}.csv", table.to_csv(index=name in INDEXES, float_format="%.12g"))
+            write_text(directory / f"{name}.csv", table.to_csv(index=name in INDEXES, float_format="%.12g"))
         temporary = directory / "timeline.parquet.part"
         self.timeline.to_parquet(temporary)
         os.replace(temporary, directory / "timeline.parquet")
-        _write(directory / "run.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+        write_text(directory / "run.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> "Results":
@@ -73,7 +73,8 @@ def _tables() -> list[str]:
     return [field.name for field in fields(Results) if field.name != "meta"]
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(text, "utf-8")
     os.replace(temporary, path)

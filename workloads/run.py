@@ -12,22 +12,25 @@ from torch import Tensor, nn
 
 from hw.analog import analog_layers, convert, program, read_energies
 from hw.chip import Chip
+from hw.device import Device
 from hw.ledger import Ledger
 from hw.network import Network, trace
 from hw.placement import place
 from hw.simulator import Arrivals, simulate
+from hw.vector_operation import VectorOperations
 from reports.results import Results
 from workloads.training import accuracy
 from workloads.workload import Workload
 
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
-TIME_BINS = 600
+TIME_BINS = 2400
+ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
 @dataclass(frozen=True)
 class Study:
-    """What to try: chip instances per point, programming sigmas [1], ADC bits, test images per accuracy,
-    requests simulated in one batch; `seed` makes the chip instances."""
+    """What to try: chip instances per point, programming sigmas [1], ADC bits, test images per accuracy, requests
+    simulated in one batch; `seed` makes the chip instances and chooses the images."""
 
     instances: int = 10
     sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
@@ -51,16 +54,19 @@ def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
     images, labels = data.test_images[chosen], data.test_labels[chosen]
     step("accuracy as described")
-    as_described = accuracy(converted, images, labels)
+    described = pd.Series(
+        [accuracy(c, images, labels) for c in _instances(converted, chip.device, study.instances, study.seed)]
+    )
     clipped = {name: layer.saturated_share for name, layer in analog_layers(converted).items()}
     step("accuracy against programming variation")
     variation = pd.DataFrame(_vary_programming(converted, chip, study, images, labels, step))
     step("accuracy against ADC bits")
-    adc = pd.DataFrame(_vary_adc(workload.model, workload.calibration_images, chip, study, images, labels, step))
+    adc = pd.DataFrame(_vary_adc(workload, chip, study, images, labels, step))
     meta = _meta(workload, chip, study, network, ledger, alone)
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
-        "float": accuracy(workload.model, images, labels), "chip": as_described, "images": len(labels),
+        "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
+        "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
         "largest_saturated_share": max(clipped.values()),
     }  # fmt: skip
     return Results(
@@ -71,36 +77,41 @@ def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None
     )  # fmt: skip
 
 
+def _instances(converted: nn.Module, device: Device, count: int, seed: int) -> Iterator[nn.Module]:
+    """The converted model as `count` chip instances in turn; one where every instance is the same."""
+    for instance in range(1 if device.is_ideal else count):
+        program(converted, seed + instance, device)
+        yield converted
+
+
 def _vary_programming(
     converted: nn.Module, chip: Chip, study: Study, images: Tensor, labels: Tensor, step: Callable[[str], None]
 ) -> Iterator[dict[str, float]]:
-    """Accuracy of chip instances whose programming error is the only thing added to the chip's device."""
+    """Accuracy of chip instances at each programming sigma, all else as the chip's device."""
     for sigma in study.sigmas:
         device = chip.device.model_copy(update={"programming_sigma": sigma})
-        for instance in range(study.instances):
-            step(f"sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
-            program(converted, study.seed + instance, device)
-            yield {"sigma": sigma, "instance": instance, "accuracy": accuracy(converted, images, labels)}
-            if device.is_ideal:
-                break  # every instance is the same
+        for instance, programmed in enumerate(_instances(converted, device, study.instances, study.seed)):
+            step(f"programming sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
+            yield {"sigma": sigma, "instance": instance, "accuracy": accuracy(programmed, images, labels)}
 
 
 def _vary_adc(
-    model: nn.Module, calibration: Tensor, chip: Chip, study: Study, images: Tensor, labels: Tensor,
-    step: Callable[[str], None],
-) -> Iterator[dict[str, float]]:  # fmt: skip
-    """Accuracy with ADCs of other resolutions, cells as the chip describes them, one chip instance each."""
+    workload: Workload, chip: Chip, study: Study, images: Tensor, labels: Tensor, step: Callable[[str], None]
+) -> Iterator[dict[str, float]]:
+    """Accuracy of a few chip instances with ADCs of other resolutions, all else as the chip describes it."""
     for bits in study.adc_bits:
         step(f"ADC of {bits} bits")
         changed = chip.with_changes(component={"adc": {"bits": bits}})
-        converted = convert(model, changed, calibration, study.seed)
-        yield {"bits": bits, "instance": 0, "accuracy": accuracy(converted, images, labels)}
+        converted = convert(workload.model, changed, workload.calibration_images, study.seed)
+        few = min(ADC_INSTANCES, study.instances)
+        for instance, programmed in enumerate(_instances(converted, chip.device, few, study.seed)):
+            yield {"bits": bits, "instance": instance, "accuracy": accuracy(programmed, images, labels)}
 
 
 def _meta(
     workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger, alone: Ledger
 ) -> dict[str, Any]:
-    summary = {name: float(value) for name, value in ledger.summary().items()}
+    summary = {name: float(value) if np.isfinite(value) else None for name, value in ledger.summary().items()}
     return {
         "version": version("xbar"),
         "workload": {
@@ -120,14 +131,25 @@ def _meta(
             else "V² G t of the cells' own conductances and inputs",
         },
         "study": {
+            "timeline_requests": min(TIMELINE_REQUESTS, study.requests),
             "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
         },
         "summary": summary,
+        "adc_share_in_use": _adc_share_in_use(ledger),
         "single_request": {
             "latency_s": float(alone.latency[0]), "energy_J": alone.total_energy,
             "dynamic_energy_J": alone.total_energy - alone.static_energy,
         },
     }  # fmt: skip
+
+
+def _adc_share_in_use(ledger: Ledger) -> float:
+    """Share of the chip's ADCs that are wired to crossbars of the network."""
+    chip, placement = ledger.chip, ledger.placement
+    operations = VectorOperations(placement, off_chip_io=True)
+    wired = {(x.core, operations.adc_of(x)) for crossbars in operations.crossbars.values() for x in crossbars}
+    side_by_side = max(1, chip.component.adc.units // chip.structure.crossbars_per_core)
+    return len(wired) * side_by_side / (chip.cores * chip.component.adc.units)
 
 
 def _first_runs(ledger: Ledger) -> pd.DataFrame:

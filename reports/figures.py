@@ -1,0 +1,573 @@
+"""The pages of a report: one function a page, from Results to a matplotlib figure."""
+
+import textwrap
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Patch
+
+from reports.results import Results
+from reports.style import (
+    ACCENT,
+    FAINT,
+    GROUPS,
+    INK,
+    NAMES,
+    SECOND,
+    SOFT,
+    STAGES,
+    WARNING,
+    human,
+    page,
+    percent,
+    plot,
+    scale_of,
+        write,
+)  # fmt: skip
+
+matplotlib.use("Agg")  # files only, no window
+STATIC = "(static)"
+MOST_BARS = 14
+
+
+def _heading(results: Results) -> str:
+    meta = results.meta
+    return f"{meta['workload']['title']} on {meta['chip']['title']}"
+
+
+def _subtitle(results: Results) -> str:
+    chip, workload = results.meta["chip"], results.meta["workload"]
+    changed = ", ".join(f"{key} = {value:g}" for key, value in chip["overrides"].items())
+    parts = [
+        f"{workload['data']}: {workload['weights']:,} weights, {human(workload['operations'], 'OP')} per request",
+        f"{chip['weight_bits']}-bit weights in {chip['cell_bits']}-bit cells ({chip['scheme']})",
+        f"{chip['input_bits']}-bit inputs", f"{chip['adc_bits']}-bit ADC",
+    ]  # fmt: skip
+    return "  ·  ".join(parts + ([f"changed: {changed}"] if changed else []))
+
+
+# ---- first page
+
+
+def summary(results: Results) -> Figure:
+    """Headline numbers, and the three pictures that explain them in small."""
+    figure = page(_heading(results), _subtitle(results))
+    write(figure, 0.05, 0.862, "\n".join(textwrap.wrap(verdict(results), 120)), size=11.5, vertical="center")
+    for index, (label, value, detail) in enumerate(headlines(results)):
+        column, row = index % 4, index // 4
+        _tile(figure, 0.05 + 0.2275 * column, 0.655 - 0.165 * row, label, value, detail)
+    _energy_bars(
+        plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy per request", "x"), results, most=6, small=True
+    )
+    _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), "Accuracy against variation"), results, small=True)
+    axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time")
+    _power(axes, results.power, results.meta["summary"])
+    return figure
+
+
+def verdict(results: Results) -> str:
+    """What the run found, in one or two sentences."""
+    a, s = results.meta["accuracy"], results.meta["summary"]
+    single = results.meta["single_request"]
+    lost = 100 * (a["float"] - a["chip"])
+    change = "keeps its accuracy" if abs(lost) < 0.05 else f"{'loses' if lost > 0 else 'gains'} {abs(lost):.1f} points"
+    static = s["static_energy_J"] / s["energy_J"] if s["energy_J"] else 0.0
+    drawn = f"; {percent(static, 0)} of the energy is static power" if static >= 0.005 else ""
+    return (
+        f"On this chip the network {change} ({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
+        f"{a['images']:,} test images), answers alone in {human(single['latency_s'], 's')}, and in a batch of "
+        f"{int(s['requests'])} costs {human(s['energy_per_request_J'], 'J')} per request{drawn}."
+    )
+
+
+def _of_instances(a: dict[str, float]) -> str:
+    return f" as median of {a['instances']} instances" if a["instances"] > 1 else ""
+
+
+def headlines(results: Results) -> list[tuple[str, str, str]]:
+    """(label, value, detail) of the eight headline numbers."""
+    m = results.meta
+    a, s, single, chip = m["accuracy"], m["summary"], m["single_request"], m["chip"]
+    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
+    efficiency = s["operations_per_J"]
+    peak = chip["peak_operations_per_s"] / chip["peak_power_W"]
+    requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
+    idle = human(s["static_power_W"], "W")
+    low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
+    judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
+    return [
+        ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
+        ("Latency, one request", human(single["latency_s"], "s"), f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}"),
+        ("Throughput", f"{human(rate, '/s')}", f"batch of {requests}, between results"),
+        ("Energy per request", human(s["energy_per_request_J"], "J"), f"dynamic {human(s['dynamic_energy_per_request_J'], 'J')}"),
+        ("Average power", human(s["average_power_W"], "W"), f"peak {human(s['peak_power_W'], 'W')}, idle {idle}"),
+        ("Chip area", human(s["area_m2"], "m²"), f"table power {human(chip['peak_power_W'], 'W')}"),
+        ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
+        ("Efficiency", human(efficiency, "OP/J"), f"table peak {human(peak, 'OP/J')}"),
+    ]  # fmt: skip
+
+
+def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: str) -> None:
+    """One headline number in a box."""
+    box = FancyBboxPatch(
+        (x, y), 0.2125, 0.135, boxstyle="round,pad=0,rounding_size=0.008", transform=figure.transFigure,
+        facecolor="#f5f7fa", edgecolor=FAINT, linewidth=1, mutation_aspect=1.4,
+    )  # fmt: skip
+    figure.add_artist(box)
+    write(figure, x + 0.013, y + 0.102, label, size=9, colour=SOFT)
+    write(figure, x + 0.013, y + 0.046, value, size=19, weight="bold", colour=ACCENT)
+    write(figure, x + 0.013, y + 0.018, detail, size=8, colour=SOFT)
+
+
+# ---- energy and area
+
+
+def energy_and_area(results: Results) -> Figure:
+    """Energy and area by component, energy by layer."""
+    requests = max(1, int(results.meta["summary"]["requests"]))
+    static = human(results.components["static_energy_J"].sum() / requests, "J")
+    figure = page("Energy and area", f"{_heading(results)}  ·  static energy, {static} per request, is not in the bars")
+    _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
+    _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results.components)
+    _layer_bars(
+        plot(figure, (0.07, 0.15, 0.69, 0.27), "Dynamic energy per request, by layer"), results.energy, requests
+    )
+    handles = [Patch(color=colour, label=name) for name, (colour, _) in GROUPS.items()]
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.785, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
+    )
+    return figure
+
+
+def _colour_of(component: str) -> str:
+    return next(colour for colour, members in GROUPS.values() if component in members)
+
+
+def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
+    requests = max(1, int(results.meta["summary"]["requests"]))
+    values = results.components["dynamic_energy_J"] / requests
+    _bars(axes, values[values > 0].sort_values(ascending=False), "J", most, 7.5 if small else 8.5)
+
+
+def _area_bars(axes: Axes, components: pd.DataFrame) -> None:
+    values = components["area_m2"]
+    _bars(axes, values[values > 0].sort_values(ascending=False), "m²", MOST_BARS, 8.5)
+
+
+def _bars(axes: Axes, values: pd.Series, unit: str, most: int, size: float) -> None:
+    """Horizontal bars, largest on top, value and share beside each; the smallest joined as one."""
+    shown = values.iloc[:most]
+    if len(values) > most:
+        rest = float(values.iloc[most - 1 :].sum())
+        shown = pd.concat([values.iloc[: most - 1], pd.Series({f"{len(values) - most + 1} others": rest})])
+    factor, prefix = (1e6, "m") if unit == "m²" else scale_of(float(values.max()) if len(values) else 0.0)
+    colours = [_colour_of(name) if name in NAMES else SOFT for name in shown.index]
+    axes.barh([NAMES.get(str(name), str(name)) for name in shown.index], shown * factor, color=colours, height=0.72)
+    axes.invert_yaxis()
+    total = float(values.sum())
+    for row, value in enumerate(shown):
+        text = f"{human(value, unit)}  {percent(value / total)}"
+        axes.annotate(
+            text,
+            (value * factor, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=size,
+            color=INK,
+        )
+    axes.set_xlim(0, max(float(shown.max()) * factor, 1e-30) * 1.55)
+    axes.set_xlabel(f"mm{'²'}" if unit == "m²" else f"{prefix}{unit}", fontsize=8.5)
+    axes.tick_params(axis="y", labelsize=size, length=0, labelcolor=INK)
+
+
+def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
+    """Stacked bars of each layer's energy by group of components."""
+    rows = energy.drop(index=STATIC) / requests
+    rows = rows[rows.sum(axis=1) > 0]
+    factor, prefix = scale_of(float(rows.sum(axis=1).max()) if len(rows) else 0.0)
+    bottom = np.zeros(len(rows))
+    for colour, members in GROUPS.values():
+        height = rows[list(members)].sum(axis=1).to_numpy() * factor
+        axes.bar(np.arange(len(rows)), height, bottom=bottom, color=colour, width=0.7)
+        bottom += height
+    crowded = len(rows) > 8
+    axes.set_xticks(
+        np.arange(len(rows)), [_short(str(name)) for name in rows.index],
+        rotation=40 if crowded else 0, ha="right" if crowded else "center", fontsize=8,
+    )  # fmt: skip
+    axes.set_ylabel(f"{prefix}J", fontsize=8.5)
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_ylim(0, max(float(bottom.max(initial=0.0)), 1e-30) * 1.1)
+
+
+def _short(name: str, most: int = 16) -> str:
+    return name if len(name) <= most else f"…{name[-most + 1 :]}"
+
+
+# ---- time
+
+
+def timeline(results: Results) -> Figure:
+    """Stages of every layer, use of the ADCs, and power, over the first requests."""
+    runs = results.timeline
+    first = int(results.meta["study"]["timeline_requests"])
+    end = float(runs["end_s"].max())
+    figure = page(
+        "Timeline", f"{_heading(results)}  ·  until the first {first} of {len(results.requests)} requests are answered"
+    )
+    factor, prefix = scale_of(end)
+    layers = list(dict.fromkeys(runs["layer"]))
+    order = [name for name in ["(input)", *results.layers.index, "(output)"] if name in layers]
+    axes = plot(figure, (0.13, 0.40, 0.82, 0.455), "What each layer does", "x")
+    _lanes(axes, runs, [str(name) for name in order], factor)
+    axes.set_xlim(0, end * factor)
+    axes.set_xticklabels([])
+    handles = [Patch(color=colour, label=stage) for stage, colour in STAGES.items()]
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1, 1.005),
+        ncols=4,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+    )
+    use = plot(figure, (0.13, 0.245, 0.82, 0.10), "ADCs at work, of those in use by the network")
+    used = results.adc_use["time_s"] <= end
+    share = results.adc_use["share"] / float(results.meta["adc_share_in_use"])
+    use.fill_between(results.adc_use["time_s"][used] * factor, 100 * share[used], color=ACCENT, alpha=0.75, linewidth=0)
+    use.set_xlim(0, end * factor)
+    use.set_ylim(0, min(100.0, 130 * float(share[used].max())))
+    use.set_ylabel("%", fontsize=8.5)
+    use.set_xticklabels([])
+    axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Power")
+    _power(axes, results.power[results.power["time_s"] <= end], None, factor)
+    axes.set_xlim(0, end * factor)
+    axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
+    return figure
+
+
+def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float) -> None:
+    """One lane a layer, its copies one above the other; loads in the upper, drains in the lower third of a copy."""
+    span = {"compute": (0.0, 0.92), "transfer": (0.1, 0.8), "load": (0.0, 0.31), "drain": (0.61, 0.92)}
+    for lane, layer in enumerate(layers):
+        mine = runs[runs["layer"] == layer]
+        copies = int(mine["copy"].max()) + 1
+        for stage, (first, last) in span.items():
+            part = mine[mine["stage"] == stage]
+            top = lane - 0.42 + 0.84 * part["copy"].to_numpy() / copies
+            low, high = top + 0.84 * first / copies, top + 0.84 * last / copies
+            start, end = part["start_s"].to_numpy() * factor, part["end_s"].to_numpy() * factor
+            corners = np.stack([np.stack(c, 1) for c in ((start, low), (end, low), (end, high), (start, high))], 1)
+            boxes = PolyCollection(
+                list(corners),
+                facecolors=STAGES[stage],
+                edgecolors="white" if stage == "compute" and copies <= 8 else "none",
+                linewidths=0.3,
+                rasterized=True,
+            )
+            axes.add_collection(boxes)
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    names = [
+        name if name.startswith("(") else f"{_short(name)}  x{int(runs.loc[runs['layer'] == name, 'copy'].max()) + 1}"
+        for name in layers
+    ]
+    axes.set_yticks(range(len(layers)), names, fontsize=8.5 if len(layers) <= 12 else 6.5)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def power_over_time(results: Results) -> Figure:
+    """Power of the whole simulation, with its average, its peak and the static floor."""
+    s = results.meta["summary"]
+    figure = page(
+        "Power over time",
+        f"{_heading(results)}  ·  batch of {int(s['requests'])} requests, mean of {len(results.power)} spans of time",
+    )
+    axes = plot(figure, (0.08, 0.36, 0.87, 0.48), "Power of the chip")
+    _power(axes, results.power, s, labelled=True)
+    rows = [
+        ("Peak, at any instant", human(s["peak_power_W"], "W")), ("Average", human(s["average_power_W"], "W")),
+        ("Static, always drawn", human(s["static_power_W"], "W")),
+        ("Every component at its full rate", human(results.meta["chip"]["peak_power_W"], "W")),
+        ("Energy of the batch", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
+    ]  # fmt: skip
+    for index, (label, value) in enumerate(rows):
+        x, y = 0.08 + 0.30 * (index % 3), 0.20 - 0.075 * (index // 3)
+        write(figure, x, y + 0.03, label, size=9, colour=SOFT)
+        write(figure, x, y, value, size=14, weight="bold")
+    return figure
+
+
+def _power(
+    axes: Axes, power: pd.DataFrame, headline: dict[str, float] | None, factor: float = 0.0, labelled: bool = False
+) -> None:
+    """Power against time; with `headline` its average and static level, and named where `labelled`."""
+    prefix = ""
+    if not factor:
+        factor, prefix = scale_of(float(power["time_s"].max()))
+        axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
+    watt, unit = scale_of(float(power["power_W"].max()))
+    time, level = power["time_s"].to_numpy() * factor, power["power_W"].to_numpy() * watt
+    axes.fill_between(time, level, color=ACCENT, alpha=0.30, linewidth=0)
+    axes.plot(time, level, color=ACCENT, linewidth=1.1)
+    axes.set_ylabel(f"{unit}W", fontsize=8.5)
+    axes.set_ylim(0, level.max() * 1.15)
+    if len(time):
+        axes.set_xlim(0, time[-1] * 1.001)
+    if headline is None:
+        return
+    lines = [("average", headline["average_power_W"], SECOND), ("static", headline["static_power_W"], SOFT)]
+    if labelled:
+        lines.append(("peak at any instant", headline["peak_power_W"], WARNING))
+        axes.set_ylim(0, max(level.max(), headline["peak_power_W"] * watt) * 1.15)
+    drawn = [(name, value, colour) for name, value, colour in lines if value > 0]
+    for _, value, colour in drawn:
+        axes.axhline(value * watt, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
+    handles = [Line2D([], [], color=c, linestyle=(0, (5, 3)), label=f"{name} {human(v, 'W')}") for name, v, c in drawn]
+    axes.legend(
+        handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0) if labelled else None, ncols=len(handles) if labelled else 1,
+        frameon=not labelled, framealpha=0.9, edgecolor="none", fontsize=8.5 if labelled else 7, labelcolor=INK,
+    )  # fmt: skip
+
+
+# ---- accuracy
+
+
+def accuracy(results: Results) -> Figure:
+    """Accuracy against programming variation, with a band over chip instances, and against ADC bits."""
+    a, chip, study = results.meta["accuracy"], results.meta["chip"], results.meta["study"]
+    judged = f"{a['images']:,} of {a['test_images']:,} test images; float accuracy on all"
+    figure = page("Accuracy on the chip", f"{_heading(results)}  ·  {judged}: {percent(a['float_all_test_images'], 2)}")
+    axes = plot(figure, (0.08, 0.24, 0.52, 0.60), "Against programming variation")
+    _accuracy_band(axes, results)
+    right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
+    bits = results.adc_bits
+    right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
+    by_bits = 100 * bits.groupby("bits")["accuracy"].agg(["min", "median", "max"])
+    right.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=ACCENT, alpha=0.15, linewidth=0)
+    right.plot(by_bits.index, by_bits["median"], color=ACCENT, marker="o", markersize=5, linewidth=1.6)
+    right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
+    right.set_xticks(sorted({int(b) for b in bits["bits"]}))
+    right.set_xlabel("ADC bits", fontsize=9)
+    right.set_ylabel("accuracy, %", fontsize=9)
+    right.set_ylim(0, 103)
+    right.legend(
+        handles=[
+            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {bits['instance'].max() + 1} instances"),
+            Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
+            Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
+        ],
+        loc="lower right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
+    )  # fmt: skip
+    models = {
+        "independent": "sigma is a share of the conductance range, the same for every level",
+        "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
+    }  # fmt: skip
+    noise = f"read noise {percent(chip['read_noise_sigma'])} per read" if chip["read_noise_sigma"] else "no read noise"
+    note = (
+        f"Programming error: {models[chip['programming_model']]}; this chip's own sigma is {percent(chip['programming_sigma'])}, "
+        f"with {noise}. Each of {study['instances']} chip instances per sigma is programmed once with its own seed and judged on the "
+        f"same images; sigma 0 without other noise is one instance. ADC range: {chip['adc_range']}. In the right "
+        "panel the cells are as the chip describes them."
+    )
+    write(figure, 0.08, 0.145, "\n".join(textwrap.wrap(note, 150)), size=9, colour=SOFT, vertical="top")
+    return figure
+
+
+def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
+    """Median, quartiles and range of accuracy over chip instances against sigma."""
+    a, own = results.meta["accuracy"], results.meta["chip"]["programming_sigma"]
+    points = results.variation
+    by_sigma = points.groupby("sigma")["accuracy"]
+    sigma = 100 * by_sigma.min().index.to_numpy()
+    low, high = 100 * by_sigma.min().to_numpy(), 100 * by_sigma.max().to_numpy()
+    first, third = 100 * by_sigma.quantile(0.25).to_numpy(), 100 * by_sigma.quantile(0.75).to_numpy()
+    axes.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
+    axes.fill_between(sigma, low, high, color=ACCENT, alpha=0.15, linewidth=0)
+    axes.fill_between(sigma, first, third, color=ACCENT, alpha=0.25, linewidth=0)
+    axes.plot(
+        sigma,
+        100 * by_sigma.median().to_numpy(),
+        color=ACCENT,
+        linewidth=1.8,
+        marker="o",
+        markersize=3.5 if small else 5,
+    )
+    if not small:
+        axes.scatter(
+            100 * points["sigma"], 100 * points["accuracy"], s=9, color=INK, alpha=0.35, linewidths=0, zorder=3
+        )
+    if own > 0:
+        axes.axvline(100 * own, color=SECOND, linewidth=1.2)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("sigma, %", fontsize=9)
+    axes.set_ylabel("accuracy, %", fontsize=9)
+    if small:
+        return
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=ACCENT, marker="o", markersize=5, label="median of chip instances"),
+        Patch(color=ACCENT, alpha=0.4, linewidth=0, label="middle half"),
+        Patch(color=ACCENT, alpha=0.15, linewidth=0, label="smallest to largest"),
+        Line2D([], [], color=INK, alpha=0.5, marker="o", markersize=3, linestyle="none", label="one chip instance"),
+        Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
+    ]
+    if own > 0:
+        handles.append(Line2D([], [], color=SECOND, label=f"this chip: {percent(own)}"))
+    axes.legend(
+        handles=handles, loc="lower left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
+    )
+
+
+# ---- tables
+
+Column = tuple[str, float, str]
+LAYER_COLUMNS: tuple[Column, ...] = (
+    ("layer", 0.050, "left"), ("matrix", 0.265, "right"), ("groups", 0.325, "right"), ("vectors", 0.395, "right"),
+    ("copies", 0.455, "right"), ("crossbars", 0.530, "right"), ("core area", 0.620, "right"), ("energy", 0.710, "right"),
+    ("share", 0.775, "right"), ("time/vector", 0.865, "right"), ("use", 0.950, "right"),
+)  # fmt: skip
+COMPONENT_COLUMNS: tuple[Column, ...] = (
+    ("component", 0.050, "left"), ("action", 0.190, "left"), ("units", 0.390, "right"), ("actions", 0.480, "right"),
+    ("per action", 0.565, "right"), ("energy", 0.645, "right"), ("share", 0.710, "right"), ("static power", 0.800, "right"),
+    ("area", 0.905, "right"), ("use", 0.950, "right"),
+)  # fmt: skip
+ROW_HEIGHT, TOP, BOTTOM = 0.0265, 0.845, 0.07
+
+
+def tables(results: Results) -> list[Figure]:
+    """One row a layer and one row a component; on one page where both fit."""
+    subtitle = f"{_heading(results)}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
+    layers, components = _layer_rows(results), _component_rows(results)
+    together = (len(layers) + len(components) + 4) * ROW_HEIGHT < TOP - BOTTOM
+    figure = page("Layers and components" if together else "Layers", subtitle)
+    end = _table(figure, TOP, LAYER_COLUMNS, layers)
+    figures = [figure]
+    if not together:
+        figure, end = page("Components", subtitle), TOP + 2 * ROW_HEIGHT
+        figures.append(figure)
+    _table(figure, end - 2 * ROW_HEIGHT, COMPONENT_COLUMNS, components)
+    return figures
+
+
+def _layer_rows(results: Results) -> list[list[str]]:
+    requests = max(1, int(results.meta["summary"]["requests"]))
+    total = float(results.energy.drop(index=STATIC).to_numpy().sum()) / requests
+    rows = []
+    for name, row in results.layers.iterrows():
+        energy = row["energy_J"] / requests
+        rows.append([
+            _short(str(name), 24), f"{int(row['outputs'] / row['groups'])} x {int(row['inputs'])}", f"{int(row['groups'])}",
+            f"{int(row['vectors']):,}", f"{int(row['copies'])}", f"{int(row['crossbars']):,}", human(row["core_area_m2"], "m²"),
+            human(energy, "J"), percent(energy / total), human(row["vector_time_s"], "s"), percent(row["utilisation"], 0),
+        ])  # fmt: skip
+    edge = total - float(results.layers["energy_J"].sum()) / requests
+    rows.append(["input and output", "", "", "", "", "", "", human(edge, "J"), percent(edge / total), "", ""])
+    return rows
+
+
+def _component_rows(results: Results) -> list[list[str]]:
+    requests, span = max(1, int(results.meta["summary"]["requests"])), results.meta["summary"]["span_s"]
+    table = results.components
+    total = float(table["dynamic_energy_J"].sum())
+    return [
+        [
+            NAMES[str(name)], str(row["action"]), f"{row['units']:,.0f}", human(row["actions"] / requests, ""),
+            human(row["dynamic_energy_J"] / row["actions"] if row["actions"] else 0.0, "J"),
+            human(row["dynamic_energy_J"] / requests, "J"), percent(row["dynamic_energy_J"] / total),
+            human(row["static_energy_J"] / span, "W"), human(row["area_m2"], "m²"), percent(row["utilisation"], 0),
+        ]
+        for name, row in table.iterrows()
+    ]  # fmt: skip
+
+
+def _table(figure: Figure, top: float, columns: tuple[Column, ...], rows: list[list[str]]) -> float:
+    """A table drawn downwards from `top` of the page; where its last row ends."""
+    for label, x, align in columns:
+        write(figure, x, top, label, size=9, weight="bold", colour=SOFT, align=align)
+    figure.add_artist(Line2D([0.05, 0.95], [top - 0.010] * 2, color=SOFT, linewidth=1))
+    y = top - 0.005
+    for cells in rows:
+        y -= ROW_HEIGHT
+        for (_, x, align), cell in zip(columns, cells, strict=True):
+            write(figure, x, y, cell, size=8.5, align=align)
+        figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * ROW_HEIGHT] * 2, color=FAINT, linewidth=0.7))
+    return y
+
+
+LINES_PER_PAGE = 48
+
+
+def assumptions(results: Results) -> list[Figure]:
+    """What was assumed, derived or changed, how it was modelled, and the sources; as many pages as it takes."""
+    lines = list(_assumption_lines(results))
+    pages = [lines[i : i + LINES_PER_PAGE] for i in range(0, len(lines), LINES_PER_PAGE)]
+    figures = []
+    for number, part in enumerate(pages, 1):
+        of = f"  ·  {number} of {len(pages)}" if len(pages) > 1 else ""
+        figure = page("Assumptions and sources", f"{_heading(results)}{of}")
+        for row, (indent, text, bold) in enumerate(part):
+            y = 0.865 - row * 0.0172
+            write(
+                figure,
+                0.05 + indent,
+                y,
+                text,
+                size=8,
+                weight="bold" if bold else "normal",
+                colour=INK if bold or not indent else SOFT,
+            )
+        figures.append(figure)
+    return figures
+
+
+def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
+    """(indent, text, bold) of each line."""
+    chip, p = results.meta["chip"], results.provenance
+    yield 0.0, "How it was modelled", True
+    for note in (
+        f"Array reads are charged by {chip['array_read_energy']}.",
+        "Every other component is charged per action: its table power over its rate, or its table energy per action.",
+        "Wires are ideal, cells do not drift, buffers are taken as large enough; ports, ADCs, tiles' output stages and links contend.",
+        "Results travel once to every tile that holds rows for them, to the mean of these tiles; partial sums are as wide as "
+        "weight and input together.",
+        "Samples are loaded over the links before a network starts on them; per-sample digital work is spread evenly over a "
+        "layer's vectors.",
+    ):  # fmt: skip
+        yield from _wrapped(note)
+    kinds = p["kind"].value_counts()
+    counted = ", ".join(f"{int(kinds[kind])} {kind}" for kind in kinds.index)
+    for kind, heading in (
+        ("override", "Changed for this run"),
+        ("assumed", f"Assumed (of {len(p)} numbers: {counted})"),
+    ):
+        chosen = p[p["kind"] == kind]
+        if len(chosen):
+            yield 0.0, "", False
+            yield 0.0, heading, True
+        for row in chosen.itertuples():
+            why = row.why if isinstance(row.why, str) and row.why else "given on the command line"
+            unit = "" if str(row.unit) == "1" else f" {row.unit}"
+            yield from _wrapped(f"{row.key} = {float(row.value):g}{unit}: {why}")
+    yield 0.0, "", False
+    yield 0.0, "Sources", True
+    for name, source in results.sources.iterrows():
+        yield from _wrapped(f"{name}: {source['cite']}. Read: {source['read']}.")
+
+
+def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
+    for index, line in enumerate(textwrap.wrap(text, 168)):
+        yield (0.012 if index == 0 else 0.024), line, False
+
+
+def summary_text(results: Results) -> str:
+    """The headline numbers as aligned plain text."""
+    lines = [_heading(results), _subtitle(results), ""]
+    lines += [f"{label:<22} {value:>12}   {detail}" for label, value, detail in headlines(results)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,105 @@
+"""Everything that a results folder can be drawn as: PDF, PNGs, a trace file, plain text."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from reports import figures
+from reports.results import Results, write_text
+from reports.style import SOFT, write
+
+PAGES: dict[str, Callable[[Results], Figure]] = {
+    "summary": figures.summary,
+    "energy_and_area": figures.energy_and_area,
+    "timeline": figures.timeline,
+    "power_over_time": figures.power_over_time,
+    "accuracy": figures.accuracy,
+}
+PNG_DPI = 130
+MICROSECOND = 1e6  # the trace-event format counts in microseconds
+
+
+def render(results: Results, directory: Path) -> list[Path]:
+    """Write report.pdf, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    named = {name: draw(results) for name, draw in PAGES.items()}
+    for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
+        named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
+    for number, figure in enumerate(named.values(), 1):
+        _footer(figure, results, number, len(named))
+    paths = [_save_pdf(list(named.values()), results, directory / "report.pdf")]
+    for name, figure in named.items():
+        paths.append(_save_png(figure, directory / f"{name}.png"))
+    write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":")))
+    write_text(directory / "summary.txt", figures.summary_text(results))
+    return [*paths, directory / "trace.json", directory / "summary.txt"]
+
+
+def _footer(figure: Figure, results: Results, number: int, pages: int) -> None:
+    meta = results.meta
+    workload, chip, seed = meta["workload"]["name"], meta["chip"]["name"], meta["study"]["seed"]
+    text = f"xbar {meta['version']}  ·  workload {workload}  ·  chip {chip}  ·  seed {seed}"
+    write(figure, 0.05, 0.025, text, size=8, colour=SOFT)
+    write(figure, 0.95, 0.025, f"{number} / {pages}", size=8, colour=SOFT, align="right")
+
+
+def _save_pdf(pages: list[Figure], results: Results, path: Path) -> Path:
+    temporary = path.with_name(path.name + ".part")
+    title = f"{results.meta['workload']['title']} on {results.meta['chip']['title']}"
+    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
+        for figure in pages:
+            pdf.savefig(figure)
+    os.replace(temporary, path)
+    return path
+
+
+def _save_png(figure: Figure, path: Path) -> Path:
+    temporary = path.with_name(path.name + ".part")
+    FigureCanvasAgg(figure)
+    figure.savefig(temporary, dpi=PNG_DPI, format="png", metadata={"Software": None})
+    os.replace(temporary, path)
+    return path
+
+
+def trace_events(results: Results) -> dict[str, Any]:
+    """The timeline in the Chrome trace-event format, for Perfetto: a process a layer, a thread a copy and stage;
+    power and ADC use as counters."""
+    events: list[dict[str, Any]] = []
+    runs = results.timeline
+    layers = {name: number for number, name in enumerate(dict.fromkeys(runs["layer"]), 1)}
+    stages = {name: number for number, name in enumerate(dict.fromkeys(runs["stage"]))}
+    for layer, number in layers.items():
+        events.append(_named("process_name", number, 0, str(layer)))
+        events.append(
+            {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "ts": 0, "args": {"sort_index": number}}
+        )
+    threads = runs[["layer", "copy", "stage"]].drop_duplicates()
+    for layer, copy, stage in threads.itertuples(index=False):
+        thread = int(copy) * len(stages) + stages[stage]
+        events.append(_named("thread_name", layers[layer], thread, f"copy {copy} {stage}"))
+    columns = ["layer", "stage", "copy", "start_s", "end_s"]
+    for layer, stage, copy, start, end in runs[columns].itertuples(index=False, name=None):
+        events.append({
+            "ph": "X", "name": stage, "cat": stage, "pid": layers[layer], "tid": int(copy) * len(stages) + stages[stage],
+            "ts": start * MICROSECOND, "dur": (end - start) * MICROSECOND,
+        })  # fmt: skip
+    events.append(_named("process_name", 0, 0, "chip"))
+    for table, column, name in (
+        (results.power, "power_W", "power, W"),
+        (results.adc_use, "share", "ADCs at work, share of all"),
+    ):
+        for time, value in table[["time_s", column]].itertuples(index=False, name=None):
+            events.append(
+                {"ph": "C", "name": name, "pid": 0, "tid": 0, "ts": time * MICROSECOND, "args": {name: value}}
+            )
+    return {"traceEvents": events, "displayTimeUnit": "ns"}
+
+
+def _named(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": kind, "pid": process, "tid": thread, "ts": 0, "args": {"name": name}}

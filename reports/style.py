@@ -1,0 +1,108 @@
+"""One look for every page: colours, type, units for people."""
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+
+PAGE = (11.69, 8.27)  # A4 landscape [inch]
+INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
+ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
+
+# Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).
+GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ADC": ("#0b6e99", ("adc",)),
+    "DAC": ("#6ab7d6", ("dac",)),
+    "Arrays, sample-and-hold": ("#d9822b", ("crossbar", "sample_hold")),
+    "Shift-and-add": ("#f0c987", ("shift_add",)),
+    "Registers": ("#7a5195", ("input_register", "output_register", "tile_register")),
+    "Buffers, buses": ("#2f9e77", ("buffer", "bus")),
+    "Routers": ("#9bcf8c", ("router",)),
+    "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
+    "Links": ("#9aa5b1", ("link",)),
+}
+STAGES = {"load": "#2f9e77", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#9aa5b1"}
+
+NAMES = {
+    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
+    "input_register": "input registers", "output_register": "output registers", "buffer": "buffers", "bus": "buses",
+    "router": "routers", "activation": "activation", "accumulator": "accumulators", "pool": "pooling",
+    "tile_register": "tile registers", "link": "links",
+}  # fmt: skip
+
+_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+
+
+def scale_of(value: float) -> tuple[float, str]:
+    """Factor and SI prefix that bring `value` between 1 and 1000 (or as near as prefixes go)."""
+    if value == 0 or not math.isfinite(value):
+        return 1.0, ""
+    power = min(max(3 * math.floor(math.log10(abs(value)) / 3 + 1e-12), -15), 15)
+    return 10.0**-power, _PREFIXES[power]
+
+
+def human(value: float | None, unit: str, digits: int = 3) -> str:
+    """`value` (SI) with a prefix, as in 1.65 µJ; square metres become mm²; a dash for None and nan."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return f"∞\u00a0{unit}"
+    if unit == "m²":
+        return f"{significant(value * 1e6, digits)}\u00a0mm²"
+    factor, prefix = scale_of(value)
+    shown = significant(value * factor, digits)
+    if float(shown) >= 1000 and prefix != "P":  # rounded up into the next prefix
+        factor, prefix = scale_of(float(shown) / factor)
+        shown = significant(value * factor, digits)
+    return f"{shown}\u00a0{prefix}{unit}"  # a space that does not break
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` in plain decimals with that many significant digits, never in powers of ten."""
+    if value == 0:
+        return "0"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def page(title: str, subtitle: str) -> Figure:
+    """An empty page with its heading."""
+    figure = Figure(figsize=PAGE, facecolor=PAPER)
+    write(figure, 0.05, 0.945, title, size=18, weight="bold")
+    write(figure, 0.05, 0.912, subtitle, size=10, colour=SOFT)
+    return figure
+
+
+def write(
+    target: Figure | Axes, x: float, y: float, text: str, size: float = 10, weight: str = "normal",
+    colour: str = INK, align: str = "left", vertical: str = "baseline", **more: Any,
+) -> Any:  # fmt: skip
+    """Text in the project's type at (x, y) of the figure or axes; the artist."""
+    if isinstance(target, Axes):
+        more = {"transform": target.transAxes} | more
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return target.text(x, y, text.replace("$", r"\$"), fontproperties=font, color=colour, ha=align, va=vertical, **more)
+
+
+def plot(figure: Figure, box: tuple[float, float, float, float], title: str, grid: str = "y") -> Axes:
+    """Axes in the house style at (left, bottom, width, height) of the page; grid: x, y, both or none."""
+    axes = figure.add_axes(box)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold", pad=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(SOFT)
+    axes.tick_params(colors=SOFT, labelsize=8.5, length=3)
+    axes.xaxis.label.set_color(SOFT)
+    axes.yaxis.label.set_color(SOFT)
+    axes.set_axisbelow(True)
+    if grid != "none":
+        axes.grid(axis=grid, color=FAINT, linewidth=0.8)  # type: ignore[arg-type]
+    return axes

@@ -1,0 +1,182 @@
+"""Reports: every page renders, nothing overlaps or runs off, numbers are the results', files are valid and stable."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from hw import load_chip, preset_names
+from reports import figures
+from reports.render import PAGES, render, trace_events
+from reports.results import Results, ResultsError
+from reports.style import human, percent
+from workloads.data import load_digits
+from workloads.run import Study, run
+from workloads.training import initialise
+from workloads.workload import Workload
+
+QUICK = Study(instances=3, sigmas=(0.0, 0.05, 0.2), adc_bits=(4, 8), images=40, requests=5)
+
+
+@pytest.fixture(scope="module", params=preset_names())
+def results(request: pytest.FixtureRequest) -> Results:
+    """A quick study of an untrained network: real shapes of every table, meaningless accuracies."""
+    from models import DigitsCNN
+
+    workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
+    return run(workload, load_chip(request.param), QUICK)
+
+
+def single_request(results: Results) -> Results:
+    """The same with one request: no rate between results."""
+    summary = results.meta["summary"] | {"requests": 1.0, "steady_throughput_per_s": None}
+    return replace(results, meta=results.meta | {"summary": summary}, requests=results.requests.iloc[:1])
+
+
+def without_energy(results: Results) -> Results:
+    """The same on a chip that nothing static draws power on, judged at one sigma."""
+    components = results.components.assign(static_energy_J=0.0)
+    return replace(results, components=components, variation=results.variation[results.variation["sigma"] == 0.05])
+
+
+CASES = [lambda r: r, single_request, without_energy]
+
+
+def pages(results: Results) -> list[Figure]:
+    return [*(draw(results) for draw in PAGES.values()), *figures.tables(results), *figures.assumptions(results)]
+
+
+def visible_texts(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Every text that is drawn, with its box in pixels; tick labels beyond an axis' view are not drawn."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    beyond = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            slack = 1e-9 * (high - low)
+            for tick in axis.get_major_ticks():
+                if not low - slack <= tick.get_loc() <= high + slack:
+                    beyond |= {tick.label1, tick.label2}
+    texts = [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_visible() and t.get_text().strip()]
+    return [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts if t not in beyond]
+
+
+@pytest.mark.parametrize("change", CASES)
+def test_no_text_overlaps_another_or_leaves_the_page(results: Results, change) -> None:  # type: ignore[no-untyped-def]
+    for figure in pages(change(results)):
+        texts = visible_texts(figure)
+        assert len(texts) > 5
+        width, height = figure.bbox.width, figure.bbox.height
+        for text, box in texts:
+            assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height, f"off the page: {text!r}"
+        for (one, a), (other, b) in itertools.combinations(texts, 2):
+            shared = Bbox.intersection(a, b)
+            overlap = shared is not None and shared.width > 1.5 and shared.height > 2.5
+            assert not overlap, f"{one!r} overlaps {other!r}"
+
+
+def test_headlines_are_the_results(results: Results) -> None:
+    shown = {label: value for label, value, _ in figures.headlines(results)}
+    s, single = results.meta["summary"], results.meta["single_request"]
+    assert shown["Energy per request"] == human(s["energy_per_request_J"], "J")
+    assert shown["Latency, one request"] == human(single["latency_s"], "s")
+    assert shown["Accuracy on chip"] == percent(results.meta["accuracy"]["chip"])
+    assert shown["Chip area"] == human(load_chip(results.meta["chip"]["name"]).area, "m²")
+    drawn = [text for text, _ in visible_texts(figures.summary(results))]
+    assert set(shown.values()) <= set(drawn)
+    assert all(value in figures.summary_text(results) for value in shown.values())
+
+
+def test_bars_are_the_tables(results: Results) -> None:
+    figure = figures.energy_and_area(results)
+    energy, area, layers = figure.axes
+    per_request = results.components["dynamic_energy_J"] / 5
+    widths = sorted(bar.get_width() for bar in energy.patches)
+    assert sum(widths) == pytest.approx(per_request.sum() * widths[-1] / per_request.max())
+    assert sum(bar.get_width() for bar in area.patches) == pytest.approx(results.components["area_m2"].sum() * 1e6)
+    stacked = sum(bar.get_height() for bar in layers.patches)
+    assert stacked > 0
+
+
+class TestTrace:
+    def test_events_are_valid_and_complete(self, results: Results) -> None:
+        events = trace_events(results)["traceEvents"]
+        assert all({"ph", "ts", "pid", "tid", "name"} <= event.keys() for event in events)
+        assert {event["ph"] for event in events} == {"M", "X", "C"}
+        runs = [event for event in events if event["ph"] == "X"]
+        assert len(runs) == len(results.timeline)
+        assert all(event["dur"] > 0 for event in runs)
+        computing = results.timeline[results.timeline["stage"] == "compute"]
+        assert sum(e["dur"] for e in runs if e["name"] == "compute") * 1e-6 == pytest.approx(
+            (computing["end_s"] - computing["start_s"]).sum()
+        )
+
+    def test_runs_of_one_thread_do_not_overlap(self, results: Results) -> None:
+        """Perfetto shows a thread's overlapping events wrongly; compute of one copy overlaps by its conversions."""
+        threads: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        for event in trace_events(results)["traceEvents"]:
+            if event["ph"] == "X" and event["name"] in ("load", "drain"):
+                threads.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
+        for spans in threads.values():
+            spans.sort()
+            assert all(b[0] >= a[1] - 1e-6 for a, b in itertools.pairwise(spans))
+
+
+class TestFiles:
+    def test_render_writes_everything_and_twice_the_same(self, results: Results, tmp_path: Path) -> None:
+        for name in ("one", "other"):
+            results.save(tmp_path / name)
+            render(results, tmp_path / name)
+        files = sorted(path.name for path in (tmp_path / "one").iterdir())
+        for needed in (
+            "report.pdf",
+            "summary.png",
+            "accuracy.png",
+            "timeline.png",
+            "trace.json",
+            "components.csv",
+            "run.json",
+        ):
+            assert needed in files
+        assert not [name for name in files if name.endswith(".part")]
+        for name in files:
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
+        json.loads((tmp_path / "one" / "trace.json").read_text())
+        assert (tmp_path / "one" / "report.pdf").read_bytes().startswith(b"%PDF")
+
+    def test_what_was_saved_is_loaded_and_draws_the_same(self, results: Results, tmp_path: Path) -> None:
+        results.save(tmp_path)
+        again = Results.load(tmp_path)
+        assert again.meta == results.meta
+        for name in ("components", "layers", "energy", "variation"):
+            pd.testing.assert_frame_equal(getattr(again, name), getattr(results, name), check_dtype=False, rtol=1e-10)
+        assert figures.summary_text(again) == figures.summary_text(results)
+        render(again, tmp_path / "drawn")
+
+    def test_a_folder_that_is_none(self, results: Results, tmp_path: Path) -> None:
+        with pytest.raises(ResultsError, match=r"no run\.json there"):
+            Results.load(tmp_path)
+        results.save(tmp_path)
+        (tmp_path / "layers.csv").unlink()
+        with pytest.raises(ResultsError, match=r"layers\.csv: cannot be read"):
+            Results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (1.5625e-12, "J", "1.56 pJ"), (0.0, "W", "0 W"), (85.42e-6, "m²", "85.4 mm²"), (999.96, "W", "1.00 kW"),
+        (4.9e-20, "J", "0.0000490 fJ"), (None, "s", "–"), (float("nan"), "s", "–"), (41.29e12, "OP/s", "41.3 TOP/s"),
+        (1.0, "s", "1.00 s"), (0.001, "s", "1.00 ms"), (1000, "OP", "1.00 kOP"),
+    ],
+)  # fmt: skip
+def test_numbers_for_people(value: float | None, unit: str, shown: str) -> None:
+    assert human(value, unit).replace("\u00a0", " ") == shown

@@ -1,0 +1,93 @@
+"""The command line as users meet it: what it prints, where it writes, how it fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hw import preset_names
+from workloads.cli import main
+
+QUICK = ["--instances", "2", "--images", "30", "--requests", "4"]
+
+
+@pytest.fixture(autouse=True)
+def _one_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XBAR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("XBAR_DATA", raising=False)
+
+
+def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep" / "folder"
+    assert main(["run", "digits", "--chip", "isaac", "--set", "component.adc.bits=7", "--out", str(out), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "Accuracy on chip" in printed
+    assert str(out / "report.pdf") in printed
+    assert (out / "report.pdf").stat().st_size > 10_000
+    meta = json.loads((out / "run.json").read_text())
+    assert meta["chip"]["overrides"] == {"component.adc.bits": 7}
+    assert meta["chip"]["adc_bits"] == 7
+    (out / "report.pdf").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.pdf").is_file()
+
+
+def test_same_seed_same_tables(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path / name), "--seed", "3", *QUICK]) == 0
+    for path in (tmp_path / "one").glob("*.csv"):
+        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
+
+
+def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chips"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in preset_names())
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("isaac")]
+    assert row[-4:] == ["65.808", "85.425", "41.288", "0.627"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digits", "--chip", "isac", "--out", "x"], "no such preset; presets: edge, isaac"),
+        (["run", "digits", "--set", "device.level=4", "--out", "x"], "did you mean device.levels"),
+        (["run", "digits", "--set", "weights.cell_bits=4", "--out", "x"], "more than the device has levels for"),
+        (["run", "lenet5", "--data", "/nonexistent", "--out", "x"], "no train-images-idx3-ubyte"),
+        (["report", "/nonexistent"], "no run.json there"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_message(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("xbar: error: ")
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["run"], ["run", "no-such"], ["run", "digits"], ["run", "digits", "--out", "x", "--set", "nonsense"],
+        ["run", "digits", "--out", "x", "--images", "0"], ["run", "digits", "--out", "x", "--seed", "-1"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: xbar" in capsys.readouterr().err
+
+
+def test_a_network_too_large_says_by_how_many_crossbars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The digits network on a chip of two cores of one crossbar each."""
+    settings = [f"structure.{key}=1" for key in ("tiles", "cores_per_tile", "crossbars_per_core")]
+    settings += ["component.dac.units=128", "component.sample_hold.units=128", "component.crossbar.units=1"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    assert main(["run", "digits", "--chip", "edge", *flags, "--out", str(tmp_path / "out"), *QUICK]) == 1
+    assert "too small by 2 crossbars" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
