@@ -1,0 +1,14 @@
+"""What `xbar run digits --chip edge --set component.adc.bits=6 --out out/example` does, in five lines."""
+
+from pathlib import Path
+
+from hw import load_chip
+from reports.render import render
+from workloads.run import Study, run
+from workloads.workload import load_workload
+
+chip = load_chip("edge", {"component.adc.bits": "6"})
+results = run(load_workload("digits"), chip, Study(instances=10))
+results.save(Path("out/example"))
+render(results, Path("out/example"))
+print(results.meta["summary"]["energy_per_request_J"], results.meta["accuracy"]["chip"])
