@@ -76,7 +76,8 @@ def test_no_text_overlaps_another_or_leaves_the_page(results: Results, change) -
         assert len(texts) > 5
         width, height = figure.bbox.width, figure.bbox.height
         for text, box in texts:
-            assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height, f"off the page: {text!r}"
+            inside = box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+            assert inside, f"off the page: {text!r}"
         for (one, a), (other, b) in itertools.combinations(texts, 2):
             shared = Bbox.intersection(a, b)
             overlap = shared is not None and shared.width > 1.5 and shared.height > 2.5
