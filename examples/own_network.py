@@ -6,7 +6,9 @@ from torch import nn
 from hw import Arrivals, convert, load_chip, place, simulate, trace
 
 torch.manual_seed(0)
-model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
+model = nn.Sequential(
+    nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)
+)
 images = torch.rand(32, 3, 16, 16)
 chip = load_chip("isaac", {"device.programming_sigma": "5"})  # per cent, the unit of the file
 

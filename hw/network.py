@@ -79,12 +79,16 @@ class MatrixLayer:
 class Flow:
     """Values per sample that travel from layer `source` ("" for the network's input) to layer `target`: to its
     matrix as inputs, or, for an `addend`, to where its results are added up (a sum is made at the latest layer
-    that it rests on, and travels on from there)."""
+    that it rests on, and travels on from there).
+
+    after: for each position of the value, how many vectors of the source must be done, int64 (positions,).
+    """
 
     source: str
     target: str
     values: float
     addend: bool
+    after: np.ndarray = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -327,9 +331,14 @@ class _Builder:
         made = [self._values_made(holder) for holder in self.holders[source]]
         read = int(np.prod(self.shapes[source]))
         self.flows += [
-            Flow(holder, name, read * part / sum(made), addend=False)
+            Flow(holder, name, read * part / sum(made), addend=False, after=self._after(source, holder))
             for holder, part in zip(self.holders[source], made, strict=True)
         ]
+
+    def _after(self, value: str, holder: str) -> np.ndarray:
+        """Vectors of `holder` that must be done before each position of the value exists."""
+        positions = _positions(self.shapes[value])
+        return self.rests_on[value].get(holder, np.zeros(positions, np.int64))
 
     def _values_made(self, holder: str) -> int:
         """Values per sample of a layer's result, or of the network's input."""
@@ -392,7 +401,7 @@ class _Builder:
         for source in inputs:
             others = [holder for holder in self.holders[source.name] if holder != host]
             share = values / len(self.holders[source.name])
-            self.flows += [Flow(holder, host, share, addend=True) for holder in others]
+            self.flows += [Flow(h, host, share, addend=True, after=self._after(source.name, h)) for h in others]
 
     def _visit_concat(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if _argument(node, 1, "dim", 0) not in (1, -len(self.shapes[node.name])):

@@ -6,7 +6,9 @@ give the same times and the same energy, which a test pins.
 
 A vector starts to load when the values of its receptive field exist and the input register is free, that is
 when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
-contends: buffer ports and buses, ADCs, output stages of tiles, links. Buffers are taken as large enough.
+contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
+sample comes over the links, when all who read it have loaded the sample before the last. How much buffer that takes,
+`hw.buffers` tells afterwards; the simulation takes buffers as large enough.
 """
 
 import dataclasses
@@ -27,6 +29,7 @@ from hw.network import MatrixLayer
 from hw.placement import Crossbar, LayerCopy, Placement
 from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
 
+SAMPLES_HELD = 2  # in a reader's buffers: one that it computes on, one that arrives
 AFTER_ALL_ELSE = 2  # SimPy's own events have priorities 0 and 1 at the same time
 Steps = Generator[Event, Any, None]
 
@@ -193,9 +196,12 @@ class _CopyProcess:
         vectors = self.layer.vectors
         for turn in range(self.copy.index, vectors * self.simulation.requests, copies):
             sample, vector = divmod(turn, vectors)
+            if vector < copies:
+                yield from self.simulation.room_for(sample, self.layer.name)
             yield from self._wait_for_inputs(sample, vector)
             start = yield from self._load()
             self.simulation.journal.write(self.run.load, start, self.now)
+            self.simulation.count_load(self.layer, sample)
             yield from self._wait_for_arrays()
             self.env.process(self._finish(sample, vector, self.now, self._compute()))
 
@@ -331,6 +337,12 @@ class _Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.links = Port(self.env)
         self._progress: dict[tuple[str, int], Progress] = {}
+        self._loaded: dict[tuple[str, int], tuple[Event, list[int]]] = {}
+        self.readers: dict[str, tuple[str, ...]] = {
+            source: tuple(dict.fromkeys(flow.target for flow in self.network.flows if flow.source == source))
+            for source in ["", *placement.copies]
+        }
+        self.last_layers = [layer for layer in self.network.layers if not self.network.consumers[layer.name]]
         operations = {copy.rank: self.operations.of(copy) for copies in placement.copies.values() for copy in copies}
         self._uses = {"load_ports": _uses(operations, "load_ports"), "output_ports": _uses(operations, "output_ports")}
         kind = _CrossbarCopyProcess if per_crossbar else _CopyProcess
@@ -351,6 +363,21 @@ class _Simulation:
         private = [hold for tile, hold in holds.items() if uses[tile] == 1 and not self.per_crossbar]
         return shared, max(private, default=0)
 
+    def loaded(self, layer: str, sample: int) -> Event:
+        """When every vector of the sample has been loaded by the layer."""
+        return self._loading(layer, sample)[0]
+
+    def count_load(self, layer: MatrixLayer, sample: int) -> None:
+        """One more vector of the sample has been loaded by the layer."""
+        event, count = self._loading(layer.name, sample)
+        count[0] += 1
+        if count[0] == layer.vectors:
+            event.succeed()
+            self._loaded.pop((layer.name, sample - SAMPLES_HELD - 1), None)
+
+    def _loading(self, layer: str, sample: int) -> tuple[Event, list[int]]:
+        return self._loaded.setdefault((layer, sample), (Event(self.env), [0]))
+
     def progress(self, layer: str, sample: int) -> Progress:
         """Progress of a layer on a sample."""
         key = (layer, sample)
@@ -358,15 +385,23 @@ class _Simulation:
             self._progress[key] = Progress(self.env, self.network.layer(layer).vectors)
         return self._progress[key]
 
-    def _request(self, sample: int, last_layers: list[MatrixLayer]) -> Steps:
+    def room_for(self, sample: int, source: str) -> Steps:
+        """Until all who read what `source` makes have loaded the sample before the last."""
+        for reader in self.readers[source] if sample >= SAMPLES_HELD else ():
+            loaded = self.loaded(reader, sample - SAMPLES_HELD)
+            if not loaded.processed:
+                yield loaded
+
+    def _request(self, sample: int) -> Steps:
         """One request from its arrival to its result."""
         yield self.env.timeout(int(self.arrival_fs[sample]))
         if self.off_chip_io:
+            yield from self.room_for(sample, "")
             start = yield self.links.serve(2 * sample, self.image_in.hold)
             self.journal.write(self.input_run, start, int(self.env.now))
             yield self.env.timeout(self.image_in.hop_latency)
         self.sample_ready[sample].succeed()
-        for layer in last_layers:
+        for layer in self.last_layers:
             progress = self.progress(layer.name, sample)
             if progress.complete < layer.vectors:
                 yield progress.wait(layer.vectors)
@@ -380,10 +415,9 @@ class _Simulation:
 
     def start(self) -> Iterator[Event]:
         """Start every process; the events are the requests' ends."""
-        last = [layer for layer in self.network.layers if not self.network.consumers[layer.name]]
         for copy in self.copies:
             self.env.process(copy.process(len(self.placement.copies[copy.layer.name])))
-        return iter([self.env.process(self._request(sample, last)) for sample in range(self.requests)])
+        return iter([self.env.process(self._request(sample)) for sample in range(self.requests)])
 
     def enter_counted_actions(self) -> None:
         """Replace what load and compute are known to do by what the single crossbars were seen to do."""

@@ -129,8 +129,8 @@ class VectorOperations:
                 weight[block[-1].tile] += outputs / (layer.groups * layer.outputs) / len(copies)
         return weight
 
-    def _destination(self, flow: Flow) -> np.ndarray:
-        """Of one value of the flow: how many times each tile gets it."""
+    def destination(self, flow: Flow) -> np.ndarray:
+        """How many times each tile gets one value of the flow, (tiles,)."""
         return (self._adders if flow.addend else self._readers)[flow.target]
 
     # ---- one copy
@@ -168,7 +168,7 @@ class VectorOperations:
         for tile in self.tiles[copy.rank]:
             here = sum(tile in self.tiles[other.rank] for other in copies)
             loads_per_sample = layer.vectors / len(copies) * here
-            bits = sum(f.values * self._destination(f)[tile] for f in flows) * self.chip.inputs.bits
+            bits = sum(f.values * self.destination(f)[tile] for f in flows) * self.chip.inputs.bits
             written[tile] = ceil(bits / loads_per_sample)
         return written
 
@@ -257,7 +257,7 @@ class VectorOperations:
             return 0.0, 0
         injected, most = 0.0, 0
         for flow in flows:
-            weight = self._destination(flow)
+            weight = self.destination(flow)
             bits = share * flow.values / layer.vectors * self.chip.inputs.bits
             passed = self.mesh.passed[tile]
             written = bits * weight.sum()
@@ -277,7 +277,7 @@ class VectorOperations:
         for flow in self.network.flows:
             if flow.source:
                 continue
-            weight = self._destination(flow)
+            weight = self.destination(flow)
             copied = flow.values * self.chip.inputs.bits
             passed = self.mesh.passed_to_links
             written = copied * weight.sum()

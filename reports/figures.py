@@ -28,6 +28,7 @@ from reports.style import (
     percent,
     plot,
     scale_of,
+    significant,
         write,
 )  # fmt: skip
 
@@ -529,12 +530,15 @@ def assumptions(results: Results) -> list[Figure]:
 
 def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
     """(indent, text, bold) of each line."""
-    chip, p = results.meta["chip"], results.provenance
+    chip, p, b = results.meta["chip"], results.provenance, results.meta["buffers"]
     yield 0.0, "How it was modelled", True
     for note in (
         f"Array reads are charged by {chip['array_read_energy']}.",
         "Every other component is charged per action: its table power over its rate, or its table energy per action.",
-        "Wires are ideal, cells do not drift, buffers are taken as large enough; ports, ADCs, tiles' output stages and links contend.",
+        "Wires are ideal and cells do not drift; buffer ports, buses, ADCs, tiles' output stages and links contend.",
+        f"Buffers are taken as large enough: the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
+        f"{', MORE THAN IT HAS' if b['fullest_bits'] > b['size_bits'] else ''}. A layer begins a sample when its readers have "
+        "loaded the sample before the last.",
         "Results travel once to every tile that holds rows for them, to the mean of these tiles; partial sums are as wide as "
         "weight and input together.",
         "Samples are loaded over the links before a network starts on them; per-sample digital work is spread evenly over a "
@@ -559,6 +563,10 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
     yield 0.0, "Sources", True
     for name, source in results.sources.iterrows():
         yield from _wrapped(f"{name}: {source['cite']}. Read: {source['read']}.")
+
+
+def _kilobytes(bits: float) -> str:
+    return f"{significant(bits / 8192)}\u00a0KB"
 
 
 def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hw.analog import analog_layers, convert, program, read_energies
+from hw.buffers import buffer_demand
 from hw.chip import Chip
 from hw.device import Device
 from hw.ledger import Ledger
@@ -136,6 +137,7 @@ def _meta(
         },
         "summary": summary,
         "adc_share_in_use": _adc_share_in_use(ledger),
+        "buffers": {"fullest_bits": float(buffer_demand(ledger)["peak_bits"].max()), "size_bits": chip.timing.buffer_size},
         "single_request": {
             "latency_s": float(alone.latency[0]), "energy_J": alone.total_energy,
             "dynamic_energy_J": alone.total_energy - alone.static_energy,

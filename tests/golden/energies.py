@@ -52,7 +52,7 @@ def differences(old: dict[str, float], new: dict[str, float]) -> str:
         if not abs(after - before) <= TOLERANCE * abs(before):
             ratio = after / before if before else float("inf")
             rows.append({"quantity": quantity, "old": before, "new": after, "ratio": ratio})
-    return pd.DataFrame(rows).to_string(index=False) if rows else ""
+    return pd.DataFrame(rows).to_string(index=False, float_format="{:.6g}".format) if rows else ""
 
 
 if __name__ == "__main__":

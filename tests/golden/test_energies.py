@@ -25,6 +25,6 @@ def test_a_change_is_shown_as_old_new_and_ratio() -> None:
     )
     lines = shown.splitlines()
     assert lines[0].split() == ["quantity", "old", "new", "ratio"]
-    assert lines[1].split() == ["energy_adc_J", "2.0", "3.0", "1.5"]
+    assert lines[1].split() == ["energy_adc_J", "2", "3", "1.5"]
     assert [line.split()[0] for line in lines[2:]] == ["gone", "new"]
     assert differences({"a": 1.0}, {"a": 1.0 + 1e-12}) == ""

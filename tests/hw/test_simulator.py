@@ -40,7 +40,7 @@ class TestClosedForms:
             Arrivals.batch(1),
             off_chip_io=False,
         ).latency
-        load = np.ceil(400 * 8 / 64) / 1.2e9
+        load = np.ceil(400 * 8 / 128) / 1.2e9
         compute = 100e-9 + 8 * 256 / 1.28e9
         drain = 4 * 64 / 0.96e9
         assert latency == pytest.approx(load + compute + drain, abs=PICOSECOND)

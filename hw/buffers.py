@@ -1,0 +1,90 @@
+"""How much of each tile's buffer is taken by values that wait for their last reader.
+
+Told after a simulation, from when values were made and read: the simulation itself takes buffers as large enough.
+A value takes its bits on every tile that it is sent to, from when it is made until the last vector that reads it
+has loaded (an addend: until the sum is made). Samples are counted from their arrival over the links.
+"""
+
+import numpy as np
+import pandas as pd
+
+from hw.ledger import INPUT, Ledger
+from hw.network import Flow
+from hw.vector_operation import VectorOperations
+
+
+class _Times:
+    """When vectors of each layer were loaded and drained, from the ledger's runs."""
+
+    def __init__(self, ledger: Ledger):
+        self.ledger = ledger
+        self.order = np.argsort(ledger.activity, kind="stable")
+        self.first = np.searchsorted(ledger.activity[self.order], np.arange(len(ledger.activities) + 1))
+
+    def _ends(self, activity: int) -> np.ndarray:
+        """Ends of the runs of an activity in their order [fs]."""
+        return self.ledger.end_fs[self.order[self.first[activity] : self.first[activity + 1]]]
+
+    def of(self, layer: str, stage: str) -> np.ndarray:
+        """End of the stage for every vector [fs], int64 (samples, vectors); copies take vectors in turn."""
+        vectors = self.ledger.placement.network.layer(layer).vectors
+        copies = len(self.ledger.placement.copies[layer])
+        ends = np.zeros(self.ledger.requests * vectors, np.int64)
+        for index, activity in enumerate(self.ledger.activities):
+            if activity.layer == layer and activity.stage == stage:
+                ends[activity.copy :: copies] = self._ends(index)
+        return ends.reshape(self.ledger.requests, vectors)
+
+    def samples(self) -> np.ndarray:
+        """Arrival of every sample over the links [fs] (samples,), empty where samples lay in the buffers."""
+        (index,) = (i for i, a in enumerate(self.ledger.activities) if a.layer == INPUT)
+        return self._ends(index)
+
+
+def buffer_demand(ledger: Ledger) -> pd.DataFrame:
+    """Largest number of bits waiting in each tile's buffer: peak_bits and, of the chip's buffer size, share."""
+    chip, network = ledger.chip, ledger.placement.network
+    operations, times = VectorOperations(ledger.placement, off_chip_io=True), _Times(ledger)
+    moments: list[np.ndarray] = []
+    bits: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
+    for flow in network.flows:
+        stay = _stay(flow, ledger, times)
+        if stay is None:
+            continue
+        made, released = stay
+        each = flow.values / made.shape[1] * chip.inputs.bits
+        moments.append(np.concatenate([made.ravel(), released.ravel()]))
+        bits.append(np.concatenate([np.full(made.size, each), np.full(made.size, -each)]))
+        weights.append(operations.destination(flow))
+    peaks = np.zeros(chip.structure.tiles)
+    for tile in range(chip.structure.tiles):
+        held = [k for k, weight in enumerate(weights) if weight[tile] > 0]
+        if held:
+            when, where = np.unique(np.concatenate([moments[k] for k in held]), return_inverse=True)
+            change = np.concatenate([bits[k] * weights[k][tile] for k in held])
+            peaks[tile] = np.cumsum(np.bincount(where, weights=change, minlength=len(when))).max()
+    return pd.DataFrame({"peak_bits": peaks, "share": peaks / chip.timing.buffer_size}).rename_axis("tile")
+
+
+def _stay(flow: Flow, ledger: Ledger, times: _Times) -> tuple[np.ndarray, np.ndarray] | None:
+    """When each position of the flow's value was made and no longer needed [fs], (samples, positions) each."""
+    network = ledger.placement.network
+    positions = len(flow.after)
+    if flow.source:
+        done = np.maximum.accumulate(times.of(flow.source, "drain"), axis=1)
+        made = done[:, np.maximum(flow.after, 1) - 1]
+    else:
+        arrived = times.samples()
+        if not len(arrived):
+            return None
+        made = np.repeat(arrived[:, None], positions, axis=1)
+    if flow.addend:
+        used = times.of(flow.target, "drain")
+        return made, np.maximum(made, used[:, np.arange(positions) * used.shape[1] // positions])
+    loaded = times.of(flow.target, "load")
+    released = made.copy()
+    for taps in network.layer(flow.target).reads.T:  # every tap of a window reads another position
+        inside = taps >= 0
+        released[:, taps[inside]] = np.maximum(released[:, taps[inside]], loaded[:, inside])
+    return made, released
