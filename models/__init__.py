@@ -2,7 +2,7 @@
 
 from models.digits import DigitsCNN
 from models.lenet import LeNet5
-from models.resnet import ResNet20
+from models.resnet import ResNet18, ResNet20, ResNet56
 from models.vgg import VGG16
 
-__all__ = ["VGG16", "DigitsCNN", "LeNet5", "ResNet20"]
+__all__ = ["VGG16", "DigitsCNN", "LeNet5", "ResNet18", "ResNet20", "ResNet56"]

@@ -1,7 +1,5 @@
 """LeNet-5 (Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 86(11), 1998)."""
 
-from collections import OrderedDict
-
 from torch import nn
 
 
@@ -14,8 +12,10 @@ class LeNet5(nn.Sequential):
     """
 
     def __init__(self) -> None:
-        super().__init__(OrderedDict(
-            conv1=nn.Conv2d(1, 6, 5, padding=2), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
-            conv2=nn.Conv2d(6, 16, 5), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2), flatten=nn.Flatten(),
-            fc1=nn.Linear(400, 120), relu3=nn.ReLU(), fc2=nn.Linear(120, 84), relu4=nn.ReLU(), fc3=nn.Linear(84, 10),
-        ))  # fmt: skip
+        super().__init__()
+        self.conv1, self.relu1, self.pool1 = nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv2, self.relu2, self.pool2 = nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.fc1, self.relu3 = nn.Linear(400, 120), nn.ReLU()
+        self.fc2, self.relu4 = nn.Linear(120, 84), nn.ReLU()
+        self.fc3 = nn.Linear(84, 10)

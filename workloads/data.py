@@ -2,8 +2,9 @@
 
 import gzip
 import hashlib
+import http.client
+import math
 import os
-import urllib.error
 import urllib.request
 import zlib
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ MNIST_FILES = {
     "t10k-labels-idx1-ubyte": ("ec29112dd5afa0611ce80d1b7f02629c", (10000,)),
 }
 IDX_UNSIGNED_BYTE = 8  # the type code of the IDX format
+LARGEST_RANK = 64  # dimensions that a numpy array can have
 DOWNLOAD_SECONDS = 60
+DIGITS_TEST_IMAGES = 360
 
 
 class DataError(ValueError):
@@ -50,6 +53,13 @@ class ImageData:
                 raise DataError(f"{self.name}: {part}_labels must be int64 ({len(images)},) from 0 on")
             if not bool(torch.isfinite(images).all()):
                 raise DataError(f"{self.name}: {part}_images must be finite")
+        if self.test_images.shape[1:] != self.train_images.shape[1:]:
+            train, test = (tuple(images.shape[1:]) for images in (self.train_images, self.test_images))
+            raise DataError(f"{self.name}: test_images must be {train} each as train_images are, got {test}")
+        classes = int(self.train_labels.max()) + 1
+        if int(self.test_labels.max()) >= classes:
+            largest = int(self.test_labels.max())
+            raise DataError(f"{self.name}: test_labels must be below {classes} as train_labels are, got {largest}")
 
     @cached_property
     def digest(self) -> str:
@@ -65,18 +75,19 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XBAR_CACHE") or platformdirs.user_cache_dir("xbar"))
 
 
-def load_digits() -> ImageData:
+def load_digits(seed: int = 0) -> ImageData:
     """scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels (UCI, E. Alpaydin and C. Kaynak, 1998), pixels
-    from 0 to 1; every fifth image of each class is a test image."""
+    from 0 to 1; `seed` draws 360 test images, the same share of every class."""
     from sklearn.datasets import load_digits as load
+    from sklearn.model_selection import train_test_split
 
     bunch = load()
     images = torch.from_numpy(bunch.images / 16).float().unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
-    test = torch.zeros(len(labels), dtype=torch.bool)
-    for digit in range(10):
-        test[(labels == digit).nonzero().flatten()[::5]] = True
-    return ImageData("scikit-learn digits", images[~test], labels[~test], images[test], labels[test])
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=DIGITS_TEST_IMAGES, stratify=bunch.target, random_state=seed
+    )
+    return ImageData("scikit-learn digits", images[train], labels[train], images[test], labels[test])
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -86,28 +97,29 @@ def read_idx(path: Path) -> np.ndarray:
         data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != IDX_UNSIGNED_BYTE or data[3] < 1:
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != IDX_UNSIGNED_BYTE or not 1 <= data[3] <= LARGEST_RANK:
         raise DataError(
-            f"{path}: begins with {data[:4].hex() or 'nothing'}, an IDX file of bytes with 000008 and a rank"
+            f"{path}: begins with {data[:4].hex() or 'nothing'}, an IDX file of bytes with 000008 and a rank "
+            f"from 1 to {LARGEST_RANK}"
         )
     rank = data[3]
     header = 4 + 4 * rank
     if len(data) < header:
         raise DataError(f"{path}: ends within its header of {header} bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    expected = header + math.prod(shape)
     if len(data) != expected:
         raise DataError(f"{path}: holds {len(data)} bytes, but its header {shape} needs {expected}")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def load_mnist(directory: Path | None = None) -> ImageData:
+def load_mnist(directory: Path | None = None, download: bool = True) -> ImageData:
     """MNIST (Y. LeCun, C. Cortes, C. Burges) from its four official IDX files, pixels from 0 to 1.
 
     Looked for in `directory`; without one in XBAR_DATA (itself or its folder mnist), then in the cache, and at
-    last downloaded from the mirror into the cache, MD5 verified. Raises DataError saying what was tried.
+    last, with `download`, fetched from the mirror into the cache, MD5 verified. Raises DataError saying what was tried.
     """
-    folder = directory if directory is not None else _mnist_folder()
+    folder = directory if directory is not None else _mnist_folder(download)
     arrays = {}
     for name, (_, shape) in MNIST_FILES.items():
         path = _idx_path(folder, name)
@@ -130,34 +142,41 @@ def _idx_path(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _mnist_folder() -> Path:
-    """A folder that has the first MNIST file, or the cache after a download."""
+def _mnist_folder(download: bool) -> Path:
+    """A folder that has all MNIST files, or the cache after a download."""
     given = os.environ.get("XBAR_DATA")
     candidates = [Path(given) / "mnist", Path(given)] if given else []
     cache = cache_directory() / "mnist"
     for folder in [*candidates, cache]:
         if all(_idx_path(folder, name) for name in MNIST_FILES):
             return folder
+    advice = (
+        f"Looked in {', '.join(str(folder) for folder in (*candidates, cache))}. Give the folder of the four official "
+        f"files ({', '.join(MNIST_FILES)}, with or without .gz) with --data DIR or XBAR_DATA, or run the workload "
+        "digits, which needs no download"
+    )
+    if not download:
+        raise DataError(f"MNIST is not at hand and may not be downloaded. {advice}")
     for name, (md5, _) in MNIST_FILES.items():
         if not _idx_path(cache, name):
-            _download(f"{MNIST_MIRROR}{name}.gz", cache / f"{name}.gz", md5)
+            _download(f"{MNIST_MIRROR}{name}.gz", cache / f"{name}.gz", md5, advice)
     return cache
 
 
-def _download(address: str, path: Path, md5: str) -> None:
-    """Fetch a file and keep it only if its MD5 is right."""
+def _download(address: str, path: Path, md5: str, advice: str) -> None:
+    """Fetch a file and keep it only if its MD5 is right; `advice` ends the error when it cannot be fetched."""
     try:
         with urllib.request.urlopen(address, timeout=DOWNLOAD_SECONDS) as answer:
             data = answer.read()
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise DataError(
-            f"MNIST is not at hand and {address} cannot be reached ({error}). Give the folder of the four official "
-            "IDX files with --data DIR or XBAR_DATA, or run the workload digits, which needs no download"
-        ) from None
+    except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+        raise DataError(f"MNIST is not at hand and {address} cannot be reached ({error}). {advice}") from None
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if found != md5:
         raise DataError(f"{address}: MD5 is {found}, the official file's is {md5}; nothing was kept")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}); set XBAR_CACHE to a folder that can be") from None

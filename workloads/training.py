@@ -1,7 +1,6 @@
 """Training a classifier, resumable to the same bits, and its accuracy."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -40,7 +39,12 @@ class Recipe:
 
 
 def accuracy(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """Share of `images` whose largest score is their label's."""
+    """Share of `images` whose largest score is their label's; raises TrainingError where counts do not fit."""
+    if not len(labels) or len(images) != len(labels):
+        raise TrainingError(f"accuracy needs one label per image and one image or more, got {len(images)} images "
+                            f"and {len(labels)} labels")  # fmt: skip
+    if batch < 1:
+        raise TrainingError(f"batch must be 1 or more, got {batch}")
     with torch.no_grad():
         hits = sum(
             int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(batch), labels.split(batch), strict=True)
@@ -61,11 +65,12 @@ def train_classifier(
     """Train `model` in place on the training images; the test images are not looked at.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
-    to the same bits; TrainingError if it belongs to other settings. The file is left for the caller to remove.
+    to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file.
     """
-    identity = hashlib.sha256(
-        json.dumps([asdict(recipe), seed, data.digest, sorted(model.state_dict())]).encode()
-    ).hexdigest()
+    identity = {
+        **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
+        "seed": seed, "data": data.digest, "initial weights": _digest(model),
+    }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = -(-len(data.train_labels) // recipe.batch)
@@ -126,11 +131,17 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a state so that an interrupt leaves the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a state so that an interrupt leaves the old file or the new one, never half of one.
+
+    Raises TrainingError where the file cannot be written.
+    """
     temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError where its writer fails
+        raise TrainingError(f"{path}: cannot be written ({error}); set XBAR_CACHE to a folder that can be") from None
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -144,8 +155,22 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _checkpoint(path: Path, identity: str) -> dict[str, Any]:
+def _digest(model: nn.Module) -> str:
+    """SHA-256 of a model's state: names, shapes and bits."""
+    hashed = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        hashed.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        hashed.update(value.numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     state = read_state(path)
-    if state.get("identity") != identity:
-        raise TrainingError(f"{path}: belongs to another recipe, seed, data set or model; remove it to train anew")
+    found = state.get("identity")
+    if not isinstance(found, dict):
+        raise TrainingError(f"{path}: is no checkpoint of a training; remove it to train anew")
+    differences = [f"{name} is {found.get(name)} there, {here} here"
+                   for name, here in identity.items() if found.get(name) != here]  # fmt: skip
+    if differences:
+        raise TrainingError(f"{path}: belongs to another training ({'; '.join(differences)}); remove it to train anew")
     return state

@@ -54,7 +54,7 @@ class _Entry:
 _ENTRIES = {
     "digits": _Entry(
         "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; no download, trains in seconds",
-        DigitsCNN, Recipe(epochs=40, batch=64, learning_rate=1e-2, shift=1),
+        DigitsCNN, Recipe(epochs=120, batch=64, learning_rate=2e-2, weight_decay=0.3),
     ),
     "lenet5": _Entry(
         "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror",
@@ -101,13 +101,14 @@ def _trained(name: str, entry: _Entry, data: ImageData, seed: int, progress: boo
     """The trained model from the cache, or trained now and put there."""
     identity = hashlib.sha256(f"{entry.recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
     path = cache_directory() / "weights" / f"{name}-{identity}.pt"
-    model = initialise(entry.build, seed).eval()
     if path.is_file():
+        kept = initialise(entry.build, seed).eval()
         try:
-            model.load_state_dict(read_state(path))
-            return model
+            kept.load_state_dict(read_state(path))
+            return kept
         except (TrainingError, RuntimeError) as error:
             print(f"{error}; training again", file=sys.stderr)
+    model = initialise(entry.build, seed)  # not `kept`, which a file of other weights may have changed in part
     checkpoint = path.with_suffix(".checkpoint")
     train_classifier(model, data, entry.recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from hw import trace
-from models import VGG16, DigitsCNN, LeNet5, ResNet20
+from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20, ResNet56
 
 NETWORKS = [
     (DigitsCNN, (1, 8, 8), 1_898, 3, 2 * (64 * 72 + 16 * 1152 + 640)),
     (LeNet5, (1, 28, 28), 61_706, 5, 2 * (784 * 150 + 100 * 2400 + 48_000 + 10_080 + 840)),
     (ResNet20, (3, 32, 32), 269_722, 20, 2 * 40_551_040),
+    (ResNet56, (3, 32, 32), 853_018, 56, 2 * 125_485_696),
+    (ResNet18, (3, 32, 32), 11_173_962, 21, 2 * 555_422_720),
     (VGG16, (3, 32, 32), 14_724_042, 14, 2 * 313_201_664),
 ]
 
@@ -32,12 +34,17 @@ def test_size_shape_and_trace(
     assert torch.allclose(network.module(x), model(x), atol=1e-5)
 
 
-def test_resnet20_takes_published_weights(shared_data: Path) -> None:
-    """State dict of Y. Idelbayev's ResNet-20 for CIFAR-10 (2018), every key."""
-    state = torch.load(shared_data / "resnet20" / "resnet20.pt", weights_only=True)
-    state = state.get("state_dict", state)
-    model = ResNet20()
-    model.load_state_dict({name.removeprefix("module."): value for name, value in state.items()}, strict=True)
+@pytest.mark.parametrize(("build", "name"), [(ResNet20, "resnet20"), (ResNet56, "resnet56")])
+def test_takes_published_weights(build: Callable[[], nn.Module], name: str, shared_data: Path) -> None:
+    """State dicts of Y. Idelbayev's networks for CIFAR-10 (2018), every key."""
+    path = shared_data / name / f"{name}.pt"
+    if not path.is_file():
+        pytest.skip(f"no published weights at {path}")
+    state = torch.load(path, weights_only=True)
+    model = build()
+    wanted = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+    assert {key for key in state if not key.endswith("num_batches_tracked")} == wanted
+    model.load_state_dict(state, strict=True)
 
 
 def test_resnet_shortcut_is_option_a() -> None:

@@ -1,6 +1,8 @@
 """Official formats read strictly; every wrong file named; downloads verified or not kept."""
 
 import gzip
+import hashlib
+import http.client
 import io
 import struct
 import urllib.error
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +42,8 @@ class TestIdx:
             (b"", "begins with nothing"),
             (b"\x89PNG....", "begins with 89504e47"),
             (b"\0\0\x0d\x01" + GOOD[4:], "begins with 00000d01"),
+            (b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"x", "a rank from 1 to 64"),
+            (b"\0\0\x08\x04" + b"\0\x01\0\0" * 4, "needs 18446744073709551636"),
             (GOOD[:7], "ends within its header of 12 bytes"),
             (GOOD[:-1], "holds 17 bytes, but its header (3, 2) needs 18"),
             (GOOD + b"x", "holds 19 bytes"),
@@ -82,15 +87,43 @@ class TestMnist:
         with pytest.raises(DataError, match=r"holds \(4, 28, 28\), MNIST has \(60000, 28, 28\)"):
             load_mnist(tmp_path)
 
-    def test_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XBAR_DATA", str(tmp_path / "given"))
+
         def refuse(*_: object, **__: object) -> None:
             raise urllib.error.URLError("no route to host")
 
         monkeypatch.setattr("urllib.request.urlopen", refuse)
         with pytest.raises(DataError) as caught:
             load_mnist()
-        for part in ("cannot be reached", "no route to host", "--data DIR", "XBAR_DATA", "digits"):
+        looked_in = (str(tmp_path / "cache" / "mnist"), str(tmp_path / "given" / "mnist"))
+        names = (*data.MNIST_FILES, data.MNIST_MIRROR)
+        for part in ("cannot be reached", "no route to host", "--data DIR", "XBAR_DATA", "digits", *looked_in, *names):
             assert part in str(caught.value)
+
+    def test_download_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("urllib.request.urlopen", None)
+        with pytest.raises(DataError, match=r"may not be downloaded.*--data DIR"):
+            load_mnist(download=False)
+
+    def test_broken_off_download(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class BrokenOff(io.BytesIO):
+            def read(self, *_: object) -> bytes:
+                raise http.client.IncompleteRead(b"half")
+
+        monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: BrokenOff())
+        with pytest.raises(DataError, match="cannot be reached"):
+            load_mnist()
+        assert not list((tmp_path / "cache").rglob("*.*"))
+
+    def test_cache_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "cache").write_bytes(b"a file, not a folder")
+        content = b"content"
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        monkeypatch.setattr(data, "MNIST_FILES", {name: (md5, s) for name, (_, s) in data.MNIST_FILES.items()})
+        monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(content))
+        with pytest.raises(DataError, match=r"cannot be written.*set XBAR_CACHE"):
+            load_mnist()
 
     def test_wrong_checksum_keeps_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"not MNIST"))
@@ -100,8 +133,6 @@ class TestMnist:
 
     def test_download_is_kept_when_its_checksum_is_right(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         content = {name: gzip.compress(idx(np.zeros(shape, np.uint8))) for name, (_, shape) in data.MNIST_FILES.items()}
-        import hashlib
-
         official = {
             name: (hashlib.md5(content[name], usedforsecurity=False).hexdigest(), shape)
             for name, (_, shape) in data.MNIST_FILES.items()
@@ -123,10 +154,17 @@ class TestMnist:
 class TestDigits:
     def test_split_covers_all_images_once(self) -> None:
         digits = load_digits()
-        assert len(digits.train_labels) + len(digits.test_labels) == 1797
-        assert digits.test_labels.bincount().min() >= 35
+        assert (len(digits.train_labels), len(digits.test_labels)) == (1437, 360)
+        share = digits.test_labels.bincount() / (digits.test_labels.bincount() + digits.train_labels.bincount())
+        assert torch.allclose(share, torch.full((10,), 0.2), atol=0.005)
+        everything = torch.cat((digits.train_images, digits.test_images)).flatten(1)
+        source = torch.from_numpy(sklearn.datasets.load_digits().data / 16).float()
+        assert sorted(everything.tolist()) == sorted(source.tolist())
         assert digits.train_images.shape[1:] == (1, 8, 8)
         assert (digits.train_images.min(), digits.train_images.max()) == (0, 1)
+
+    def test_split_follows_the_seed(self) -> None:
+        assert load_digits().digest == load_digits(0).digest != load_digits(1).digest
 
     def test_digest_names_the_data(self) -> None:
         one, other = load_digits(), load_digits()
@@ -147,6 +185,8 @@ class TestDigits:
         ({"test_images": torch.zeros(0, 1, 8, 8)}, "test_images must be float32"),
         ({"train_labels": torch.zeros(2, dtype=torch.int64)}, "train_labels must be int64"),
         ({"test_labels": torch.tensor([-1, 0, 1])}, "test_labels must be int64"),
+        ({"test_labels": torch.tensor([0, 1, 0])}, "test_labels must be below 1 as train_labels are, got 1"),
+        ({"test_images": torch.zeros(3, 1, 8, 9)}, r"test_images must be \(1, 8, 8\) each as train_images are"),
         ({"train_images": torch.full((3, 1, 8, 8), float("nan"))}, "finite"),
     ],
 )
