@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xbar: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("xbar: interrupted; trained epochs are kept", file=sys.stderr)
+        print("xbar: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
@@ -111,10 +111,12 @@ def _run(options: argparse.Namespace) -> int:
     workload = load_workload(options.workload, options.seed, options.data, progress=True)
     study = Study(instances=options.instances, images=options.images, requests=options.requests, seed=options.seed)
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        results = run(workload, chip, study, step=bar.set_description_str)
+        kept = options.out / "points.json"
+        results = run(workload, chip, study, step=bar.set_description_str, kept=kept)
         bar.set_description_str("drawing the report")
         results.save(options.out)
         render(results, options.out)
+        kept.unlink(missing_ok=True)
         bar.set_description_str(f"{workload.title} on {chip.title}: done")
     _show(options.out)
     return 0

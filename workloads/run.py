@@ -1,14 +1,17 @@
 """One network on one chip, judged: accuracy, time, energy and area, saved as a results folder."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hw.analog import analog_layers, convert, program, read_energies
 from hw.buffers import buffer_demand
@@ -19,7 +22,7 @@ from hw.network import Network, trace
 from hw.placement import place
 from hw.simulator import Arrivals, simulate
 from hw.vector_operation import VectorOperations
-from reports.results import Results
+from reports.results import Results, write_text
 from workloads.training import accuracy
 from workloads.workload import Workload
 
@@ -41,8 +44,48 @@ class Study:
     seed: int = 0
 
 
-def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None] = lambda _: None) -> Results:
-    """The whole study of a workload on a chip; `step` is told what begins. Raises what `hw` raises."""
+class Points:
+    """Accuracies measured so far, kept in a file after each, so that an interrupted study goes on where it was.
+
+    A file of another chip, study, network, data or version is not used. Each point draws from generators of its
+    own, so a study that was interrupted ends in the same numbers.
+    """
+
+    def __init__(self, path: Path | None, identity: str):
+        self.path, self.identity = path, identity
+        self.known: dict[str, float] = {}
+        if path is not None and path.is_file():
+            try:
+                kept = json.loads(path.read_text("utf-8"))
+                self.known = kept["points"] if kept["identity"] == identity else {}
+            except (ValueError, KeyError, TypeError):
+                self.known = {}  # not ours: measured again and overwritten
+
+    def get(self, key: str, measure: Callable[[], float]) -> float:
+        """The accuracy of that key, measured now unless it is known."""
+        if key not in self.known:
+            self.known[key] = measure()
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(self.path, json.dumps({"identity": self.identity, "points": self.known}))
+        return self.known[key]
+
+
+def _identity(workload: Workload, chip: Chip, study: Study) -> str:
+    """What a point depends on, as one hash."""
+    weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
+    described = [version("xbar"), workload.data.digest, weights.hexdigest(), chip.model_dump_json(), repr(study)]
+    return hashlib.sha256("\n".join(described).encode()).hexdigest()
+
+
+def run(
+    workload: Workload, chip: Chip, study: Study, step: Callable[[str], None] = lambda _: None, kept: Path | None = None
+) -> Results:
+    """The whole study of a workload on a chip; raises what `hw` raises.
+
+    step is told what begins. With `kept`, accuracies are kept in that file as they are measured, and those that an
+    interrupted run of the same study left there are not measured again; the caller removes it.
+    """
     data = workload.data
     step("placing and simulating")
     network = trace(workload.model, workload.calibration_images)
@@ -55,14 +98,25 @@ def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
     images, labels = data.test_images[chosen], data.test_labels[chosen]
     step("accuracy as described")
+    points = Points(kept, _identity(workload, chip, study))
+
+    def judge(model: nn.Module, seed: int, device: Device, key: str) -> float:
+        """Accuracy of one chip instance."""
+
+        def measure() -> float:
+            program(model, seed, device)
+            return accuracy(model, images, labels)
+
+        return points.get(f"{key}, seed {seed}", measure)
+
     described = pd.Series(
-        [accuracy(c, images, labels) for c in _instances(converted, chip.device, study.instances, study.seed)]
+        [judge(converted, seed, chip.device, "as described") for seed in _seeds(chip.device, study.instances, study)]
     )
     clipped = {name: layer.saturated_share for name, layer in analog_layers(converted).items()}
     step("accuracy against programming variation")
-    variation = pd.DataFrame(_vary_programming(converted, chip, study, images, labels, step))
+    variation = pd.DataFrame(_vary_programming(converted, chip, study, judge, step))
     step("accuracy against ADC bits")
-    adc = pd.DataFrame(_vary_adc(workload, chip, study, images, labels, step))
+    adc = pd.DataFrame(_vary_adc(workload, chip, study, judge, step))
     meta = _meta(workload, chip, study, network, ledger, alone)
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
@@ -78,35 +132,39 @@ def run(workload: Workload, chip: Chip, study: Study, step: Callable[[str], None
     )  # fmt: skip
 
 
-def _instances(converted: nn.Module, device: Device, count: int, seed: int) -> Iterator[nn.Module]:
-    """The converted model as `count` chip instances in turn; one where every instance is the same."""
-    for instance in range(1 if device.is_ideal else count):
-        program(converted, seed + instance, device)
-        yield converted
+Judge = Callable[[nn.Module, int, Device, str], float]
+
+
+def _seeds(device: Device, instances: int, study: Study) -> range:
+    """Seeds of the chip instances to judge; one where every instance is the same."""
+    return range(study.seed, study.seed + (1 if device.is_ideal else instances))
 
 
 def _vary_programming(
-    converted: nn.Module, chip: Chip, study: Study, images: Tensor, labels: Tensor, step: Callable[[str], None]
+    converted: nn.Module, chip: Chip, study: Study, judge: Judge, step: Callable[[str], None]
 ) -> Iterator[dict[str, float]]:
     """Accuracy of chip instances at each programming sigma, all else as the chip's device."""
     for sigma in study.sigmas:
         device = chip.device.model_copy(update={"programming_sigma": sigma})
-        for instance, programmed in enumerate(_instances(converted, device, study.instances, study.seed)):
+        for instance, seed in enumerate(_seeds(device, study.instances, study)):
             step(f"programming sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
-            yield {"sigma": sigma, "instance": instance, "accuracy": accuracy(programmed, images, labels)}
+            yield {"sigma": sigma, "instance": instance, "accuracy": judge(converted, seed, device, f"sigma {sigma}")}
 
 
 def _vary_adc(
-    workload: Workload, chip: Chip, study: Study, images: Tensor, labels: Tensor, step: Callable[[str], None]
+    workload: Workload, chip: Chip, study: Study, judge: Judge, step: Callable[[str], None]
 ) -> Iterator[dict[str, float]]:
     """Accuracy of a few chip instances with ADCs of other resolutions, all else as the chip describes it."""
     for bits in study.adc_bits:
         step(f"ADC of {bits} bits")
         changed = chip.with_changes(component={"adc": {"bits": bits}})
         converted = convert(workload.model, changed, workload.calibration_images, study.seed)
-        few = min(ADC_INSTANCES, study.instances)
-        for instance, programmed in enumerate(_instances(converted, chip.device, few, study.seed)):
-            yield {"bits": bits, "instance": instance, "accuracy": accuracy(programmed, images, labels)}
+        for instance, seed in enumerate(_seeds(chip.device, min(ADC_INSTANCES, study.instances), study)):
+            yield {
+                "bits": bits,
+                "instance": instance,
+                "accuracy": judge(converted, seed, chip.device, f"ADC bits {bits}"),
+            }
 
 
 def _meta(

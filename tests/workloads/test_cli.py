@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hw import preset_names
+from workloads import run as run_module
 from workloads.cli import main
 
 QUICK = ["--instances", "2", "--images", "30", "--requests", "4"]
@@ -37,6 +38,29 @@ def test_same_seed_same_tables(tmp_path: Path) -> None:
         assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path / name), "--seed", "3", *QUICK]) == 0
     for path in (tmp_path / "one").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["run", "digits", "--chip", "edge", *QUICK, "--out"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    judged, measure = [], run_module.accuracy
+
+    def interrupted(*given: object) -> float:
+        judged.append(given)
+        if len(judged) == 6:
+            raise KeyboardInterrupt
+        return measure(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "accuracy", interrupted)
+    assert main([*arguments, str(tmp_path / "resumed")]) == 130
+    assert (tmp_path / "resumed" / "points.json").is_file()
+    assert not (tmp_path / "resumed" / "run.json").exists()
+    assert main([*arguments, str(tmp_path / "resumed")]) == 0
+    points = 2 + 6 * 2 + 7 * 2  # as described, at six sigmas, at seven ADC resolutions; two instances each
+    assert len(judged) == 1 + points + 1  # one interrupted, each point once, the float accuracy
+    assert not (tmp_path / "resumed" / "points.json").exists()
+    for name in ("variation.csv", "adc_bits.csv", "energy.csv", "run.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
 
 
 def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
