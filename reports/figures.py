@@ -350,6 +350,7 @@ def accuracy(results: Results) -> Figure:
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
     bits = results.adc_bits
+    instances = int(bits["instance"].max()) + 1
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
     by_bits = 100 * bits.groupby("bits")["accuracy"].agg(["min", "median", "max"])
     right.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=ACCENT, alpha=0.15, linewidth=0)
@@ -361,7 +362,7 @@ def accuracy(results: Results) -> Figure:
     right.set_ylim(0, 103)
     right.legend(
         handles=[
-            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {bits['instance'].max() + 1} instances"),
+            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {instances}" if instances > 1 else "on chip"),
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
