@@ -7,7 +7,7 @@ give the same times and the same energy, which a test pins.
 A vector starts to load when the values of its receptive field exist and the input register is free, that is
 when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
 contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
-sample comes over the links, when all who read it have loaded the sample before the last. How much buffer that takes,
+sample comes over the links, when all who read it have loaded the sample `samples_held` before. How much buffer that takes,
 `hw.buffers` tells afterwards; the simulation takes buffers as large enough.
 """
 
@@ -29,7 +29,6 @@ from hw.network import MatrixLayer
 from hw.placement import Crossbar, LayerCopy, Placement
 from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
 
-SAMPLES_HELD = 2  # in a reader's buffers: one that it computes on, one that arrives
 AFTER_ALL_ELSE = 2  # SimPy's own events have priorities 0 and 1 at the same time
 Steps = Generator[Event, Any, None]
 
@@ -323,7 +322,9 @@ class _CrossbarCopyProcess(_CopyProcess):
 class _Simulation:
     """The environment, what is shared in it, and its processes."""
 
-    def __init__(self, placement: Placement, arrivals: Arrivals, off_chip_io: bool, per_crossbar: bool):
+    def __init__(
+        self, placement: Placement, arrivals: Arrivals, off_chip_io: bool, per_crossbar: bool, samples_held: int
+    ):
         self.env: simpy.Environment = simpy.Environment(initial_time=0)
         self.placement, self.network = placement, placement.network
         self.journal = _Journal()
@@ -331,7 +332,7 @@ class _Simulation:
         self.arrival_fs = arrivals.femtoseconds
         self.requests = len(self.arrival_fs)
         self.finish_fs = np.zeros(self.requests, np.int64)
-        self.off_chip_io, self.per_crossbar = off_chip_io, per_crossbar
+        self.off_chip_io, self.per_crossbar, self.samples_held = off_chip_io, per_crossbar, samples_held
         self.sample_ready = [Event(self.env) for _ in range(self.requests)]
         self.buffer_ports: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
@@ -373,7 +374,7 @@ class _Simulation:
         count[0] += 1
         if count[0] == layer.vectors:
             event.succeed()
-            self._loaded.pop((layer.name, sample - SAMPLES_HELD - 1), None)
+            self._loaded.pop((layer.name, sample - self.samples_held - 1), None)
 
     def _loading(self, layer: str, sample: int) -> tuple[Event, list[int]]:
         return self._loaded.setdefault((layer, sample), (Event(self.env), [0]))
@@ -386,9 +387,9 @@ class _Simulation:
         return self._progress[key]
 
     def room_for(self, sample: int, source: str) -> Steps:
-        """Until all who read what `source` makes have loaded the sample before the last."""
-        for reader in self.readers[source] if sample >= SAMPLES_HELD else ():
-            loaded = self.loaded(reader, sample - SAMPLES_HELD)
+        """Until all who read what `source` makes have loaded the sample `samples_held` before."""
+        for reader in self.readers[source] if sample >= self.samples_held else ():
+            loaded = self.loaded(reader, sample - self.samples_held)
             if not loaded.processed:
                 yield loaded
 
@@ -451,6 +452,7 @@ def simulate(
     *,
     off_chip_io: bool = True,
     read_energy: Mapping[str, float] | None = None,
+    samples_held: int = 2,
     horizon: float = 0.0,
     resolution: Literal["group", "crossbar"] = "group",
     progress: Callable[[int], None] | None = None,
@@ -459,7 +461,9 @@ def simulate(
 
     off_chip_io: samples come and results leave over the chip's links; without it they lie in the buffers.
     read_energy: joule of the array reads of one vector by layer (`hw.analog.read_energies`); without it the
-    preset's figure per read is charged. horizon: simulate at least that long [s], idle if need be. progress is
+    preset's figure per read is charged. samples_held: samples in a reader's buffers at most, by default one that it
+    computes on and one that arrives; a reader many layers later (a long skip) may need more not to hold the layers
+    before it back. horizon: simulate at least that long [s], idle if need be. progress is
     called with 1 after each request. Raises ParameterError for a read energy missing or not finite.
     """
     layers = [layer.name for layer in placement.network.layers]
@@ -469,9 +473,11 @@ def simulate(
             raise ParameterError(f"read_energy needs a finite number of joules for layers {', '.join(wrong)}")
     if resolution not in ("group", "crossbar"):
         raise ParameterError(f"resolution must be 'group' or 'crossbar', got {resolution!r}")
+    if samples_held < 1:
+        raise ParameterError(f"samples_held must be at least 1, got {samples_held}")
     if not (horizon >= 0 and np.isfinite(horizon)):
         raise ParameterError(f"horizon must be 0 s or more, got {horizon}")
-    simulation = _Simulation(placement, arrivals, off_chip_io, resolution == "crossbar")
+    simulation = _Simulation(placement, arrivals, off_chip_io, resolution == "crossbar", samples_held)
     for finished in simulation.start():
         simulation.env.run(finished)
         if progress is not None:

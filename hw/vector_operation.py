@@ -13,7 +13,7 @@ weight and input together; the buffer port time of writing results is paid with 
 network's last results not at all; per-sample digital work is spread evenly over the layer's vectors.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -327,14 +327,19 @@ def _blocks(crossbars: list[Crossbar]) -> dict[tuple[int, int], list[Crossbar]]:
     return blocks
 
 
-def _copies_reached(layer: MatrixLayer, copies: int) -> dict[tuple[int, ...], int]:
-    """How many input positions each set of copies reads, when vectors are dealt out to the copies in turn."""
+def _copies_reached(layer: MatrixLayer, copies: int) -> dict[tuple[int, ...], float]:
+    """How many input positions of a sample each set of copies reads, when vectors are dealt out to them in turn
+    (on the mean of samples, where there are more copies than vectors and each sample begins at another copy)."""
     vector, _ = np.nonzero(layer.reads >= 0)
     position = layer.reads[layer.reads >= 0]
-    pairs = np.unique(np.stack([position, vector % copies]), axis=1)
-    starts = np.flatnonzero(np.diff(pairs[0], prepend=-1))
-    sets = (tuple(chunk.tolist()) for chunk in np.split(pairs[1], starts[1:]))
-    return Counter(sets)
+    shifts = range(copies) if copies > layer.vectors else range(1)
+    reached: dict[tuple[int, ...], float] = defaultdict(float)
+    for shift in shifts:
+        pairs = np.unique(np.stack([position, (vector + shift) % copies]), axis=1)
+        starts = np.flatnonzero(np.diff(pairs[0], prepend=-1))
+        for chunk in np.split(pairs[1], starts[1:]):
+            reached[tuple(chunk.tolist())] += 1 / len(shifts)
+    return reached
 
 
 def _add(actions: Actions, more: Actions) -> None:

@@ -377,7 +377,10 @@ def accuracy(results: Results) -> Figure:
         f"Programming error: {models[chip['programming_model']]}; this chip's own sigma is {percent(chip['programming_sigma'])}, "
         f"with {noise}. Each of {study['instances']} chip instances per sigma is programmed once with its own seed and judged on the "
         f"same images; sigma 0 without other noise is one instance. ADC range: {chip['adc_range']}. In the right "
-        "panel the cells are as the chip describes them."
+        "panel the cells are as the chip describes them. As described, "
+        f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
+        f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
+        f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."
     )
     write(figure, 0.08, 0.145, "\n".join(textwrap.wrap(note, 150)), size=9, colour=SOFT, vertical="top")
     return figure

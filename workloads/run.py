@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hw.analog import analog_layers, convert, program, read_energies
 from hw.buffers import buffer_demand
 from hw.chip import Chip
+from hw.crossbar import ActionCounts
 from hw.device import Device
 from hw.ledger import Ledger
 from hw.network import Network, trace
@@ -28,6 +29,7 @@ from workloads.workload import Workload
 
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
+QUALITY_IMAGES = 100
 ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
@@ -112,7 +114,7 @@ def run(
     described = pd.Series(
         [judge(converted, seed, chip.device, "as described") for seed in _seeds(chip.device, study.instances, study)]
     )
-    clipped = {name: layer.saturated_share for name, layer in analog_layers(converted).items()}
+    quality = _quality(converted, chip, study, images)
     step("accuracy against programming variation")
     variation = pd.DataFrame(_vary_programming(converted, chip, study, judge, step))
     step("accuracy against ADC bits")
@@ -122,14 +124,32 @@ def run(
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
         "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
         "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
-        "largest_saturated_share": max(clipped.values()),
-    }  # fmt: skip
+    } | quality  # fmt: skip
     return Results(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=_provenance(chip), sources=_sources(chip),
     )  # fmt: skip
+
+
+def _quality(converted: nn.Module, chip: Chip, study: Study, images: Tensor) -> dict[str, float]:
+    """What was cut on the way, on the first chip instance and some images: shares of cells truncated at 0 S, of cells
+    stuck, of layer inputs beyond their calibrated range, and the largest share of saturated conversions of a layer."""
+    program(converted, study.seed, chip.device)
+    matrices = [layer.matrix for layer in analog_layers(converted).values()]
+    for matrix in matrices:
+        matrix.counts = ActionCounts()
+    with torch.no_grad():
+        converted(images[:QUALITY_IMAGES])
+    cells = np.array([matrix.mapped.geometry.cells for matrix in matrices])
+    inputs = sum(matrix.counts.vectors * matrix.mapped.geometry.inputs for matrix in matrices)
+    return {
+        "truncated_share": float(np.average([matrix.truncated_share for matrix in matrices], weights=cells)),
+        "stuck_share": float(np.average([matrix.stuck_share for matrix in matrices], weights=cells)),
+        "clipped_input_share": sum(matrix.counts.clipped_inputs for matrix in matrices) / inputs,
+        "largest_saturated_share": max(layer.saturated_share for layer in analog_layers(converted).values()),
+    }
 
 
 Judge = Callable[[nn.Module, int, Device, str], float]
