@@ -47,3 +47,40 @@ class Residual(nn.Module):
 def residual() -> tuple[nn.Module, Tensor]:
     """The residual network and an input, some of it negative."""
     return seeded(Residual), torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(2))
+
+
+class UnusualPaths(nn.Module):
+    """The input joins by concatenation, a depthwise layer of stride 2, one layer called twice, a skip over both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.depthwise = nn.Conv2d(6, 6, 3, groups=6, stride=2, padding=1)
+        self.twice = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, 2, 7, 7) to (batch, 6, 4, 4)."""
+        small = self.depthwise(torch.cat([torch.relu(self.first(x)), x], dim=1))
+        return self.twice(torch.relu(self.twice(torch.relu(small)))) + small
+
+
+def unusual_paths() -> tuple[nn.Module, Tensor]:
+    """The network of unusual paths and an input, some of it negative."""
+    return seeded(UnusualPaths), torch.randn(3, 2, 7, 7, generator=torch.Generator().manual_seed(3))
+
+
+class Sequence(nn.Module):
+    """Linear layers on rows of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, rows, 8) to (batch, rows, 4)."""
+        return self.second(torch.relu(self.first(x)))
+
+
+def sequence() -> tuple[nn.Module, Tensor]:
+    """The network on sequences of five rows."""
+    return seeded(Sequence), torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(4))

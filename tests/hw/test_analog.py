@@ -6,7 +6,7 @@ from torch import nn
 
 from hw import Chip, MappingError, ParameterError, TraceError, convert
 from hw.analog import AnalogLayer, analog_layers, program, read_energies
-from tests.hw.networks import residual, seeded, small_convolutional
+from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
 
 LAYERS = {
     "linear": (nn.Linear(37, 11), (5, 37)),
@@ -53,7 +53,7 @@ def test_batch_norm_is_folded(isaac: Chip) -> None:
     assert isinstance(model[1], nn.BatchNorm2d), "the model itself is left alone"
 
 
-@pytest.mark.parametrize("network", [small_convolutional, residual])
+@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
 def test_networks_on_isaac(isaac: Chip, network) -> None:  # type: ignore[no-untyped-def]
     model, x = network()
     converted = convert(model, isaac, x, seed=0)

@@ -9,7 +9,7 @@ from hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate
 from hw.analog import analog_layers, read_energies
 from hw.crossbar import ActionCounts
 from hw.ledger import INPUT, OUTPUT, STATIC, Ledger
-from tests.hw.networks import residual, seeded, small_convolutional
+from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
 
 
 def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -> Ledger:  # type: ignore[no-untyped-def]
@@ -18,7 +18,7 @@ def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("network", [small_convolutional, residual])
+@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
 @pytest.mark.parametrize("physical_reads", [False, True])
 def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network, physical_reads: bool) -> None:  # type: ignore[no-untyped-def]
     chip = load_chip(preset)
@@ -45,7 +45,7 @@ def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network,
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("network", [small_convolutional, residual])
+@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
 def test_functional_model_events_and_geometry_count_the_same(preset: str, network) -> None:  # type: ignore[no-untyped-def]
     """Drives and conversions counted from the tensors of one sample == those of one simulated request;
     cells programmed == cells of the geometry; all within what the chip's area holds."""

@@ -8,7 +8,7 @@ from torch import nn
 from hw import Arrivals, Chip, ParameterError, place, simulate, trace
 from hw.ledger import Ledger
 from hw.vector_operation import VectorOperations
-from tests.hw.networks import residual, seeded, small_convolutional
+from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
 
 PICOSECOND = 1e-12
 
@@ -105,7 +105,7 @@ class TestLockStep:
         assert other.events > one.events
 
     @pytest.mark.parametrize("preset", ["isaac", "edge"])
-    @pytest.mark.parametrize("network", [small_convolutional, residual])
+    @pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
     def test_networks(self, preset: str, network, request: pytest.FixtureRequest) -> None:  # type: ignore[no-untyped-def]
         chip: Chip = request.getfixturevalue(preset).with_changes(structure={"tiles": 4})
         model, example = network()

@@ -134,6 +134,7 @@ class TestWorkloads:
     def _own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XBAR_CACHE", str(tmp_path))
 
+    @pytest.mark.slow
     def test_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         first = load_workload("digits")
         assert first.float_accuracy >= 0.97
