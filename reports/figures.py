@@ -248,8 +248,10 @@ def timeline(results: Results) -> Figure:
     use.set_ylim(0, min(100.0, 130 * float(share[used].max())))
     use.set_ylabel("%", fontsize=8.5)
     use.set_xticklabels([])
-    axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Power")
-    _power(axes, results.power[results.power["time_s"] <= end], None, factor)
+    static = results.meta["summary"]["static_power_W"]
+    axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Dynamic power")
+    shown = results.power[results.power["time_s"] <= end]
+    _power(axes, shown.assign(power_W=(shown["power_W"] - static).clip(lower=0)), None, factor)
     axes.set_xlim(0, end * factor)
     axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
     return figure
