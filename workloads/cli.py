@@ -18,7 +18,7 @@ from workloads.run import Study, run
 from workloads.training import TrainingError
 from workloads.workload import WORKLOADS, load_workload
 
-EXPECTED = (HardwareError, DataError, TrainingError, ResultsError)
+EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,14 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
+    except BrokenPipeError:
+        return 141
     except EXPECTED as error:
         print(f"xbar: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("xbar: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 141
 
 
 def _parser() -> argparse.ArgumentParser:

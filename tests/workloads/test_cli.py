@@ -107,6 +107,13 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     assert "usage: xbar" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path / "file"), *QUICK]) == 1
+    assert "xbar: error: " in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
 def test_a_network_too_large_says_by_how_many_crossbars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The digits network on a chip of two cores of one crossbar each."""
     settings = [f"structure.{key}=1" for key in ("tiles", "cores_per_tile", "crossbars_per_core")]
