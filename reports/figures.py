@@ -23,13 +23,14 @@ from reports.style import (
     SOFT,
     STAGES,
     WARNING,
+    cut,
     human,
     page,
     percent,
     plot,
     scale_of,
     significant,
-        write,
+    write,
 )  # fmt: skip
 
 matplotlib.use("Agg")  # files only, no window
@@ -44,13 +45,27 @@ def _heading(results: Results) -> str:
 
 def _subtitle(results: Results) -> str:
     chip, workload = results.meta["chip"], results.meta["workload"]
-    changed = ", ".join(f"{key} = {value:g}" for key, value in chip["overrides"].items())
     parts = [
         f"{workload['data']}: {workload['weights']:,} weights, {human(workload['operations'], 'OP')} per request",
         f"{chip['weight_bits']}-bit weights in {chip['cell_bits']}-bit cells ({chip['scheme']})",
         f"{chip['input_bits']}-bit inputs", f"{chip['adc_bits']}-bit ADC",
     ]  # fmt: skip
-    return "  ·  ".join(parts + ([f"changed: {changed}"] if changed else []))
+    return "  ·  ".join(parts)
+
+
+def _stated(row: pd.Series) -> str:
+    """A number of the chip file as it was written."""
+    return f"{row['key']} = {float(row['value']):g}{'' if str(row['unit']) == '1' else ' ' + str(row['unit'])}"
+
+
+def _changed(results: Results) -> str:
+    """What the run changed in the chip file, or nothing."""
+    rows = results.provenance[results.provenance["kind"] == "override"]
+    return "changed: " + ", ".join(_stated(row) for _, row in rows.iterrows()) if len(rows) else ""
+
+
+def _batch(requests: int) -> str:
+    return f"batch of {requests} requests" if requests > 1 else "one request"
 
 
 # ---- first page
@@ -59,10 +74,11 @@ def _subtitle(results: Results) -> str:
 def summary(results: Results) -> Figure:
     """Headline numbers, and the three pictures that explain them in small."""
     figure = page(_heading(results), _subtitle(results))
-    write(figure, 0.05, 0.862, "\n".join(textwrap.wrap(verdict(results), 120)), size=11.5, vertical="center")
+    write(figure, 0.05, 0.890, cut(_changed(results), 140), size=10, colour=SECOND)
+    write(figure, 0.05, 0.848, "\n".join(textwrap.wrap(verdict(results), 130)), size=11.5, vertical="center")
     for index, (label, value, detail) in enumerate(headlines(results)):
         column, row = index % 4, index // 4
-        _tile(figure, 0.05 + 0.2275 * column, 0.655 - 0.165 * row, label, value, detail)
+        _tile(figure, 0.05 + 0.2275 * column, 0.645 - 0.165 * row, label, value, detail)
     _energy_bars(
         plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy per request", "x"), results, most=6, small=True
     )
@@ -79,11 +95,13 @@ def verdict(results: Results) -> str:
     lost = 100 * (a["float"] - a["chip"])
     change = "keeps its accuracy" if abs(lost) < 0.05 else f"{'loses' if lost > 0 else 'gains'} {abs(lost):.1f} points"
     static = s["static_energy_J"] / s["energy_J"] if s["energy_J"] else 0.0
-    drawn = f"; {percent(static, 0)} of the energy is static power" if static >= 0.005 else ""
+    drawn = f"; {percent(static)} of the energy is static power" if static >= 0.005 else ""
+    several = s["requests"] > 1
+    alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
         f"On this chip the network {change} ({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
-        f"{a['images']:,} test images), answers alone in {human(single['latency_s'], 's')}, and in a batch of "
-        f"{int(s['requests'])} costs {human(s['energy_per_request_J'], 'J')} per request{drawn}."
+        f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
+        f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}."
     )
 
 
@@ -99,18 +117,24 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     efficiency = s["operations_per_J"]
     peak = chip["peak_operations_per_s"] / chip["peak_power_W"]
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
+    several = requests > 1
+    slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
+    timed = "between results" if s["steady_throughput_per_s"] else "first to last"
+    timed = f"batch of {requests}, {timed}" if several else "one after another"
+    energy, dynamic = human(s["energy_per_request_J"], "J"), human(s["dynamic_energy_per_request_J"], "J")
+    static = human(s["static_energy_J"] / max(1, requests), "J")
     idle = human(s["static_power_W"], "W")
     low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
     judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
     return [
         ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
-        ("Latency, one request", human(single["latency_s"], "s"), f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}"),
-        ("Throughput", f"{human(rate, '/s')}", f"batch of {requests}, between results"),
-        ("Energy per request", human(s["energy_per_request_J"], "J"), f"dynamic {human(s['dynamic_energy_per_request_J'], 'J')}"),
+        ("Latency, one request", human(single["latency_s"], "s"), slowest),
+        ("Requests per second", human(rate, ""), timed),
+        ("Energy per request", energy, f"dynamic {dynamic}, static {static}"),
         ("Average power", human(s["average_power_W"], "W"), f"peak {human(s['peak_power_W'], 'W')}, idle {idle}"),
         ("Chip area", human(s["area_m2"], "m²"), f"table power {human(chip['peak_power_W'], 'W')}"),
         ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
-        ("Efficiency", human(efficiency, "OP/J"), f"table peak {human(peak, 'OP/J')}"),
+        ("Efficiency", human(efficiency, "OPS/W"), f"table peak {human(peak, 'OPS/W')}"),
     ]  # fmt: skip
 
 
@@ -132,8 +156,7 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
 def energy_and_area(results: Results) -> Figure:
     """Energy and area by component, energy by layer."""
     requests = max(1, int(results.meta["summary"]["requests"]))
-    static = human(results.components["static_energy_J"].sum() / requests, "J")
-    figure = page("Energy and area", f"{_heading(results)}  ·  static energy, {static} per request, is not in the bars")
+    figure = page("Energy and area", f"{_heading(results)}  ·  {_batch(requests)}; static energy is shown apart")
     _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results.components)
     _layer_bars(
@@ -143,7 +166,25 @@ def energy_and_area(results: Results) -> Figure:
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.785, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
     )
+    _split(
+        figure.add_axes((0.785, 0.15, 0.165, 0.018)),
+        results.components[["dynamic_energy_J", "static_energy_J"]] / requests,
+    )
     return figure
+
+
+def _split(axes: Axes, per_request: pd.DataFrame) -> None:
+    """One bar of dynamic and static energy."""
+    dynamic, static = per_request["dynamic_energy_J"].sum(), per_request["static_energy_J"].sum()
+    axes.barh([0, 0], [dynamic, static], left=[0, dynamic], height=1, color=[ACCENT, SOFT])
+    axes.set_xlim(0, max(dynamic + static, 1e-30))
+    axes.set_ylim(-0.5, 0.5)
+    axes.axis("off")
+    for x, name, value, colour, align in (
+        (0, "dynamic", dynamic, ACCENT, "left"),
+        (1, "static", static, SOFT, "right"),
+    ):
+        write(axes, x, 1.5, f"{name} {human(value, 'J')}", size=8, weight="bold", colour=colour, align=align)
 
 
 def _colour_of(component: str) -> str:
@@ -201,11 +242,18 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
     crowded = len(rows) > 8
     axes.set_xticks(
         np.arange(len(rows)), [_short(str(name)) for name in rows.index],
-        rotation=40 if crowded else 0, ha="right" if crowded else "center", fontsize=8,
+        rotation=40 if crowded else 0, ha="right" if crowded else "center", fontsize=_fitting(axes, len(rows), 8, across=True),
     )  # fmt: skip
     axes.set_ylabel(f"{prefix}J", fontsize=8.5)
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.set_ylim(0, max(float(bottom.max(initial=0.0)), 1e-30) * 1.1)
+
+
+def _fitting(axes: Axes, labels: int, most: float, across: bool = False) -> float:
+    """Size of type [pt] at which that many tick labels stand clear of each other; `across` for slanted ones."""
+    box, (width, height) = axes.get_position(), axes.get_figure().get_size_inches()  # type: ignore[union-attr]
+    room = 0.55 * box.width * width if across else 0.8 * box.height * height
+    return min(most, 72 * room / max(1, labels))
 
 
 def _short(name: str, most: int = 16) -> str:
@@ -220,15 +268,16 @@ def timeline(results: Results) -> Figure:
     runs = results.timeline
     first = int(results.meta["study"]["timeline_requests"])
     end = float(runs["end_s"].max())
-    figure = page(
-        "Timeline", f"{_heading(results)}  ·  until the first {first} of {len(results.requests)} requests are answered"
-    )
+    requests = len(results.requests)
+    until = f"the first {first} of {requests} requests are" if requests > 1 else "the request is"
+    figure = page("Timeline", f"{_heading(results)}  ·  until {until} answered")
     factor, prefix = scale_of(end)
-    layers = list(dict.fromkeys(runs["layer"]))
-    order = [name for name in ["(input)", *results.layers.index, "(output)"] if name in layers]
+    window = 1.003 * end * factor  # room for what ends last
+    begun = runs["start_s"].groupby(runs["layer"].astype(str)).min().sort_values(kind="stable").index
+    order = sorted(begun, key=lambda name: (name == "(output)") - (name == "(input)"))
     axes = plot(figure, (0.13, 0.40, 0.82, 0.455), "What each layer does", "x")
-    _lanes(axes, runs, [str(name) for name in order], factor)
-    axes.set_xlim(0, end * factor)
+    _lanes(axes, runs, order, factor, window)
+    axes.set_xlim(0, window)
     axes.set_xticklabels([])
     handles = [Patch(color=colour, label=stage) for stage, colour in STAGES.items()]
     axes.legend(
@@ -244,37 +293,45 @@ def timeline(results: Results) -> Figure:
     used = results.adc_use["time_s"] <= end
     share = results.adc_use["share"] / float(results.meta["adc_share_in_use"])
     use.fill_between(results.adc_use["time_s"][used] * factor, 100 * share[used], color=ACCENT, alpha=0.75, linewidth=0)
-    use.set_xlim(0, end * factor)
-    use.set_ylim(0, min(100.0, 130 * float(share[used].max())))
+    use.set_xlim(0, window)
+    use.set_ylim(0, min(100.0, max(1.0, 130 * float(share[used].max()))))
     use.set_ylabel("%", fontsize=8.5)
     use.set_xticklabels([])
     static = results.meta["summary"]["static_power_W"]
     axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Dynamic power")
     shown = results.power[results.power["time_s"] <= end]
     _power(axes, shown.assign(power_W=(shown["power_W"] - static).clip(lower=0)), None, factor)
-    axes.set_xlim(0, end * factor)
+    axes.set_xlim(0, window)
     axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
     return figure
 
 
-def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float) -> None:
+MOST_SPACED = 8  # copies of a layer that are drawn apart
+# Least width of a stage as a share of the window: at its true width a short one would vanish.
+LEAST_WIDTH = {"compute": 0.0, "load": 0.001, "drain": 0.001, "transfer": 0.0025}
+
+
+def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float, window: float) -> None:
     """One lane a layer, its copies one above the other; loads in the upper, drains in the lower third of a copy."""
     span = {"compute": (0.0, 0.92), "transfer": (0.1, 0.8), "load": (0.0, 0.31), "drain": (0.61, 0.92)}
     for lane, layer in enumerate(layers):
         mine = runs[runs["layer"] == layer]
         copies = int(mine["copy"].max()) + 1
+        full = 0.84 / 0.92 if copies > MOST_SPACED else 0.84  # many copies touch: gaps would be finer than pixels
         for stage, (first, last) in span.items():
             part = mine[mine["stage"] == stage]
             top = lane - 0.42 + 0.84 * part["copy"].to_numpy() / copies
-            low, high = top + 0.84 * first / copies, top + 0.84 * last / copies
+            low, high = top + full * first / copies, top + full * last / copies
             start, end = part["start_s"].to_numpy() * factor, part["end_s"].to_numpy() * factor
+            end = np.maximum(end, start + LEAST_WIDTH[stage] * window)
             corners = np.stack([np.stack(c, 1) for c in ((start, low), (end, low), (end, high), (start, high))], 1)
             boxes = PolyCollection(
                 list(corners),
                 facecolors=STAGES[stage],
-                edgecolors="white" if stage == "compute" and copies <= 8 else "none",
+                edgecolors="none" if stage != "compute" else "white" if copies <= MOST_SPACED else STAGES[stage],
                 linewidths=0.3,
                 rasterized=True,
+                snap=False,
             )
             axes.add_collection(boxes)
     axes.set_ylim(len(layers) - 0.5, -0.5)
@@ -282,7 +339,7 @@ def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float) -> 
         name if name.startswith("(") else f"{_short(name)}  x{int(runs.loc[runs['layer'] == name, 'copy'].max()) + 1}"
         for name in layers
     ]
-    axes.set_yticks(range(len(layers)), names, fontsize=8.5 if len(layers) <= 12 else 6.5)
+    axes.set_yticks(range(len(layers)), names, fontsize=_fitting(axes, len(layers), 8.5 if len(layers) <= 12 else 6.5))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
@@ -291,7 +348,7 @@ def power_over_time(results: Results) -> Figure:
     s = results.meta["summary"]
     figure = page(
         "Power over time",
-        f"{_heading(results)}  ·  batch of {int(s['requests'])} requests, mean of {len(results.power)} spans of time",
+        f"{_heading(results)}  ·  {_batch(int(s['requests']))}, mean of {len(results.power)} spans of time",
     )
     axes = plot(figure, (0.08, 0.36, 0.87, 0.48), "Power of the chip")
     _power(axes, results.power, s, labelled=True)
@@ -318,10 +375,12 @@ def _power(
         axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
     watt, unit = scale_of(float(power["power_W"].max()))
     time, level = power["time_s"].to_numpy() * factor, power["power_W"].to_numpy() * watt
-    axes.fill_between(time, level, color=ACCENT, alpha=0.30, linewidth=0)
+    floor = headline["static_power_W"] * watt if headline else 0.0
+    axes.fill_between(time, floor, color=SOFT, alpha=0.25, linewidth=0)
+    axes.fill_between(time, floor, level, color=ACCENT, alpha=0.30, linewidth=0)
     axes.plot(time, level, color=ACCENT, linewidth=1.1)
     axes.set_ylabel(f"{unit}W", fontsize=8.5)
-    axes.set_ylim(0, level.max() * 1.15)
+    axes.set_ylim(0, level.max() * (1.15 if labelled or headline is None else 1.4))  # room for a legend inside
     if len(time):
         axes.set_xlim(0, time[-1] * 1.001)
     if headline is None:
@@ -335,7 +394,8 @@ def _power(
         axes.axhline(value * watt, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
     handles = [Line2D([], [], color=c, linestyle=(0, (5, 3)), label=f"{name} {human(v, 'W')}") for name, v, c in drawn]
     axes.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0) if labelled else None, ncols=len(handles) if labelled else 1,
+        handles=handles, loc="lower right" if labelled else "upper right", bbox_to_anchor=(1.0, 1.0) if labelled else None,
+        ncols=len(handles) if labelled else 1,
         frameon=not labelled, framealpha=0.9, edgecolor="none", fontsize=8.5 if labelled else 7, labelcolor=INK,
     )  # fmt: skip
 
@@ -374,9 +434,13 @@ def accuracy(results: Results) -> Figure:
         "independent": "sigma is a share of the conductance range, the same for every level",
         "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
     }  # fmt: skip
-    noise = f"read noise {percent(chip['read_noise_sigma'])} per read" if chip["read_noise_sigma"] else "no read noise"
+    noise = (
+        f"read noise {100 * chip['read_noise_sigma']:.3g}\u00a0% per read"
+        if chip["read_noise_sigma"]
+        else "no read noise"
+    )
     note = (
-        f"Programming error: {models[chip['programming_model']]}; this chip's own sigma is {percent(chip['programming_sigma'])}, "
+        f"Programming error: {models[chip['programming_model']]}; this chip's own sigma is {100 * chip['programming_sigma']:.3g}\u00a0%, "
         f"with {noise}. Each of {study['instances']} chip instances per sigma is programmed once with its own seed and judged on the "
         f"same images; sigma 0 without other noise is one instance. ADC range: {chip['adc_range']}. In the right "
         "panel the cells are as the chip describes them. As described, "
@@ -426,7 +490,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
         Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
     ]
     if own > 0:
-        handles.append(Line2D([], [], color=SECOND, label=f"this chip: {percent(own)}"))
+        handles.append(Line2D([], [], color=SECOND, label=f"this chip: {100 * own:.3g}\u00a0%"))
     axes.legend(
         handles=handles, loc="lower left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
     )
@@ -446,6 +510,7 @@ COMPONENT_COLUMNS: tuple[Column, ...] = (
     ("area", 0.905, "right"), ("use", 0.950, "right"),
 )  # fmt: skip
 ROW_HEIGHT, TOP, BOTTOM = 0.0265, 0.845, 0.07
+ROWS_PER_PAGE = int((TOP - BOTTOM) / ROW_HEIGHT)
 
 
 def tables(results: Results) -> list[Figure]:
@@ -453,9 +518,11 @@ def tables(results: Results) -> list[Figure]:
     subtitle = f"{_heading(results)}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
     layers, components = _layer_rows(results), _component_rows(results)
     together = (len(layers) + len(components) + 4) * ROW_HEIGHT < TOP - BOTTOM
-    figure = page("Layers and components" if together else "Layers", subtitle)
-    end = _table(figure, TOP, LAYER_COLUMNS, layers)
-    figures = [figure]
+    figures = []
+    for first in range(0, len(layers), ROWS_PER_PAGE):
+        figure = page("Layers and components" if together else "Layers", subtitle)
+        end = _table(figure, TOP, LAYER_COLUMNS, layers[first : first + ROWS_PER_PAGE])
+        figures.append(figure)
     if not together:
         figure, end = page("Components", subtitle), TOP + 2 * ROW_HEIGHT
         figures.append(figure)
@@ -561,10 +628,9 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
         if len(chosen):
             yield 0.0, "", False
             yield 0.0, heading, True
-        for row in chosen.itertuples():
-            why = row.why if isinstance(row.why, str) and row.why else "given on the command line"
-            unit = "" if str(row.unit) == "1" else f" {row.unit}"
-            yield from _wrapped(f"{row.key} = {float(row.value):g}{unit}: {why}")
+        for _, row in chosen.iterrows():
+            why = row["why"] if isinstance(row["why"], str) and row["why"] else "given on the command line"
+            yield from _wrapped(f"{_stated(row)}: {why}")
     yield 0.0, "", False
     yield 0.0, "Sources", True
     for name, source in results.sources.iterrows():
@@ -582,6 +648,6 @@ def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
 
 def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
-    lines = [_heading(results), _subtitle(results), ""]
+    lines = [_heading(results), _subtitle(results), *filter(None, [_changed(results)]), ""]
     lines += [f"{label:<22} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     return "\n".join(lines) + "\n"

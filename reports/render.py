@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "accuracy": figures.accuracy,
 }
 PNG_DPI = 130
+PDF_DPI = 220  # of the parts that are too many to draw as shapes
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 
 
@@ -36,7 +38,7 @@ def render(results: Results, directory: Path) -> list[Path]:
     paths = [_save_pdf(list(named.values()), results, directory / "report.pdf")]
     for name, figure in named.items():
         paths.append(_save_png(figure, directory / f"{name}.png"))
-    write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":")))
+    write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":"), allow_nan=False))
     write_text(directory / "summary.txt", figures.summary_text(results))
     return [*paths, directory / "trace.json", directory / "summary.txt"]
 
@@ -54,7 +56,7 @@ def _save_pdf(pages: list[Figure], results: Results, path: Path) -> Path:
     title = f"{results.meta['workload']['title']} on {results.meta['chip']['title']}"
     with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
         for figure in pages:
-            pdf.savefig(figure)
+            pdf.savefig(figure, dpi=PDF_DPI)
     os.replace(temporary, path)
     return path
 
@@ -68,25 +70,28 @@ def _save_png(figure: Figure, path: Path) -> Path:
 
 
 def trace_events(results: Results) -> dict[str, Any]:
-    """The timeline in the Chrome trace-event format, for Perfetto: a process a layer, a thread a copy and stage;
-    power and ADC use as counters."""
+    """The timeline in the Chrome trace-event format, for Perfetto: a process a layer, a thread a copy and stage, and
+    one more where runs of a stage overlap, as viewers only nest; power and ADC use as counters."""
     events: list[dict[str, Any]] = []
     runs = results.timeline
     layers = {name: number for number, name in enumerate(dict.fromkeys(runs["layer"]), 1)}
-    stages = {name: number for number, name in enumerate(dict.fromkeys(runs["stage"]))}
     for layer, number in layers.items():
         events.append(_named("process_name", number, 0, str(layer)))
         events.append(
             {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "ts": 0, "args": {"sort_index": number}}
         )
-    threads = runs[["layer", "copy", "stage"]].drop_duplicates()
-    for layer, copy, stage in threads.itertuples(index=False):
-        thread = int(copy) * len(stages) + stages[stage]
-        events.append(_named("thread_name", layers[layer], thread, f"copy {copy} {stage}"))
-    columns = ["layer", "stage", "copy", "start_s", "end_s"]
-    for layer, stage, copy, start, end in runs[columns].itertuples(index=False, name=None):
+    rows = runs.assign(row=_rows(runs))[["layer", "copy", "stage", "row"]]
+    threads: dict[tuple[Any, ...], int] = {}
+    for layer, copy, stage, row in (
+        rows.drop_duplicates().sort_values(list(rows.columns)).itertuples(index=False, name=None)
+    ):
+        threads[layer, copy, stage, row] = len(threads) + 1
+        name = f"copy {copy} {stage}" + (f", {row + 1}" if row else "")
+        events.append(_named("thread_name", layers[layer], threads[layer, copy, stage, row], name))
+    times = runs[["start_s", "end_s"]].itertuples(index=False, name=None)
+    for key, (start, end) in zip(rows.itertuples(index=False, name=None), times, strict=True):
         events.append({
-            "ph": "X", "name": stage, "cat": stage, "pid": layers[layer], "tid": int(copy) * len(stages) + stages[stage],
+            "ph": "X", "name": key[2], "cat": key[2], "pid": layers[key[0]], "tid": threads[key],
             "ts": start * MICROSECOND, "dur": (end - start) * MICROSECOND,
         })  # fmt: skip
     events.append(_named("process_name", 0, 0, "chip"))
@@ -99,6 +104,21 @@ def trace_events(results: Results) -> dict[str, Any]:
                 {"ph": "C", "name": name, "pid": 0, "tid": 0, "ts": time * MICROSECOND, "args": {name: value}}
             )
     return {"traceEvents": events, "displayTimeUnit": "ns"}
+
+
+def _rows(runs: pd.DataFrame) -> list[int]:
+    """For every run the first row of its copy and stage in which no earlier run is still going on."""
+    ends: dict[tuple[Any, ...], list[float]] = {}
+    rows = [0] * len(runs)
+    order = runs["start_s"].to_numpy().argsort(kind="stable")
+    columns = [runs[name].tolist() for name in ("layer", "stage", "copy", "start_s", "end_s")]
+    for run in order.tolist():
+        *key, start, end = (column[run] for column in columns)
+        taken = ends.setdefault(tuple(key), [])
+        row = next((number for number, until in enumerate(taken) if until <= start), len(taken))
+        taken[row : row + 1] = [end]
+        rows[run] = row
+    return rows
 
 
 def _named(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:

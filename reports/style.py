@@ -56,7 +56,7 @@ def human(value: float | None, unit: str, digits: int = 3) -> str:
     if float(shown) >= 1000 and prefix != "P":  # rounded up into the next prefix
         factor, prefix = scale_of(float(shown) / factor)
         shown = significant(value * factor, digits)
-    return f"{shown}\u00a0{prefix}{unit}"  # a space that does not break
+    return f"{shown}\u00a0{prefix}{unit}".rstrip()  # a space that does not break
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -72,11 +72,16 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
+def cut(text: str, most: int) -> str:
+    """The beginning of a text that is too long for its place."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def page(title: str, subtitle: str) -> Figure:
     """An empty page with its heading."""
     figure = Figure(figsize=PAGE, facecolor=PAPER)
-    write(figure, 0.05, 0.945, title, size=18, weight="bold")
-    write(figure, 0.05, 0.912, subtitle, size=10, colour=SOFT)
+    write(figure, 0.05, 0.945, cut(title, 60), size=18, weight="bold")
+    write(figure, 0.05, 0.912, cut(subtitle, 140), size=10, colour=SOFT)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from torch import nn
 
 from hw import load_chip, preset_names
 from reports import figures
@@ -34,6 +37,24 @@ def results(request: pytest.FixtureRequest) -> Results:
     return run(workload, load_chip(request.param), QUICK)
 
 
+@pytest.fixture(scope="module")
+def deep() -> Results:
+    """Twenty layers whose names are numbers, on a chip with much changed, judged at one sigma on one instance."""
+    layers: list[nn.Module] = []
+    for number in range(19):
+        layers += [nn.Conv2d(4 if number else 1, 4, 3, padding=1), nn.ReLU()]
+    build = lambda: nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10))  # noqa: E731
+    workload = Workload("deep", "Twenty layers", initialise(build, 0).eval(), load_digits(), 0.1)
+    study = Study(instances=1, sigmas=(0.05,), adc_bits=(8,), images=4, requests=4)
+    return run(workload, load_chip("isaac", CHANGES), study)
+
+
+CHANGES = {
+    "component.adc.units": "8", "device.programming_sigma": "0.05", "device.read_noise_sigma": "0.01",
+    "timing.router_cycles": "2", "component.link.static_power": "1", "component.adc.bits": "7",
+}  # fmt: skip
+
+
 def single_request(results: Results) -> Results:
     """The same with one request: no rate between results."""
     summary = results.meta["summary"] | {"requests": 1.0, "steady_throughput_per_s": None}
@@ -54,6 +75,11 @@ def pages(results: Results) -> list[Figure]:
 
 
 def visible_texts(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Every text that is drawn, with its box in pixels."""
+    return [(text.get_text(), box) for text, box in visible(figure)]
+
+
+def visible(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Every text that is drawn, with its box in pixels; tick labels beyond an axis' view are not drawn."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -66,22 +92,54 @@ def visible_texts(figure: Figure) -> list[tuple[str, Bbox]]:
                 if not low - slack <= tick.get_loc() <= high + slack:
                     beyond |= {tick.label1, tick.label2}
     texts = [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_visible() and t.get_text().strip()]
-    return [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts if t not in beyond]
+    return [(t, t.get_window_extent(canvas.get_renderer())) for t in texts if t not in beyond]
+
+
+def overlap(one: Text, a: Bbox, other: Text, b: Bbox) -> bool:
+    """Whether two texts are drawn over each other; slanted ones by the distance between their lines."""
+    if one.get_rotation() % 90 and one.get_rotation() == other.get_rotation():
+        apart = abs(a.x1 - b.x1) * math.sin(math.radians(one.get_rotation()))
+        return apart < one.get_fontsize() * one.get_figure().dpi / 72  # type: ignore[union-attr]
+    shared = Bbox.intersection(a, b)
+    return shared is not None and shared.width > 1.5 and shared.height > 2.5
 
 
 @pytest.mark.parametrize("change", CASES)
 def test_no_text_overlaps_another_or_leaves_the_page(results: Results, change) -> None:  # type: ignore[no-untyped-def]
-    for figure in pages(change(results)):
-        texts = visible_texts(figure)
+    check_texts(change(results))
+
+
+def test_texts_of_a_deep_network_on_a_changed_chip(deep: Results, tmp_path: Path) -> None:
+    check_texts(deep)
+    deep.save(tmp_path)
+    check_texts(Results.load(tmp_path))
+
+
+def test_texts_of_more_layers_than_a_page_holds(results: Results) -> None:
+    """Sixty copies of a layer: the table goes on on a second page."""
+    row = results.layers.iloc[0]
+    many = pd.DataFrame([row] * 60, index=pd.Index([f"stage{n}.conv" for n in range(60)], name="layer"))
+    energy = pd.concat(
+        [many.assign(**dict.fromkeys(results.energy, 1e-9))[list(results.energy)], results.energy.tail(1)]
+    )
+    runs = [results.timeline.head(1).assign(layer=name, start_s=1e-7 * n) for n, name in enumerate(many.index)]
+    long = replace(results, layers=many, energy=energy, timeline=pd.concat(runs).assign(end_s=1e-5))
+    check_texts(long)
+    drawn = [text for figure in figures.tables(long) for text, _ in visible_texts(figure)]
+    assert all(name in drawn for name in many.index)
+
+
+def check_texts(results: Results) -> None:
+    """Every text of every page is on the page and clear of the others; slanted labels by their lines."""
+    for figure in pages(results):
+        texts = visible(figure)
         assert len(texts) > 5
         width, height = figure.bbox.width, figure.bbox.height
         for text, box in texts:
             inside = box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
-            assert inside, f"off the page: {text!r}"
+            assert inside, f"off the page: {text.get_text()!r}"
         for (one, a), (other, b) in itertools.combinations(texts, 2):
-            shared = Bbox.intersection(a, b)
-            overlap = shared is not None and shared.width > 1.5 and shared.height > 2.5
-            assert not overlap, f"{one!r} overlaps {other!r}"
+            assert not overlap(one, a, other, b), f"{one.get_text()!r} overlaps {other.get_text()!r}"
 
 
 def test_headlines_are_the_results(results: Results) -> None:
@@ -96,15 +154,58 @@ def test_headlines_are_the_results(results: Results) -> None:
     assert all(value in figures.summary_text(results) for value in shown.values())
 
 
+def test_headlines_stay_in_their_tiles(results: Results, deep: Results) -> None:
+    for drawn in (results, single_request(results), deep):
+        figure = figures.summary(drawn)
+        texts = visible_texts(figure)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        tiles = [patch.get_window_extent(renderer) for patch in figure.findobj(FancyBboxPatch) if patch.axes is None]
+        tiles = [tile for tile in tiles if tile.height > 50]  # the rest are frames of legends
+        inside = [(text, box, tile) for text, box in texts for tile in tiles if tile.contains(box.x0, box.y0)]
+        assert (len(tiles), len(inside)) == (8, 24)
+        for text, box, tile in inside:
+            assert tile.contains(box.x1, box.y1), f"leaves its tile: {text!r}"
+
+
+def test_one_request_is_no_batch(results: Results) -> None:
+    one = single_request(results)
+    assert "batch" not in figures.summary_text(one)
+    assert "percentile" not in figures.summary_text(one)
+    assert "batch" not in figures.verdict(one)
+    assert "batch of 5" in figures.summary_text(results)
+
+
+def test_changes_are_told_with_their_units(deep: Results, results: Results) -> None:
+    assert "component.link.static_power = 1 W" in figures.summary_text(deep)
+    assert "changed" not in figures.summary_text(results)
+
+
+def test_every_layer_has_a_lane_before_and_after_a_folder(deep: Results, tmp_path: Path) -> None:
+    deep.save(tmp_path)
+    for drawn in (deep, Results.load(tmp_path)):
+        lanes = [label.get_text() for label in figures.timeline(drawn).axes[0].get_yticklabels()]
+        assert (lanes[0], lanes[-1]) == ("(input)", "(output)")
+        assert [lane.split()[0] for lane in lanes[1:-1]] == [str(name) for name in drawn.layers.index]
+
+
+def test_short_transfers_are_wide_enough_to_see(results: Results) -> None:
+    axes = figures.timeline(results).axes[0]
+    width = axes.get_xlim()[1]
+    boxes = [path.get_extents().width for lane in axes.collections for path in lane.get_paths() if len(path.vertices)]
+    assert len(boxes) == len(results.timeline)
+    assert min(boxes) >= 0.001 * width * (1 - 1e-9)
+
+
 def test_bars_are_the_tables(results: Results) -> None:
     figure = figures.energy_and_area(results)
-    energy, area, layers = figure.axes
+    energy, area, layers, split = figure.axes
     per_request = results.components["dynamic_energy_J"] / 5
     widths = sorted(bar.get_width() for bar in energy.patches)
     assert sum(widths) == pytest.approx(per_request.sum() * widths[-1] / per_request.max())
     assert sum(bar.get_width() for bar in area.patches) == pytest.approx(results.components["area_m2"].sum() * 1e6)
     stacked = sum(bar.get_height() for bar in layers.patches)
     assert stacked > 0
+    assert sum(bar.get_width() for bar in split.patches) == pytest.approx(results.components["energy_J"].sum() / 5)
 
 
 class TestTrace:
@@ -121,14 +222,20 @@ class TestTrace:
         )
 
     def test_runs_of_one_thread_do_not_overlap(self, results: Results) -> None:
-        """Perfetto shows a thread's overlapping events wrongly; compute of one copy overlaps by its conversions."""
+        """Viewers nest or drop a thread's overlapping events, and the vectors of one copy are computed overlapping."""
         threads: dict[tuple[int, int], list[tuple[float, float]]] = {}
         for event in trace_events(results)["traceEvents"]:
-            if event["ph"] == "X" and event["name"] in ("load", "drain"):
+            if event["ph"] == "X":
                 threads.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
         for spans in threads.values():
             spans.sort()
             assert all(b[0] >= a[1] - 1e-6 for a, b in itertools.pairwise(spans))
+
+    def test_every_thread_has_a_name(self, results: Results) -> None:
+        events = trace_events(results)["traceEvents"]
+        named = [(event["pid"], event["tid"]) for event in events if event["name"] == "thread_name"]
+        assert len(named) == len(set(named))
+        assert {(event["pid"], event["tid"]) for event in events if event["ph"] == "X"} == set(named)
 
 
 class TestFiles:
