@@ -59,8 +59,10 @@ class Results:
         for name in _tables():
             path = directory / f"{name}.csv"
             try:
-                tables[name] = pd.read_csv(path, index_col=INDEXES.get(name))
-            except (OSError, ValueError) as error:
+                # names that look like numbers or like "null" stay names; only an empty field is missing
+                table = pd.read_csv(path, dtype={"layer": str}, keep_default_na=False, na_values=[""])
+                tables[name] = table.set_index(INDEXES[name]) if name in INDEXES else table
+            except (OSError, ValueError, KeyError) as error:
                 raise ResultsError(f"{path}: cannot be read: {error}") from None
         try:
             meta = json.loads((directory / "run.json").read_text("utf-8"))

@@ -269,6 +269,19 @@ class TestFiles:
         assert figures.summary_text(again) == figures.summary_text(results)
         render(again, tmp_path / "drawn")
 
+    def test_layer_names_that_look_like_numbers_stay_names(self, results: Results, tmp_path: Path) -> None:
+        names = dict(zip(results.layers.index, ("0.1", "0.10", "null"), strict=True))
+        changed = replace(
+            results, layers=results.layers.rename(index=names), energy=results.energy.rename(index=names),
+            timeline=results.timeline.assign(layer=results.timeline["layer"].astype(str).replace(names)),
+        )  # fmt: skip
+        changed.save(tmp_path)
+        again = Results.load(tmp_path)
+        assert list(again.layers.index) == ["0.1", "0.10", "null"]
+        assert list(again.energy.index) == list(changed.energy.index)
+        assert set(again.timeline["layer"]) == set(changed.timeline["layer"])
+        assert figures.summary_text(again) == figures.summary_text(changed)
+
     def test_a_folder_that_is_none(self, results: Results, tmp_path: Path) -> None:
         with pytest.raises(ResultsError, match=r"no run\.json there"):
             Results.load(tmp_path)
