@@ -1,34 +1,79 @@
-"""The memristive cell: conductance range, levels, programming variation, read noise, stuck cells. SI units.
+"""The memristive cell: range, levels, writing, drift, telegraph noise, read noise, temperature. SI units.
 
-Modelled, per cell and independent between cells (architecture of the field as in Xiao et al., "On the
-accuracy of analog neural network inference accelerators", IEEE Circuits and Systems Magazine 22(4), 2022):
+Per cell, independent between cells. Three kinds of randomness, told apart by when they are drawn:
 
-- programming error, drawn once when a chip instance is programmed, Gaussian and truncated at 0 S;
-- read noise, Gaussian, drawn anew at every read;
-- cells stuck at g_max ("stuck on") or at g_min ("stuck off").
+- at a write (cycle to cycle): the programming error, Gaussian or log-normal, with write-verify if asked for;
+- once per chip instance: the device-to-device factor, stuck cells, drift exponents, telegraph cells;
+- at a read: read noise, Gaussian (`read_variance` gives its variance), and the state of telegraph cells.
 
-Not modelled here: drift, random telegraph noise, temperature, non-linear I-V curves, wire resistance.
+Sources of the laws: programming error independent of or proportional to G as in T. P. Xiao et al., "On the accuracy
+of analog neural network inference accelerators", IEEE Circuits and Systems Magazine 22(4), 2022; polynomial, drift
+and 1/f law as in S. R. Nandakumar et al., ICECS 2019, pp. 727-730, as the package aihwkit 1.1.0 states them (the
+paper itself was not opened). Numbers of actual technologies: presets/devices.
+
+Not modelled: how a pulse's amplitude and polarity change G (writes aim at a target), relaxation whose spread grows
+apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writes, wear (`endurance` is only compared with).
 """
 
+import csv
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
+from hw.errors import ParameterError
 from hw.quantity import Unit
 
-ProgrammingModel = Literal["independent", "proportional", "lognormal"]
+if TYPE_CHECKING:
+    from hw.cell import Linear, Polynomial, Sinh
+
+ProgrammingModel = Literal["independent", "proportional", "lognormal", "polynomial", "table"]
+ReadNoiseModel = Literal["proportional", "independent", "flicker"]
+CurrentLaw = Literal["linear", "sinh", "polynomial"]
+
+BOLTZMANN = 1.380649e-23  # [J/K], exact: BIPM, The International System of Units (SI), 9th edition, 2019
+SMALLEST_G = 1e-7  # of g_max: ln g and 1/g^q stop here (aihwkit 1.1.0, inference/noise/pcm.py)
+TABLE_HEADER = ["conductance_S", "sigma_S"]
+TABLE_EDGE = 1e-6  # of the table's end: how far outside a target may lie by rounding
+TABLE_FOLDER = Path(__file__).parent / "presets" / "devices"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Programmed:
-    """Cells after programming: `conductance` [S] of the targets' shape, and what happened on the way."""
+    """Cells after programming, tensors of the targets' shape, and what happened on the way.
 
-    conductance: Tensor
-    truncated_share: float  # share of cells whose draw fell below 0 S and was set to 0 S [1]
-    stuck_share: float  # share of cells that are stuck [1]
+    `conductance` is what the writes left; drift, telegraph state and temperature come with
+    `Device.conductance_at`. Where a feature is off its tensor is None.
+    """
+
+    target: Tensor  # [S]
+    conductance: Tensor  # [S]
+    drift_exponent: Tensor | None = None  # nu [1]; 0 for stuck cells
+    telegraph: Tensor | None = None  # int8 state at programming: +1 high, -1 low, 0 has no telegraph noise
+    stuck: Tensor | None = None  # int8: +1 at g_max, -1 at g_min, 0 works
+    truncated_share: float = 0.0  # share of cells whose last draw fell below 0 S and was set to 0 S [1]
+    clipped_share: float = 0.0  # share of cells whose last draw was set to g_min or g_max (limit_to_range) [1]
+    stuck_share: float = 0.0  # share of cells that are stuck [1]
+    pulses: float = 0.0  # write pulses of all cells [1]
+    unconverged_share: float = 0.0  # share of cells outside the write-verify tolerance after the last pulse [1]
+
+    @property
+    def pulses_per_cell(self) -> float:
+        """Mean write pulses per cell; 0 without cells."""
+        return self.pulses / max(1, self.target.numel())
+
+    @property
+    def residual(self) -> float:
+        """Root mean square of conductance - target [S] over the cells that are not stuck; 0 without such cells."""
+        error = (self.conductance - self.target).detach().double()
+        if self.stuck is not None:
+            error = error[self.stuck == 0]
+        return error.square().mean().sqrt().item() if error.numel() else 0.0
 
 
 class Device(BaseModel):
@@ -39,12 +84,68 @@ class Device(BaseModel):
     levels: Annotated[int, Unit("1"), Field(ge=2, le=65536)]
     g_min: Annotated[float, Unit("S"), Field(ge=0, lt=1)]
     g_max: Annotated[float, Unit("S"), Field(gt=0, lt=1)]
+
+    # ---- writing: a fresh draw at every pulse
     programming_model: ProgrammingModel = "proportional"
     programming_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
-    read_noise_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
+    programming_s0: Annotated[float, Unit("S"), Field(gt=-1, lt=1)] = 0.0  # polynomial: sigma = s0 + s1 g
+    programming_s1: Annotated[float, Unit("S"), Field(gt=-1, lt=1)] = 0.0  # + s2 g² + s3 g³, g = G / g_max
+    programming_s2: Annotated[float, Unit("S"), Field(gt=-1, lt=1)] = 0.0
+    programming_s3: Annotated[float, Unit("S"), Field(gt=-1, lt=1)] = 0.0
+    programming_table: tuple[tuple[float, float], ...] | None = None  # (target, sigma) [S]; a CSV file's name is read
+    limit_to_range: bool = False
+    write_verify_tolerance: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None  # of g_max - g_min
+    write_verify_most: Annotated[int | None, Unit("1"), Field(ge=1, le=10_000)] = None  # pulses per cell
+    write_energy: Annotated[float | None, Unit("J"), Field(ge=0, lt=1)] = None  # per pulse
+    write_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # per pulse
+    endurance: Annotated[float | None, Unit("1"), Field(gt=0)] = None  # write cycles
+
+    # ---- fixed for a chip instance
+    device_to_device_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
     stuck_on_rate: Annotated[float, Unit("1"), Field(ge=0, le=1)] = 0.0
     stuck_off_rate: Annotated[float, Unit("1"), Field(ge=0, le=1)] = 0.0
+
+    # ---- drift: nu = |N(mean, sigma)|, each slope ln g + constant within [low, high]
+    reference_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # t0 of drift and of 1/f noise
+    drift_exponent: Annotated[float, Unit("1"), Field(ge=-2, le=2)] = 0.0
+    drift_exponent_slope: Annotated[float, Unit("1"), Field(ge=-2, le=2)] = 0.0
+    drift_exponent_low: Annotated[float | None, Unit("1"), Field(ge=0, le=2)] = None
+    drift_exponent_high: Annotated[float | None, Unit("1"), Field(ge=0, le=2)] = None
+    drift_exponent_sigma: Annotated[float, Unit("1"), Field(ge=-2, le=2)] = 0.0
+    drift_exponent_sigma_slope: Annotated[float, Unit("1"), Field(ge=-2, le=2)] = 0.0
+    drift_exponent_sigma_low: Annotated[float | None, Unit("1"), Field(ge=0, le=2)] = None
+    drift_exponent_sigma_high: Annotated[float | None, Unit("1"), Field(ge=0, le=2)] = None
+
+    # ---- random telegraph noise: two states per cell, each left after telegraph_dwell_time on average
+    telegraph_share: Annotated[float, Unit("1"), Field(ge=0, le=1)] = 0.0
+    telegraph_amplitude: Annotated[float, Unit("1"), Field(gt=-1, le=10)] = 0.0  # the high state has G (1 + this)
+    telegraph_dwell_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None
+
+    # ---- reading
     read_voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
+    read_noise_model: ReadNoiseModel = "proportional"
+    read_noise_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
+    read_noise_q0: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0  # flicker: Q = min(q0 / g^q1, q_max)
+    read_noise_q1: Annotated[float, Unit("1"), Field(ge=0, le=10)] = 0.0
+    read_noise_q_max: Annotated[float | None, Unit("1"), Field(gt=0, le=2)] = None
+    read_noise_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # flicker: t_r
+    # For how long one draw of the read noise holds; 0: independent from read to read. Used by the crossbar product.
+    read_correlation_time: Annotated[float, Unit("s"), Field(ge=0)] = 0.0
+    read_bandwidth: Annotated[float | None, Unit("1/s"), Field(gt=0)] = None  # of the current's thermal noise
+    temperature: Annotated[float | None, Unit("K"), Field(gt=0, le=2000)] = None
+    activation_energy: Annotated[float | None, Unit("J"), Field(ge=-1e-18, le=1e-18)] = None
+    reference_temperature: Annotated[float | None, Unit("K"), Field(gt=0, le=2000)] = None  # where g_min, g_max hold
+
+    # ---- current against voltage, in units of G V: see hw/cell.py
+    iv: CurrentLaw = "linear"
+    iv_v0: Annotated[float | None, Unit("V"), Field(gt=0)] = None
+    iv_c2: Annotated[float, Unit("1/V")] = 0.0
+    iv_c3: Annotated[float, Unit("1/V²")] = 0.0
+
+    @field_validator("programming_table", mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        return read_table(find_table(given)) if isinstance(given, (str, Path)) else given
 
     @model_validator(mode="after")
     def _check(self) -> "Device":
@@ -54,7 +155,66 @@ class Device(BaseModel):
             raise ValueError(f"levels = {self.levels} must be a power of two, for whole bits per cell")
         if self.stuck_on_rate + self.stuck_off_rate > 1:
             raise ValueError("stuck_on_rate + stuck_off_rate must be at most 1")
+        for wrong, message in (*self._wrong_writing(), *self._wrong_in_time(), *self._wrong_reading()):
+            if wrong:
+                raise ValueError(message)
+        if self.programming_table is not None:
+            _check_table(self.programming_table, "programming_table")
         return self
+
+    def _wrong_writing(self) -> list[tuple[bool, str]]:
+        model, table = self.programming_model, self.programming_table
+        fitted = any((self.programming_s0, self.programming_s1, self.programming_s2, self.programming_s3))
+        covers = not table or (
+            table[0][0] <= self.g_min * (1 + TABLE_EDGE) and table[-1][0] >= self.g_max * (1 - TABLE_EDGE)
+        )
+        return [
+            (model in ("polynomial", "table") and self.programming_sigma > 0,
+             f"programming_sigma = {self.programming_sigma:g} has no meaning for programming_model {model}; leave it out"),
+            (fitted and model != "polynomial", f"programming_s0 to s3 need programming_model polynomial, got {model}"),
+            ((table is None) == (model == "table"),
+             f"programming_table and programming_model table need each other, got programming_model {model}"),
+            (not covers, "programming_table must reach from g_min to g_max"),
+            ((self.write_verify_tolerance is None) != (self.write_verify_most is None),
+             "write_verify_tolerance and write_verify_most need each other"),
+        ]  # fmt: skip
+
+    def _wrong_in_time(self) -> list[tuple[bool, str]]:
+        found = [
+            (self.drifts and self.reference_time is None, "drift_exponent needs reference_time, the time t0 of its law"),
+            (self.telegraph_share > 0 and (not self.telegraph_amplitude or self.telegraph_dwell_time is None),
+             "telegraph_share needs telegraph_amplitude and telegraph_dwell_time"),
+        ]  # fmt: skip
+        for name in ("drift_exponent", "drift_exponent_sigma"):
+            slope, low, high = (getattr(self, f"{name}_{part}") for part in ("slope", "low", "high"))
+            unlimited = bool(slope) and (low is None or high is None)
+            crossed = low is not None and high is not None and low > high
+            found.append((unlimited, f"{name}_slope needs {name}_low and {name}_high: ln g has no limit at 0 S"))
+            found.append((crossed, f"{name}_low = {low} must be at most {name}_high = {high}"))
+            found.append((not slope and getattr(self, name) < 0, f"{name} below 0 needs {name}_slope"))
+        return found
+
+    def _wrong_reading(self) -> list[tuple[bool, str]]:
+        flicker = (self.read_noise_q0, self.read_noise_q_max, self.read_noise_time, self.reference_time)
+        early = self.read_noise_time and self.reference_time and self.read_noise_time >= self.reference_time
+        return [
+            (self.read_noise_model == "flicker" and not all(flicker),
+             "read_noise_model flicker needs read_noise_q0, read_noise_q_max, read_noise_time and reference_time"),
+            (self.read_noise_model == "flicker" and self.read_noise_sigma > 0,
+             f"read_noise_sigma = {self.read_noise_sigma:g} has no meaning for read_noise_model flicker; leave it out"),
+            (self.read_noise_q0 > 0 and self.read_noise_model != "flicker",
+             f"read_noise_q0 needs read_noise_model flicker, got {self.read_noise_model}"),
+            (bool(early), "read_noise_time must be below reference_time"),
+            (self.read_bandwidth is not None and (self.temperature is None or self.read_voltage is None),
+             "read_bandwidth needs temperature and read_voltage, for thermal noise"),
+            (self.activation_energy is not None and (self.temperature is None or self.reference_temperature is None),
+             "activation_energy needs temperature and reference_temperature"),
+            (self.iv == "sinh" and self.iv_v0 is None, "iv sinh needs iv_v0"),
+            (self.iv != "sinh" and self.iv_v0 is not None, f"iv_v0 needs iv sinh, got {self.iv}"),
+            (self.iv != "polynomial" and bool(self.iv_c2 or self.iv_c3), f"iv_c2, iv_c3 need iv polynomial, got {self.iv}"),
+        ]  # fmt: skip
+
+    # ---- what the device has
 
     @property
     def bits(self) -> int:
@@ -63,8 +223,47 @@ class Device(BaseModel):
 
     @property
     def is_ideal(self) -> bool:
-        """True where every read returns exactly what was programmed, and that is the target."""
-        return not (self.programming_sigma or self.read_noise_sigma or self.stuck_on_rate or self.stuck_off_rate)
+        """True where every read, at any time, returns exactly the target, and current is linear in voltage."""
+        fixed = self.device_to_device_sigma or self.stuck_on_rate or self.stuck_off_rate or self.telegraph_share
+        heated = self.activation_energy and self.temperature != self.reference_temperature
+        changed = self._errs_in_writing or fixed or heated or self.iv != "linear"
+        return not (changed or self.has_read_noise or self.drifts)
+
+    @property
+    def has_read_noise(self) -> bool:
+        """True where `read_variance` is above 0 from the device's own fields (see there for `bandwidth`)."""
+        return bool(self.read_noise_sigma or self.read_noise_q0 or self.read_bandwidth)
+
+    @property
+    def has_telegraph_noise(self) -> bool:
+        """True where some cells switch between two conductances."""
+        return self.telegraph_share > 0
+
+    @property
+    def drifts(self) -> bool:
+        """True where conductance falls with time."""
+        law = (self.drift_exponent, self.drift_exponent_slope, self.drift_exponent_low)
+        spread = (self.drift_exponent_sigma, self.drift_exponent_sigma_slope, self.drift_exponent_sigma_low)
+        return any(law) or any(spread)
+
+    @property
+    def _errs_in_writing(self) -> bool:
+        if self.programming_model == "polynomial":
+            return any((self.programming_s0, self.programming_s1, self.programming_s2, self.programming_s3))
+        if self.programming_model == "table":
+            return any(sigma for _, sigma in self.programming_table or ())
+        return self.programming_sigma > 0
+
+    @property
+    def law(self) -> "Linear | Sinh | Polynomial":
+        """The current-voltage law by its name in `iv`, an object of hw/cell.py."""
+        from hw.cell import Linear, Polynomial, Sinh
+
+        if self.iv == "sinh" and self.iv_v0 is not None:
+            return Sinh(self.iv_v0)
+        return Polynomial(self.iv_c2, self.iv_c3) if self.iv == "polynomial" else Linear()
+
+    # ---- levels
 
     def conductance(self, level: Tensor, bits: int) -> Tensor:
         """Target conductance [S] of integer `level` (any shape) when 2^bits levels span the range.
@@ -77,35 +276,312 @@ class Device(BaseModel):
         """Conductance between neighbouring levels [S] when 2^bits levels span the range."""
         return (self.g_max - self.g_min) / (2**bits - 1)
 
-    def program(self, target: Tensor, generator: torch.Generator) -> Programmed:
-        """Conductances after one programming of `target` [S] (any shape); one draw per cell.
+    # ---- writing
 
-        independent: G + sigma (g_max - g_min) N;  proportional: G (1 + sigma N);
-        lognormal: G exp(sigma N - sigma²/2), whose mean is G.  Gaussian draws are truncated at 0 S;
-        the upper end is not cut, because a measured write can overshoot the nominal range.
+    def program(
+        self, target: Tensor, generator: torch.Generator,
+        instance_generator: torch.Generator | None = None, stuck: Tensor | None = None,
+    ) -> Programmed:  # fmt: skip
+        """Cells after programming `target` [S] (any shape, floating): one pulse each, or write-verify.
+
+        generator: the draws of every write. instance_generator: what is fixed for a chip instance, in the order
+        device-to-device factor, stuck cells, drift exponents, telegraph cells; seed it alike to write the same cells
+        again. None: from `generator`, after the first pulse's draws. stuck: int8 of the targets' shape instead of the
+        rates, +1 at g_max, -1 at g_min, 0 works.
+
+        A draw is N(target, sigma) or log-normal (see `write_sigma`), times the device's factor; it is truncated at
+        0 S, and with limit_to_range set to the nearer end of the range. The upper end is not cut otherwise, because
+        a measured write can overshoot the nominal range.
+
+        Write-verify: the cell is read without noise; it is accepted where |G - target| <= tolerance x (g_max -
+        g_min), else drawn afresh, up to write_verify_most pulses, and keeps the last draw whether accepted or not. A
+        stuck cell is pulsed like any other.
+
+        Gradients flow to `target` through what is not truncated, clipped or stuck. Raises ParameterError.
         """
-        written, truncated_share = target, 0.0
-        sigma = self.programming_sigma
-        if sigma:
-            normal = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
-            if self.programming_model == "independent":
-                written = target + sigma * (self.g_max - self.g_min) * normal
-            elif self.programming_model == "proportional":
-                written = target * (1 + sigma * normal)
-            else:
-                written = target * torch.exp(sigma * normal - sigma**2 / 2)
-            truncated_share = (written < 0).double().mean().item()
-            written = written.clamp(min=0)
-        stuck_share = 0.0
-        if self.stuck_on_rate or self.stuck_off_rate:
-            uniform = torch.rand(target.shape, generator=generator, dtype=torch.float64, device=target.device)
-            stuck_on = uniform < self.stuck_on_rate
-            stuck_off = uniform >= 1 - self.stuck_off_rate
-            written = torch.where(stuck_on, torch.full_like(written, self.g_max), written)
-            written = torch.where(stuck_off, torch.full_like(written, self.g_min), written)
-            stuck_share = (stuck_on | stuck_off).double().mean().item()
-        return Programmed(written, truncated_share, stuck_share)
+        _check_cells("target", target)
+        fixed = generator if instance_generator is None else instance_generator
+        written = self._pulse(target, generator)
+        factor = self._factor(target, fixed)
+        written = written * factor if factor is not None else written
+        stuck = self._stuck(target, fixed, stuck)
+        pulses, wrong = target.numel(), None
+        for count in range(1, (self.write_verify_most or 0) + 1):
+            wrong = self._outside_tolerance(self._landed(written, stuck), target)
+            missing = int(wrong.sum())
+            if not missing or count == self.write_verify_most:
+                break
+            again = self._pulse(target[wrong], generator)
+            again = again * factor[wrong] if factor is not None else again
+            written = written.masked_scatter(wrong, again)
+            pulses += missing
+        outside = (written < self.g_min) | (written > self.g_max)
+        return Programmed(
+            target=target,
+            conductance=self._landed(written, stuck),
+            drift_exponent=self._drift_exponents(target, stuck, fixed) if self.drifts else None,
+            telegraph=self._telegraph(target, stuck, fixed) if self.has_telegraph_noise else None,
+            stuck=stuck,
+            truncated_share=_share(written < 0),
+            clipped_share=_share(outside) if self.limit_to_range else 0.0,
+            stuck_share=_share(stuck != 0) if stuck is not None else 0.0,
+            pulses=float(pulses),
+            unconverged_share=_share(wrong) if wrong is not None else 0.0,
+        )
 
-    def read_variance(self, conductance: Tensor) -> Tensor:
-        """Variance of one read [S²]: (read_noise_sigma G)², Gaussian and independent between cells."""
-        return (self.read_noise_sigma * conductance) ** 2
+    def write_sigma(self, target: Tensor) -> Tensor:
+        """Standard deviation [S] of one write to `target` [S] (any shape), before truncation at 0 S.
+
+        independent: sigma (g_max - g_min); proportional: sigma G; lognormal: G sqrt(exp(sigma²) - 1), for
+        G exp(sigma N - sigma²/2), whose mean is G; polynomial: s0 + s1 g + s2 g² + s3 g³ with g = G / g_max, never
+        below 0; table: linear between its points, ParameterError outside.
+        """
+        sigma = self.programming_sigma
+        if self.programming_model == "independent":
+            return torch.full_like(target, sigma * (self.g_max - self.g_min))
+        if self.programming_model == "polynomial":
+            g = target / self.g_max
+            cubic = self.programming_s2 + self.programming_s3 * g
+            return (self.programming_s0 + (self.programming_s1 + cubic * g) * g).clamp(min=0)
+        if self.programming_model == "table":
+            return _interpolate(self.programming_table or (), target)
+        return target * (sigma if self.programming_model == "proportional" else math.sqrt(math.expm1(sigma**2)))
+
+    def _pulse(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        """One draw per cell around the target [S], before the device's factor and truncation."""
+        if not self._errs_in_writing:
+            return target
+        normal = _normal(target, generator)
+        sigma = self.programming_sigma
+        if self.programming_model == "proportional":
+            return target * (1 + sigma * normal)
+        if self.programming_model == "lognormal":
+            return target * torch.exp(sigma * normal - sigma**2 / 2)
+        return target + self.write_sigma(target) * normal
+
+    def _factor(self, target: Tensor, generator: torch.Generator) -> Tensor | None:
+        sigma = self.device_to_device_sigma
+        return 1 + sigma * _normal(target, generator) if sigma else None
+
+    def _stuck(self, target: Tensor, generator: torch.Generator, given: Tensor | None) -> Tensor | None:
+        """int8 map of stuck cells: as given, or drawn at the rates; None where none can be."""
+        if given is not None:
+            if given.shape != target.shape or not bool(((given == 0) | (given.abs() == 1)).all()):
+                raise ParameterError(
+                    f"stuck must be -1, 0 or +1 in the targets' shape {tuple(target.shape)}, got {tuple(given.shape)} "
+                    f"with values {given.unique()[:5].tolist()}"
+                )
+            return given.to(device=target.device, dtype=torch.int8)
+        if not (self.stuck_on_rate or self.stuck_off_rate):
+            return None
+        uniform = torch.rand(target.shape, generator=generator, dtype=torch.float64, device=target.device)
+        return (uniform < self.stuck_on_rate).to(torch.int8) - (uniform >= 1 - self.stuck_off_rate).to(torch.int8)
+
+    def _landed(self, written: Tensor, stuck: Tensor | None) -> Tensor:
+        """What the cells hold [S] after a draw."""
+        held = written.clamp(self.g_min, self.g_max) if self.limit_to_range else written.clamp(min=0)
+        if stuck is not None:
+            held = torch.where(stuck > 0, self.g_max, torch.where(stuck < 0, self.g_min, held))
+        return held
+
+    def _outside_tolerance(self, held: Tensor, target: Tensor) -> Tensor:
+        tolerance = (self.write_verify_tolerance or 0.0) * (self.g_max - self.g_min)
+        return (held - target).detach().abs() > tolerance
+
+    # ---- time
+
+    def conductance_at(self, programmed: Programmed, time: float, generator: torch.Generator | None = None) -> Tensor:
+        """Conductance [S] at `time` [s] after programming, as a read without noise finds it.
+
+        G(t) = G ((time + t0) / t0)^-nu with t0 = reference_time, so that time 0 gives what was programmed. A
+        telegraph cell in its high state has G (1 + telegraph_amplitude); with `generator` the states are drawn given
+        those in `programmed`, `time` earlier, without it they are held (see `telegraph_after`). The Arrhenius factor
+        exp(-Ea/k (1/T - 1/T0)) applies to every cell at every time. Raises ParameterError for a time below 0.
+        """
+        held = programmed.conductance
+        _check_time(time)
+        if programmed.drift_exponent is not None and time > 0:
+            held = held * self._elapsed(time) ** -programmed.drift_exponent
+        if programmed.telegraph is not None:
+            state = programmed.telegraph
+            if generator is not None:
+                state = self.telegraph_after(state, time, generator)
+            held = held * (1 + self.telegraph_amplitude * (state > 0))
+        return held * self.temperature_factor if self.temperature_factor != 1 else held
+
+    def drift_law(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and sigma [1] of the normal distribution whose magnitude is nu, for `target` [S] (any shape)."""
+        log_g = (target / self.g_max).clamp(min=SMALLEST_G).log()
+        return self._drift_part("drift_exponent", log_g), self._drift_part("drift_exponent_sigma", log_g)
+
+    def _drift_part(self, name: str, log_g: Tensor) -> Tensor:
+        slope, low, high = (getattr(self, f"{name}_{part}") for part in ("slope", "low", "high"))
+        value = slope * log_g + getattr(self, name)
+        return value if low is None and high is None else value.clamp(low, high)
+
+    def _drift_exponents(self, target: Tensor, stuck: Tensor | None, generator: torch.Generator) -> Tensor:
+        mean, sigma = self.drift_law(target)
+        exponent = (mean + sigma * _normal(target, generator)).abs()
+        return exponent if stuck is None else torch.where(stuck == 0, exponent, 0.0)
+
+    def _elapsed(self, time: float) -> float:
+        """(time + t0) / t0."""
+        if self.reference_time is None:
+            raise ParameterError("device.reference_time is needed for conductance at a later time, got None")
+        return (time + self.reference_time) / self.reference_time
+
+    def _telegraph(self, target: Tensor, stuck: Tensor | None, generator: torch.Generator) -> Tensor:
+        """int8 states at programming: of the cells that switch, half are in either state."""
+        uniform = torch.rand(target.shape, generator=generator, dtype=torch.float64, device=target.device)
+        high = (uniform < self.telegraph_share / 2).to(torch.int8)
+        state = 2 * high - (uniform < self.telegraph_share).to(torch.int8)
+        return state if stuck is None else torch.where(stuck == 0, state, 0)
+
+    def telegraph_after(self, state: Tensor, elapsed: float, generator: torch.Generator) -> Tensor:
+        """Telegraph states (int8, +1 high, -1 low, 0 none) `elapsed` [s] after `state`, of the same shape.
+
+        Symmetric two-state process: a state persists with probability (1 + exp(-2 elapsed / dwell time)) / 2. For a
+        chain of reads, feed each result to the next. Raises ParameterError for a time below 0.
+        """
+        _check_time(elapsed)
+        if self.telegraph_dwell_time is None:
+            raise ParameterError("device.telegraph_dwell_time is needed for telegraph noise, got None")
+        uniform = torch.rand(state.shape, generator=generator, dtype=torch.float64, device=state.device)
+        switches = uniform < -math.expm1(-2 * elapsed / self.telegraph_dwell_time) / 2
+        return torch.where(switches, -state, state)
+
+    @property
+    def temperature_factor(self) -> float:
+        """Arrhenius factor exp(-Ea/k (1/T - 1/T0)) of conductance [1]; 1 without activation_energy."""
+        if self.activation_energy is None or self.temperature is None or self.reference_temperature is None:
+            return 1.0
+        inverse = 1 / self.temperature - 1 / self.reference_temperature
+        return math.exp(-self.activation_energy / BOLTZMANN * inverse)
+
+    # ---- reading
+
+    def read_variance(
+        self, conductance: Tensor, target: Tensor | None = None, time: float = 0.0, bandwidth: float | None = None
+    ) -> Tensor:
+        """Variance of one read [S²], Gaussian and independent between cells, of cells that hold `conductance` [S].
+
+        proportional: (sigma G)²; independent: (sigma (g_max - g_min))²; flicker: (G Q)² ln((t + t_r) / (2 t_r)) with
+        t = reference_time + time and Q = min(q0 / g^q1, q_max), g = `target` / g_max. target [S]: what was aimed at,
+        or Programmed.conductance, which the PCM fit takes; None: `conductance`.
+        Thermal noise 4 k T G bandwidth / V² is added where temperature and read_voltage are given; bandwidth [1/s]:
+        of the read, None: read_bandwidth. Raises ParameterError.
+        """
+        _check_time(time)
+        if self.read_noise_model == "independent":
+            variance = torch.full_like(conductance, (self.read_noise_sigma * (self.g_max - self.g_min)) ** 2)
+        elif self.read_noise_model == "proportional":
+            variance = (self.read_noise_sigma * conductance) ** 2
+        else:
+            variance = (conductance * self._flicker(conductance if target is None else target, time)) ** 2
+        width = self.read_bandwidth if bandwidth is None else bandwidth
+        if width is None or self.temperature is None:
+            return variance
+        if self.read_voltage is None or not 0 <= width < math.inf:
+            raise ParameterError(
+                f"thermal noise needs device.read_voltage above 0 V and a finite bandwidth of at least 0 /s, got "
+                f"{self.read_voltage} and {width}"
+            )
+        return variance + 4 * BOLTZMANN * self.temperature * width / self.read_voltage**2 * conductance
+
+    def _flicker(self, programmed: Tensor, time: float) -> Tensor:
+        """Relative standard deviation [1] of 1/f noise gathered since programming."""
+        if self.read_noise_time is None or self.read_noise_q_max is None or self.reference_time is None:
+            raise ParameterError("read_noise_model flicker lacks read_noise_time, read_noise_q_max or reference_time")
+        g = (programmed / self.g_max).clamp(min=SMALLEST_G)
+        q = (self.read_noise_q0 / g**self.read_noise_q1).clamp(max=self.read_noise_q_max)
+        after = self.reference_time + time + self.read_noise_time
+        return q * math.sqrt(math.log(after / (2 * self.read_noise_time)))
+
+
+# ---- helpers
+
+
+def _share(cells: Tensor) -> float:
+    return cells.double().mean().item() if cells.numel() else 0.0
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _check_cells(name: str, values: Tensor) -> None:
+    if not values.is_floating_point():
+        raise ParameterError(f"{name} must be floating-point conductances in S, got {values.dtype}")
+    if not bool(torch.isfinite(values).all()):
+        raise ParameterError(f"{name} must be finite conductances in S, got NaN or infinity")
+
+
+def _check_time(time: float) -> None:
+    if not 0 <= time < math.inf:  # false for NaN too
+        raise ParameterError(f"time must be at least 0 s and finite, got {time}")
+
+
+# ---- tables of sigma against target
+
+
+def find_table(name: str | Path, folder: Path | None = None) -> Path:
+    """The CSV file `name`: in `folder` (of the TOML file; None: the current one), else among the presets' tables."""
+    own = (folder or Path()) / name
+    packaged = TABLE_FOLDER / name
+    return packaged if not own.is_file() and packaged.is_file() else own
+
+
+def read_table(path: Path) -> tuple[tuple[float, float], ...]:
+    """(target, sigma) [S] of a CSV file with the header conductance_S,sigma_S; lines that begin with # are notes.
+
+    Raises ParameterError naming the file, the line and what is wrong with it.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"programming_table {path} cannot be read as UTF-8 text: {error}") from None
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    rows = list(zip((n for n, _ in numbered), csv.reader(line for _, line in numbered), strict=True))
+    if not rows or [cell.strip() for cell in rows[0][1]] != TABLE_HEADER:
+        found = ",".join(rows[0][1]) if rows else "nothing"
+        raise ParameterError(f"programming_table {path}: the header must be {','.join(TABLE_HEADER)}, got {found}")
+    table = []
+    for number, row in rows[1:]:
+        try:
+            target, sigma = (float(cell) for cell in row)
+        except ValueError:
+            raise ParameterError(f"programming_table {path}, line {number}: needs two numbers, got {row}") from None
+        table.append((target, sigma))
+    _check_table(table, f"programming_table {path}")
+    return tuple(table)
+
+
+def _check_table(table: Sequence[tuple[float, float]], name: str) -> None:
+    """Finite, targets rising, nothing below 0, at least two points."""
+    if len(table) < 2:
+        raise ParameterError(f"{name}: needs at least two points, got {len(table)}")
+    before = -1.0
+    for target, sigma in table:
+        if not (math.isfinite(target) and math.isfinite(sigma)):
+            raise ParameterError(f"{name}: must be finite, got {target} S, {sigma} S")
+        if target < 0 or sigma < 0:
+            raise ParameterError(f"{name}: nothing may be below 0 S, got {target} S, {sigma} S")
+        if target <= before:
+            raise ParameterError(f"{name}: targets must rise from line to line, got {target} S after {before} S")
+        before = target
+
+
+def _interpolate(table: Sequence[tuple[float, float]], target: Tensor) -> Tensor:
+    """Sigma [S] at `target` [S], linear between the table's points; ParameterError outside them."""
+    low, high = table[0][0], table[-1][0]
+    outside = (target < low - TABLE_EDGE * high) | (target > high * (1 + TABLE_EDGE))
+    if bool(outside.any()):
+        raise ParameterError(
+            f"{int(outside.sum())} of {target.numel()} targets are outside programming_table, {low:g} S to {high:g} S; "
+            f"first: {target[outside][0].item():g} S"
+        )
+    points = torch.tensor(table, dtype=target.dtype, device=target.device)  # (points, 2)
+    x, y = points[:, 0].contiguous(), points[:, 1]
+    right = torch.searchsorted(x, target.detach().contiguous()).clamp(1, len(table) - 1)
+    left = right - 1
+    return y[left] + (y[right] - y[left]) / (x[right] - x[left]) * (target.clamp(low, high) - x[left])

@@ -6,19 +6,24 @@ from typing import Any
 KINDS = ("published", "measured", "fitted", "derived", "assumed")
 
 # Unit as written -> (dimension, factor to SI). SI prefixes and unit definitions: BIPM, The International
-# System of Units (SI), 9th edition, 2019, tables 4 and 7; 1 byte = 8 bits.
+# System of Units (SI), 9th edition, 2019, tables 1, 4, 7 and 8;
+# 1 byte = 8 bits; a year is the Julian year of 365.25 days (IAU).
 UNITS: dict[str, tuple[str, float]] = {
     "1": ("1", 1.0), "%": ("1", 1e-2),
     "bit": ("bit", 1.0), "byte": ("bit", 8.0), "KB": ("bit", 8.0 * 1024), "KiB": ("bit", 8.0 * 1024),
     "W": ("W", 1.0), "mW": ("W", 1e-3), "µW": ("W", 1e-6), "nW": ("W", 1e-9),
     "m²": ("m²", 1.0), "mm²": ("m²", 1e-6), "µm²": ("m²", 1e-12),
+    "min": ("s", 60.0), "h": ("s", 3600.0), "day": ("s", 86400.0), "year": ("s", 365.25 * 86400.0),
     "s": ("s", 1.0), "ms": ("s", 1e-3), "µs": ("s", 1e-6), "ns": ("s", 1e-9), "ps": ("s", 1e-12),
     "1/s": ("1/s", 1.0), "Hz": ("1/s", 1.0), "MHz": ("1/s", 1e6), "GHz": ("1/s", 1e9),
     "MS/s": ("1/s", 1e6), "GS/s": ("1/s", 1e9), "M/s": ("1/s", 1e6), "G/s": ("1/s", 1e9),
     "bit/s": ("1/s", 1.0), "Gbit/s": ("1/s", 1e9), "GB/s": ("1/s", 8e9),
     "J": ("J", 1.0), "nJ": ("J", 1e-9), "pJ": ("J", 1e-12), "fJ": ("J", 1e-15),
+    "eV": ("J", 1.602176634e-19), "meV": ("J", 1.602176634e-22),
     "S": ("S", 1.0), "mS": ("S", 1e-3), "µS": ("S", 1e-6), "nS": ("S", 1e-9),
+    "A": ("A", 1.0), "mA": ("A", 1e-3), "µA": ("A", 1e-6), "nA": ("A", 1e-9),
     "V": ("V", 1.0), "mV": ("V", 1e-3), "ohm": ("ohm", 1.0), "kohm": ("ohm", 1e3),
+    "1/V": ("1/V", 1.0), "1/V²": ("1/V²", 1.0), "K": ("K", 1.0),
 }  # fmt: skip
 
 
