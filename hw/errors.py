@@ -39,3 +39,7 @@ class CapacityError(HardwareError):
         self.available = available
         self.missing = needed - available
         super().__init__(message)
+
+
+class ConvergenceError(HardwareError):
+    """An iterative solution was not found to the tolerance asked; nothing approximate is returned instead."""
