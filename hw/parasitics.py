@@ -573,9 +573,7 @@ def _start(cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network) -> 
     return _evaluated(word, bit, cells, voltages, law, network)
 
 
-def _evaluated(
-    word: Tensor, bit: Tensor, cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network
-) -> _State:
+def _evaluated(word: Tensor, bit: Tensor, cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network) -> _State:
     """Currents at these drops, and what is missing at the nodes."""
     current = law.current(network.across(voltages, word, bit), cells.unsqueeze(1))
     missing = torch.cat([part.flatten(2) for part in network.missing(current, word, bit)], dim=2)
