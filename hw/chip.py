@@ -19,7 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from hw.converter import Adc, Component, Dac
-from hw.device import Device
+from hw.device import TABLE_FOLDER, Device, find_table
 from hw.errors import ConfigurationError
 from hw.mapping import Geometry, WeightEncoding
 from hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
@@ -38,6 +38,9 @@ ACTIONS = {
     "activation": "values", "accumulator": "additions", "pool": "values", "tile_register": "values",
     "link": "bits moved",
 }  # fmt: skip
+
+
+_M = typing.TypeVar("_M", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -271,29 +274,103 @@ class Chip(_Section):
         return changed
 
 
+class DeviceFile(_Section):
+    """A cell technology in a file of its own: the `device` section of a chip, and the sources of its numbers."""
+
+    name: str
+    title: str
+    description: str
+    source: dict[str, Source]
+    device: Device
+
+    _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
+
+    @property
+    def provenance(self) -> dict[str, Quantity]:
+        """Every number of the file as written, by dotted key."""
+        return dict(self._provenance)
+
+
 # ---- loading
+
+CHIP_PRESETS, DEVICE_PRESETS = "hw.presets", "hw.presets.devices"
 
 
 def preset_names() -> list[str]:
     """Names of the chip presets that ship with the package."""
-    files = resources.files("hw.presets").iterdir()
-    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+    return _names_in(CHIP_PRESETS)
 
 
-def load_chip(preset_or_file: str | Path, overrides: Mapping[str, str] | None = None) -> Chip:
+def device_names() -> list[str]:
+    """Names of the device presets that ship with the package."""
+    return _names_in(DEVICE_PRESETS)
+
+
+def _names_in(package: str) -> list[str]:
+    return sorted(f.name.removesuffix(".toml") for f in resources.files(package).iterdir() if f.name.endswith(".toml"))
+
+
+def load_chip(
+    preset_or_file: str | Path, overrides: Mapping[str, str] | None = None, device: str | Path | None = None
+) -> Chip:
     """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
 
+    device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
+    cell, so that only what a cell does changes. Overrides come last.
     Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
     """
-    name = str(preset_or_file)
-    if name in preset_names():
-        label, text = f"{name}.toml", (resources.files("hw.presets") / f"{name}.toml").read_text("utf-8")
+    label, raw = _read_toml(preset_or_file, CHIP_PRESETS, "chip")
+    if device is not None:
+        _insert_device(raw, device, label)
+    for key, value in (overrides or {}).items():
+        _override(raw, key, value, label)
+    chip, provenance = _build(Chip, raw, label)
+    chip._provenance = provenance
+    return chip
+
+
+def load_device(preset_or_file: str | Path) -> Device:
+    """The device of a preset name or a TOML file; raises ConfigurationError."""
+    return load_device_file(preset_or_file).device
+
+
+def load_device_file(preset_or_file: str | Path) -> DeviceFile:
+    """A device preset or TOML file with its title and sources; raises ConfigurationError."""
+    label, raw = _read_toml(preset_or_file, DEVICE_PRESETS, "device")
+    file, provenance = _build(DeviceFile, raw, label)
+    file._provenance = provenance
+    return file
+
+
+def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
+    """Put a device file's section and sources into the raw chip file, which keeps its bits per cell."""
+    load_device_file(device)  # says what is wrong with it under its own name
+    device_label, added = _read_toml(device, DEVICE_PRESETS, "device")
+    weights, own, sources = (raw.setdefault(name, {}) for name in ("weights", "device", "source"))
+    if not (isinstance(weights, dict) and isinstance(own, dict) and isinstance(sources, dict)):
+        return  # reported with everything else that is wrong with the chip file
+    for key, source in added["source"].items():
+        if sources.setdefault(key, source) != source:
+            problem = f"another source than that of {label} under the same name; rename one of them"
+            raise ConfigurationError(device_label, [(f"source.{key}", "(differs)", problem)])
+    levels = own.get("levels")
+    if "cell_bits" not in weights and isinstance(levels, dict) and isinstance(levels.get("value"), int):
+        bits, why = levels["value"].bit_length() - 1, "as many as the chip's own cells hold"
+        weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
+    raw["device"] = added["device"]
+
+
+def _read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
+    """(label for messages, content) of a preset or TOML file; a table that it names is looked for beside it."""
+    name, names, folder = str(preset_or_file), _names_in(package), TABLE_FOLDER
+    if name in names:
+        label, text = f"{name}.toml", (resources.files(package) / f"{name}.toml").read_text("utf-8")
     else:
         path = Path(preset_or_file)
-        label = str(path)
+        label, folder = str(path), path.parent
         if not path.is_file():
-            allowed = f"no such file, and no such preset; presets: {', '.join(preset_names())}"
-            raise ConfigurationError(label, [("chip", name, allowed)])
+            allowed = f"no such file, and no such preset; presets: {', '.join(names)}"
+            raise ConfigurationError(label, [(what, name, allowed)])
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -302,17 +379,21 @@ def load_chip(preset_or_file: str | Path, overrides: Mapping[str, str] | None = 
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(label, [("file", name, f"is not TOML: {error}")]) from None
-    for key, value in (overrides or {}).items():
-        _override(raw, key, value, label)
+    section = raw.get("device")
+    if isinstance(section, dict) and isinstance(section.get("programming_table"), str):
+        section["programming_table"] = str(find_table(section["programming_table"], folder))
+    return label, raw
+
+
+def _build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
+    """The checked model of a file's content, and its numbers as written; raises ConfigurationError."""
     sources = set(raw["source"]) if isinstance(raw.get("source"), dict) else set()
     provenance: dict[str, Quantity] = {}
     problems: list[tuple[str, str, str]] = []
-    data = _to_si(Chip, raw, "", sources, provenance, problems)
+    data = _to_si(model, raw, "", sources, provenance, problems)
     if problems:
         raise ConfigurationError(label, problems)
-    chip = _validate(Chip, data, label, provenance)
-    chip._provenance = provenance
-    return chip
+    return _validate(model, data, label, provenance), provenance
 
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
@@ -401,9 +482,6 @@ def _to_si(
 
 def _show(value: Any) -> str:
     return value if isinstance(value, str) and value == "(missing)" else repr(value)
-
-
-_M = typing.TypeVar("_M", bound=BaseModel)
 
 
 def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Quantity]) -> _M:
