@@ -1,7 +1,8 @@
-"""The product of a 512 x 512 matrix on 128 x 128 crossbars, batch 1,000, as a multiple of a plain torch matmul.
+"""The product of a 512 x 512 matrix on crossbars, batch 1,000, as a multiple of torch.matmul of the same float32 product.
 
-Differential pairs of 16-level cells, 5-bit weights, 8-bit ADC. "8 x 1 bit": eight input slices, every slice and tile
-through the ADC; "1 x 8 bit": one slice. Medians of interleaved runs.
+The whole layer is timed: float inputs to DAC codes, crossbar product, ADC per crossbar, digital sums, outputs in float.
+Differential pairs of 16-level cells, 5-bit weights, 8-bit inputs, 8-bit ADC. "8 x 1 bit": eight input slices, a
+conversion after each; else one slice of 8 bits. Medians of interleaved runs.
 """
 
 import statistics
@@ -9,61 +10,73 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from hw import Chip, load_chip
-from hw.crossbar import CrossbarMatrix
-from hw.mapping import map_weights
+from hw import Chip, convert, load_chip
 
-SIZE, BATCH, ROUNDS = 512, 1000, 15
-
-
-def matrix(dac_bits: int, **device: float) -> CrossbarMatrix:
-    """The matrix on the edge preset's cells, its ADC calibrated on the batch itself."""
-    quiet = {"programming_sigma": 0.0, "read_noise_sigma": 0.0} | device
-    chip: Chip = load_chip("edge").with_changes(device=quiet, component={"dac": {"bits": dac_bits}})
-    weight = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    built = CrossbarMatrix(map_weights(weight, chip.geometry(SIZE, SIZE)), chip, signed_input=False)
-    built.calibrate(integers())
-    built.program(chip.device, torch.Generator().manual_seed(1))
-    return built
+SIZE, BATCH, ROUNDS = 512, 1000, 21
 
 
-def integers() -> torch.Tensor:
-    """8-bit inputs (1, batch, inputs) float64."""
-    return torch.randint(0, 256, (1, BATCH, SIZE), generator=torch.Generator().manual_seed(2)).double()
+def inputs() -> torch.Tensor:
+    """Uniform activations (batch, inputs) float32."""
+    return torch.rand(BATCH, SIZE, generator=torch.Generator().manual_seed(2))
 
 
-def lossless() -> CrossbarMatrix:
-    """ISAAC's encoding, where the ADC loses nothing and slices may be fused."""
-    chip = load_chip("isaac")
-    weight = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    return CrossbarMatrix(map_weights(weight, chip.geometry(SIZE, SIZE)), chip, signed_input=False)
+def layer(array: int, dac_bits: int = 8, wires: float = 0.0, lossless: bool = False, **device: float) -> nn.Module:
+    """A linear layer on the edge preset's cells in arrays of `array` wordlines."""
+    quiet = {"programming_sigma": 0.04, "read_noise_sigma": 0.0} | device
+    chip: Chip = load_chip("isaac") if lossless else load_chip("edge")
+    if not lossless:
+        crossbars = chip.structure.crossbars_per_core
+        chip = chip.with_changes(
+            structure={"wordlines": array, "bitlines": max(array, 128) if array < SIZE else 2 * array},
+            device=quiet, wires={"wordline": wires, "bitline": wires},
+            component={
+                "dac": {"bits": dac_bits, "units": crossbars * array},
+                "sample_hold": {"units": crossbars * (max(array, 128) if array < SIZE else 2 * array)},
+            },
+        )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    linear = nn.Linear(SIZE, SIZE, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.randn(SIZE, SIZE, generator=generator))
+    return convert(nn.Sequential(linear), chip, inputs(), seed=1)
+
+
+CASES: dict[str, dict[str, object]] = {
+    "programming error": {"array": 128},
+    "programming error, one 512 x 512 array": {"array": 512},
+    "programming error, wire resistance": {"array": 128, "wires": 1.0},
+    "programming error, read noise": {"array": 128, "read_noise_sigma": 0.03},
+    "8 x 1 bit": {"array": 128, "dac_bits": 1},
+    "8 x 1 bit, read noise": {"array": 128, "dac_bits": 1, "read_noise_sigma": 0.03},
+    "ISAAC: 16 x 1 bit, 8 slices, lossless": {"array": 128, "lossless": True},
+}
+
+
+def measure() -> tuple[float, dict[str, float]]:
+    """Median seconds of the bare matmul, and of each case."""
+    x, weight = inputs(), torch.randn(SIZE, SIZE)
+    cases: dict[str, Callable[[], object]] = {"torch.matmul float32": lambda: x @ weight}
+    for name, settings in CASES.items():
+        built = layer(**settings)  # type: ignore[arg-type]
+        cases[name] = lambda built=built: built(x)
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    with torch.no_grad():
+        for _ in range(ROUNDS):
+            for name, run in cases.items():
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(spent) for name, spent in times.items()}
+    return medians.pop("torch.matmul float32"), medians
 
 
 def main() -> None:
     """Print one line a case: time, rate, multiple of the matmul."""
-    x, weight = integers(), torch.randn(SIZE, SIZE)
-    single = x[0].float()
-    cases: dict[str, Callable[[], object]] = {"torch.matmul float32": lambda: single @ weight}
-    for name, built in {
-        "1 x 8 bit, 8-bit ADC": matrix(8),
-        "1 x 8 bit, programming error": matrix(8, programming_sigma=0.04),
-        "8 x 1 bit, 8-bit ADC": matrix(1),
-        "8 x 1 bit, programming error": matrix(1, programming_sigma=0.04),
-        "8 x 1 bit, programming error, read noise": matrix(1, programming_sigma=0.04, read_noise_sigma=0.03),
-        "ISAAC 16 x 1 bit, 8 slices, lossless, fused": lossless(),
-    }.items():
-        cases[name] = lambda built=built: built(x)
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(ROUNDS):
-        for name, run in cases.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    base = statistics.median(times["torch.matmul float32"])
+    base, medians = measure()
     print(f"{SIZE} x {SIZE}, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS}")
-    for name, spent in times.items():
-        median = statistics.median(spent)
+    for name, median in {"torch.matmul float32": base, **medians}.items():
         print(f"{name:<46} {median * 1e3:9.2f} ms {BATCH / median:12,.0f} vectors/s {median / base:8.1f} x matmul")
 
 

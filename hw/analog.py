@@ -4,28 +4,33 @@ Each Linear and Conv2d becomes an AnalogLayer: inputs to integers over the calib
 integers back to values, bias added digitally. Everything else of the model runs as it is.
 """
 
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from hw.chip import Chip
-from hw.crossbar import CrossbarMatrix
+from hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
 from hw.device import Device
 from hw.errors import MappingError, ParameterError
-from hw.mapping import map_weights
+from hw.mapping import read_integers, straight_through
 from hw.network import fold, matrix_nodes
 
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 
 
 class AnalogLayer(nn.Module):
-    """A Linear or Conv2d on crossbars; same call as the layer it replaces, no gradients.
+    """A Linear or Conv2d on crossbars; same call as the layer it replaces.
 
     input_scale: the input value that the integer 1 stands for. saturated_share: share of conversions on
     calibration data that leave the ADC's codes. Inputs beyond the calibrated range are clipped, as a DAC does,
-    and counted in `matrix.counts.clipped_inputs`.
+    and counted in `matrix.counts.clipped_inputs`. output_scale (instances,): what results are multiplied by
+    digitally, 1 unless drift is compensated. With several chip instances a batch holds theirs one after the other.
+    Differentiable; in training mode the weights are written anew at every forward (see CrossbarMatrix).
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, chip: Chip, name: str, input_low: float, input_high: float):
@@ -36,33 +41,47 @@ class AnalogLayer(nn.Module):
         weight = layer.weight.detach()
         weight = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
         try:
-            mapped = map_weights(weight, chip.geometry(weight.shape[1], weight.shape[2], self.groups))
+            self.matrix = CrossbarMatrix(weight, chip, input_low < 0, dtype=weight.dtype)
         except MappingError as error:
             raise MappingError(f"layer {name}: {error}") from None
-        self.signed_input = input_low < 0
-        self.matrix = CrossbarMatrix(mapped, chip, self.signed_input)
-        self.low, self.high = _integer_range(chip, self.signed_input)
         largest = max(abs(input_low), abs(input_high))
-        self.input_scale = largest / self.high if largest > 0 else 1.0
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        scale = largest / self.matrix.high if largest > 0 else 1.0
+        self.register_buffer("input_scale", torch.tensor(scale, dtype=torch.float64, device=weight.device))
+        self.register_buffer("output_scale", torch.ones(1, dtype=torch.float64, device=weight.device))
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
         self.saturated_share = 0.0
 
-    bias: Tensor | None
+    input_scale: Tensor
+    output_scale: Tensor
 
     def to_integers(self, x: Tensor) -> Tensor:
-        """Integer vectors (groups, vectors, inputs) float64 of an input batch, clipped to the DAC's range."""
-        vectors = self._vectors(x)
-        integers = (vectors.double() / self.input_scale).round_()
-        clipped = integers.clamp(self.low, self.high)
-        self.matrix.counts.clipped_inputs += int((clipped != integers).sum())
+        """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
+        matrix = self.matrix
+        scaled = self._vectors(x) / self.input_scale.to(x.dtype)
+        clipped = self._round(scaled).clamp(matrix.low, matrix.high)
+        smallest, largest = torch.aminmax(scaled.detach()) if scaled.numel() else (scaled.sum(), scaled.sum())
+        if largest >= matrix.high + 0.5 or smallest <= matrix.low - 0.5:
+            outside = (scaled.detach().round() > matrix.high) | (scaled.detach().round() < matrix.low)
+            matrix.counts.clipped_inputs += int(outside.sum())
         return clipped
+
+    def _round(self, scaled: Tensor) -> Tensor:
+        return straight_through(scaled, torch.round) if self.chip.inputs.quantise else scaled
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for `x`, as the chip computes it."""
-        with torch.no_grad():
-            sums = self.matrix(self.to_integers(x))  # (groups, vectors, outputs)
-            value = sums * (self.matrix.mapped.scale.unsqueeze(1) * self.input_scale)
-            return self._outputs(value, x)
+        instances = len(self.matrix.seeds)
+        integers = self.to_integers(x)  # (groups, instances x vectors, inputs)
+        if instances > 1:
+            integers = integers.unflatten(1, (instances, -1)).transpose(0, 1)
+        sums = self.matrix(integers)  # (..., groups, vectors, outputs)
+        scale = self.matrix.mapped.scale.unsqueeze(1) * self.input_scale  # (groups, 1, outputs)
+        if bool((self.output_scale != 1).any()):
+            scale = scale * self.output_scale.view(-1, 1, 1, 1) if instances > 1 else scale * self.output_scale
+        value = sums * scale.to(sums.dtype)
+        if instances > 1:
+            value = value.transpose(0, 1).flatten(1, 2)
+        return self._outputs(value, x)
 
     def _vectors(self, x: Tensor) -> Tensor:
         if self.convolution is None:
@@ -72,10 +91,9 @@ class AnalogLayer(nn.Module):
         return grouped.permute(1, 0, 3, 2).flatten(1, 2)
 
     def _outputs(self, value: Tensor, x: Tensor) -> Tensor:
-        joined = value.transpose(0, 1).flatten(1)  # (vectors, groups x outputs)
+        joined = value.transpose(0, 1).flatten(1).to(x.dtype)  # (vectors, groups x outputs)
         if self.bias is not None:
-            joined = joined + self.bias
-        joined = joined.to(x.dtype)
+            joined = joined + self.bias.to(x.dtype)
         if self.convolution is None:
             return joined.reshape(*x.shape[:-1], -1)
         c = self.convolution
@@ -94,15 +112,6 @@ def _convolution(layer: nn.Conv2d) -> dict[str, Any]:
         "kernel_size": layer.kernel_size, "stride": layer.stride,
         "padding": layer.padding, "dilation": layer.dilation,
     }  # fmt: skip
-
-
-def _integer_range(chip: Chip, signed: bool) -> tuple[int, int]:
-    """Smallest and largest input integer: symmetric two's complement, or magnitudes of full width."""
-    if chip.inputs.signed == "twos_complement":
-        largest = 2 ** (chip.inputs.bits - 1) - 1
-        return (-largest, largest) if signed else (0, largest)
-    largest = 2**chip.inputs.bits - 1
-    return (-largest if signed else 0, largest)
 
 
 class _Calibrator(fx.Interpreter):
@@ -142,7 +151,7 @@ def convert(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int) -
         vectors = _sample_vectors(layer.to_integers(seen))
         layer.saturated_share = layer.matrix.calibrate(vectors)
         layer.matrix.counts.clipped_inputs = 0
-        layer.register_buffer("calibration_vectors", vectors.to(torch.int32), persistent=False)
+        layer.register_buffer("calibration_vectors", vectors, persistent=False)
         module.set_submodule(name, layer)
     module.recompile()
     program(module, seed)
@@ -161,17 +170,115 @@ def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
     return {m.name: m for m in model.modules() if isinstance(m, AnalogLayer)}
 
 
-def program(model: nn.Module, seed: int, device: Device | None = None) -> None:
-    """Programme a converted model anew: chip instance `seed`, on `device` or the chip's own.
+def program(
+    model: nn.Module, seed: int | Sequence[int], device: Device | None = None, write: int = 0,
+    layers: Collection[str] | None = None,
+) -> None:  # fmt: skip
+    """Programme a converted model anew: chip instance `seed`, or several as one batch, on `device` or the chip's own.
 
-    Each layer draws from a generator of its own, so that a change in one does not alter another's noise.
+    A batch of a model with several instances holds the samples of the first, then of the second, and so on. Each layer
+    draws from generators of its own, so that a change in one does not alter another's noise, and instance i of many
+    equals instance i alone. layers: only these have the device's errors; the cells of all others are ideal. `write`
+    counts how often the same chips have been written. Raises ParameterError.
     """
-    if seed < 0:
-        raise ParameterError(f"seed must be 0 or more, got {seed}")
-    for index, layer in enumerate(analog_layers(model).values()):
-        state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        generator = torch.Generator().manual_seed(state)
-        layer.matrix.program(device or layer.chip.device, generator)
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    found = analog_layers(model)
+    unknown = set(layers or ()) - set(found)
+    if unknown:
+        raise ParameterError(f"no analog layer is called {', '.join(sorted(unknown))}; there are {', '.join(found)}")
+    for index, (name, layer) in enumerate(found.items()):
+        chosen = device or layer.chip.device
+        if layers is not None and name not in layers:
+            chosen = ideal_of(chosen)
+        layer.output_scale = torch.ones(1, dtype=torch.float64, device=layer.output_scale.device)
+        layer.matrix.program(seeds, chosen, index, write)
+
+
+def set_time(model: nn.Module, seconds: float) -> None:
+    """Read a converted model's cells `seconds` after they were programmed, from now on."""
+    for layer in analog_layers(model).values():
+        layer.matrix.set_time(seconds)
+
+
+def compensate_drift(model: nn.Module) -> dict[str, Tensor]:
+    """Global drift compensation: one digital factor per layer and chip instance, by layer (instances,).
+
+    A reference read: the layer's calibration inputs now, against the same read just after programming; the factor is the
+    ratio of the summed magnitudes. Source: V. Joshi et al., Nature Communications 11, 2473 (2020), "global drift
+    compensation", which reads a subset of columns periodically; it was not opened.
+    """
+    factors = {}
+    with torch.no_grad():
+        for name, layer in analog_layers(model).items():
+            matrix, now = layer.matrix, layer.matrix.time
+            reads = matrix.reads
+            vectors = layer.get_buffer("calibration_vectors")
+            shown = vectors.expand(len(matrix.seeds), *vectors.shape) if len(matrix.seeds) > 1 else vectors
+            later = matrix(shown).abs().reshape(len(matrix.seeds), -1).sum(1)
+            matrix.set_time(0.0)
+            first = matrix(shown).abs().reshape(len(matrix.seeds), -1).sum(1)
+            matrix.set_time(now)
+            matrix.reads = reads
+            factors[name] = layer.output_scale = torch.where(later > 0, first / later, torch.ones_like(later)).double()
+    return factors
+
+
+def recalibrate(model: nn.Module) -> dict[str, float]:
+    """Set the ranges of calibrated ADCs anew from the calibration inputs on the first chip instance's cells as they
+    are now, wires and drift included; the share of conversions that would saturate, by layer."""
+    return {
+        name: layer.matrix.calibrate(layer.get_buffer("calibration_vectors"), as_programmed=True)
+        for name, layer in analog_layers(model).items()
+    }
+
+
+@dataclass(frozen=True)
+class LayerQuality:
+    """How well a layer computes on the inputs that reach it: share of ADC codes saturated [1], signal-to-noise ratio of
+    its output [dB] (power of the exact product over power of the deviation), share of inputs clipped [1]."""
+
+    saturated_share: float
+    signal_to_noise_dB: float
+    clipped_input_share: float
+
+
+def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
+    """Quality of every layer of a converted model on `data` (batch, ...), given to each chip instance."""
+    found = analog_layers(model)
+    power = {name: [0.0, 0.0] for name in found}
+
+    def compare(matrix: CrossbarMatrix, given: tuple[Tensor, ...], sums: Tensor, name: str) -> None:
+        exact = given[0].double() @ read_integers(matrix.mapped).transpose(1, 2)
+        power[name][0] += float(exact.square().sum())
+        power[name][1] += float((sums.double() - exact).square().sum())
+
+    hooks = []
+    for name, layer in found.items():
+        layer.matrix.measure, layer.matrix.counts = True, ActionCounts()
+        hooks.append(layer.matrix.register_forward_hook(partial(_named_hook, compare, name)))
+    instances = len(next(iter(found.values())).matrix.seeds)
+    try:
+        with torch.no_grad():
+            model(data.repeat(instances, *[1] * (data.dim() - 1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer in found.values():
+            layer.matrix.measure = False
+    return {name: _quality(layer.matrix, *power[name]) for name, layer in found.items()}
+
+
+def _named_hook(compare: Callable[..., None], name: str, module: nn.Module, given: tuple[Tensor, ...], sums: Tensor) -> None:
+    compare(module, given, sums, name)
+
+
+def _quality(matrix: CrossbarMatrix, signal: float, noise: float) -> LayerQuality:
+    counts, g = matrix.counts, matrix.geometry
+    ratio = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return LayerQuality(
+        counts.saturated / max(1, counts.conversions), ratio,
+        counts.clipped_inputs / max(1, counts.vectors * g.groups * g.inputs),
+    )  # fmt: skip
 
 
 def read_energies(model: nn.Module) -> dict[str, float]:

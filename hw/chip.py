@@ -68,11 +68,48 @@ class Inputs(_Section):
     """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
 
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
-    negative inputs streams their magnitudes in a second pass.
+    negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
+    voltages of either sign. quantise: False drives the value itself, as an analog input does.
     """
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
-    signed: Literal["twos_complement", "two_pass"]
+    signed: Literal["twos_complement", "two_pass", "bipolar"]
+    quantise: bool = True
+
+    @property
+    def streamed_bits(self) -> int:
+        """Bits of a value that pass the DAC in slices."""
+        return self.bits - 1 if self.signed == "bipolar" else self.bits
+
+    def integer_range(self, signed: bool) -> tuple[int, int]:
+        """Smallest and largest input integer: symmetric two's complement or sign and magnitude, or magnitudes of
+        full width."""
+        largest = int(2**self.bits - 1 if self.signed == "two_pass" else 2 ** (self.bits - 1) - 1)
+        return (-largest if signed else 0), largest
+
+
+class WireResistance(_Section):
+    """Resistances of a crossbar's wires and of each cell's access transistor; all 0 is ideal.
+
+    wordline, bitline: of one segment between neighbouring cells; driver: from a source to its line's first cell;
+    sense: from a line's last cell to its virtual ground. driven_from, sensed_at: one end of the lines, or both.
+    topology: "row_driven" drives the wordlines; in "gate_selected" (1T1R) wordlines switch cells on, currents come
+    from source lines along the bitlines, `wordline` is a segment of a source line, `driver` its feed.
+    """
+
+    wordline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    bitline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    driver: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    sense: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    access: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    driven_from: Literal["one", "both"] = "one"
+    sensed_at: Literal["one", "both"] = "one"
+    topology: Literal["row_driven", "gate_selected"] = "row_driven"
+
+    @property
+    def ideal(self) -> bool:
+        """True where nothing has resistance."""
+        return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
 
 
 class Timing(_Section):
@@ -122,6 +159,7 @@ class Chip(_Section):
     device: Device
     weights: WeightEncoding
     inputs: Inputs
+    wires: WireResistance = WireResistance()
     timing: Timing
     component: Components
 
@@ -140,13 +178,24 @@ class Chip(_Section):
                 f"inputs.signed = twos_complement needs component.dac.bits = 1 (got {c.dac.bits}): the negative "
                 "last slice must hold the sign bit alone; use two_pass"
             )
+        if self.inputs.signed == "bipolar" and self.inputs.bits < 2:
+            raise ValueError("inputs.signed = bipolar needs inputs.bits of at least 2, one of them the sign")
+        if not self.inputs.quantise and self.input_slices > 1:
+            raise ValueError(
+                f"inputs.quantise = false cannot be cut in slices: component.dac.bits = {c.dac.bits} must hold the "
+                f"{self.inputs.streamed_bits} streamed bits of inputs.bits = {self.inputs.bits}"
+            )
+        if c.adc.range == "fixed" and self.device.read_voltage is None:
+            raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
+        if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
+            raise ValueError("wires.topology = gate_selected is driven and sensed at one end")
         if s.crossbars_per_core % c.adc.units and c.adc.units % s.crossbars_per_core:
             raise ValueError(
                 f"component.adc.units = {c.adc.units} must divide, or be a multiple of, "
                 f"structure.crossbars_per_core = {s.crossbars_per_core}: columns are wired to fixed ADCs"
             )
-        if self.weights.scheme == "differential" and self.weights.subtraction == "analog" and c.adc.bits < 2:
-            raise ValueError("component.adc.bits must be at least 2 for the signed current of a pair")
+        if (self.weights.analog_pair or self.inputs.signed == "bipolar") and c.adc.bits < 2:
+            raise ValueError("component.adc.bits must be at least 2 for a signed current")
         for name in ("dac", "sample_hold", "crossbar"):
             if getattr(c, name).units != self._units_wired(name):
                 raise ValueError(
@@ -185,7 +234,16 @@ class Chip(_Section):
     @property
     def input_slices(self) -> int:
         """Input slices of one pass."""
-        return ceil(self.inputs.bits / self.component.dac.bits)
+        return ceil(self.inputs.streamed_bits / self.component.dac.bits)
+
+    @property
+    def reads_per_conversion(self) -> int:
+        """Array reads, one an input slice, whose currents make one conversion."""
+        return self.input_slices if self.component.adc.conversion == "after_accumulation" else 1
+
+    def conversions_per_column(self, signed_input: bool) -> int:
+        """ADC conversions of one column per vector."""
+        return self.input_slices * self.passes(signed_input) // self.reads_per_conversion
 
     def passes(self, signed_input: bool) -> int:
         """Streams of the input that one product takes."""
@@ -246,7 +304,7 @@ class Chip(_Section):
         """Time per input slice with every column of every crossbar in use [s]."""
         s, adc = self.structure, self.component.adc
         conversions = self.geometry(10**6, 1).conversions_of(0) * s.crossbars_per_core
-        return max(self.timing.array_read, conversions / adc.units / adc.rate)
+        return max(self.timing.array_read, conversions / adc.units / adc.conversion_rate / self.reads_per_conversion)
 
     @property
     def peak_operations_per_second(self) -> float:
@@ -254,7 +312,7 @@ class Chip(_Section):
         width: crossbars x wordlines x outputs per crossbar x 2 / (slices x time per slice)."""
         geometry = self.geometry(10**6, 1)
         blocks = self.crossbars / geometry.planes
-        weights = blocks * self.structure.wordlines * geometry.outputs_per_crossbar
+        weights = blocks * geometry.inputs_per_crossbar * geometry.outputs_per_crossbar
         return 2 * weights / (self.input_slices * self.slice_time)
 
     def with_changes(self, **sections: Mapping[str, Any]) -> "Chip":
@@ -400,8 +458,8 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
     where: Any = raw
     *parents, leaf = key.split(".")
-    for parent in parents:
-        where = where.get(parent) if isinstance(where, dict) else None
+    for parent in parents:  # a section that the file leaves out is begun by the override
+        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in _leaves(Chip) else None
     if not isinstance(where, dict) or not parents:
         raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, _leaves(Chip))}")])
     unit = _leaves(Chip).get(key)

@@ -4,8 +4,9 @@ A component's cost is stated once: `power` drawn by all `units` of its parent (c
 unit works at `rate`, or `energy` per action; energy per action = power / (units x rate).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -54,62 +55,184 @@ class Component(BaseModel):
 
 
 class Dac(Component):
-    """Wordline drivers: one action drives one wordline with one input slice of `bits` bits, ideally."""
+    """Wordline drivers: one action drives one wordline with one input slice of `bits` bits.
 
-    bits: Annotated[int, Unit("1"), Field(ge=1, le=8)]
+    bow: largest deviation of the voltage from the straight line between the first and the last code, in steps; a
+    parabola in between, 0 at both ends.
+    """
+
+    bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
+    bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_monotone(self) -> "Dac":
+        if self.bow and abs(self.bow) >= self.largest**2 / (4 * max(1, self.largest - 1)):
+            raise ValueError(f"bow = {self.bow} steps is not monotone over the {2**self.bits} codes of {self.bits} bits")
+        return self
+
+    @property
+    def largest(self) -> int:
+        """Highest code: 2^bits - 1."""
+        return int(2**self.bits - 1)
+
+    def voltage(self, code: Tensor) -> Tensor:
+        """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""
+        if not self.bow or self.largest < 2:
+            return code
+        share = code.abs() / self.largest
+        return code + self.bow * 4 * share * (1 - share) * code.sign()
 
 
 @dataclass(frozen=True)
 class AdcRange:
-    """Codes `low`..`high` and the width of one code, per column group; in level steps of current.
+    """What an ADC does to a current: codes `low`..`high` (on `center` + whole numbers) of width `step`.
 
-    One level step is the current of one conductance level under the smallest DAC step. Shapes (columns,).
+    In level steps of current: one level step is the current of one conductance level under the smallest DAC step.
+    step: (columns,) or (row_tiles, 1, columns). An ideal converter neither rounds nor clips.
     """
 
     step: Tensor
-    low: Tensor
-    high: Tensor
+    low: float
+    high: float
+    center: float = 0.0
+    ideal: bool = False
 
-    def convert(self, current: Tensor) -> Tensor:
-        """Digitised `current` (..., columns), in level steps: round half to even, clip to the codes.
+    def convert(self, scaled: Tensor) -> Tensor:
+        """Codes of `scaled` currents (in steps), round half to even and clip. Works in place where no gradient is
+        asked for; else gradients pass the rounding and stop where the code is clipped."""
+        if self.ideal:
+            return scaled
+        if scaled.requires_grad and torch.is_grad_enabled():
+            converted: Tensor = _Convert.apply(scaled, self)
+            return converted
+        return self._round(scaled)
 
-        Works in place on `current`, which it returns.
-        """
-        if bool((self.step != 1).any()):
-            return current.div_(self.step).round_().clamp_(self.low, self.high).mul_(self.step)
-        return current.round_().clamp_(self.low, self.high)
+    def _round(self, scaled: Tensor) -> Tensor:
+        if self.center:
+            return scaled.sub_(self.center).round_().add_(self.center).clamp_(self.low, self.high)
+        return scaled.round_().clamp_(self.low, self.high)
 
-    def saturated_share(self, current: Tensor) -> float:
-        """Share of `current` values that fall outside the codes by more than half a step."""
-        code = current / self.step
-        return ((code < self.low - 0.5) | (code > self.high + 0.5)).double().mean().item()
+    def saturated(self, scaled: Tensor) -> int:
+        """How many of the currents (in steps) lie outside the codes by more than half a step."""
+        if self.ideal:
+            return 0
+        return int(((scaled < self.low - 0.5) | (scaled > self.high + 0.5)).sum())
+
+
+class _Convert(torch.autograd.Function):
+    """AdcRange._round with a straight-through gradient inside the codes and none outside."""
+
+    @staticmethod
+    def forward(ctx: Any, scaled: Tensor, adc: AdcRange) -> Tensor:
+        ctx.save_for_backward((scaled >= adc.low - 0.5) & (scaled <= adc.high + 0.5))
+        return adc._round(scaled.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.saved_tensors[0], None
+
+
+Architecture = Literal["stated", "sar", "flash", "ramp", "pipeline"]
+
+# Cost of a conversion of b bits against one of b0 bits, energy, time and area apart, up to a constant.
+# SAR: one comparison and one DAC settling a bit; binary-weighted capacitors, 2^b of them, set energy and area.
+# Flash: 2^b - 1 comparators at once. Ramp: one comparator, 2^b clock steps. Pipeline: one stage a bit, a result
+# each clock. Source: B. Razavi, Principles of Data Conversion System Design, IEEE Press 1995, chapter 6; the SAR's
+# capacitor array: the same, section 6.5.
+_FORMS: dict[str, Callable[[int], tuple[float, float, float]]] = {
+    "stated": lambda bits: (1.0, 1.0, 1.0),
+    "sar": lambda bits: (2.0**bits, float(bits), 2.0**bits),
+    "flash": lambda bits: (2.0**bits - 1, 1.0, 2.0**bits - 1),
+    "ramp": lambda bits: (2.0**bits, 2.0**bits, 1.0),
+    "pipeline": lambda bits: (float(bits), 1.0, float(bits)),
+}
 
 
 class Adc(Component):
     """Column converters; one action is one conversion of `bits` bits.
 
-    range: "level" makes one code one level step from zero up (or around zero for a signed current);
-    "full_scale" spreads the codes over the largest current that the array can give; "calibrated" over the
-    `percentile` of the currents seen on calibration data, per layer and weight slice. A code is never
-    finer than one level step: an integer sum has nothing in between.
+    range: "level" makes one code one level step from zero up (or around zero for a signed current); "full_scale"
+    spreads the codes over the largest current that the array can give; "calibrated" over the `percentile` of the
+    currents seen on calibration data; "fixed" up to `full_scale` [A]; "ideal" neither rounds nor clips. Calibrated
+    ranges are per weight slice, and per layer or per crossbar (`range_per`). With `finest` "level" a code is never
+    finer than one level step, as an integer sum has nothing in between.
+    codes: of a signed current, "symmetric" around a zero code (2^bits - 1 codes), or "all" 2^bits without one.
+    conversion: after each input slice, or once a vector after an analog accumulation over its slices.
+    offset_sigma, gain_sigma, inl_sigma: drawn per ADC and chip instance: offset [steps], relative gain error, and
+    largest deviation [steps] of a sine over the range, 0 at its ends (integral non-linearity).
+    architecture: how energy, rate and area, stated for `stated_bits`, change with `bits`; "stated": not at all.
     """
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
-    range: Literal["level", "full_scale", "calibrated"] = "level"
+    range: Literal["level", "full_scale", "calibrated", "fixed", "ideal"] = "level"
+    range_per: Literal["layer", "crossbar"] = "layer"
     percentile: Annotated[float, Unit("1"), Field(gt=0.5, le=1)] = 1.0
+    full_scale: Annotated[float | None, Unit("A"), Field(gt=0)] = None
+    finest: Literal["level", "any"] = "level"
+    codes: Literal["symmetric", "all"] = "symmetric"
+    conversion: Literal["each_slice", "after_accumulation"] = "each_slice"
+    offset_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
+    gain_sigma: Annotated[float, Unit("1"), Field(ge=0, le=0.5)] = 0.0
+    inl_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
+    architecture: Architecture = "stated"
+    stated_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=24)] = None
 
-    def codes(self, signed: bool) -> tuple[int, int]:
-        """Lowest and highest code: 0 .. 2^bits - 1, or symmetric around a zero code when signed."""
+    @model_validator(mode="after")
+    def _check_range(self) -> "Adc":
+        if (self.range == "fixed") != (self.full_scale is not None):
+            raise ValueError("full_scale [A] goes with range = fixed, and range = fixed needs it")
+        if (self.architecture != "stated") != (self.stated_bits is not None):
+            raise ValueError("stated_bits goes with an architecture, and an architecture needs it")
+        return self
+
+    def _form(self) -> tuple[float, float, float]:
+        """Energy, time and area of a conversion over those of `stated_bits`."""
+        if self.stated_bits is None:
+            return 1.0, 1.0, 1.0
+        now, then = _FORMS[self.architecture](self.bits), _FORMS[self.architecture](self.stated_bits)
+        return now[0] / then[0], now[1] / then[1], now[2] / then[2]
+
+    @property
+    def energy_per_action(self) -> float:
+        """Energy of one conversion [J]."""
+        return super().energy_per_action * self._form()[0]
+
+    @property
+    def conversion_rate(self) -> float:
+        """Conversions per second of one unit."""
+        return self.rate / self._form()[1]
+
+    @property
+    def peak_power(self) -> float:
+        """Power of one parent's share with every unit at its full rate, static included [W]."""
+        return (self.energy_per_action * self.units * self.conversion_rate + self.static_power) / self.shared_by
+
+    @property
+    def parent_area(self) -> float:
+        """Area of one parent's share [m²]."""
+        return super().parent_area * self._form()[2]
+
+    @property
+    def has_errors(self) -> bool:
+        """True where units differ: offset, gain or integral non-linearity are drawn."""
+        return bool(self.offset_sigma or self.gain_sigma or self.inl_sigma)
+
+    def code_range(self, signed: bool) -> tuple[float, float, float]:
+        """Lowest and highest code, and where between whole numbers codes lie: 0 .. 2^bits - 1 for a current from 0
+        up; for a signed one symmetric around a zero code, or all 2^bits at half-whole places."""
         half = 2 ** (self.bits - 1)
-        return (-half + 1, half - 1) if signed else (0, 2**self.bits - 1)
+        if not signed:
+            return 0, 2**self.bits - 1, 0.0
+        return (1 - half, half - 1, 0.0) if self.codes == "symmetric" else (0.5 - half, half - 0.5, 0.5)
 
     def range_for(self, largest: Tensor, signed: bool) -> AdcRange:
-        """The range whose codes reach `largest` (columns,) [level steps], or one code a step for "level"."""
-        low, high = self.codes(signed)
+        """The range whose codes reach `largest` (any shape) [level steps], or one code a step for "level"."""
+        low, high, center = self.code_range(signed)
         step = torch.ones_like(largest)
-        if self.range != "level":
-            step = (largest / max(high, 1)).clamp(min=1.0)
-        return AdcRange(step, torch.full_like(step, low), torch.full_like(step, high))
+        if self.range not in ("level", "ideal"):
+            step = largest / (high if high > 0 else 1)
+            step = step.clamp(min=1.0) if self.finest == "level" else step
+        return AdcRange(step, low, high, center, self.range == "ideal")
 
 
 def lossless_bits(rows: int, dac_bits: int, cell_bits: int) -> int:

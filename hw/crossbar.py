@@ -1,23 +1,31 @@
-"""The analog matrix-vector product of a stack of crossbars, batched over tiles, input slices and vectors.
+"""The analog matrix-vector product of a stack of crossbars, batched over chip instances, tiles, slices and vectors.
 
-Currents are kept in level steps: one unit is the current of one conductance level under the smallest DAC
-step. The current of an all-g_min column, g_min times the sum of the voltages, is taken as cancelled before
-the ADC (architecture of ISAAC, ISCA 2016, and of differential pairs); wires are ideal.
+Currents are kept in level steps: one unit is the current of one conductance level under the smallest DAC step. What a
+programmed crossbar does to voltages is linear, so wires and programming error are worked into its cells once and
+every product is a matrix product. The read noise of independent cells adds up to a Gaussian on each bitline whose
+variance is one more product, of squared voltages with the cells' variances.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from hw.array_read import column_currents, on_wordlines, wires_of
+from hw.cell import CellLaw, Linear
 from hw.chip import Chip
 from hw.converter import AdcRange
-from hw.device import Device
+from hw.device import Device, Programmed
 from hw.errors import ParameterError
-from hw.mapping import MappedMatrix, read_integers, slice_weights
+from hw.mapping import CrossbarLayout, MappedMatrix, map_weights, read_integers
+from hw.parasitics import effective_conductance, source_conductance
+from hw.randomness import CountedNormals, generator_of, key_of
 
-CHUNK_VALUES = 2**22  # bitline values held at once; measured best on 2 cores among 2^20 .. 2^25
+CHUNK_VALUES = 2**19  # bitline values held at once; measured best on 2 cores among 2^17 .. 2^22
+EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
+CELLS, INSTANCE, READ, CORRELATED, ADC = range(5)  # what a random draw is for
 
 
 @dataclass
@@ -28,238 +36,680 @@ class ActionCounts:
     conversions: int = 0
     clipped_inputs: int = 0
     vectors: int = 0
+    saturated: int = 0  # conversions beyond the codes; counted while `measure` is on
+
+
+class _Array(NamedTuple):
+    """Cells ready for the product, currents in ADC steps: cells and variance of one read (instances x groups x
+    row_tiles, rows, columns); offset and inl of each column's ADC [steps] (instances x groups x row_tiles, 1, columns)
+    or None. conductance [S] (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are
+    solved for each vector, and then `cells` is only their scale to ADC steps (.., 1, columns)."""
+
+    cells: Tensor
+    variance: Tensor | None
+    offset: Tensor | None
+    inl: Tensor | None
+    conductance: Tensor | None
 
 
 class CrossbarMatrix(nn.Module):
-    """Cells programmed with one mapped matrix, and the product of integer inputs with them.
+    """Cells programmed with one matrix, and the product of inputs with them.
 
-    `program` draws a chip instance; `calibrate` fixes the ADC range; then `forward` takes integer-valued
-    inputs (groups, vectors, inputs) float64 to integer-valued sums (groups, vectors, outputs) float64, in
-    units of (weight integer x input integer). Gradients do not flow.
+    `weight` (groups, outputs, inputs) is a parameter; `program` maps it and draws chip instances; `calibrate` sets the
+    range of ADCs that are calibrated; then `forward` takes whole-numbered inputs (groups, vectors, inputs), or
+    (instances, groups, vectors, inputs) for several chips, to sums of products (..., groups, vectors, outputs) in units
+    of (weight integer x input integer).
+
+    largest_weight: full scale of the weights, where it is not to be taken from them; law: a current-voltage law of the
+    cells that the device does not know by name. Non-linear cells and gate-selected arrays are solved for every vector.
+
+    In training mode every forward maps the present weights and programmes fresh cells, and gradients flow to inputs
+    and weights, straight through rounding and not through clipping. In evaluation mode, in which it begins, the cells
+    stay as programmed.
     """
 
-    def __init__(self, mapped: MappedMatrix, chip: Chip, signed_input: bool):
+    weight: nn.Parameter
+    full_scale: Tensor  # (row_tiles or 1, columns) float64, largest current of each column's ADC [level steps]
+    cells: Tensor
+    variance: Tensor | None
+    offset: Tensor | None
+    inl: Tensor | None
+    conductance: Tensor | None
+
+    def __init__(
+        self, weight: Tensor, chip: Chip, signed_input: bool, largest_weight: float | None = None,
+        dtype: torch.dtype = torch.float32, law: CellLaw | None = None,
+    ):  # fmt: skip
         super().__init__()
-        self.mapped, self.chip, self.signed_input = mapped, chip, signed_input
-        geometry = mapped.geometry
-        self.analog_pair = geometry.columns_per_output != geometry.conversions_per_output
-        self.columns = geometry.outputs * geometry.conversions_per_output * geometry.planes  # without references
+        groups, outputs, inputs = weight.shape
+        self.chip, self.signed_input, self.largest_weight = chip, signed_input, largest_weight
+        self.geometry = chip.geometry(outputs, inputs, groups)
+        self.layout = CrossbarLayout(self.geometry)
+        encoding = self.geometry.encoding
+        polarities = 1 if encoding.analog_pair else encoding.polarities
+        self.columns = outputs * self.geometry.slices * polarities  # without references
         self.passes = chip.passes(signed_input)
+        self.low, self.high = chip.inputs.integer_range(signed_input)
         self.counts = ActionCounts()
         self.fuse_when_exact = True
-        self.register_buffer("exact_weight", read_integers(mapped).double().transpose(1, 2).contiguous())
-        self.register_buffer("largest_current", self._worst_case_current())
-        self.register_buffer("cells", torch.empty(0))
-        self.register_buffer("cell_variance", None)
-        self.truncated_share = self.stuck_share = 0.0
-        self.program(chip.device, torch.Generator().manual_seed(0))
+        self.measure = False
+        self._law = law
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.register_buffer("full_scale", self._worst_case_current().unsqueeze(0).to(weight.device))
+        for name in ("cells", "variance", "offset", "inl", "conductance"):
+            self.register_buffer(name, torch.empty(0, dtype=dtype, device=weight.device), persistent=False)
+        self.program((0,))
+        self.eval()
 
-    exact_weight: Tensor  # (groups, inputs, outputs) float64
-    largest_current: Tensor  # (columns,) float32, the ADC's calibrated full scale
-    cells: Tensor  # (groups x row_tiles, rows, columns) float32, in levels above g_min
-    cell_variance: Tensor | None  # of one read, the same shape, levels²
+    # ---- programming
 
-    # ---- columns: outputs x slices (x polarities), then one reference column per column tile
+    def program(self, seeds: Sequence[int], device: Device | None = None, layer: int = 0, write: int = 0) -> None:
+        """Programme chip instances `seeds`, each drawn apart, on `device` or the chip's own.
 
-    def _columns(self, per_cell: Tensor, reference: Tensor, pair: str) -> Tensor:
-        """(groups, row_tiles, rows, outputs, slices, polarities) and the reference columns (groups,
-        row_tiles, rows, column_tiles) as (groups x row_tiles, rows, columns); pair: how an analog pair joins."""
-        if self.analog_pair:
-            plus, minus = per_cell[..., 0], per_cell[..., 1]
-            joined = plus - minus if pair == "subtract" else plus + minus
+        layer keeps layers' draws apart. What is fixed in a chip (stuck cells, differences between devices, errors of
+        ADCs) depends on its seed and layer; what differs each time that it is written, on `write` as well. Raises
+        ParameterError.
+        """
+        if not seeds or min(seeds) < 0:
+            raise ParameterError(f"program needs at least one seed, each 0 or more, got {list(seeds)}")
+        self.device, self.seeds, self.layer, self.write = device or self.chip.device, tuple(seeds), layer, write
+        bits = self.geometry.cell_bits
+        if bits > self.device.bits:
+            raise ParameterError(f"weights use {bits} bits per cell; device.levels = {self.device.levels} is too few")
+        self.reads, self.time, self._epoch = 0, 0.0, (-1, torch.empty(0))
+        with torch.no_grad():
+            self.mapped = self._map()
+            self.programmed = [self._write(self.mapped, seed, write) for seed in self.seeds]
+            self._load()
+
+    def _map(self) -> MappedMatrix:
+        return map_weights(self.weight, self.geometry, self.largest_weight)
+
+    def _write(self, mapped: MappedMatrix, seed: int, write: int) -> Programmed | None:
+        """The cells of one chip instance by column, or None where the device is ideal."""
+        if self.device.is_ideal:
+            return None
+        return self.device.program(
+            self._target(mapped), generator_of(seed, self.layer, CELLS, write), generator_of(seed, self.layer, INSTANCE)
+        )
+
+    def _target(self, mapped: MappedMatrix) -> Tensor:
+        return self.device.conductance(mapped.columns(), self.geometry.cell_bits)
+
+    def set_time(self, seconds: float) -> None:
+        """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
+        if not 0 <= seconds < float("inf"):
+            raise ParameterError(f"time must be 0 s or more and finite, got {seconds}")
+        self.time, self._epoch = seconds, (-1, torch.empty(0))
+        with torch.no_grad():
+            self._load()
+
+    def _load(self) -> None:
+        """Cells as they are now, as the product needs them."""
+        array = self._cast(self._array(self.mapped, self.programmed))
+        for name, value in array._asdict().items():
+            setattr(self, name, value)
+
+    def conductances(self) -> Tensor:
+        """Conductances of the cells now [S], by column (instances, groups, row_tiles, rows, columns) float64."""
+        return self._conductances(self.mapped, self.programmed)
+
+    def _conductances(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> Tensor:
+        target = self._target(mapped)
+        now = [
+            target if cells is None else self.device.conductance_at(cells, self.time, self._telegraph(seed))
+            for cells, seed in zip(programmed, self.seeds, strict=True)
+        ]
+        return torch.stack(now)
+
+    def _telegraph(self, seed: int) -> torch.Generator:
+        return generator_of(seed, self.layer, CORRELATED, self.write)
+
+    def _array(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> _Array:
+        """The cells of each instance, currents in steps of the ADC."""
+        g, device = self.geometry, self.device
+        level = device.level_step(g.cell_bits)
+        per_step = self._adc_step()  # (row_tiles or 1, columns)
+        variance = None
+        conductance = self._conductances(mapped, programmed).flatten(0, 1) if self._solved else None
+        if device.is_ideal and self.chip.wires.ideal and not self._solved:
+            columns = mapped.columns()
+            columns = columns + self._g_min_levels if self._g_min_levels else columns
+            cells = self._join(columns.unsqueeze(0), subtract=True).expand(len(programmed), *[-1] * 4)
         else:
-            joined = per_cell
-        columns = torch.cat([joined.flatten(3), reference], dim=3)
-        return columns.flatten(0, 1)
+            held = self._conductances(mapped, programmed)
+            seen = held if self._solved else self._through_wires(held)
+            base = device.g_min if g.encoding.g_min_current == "cancelled" else 0.0
+            cells = self._join((seen - base) / level, subtract=True)
+            if device.has_read_noise:
+                share = torch.where(held > 0, seen / held, torch.zeros_like(seen)).detach()
+                written = [self._target(mapped) if each is None else each.conductance for each in programmed]
+                read = device.read_variance(held.detach(), torch.stack(written).detach(), self.time)
+                variance = self._join(read * (share / level) ** 2, subtract=False)
+        gain, offset, inl = self._adc_errors()
+        scale = (1 + gain) / per_step.unsqueeze(1)  # (..., row_tiles, 1, columns)
+        cells = (torch.ones_like(cells[..., :1, :]) if self._solved else cells) * scale
+        cells = cells.flatten(0, 2)
+        variance = None if variance is None else (variance * scale**2).flatten(0, 2)
+        flat = [None if error is None else error.flatten(0, 2) for error in (offset, inl)]
+        return _Array(cells, variance, flat[0], flat[1], conductance)
 
-    def _reference_target(self) -> Tensor:
-        """Level of the reference cells (groups, row_tiles, rows, column_tiles or 0)."""
-        g = self.mapped.geometry
-        tiles = g.column_tiles if g.reference_columns else 0
-        shape = (*self.mapped.levels.shape[:3], tiles)
-        return torch.full(shape, float(self.mapped.reference_level) if tiles else 0.0)
+    def _join(self, columns: Tensor, subtract: bool) -> Tensor:
+        """Per column (..., columns), with pairs whose currents meet before the ADC joined into one."""
+        if not self.geometry.encoding.analog_pair:
+            return columns
+        pairs = columns.unflatten(-1, (-1, 2))
+        return pairs[..., 0] - pairs[..., 1] if subtract else pairs.sum(-1)
 
-    def program(self, device: Device, generator: torch.Generator) -> None:
-        """Draw one chip instance: cells programmed once by `device`, reads noisy from then on."""
-        bits = self.mapped.geometry.cell_bits
-        if bits > device.bits:
-            raise ParameterError(f"weights use {bits} bits per cell; device.levels = {device.levels} is too few")
-        self.device, self.generator = device, generator
-        step = device.level_step(bits)
-        levels, reference = self.mapped.levels, self._reference_target()
-        if device.is_ideal:
-            self.cells = self._columns(levels.float(), reference.float(), "subtract")
-            self.truncated_share = self.stuck_share = 0.0
-            self.cell_variance = None
-            return
-        flat = torch.cat([levels.double().flatten(), reference.double().flatten()])
-        programmed = device.program(device.conductance(flat, bits), generator)
-        self.truncated_share, self.stuck_share = programmed.truncated_share, programmed.stuck_share
-        above = (programmed.conductance - device.g_min) / step
-        noisy = above[: levels.numel()].view(levels.shape), above[levels.numel() :].view(reference.shape)
-        self.cells = self._columns(*noisy, pair="subtract").float()
-        self.cell_variance = None
-        if device.read_noise_sigma:
-            variance = device.read_variance(programmed.conductance) / step**2
-            parts = variance[: levels.numel()].view(levels.shape), variance[levels.numel() :].view(reference.shape)
-            self.cell_variance = self._columns(*parts, pair="add").float()
+    def _through_wires(self, conductance: Tensor) -> Tensor:
+        """Effective conductances (..., columns): those that would give the same currents over ideal wires."""
+        if self.chip.wires.ideal:
+            return conductance
+        with torch.no_grad():
+            placed = self.layout.place(conductance.detach(), self.device.g_min)
+            effective = effective_conductance(placed, wires_of(self.chip.wires), self.geometry.wordlines_per_input)
+            seen = self.layout.collect(effective)
+        return conductance + (seen - conductance.detach())
 
-    # ---- ADC range
+    @property
+    def law(self) -> CellLaw:
+        """Current-voltage law of the cells."""
+        return self._law or self.device.law
+
+    @property
+    def _solved(self) -> bool:
+        """True where currents are no fixed matrix times the voltages."""
+        gated = self.chip.wires.topology == "gate_selected" and not self.chip.wires.ideal
+        return gated or not isinstance(self.law, Linear)
+
+    @property
+    def _g_min_levels(self) -> float:
+        """Level steps that g_min adds to every cell as the ADC sees it."""
+        if self.geometry.encoding.g_min_current == "cancelled":
+            return 0.0
+        return self.device.g_min / self.device.level_step(self.geometry.cell_bits)
+
+    def programmed_mean(self, what: str) -> float:
+        """Mean over chip instances of a figure of `hw.device.Programmed`, such as "stuck_share" or "pulses"; 0 for
+        ideal cells."""
+        return sum(0.0 if cells is None else float(getattr(cells, what)) for cells in self.programmed) / len(self.seeds)
+
+    # ---- ADC
 
     def _worst_case_current(self) -> Tensor:
-        """Largest |current| that each column can give without noise [level steps], (columns,)."""
-        g = self.mapped.geometry
-        rows = min(g.inputs, g.wordlines)
-        top = 2**g.cell_bits - 1
-        levels_sum = rows * top // 2 if g.encoding.flipped_columns else rows * top
-        drive = 2**self.chip.component.dac.bits - 1
-        reference = g.column_tiles if g.reference_columns else 0
+        """Largest |current| that each column can give with ideal cells and wires [level steps], (columns,)."""
+        g, device, bits = self.geometry, self.chip.device, self.geometry.cell_bits
+        rows = min(g.inputs, g.inputs_per_crossbar)
+        top, drive = 2**bits - 1, self._largest_drive
+        levels = rows * top // 2 if g.encoding.flipped_columns else rows * top
+        beneath = rows * device.g_min / device.level_step(bits) if g.encoding.g_min_current == "converted" else 0.0
+        beneath = 0.0 if g.encoding.analog_pair else beneath
+        reference = rows * g.reference_level if g.reference_columns else 0
         return torch.cat([
-            torch.full((self.columns,), float(levels_sum * drive)),
-            torch.full((reference,), float(rows * self.mapped.reference_level * drive)),
+            torch.full((self.columns,), (levels + beneath) * drive, dtype=torch.float64),
+            torch.full((g.column_tiles * g.reference_columns,), (reference + beneath) * drive, dtype=torch.float64),
         ])  # fmt: skip
 
-    def adc_range(self) -> AdcRange:
-        """Codes of each column's ADC under the chip's policy."""
-        return self.chip.component.adc.range_for(self.largest_current, signed=self.analog_pair)
+    @property
+    def _largest_drive(self) -> int:
+        """Largest input of one conversion, in the smallest DAC steps."""
+        if self.chip.component.adc.conversion == "after_accumulation":
+            return self.high
+        return self.chip.component.dac.largest
 
-    def calibrate(self, inputs: Tensor) -> float:
-        """Set the full scale of a "calibrated" ADC from integer `inputs` (groups, vectors, inputs): per
-        weight slice, the chip's percentile of |current| with ideal cells. Returns the share of conversions
-        that would saturate, whatever the policy."""
-        g, adc = self.mapped.geometry, self.chip.component.adc
-        ideal = self._columns(self.mapped.levels.float(), self._reference_target(), "subtract")
-        current = self._drive(inputs, ideal)[0]
-        if adc.range == "calibrated":
-            magnitude = current.abs().reshape(-1, current.shape[-1])  # (reads, columns)
-            per_slice = magnitude[:, : self.columns].unflatten(1, (g.outputs, g.slices, -1)).movedim(2, 0).flatten(1)
-            rank = max(1, -int(-adc.percentile * per_slice.shape[1] // 1))
-            full_scale = per_slice.kthvalue(rank, dim=1).values.clamp(min=1.0)  # (slices,)
-            polarities = self.columns // (g.outputs * g.slices)
-            self.largest_current[: self.columns] = full_scale.repeat_interleave(polarities).repeat(g.outputs)
-            if g.reference_columns:
-                self.largest_current[self.columns :] = magnitude[:, self.columns :].amax().clamp(min=1.0)
-        return self.adc_range().saturated_share(current)
+    def set_full_scale(self, current: Tensor | float) -> None:
+        """Set the largest current of each ADC [A] (at the device's read voltage): one for all or one a weight slice,
+        most significant first. Raises ParameterError where the device names no read voltage."""
+        self._set_slices(torch.as_tensor(current, dtype=torch.float64) / self._ampere_per_level())
+
+    def _ampere_per_level(self) -> float:
+        if self.chip.device.read_voltage is None:
+            raise ParameterError("device.read_voltage is not given: a current range in ampere needs it")
+        return self.chip.device.read_voltage * self.chip.device.level_step(self.geometry.cell_bits) / self._largest_drive
+
+    def _set_slices(self, full_scale: Tensor) -> None:
+        """Full scale [level steps] for all columns, of one value or one a slice; references as the top slice."""
+        g = self.geometry
+        per_slice = full_scale.expand(g.slices)
+        polarities = self.columns // (g.outputs * g.slices)
+        columns = per_slice.repeat_interleave(polarities).repeat(g.outputs)
+        references = per_slice[:1].expand(g.column_tiles * g.reference_columns)
+        self.full_scale = torch.cat([columns, references]).unsqueeze(0).to(self.full_scale.device)
+        with torch.no_grad():
+            self._load()
+
+    def adc_range(self) -> AdcRange:
+        """Codes of each column's ADC under the chip's policy; step (row_tiles or 1, columns)."""
+        adc, full_scale = self.chip.component.adc, self.full_scale
+        if adc.full_scale is not None:
+            full_scale = torch.full_like(full_scale, adc.full_scale / self._ampere_per_level())
+        return adc.range_for(full_scale, self.signed_current)
+
+    @property
+    def signed_current(self) -> bool:
+        """True where the current of a column can have either sign."""
+        return self.geometry.encoding.analog_pair or (self.chip.inputs.signed == "bipolar" and self.signed_input)
+
+    def _adc_step(self) -> Tensor:
+        return self.adc_range().step
+
+    def _adc_errors(self) -> tuple[Tensor | float, Tensor | None, Tensor | None]:
+        """Relative gain error, offset and INL amplitude [steps] of each column's ADC: (instances, groups, row_tiles,
+        1, columns), or 0 and None. Columns of a crossbar take its ADCs in turn; ADCs shared by crossbars are drawn for
+        each of them."""
+        adc, g = self.chip.component.adc, self.geometry
+        if not adc.has_errors:
+            return 0.0, None, None
+        units = max(1, adc.units // self.chip.structure.crossbars_per_core)
+        shape = (3, g.groups, g.row_tiles, g.planes, g.column_tiles, units)
+        drawn = torch.stack([
+            torch.randn(shape, generator=generator_of(seed, self.layer, ADC), dtype=torch.float64) for seed in self.seeds
+        ]).to(self.weight.device)  # fmt: skip
+        first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
+        references = self.layout.plane.shape[0] - g.column_tiles * g.reference_columns
+        at = torch.cat([torch.arange(references)[first], torch.arange(references, self.layout.plane.shape[0])])
+        per_column = drawn[..., self.layout.plane[at], self.layout.tile[at], self.layout.bitline[at] % units]
+        gain, offset, inl = (part.unsqueeze(-2) for part in per_column.unbind(1))
+        inl = inl * adc.inl_sigma
+        low, high, _ = adc.code_range(self.signed_current)
+        if bool((inl.abs() * torch.pi >= high - low).any()):
+            raise ParameterError(f"component.adc.inl_sigma = {adc.inl_sigma} steps makes {adc.bits} bits not monotone")
+        return adc.gain_sigma * gain, adc.offset_sigma * offset, inl
+
+    def calibrate(self, inputs: Tensor, as_programmed: bool = False) -> float:
+        """Set the full scale of "calibrated" ADCs from whole-numbered `inputs` (groups, vectors, inputs): the chip's
+        percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
+        cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
+        adc, cells = self.chip.component.adc, self.programmed[:1] if as_programmed else [None]
+        with torch.no_grad():
+            kept = self.device, self.seeds
+            if not as_programmed:
+                self.device = ideal_of(self.device)
+            self.seeds = self.seeds[:1]
+            array = self._cast(self._array(self.mapped, cells))
+            self.device, self.seeds = kept
+            step = self._adc_step().unsqueeze(1).to(self.cells.dtype)
+            tiled = self._tiled(inputs.to(self.cells.dtype))
+            currents = torch.stack([
+                c.unflatten(0, (-1, self.geometry.row_tiles)) * step for c, _ in self._currents(tiled, array, None)
+            ])  # (conversions, groups, row_tiles, vectors, columns)  # fmt: skip
+            if adc.range == "calibrated":
+                self.full_scale = self._percentile(currents.abs()).to(self.full_scale)
+                self._load()
+            codes = currents / self._adc_step().unsqueeze(1)
+            return self.adc_range().saturated(codes) / codes.numel()
+
+    def _percentile(self, magnitude: Tensor) -> Tensor:
+        """Percentile of (conversions, groups, row_tiles, vectors, columns) per weight slice, over the layer or each
+        crossbar, spread to (row_tiles or 1, columns); references have one of their own."""
+        g, adc = self.geometry, self.chip.component.adc
+        per_crossbar = adc.range_per == "crossbar"
+        polarities = self.columns // (g.outputs * g.slices)
+        column = torch.arange(self.columns)
+        slice_of = column // polarities % g.slices
+        tile_of = column // (polarities * g.slices) // g.outputs_per_crossbar
+        kind = torch.cat([slice_of, torch.full((g.column_tiles * g.reference_columns,), g.slices)])
+        tile = torch.cat([tile_of, torch.arange(g.column_tiles * g.reference_columns)])
+        kind = kind + (g.slices + 1) * tile if per_crossbar else kind
+        rows = magnitude.unbind(2) if per_crossbar else [magnitude]
+        out = torch.ones(len(rows), magnitude.shape[-1], dtype=torch.float64, device=magnitude.device)
+        for row, part in enumerate(rows):
+            for each in kind.unique().tolist():
+                values = part[..., kind == each].flatten()
+                rank = max(1, -int(-adc.percentile * values.numel() // 1))
+                floor = 1.0 if adc.finest == "level" else 1e-12
+                out[row, kind == each] = values.kthvalue(rank).values.double().clamp(min=floor)
+        return out
 
     @property
     def lossless(self) -> bool:
         """True where one code is one level step and no noise-free current can leave the codes."""
-        adc = self.adc_range()
-        return bool((adc.step == 1).all() and (self._worst_case_current() <= adc.high).all())
+        adc, worst = self.adc_range(), self._worst_case_current().to(self.full_scale.device)
+        if adc.ideal:
+            return True
+        return bool((adc.step == 1).all() and (worst <= adc.high).all() and adc.center == 0 and not self._g_min_levels)
 
     @property
     def exact(self) -> bool:
-        """True where the product equals the integer product: ideal cells and a lossless ADC."""
-        return self.device.is_ideal and self.lossless
+        """True where the product equals the integer product: ideal cells, wires and drivers, and a lossless ADC."""
+        chip = self.chip
+        plain = chip.wires.ideal and not chip.component.dac.bow and not chip.component.adc.has_errors
+        return self.device.is_ideal and not self._solved and plain and self.lossless
 
     # ---- product
 
-    def _slices(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """DAC codes (slices, groups x row_tiles, vectors, rows) float32 of integer inputs, and the
-        weight of each slice (slices,) float64."""
-        g, bits, width = self.mapped.geometry, self.chip.inputs.bits, self.chip.component.dac.bits
-        rows = self.mapped.levels.shape[2]
-        padded = nn.functional.pad(inputs, (0, g.row_tiles * rows - g.inputs)).to(torch.int32)
-        tiled = padded.unflatten(2, (g.row_tiles, rows)).transpose(1, 2).flatten(0, 1)
-        count = self.chip.input_slices
-        weight = slice_weights(count, width)
-        if self.chip.inputs.signed == "twos_complement":
-            streams = [(tiled & (2**bits - 1), weight * torch.where(torch.arange(count) == count - 1, -1.0, 1.0))]
-        elif self.passes == 2:
-            streams = [(tiled.clamp(min=0), weight), ((-tiled).clamp(min=0), -weight)]
-        else:
-            streams = [(tiled, weight)]
-        mask = 2**width - 1
-        codes = [(value >> (width * k)) & mask for value, _ in streams for k in range(count)]
-        return torch.stack(codes).float(), torch.cat([w for _, w in streams])
-
-    def _drive(self, inputs: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Bitline currents (groups x row_tiles, slices, vectors, columns) of one pass over all slices, the
-        sum of the DAC codes (groups x row_tiles, slices, vectors), and the slice weights."""
-        codes, weight = self._slices(inputs)
-        batch = codes.movedim(0, 1)  # (groups x row_tiles, slices, vectors, rows)
-        shape = (*batch.shape[:3], cells.shape[-1])
-        stacked = batch.flatten(1, 2)
-        current = torch.bmm(stacked, cells)
-        if self.cell_variance is not None and cells is self.cells:
-            spread = torch.bmm(stacked.square(), self.cell_variance).sqrt_()
-            noise = torch.randn(spread.shape, generator=self.generator, device=spread.device)
-            current.addcmul_(spread, noise)
-        return current.view(shape), batch.sum(-1), weight
-
     def forward(self, inputs: Tensor) -> Tensor:
-        """Sums of products (groups, vectors, outputs) float64 of integer `inputs` (groups, vectors, inputs)."""
-        if self.exact and self.fuse_when_exact:
-            streams = self.chip.input_slices * self.passes
-            self._count(inputs, inputs.shape[1] * streams * self.cells.shape[0] * self.cells.shape[2])
-            return torch.bmm(inputs.double(), self.exact_weight)
-        return torch.cat([self._product(chunk) for chunk in self._chunks(inputs)], dim=1)
+        """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
+        with one leading dimension for several instances; float64 where the product is exact."""
+        count = len(self.seeds)
+        if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and count > 1) or (inputs.dim() == 4 and inputs.shape[0] != count):
+            raise ParameterError(f"inputs must be ({count} instances, groups, vectors, inputs), got {tuple(inputs.shape)}")
+        training = self.training and torch.is_grad_enabled()
+        if self.exact and self.fuse_when_exact and not training:
+            product = self._exact_product(inputs)
+        else:
+            values = inputs.to(self.cells.dtype).reshape(-1, *inputs.shape[-2:])
+            array = self._train_array() if training else self._programmed_array()
+            parts = [
+                self._product(values[:, start:stop], self._at_this_time(array, self.reads + start), self.reads + start)
+                for start, stop in self._chunks(inputs.shape[-2])
+            ]
+            product = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(*inputs.shape[:-1], -1)
+        self.reads += inputs.shape[-2]
+        return product
 
-    def _chunks(self, inputs: Tensor) -> Iterator[Tensor]:
-        """`inputs` in runs of vectors whose bitline values fit CHUNK_VALUES."""
-        per_vector = self.cells.shape[0] * self.cells.shape[2] * self.chip.input_slices * self.passes
-        return iter(inputs.split(max(1, CHUNK_VALUES // per_vector), dim=1))
+    def _programmed_array(self) -> _Array:
+        return _Array(self.cells, self.variance, self.offset, self.inl, self.conductance)
 
-    def _product(self, inputs: Tensor) -> Tensor:
-        g = self.mapped.geometry
-        current, code_sum, input_weight = self._drive(inputs, self.cells)
-        digital = self.adc_range().convert(current)  # (groups x row_tiles, slices, vectors, columns)
-        self._count(inputs, digital.numel())
-        digital = digital.unflatten(0, (g.groups, g.row_tiles))
-        sums = digital[..., : self.columns].unflatten(-1, (g.outputs, g.slices, -1))
-        code_sum = code_sum.view(*digital.shape[:-1])  # (groups, row_tiles, input slices, vectors)
-        sums = self._unflip(sums, code_sum) if g.encoding.flipped_columns else sums
-        stored = sums.sum(1).double()  # over row tiles: (groups, input slices, vectors, outputs, slices, pol.)
-        value = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
-        total = torch.einsum("gkvos,k,s->gvo", value, input_weight, self.mapped.slice_weight)
-        if g.encoding.scheme == "offset":
-            total -= self._offset(digital[..., self.columns :], inputs, input_weight)
-        return total
+    def _exact_product(self, inputs: Tensor) -> Tensor:
+        g = self.geometry
+        integers = read_integers(self.mapped).transpose(1, 2)
+        single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and self.mapped.geometry.encoding.quantise
+        dtype = torch.float32 if single and self.chip.inputs.quantise else torch.float64
+        per_column = self.chip.conversions_per_column(self.signed_input)
+        self._count(inputs.shape, inputs.shape[-2] * per_column * self.cells.shape[0] * self.cells.shape[2])
+        return torch.matmul(inputs.to(dtype), integers.to(dtype)).double()
 
-    def _unflip(self, sums: Tensor, code_sum: Tensor) -> Tensor:
-        """Column sums as if no column were stored flipped: (2^cell_bits - 1) sum(x) - current."""
-        top = 2**self.mapped.geometry.cell_bits - 1
-        flip = self.mapped.flipped[:, :, None, None, :, :, None].float()
-        return sums * (1 - 2 * flip) + flip * top * code_sum[..., None, None, None]
+    def _train_array(self) -> _Array:
+        """Cells of the present weights, written anew."""
+        self.write += 1
+        mapped = self.mapped = self._map()
+        array = self._array(mapped, [self._write(mapped, seed, self.write) for seed in self.seeds])
+        return self._cast(array)
 
-    def _offset(self, reference: Tensor, inputs: Tensor, input_weight: Tensor) -> Tensor:
-        """What the constant 2^(bits-1) in every stored weight added, (groups, vectors, outputs or 1)."""
-        g = self.mapped.geometry
-        if not g.reference_columns:
-            return 2.0 ** (g.encoding.bits - 1) * inputs.double().sum(-1, keepdim=True)
-        per_tile = torch.einsum("gtkvc,k->gvc", reference.double(), input_weight) * self.mapped.slice_weight[0]
-        tile_of_output = torch.arange(g.outputs) // g.outputs_per_crossbar
-        return per_tile[..., tile_of_output]
+    def _cast(self, array: _Array) -> _Array:
+        return _Array(*(None if part is None else part.to(self.cells.dtype) for part in array))  # type: ignore[arg-type]
 
-    def _count(self, inputs: Tensor, conversions: int) -> None:
-        """Add the actions of `inputs` (groups, vectors, inputs): each value drives one wordline of every
-        crossbar that holds part of its outputs, per slice and pass."""
-        g, streams = self.mapped.geometry, self.chip.input_slices * self.passes
-        self.counts.vectors += inputs.shape[1]
+    def _chunks(self, vectors: int) -> Iterator[tuple[int, int]]:
+        """(start, stop) of runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
+        longest = max(1, CHUNK_VALUES // (self.cells.shape[0] * self.cells.shape[2]))
+        epoch = self._epoch_vectors
+        start = 0
+        while start < vectors:
+            stop = min(vectors, start + longest)
+            if epoch is not None:
+                stop = min(stop, start + epoch - (self.reads + start) % epoch)
+            yield start, stop
+            start = stop
+
+    @property
+    def _epoch_vectors(self) -> int | None:
+        """Vectors that see the same read noise, from the device's correlation time; None where each read has its own."""
+        if not (self.device.has_read_noise and self.device.read_correlation_time):
+            return None
+        streams = self.chip.input_slices * self.passes
+        return max(1, round(min(self.device.read_correlation_time / (streams * self.chip.timing.array_read), 2**62)))
+
+    def _at_this_time(self, array: _Array, vector: int) -> _Array:
+        """The cells as noise that lasts between reads has them now; no noise of single reads then."""
+        length = self._epoch_vectors
+        if length is None or array.variance is None:
+            return array
+        epoch = vector // length
+        if self.training or self._epoch[0] != epoch:
+            units, rows, columns = array.cells.shape
+            normal = torch.empty(units, 1, rows * columns, dtype=array.cells.dtype, device=array.cells.device)
+            self._fill(normal, epoch, CORRELATED, 0)
+            self._epoch = epoch, array.cells + (normal.view_as(array.cells) * array.variance.sqrt())
+        return array._replace(cells=self._epoch[1], variance=None)
+
+    def _fill(self, normal: Tensor, first: int, what: int, stream: int) -> None:
+        """Normals (instances x units, vectors, columns) for vectors from `first` on, each instance's its own."""
+        units = normal.shape[0] // len(self.seeds)
+        for instance, seed in enumerate(self.seeds):
+            key = key_of(seed, self.layer, what, self.write, stream)
+            part = normal[instance * units : (instance + 1) * units]
+            CountedNormals(key, units, normal.shape[2]).fill(part, first)
+
+    def _tiled(self, values: Tensor) -> Tensor:
+        """(instances x groups, vectors, inputs) as (instances x groups x row_tiles, vectors, rows)."""
+        g = self.geometry
+        rows = min(g.inputs, g.inputs_per_crossbar)
+        if g.row_tiles * rows != g.inputs:
+            values = nn.functional.pad(values, (0, g.row_tiles * rows - g.inputs))
+        if g.row_tiles == 1:
+            return values
+        return values.unflatten(2, (g.row_tiles, rows)).transpose(1, 2).flatten(0, 1)
+
+    def _streams(self, tiled: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """DAC codes of `tiled` values slice by slice, least significant first, and the weight of each."""
+        inputs, width = self.chip.inputs, self.chip.component.dac.bits
+        count = self.chip.input_slices
+        weights = [2.0 ** (width * k) for k in range(count)]
+        if inputs.signed == "twos_complement":
+            weights[-1] = -weights[-1]
+            yield from zip(_digits(tiled % 2**inputs.bits if count == 1 else tiled, weights, width, inputs.bits), weights, strict=True)
+        elif inputs.signed == "bipolar":
+            sign = tiled.detach().sign()
+            yield from ((sign * code, weight) for code, weight in zip(_digits(sign * tiled, weights, width), weights, strict=True))
+        else:
+            zero = torch.zeros((), dtype=tiled.dtype, device=tiled.device)
+            parts = [(tiled, 1.0)]
+            if self.passes == 2:
+                parts = [(torch.where(tiled > 0, tiled, zero), 1.0), (torch.where(tiled > 0, zero, -tiled), -1.0)]
+            for part, direction in parts:
+                for code, weight in zip(_digits(part, weights, width), weights, strict=True):
+                    yield code, direction * weight
+
+    def _currents(self, tiled: Tensor, array: _Array, first: int | None) -> Iterator[tuple[Tensor, float]]:
+        """Currents [ADC steps] (instances x groups x row_tiles, vectors, columns) of each conversion, and its weight.
+        first: number of the first vector, for read noise; None is without."""
+        accumulated: Tensor | None = None
+        count = self.chip.input_slices
+        for stream, (codes, weight) in enumerate(self._streams(tiled)):
+            current = self._current(codes, array, first, stream)
+            if self.chip.reads_per_conversion == 1:
+                yield current, weight
+                continue
+            sign = -1.0 if self.passes == 2 and stream >= count else 1.0
+            current = current * (sign * weight)
+            accumulated = current if accumulated is None else accumulated + current
+            if stream % count == count - 1:
+                yield accumulated, sign
+                accumulated = None
+
+    def _current(self, codes: Tensor, array: _Array, first: int | None, stream: int) -> Tensor:
+        """Currents [ADC steps] of one array read."""
+        voltage = self.chip.component.dac.voltage(codes)
+        current = torch.bmm(voltage, array.cells) if array.conductance is None else self._solve(voltage, array)
+        if array.variance is None or first is None:
+            return current
+        with torch.no_grad():
+            noise = torch.bmm(voltage.square(), array.variance).sqrt_()
+            normal = torch.empty_like(noise)
+            self._fill(normal, first, READ, stream)
+            noise.mul_(normal)
+        return current.add(noise) if current.requires_grad else current.add_(noise)
+
+    def _solve(self, voltage: Tensor, array: _Array) -> Tensor:
+        """Currents [ADC steps] (instances x groups x row_tiles, vectors, columns) of cells that are solved for each
+        vector; voltage in DAC steps (.., vectors, rows)."""
+        g, device = self.geometry, self.device
+        if device.read_voltage is None:
+            raise ParameterError("device.read_voltage is not given: cells that are not linear need it")
+        if voltage.requires_grad:
+            raise ParameterError("currents that are solved for each vector have no gradient")
+        assert array.conductance is not None
+        unit = device.read_voltage / self.chip.component.dac.largest
+        tiles = voltage.double().unflatten(0, (-1, g.row_tiles))
+        current = column_currents(
+            self.layout, array.conductance.double(), tiles * unit, self.chip.wires, self.law, device.g_min
+        )
+        levels = current / (unit * device.level_step(g.cell_bits))
+        if g.encoding.g_min_current == "cancelled" and not g.encoding.shared_bitline:
+            levels = levels - device.g_min / device.level_step(g.cell_bits) * tiles.sum(-1, keepdim=True)
+        return (self._join(levels, subtract=not g.encoding.shared_bitline).flatten(0, 1) * array.cells).to(self.cells.dtype)
+
+    def _product(self, values: Tensor, array: _Array, first: int) -> Tensor:
+        """Sums of products (instances x groups, vectors, outputs) of `values` (instances x groups, vectors, inputs)."""
+        g, adc = self.geometry, self.adc_range()
+        tiled = self._tiled(values)
+        total: Tensor | None = None
+        conversions = 0
+        wide = self._sum_dtype(adc)
+        for current, weight in self._currents(tiled, array, first):
+            codes = self._digitise(current, array, adc)
+            conversions += codes.numel()
+            summed = self._over_row_tiles(codes, adc).to(wide)
+            total = summed * weight if total is None else total.add(summed, alpha=weight)
+        assert total is not None
+        self._count((*values.shape[:-1], g.inputs), conversions)
+        return self._combine(total, tiled)
+
+    def _digitise(self, current: Tensor, array: _Array, adc: AdcRange) -> Tensor:
+        if array.offset is not None:
+            current = current + array.offset
+        if array.inl is not None and not adc.ideal:
+            share = ((current.detach() - adc.low) / (adc.high - adc.low)).clamp(0, 1)
+            current = current + array.inl * torch.sin(torch.pi * share)
+        if self.measure:
+            self.counts.saturated += adc.saturated(current)
+        return adc.convert(current)
+
+    def _over_row_tiles(self, codes: Tensor, adc: AdcRange) -> Tensor:
+        """(instances x groups x row_tiles, vectors, columns) codes to their sums over row tiles, in level steps
+        where the step differs between tiles, else in ADC steps."""
+        tiles = self.geometry.row_tiles
+        flips = self.geometry.encoding.flipped_columns
+        if tiles == 1 and not flips and adc.step.shape[0] == 1:
+            return codes
+        codes = codes.unflatten(0, (-1, tiles))
+        if adc.step.shape[0] > 1:
+            codes = codes * adc.step.unsqueeze(1).to(codes.dtype)
+        if flips:
+            codes = codes * self._flip_sign().unsqueeze(2).to(codes.dtype)
+        return codes.sum(1)
+
+    def _flip_sign(self) -> Tensor:
+        """-1 for columns stored flipped, (instances x groups, row_tiles, columns)."""
+        g = self.geometry
+        sign = 1.0 - 2.0 * self.mapped.flipped.flatten(2).float()
+        sign = nn.functional.pad(sign, (0, g.column_tiles * g.reference_columns), value=1.0)
+        return sign.repeat(len(self.seeds), 1, 1) if len(self.seeds) > 1 else sign
+
+    def _sum_dtype(self, adc: AdcRange) -> torch.dtype:
+        """float64 where sums of codes over slices could exceed what float32 holds exactly."""
+        g = self.geometry
+        top = g.row_tiles * adc.high * (2.0 ** (self.chip.inputs.bits + g.cell_bits * (g.slices - 1)))
+        plain = g.encoding.scheme != "offset" and top < EXACT_FLOAT32 and not adc.ideal
+        simple = self.chip.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
+        return self.cells.dtype if plain or simple else torch.float64
+
+    def _combine(self, total: Tensor, tiled: Tensor) -> Tensor:
+        """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs."""
+        g, step = self.geometry, self._adc_step()
+        if step.shape[0] == 1 and bool((step != 1).any()):
+            total = total * step.to(total.dtype)
+        stored = total[..., : self.columns]
+        if self.columns != g.outputs:
+            stored = stored.unflatten(-1, (g.outputs, g.slices, -1))
+            stored = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
+            stored = stored @ self.mapped.slice_weight.to(stored)
+        correction = self._correction()
+        if correction is not None:
+            per_tile = tiled.double().sum(-1).unflatten(0, (-1, g.row_tiles)).transpose(1, 2)  # (.., vectors, tiles)
+            stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
+        if g.reference_columns:
+            tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
+            reference = total[..., self.columns :] * self.mapped.slice_weight[0].to(total)
+            stored = stored - reference[..., tile_of_output]
+        return stored
+
+    def _correction(self) -> Tensor | None:
+        """What is added digitally per unit of a row tile's summed inputs, (groups, row_tiles, outputs) float64: the
+        offset of stored weights, columns stored flipped, converted g_min current; None where nothing is."""
+        g = self.geometry
+        if g.encoding.scheme != "offset":
+            return None
+        base, weight = self._g_min_levels, self.mapped.slice_weight.to(self.mapped.levels.device)
+        flip = self.mapped.flipped.double()
+        correction = (flip * (2**g.cell_bits - 1) - (1 - 2 * flip) * base) @ weight
+        if g.reference_columns:
+            return correction + base * weight[0]
+        return correction - 2.0 ** (g.encoding.bits - 1)
+
+    def _count(self, shape: Sequence[int], conversions: int) -> None:
+        """Add the actions of inputs of `shape` (..., groups, vectors, inputs): each value drives the wordlines of
+        every crossbar that hold part of its outputs, per slice and pass. Of several instances, their sum."""
+        g, streams = self.geometry, self.chip.input_slices * self.passes
+        values = 1
+        for size in shape:
+            values *= size
+        self.counts.vectors += values // (g.groups * g.inputs)
         self.counts.conversions += conversions
-        self.counts.drives += inputs.numel() * streams * g.column_tiles * g.planes
+        self.counts.drives += values * streams * g.column_tiles * g.planes * g.wordlines_per_input
 
     # ---- energy
 
     def read_energy(self, inputs: Tensor) -> float:
-        """Mean energy of the array reads of one vector [J] over integer `inputs` (groups, vectors, inputs).
+        """Mean energy of the array reads of one vector [J] over whole-numbered `inputs` (groups, vectors, inputs).
 
-        E = V² G t per cell and slice (Joule's law) at the target conductances; V is the read voltage times
-        the DAC's fraction, t the array read time. Raises ParameterError where the device names no read voltage.
+        E = V² G t per cell and slice (Joule's law) at the target conductances, or with wire resistance the power that
+        the sources give, V^T M V; V is the read voltage times the DAC's fraction, t the array read time. Raises
+        ParameterError where the device names no read voltage.
         """
         if self.device.read_voltage is None:
             raise ParameterError("device.read_voltage is not given: the published figure per read applies")
-        g = self.mapped.geometry
-        step = self.device.level_step(g.cell_bits)
-        per_row = self._row_conductance(step)  # (groups x row_tiles, rows) [S]
-        codes, _ = self._slices(inputs)
-        drive = codes.double() / (2**self.chip.component.dac.bits - 1)
-        voltage_squared = (self.device.read_voltage * drive).square().sum(0).mean(1)
-        return float((voltage_squared * per_row).sum()) * self.chip.timing.array_read
+        g = self.geometry
+        unit = self.device.read_voltage / self.chip.component.dac.largest
+        tiled = self._tiled(inputs.double())
+        target = self._target(self.mapped)
+        power = torch.zeros((), dtype=torch.float64)
+        if self.chip.wires.ideal:
+            per_row = target.sum(-1).flatten(0, 1)  # (groups x row_tiles, rows) [S]
+            for codes, _ in self._streams(tiled):
+                voltage = self.chip.component.dac.voltage(codes) * unit
+                power += (voltage.square().mean(1) * per_row).sum()
+            return float(power) * self.chip.timing.array_read
+        if self.chip.wires.topology == "gate_selected":
+            raise ParameterError("the energy of reads from the cells' own currents needs wires.topology = row_driven")
+        placed = self.layout.place(target, self.device.g_min)
+        seen = source_conductance(placed, wires_of(self.chip.wires), g.wordlines_per_input).sum((1, 3)).flatten(0, 1)
+        for codes, _ in self._streams(tiled):
+            voltage = self.chip.component.dac.voltage(codes).unflatten(0, (-1, g.row_tiles)) * unit
+            driven = on_wordlines(self.layout, voltage).flatten(0, 1)  # (groups x row_tiles, vectors, wordlines)
+            power += torch.einsum("uvi,uij,uvj->", driven, seen, driven) / driven.shape[1]
+        return float(power) * self.chip.timing.array_read
 
-    def _row_conductance(self, step: float) -> Tensor:
-        """Sum of the target conductances along each wordline [S], (groups x row_tiles, rows) float64."""
-        levels = self.mapped.levels.double().sum((3, 4, 5)) + self._reference_target().double().sum(3)
-        g = self.mapped.geometry
-        cells = g.planes * (g.outputs * g.columns_per_output + g.column_tiles * g.reference_columns)
-        return (step * levels + self.device.g_min * cells).flatten(0, 1)
+    # ---- state
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the cells follow from, besides weights and ranges."""
+        return {
+            "device": self.device.model_dump_json(), "seeds": list(self.seeds), "layer": self.layer,
+            "write": self.write, "reads": self.reads, "time": self.time,
+        }  # fmt: skip
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Programme the same chip instances again from the loaded weights and ranges."""
+        self.program(state["seeds"], Device.model_validate_json(state["device"]), state["layer"], state["write"])
+        if state["time"]:
+            self.set_time(state["time"])
+        self.reads = state["reads"]
+
+
+def ideal_of(device: Device) -> Device:
+    """The same cells without any error, noise, drift or stuck cell."""
+    return Device(
+        levels=device.levels, g_min=device.g_min, g_max=device.g_max, read_voltage=device.read_voltage, iv=device.iv,
+        iv_v0=device.iv_v0, iv_c2=device.iv_c2, iv_c3=device.iv_c3,
+    )  # fmt: skip
+
+
+def _digits(values: Tensor, weights: Sequence[float], width: int, wrap: int | None = None) -> Iterator[Tensor]:
+    """Digits of `width` bits of whole numbers (two's complement of `wrap` bits where given), least significant first.
+
+    The gradient goes to all digits alike, so that their weighted sum has the slope of `values`.
+    """
+    if len(weights) == 1 and wrap is None:
+        yield values
+        return
+    whole = values.detach().to(torch.int32)
+    whole = whole if wrap is None else whole & (2**wrap - 1)
+    graded = values.requires_grad and torch.is_grad_enabled()
+    for k, weight in enumerate(weights):
+        digit = ((whole >> (width * k)) & (2**width - 1)).to(values.dtype)
+        if graded:
+            share = values / (len(weights) * weight)
+            digit = share + (digit - share.detach())
+        yield digit

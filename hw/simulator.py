@@ -304,14 +304,14 @@ class _CrossbarCopyProcess(_CopyProcess):
     def _crossbar(self, index: int, crossbar: Crossbar, last_latch: Event) -> Steps:
         operations, cycle = self.simulation.operations, self.operation.cycle
         adc = self.adcs[(crossbar.core, operations.adc_of(crossbar))]
-        width = operations.chip.component.dac.bits
+        width, reads = operations.chip.component.dac.bits, operations.chip.reads_per_conversion
         for _ in range(cycle.slices):
             yield self.env.timeout(cycle.read)
             yield self.held[index]
             self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
             for component, count in (
-                ("input_register", crossbar.rows * width), ("dac", crossbar.rows), ("crossbar", 1),
-                ("sample_hold", crossbar.bitlines), ("adc", crossbar.conversions),
+                ("input_register", reads * crossbar.rows * width), ("dac", reads * crossbar.rows), ("crossbar", reads),
+                ("sample_hold", reads * crossbar.bitlines), ("adc", crossbar.conversions),
                 ("shift_add", crossbar.conversions), ("output_register", crossbar.conversions),
             ):  # fmt: skip
                 self.counted[component] += count

@@ -43,7 +43,7 @@ def clock_ticks(bits: float, width: int, rate: float) -> int:
 
 @dataclass(frozen=True)
 class ReadCycle:
-    """The slice loop of one copy: `slices` array reads of `read` [fs], each then `conversion` [fs] of ADC time."""
+    """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time."""
 
     slices: int
     read: int
@@ -185,8 +185,8 @@ class VectorOperations:
         for crossbar in crossbars:
             by_adc[(crossbar.core, self.adc_of(crossbar))] += self.conversion_time(crossbar)
         return ReadCycle(
-            self.chip.input_slices * self.chip.passes(layer.signed_input),
-            round(self.chip.timing.array_read * FEMTOSECONDS),
+            self.chip.conversions_per_column(layer.signed_input),
+            self.chip.reads_per_conversion * round(self.chip.timing.array_read * FEMTOSECONDS),
             max(by_adc.values()),
         )
 
@@ -199,7 +199,7 @@ class VectorOperations:
         """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
         adc = self.chip.component.adc
         side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
-        return ticks(ceil(crossbar.conversions / side_by_side), adc.rate)
+        return ticks(ceil(crossbar.conversions / side_by_side), adc.conversion_rate)
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar]
@@ -307,7 +307,7 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
     """Actions of one vector on the given crossbars of a layer, over all slices and passes."""
     slices = chip.input_slices * chip.passes(layer.signed_input)
     drives = slices * sum(crossbar.rows for crossbar in crossbars)
-    conversions = slices * sum(crossbar.conversions for crossbar in crossbars)
+    conversions = chip.conversions_per_column(layer.signed_input) * sum(crossbar.conversions for crossbar in crossbars)
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,

@@ -145,8 +145,8 @@ def _quality(converted: nn.Module, chip: Chip, study: Study, images: Tensor) -> 
     cells = np.array([matrix.mapped.geometry.cells for matrix in matrices])
     inputs = sum(matrix.counts.vectors * matrix.mapped.geometry.inputs for matrix in matrices)
     return {
-        "truncated_share": float(np.average([matrix.truncated_share for matrix in matrices], weights=cells)),
-        "stuck_share": float(np.average([matrix.stuck_share for matrix in matrices], weights=cells)),
+        "truncated_share": float(np.average([matrix.programmed_mean("truncated_share") for matrix in matrices], weights=cells)),
+        "stuck_share": float(np.average([matrix.programmed_mean("stuck_share") for matrix in matrices], weights=cells)),
         "clipped_input_share": sum(matrix.counts.clipped_inputs for matrix in matrices) / inputs,
         "largest_saturated_share": max(layer.saturated_share for layer in analog_layers(converted).values()),
     }

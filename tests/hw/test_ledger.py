@@ -64,7 +64,7 @@ def test_functional_model_events_and_geometry_count_the_same(preset: str, networ
         assert counts.vectors == placement.network.layer(name).vectors
         assert counts.drives == actions.loc[name, "dac"]
         assert counts.conversions == actions.loc[name, "adc"]
-        slices = chip.input_slices * chip.passes(layer.signed_input) * counts.vectors
+        slices = chip.input_slices * chip.passes(layer.matrix.signed_input) * counts.vectors
         assert actions.loc[name, "crossbar"] == geometry.crossbars * slices
         assert actions.loc[name, "sample_hold"] == geometry.bitlines_per_slice * slices
         used = geometry.planes * geometry.row_tiles * geometry.column_tiles * geometry.groups
