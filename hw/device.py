@@ -263,6 +263,15 @@ class Device(BaseModel):
             return Sinh(self.iv_v0)
         return Polynomial(self.iv_c2, self.iv_c3) if self.iv == "polynomial" else Linear()
 
+    def with_programming_sigma(self, sigma: float) -> "Device":
+        """A copy whose writes err by `sigma` [1] alone: in the device's own model where that takes a sigma, else
+        (polynomial, table) as a share of the range, the same at every target."""
+        plain = dict.fromkeys(("programming_s0", "programming_s1", "programming_s2", "programming_s3"), 0.0)
+        changes: dict[str, Any] = plain | {"programming_table": None, "programming_sigma": sigma}
+        if self.programming_model in ("polynomial", "table"):
+            changes["programming_model"] = "independent"
+        return Device.model_validate(self.model_dump() | changes)
+
     # ---- levels
 
     def conductance(self, level: Tensor, bits: int) -> Tensor:

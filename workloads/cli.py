@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from hw.chip import load_chip, preset_names
+from hw.chip import device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
+from reports.devices import draw_devices
 from reports.render import render
 from reports.results import Results, ResultsError
 from workloads.data import DataError
+from workloads.devices import device_sheet, device_table
 from workloads.run import Study, run
 from workloads.training import TrainingError
 from workloads.workload import WORKLOADS, load_workload
@@ -51,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         "--chip", default="isaac", metavar="PRESET_OR_FILE", help=f"{', '.join(preset_names())} or a TOML file"
     )
     run_parser.add_argument(
+        "--device", metavar="PRESET_OR_FILE",
+        help=f"cells in place of the chip's own: {', '.join(device_names())} or a TOML file",
+    )  # fmt: skip
+    run_parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
         help="change one value of the chip in its own units, as in device.levels=16; may be repeated",
     )  # fmt: skip
@@ -78,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.set_defaults(command=_chips)
+
+    devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")
+    devices_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a PNG and a PDF of each device")
+    devices_parser.set_defaults(command=_devices)
 
     report_parser = commands.add_parser("report", help="draw the report of a results folder again")
     report_parser.add_argument("directory", type=Path, metavar="DIR")
@@ -107,7 +117,7 @@ def _whole(text: str, least: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    chip = load_chip(options.chip, dict(options.settings))
+    chip = load_chip(options.chip, dict(options.settings), options.device)
     workload = load_workload(options.workload, options.seed, options.data, progress=True)
     study = Study(instances=options.instances, images=options.images, requests=options.requests, seed=options.seed)
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
@@ -131,6 +141,16 @@ def _report(options: argparse.Namespace) -> int:
 def _show(directory: Path) -> None:
     print((directory / "summary.txt").read_text("utf-8"), end="")
     print(f"\nreport:   {directory / 'report.pdf'}\ntables:   {directory}/*.csv\nPerfetto: {directory / 'trace.json'}")
+
+
+def _devices(options: argparse.Namespace) -> int:
+    files = [load_device_file(name) for name in device_names()]
+    print(device_table(files).to_string())
+    print("\nSpreads and what a year leaves are of a cell at mid range. xbar run --device takes any TOML file of this form.")
+    if options.out is not None:
+        for path in draw_devices([device_sheet(file) for file in files], options.out):
+            print(path)
+    return 0
 
 
 def _chips(options: argparse.Namespace) -> int:

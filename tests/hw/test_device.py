@@ -119,6 +119,17 @@ class TestWriting:
         with pytest.raises(ParameterError, match=r"1 of 2 targets are outside programming_table.*2.2e-05"):
             d.program(torch.tensor([5e-6, 22e-6], dtype=torch.float64), generator)
 
+    def test_a_sigma_in_place_of_the_devices_own_error(self) -> None:
+        assert device(programming_model="lognormal", programming_sigma=0.3).with_programming_sigma(0.1) == device(
+            programming_model="lognormal", programming_sigma=0.1
+        )
+        for name in ("pcm", "hfox"):
+            swept = load_device(name).with_programming_sigma(0.1)
+            assert swept.write_sigma(full(5e-6, 1)).item() == pytest.approx(0.1 * swept.g_max)
+            assert swept.drifts == load_device(name).drifts
+        with pytest.raises(ValidationError, match="programming_sigma"):
+            device().with_programming_sigma(-0.1)
+
     def test_limits_are_counted(self, generator: torch.Generator) -> None:
         """With 10 % of the range as sigma, a target half a sigma below g_max is clipped in 31 % of the writes."""
         changes = {"programming_model": "independent", "programming_sigma": 0.1}
