@@ -91,8 +91,8 @@ class Solution:
     nodes, bitlines) [V], one node per `rows_per_node` wordlines; bitline_current: (..., vectors, bitlines) [A].
     Powers (..., vectors) [W]: source_power delivered by all sources = cell_power (in the cells alone) + wire_power
     (all wires, drivers, senses and access transistors).
-    residual: largest current missing at any node over the largest current of its vector; iterations: linear
-    systems solved one after the other.
+    residual: largest current missing at any node over the largest current of its vector; with stiff segments mostly
+    the rounding of their drops, which moves no current. iterations: linear systems solved one after the other.
     """
 
     wordline_voltage: Tensor
@@ -160,8 +160,8 @@ def solve_nonlinear(
 ) -> Solution:
     """`solve` for cells that obey `law`, by Newton with a line search; each vector of each tile has its own Jacobian.
 
-    Starts at ideal wires. Ends when the current missing at no node exceeds `tolerance` times the largest current of
-    its vector (or, where that is less, the rounding of the node voltages). Raises ConvergenceError where this does
+    Starts at ideal wires. Ends when the current missing at no node and along no line exceeds `tolerance` times the
+    largest current of its vector, beyond what the rounding of voltages makes up. Raises ConvergenceError where this does
     not happen within most_iterations, where no step helps, and where a current is not finite; otherwise as `solve`.
     A law whose current falls with rising voltage may have several solutions; one of them is returned.
     """
@@ -315,7 +315,9 @@ class _Line:
 
     def demand(self, drops: Tensor) -> Tensor:
         """Current (..., nodes) [A] that the wire supplies to each node at `drops` (..., nodes) [V]; 0 at tied ones."""
-        return (drops @ self.matrix).masked_fill(self.tied, 0.0)
+        flows = self.segment * drops.diff(dim=-1)  # one number for both its ends: no rounding makes current
+        pad = torch.nn.functional.pad
+        return (self.ends * drops + pad(flows, (1, 0)) - pad(flows, (0, 1))).masked_fill(self.tied, 0.0)
 
     def power(self, drops: Tensor) -> Tensor:
         """Power (...,) [W] in the wire and its ends."""
@@ -456,12 +458,12 @@ def _down(cells: Tensor, network: _Network, sources: bool) -> tuple[Tensor, Tens
     """
     tiles, nodes, rows, bitlines = cells.shape
     bit = network.bit
-    block = cells.new_zeros(tiles, bitlines, bitlines)
+    seen = cells.new_zeros(tiles, bitlines, bitlines)
     held = cells.new_zeros(tiles, bitlines, 0)  # voltages of the node per volt on the wordlines so far
     drives, blocks, helds = [], [], []
     for node, (drive, load) in enumerate(_rows(cells, network)):
         above = held
-        block = _inverse_below(node, load, block, bit)
+        block, seen = _eliminated(node, load, seen, bit)
         held = block @ torch.cat([bit.segment * above, drive], dim=2)
         if sources:
             drives.append(drive)
@@ -473,13 +475,23 @@ def _down(cells: Tensor, network: _Network, sources: bool) -> tuple[Tensor, Tens
     return current.mT.reshape(tiles, nodes, rows, bitlines), matrix
 
 
-def _inverse_below(node: int, load: Tensor, above: Tensor, bit: _Line) -> Tensor:
-    """Inverse (tiles, bitlines, bitlines) of a node's matrix; `above`: that of the node before; 0 where tied."""
+def _eliminated(node: int, load: Tensor, above: Tensor, bit: _Line) -> tuple[Tensor, Tensor]:
+    """Inverse of a node's matrix (0 where tied), and the conductance that the next node sees through its segment.
+
+    All (tiles, bitlines, bitlines); above: what this node sees of those before. A segment s in series with a
+    conductance matrix E is s E (s + E)^-1; written as a difference, s - s (s + E)^-1 s, it would lose the digits of
+    E where s is large.
+    """
     if bool(bit.tied[node]):
-        return torch.zeros_like(load)
-    matrix = load - bit.segment**2 * above
-    matrix.diagonal(dim1=-2, dim2=-1).add_(bit.matrix[node, node])
-    return torch.linalg.inv_ex(matrix)[0]
+        return torch.zeros_like(load), bit.segment * torch.eye(load.shape[-1], dtype=load.dtype, device=load.device)
+    upwards = load + above
+    upwards.diagonal(dim1=-2, dim2=-1).add_(bit.ends[node])
+    if node == bit.nodes - 1:
+        return torch.linalg.inv_ex(upwards)[0], upwards
+    matrix = upwards.clone()
+    matrix.diagonal(dim1=-2, dim2=-1).add_(bit.segment)
+    inverse = torch.linalg.inv_ex(matrix)[0]
+    return inverse, bit.segment * (upwards @ inverse)
 
 
 def _source_matrix(drives: list[Tensor], blocks: list[Tensor], helds: list[Tensor], segment: float) -> Tensor:
@@ -528,10 +540,10 @@ class _Factors:
         self.inverse = network.word.inverse(network.at_word(cells))
         grouped = cells.unflatten(1, (network.bit.nodes, network.rows))
         inverses = self.inverse.unflatten(1, (network.bit.nodes, network.rows))
-        block = cells.new_zeros(len(cells), network.bitlines, network.bitlines)
+        seen = cells.new_zeros(len(cells), network.bitlines, network.bitlines)
         self.blocks = []
         for node in range(network.bit.nodes):
-            block = _inverse_below(node, _load(grouped[:, node], inverses[:, node]), block, network.bit)
+            block, seen = _eliminated(node, _load(grouped[:, node], inverses[:, node]), seen, network.bit)
             self.blocks.append(block)
 
     def drops(self, at_word: Tensor, at_bit: Tensor) -> tuple[Tensor, Tensor]:
@@ -595,13 +607,15 @@ def _newton(
     for iteration in range(most_iterations + 1):
         if not bool(torch.isfinite(state.missing).all()):
             raise ConvergenceError(f"currents of the cells are not finite after {iteration} iterations")
-        active = torch.nonzero(~_settled(state, network, tolerance)).flatten()
+        rounding = _rounding(state, cells, voltages, law, network)
+        excess = _excess(state, network, rounding).amax(1)
+        active = torch.nonzero(~(excess <= tolerance * _largest_current(state)[:, 0])).flatten()
         if len(active) == 0:
             return state, iteration
         if iteration == most_iterations:
             break
         part = _State(*(field[active] for field in vars(state).values()))
-        improved = _improved(part, cells[active], voltages[active], law, network)
+        improved = _improved(part, cells[active], voltages[active], law, network, rounding[active])
         for field, values in zip(vars(state).values(), vars(improved).values(), strict=True):
             field[active] = values
     raise ConvergenceError(
@@ -610,16 +624,18 @@ def _newton(
     )
 
 
-def _improved(part: _State, cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network) -> _State:
+def _improved(
+    part: _State, cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network, rounding: Tensor
+) -> _State:
     """One Newton step of every item, each halved until less current is missing than before."""
     slope = law.slope(network.across(voltages, part.word, part.bit)[:, 0], cells)
     word, bit = _step(part, _Factors(slope, network))
-    before = part.missing.square().sum((1, 2))
+    before = _excess(part, network, rounding).square().sum(1)
     length = torch.ones_like(before)
     for _ in range(60):
         scale = length[:, None, None, None]
         trial = _evaluated(part.word + scale * word, part.bit + scale * bit, cells, voltages, law, network)
-        after = trial.missing.square().sum((1, 2))
+        after = _excess(trial, network, rounding).square().sum(1)
         worse = ~(after < before)  # also where not finite
         if not bool(worse.any()):
             return trial
@@ -642,13 +658,26 @@ def _relative(state: _State) -> Tensor:
     return torch.where(missing > 0, missing / largest, missing)
 
 
-def _settled(state: _State, network: _Network, tolerance: float) -> Tensor:
-    """Which items (batch,) obey Kirchhoff's current law to the tolerance, or to the rounding of the drops."""
+def _rounding(state: _State, cells: Tensor, voltages: Tensor, law: CellLaw, network: _Network) -> Tensor:
+    """Current [A] that rounding alone makes appear missing, (items, 2): at a node, along a whole line."""
+    slope = law.slope(network.across(voltages, state.word, state.bit)[:, 0], cells).abs()
+    of_lines = torch.maximum(slope.sum(1).amax(1), slope.sum(2).amax(1)) * voltages.abs().amax((1, 2))
     stiffest = [line.matrix.diagonal().max().item() for line in (network.word, network.bit)]
-    drops = [state.word.abs().amax((-1, -2)), state.bit.abs().amax((-1, -2))]
-    rounding = 4 * EPSILON * (stiffest[0] * drops[0] + stiffest[1] * drops[1])
-    allowed = torch.maximum(tolerance * _largest_current(state), rounding)
-    return (state.missing.abs().amax(-1) <= allowed).all(-1)
+    of_wires = stiffest[0] * state.word.abs().amax((1, 2, 3)) + stiffest[1] * state.bit.abs().amax((1, 2, 3))
+    return 4 * EPSILON * torch.stack([of_lines + of_wires, of_lines], dim=1)
+
+
+def _excess(state: _State, network: _Network, rounding: Tensor) -> Tensor:
+    """Current [A] missing beyond rounding: at every node, and along every line, where segments cancel; (items, all).
+
+    Where segments are stiff, the nodes alone would not tell a solution from one whose lines lack current.
+    """
+    words = state.word[0].numel()
+    at_word = state.missing[:, 0, :words].reshape(state.word[:, 0].shape)
+    at_bit = state.missing[:, 0, words:].reshape(state.bit[:, 0].shape)
+    lines = torch.cat([at_word.sum(2), at_bit.sum(1)], dim=1)
+    beyond = [state.missing[:, 0].abs() - rounding[:, :1], lines.abs() - rounding[:, 1:]]
+    return torch.cat(beyond, dim=1).clamp(min=0.0)
 
 
 def _solution(state: _State, voltages: Tensor, network: _Network, iterations: int) -> Solution:
