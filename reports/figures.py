@@ -433,14 +433,18 @@ def accuracy(results: Results) -> Figure:
     models = {
         "independent": "sigma is a share of the conductance range, the same for every level",
         "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
+        "polynomial": "a polynomial of the conductance; the sweep replaces it by a share of the conductance range",
+        "table": "a table by conductance; the sweep replaces it by a share of the conductance range",
     }  # fmt: skip
     noise = (
         f"read noise {100 * chip['read_noise_sigma']:.3g}\u00a0% per read"
         if chip["read_noise_sigma"]
-        else "no read noise"
-    )
+        else "1/f read noise" if chip.get("has_read_noise") else "no read noise"
+    )  # fmt: skip
+    stated = chip["programming_model"] not in ("polynomial", "table")
+    own = f"this chip's own sigma is {100 * chip['programming_sigma']:.3g}\u00a0%, " if stated else ""
     note = (
-        f"Programming error: {models[chip['programming_model']]}; this chip's own sigma is {100 * chip['programming_sigma']:.3g}\u00a0%, "
+        f"Programming error: {models[chip['programming_model']]}; {own}"
         f"with {noise}. Each of {study['instances']} chip instances per sigma is programmed once with its own seed and judged on the "
         f"same images; sigma 0 without other noise is one instance. ADC range: {chip['adc_range']}. In the right "
         "panel the cells are as the chip describes them. As described, "

@@ -165,7 +165,7 @@ def _vary_programming(
 ) -> Iterator[dict[str, float]]:
     """Accuracy of chip instances at each programming sigma, all else as the chip's device."""
     for sigma in study.sigmas:
-        device = chip.device.model_copy(update={"programming_sigma": sigma})
+        device = chip.device.with_programming_sigma(sigma)
         for instance, seed in enumerate(_seeds(device, study.instances, study)):
             step(f"programming sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
             yield {"sigma": sigma, "instance": instance, "accuracy": judge(converted, seed, device, f"sigma {sigma}")}
@@ -202,6 +202,7 @@ def _meta(
             "overrides": {key: q.value for key, q in chip.provenance.items() if q.kind == "override"},
             "programming_model": chip.device.programming_model,
             "programming_sigma": chip.device.programming_sigma,
+            "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
             "adc_range": chip.component.adc.range, "weight_bits": chip.weights.bits,
             "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
