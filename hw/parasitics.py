@@ -267,10 +267,16 @@ def _checked_shapes(
     return cells, tiled
 
 
+def _check_constant(values: Tensor, name: str) -> None:
+    if values.requires_grad and torch.is_grad_enabled():
+        raise ParameterError(f"{name} must not require a gradient: the solution has none (detach it, or no_grad)")
+
+
 def _checked(
     conductance: Tensor, voltages: Tensor, wires: Wires, rows_per_node: int
 ) -> tuple[Tensor, Tensor, "_Network"]:
     cells, tiled = _checked_shapes(conductance, voltages, rows_per_node)
+    _check_constant(voltages, "voltages")
     return cells, tiled, _network(cells, wires, rows_per_node)
 
 
@@ -396,6 +402,7 @@ class _Network:
 
 
 def _network(cells: Tensor, wires: Wires, rows_per_node: int) -> _Network:
+    _check_constant(cells, "conductance")
     wordlines, bitlines = cells.shape[-2:]
     nodes = wordlines // rows_per_node
     driven = (0,) if wires.driven_from == "one" else (0, -1)

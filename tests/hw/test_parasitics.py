@@ -589,3 +589,14 @@ def test_wrong_voltages(voltages: Tensor) -> None:
 def test_wrong_newton_settings(name: str, value: float) -> None:
     with pytest.raises(ParameterError, match=name):
         solve_nonlinear(random_cells(4, 3), random_voltages(1, 4), Wires(1.0, 1.0), Linear(), **{name: value})  # type: ignore[arg-type]
+
+
+def test_gradients_are_refused_rather_than_lost() -> None:
+    cells, voltages, wires = random_cells(4, 3).requires_grad_(), random_voltages(1, 4), Wires(1.0, 1.0, 1.0, 1.0)
+    with pytest.raises(ParameterError, match="conductance must not require a gradient"):
+        effective_conductance(cells, wires)
+    with pytest.raises(ParameterError, match="voltages must not require a gradient"):
+        solve(cells.detach(), voltages.clone().requires_grad_(), wires)
+    with torch.no_grad():
+        assert torch.equal(effective_conductance(cells, wires), effective_conductance(cells.detach(), wires))
+        solve_nonlinear(cells, voltages, wires, Sinh(0.1))
