@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from hw.cell import CellLaw
 from hw.chip import Chip
 from hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
 from hw.device import Device
@@ -29,11 +30,15 @@ class AnalogLayer(nn.Module):
     input_scale: the input value that the integer 1 stands for. saturated_share: share of conversions on
     calibration data that leave the ADC's codes. Inputs beyond the calibrated range are clipped, as a DAC does,
     and counted in `matrix.counts.clipped_inputs`. output_scale (instances,): what results are multiplied by
-    digitally, 1 unless drift is compensated. With several chip instances a batch holds theirs one after the other.
-    Differentiable; in training mode the weights are written anew at every forward (see CrossbarMatrix).
+    digitally, 1 unless drift is compensated. largest_weight, law: as in CrossbarMatrix. With several chip instances
+    a batch holds theirs one after the other. Differentiable; in training mode the weights are written anew at every
+    forward (see CrossbarMatrix).
     """
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, chip: Chip, name: str, input_low: float, input_high: float):
+    def __init__(
+        self, layer: nn.Linear | nn.Conv2d, chip: Chip, name: str, input_low: float, input_high: float,
+        largest_weight: float | None = None, law: CellLaw | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.name, self.chip = name, chip
         self.convolution = _convolution(layer) if isinstance(layer, nn.Conv2d) else None
@@ -41,7 +46,7 @@ class AnalogLayer(nn.Module):
         weight = layer.weight.detach()
         weight = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
         try:
-            self.matrix = CrossbarMatrix(weight, chip, input_low < 0, dtype=weight.dtype)
+            self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law)
         except MappingError as error:
             raise MappingError(f"layer {name}: {error}") from None
         largest = max(abs(input_low), abs(input_high))
@@ -74,11 +79,8 @@ class AnalogLayer(nn.Module):
         integers = self.to_integers(x)  # (groups, instances x vectors, inputs)
         if instances > 1:
             integers = integers.unflatten(1, (instances, -1)).transpose(0, 1)
-        sums = self.matrix(integers)  # (..., groups, vectors, outputs)
-        scale = self.matrix.mapped.scale.unsqueeze(1) * self.input_scale  # (groups, 1, outputs)
-        if bool((self.output_scale != 1).any()):
-            scale = scale * self.output_scale.view(-1, 1, 1, 1) if instances > 1 else scale * self.output_scale
-        value = sums * scale.to(sums.dtype)
+        scale = self.output_scale.view(-1, 1, 1, 1) * self.input_scale * self.matrix.mapped.scale.unsqueeze(1)
+        value = self.matrix(integers, scale if instances > 1 else scale[0])  # (..., groups, vectors, outputs)
         if instances > 1:
             value = value.transpose(0, 1).flatten(1, 2)
         return self._outputs(value, x)

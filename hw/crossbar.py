@@ -378,24 +378,39 @@ class CrossbarMatrix(nn.Module):
 
     # ---- product
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, scale: Tensor | None = None) -> Tensor:
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
-        with one leading dimension for several instances; float64 where the product is exact."""
+        with one leading dimension for several instances; float64 where the product is exact. scale: what they are
+        multiplied by, (groups, 1, outputs) or (instances, groups, 1, outputs)."""
         count = len(self.seeds)
         if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and count > 1) or (inputs.dim() == 4 and inputs.shape[0] != count):
             raise ParameterError(f"inputs must be ({count} instances, groups, vectors, inputs), got {tuple(inputs.shape)}")
         training = self.training and torch.is_grad_enabled()
         if self.exact and self.fuse_when_exact and not training:
             product = self._exact_product(inputs)
+            self.reads += inputs.shape[-2]
+            return product if scale is None else product * scale
+        values = inputs.to(self.cells.dtype).reshape(-1, *inputs.shape[-2:])
+        array = self._train_array() if training else self._programmed_array()
+        per_output = None if scale is None else scale.expand(count, -1, -1, -1).flatten(0, 1)
+        parts = self._chunks(inputs.shape[-2])
+        if torch.is_grad_enabled() and (training or inputs.requires_grad):
+            products = [self._product(values[:, part], array, self.reads + part.start, per_output) for part in parts]
+            product = torch.cat(products, dim=1)
         else:
-            values = inputs.to(self.cells.dtype).reshape(-1, *inputs.shape[-2:])
-            array = self._train_array() if training else self._programmed_array()
-            parts = [
-                self._product(values[:, start:stop], self._at_this_time(array, self.reads + start), self.reads + start)
-                for start, stop in self._chunks(inputs.shape[-2])
-            ]
-            product = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(*inputs.shape[:-1], -1)
+            product = self._fill_product(values, array, per_output, list(parts))
         self.reads += inputs.shape[-2]
+        return product.view(*inputs.shape[:-1], -1)
+
+    def _fill_product(self, values: Tensor, array: _Array, scale: Tensor | None, parts: Sequence[slice]) -> Tensor:
+        """The products of all `parts`, written to one tensor."""
+        first = self._product(values[:, parts[0]], array, self.reads, scale)
+        if len(parts) == 1:
+            return first
+        product = first.new_empty(first.shape[0], values.shape[1], first.shape[2])
+        product[:, parts[0]] = first
+        for part in parts[1:]:
+            self._product(values[:, part], array, self.reads + part.start, scale, product[:, part])
         return product
 
     def _programmed_array(self) -> _Array:
@@ -404,7 +419,7 @@ class CrossbarMatrix(nn.Module):
     def _exact_product(self, inputs: Tensor) -> Tensor:
         g = self.geometry
         integers = read_integers(self.mapped).transpose(1, 2)
-        single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and self.mapped.geometry.encoding.quantise
+        single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and g.encoding.quantise
         dtype = torch.float32 if single and self.chip.inputs.quantise else torch.float64
         per_column = self.chip.conversions_per_column(self.signed_input)
         self._count(inputs.shape, inputs.shape[-2] * per_column * self.cells.shape[0] * self.cells.shape[2])
@@ -420,17 +435,17 @@ class CrossbarMatrix(nn.Module):
     def _cast(self, array: _Array) -> _Array:
         return _Array(*(None if part is None else part.to(self.cells.dtype) for part in array))  # type: ignore[arg-type]
 
-    def _chunks(self, vectors: int) -> Iterator[tuple[int, int]]:
-        """(start, stop) of runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
+    def _chunks(self, vectors: int) -> Iterator[slice]:
+        """Runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
         longest = max(1, CHUNK_VALUES // (self.cells.shape[0] * self.cells.shape[2]))
         epoch = self._epoch_vectors
         start = 0
-        while start < vectors:
+        while start < vectors or start == 0:
             stop = min(vectors, start + longest)
             if epoch is not None:
                 stop = min(stop, start + epoch - (self.reads + start) % epoch)
-            yield start, stop
-            start = stop
+            yield slice(start, stop)
+            start = max(stop, 1)
 
     @property
     def _epoch_vectors(self) -> int | None:
@@ -515,11 +530,12 @@ class CrossbarMatrix(nn.Module):
         if array.variance is None or first is None:
             return current
         with torch.no_grad():
-            noise = torch.bmm(voltage.square(), array.variance).sqrt_()
-            normal = torch.empty_like(noise)
+            spread = torch.bmm(voltage.square(), array.variance).sqrt_()
+            normal = torch.empty_like(spread)
             self._fill(normal, first, READ, stream)
-            noise.mul_(normal)
-        return current.add(noise) if current.requires_grad else current.add_(noise)
+        if current.requires_grad:
+            return current + spread * normal
+        return current.addcmul_(spread, normal)
 
     def _solve(self, voltage: Tensor, array: _Array) -> Tensor:
         """Currents [ADC steps] (instances x groups x row_tiles, vectors, columns) of cells that are solved for each
@@ -540,9 +556,14 @@ class CrossbarMatrix(nn.Module):
             levels = levels - device.g_min / device.level_step(g.cell_bits) * tiles.sum(-1, keepdim=True)
         return (self._join(levels, subtract=not g.encoding.shared_bitline).flatten(0, 1) * array.cells).to(self.cells.dtype)
 
-    def _product(self, values: Tensor, array: _Array, first: int) -> Tensor:
-        """Sums of products (instances x groups, vectors, outputs) of `values` (instances x groups, vectors, inputs)."""
-        g, adc = self.geometry, self.adc_range()
+    def _product(
+        self, values: Tensor, array: _Array, first: int, scale: Tensor | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Sums of products (instances x groups, vectors, outputs) of `values` (instances x groups, vectors, inputs),
+        times `scale` (instances x groups, 1, outputs), in `out` where no gradient is asked for. first: number of the
+        first vector."""
+        adc = self.adc_range()
+        array = self._at_this_time(array, first)
         tiled = self._tiled(values)
         total: Tensor | None = None
         conversions = 0
@@ -551,10 +572,13 @@ class CrossbarMatrix(nn.Module):
             codes = self._digitise(current, array, adc)
             conversions += codes.numel()
             summed = self._over_row_tiles(codes, adc).to(wide)
-            total = summed * weight if total is None else total.add(summed, alpha=weight)
+            if total is None:
+                total = summed if weight == 1 else summed * weight
+            else:
+                total = total.add(summed, alpha=weight) if total.requires_grad else total.add_(summed, alpha=weight)
         assert total is not None
-        self._count((*values.shape[:-1], g.inputs), conversions)
-        return self._combine(total, tiled)
+        self._count((*values.shape[:-1], self.geometry.inputs), conversions)
+        return self._combine(total, tiled, scale, out)
 
     def _digitise(self, current: Tensor, array: _Array, adc: AdcRange) -> Tensor:
         if array.offset is not None:
@@ -595,17 +619,21 @@ class CrossbarMatrix(nn.Module):
         simple = self.chip.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return self.cells.dtype if plain or simple else torch.float64
 
-    def _combine(self, total: Tensor, tiled: Tensor) -> Tensor:
+    def _combine(self, total: Tensor, tiled: Tensor, scale: Tensor | None, out: Tensor | None) -> Tensor:
         """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs."""
         g, step = self.geometry, self._adc_step()
-        if step.shape[0] == 1 and bool((step != 1).any()):
-            total = total * step.to(total.dtype)
+        factor = None if step.shape[0] > 1 or not bool((step != 1).any()) else step
+        correction = self._correction()
+        if self.columns == g.outputs and correction is None and not g.reference_columns:
+            factor = scale if factor is None else factor if scale is None else factor * scale
+            total = total if factor is None else torch.mul(total, factor.to(total.dtype), out=out)
+            return total if out is None else _put(total, out)
+        total = total if factor is None else total * factor.to(total.dtype)
         stored = total[..., : self.columns]
         if self.columns != g.outputs:
             stored = stored.unflatten(-1, (g.outputs, g.slices, -1))
             stored = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
             stored = stored @ self.mapped.slice_weight.to(stored)
-        correction = self._correction()
         if correction is not None:
             per_tile = tiled.double().sum(-1).unflatten(0, (-1, g.row_tiles)).transpose(1, 2)  # (.., vectors, tiles)
             stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
@@ -613,7 +641,8 @@ class CrossbarMatrix(nn.Module):
             tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
             reference = total[..., self.columns :] * self.mapped.slice_weight[0].to(total)
             stored = stored - reference[..., tile_of_output]
-        return stored
+        stored = stored if scale is None else stored * scale.to(stored.dtype)
+        return stored if out is None else _put(stored, out)
 
     def _correction(self) -> Tensor | None:
         """What is added digitally per unit of a row tile's summed inputs, (groups, row_tiles, outputs) float64: the
@@ -626,7 +655,7 @@ class CrossbarMatrix(nn.Module):
         correction = (flip * (2**g.cell_bits - 1) - (1 - 2 * flip) * base) @ weight
         if g.reference_columns:
             return correction + base * weight[0]
-        return correction - 2.0 ** (g.encoding.bits - 1)
+        return correction - g.encoding.offset
 
     def _count(self, shape: Sequence[int], conversions: int) -> None:
         """Add the actions of inputs of `shape` (..., groups, vectors, inputs): each value drives the wordlines of
@@ -694,6 +723,10 @@ def ideal_of(device: Device) -> Device:
         levels=device.levels, g_min=device.g_min, g_max=device.g_max, read_voltage=device.read_voltage, iv=device.iv,
         iv_v0=device.iv_v0, iv_c2=device.iv_c2, iv_c3=device.iv_c3,
     )  # fmt: skip
+
+
+def _put(value: Tensor, out: Tensor) -> Tensor:
+    return value if value.data_ptr() == out.data_ptr() else out.copy_(value)
 
 
 def _digits(values: Tensor, weights: Sequence[float], width: int, wrap: int | None = None) -> Iterator[Tensor]:

@@ -64,9 +64,15 @@ class WeightEncoding(BaseModel):
         return self
 
     @property
-    def largest(self) -> int:
-        """Largest magnitude of the symmetric integer weights: 2^(bits-1) - 1."""
-        return 2 ** (self.bits - 1) - 1
+    def largest(self) -> float:
+        """Largest magnitude of the symmetric whole-numbered weights, 2^(bits-1) - 1; with an offset and weights between
+        levels, half of the range."""
+        return self.offset if self.scheme == "offset" and not self.quantise else float(2 ** (self.bits - 1) - 1)
+
+    @property
+    def offset(self) -> float:
+        """What an offset scheme adds to a weight: 2^(bits-1), or the middle of the range for weights between levels."""
+        return 2.0 ** (self.bits - 1) if self.quantise else (2**self.bits - 1) / 2
 
     @property
     def stored_bits(self) -> int:
@@ -166,10 +172,9 @@ class Geometry:
         return int(self.encoding.scheme == "offset" and self.encoding.offset_reference == "column")
 
     @property
-    def reference_level(self) -> int:
+    def reference_level(self) -> float:
         """Level of every cell of an offset's reference column, which has the top slice's weight."""
-        below = self.cell_bits * (self.slices - 1)
-        return int(2 ** (self.encoding.bits - 1 - below))
+        return self.encoding.offset / 2 ** (self.cell_bits * (self.slices - 1))
 
     @property
     def outputs_per_crossbar(self) -> int:
@@ -267,7 +272,7 @@ class MappedMatrix:
         g = self.geometry
         levels = self.levels.flatten(3)
         tiles = g.column_tiles if g.reference_columns else 0
-        reference = levels.new_full((*levels.shape[:3], tiles), float(g.reference_level) if tiles else 0.0)
+        reference = levels.new_full((*levels.shape[:3], tiles), g.reference_level if tiles else 0.0)
         return torch.cat([levels, reference], dim=3)
 
 
@@ -345,7 +350,7 @@ def quantise_weights(
 ) -> tuple[Tensor, Tensor]:
     """Symmetric integers of `weight` (groups, outputs, inputs) and the scale (groups, outputs), both float64.
 
-    q = round(w / scale) clipped to ±(2^(bits-1) - 1), scale = w_max / (2^(bits-1) - 1); w_max is `largest`, or the
+    q = round(w / scale) clipped to ±`encoding.largest`, scale = w_max / `encoding.largest`; w_max is `largest`, or the
     largest or a percentile of |w|, over the layer or each output column. An all-zero matrix has scale 1. Gradients
     pass the rounding, not the clipping. Raises MappingError for weights that are not finite and for a `largest`
     that is not above 0.
@@ -414,7 +419,7 @@ def map_integers(integer: Tensor, scale: Tensor, geometry: Geometry) -> MappedMa
 def _stored(integer: Tensor, encoding: WeightEncoding) -> Tensor:
     """What the cells of each polarity hold together, (groups, outputs, inputs, polarities), from 0 up."""
     if encoding.scheme == "offset":
-        return (integer + 2 ** (encoding.bits - 1)).unsqueeze(-1)
+        return (integer + encoding.offset).unsqueeze(-1)
     if encoding.pair == "two_sided":
         half = (encoding.largest + integer) / 2
         plus = straight_through(half, torch.ceil) if encoding.quantise else half
@@ -462,11 +467,8 @@ def read_integers(mapped: MappedMatrix, levels: Tensor | None = None) -> Tensor:
     levels = torch.where(flip, 2**geometry.cell_bits - 1 - levels, levels)
     weight = mapped.slice_weight.to(levels.device).view(-1, 1)
     stored = (levels * weight).sum(-2).flatten(-4, -3)[..., : geometry.inputs, :, :]  # (..., inputs, outputs, pol.)
-    if geometry.encoding.scheme == "offset":
-        integer = stored[..., 0] - 2 ** (geometry.encoding.bits - 1)
-    else:
-        integer = stored[..., 0] - stored[..., 1]
-    return integer.transpose(-1, -2)
+    minus = geometry.encoding.offset if geometry.encoding.scheme == "offset" else stored[..., 1]
+    return (stored[..., 0] - minus).transpose(-1, -2)
 
 
 def unmap(mapped: MappedMatrix) -> Tensor:

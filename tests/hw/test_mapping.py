@@ -29,7 +29,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
 
 
 def random_integers(geometry: Geometry, seed: int) -> torch.Tensor:
-    largest = geometry.encoding.largest
+    largest = int(geometry.encoding.largest)
     generator = torch.Generator().manual_seed(seed)
     shape = (geometry.groups, geometry.outputs, geometry.inputs)
     return torch.randint(-largest, largest + 1, shape, generator=generator)
