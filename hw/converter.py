@@ -58,7 +58,7 @@ class Dac(Component):
     """Wordline drivers: one action drives one wordline with one input slice of `bits` bits.
 
     bow: largest deviation of the voltage from the straight line between the first and the last code, in steps; a
-    parabola in between, 0 at both ends.
+    parabola in between, 0 at both ends (and so without effect on 1 bit).
     """
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
@@ -66,7 +66,7 @@ class Dac(Component):
 
     @model_validator(mode="after")
     def _check_monotone(self) -> "Dac":
-        if self.bow and abs(self.bow) >= self.largest**2 / (4 * max(1, self.largest - 1)):
+        if self.largest > 1 and abs(self.bow) >= self.largest**2 / (4 * (self.largest - 1)):
             raise ValueError(f"bow = {self.bow} steps is not monotone over the {2**self.bits} codes of {self.bits} bits")
         return self
 

@@ -1,0 +1,462 @@
+"""Converters against transfer curves written out in numpy, costs against forms worked out by hand, and conversions
+counted in the functional model, the events and the geometry."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hw import Arrivals, Chip, ConfigurationError, ParameterError, convert, load_chip, place, simulate, trace
+from hw.analog import analog_layers
+from hw.converter import Adc, Dac, lossless_bits
+from hw.crossbar import ActionCounts, CrossbarMatrix
+from hw.mapping import read_integers
+from tests.hw.networks import residual, small_convolutional
+from tests.hw.test_crossbar import crossbar_matrix, small_chip
+from tests.hw.test_mapping import SCHEMES
+
+ISAAC, EDGE = load_chip("isaac"), load_chip("edge")
+COST = {"units": 8, "rate": 1e9, "power": 0.016, "area": 1e-8}
+# (energy, time, area) of b bits over b0 bits, worked out by hand from the forms in the source's text
+HAND = {
+    ("sar", 8, 8): (1, 1, 1), ("sar", 10, 8): (4, 1.25, 4), ("sar", 6, 8): (0.25, 0.75, 0.25),
+    ("flash", 8, 6): (255 / 63, 1, 255 / 63), ("flash", 1, 4): (1 / 15, 1, 1 / 15),
+    ("ramp", 9, 8): (2, 2, 1), ("ramp", 5, 8): (1 / 8, 1 / 8, 1),
+    ("pipeline", 12, 8): (1.5, 1, 1.5), ("pipeline", 4, 8): (0.5, 1, 0.5),
+}  # fmt: skip
+CHIPS = {
+    "twos_complement": ISAAC, "two_pass": EDGE,
+    "bipolar": EDGE.with_changes(inputs={"signed": "bipolar"}),
+    "bipolar, wide driver": EDGE.with_changes(inputs={"signed": "bipolar"}, component={"dac": {"bits": 4}}),
+}  # fmt: skip
+RANGES = ["level", "full_scale", "calibrated", "fixed"]
+
+
+def an_adc(bits: int, **fields: object) -> Adc:
+    return Adc(bits=bits, **COST, **fields)
+
+
+def code_places(bits: int, signed: bool, codes: str) -> np.ndarray:
+    """All codes of an ADC, from its definition."""
+    if not signed:
+        return np.arange(2**bits, dtype=float)
+    if codes == "symmetric":
+        return np.arange(1 - 2 ** (bits - 1), 2 ** (bits - 1), dtype=float)
+    return np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)) + 0.5
+
+
+class TestTransfer:
+    @pytest.mark.parametrize("codes", ["symmetric", "all"])
+    @pytest.mark.parametrize(("bits", "signed"), [(1, False), *[(b, s) for b in (2, 3, 5, 8) for s in (False, True)]])
+    @pytest.mark.parametrize("range_", RANGES)
+    def test_every_code_and_every_corner(self, range_: str, bits: int, signed: bool, codes: str) -> None:
+        """Nearest code, a tie to the even one counted from the middle, clipped at both ends, on a grid of quarter
+        steps (exact in binary) and just beside each tie."""
+        places = code_places(bits, signed, codes)
+        more = {"full_scale": 1e-6} if range_ == "fixed" else {}
+        adc = an_adc(bits, range=range_, codes=codes, **more).range_for(torch.ones(1, dtype=torch.float64), signed)
+        assert (adc.low, adc.high) == (places[0], places[-1])
+        ties = (places[:-1] + places[1:]) / 2
+        grid = np.arange(places[0] - 3, places[-1] + 3.25, 0.25)
+        x = np.sort(np.concatenate([grid, ties - 1e-9, ties + 1e-9, [-1e6, 1e6]]))
+        center = 0.5 if signed and codes == "all" else 0.0
+        expected = np.empty_like(x)
+        for i, value in enumerate(x):
+            distance = abs(places - value)
+            nearest = places[distance == distance.min()]
+            even = nearest[(nearest - center) % 2 == 0]
+            expected[i] = even[0] if len(nearest) == 2 else nearest[0]
+        ours = adc.convert(torch.from_numpy(x.copy())).numpy()
+        assert np.array_equal(ours, expected)
+        assert (np.diff(ours) >= 0).all()
+        assert set(ours) == set(places), "every code is reached, and nothing else"
+        assert adc.saturated(torch.from_numpy(x)) == ((x < places[0] - 0.5) | (x > places[-1] + 0.5)).sum()
+
+    def test_symmetric_has_a_zero_code_and_all_has_none(self) -> None:
+        zero = torch.tensor([0.0, -0.2, 0.2], dtype=torch.float64)
+        for bits in (2, 6):
+            largest = torch.ones(1, dtype=torch.float64)
+            symmetric = an_adc(bits).range_for(largest, True).convert(zero.clone())
+            every = an_adc(bits, codes="all").range_for(largest, True).convert(zero.clone())
+            assert symmetric.tolist() == [0, 0, 0]
+            assert every.abs().tolist() == [0.5, 0.5, 0.5]
+            assert every.tolist()[1:] == [-0.5, 0.5]
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("finest", ["level", "any"])
+    def test_step_of_each_range(self, signed: bool, finest: str) -> None:
+        """The last code reaches the largest current; with finest = level no code is below one level step."""
+        largest = torch.tensor([2.0, 15.0, 31.0, 400.0], dtype=torch.float64)
+        high = 15 if signed else 31
+        expected = np.array([2.0, 15.0, 31.0, 400.0]) / high
+        expected = np.maximum(expected, 1) if finest == "level" else expected
+        for range_ in RANGES[1:]:
+            more = {"full_scale": 1e-6} if range_ == "fixed" else {}
+            found = an_adc(5, range=range_, finest=finest, **more).range_for(largest, signed)
+            assert found.step.numpy() == pytest.approx(expected, rel=1e-15)
+        assert an_adc(5, finest=finest).range_for(largest, signed).step.tolist() == [1, 1, 1, 1]
+
+    def test_ideal_neither_rounds_nor_clips(self) -> None:
+        x = torch.tensor([-1e6, -0.3, 0.25, 7.77, 1e9])
+        adc = an_adc(3, range="ideal").range_for(torch.ones(1), False)
+        assert torch.equal(adc.convert(x), x)
+        assert adc.saturated(x) == 0
+
+    def test_one_bit_cannot_hold_a_sign(self) -> None:
+        with pytest.raises(ConfigurationError, match="at least 2 for a signed current"):
+            small_chip(16, 20, 3, 4, 4, 1, "two_pass", 1, scheme="differential")
+
+    def test_range_and_current_need_each_other(self) -> None:
+        for wrong in ({"range": "fixed"}, {"full_scale": 1e-6}, {"architecture": "sar"}, {"stated_bits": 8}):
+            with pytest.raises(ValidationError, match="needs it"):
+                an_adc(8, **wrong)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.sampled_from(RANGES[:3]), st.booleans(), st.sampled_from(["symmetric", "all"]), st.integers(2, 7),
+        st.floats(0, 0.1), st.floats(0, 1),
+    )  # fmt: skip
+    def test_a_ramp_through_a_column_never_falls(
+        self, range_: str, pair: bool, codes: str, bits: int, gain: float, inl: float
+    ) -> None:
+        """Whatever the ADC's errors, a larger input gives no smaller code (inl is drawn below where it would)."""
+        scheme = {"scheme": "differential"} if pair else {"scheme": "separate"}
+        chip = small_chip(4, 20, 3, 4, 8, 8, "two_pass", bits, range_, **scheme).with_changes(
+            component={"adc": {"codes": codes, "gain_sigma": gain, "offset_sigma": 1.0, "inl_sigma": inl * 0.05 * 2**bits}}
+        )
+        weight = torch.full((1, 5, 3), 7.0, dtype=torch.float64)
+        matrix = CrossbarMatrix(weight, chip, False, largest_weight=7.0)
+        ramp = torch.arange(256.0).view(1, 256, 1).expand(1, 256, 3)
+        matrix.calibrate(ramp)
+        assert (matrix(ramp).diff(dim=1) >= -1e-6).all()
+
+
+class TestDac:
+    @pytest.mark.parametrize("bits", [1, 2, 3, 8, 12])
+    @pytest.mark.parametrize("bow", [-0.9, -0.3, 0.4, 0.9])
+    def test_bow(self, bits: int, bow: float) -> None:
+        """A parabola of that height, 0 at both ends, odd in the sign, monotone."""
+        dac = Dac(bits=bits, bow=bow, **COST)
+        top = 2**bits - 1
+        code = torch.arange(-top, top + 1, dtype=torch.float64)
+        voltage = dac.voltage(code).numpy()
+        assert np.array_equal(voltage[[0, top, -1]], [-top, 0, top])
+        assert (np.diff(voltage) > 0).all()
+        assert np.array_equal(voltage, -voltage[::-1])
+        n = code.numpy()
+        expected = n if bits == 1 else n + np.sign(n) * bow * (1 - (2 * abs(n) / top - 1) ** 2)
+        assert voltage == pytest.approx(expected, abs=1e-12)
+
+    @pytest.mark.parametrize("bits", [2, 3, 6])
+    def test_bow_is_refused_exactly_where_a_code_falls(self, bits: int) -> None:
+        """The first step is the smallest for bow < 0, the last for bow > 0: 1 - 4 |bow| (L - 1) / L² above 0."""
+        top = 2**bits - 1
+        limit = top**2 / (4 * (top - 1))
+        for sign in (-1, 1):
+            Dac(bits=bits, bow=sign * limit * 0.999, **COST)
+            with pytest.raises(ValidationError, match="not monotone"):
+                Dac(bits=bits, bow=sign * limit * 1.001, **COST)
+
+    def test_bow_reaches_the_currents(self) -> None:
+        """One cell, an ideal ADC: the product is the driver's voltage itself."""
+        chip = small_chip(4, 8, 1, 2, 3, 3, "two_pass", 8, "ideal", scheme="differential").with_changes(
+            component={"dac": {"bow": 0.7}}
+        )
+        matrix = CrossbarMatrix(torch.ones(1, 1, 1), chip, False, largest_weight=1.0)
+        x = torch.arange(8.0)
+        expected = x + 0.7 * 4 * (x / 7) * (1 - x / 7)
+        assert matrix(x.view(1, 8, 1))[0, :, 0].numpy() == pytest.approx(expected.numpy(), rel=1e-6)
+        assert not matrix.exact
+
+
+def one_cell_columns(outputs: int, adc: dict[str, object], units_per_crossbar: int = 1, bitlines: int = 40) -> CrossbarMatrix:
+    """Every column one cell of one level step: its current is the input itself, 0 .. 255."""
+    chip = small_chip(4, bitlines, 1, 2, 8, 8, "two_pass", 8, scheme="separate")
+    per_core = chip.structure.crossbars_per_core
+    chip = chip.with_changes(component={"adc": {"units": per_core * units_per_crossbar} | adc})
+    return CrossbarMatrix(torch.ones(1, outputs, 1, dtype=torch.float64), chip, False, largest_weight=1.0)
+
+
+RAMP = torch.arange(256.0, dtype=torch.float64).view(1, 256, 1)
+
+
+class TestErrors:
+    def test_columns_take_adcs_in_turn(self) -> None:
+        """Three ADCs a crossbar: bitlines 0, 3, 6 .. have the same errors, also in a second instance, and others have
+        others; a second column tile has ADCs of its own."""
+        errors = {"offset_sigma": 3.0, "gain_sigma": 0.05, "inl_sigma": 3.0}
+        matrix = one_cell_columns(12, errors, units_per_crossbar=3, bitlines=9)
+        matrix.program((0, 1))
+        plus = matrix(RAMP.expand(2, 1, 256, 1))[:, 0]  # the minus plane holds level 0: its own offset is constant
+        steps = plus - plus[:, :1]
+        for seed in (0, 1):
+            for a in range(9):
+                for b in range(9):
+                    assert torch.equal(plus[seed, :, a], plus[seed, :, b]) == (a % 3 == b % 3)
+            assert not torch.equal(plus[seed, :, 0], plus[seed, :, 9])
+        assert not torch.equal(steps[0], steps[1])
+
+    def test_same_seed_and_layer_same_errors(self) -> None:
+        matrix = one_cell_columns(4, {"offset_sigma": 3.0, "gain_sigma": 0.05}, 4)
+        found = {}
+        for key in ((0, 0, 0), (0, 0, 5), (0, 1, 0), (3, 0, 0)):
+            matrix.program(key[:1], layer=key[1], write=key[2])
+            found[key] = matrix(RAMP)
+        assert torch.equal(found[0, 0, 0], found[0, 0, 5]), "a new write does not change the ADCs"
+        assert not torch.equal(found[0, 0, 0], found[0, 1, 0])
+        assert not torch.equal(found[0, 0, 0], found[3, 0, 0])
+
+    def test_gain_and_offset_have_the_stated_spread(self) -> None:
+        """Line through each column of an ADC that neither rounds nor clips, 4000 ADCs: mean 0, the stated sigma, and
+        no correlation, each within 5 standard errors (false alarm 3e-6 for the five)."""
+        matrix = one_cell_columns(20, {"range": "ideal", "offset_sigma": 2.0, "gain_sigma": 0.03}, 20)
+        x = torch.tensor([0.0, 200.0], dtype=torch.float64).view(1, 1, 2, 1)
+        matrix.double().program(tuple(range(200)))
+        # plus minus minus plane: both have an offset, only the plus one sees a current
+        product = matrix(x.expand(200, 1, 2, 1))[:, 0].double()
+        gain = ((product[:, 1] - product[:, 0]) / 200 - 1).flatten().numpy()
+        offset = product[:, 0].flatten().numpy()
+        n = gain.size
+        assert abs(gain.mean()) < 5 * 0.03 / n**0.5
+        assert abs(offset.mean()) < 5 * 2 * 2**0.5 / n**0.5
+        assert gain.std() == pytest.approx(0.03, rel=5 / (2 * n) ** 0.5)
+        assert offset.std() == pytest.approx(2 * 2**0.5, rel=5 / (2 * n) ** 0.5)
+        assert abs(np.corrcoef(gain, offset)[0, 1]) < 5 / n**0.5
+
+    def test_nonlinearity_is_a_sine_that_is_0_at_the_ends(self) -> None:
+        matrix = one_cell_columns(12, {"inl_sigma": 6.0}, 12)
+        codes = matrix(RAMP)[0].numpy()
+        n = np.arange(256)
+        assert (codes[0] == 0).all()
+        assert (codes[-1] == 255).all()
+        height = codes[127:129].mean(0) - 127.5
+        assert height.std() > 2
+        expected = n[:, None] + height * np.sin(np.pi * n[:, None] / 255)
+        assert abs(codes - expected).max() <= 1.5  # rounding of the codes and of the height
+        assert (np.diff(codes, axis=0) >= 0).all()
+
+    def test_errors_that_would_make_codes_fall_are_refused(self) -> None:
+        with pytest.raises(ParameterError, match="not monotone"):
+            one_cell_columns(12, {"inl_sigma": 99.0}, 12)
+
+    def test_clipped_after_its_errors(self) -> None:
+        """Codes stay codes, whole and 255 apart at most, whatever the gain; most columns reach an end."""
+        matrix = one_cell_columns(30, {"offset_sigma": 50.0, "gain_sigma": 0.4}, 30)
+        codes = matrix(RAMP)[0]
+        assert torch.equal(codes, codes.round())
+        span = codes.amax(0) - codes.amin(0)
+        assert span.max() <= 255
+        assert (span == 255).sum() + (codes.diff(dim=0)[-5:].abs().sum(0) == 0).sum() > 10
+
+
+class TestCost:
+    @pytest.mark.parametrize("case", HAND)
+    def test_forms_by_hand(self, case: tuple[str, int, int]) -> None:
+        name, bits, stated = case
+        energy, time, area = HAND[case]
+        plain, adc = an_adc(bits), an_adc(bits, architecture=name, stated_bits=stated)
+        assert adc.energy_per_action == pytest.approx(2e-12 * energy)
+        assert adc.conversion_rate == pytest.approx(1e9 / time)
+        assert adc.parent_area == pytest.approx(1e-8 * area)
+        assert adc.peak_power == pytest.approx(0.016 * energy / time)
+        assert (plain.energy_per_action, plain.conversion_rate, plain.parent_area) == pytest.approx((2e-12, 1e9, 1e-8))
+
+    @pytest.mark.parametrize("preset", [ISAAC, EDGE])
+    def test_the_chip_uses_them(self, preset: Chip) -> None:
+        """Two bits more on a SAR: four times energy and area, 10 bits for 8 in time, in the table, peak power, area,
+        time per slice and operations per second."""
+        stated = preset.component.adc.bits
+        assert stated == 8
+        chip = preset.with_changes(component={"adc": {"bits": 10, "architecture": "sar", "stated_bits": 8}})
+        before, after = preset.table().loc["adc"], chip.table().loc["adc"]
+        assert after["energy_per_action_J"] == pytest.approx(4 * before["energy_per_action_J"])
+        assert after["area_m2"] == pytest.approx(4 * before["area_m2"])
+        assert after["power_W"] == pytest.approx(4 / 1.25 * before["power_W"])
+        assert chip.peak_power - preset.peak_power == pytest.approx(2.2 * before["power_W"])
+        assert chip.area - preset.area == pytest.approx(3 * before["area_m2"])
+        converted = preset.geometry(10**6, 1).conversions_of(0) * preset.structure.crossbars_per_core
+        adc_time = converted / preset.component.adc.units / preset.component.adc.rate
+        assert preset.slice_time == pytest.approx(max(preset.timing.array_read, adc_time))
+        assert chip.slice_time == pytest.approx(max(preset.timing.array_read, 1.25 * adc_time))
+        ratio = chip.peak_operations_per_second / preset.peak_operations_per_second
+        assert ratio == pytest.approx(preset.slice_time / chip.slice_time)
+
+    @pytest.mark.parametrize("architecture", ["sar", "flash", "ramp", "pipeline"])
+    def test_the_simulator_uses_them(self, architecture: str) -> None:
+        """Energy of all conversions, and the latency of an ADC-bound chip grows by what a slice takes longer."""
+        model, example = small_convolutional()
+        slow = EDGE.with_changes(component={"adc": {"rate": 1e7}})
+        chip = slow.with_changes(component={"adc": {"bits": 10, "architecture": architecture, "stated_bits": 8}})
+        energy, time, _ = {
+            "sar": (4, 1.25, 4), "flash": (1023 / 255, 1, 0), "ramp": (4, 4, 0), "pipeline": (1.25, 1, 0)
+        }[architecture]  # fmt: skip
+        before, after = (simulate(place(trace(model, example), c), Arrivals.batch(1)) for c in (slow, chip))
+        assert after.energy["adc"].sum() == pytest.approx(energy * before.energy["adc"].sum())
+        assert after.actions["adc"].sum() == before.actions["adc"].sum()
+        assert after.span == pytest.approx(time * before.span, rel=0.05)
+        assert (after.span > before.span * 1.2) == (time > 1)
+
+
+def accumulating(chip: Chip, **adc: object) -> Chip:
+    return chip.with_changes(component={"adc": {"conversion": "after_accumulation", **adc}})
+
+
+class TestAccumulation:
+    @pytest.mark.parametrize("name", CHIPS)
+    @pytest.mark.parametrize("network", [small_convolutional, residual])
+    @pytest.mark.parametrize("accumulate", [False, True])
+    def test_conversions_in_events_function_and_geometry(self, name: str, network, accumulate: bool) -> None:  # type: ignore[no-untyped-def]
+        """The first network has inputs of one sign, the second (its first layer) of both."""
+        chip = accumulating(CHIPS[name]) if accumulate else CHIPS[name]
+        model, example = network()
+        placement = place(trace(model, example), chip)
+        actions = simulate(placement, Arrivals.batch(1)).actions
+        converted = convert(model, chip, example, seed=0)
+        layers = analog_layers(converted)
+        for layer in layers.values():
+            layer.matrix.counts = ActionCounts()
+        converted(example[:1])
+        signed = []
+        for key, layer in layers.items():
+            counts, geometry, matrix = layer.matrix.counts, placement.geometry(key), layer.matrix
+            passes = 2 if matrix.signed_input and chip.inputs.signed == "two_pass" else 1
+            bits = chip.inputs.bits - (chip.inputs.signed == "bipolar")
+            slices = -(-bits // chip.component.dac.bits)
+            assert counts.vectors == placement.network.layer(key).vectors
+            each = geometry.conversions_per_slice * passes * (1 if accumulate else slices)
+            assert counts.conversions == actions.loc[key, "adc"] == each * counts.vectors
+            assert actions.loc[key, "shift_add"] == actions.loc[key, "output_register"] == actions.loc[key, "adc"]
+            assert counts.drives == actions.loc[key, "dac"] == geometry.drives_per_slice * passes * slices * counts.vectors
+            assert actions.loc[key, "crossbar"] == geometry.crossbars * passes * slices * counts.vectors
+            signed.append(matrix.signed_input)
+        assert any(signed) == (network is residual)
+
+    @pytest.mark.parametrize("chip", [ISAAC, EDGE])
+    def test_one_conversion_takes_the_time_of_one(self, chip: Chip) -> None:
+        """All columns of an ADC once a vector, reads of all slices in between."""
+        slow = chip.with_changes(component={"adc": {"rate": 1e6}})
+        slices = chip.input_slices
+        assert accumulating(slow).slice_time == pytest.approx(slow.slice_time / slices)
+        quick = chip.with_changes(component={"adc": {"rate": 1e15}})
+        assert accumulating(quick).slice_time == pytest.approx(chip.timing.array_read)
+
+    @settings(max_examples=80, deadline=None)
+    @given(st.data())
+    def test_lossless_accumulation_is_the_integer_product(self, data: st.DataObject) -> None:
+        """Bits for all rows, the whole input and a sign: the accumulated current loses nothing."""
+        scheme = data.draw(st.sampled_from([*SCHEMES, {"scheme": "differential", "subtraction": "shared_bitline"}]))
+        pair = scheme["scheme"] == "differential" and scheme.get("subtraction") != "digital"
+        signed = data.draw(st.booleans())
+        kinds = ["two_pass", "bipolar"] + (["twos_complement"] if pair or not signed else [])
+        streams = data.draw(st.sampled_from(kinds))
+        dac = 1 if streams == "twos_complement" else data.draw(st.integers(1, 4))
+        cell_bits, weight_bits = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 7))
+        wordlines, input_bits = data.draw(st.integers(2, 24)), data.draw(st.integers(2, 7))
+        bits = lossless_bits(wordlines, input_bits, max(cell_bits, weight_bits)) + 1
+        chip = accumulating(small_chip(
+            wordlines, 2 * weight_bits + 7, cell_bits, weight_bits, input_bits, dac, streams, bits, **scheme,
+        ))  # fmt: skip
+        seed = data.draw(st.integers(0, 999))
+        matrix = crossbar_matrix(chip, data.draw(st.integers(1, 9)), data.draw(st.integers(1, 50)), 1, seed, signed)
+        matrix.double().fuse_when_exact = False
+        x = np.random.default_rng(seed).integers(matrix.low, matrix.high + 1, (1, 4, matrix.geometry.inputs))
+        expected = x @ read_integers(matrix.mapped).numpy().transpose(0, 2, 1)
+        assert matrix.exact
+        assert np.array_equal(matrix(torch.from_numpy(x).double()).numpy(), expected)
+
+    def test_one_bit_less_is_seen(self) -> None:
+        """The worst case itself: all rows, all levels, the largest input, one bit too few clips."""
+        for less, equal in ((0, True), (1, False)):
+            bits = lossless_bits(16, 4, 3)
+            chip = accumulating(small_chip(16, 20, 3, 4, 4, 1, "two_pass", bits - less, scheme="separate"))
+            matrix = CrossbarMatrix(torch.full((1, 2, 16), 7.0), chip, False, largest_weight=7.0)
+            matrix.fuse_when_exact = False
+            product = matrix(torch.full((1, 1, 16), 15.0))
+            assert (product.flatten().tolist() == [16 * 7 * 15] * 2) == equal == matrix.exact
+
+
+class TestRanges:
+    @pytest.mark.parametrize("pair", [True, False])
+    @pytest.mark.parametrize("accumulate", [True, False])
+    def test_fixed_range_in_ampere(self, pair: bool, accumulate: bool) -> None:
+        """Columns of 5 cells, currents in ampere by hand, from the voltages up."""
+        scheme = {"scheme": "differential" if pair else "separate"}
+        g_min, g_max, volt, full = 2e-6, 50e-6, 0.3, 15e-6
+        chip = small_chip(8, 20, 3, 4, 4, 2, "two_pass", 6, **scheme).with_changes(
+            device={"g_min": g_min, "g_max": g_max, "read_voltage": volt},
+            component={"adc": {"range": "fixed", "full_scale": full, "finest": "any"}},
+        )
+        chip = accumulating(chip) if accumulate else chip
+        matrix = crossbar_matrix(chip, 6, 5, 1, 2, False).double()
+        weight = read_integers(matrix.mapped)[0].numpy()
+        x = np.random.default_rng(3).integers(0, 16, (40, 5))
+        high = 31 if pair else 63
+
+        def code(ampere: np.ndarray) -> np.ndarray:
+            return np.clip(np.round(ampere / full * high), -high if pair else 0, high)
+
+        def siemens(level: np.ndarray) -> np.ndarray:
+            return g_min + level * (g_max - g_min) / 7
+
+        expected = np.zeros((40, 6))
+        largest = 15 if accumulate else 3
+        streams = [(x, 1)] if accumulate else [(x & 3, 1), (x >> 2, 4)]
+        for digit, worth in streams:
+            plus, minus = (digit * volt / largest @ siemens(np.clip(sign * weight.T, 0, None)) for sign in (1, -1))
+            if pair:
+                digital = code(plus - minus)
+            else:  # g_min's current is taken away before the ADC
+                beneath = (digit * volt / largest).sum(1, keepdims=True) * g_min
+                digital = code(plus - beneath) - code(minus - beneath)
+            level_current = volt / largest * (g_max - g_min) / 7
+            expected += worth * digital * (full / high) / level_current
+        assert matrix(torch.from_numpy(x).double()[None])[0].numpy() == pytest.approx(expected, rel=1e-9)
+
+    @pytest.mark.parametrize("scheme", [SCHEMES[0], SCHEMES[1], SCHEMES[3]])
+    @pytest.mark.parametrize("percentile", [0.9, 0.55, 0.999, 1.0])
+    def test_each_crossbar_has_its_own_percentile(self, scheme: dict[str, object], percentile: float) -> None:
+        """Currents of every tile, weight slice and read in numpy; numpy's quantile with method inverted_cdf."""
+        base = small_chip(8, 9, 2, 5, 3, 1, "two_pass", 3, "calibrated", **scheme)
+        x = torch.randint(0, 8, (1, 30, 20), generator=torch.Generator().manual_seed(1)).double()
+        steps = {}
+        for per in ("layer", "crossbar"):
+            chip = base.with_changes(component={"adc": {"range_per": per, "percentile": percentile, "finest": "any"}})
+            matrix = crossbar_matrix(chip, 7, 20, 1, 3, False)
+            matrix.calibrate(x)
+            steps[per] = matrix.full_scale
+            g = matrix.geometry
+            assert (g.row_tiles, g.column_tiles > 1) == (3, True)
+            columns = matrix.mapped.columns()[0].numpy()
+            if g.encoding.analog_pair:
+                columns = columns[..., 0::2] - columns[..., 1::2]
+            seen = []  # per row tile: (reads, columns)
+            for tile in range(3):
+                rows = x[0, :, tile * 8 : tile * 8 + 8].numpy().astype(int)
+                bits = np.concatenate([rows >> k & 1 for k in range(3)])
+                seen.append(abs(bits @ columns[tile, : rows.shape[1]]))
+            each = 1 if g.encoding.analog_pair or g.encoding.scheme == "offset" else 2
+            stored = 7 * g.slices * each
+            kind = [(c // (g.slices * each) // g.outputs_per_crossbar, c // each % g.slices) for c in range(stored)]
+            kind += [(t, "reference") for t in range(g.column_tiles * g.reference_columns)]
+            for tile in range(3 if per == "crossbar" else 1):
+                for c, (column_tile, part) in enumerate(kind):
+                    alike = [j for j, (t, s) in enumerate(kind) if s == part and (per == "layer" or t == column_tile)]
+                    values = seen[tile][:, alike] if per == "crossbar" else np.stack(seen)[:, :, alike]
+                    expected = np.quantile(values.ravel(), percentile, method="inverted_cdf")
+                    assert matrix.full_scale[tile, c].item() == pytest.approx(max(expected, 1e-12), rel=1e-6)
+        assert steps["crossbar"].shape[0] == 3
+        assert steps["layer"].shape[0] == 1
+        assert len(steps["crossbar"].unique()) > len(steps["layer"].unique())
+
+    def test_per_crossbar_steps_are_undone_tile_by_tile(self) -> None:
+        """With many bits each crossbar's own step changes nothing; a wrong one would scale its share."""
+        chip = small_chip(8, 9, 2, 5, 3, 1, "two_pass", 20, "calibrated", scheme="offset").with_changes(
+            component={"adc": {"range_per": "crossbar", "finest": "any"}}
+        )
+        matrix = crossbar_matrix(chip, 7, 20, 1, 3, False).double()
+        x = torch.randint(0, 8, (1, 30, 20), generator=torch.Generator().manual_seed(1)).double()
+        matrix.calibrate(x)
+        expected = x @ read_integers(matrix.mapped).transpose(1, 2)
+        assert matrix(x).numpy() == pytest.approx(expected.numpy(), abs=expected.abs().max().item() * 1e-4)
