@@ -18,7 +18,7 @@ from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
 from workloads.run import Study, run
 from workloads.training import TrainingError
-from workloads.workload import WORKLOADS, load_workload
+from workloads.workload import WORKLOADS, load_workload, study_size
 
 EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, OSError)
 
@@ -64,16 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
     )
     run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
+    run_parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="trained weights, a state dict that torch.save wrote; none are trained then"
+    )
     run_parser.add_argument("--seed", type=_from_zero, default=0, help="of training and of chip instances (default 0)")
-    run_parser.add_argument(
-        "--instances", type=_from_one, default=Study.instances, help="chip instances per point (default %(default)s)"
-    )
-    run_parser.add_argument(
-        "--images",
-        type=_from_one,
-        default=Study.images,
-        help="test images per accuracy (default %(default)s, at most all)",
-    )
+    sizes = {name: study_size(name) for name in WORKLOADS}
+    for position, option, what in ((1, "--instances", "chip instances per point"), (0, "--images", "test images per accuracy")):
+        usual = ", ".join(f"{name} {size[position]}" for name, size in sizes.items())
+        run_parser.add_argument(option, type=_from_one, help=f"{what} (default: {usual})")
     run_parser.add_argument(
         "--requests",
         type=_from_one,
@@ -118,8 +116,11 @@ def _whole(text: str, least: int) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     chip = load_chip(options.chip, dict(options.settings), options.device)
-    workload = load_workload(options.workload, options.seed, options.data, progress=True)
-    study = Study(instances=options.instances, images=options.images, requests=options.requests, seed=options.seed)
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    images, instances = study_size(options.workload)
+    study = Study(
+        instances=options.instances or instances, images=options.images or images, requests=options.requests, seed=options.seed
+    )
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
         kept = options.out / "points.json"
         results = run(workload, chip, study, step=bar.set_description_str, kept=kept)

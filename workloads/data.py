@@ -27,6 +27,13 @@ MNIST_FILES = {
 IDX_UNSIGNED_BYTE = 8  # the type code of the IDX format
 LARGEST_RANK = 64  # dimensions that a numpy array can have
 DOWNLOAD_SECONDS = 60
+# CIFAR-10's binary version: files of 10,000 records, each a label byte and 3 x 32 x 32 pixels, channel by channel.
+CIFAR10_TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+CIFAR10_TEST_FILE = "test_batch.bin"
+CIFAR10_SHAPE = (3, 32, 32)
+CIFAR10_IMAGES = 10_000  # a file
+CIFAR10_PLACES = ("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin")
+CIFAR10_MEAN, CIFAR10_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the published ResNets were trained with
 DIGITS_TEST_IMAGES = 360
 
 
@@ -136,6 +143,56 @@ def load_mnist(directory: Path | None = None, download: bool = True) -> ImageDat
         images = arrays[f"{part}-images-idx3-ubyte"]
         parts += [torch.from_numpy(images / np.float32(255)).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))]
     return ImageData("MNIST", *parts)
+
+
+def read_cifar10(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (n, 3, 32, 32) and labels (n,), bytes, of a file of CIFAR-10's binary version; DataError for anything else."""
+    record = 1 + math.prod(CIFAR10_SHAPE)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if not len(data) or len(data) % record:
+        raise DataError(f"{path}: holds {len(data)} bytes, not records of {record} (a label and 3 x 32 x 32 pixels)")
+    records = data.reshape(-1, record)
+    if records[:, 0].max() > 9:
+        raise DataError(f"{path}: labels go up to {records[:, 0].max()}, CIFAR-10's from 0 to 9")
+    return records[:, 1:].reshape(-1, *CIFAR10_SHAPE), records[:, 0]
+
+
+def load_cifar10(directory: Path | None = None) -> ImageData:
+    """CIFAR-10 (A. Krizhevsky, 2009) from the six files of its binary version, channels normalised around 0.
+
+    Looked for in `directory`, without one in XBAR_DATA: there, or in its folder cifar10 or cifar-10-batches-bin.
+    Normalised as ImageNet is, by CIFAR10_MEAN and CIFAR10_STD. Raises DataError saying where it looked.
+    """
+    folder = _cifar10_folder(directory)
+    parts: list[Tensor] = []
+    for names in (CIFAR10_TRAIN_FILES, (CIFAR10_TEST_FILE,)):
+        read = [read_cifar10(folder / name) for name in names]
+        for name, (_, labels) in zip(names, read, strict=True):
+            if len(labels) != CIFAR10_IMAGES:
+                raise DataError(f"{folder / name}: holds {len(labels)} images, CIFAR-10's files {CIFAR10_IMAGES}")
+        images = torch.from_numpy(np.concatenate([pixels for pixels, _ in read])).float()
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
+        images.div_(255).sub_(mean).div_(std)
+        parts += [images, torch.from_numpy(np.concatenate([labels for _, labels in read]).astype(np.int64))]
+    return ImageData("CIFAR-10", *parts)
+
+
+def _cifar10_folder(directory: Path | None) -> Path:
+    """The first folder that has all six files."""
+    names = (*CIFAR10_TRAIN_FILES, CIFAR10_TEST_FILE)
+    given = directory or os.environ.get("XBAR_DATA")
+    candidates = [Path(given) / place for place in CIFAR10_PLACES] if given else []
+    for folder in candidates:
+        if all((folder / name).is_file() for name in names):
+            return folder
+    looked = f"Looked in {', '.join(str(folder) for folder in candidates)}. " if candidates else ""
+    raise DataError(
+        f"CIFAR-10 is not at hand. {looked}Give the folder of its binary version ({', '.join(names)}) with --data DIR, or "
+        "as cifar10 in the folder XBAR_DATA"
+    )
 
 
 def _idx_path(folder: Path, name: str) -> Path | None:

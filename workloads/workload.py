@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models import VGG16, DigitsCNN, LeNet5, ResNet20
-from workloads.data import ImageData, cache_directory, load_digits, load_mnist
+from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
 from workloads.training import (
     Recipe,
     TrainingError,
@@ -45,10 +46,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class _Entry:
+    """recipe: None where trained weights are given in a file. images, instances: what a study takes unless told."""
+
     title: str
     description: str
     build: Callable[[], nn.Module]
-    recipe: Recipe
+    recipe: Recipe | None
+    images: int = 1000
+    instances: int = 10
 
 
 _ENTRIES = {
@@ -58,7 +63,11 @@ _ENTRIES = {
     ),
     "lenet5": _Entry(
         "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror",
-        LeNet5, Recipe(epochs=8, batch=128, learning_rate=4e-3, shift=1),
+        LeNet5, Recipe(epochs=8, batch=128, learning_rate=4e-3, shift=1), images=500,
+    ),
+    "resnet20": _Entry(
+        "ResNet-20", "ResNet-20 (option A) on CIFAR-10, both from --data DIR or XBAR_DATA, trained weights also from --weights",
+        ResNet20, None, images=100, instances=3,
     ),
 }  # fmt: skip
 WORKLOADS: dict[str, str] = {name: entry.description for name, entry in _ENTRIES.items()}
@@ -71,15 +80,75 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], float]] 
 }  # input shape, and where its values begin: colour images are normalised around 0
 
 
-def load_workload(name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False) -> Workload:
-    """The workload of that name, its model trained with `seed`, or as trained and kept before.
-
-    Raises ValueError for an unknown name, DataError where the data is not at hand.
+def load_workload(
+    name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None
+) -> Workload:
+    """The workload of that name, its model trained with `seed`, or as trained and kept before; with trained `weights`
+    from a file. Raises ValueError for an unknown name, DataError where the data or weights are not at hand.
     """
     entry = _known(name, _ENTRIES)
-    data = load_digits() if name == "digits" else load_mnist(data_directory)
-    model = _trained(name, entry, data, seed, progress)
+    if entry.recipe is None or weights is not None:
+        path = weights or _weights_path(name, data_directory)
+        model = load_weights(initialise(entry.build, seed), path).eval()
+        data = _LOADERS[name](data_directory)
+    else:
+        data = _LOADERS[name](data_directory)
+        model = _trained(name, entry, entry.recipe, data, seed, progress)
     return Workload(name, entry.title, model, data, accuracy(model, data.test_images, data.test_labels))
+
+
+_LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
+    "digits": lambda directory: load_digits(), "lenet5": load_mnist, "resnet20": load_cifar10,
+}  # fmt: skip
+
+
+def study_size(name: str) -> tuple[int, int]:
+    """Test images and chip instances that a study of that workload takes unless told otherwise."""
+    entry = _known(name, _ENTRIES)
+    return entry.images, entry.instances
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """`model` with the state of a file that torch.save wrote; raises DataError for another network's or no state.
+
+    The state may lie under "state_dict", its names may begin with "module.", as torch's DataParallel leaves them.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of trained weights")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises IndexError, KeyError and others for bytes that are no state
+        raise DataError(f"{path}: not a file of weights that torch reads safely: {error}") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path}: holds no state dict, tensors by name")
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    wanted = model.state_dict()
+    shapes = {key: tuple(value.shape) for key, value in wanted.items()}
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # of no use after training
+    for key in sorted(set(state) ^ set(wanted)):
+        if key not in counters:
+            what = f"has {key}, which" if key in state else f"lacks {key}, which"
+            raise DataError(f"{path}: {what} the network {'lacks' if key in state else 'has'}")
+    for key, value in state.items():
+        if tuple(value.shape) != shapes[key]:
+            raise DataError(f"{path}: {key} is {tuple(value.shape)}, the network's {shapes[key]}")
+    model.load_state_dict(wanted | state)
+    return model
+
+
+def _weights_path(name: str, directory: Path | None) -> Path:
+    """The file of trained weights in a data folder."""
+    given = [Path(folder) for folder in (directory, os.environ.get("XBAR_DATA")) if folder]
+    candidates = [folder / place for folder in given for place in (f"{name}.pt", f"{name}/{name}.pt")]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = f" Looked for {', '.join(str(path) for path in candidates)}." if candidates else ""
+    raise DataError(
+        f"{name} needs trained weights.{looked} Give a state dict that torch.save wrote with --weights FILE, or as "
+        f"{name}/{name}.pt in the folder XBAR_DATA"
+    )
 
 
 def untrained(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
@@ -97,9 +166,11 @@ def _known(name: str, table: Mapping[str, _T]) -> _T:
     return table[name]
 
 
-def _trained(name: str, entry: _Entry, data: ImageData, seed: int, progress: bool) -> nn.Module:
+def _trained(
+    name: str, entry: _Entry, recipe: Recipe, data: ImageData, seed: int, progress: bool
+) -> nn.Module:
     """The trained model from the cache, or trained now and put there."""
-    identity = hashlib.sha256(f"{entry.recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
+    identity = hashlib.sha256(f"{recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
     path = cache_directory() / "weights" / f"{name}-{identity}.pt"
     if path.is_file():
         kept = initialise(entry.build, seed).eval()
@@ -110,7 +181,7 @@ def _trained(name: str, entry: _Entry, data: ImageData, seed: int, progress: boo
             print(f"{error}; training again", file=sys.stderr)
     model = initialise(entry.build, seed)  # not `kept`, which a file of other weights may have changed in part
     checkpoint = path.with_suffix(".checkpoint")
-    train_classifier(model, data, entry.recipe, seed, checkpoint, progress)
+    train_classifier(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)
     checkpoint.unlink(missing_ok=True)
     return model
