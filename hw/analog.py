@@ -44,6 +44,8 @@ class AnalogLayer(nn.Module):
         self.convolution = _convolution(layer) if isinstance(layer, nn.Conv2d) else None
         self.groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         weight = layer.weight.detach()
+        if isinstance(layer, nn.Conv2d):
+            weight = weight.permute(0, 2, 3, 1)  # as in _vectors
         weight = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
         try:
             self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law)
@@ -61,13 +63,18 @@ class AnalogLayer(nn.Module):
 
     def to_integers(self, x: Tensor) -> Tensor:
         """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
+        return self._vectors(self._converted(x))
+
+    def _converted(self, x: Tensor) -> Tensor:
+        """`x` as whole numbers of the DAC."""
         matrix = self.matrix
-        scaled = self._vectors(x) / self.input_scale.to(x.dtype)
+        scaled = x / self.input_scale.to(x.dtype)
         clipped = self._round(scaled).clamp(matrix.low, matrix.high)
-        smallest, largest = torch.aminmax(scaled.detach()) if scaled.numel() else (scaled.sum(), scaled.sum())
-        if largest >= matrix.high + 0.5 or smallest <= matrix.low - 0.5:
-            outside = (scaled.detach().round() > matrix.high) | (scaled.detach().round() < matrix.low)
-            matrix.counts.clipped_inputs += int(outside.sum())
+        matrix.counts.inputs += x.numel()
+        smallest, largest = torch.aminmax(scaled.detach())
+        if smallest < matrix.low - 0.5 or largest > matrix.high + 0.5:
+            whole = scaled.detach().round()
+            matrix.counts.clipped_inputs += int(((whole > matrix.high) | (whole < matrix.low)).sum())
         return clipped
 
     def _round(self, scaled: Tensor) -> Tensor:
@@ -86,11 +93,31 @@ class AnalogLayer(nn.Module):
         return self._outputs(value, x)
 
     def _vectors(self, x: Tensor) -> Tensor:
+        """Inputs of each product, (groups, vectors, inputs); a convolution's are ordered kernel row, column, channel."""
         if self.convolution is None:
             return x.reshape(1, -1, x.shape[-1])
-        patches = nn.functional.unfold(x, **self.convolution)  # (batch, channels x kernel, positions)
-        grouped = patches.unflatten(1, (self.groups, -1))
-        return grouped.permute(1, 0, 3, 2).flatten(1, 2)
+        c = self.convolution
+        (top, left), (height, width) = c["padding"], c["kernel_size"]
+        image = nn.functional.pad(x, (left, left, top, top)).permute(0, 2, 3, 1).contiguous()
+        batch, rows, columns, channels = image.shape
+        image = image.view(batch, rows, columns, self.groups, channels // self.groups)
+        down, across = (self._positions(x.shape[2 + i], i) for i in (0, 1))
+        at = image.stride()
+        windows = image.as_strided(
+            (self.groups, batch, down, across, height, width, channels // self.groups),
+            (
+                at[3], at[0], at[1] * c["stride"][0], at[2] * c["stride"][1], at[1] * c["dilation"][0],
+                at[2] * c["dilation"][1], at[4],
+            ),
+        )  # fmt: skip
+        return windows.reshape(self.groups, batch * down * across, -1)
+
+    def _positions(self, size: int, axis: int) -> int:
+        """Positions of a convolution's window along one axis."""
+        c = self.convolution
+        assert c is not None
+        spread = c["dilation"][axis] * (c["kernel_size"][axis] - 1) + 1
+        return int((size + 2 * c["padding"][axis] - spread) // c["stride"][axis] + 1)
 
     def _outputs(self, value: Tensor, x: Tensor) -> Tensor:
         joined = value.transpose(0, 1).flatten(1).to(x.dtype)  # (vectors, groups x outputs)
@@ -98,13 +125,8 @@ class AnalogLayer(nn.Module):
             joined = joined + self.bias.to(x.dtype)
         if self.convolution is None:
             return joined.reshape(*x.shape[:-1], -1)
-        c = self.convolution
-        height, width = (
-            (x.shape[2 + i] + 2 * c["padding"][i] - c["dilation"][i] * (c["kernel_size"][i] - 1) - 1)
-            // c["stride"][i] + 1
-            for i in (0, 1)
-        )  # fmt: skip
-        return joined.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+        down, across = (self._positions(x.shape[2 + i], i) for i in (0, 1))
+        return joined.view(x.shape[0], down, across, -1).permute(0, 3, 1, 2)
 
 
 def _convolution(layer: nn.Conv2d) -> dict[str, Any]:
@@ -152,7 +174,7 @@ def convert(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int) -
         layer = AnalogLayer(module.get_submodule(name), chip, name, float(seen.min()), float(seen.max()))  # type: ignore[arg-type]
         vectors = _sample_vectors(layer.to_integers(seen))
         layer.saturated_share = layer.matrix.calibrate(vectors)
-        layer.matrix.counts.clipped_inputs = 0
+        layer.matrix.counts = ActionCounts()
         layer.register_buffer("calibration_vectors", vectors, persistent=False)
         module.set_submodule(name, layer)
     module.recompile()
@@ -275,11 +297,11 @@ def _named_hook(compare: Callable[..., None], name: str, module: nn.Module, give
 
 
 def _quality(matrix: CrossbarMatrix, signal: float, noise: float) -> LayerQuality:
-    counts, g = matrix.counts, matrix.geometry
+    counts = matrix.counts
     ratio = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
     return LayerQuality(
         counts.saturated / max(1, counts.conversions), ratio,
-        counts.clipped_inputs / max(1, counts.vectors * g.groups * g.inputs),
+        counts.clipped_inputs / max(1, counts.inputs),
     )  # fmt: skip
 
 

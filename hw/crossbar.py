@@ -6,9 +6,9 @@ every product is a matrix product. The read noise of independent cells adds up t
 variance is one more product, of squared voltages with the cells' variances.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,8 @@ class ActionCounts:
 
     drives: int = 0
     conversions: int = 0
-    clipped_inputs: int = 0
+    inputs: int = 0  # input values converted, each once however many vectors it is part of
+    clipped_inputs: int = 0  # of them, beyond the calibrated range
     vectors: int = 0
     saturated: int = 0  # conversions beyond the codes; counted while `measure` is on
 
@@ -119,19 +120,21 @@ class CrossbarMatrix(nn.Module):
         self.reads, self.time, self._epoch = 0, 0.0, (-1, torch.empty(0))
         with torch.no_grad():
             self.mapped = self._map()
-            self.programmed = [self._write(self.mapped, seed, write) for seed in self.seeds]
+            drawn = [self._write(self.mapped, seed, write, torch.device("cpu")) for seed in self.seeds]
+            self.programmed = [_moved(cells, self.weight.device) for cells in drawn]
             self._load()
 
     def _map(self) -> MappedMatrix:
         return map_weights(self.weight, self.geometry, self.largest_weight)
 
-    def _write(self, mapped: MappedMatrix, seed: int, write: int) -> Programmed | None:
-        """The cells of one chip instance by column, or None where the device is ideal."""
+    def _write(self, mapped: MappedMatrix, seed: int, write: int, on: torch.device) -> Programmed | None:
+        """The cells of one chip instance by column, drawn `on` a torch device, or None where the device is ideal."""
         if self.device.is_ideal:
             return None
         return self.device.program(
-            self._target(mapped), generator_of(seed, self.layer, CELLS, write), generator_of(seed, self.layer, INSTANCE)
-        )
+            self._target(mapped).to(on), generator_of(seed, self.layer, CELLS, write, device=on),
+            generator_of(seed, self.layer, INSTANCE, device=on),
+        )  # fmt: skip
 
     def _target(self, mapped: MappedMatrix) -> Tensor:
         return self.device.conductance(mapped.columns(), self.geometry.cell_bits)
@@ -163,7 +166,18 @@ class CrossbarMatrix(nn.Module):
         return torch.stack(now)
 
     def _telegraph(self, seed: int) -> torch.Generator:
-        return generator_of(seed, self.layer, CORRELATED, self.write)
+        return generator_of(seed, self.layer, CORRELATED, self.write, device=self.weight.device)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As of any module; what is not a buffer follows the weights to another torch device."""
+        before = self.weight.device
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.weight.device != before:
+            with torch.no_grad():
+                self.mapped = self._map()
+            self.programmed = [_moved(cells, self.weight.device) for cells in self.programmed]
+            self._epoch = (-1, torch.empty(0))
+        return self
 
     def _array(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> _Array:
         """The cells of each instance, currents in steps of the ADC."""
@@ -328,19 +342,20 @@ class CrossbarMatrix(nn.Module):
             self.seeds = self.seeds[:1]
             array = self._cast(self._array(self.mapped, cells))
             self.device, self.seeds = kept
-            step = self._adc_step().unsqueeze(1).to(self.cells.dtype)
-            tiled = self._tiled(inputs.to(self.cells.dtype))
-            currents = torch.stack([
-                c.unflatten(0, (-1, self.geometry.row_tiles)) * step for c, _ in self._currents(tiled, array, None)
-            ])  # (conversions, groups, row_tiles, vectors, columns)  # fmt: skip
+            step = self._adc_step().to(self.cells.dtype)
+            by_tile: list[list[Tensor]] = [[] for _ in range(self.geometry.row_tiles)]
+            for tile, current, _ in self._currents(inputs.to(self.cells.dtype), array, None):
+                by_tile[tile].append(current * step[tile % len(step)])
+            currents = torch.stack([torch.stack(each) for each in by_tile])
+            # (row_tiles, conversions, groups, vectors, columns)
             if adc.range == "calibrated":
                 self.full_scale = self._percentile(currents.abs()).to(self.full_scale)
                 self._load()
-            codes = currents / self._adc_step().unsqueeze(1)
+            codes = currents / self._adc_step().view(-1, 1, 1, 1, currents.shape[-1])
             return self.adc_range().saturated(codes) / codes.numel()
 
     def _percentile(self, magnitude: Tensor) -> Tensor:
-        """Percentile of (conversions, groups, row_tiles, vectors, columns) per weight slice, over the layer or each
+        """Percentile of (row_tiles, conversions, groups, vectors, columns) per weight slice, over the layer or each
         crossbar, spread to (row_tiles or 1, columns); references have one of their own."""
         g, adc = self.geometry, self.chip.component.adc
         per_crossbar = adc.range_per == "crossbar"
@@ -351,7 +366,7 @@ class CrossbarMatrix(nn.Module):
         kind = torch.cat([slice_of, torch.full((g.column_tiles * g.reference_columns,), g.slices)])
         tile = torch.cat([tile_of, torch.arange(g.column_tiles * g.reference_columns)])
         kind = kind + (g.slices + 1) * tile if per_crossbar else kind
-        rows = magnitude.unbind(2) if per_crossbar else [magnitude]
+        rows = magnitude.unbind(0) if per_crossbar else [magnitude]
         out = torch.ones(len(rows), magnitude.shape[-1], dtype=torch.float64, device=magnitude.device)
         for row, part in enumerate(rows):
             for each in kind.unique().tolist():
@@ -429,7 +444,7 @@ class CrossbarMatrix(nn.Module):
         """Cells of the present weights, written anew."""
         self.write += 1
         mapped = self.mapped = self._map()
-        array = self._array(mapped, [self._write(mapped, seed, self.write) for seed in self.seeds])
+        array = self._array(mapped, [self._write(mapped, seed, self.write, self.weight.device) for seed in self.seeds])
         return self._cast(array)
 
     def _cast(self, array: _Array) -> _Array:
@@ -437,7 +452,7 @@ class CrossbarMatrix(nn.Module):
 
     def _chunks(self, vectors: int) -> Iterator[slice]:
         """Runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
-        longest = max(1, CHUNK_VALUES // (self.cells.shape[0] * self.cells.shape[2]))
+        longest = max(1, CHUNK_VALUES * self.geometry.row_tiles // (self.cells.shape[0] * self.cells.shape[2]))
         epoch = self._epoch_vectors
         start = 0
         while start < vectors or start == 0:
@@ -464,82 +479,90 @@ class CrossbarMatrix(nn.Module):
         if self.training or self._epoch[0] != epoch:
             units, rows, columns = array.cells.shape
             normal = torch.empty(units, 1, rows * columns, dtype=array.cells.dtype, device=array.cells.device)
-            self._fill(normal, epoch, CORRELATED, 0)
+            self._fill(normal, epoch, CORRELATED)
             self._epoch = epoch, array.cells + (normal.view_as(array.cells) * array.variance.sqrt())
         return array._replace(cells=self._epoch[1], variance=None)
 
-    def _fill(self, normal: Tensor, first: int, what: int, stream: int) -> None:
+    def _fill(self, normal: Tensor, first: int, *what: int) -> None:
         """Normals (instances x units, vectors, columns) for vectors from `first` on, each instance's its own."""
         units = normal.shape[0] // len(self.seeds)
         for instance, seed in enumerate(self.seeds):
-            key = key_of(seed, self.layer, what, self.write, stream)
-            part = normal[instance * units : (instance + 1) * units]
-            CountedNormals(key, units, normal.shape[2]).fill(part, first)
+            normals = CountedNormals(key_of(seed, self.layer, self.write, *what), units, normal.shape[2])
+            normals.fill(normal[instance * units : (instance + 1) * units], first)
 
-    def _tiled(self, values: Tensor) -> Tensor:
-        """(instances x groups, vectors, inputs) as (instances x groups x row_tiles, vectors, rows)."""
-        g = self.geometry
-        rows = min(g.inputs, g.inputs_per_crossbar)
-        if g.row_tiles * rows != g.inputs:
-            values = nn.functional.pad(values, (0, g.row_tiles * rows - g.inputs))
-        if g.row_tiles == 1:
-            return values
-        return values.unflatten(2, (g.row_tiles, rows)).transpose(1, 2).flatten(0, 1)
+    def _of_tile(self, values: Tensor, tile: int) -> Tensor:
+        """The inputs (.., vectors, rows) of a row tile of (.., vectors, inputs)."""
+        first = tile * self.geometry.inputs_per_crossbar
+        return values[..., first : first + self.geometry.inputs_of(tile)]
 
-    def _streams(self, tiled: Tensor) -> Iterator[tuple[Tensor, float]]:
-        """DAC codes of `tiled` values slice by slice, least significant first, and the weight of each."""
+    def _streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """DAC codes of `values` slice by slice, least significant first, and the weight of each."""
         inputs, width = self.chip.inputs, self.chip.component.dac.bits
         count = self.chip.input_slices
         weights = [2.0 ** (width * k) for k in range(count)]
         if inputs.signed == "twos_complement":
             weights[-1] = -weights[-1]
-            yield from zip(_digits(tiled % 2**inputs.bits if count == 1 else tiled, weights, width, inputs.bits), weights, strict=True)
+            yield from zip(_digits(values % 2**inputs.bits if count == 1 else values, weights, width, inputs.bits), weights, strict=True)
         elif inputs.signed == "bipolar":
-            sign = tiled.detach().sign()
-            yield from ((sign * code, weight) for code, weight in zip(_digits(sign * tiled, weights, width), weights, strict=True))
+            sign = values.detach().sign()
+            yield from ((sign * code, weight) for code, weight in zip(_digits(sign * values, weights, width), weights, strict=True))
         else:
-            zero = torch.zeros((), dtype=tiled.dtype, device=tiled.device)
-            parts = [(tiled, 1.0)]
+            zero = torch.zeros((), dtype=values.dtype, device=values.device)
+            parts = [(values, 1.0)]
             if self.passes == 2:
-                parts = [(torch.where(tiled > 0, tiled, zero), 1.0), (torch.where(tiled > 0, zero, -tiled), -1.0)]
+                parts = [(torch.where(values > 0, values, zero), 1.0), (torch.where(values > 0, zero, -values), -1.0)]
             for part, direction in parts:
                 for code, weight in zip(_digits(part, weights, width), weights, strict=True):
                     yield code, direction * weight
 
-    def _currents(self, tiled: Tensor, array: _Array, first: int | None) -> Iterator[tuple[Tensor, float]]:
-        """Currents [ADC steps] (instances x groups x row_tiles, vectors, columns) of each conversion, and its weight.
-        first: number of the first vector, for read noise; None is without."""
-        accumulated: Tensor | None = None
-        count = self.chip.input_slices
-        for stream, (codes, weight) in enumerate(self._streams(tiled)):
-            current = self._current(codes, array, first, stream)
-            if self.chip.reads_per_conversion == 1:
-                yield current, weight
-                continue
-            sign = -1.0 if self.passes == 2 and stream >= count else 1.0
-            current = current * (sign * weight)
-            accumulated = current if accumulated is None else accumulated + current
-            if stream % count == count - 1:
-                yield accumulated, sign
-                accumulated = None
+    def _currents(self, values: Tensor, array: _Array, first: int | None) -> Iterator[tuple[int, Tensor, float]]:
+        """(row tile, currents [ADC steps] (instances x groups, vectors, columns), weight) of each conversion of `values`
+        (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without."""
+        tiles, count = self.geometry.row_tiles, self.chip.input_slices
+        accumulated: list[Tensor | None] = [None] * tiles
+        for stream, (codes, weight) in enumerate(self._streams(values)):
+            voltage = self.chip.component.dac.voltage(codes)
+            solved = None if array.conductance is None else self._solve(voltage, array)
+            for tile in range(tiles):
+                current = self._current(self._of_tile(voltage, tile), array, tile, solved)
+                current = self._with_read_noise(current, self._of_tile(voltage, tile), array, tile, first, stream)
+                if self.chip.reads_per_conversion == 1:
+                    yield tile, current, weight
+                    continue
+                sign = -1.0 if self.passes == 2 and stream >= count else 1.0
+                so_far, current = accumulated[tile], current * (sign * weight)
+                accumulated[tile] = current = current if so_far is None else so_far + current
+                if stream % count == count - 1:
+                    yield tile, current, sign
+                    accumulated[tile] = None
 
-    def _current(self, codes: Tensor, array: _Array, first: int | None, stream: int) -> Tensor:
-        """Currents [ADC steps] of one array read."""
-        voltage = self.chip.component.dac.voltage(codes)
-        current = torch.bmm(voltage, array.cells) if array.conductance is None else self._solve(voltage, array)
+    def _current(self, voltage: Tensor, array: _Array, tile: int, solved: Tensor | None) -> Tensor:
+        """Currents [ADC steps] of one read of a row tile at `voltage` (instances x groups, vectors, rows)."""
+        if solved is not None:
+            return solved[:, tile]
+        tiles, rows = self.geometry.row_tiles, voltage.shape[-1]
+        if len(array.cells) == tiles:
+            return torch.mm(voltage[0], array.cells[tile, :rows]).unsqueeze(0)
+        return torch.bmm(voltage, array.cells[tile::tiles, :rows])
+
+    def _with_read_noise(
+        self, current: Tensor, voltage: Tensor, array: _Array, tile: int, first: int | None, stream: int
+    ) -> Tensor:
+        """The currents with the noise of one read, in place where no gradient is asked for."""
         if array.variance is None or first is None:
             return current
         with torch.no_grad():
-            spread = torch.bmm(voltage.square(), array.variance).sqrt_()
+            spread = torch.bmm(voltage.square(), array.variance[tile :: self.geometry.row_tiles, : voltage.shape[-1]])
+            spread.sqrt_()
             normal = torch.empty_like(spread)
-            self._fill(normal, first, READ, stream)
+            self._fill(normal, first, READ, stream, tile)
         if current.requires_grad:
             return current + spread * normal
         return current.addcmul_(spread, normal)
 
     def _solve(self, voltage: Tensor, array: _Array) -> Tensor:
-        """Currents [ADC steps] (instances x groups x row_tiles, vectors, columns) of cells that are solved for each
-        vector; voltage in DAC steps (.., vectors, rows)."""
+        """Currents [ADC steps] (instances x groups, row_tiles, vectors, columns) of cells that are solved for each
+        vector; voltage in DAC steps (instances x groups, vectors, inputs)."""
         g, device = self.geometry, self.device
         if device.read_voltage is None:
             raise ParameterError("device.read_voltage is not given: cells that are not linear need it")
@@ -547,14 +570,23 @@ class CrossbarMatrix(nn.Module):
             raise ParameterError("currents that are solved for each vector have no gradient")
         assert array.conductance is not None
         unit = device.read_voltage / self.chip.component.dac.largest
-        tiles = voltage.double().unflatten(0, (-1, g.row_tiles))
+        tiles = self._tiled(voltage.double())
         current = column_currents(
             self.layout, array.conductance.double(), tiles * unit, self.chip.wires, self.law, device.g_min
         )
         levels = current / (unit * device.level_step(g.cell_bits))
         if g.encoding.g_min_current == "cancelled" and not g.encoding.shared_bitline:
             levels = levels - device.g_min / device.level_step(g.cell_bits) * tiles.sum(-1, keepdim=True)
-        return (self._join(levels, subtract=not g.encoding.shared_bitline).flatten(0, 1) * array.cells).to(self.cells.dtype)
+        joined = self._join(levels, subtract=not g.encoding.shared_bitline)
+        return (joined * array.cells.unflatten(0, (-1, g.row_tiles))).to(self.cells.dtype)
+
+    def _tiled(self, values: Tensor) -> Tensor:
+        """(instances x groups, vectors, inputs) as (instances x groups, row_tiles, vectors, rows), 0 where a tile has
+        fewer inputs."""
+        g = self.geometry
+        rows = min(g.inputs, g.inputs_per_crossbar)
+        padded = nn.functional.pad(values, (0, g.row_tiles * rows - g.inputs))
+        return padded.unflatten(2, (g.row_tiles, rows)).transpose(1, 2)
 
     def _product(
         self, values: Tensor, array: _Array, first: int, scale: Tensor | None = None, out: Tensor | None = None
@@ -564,52 +596,42 @@ class CrossbarMatrix(nn.Module):
         first vector."""
         adc = self.adc_range()
         array = self._at_this_time(array, first)
-        tiled = self._tiled(values)
         total: Tensor | None = None
         conversions = 0
         wide = self._sum_dtype(adc)
-        for current, weight in self._currents(tiled, array, first):
-            codes = self._digitise(current, array, adc)
+        for tile, current, weight in self._currents(values, array, first):
+            codes = self._digitise(current, array, adc, tile)
             conversions += codes.numel()
-            summed = self._over_row_tiles(codes, adc).to(wide)
+            codes = self._as_summed(codes, adc, tile).to(wide)
             if total is None:
-                total = summed if weight == 1 else summed * weight
+                total = codes if weight == 1 else codes * weight
             else:
-                total = total.add(summed, alpha=weight) if total.requires_grad else total.add_(summed, alpha=weight)
+                total = total.add(codes, alpha=weight) if total.requires_grad else total.add_(codes, alpha=weight)
         assert total is not None
-        self._count((*values.shape[:-1], self.geometry.inputs), conversions)
-        return self._combine(total, tiled, scale, out)
+        self._count(values.shape, conversions)
+        return self._combine(total, values, scale, out)
 
-    def _digitise(self, current: Tensor, array: _Array, adc: AdcRange) -> Tensor:
+    def _digitise(self, current: Tensor, array: _Array, adc: AdcRange, tile: int) -> Tensor:
+        tiles = self.geometry.row_tiles
         if array.offset is not None:
-            current = current + array.offset
+            current = current + array.offset[tile::tiles]
         if array.inl is not None and not adc.ideal:
             share = ((current.detach() - adc.low) / (adc.high - adc.low)).clamp(0, 1)
-            current = current + array.inl * torch.sin(torch.pi * share)
+            current = current + array.inl[tile::tiles] * torch.sin(torch.pi * share)
         if self.measure:
             self.counts.saturated += adc.saturated(current)
         return adc.convert(current)
 
-    def _over_row_tiles(self, codes: Tensor, adc: AdcRange) -> Tensor:
-        """(instances x groups x row_tiles, vectors, columns) codes to their sums over row tiles, in level steps
-        where the step differs between tiles, else in ADC steps."""
-        tiles = self.geometry.row_tiles
-        flips = self.geometry.encoding.flipped_columns
-        if tiles == 1 and not flips and adc.step.shape[0] == 1:
-            return codes
-        codes = codes.unflatten(0, (-1, tiles))
+    def _as_summed(self, codes: Tensor, adc: AdcRange, tile: int) -> Tensor:
+        """Codes of a row tile as they are added to those of others: in level steps where the step differs between
+        tiles, columns stored flipped with the other sign."""
         if adc.step.shape[0] > 1:
-            codes = codes * adc.step.unsqueeze(1).to(codes.dtype)
-        if flips:
-            codes = codes * self._flip_sign().unsqueeze(2).to(codes.dtype)
-        return codes.sum(1)
-
-    def _flip_sign(self) -> Tensor:
-        """-1 for columns stored flipped, (instances x groups, row_tiles, columns)."""
-        g = self.geometry
-        sign = 1.0 - 2.0 * self.mapped.flipped.flatten(2).float()
-        sign = nn.functional.pad(sign, (0, g.column_tiles * g.reference_columns), value=1.0)
-        return sign.repeat(len(self.seeds), 1, 1) if len(self.seeds) > 1 else sign
+            codes = codes * adc.step[tile].to(codes.dtype)
+        if not self.geometry.encoding.flipped_columns:
+            return codes
+        sign = 1.0 - 2.0 * self.mapped.flipped[:, tile].flatten(1).to(codes.dtype)  # (groups, columns)
+        sign = nn.functional.pad(sign, (0, codes.shape[-1] - sign.shape[-1]), value=1.0)
+        return codes * sign.repeat(len(self.seeds), 1).unsqueeze(1)
 
     def _sum_dtype(self, adc: AdcRange) -> torch.dtype:
         """float64 where sums of codes over slices could exceed what float32 holds exactly."""
@@ -619,7 +641,7 @@ class CrossbarMatrix(nn.Module):
         simple = self.chip.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return self.cells.dtype if plain or simple else torch.float64
 
-    def _combine(self, total: Tensor, tiled: Tensor, scale: Tensor | None, out: Tensor | None) -> Tensor:
+    def _combine(self, total: Tensor, values: Tensor, scale: Tensor | None, out: Tensor | None) -> Tensor:
         """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs."""
         g, step = self.geometry, self._adc_step()
         factor = None if step.shape[0] > 1 or not bool((step != 1).any()) else step
@@ -635,7 +657,8 @@ class CrossbarMatrix(nn.Module):
             stored = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
             stored = stored @ self.mapped.slice_weight.to(stored)
         if correction is not None:
-            per_tile = tiled.double().sum(-1).unflatten(0, (-1, g.row_tiles)).transpose(1, 2)  # (.., vectors, tiles)
+            sums = [self._of_tile(values, tile).double().sum(-1) for tile in range(g.row_tiles)]
+            per_tile = torch.stack(sums, dim=-1)  # (instances x groups, vectors, row_tiles)
             stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
         if g.reference_columns:
             tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
@@ -681,23 +704,21 @@ class CrossbarMatrix(nn.Module):
             raise ParameterError("device.read_voltage is not given: the published figure per read applies")
         g = self.geometry
         unit = self.device.read_voltage / self.chip.component.dac.largest
-        tiled = self._tiled(inputs.double())
-        target = self._target(self.mapped)
+        dac, target = self.chip.component.dac, self._target(self.mapped)
         power = torch.zeros((), dtype=torch.float64)
         if self.chip.wires.ideal:
-            per_row = target.sum(-1).flatten(0, 1)  # (groups x row_tiles, rows) [S]
-            for codes, _ in self._streams(tiled):
-                voltage = self.chip.component.dac.voltage(codes) * unit
-                power += (voltage.square().mean(1) * per_row).sum()
+            per_row = target.sum(-1)  # (groups, row_tiles, rows) [S]
+            for codes, _ in self._streams(inputs.double()):
+                voltage = self._tiled(dac.voltage(codes) * unit)
+                power += (voltage.square().mean(2) * per_row).sum()
             return float(power) * self.chip.timing.array_read
         if self.chip.wires.topology == "gate_selected":
             raise ParameterError("the energy of reads from the cells' own currents needs wires.topology = row_driven")
         placed = self.layout.place(target, self.device.g_min)
-        seen = source_conductance(placed, wires_of(self.chip.wires), g.wordlines_per_input).sum((1, 3)).flatten(0, 1)
-        for codes, _ in self._streams(tiled):
-            voltage = self.chip.component.dac.voltage(codes).unflatten(0, (-1, g.row_tiles)) * unit
-            driven = on_wordlines(self.layout, voltage).flatten(0, 1)  # (groups x row_tiles, vectors, wordlines)
-            power += torch.einsum("uvi,uij,uvj->", driven, seen, driven) / driven.shape[1]
+        seen = source_conductance(placed, wires_of(self.chip.wires), g.wordlines_per_input).sum((1, 3))
+        for codes, _ in self._streams(inputs.double()):
+            driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
+            power += torch.einsum("gtvi,gtij,gtvj->", driven, seen, driven) / driven.shape[2]
         return float(power) * self.chip.timing.array_read
 
     # ---- state
@@ -723,6 +744,14 @@ def ideal_of(device: Device) -> Device:
         levels=device.levels, g_min=device.g_min, g_max=device.g_max, read_voltage=device.read_voltage, iv=device.iv,
         iv_v0=device.iv_v0, iv_c2=device.iv_c2, iv_c3=device.iv_c3,
     )  # fmt: skip
+
+
+def _moved(programmed: Programmed | None, device: torch.device) -> Programmed | None:
+    """The same cells on a torch device."""
+    if programmed is None:
+        return None
+    tensors = {name: value.to(device) for name, value in vars(programmed).items() if isinstance(value, Tensor)}
+    return replace(programmed, **tensors)  # type: ignore[arg-type]
 
 
 def _put(value: Tensor, out: Tensor) -> Tensor:

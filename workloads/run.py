@@ -143,7 +143,7 @@ def _quality(converted: nn.Module, chip: Chip, study: Study, images: Tensor) -> 
     with torch.no_grad():
         converted(images[:QUALITY_IMAGES])
     cells = np.array([matrix.mapped.geometry.cells for matrix in matrices])
-    inputs = sum(matrix.counts.vectors * matrix.mapped.geometry.inputs for matrix in matrices)
+    inputs = sum(matrix.counts.inputs for matrix in matrices)
     return {
         "truncated_share": float(np.average([matrix.programmed_mean("truncated_share") for matrix in matrices], weights=cells)),
         "stuck_share": float(np.average([matrix.programmed_mean("stuck_share") for matrix in matrices], weights=cells)),
