@@ -1,0 +1,151 @@
+"""Many chip instances: bands against known statistics; numbers that do not depend on how the work is cut."""
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from hw import Chip, ParameterError, load_chip
+from models import DigitsCNN
+from workloads import evaluate as module
+from workloads.data import ImageData, load_digits
+from workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, student_share, wilson_band
+from workloads.training import Recipe, accuracy, initialise, train_classifier
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_digits()
+
+
+@pytest.fixture(scope="module")
+def model(digits: ImageData) -> torch.nn.Module:
+    """Trained for a moment: good enough that errors of cells cost something."""
+    built = initialise(DigitsCNN, 0)
+    train_classifier(built, digits, Recipe(epochs=4, batch=64, learning_rate=2e-2), 0)
+    return built
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Chip:
+    return load_chip("edge", {"device.programming_sigma": "20", "device.read_noise_sigma": "10"})
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class TestBands:
+    @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, 49, 200])
+    def test_students_t(self, freedom: int) -> None:
+        for t in (0.1, 1.0, 2.5, 12.0):
+            assert student_share(t, freedom) == pytest.approx(1 - 2 * stats.t.sf(t, freedom), abs=1e-13)
+        for confidence in (0.5, 0.95, 0.999):
+            assert module.student_quantile(freedom, confidence) == pytest.approx(stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-10)
+
+    @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+    def test_band_of_a_mean(self, values: list[float]) -> None:
+        low, high = mean_band(values)
+        if len(set(values)) == 1 or max(values) - min(values) < 1e-9:
+            assert high - low < 1e-7
+            return
+        expected = stats.t.interval(0.95, len(values) - 1, sum(values) / len(values), stats.sem(values))
+        assert (low, high) == pytest.approx(expected, abs=1e-9)
+
+    def test_one_value_has_no_band(self) -> None:
+        assert all(math.isnan(end) for end in mean_band([0.5]))
+
+    @given(st.integers(1, 200), st.data())
+    def test_wilson(self, trials: int, data: st.DataObject) -> None:
+        """Its ends are where the score test just accepts: (share - p)² = z² p (1 - p) / n."""
+        hits = data.draw(st.integers(0, trials))
+        z = stats.norm.ppf(0.975)
+        share = hits / trials
+        for end in wilson_band(hits, trials):
+            assert (share - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / trials, abs=1e-12)
+        low, high = wilson_band(hits, trials)
+        assert 0 <= low <= share <= high <= 1
+        expected = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+    @pytest.mark.parametrize(("hits", "trials"), [(0, 0), (3, 2), (-1, 2)])
+    def test_wilson_of_nonsense(self, hits: int, trials: int) -> None:
+        with pytest.raises(ParameterError, match="hits must be"):
+            wilson_band(hits, trials)
+
+    def test_confidence_is_a_share(self) -> None:
+        with pytest.raises(ParameterError, match="confidence"):
+            mean_band([0.1, 0.2], 1.0)
+
+    def test_frame(self) -> None:
+        values = [0.5, 0.6, 0.7, 0.8]
+        table = pd.DataFrame({"instance": range(4), "seed": range(4), "accuracy": values})
+        row = Evaluation(table, 10).frame().iloc[0]
+        assert row["mean"] == pytest.approx(0.65)
+        assert row["median"] == pytest.approx(0.65)
+        assert row["p5"] == pytest.approx(0.515)
+        assert row["p95"] == pytest.approx(0.785)
+        assert (row["mean_low"], row["mean_high"]) == pytest.approx(mean_band(values))
+        assert (row["instances"], row["images"], row["smallest"], row["largest"]) == (4, 10, 0.5, 0.8)
+
+
+class TestEvaluate:
+    @pytest.mark.usefixtures("_threads")
+    def test_how_the_work_is_cut_changes_nothing(self, model: torch.nn.Module, digits: ImageData, noisy: Chip) -> None:
+        """Memory for one instance or for all, batches of 7 or all images, one thread or two; read noise included."""
+        told: list[tuple[int, int]] = []
+        whole = evaluate(model, noisy, digits, 5, images=60, seed=3, progress=lambda *x: told.append(x))
+        assert told[-1] == (5, 5)
+        assert whole.table["seed"].tolist() == [3, 4, 5, 6, 7]
+        assert whole.table["accuracy"].nunique() > 1
+        for threads, memory, batch in ((1, 1, 60), (2, 2**20, 7), (1, 2**32, 13)):
+            torch.set_num_threads(threads)
+            cut = evaluate(model, noisy, digits, 5, images=60, seed=3, memory=memory, batch=batch)
+            pd.testing.assert_frame_equal(cut.table, whole.table)
+
+    @pytest.mark.parametrize("correction", ["none", "compensated", "recalibrated"])
+    def test_conditions_are_cut_alike(self, model: torch.nn.Module, digits: ImageData, correction: str) -> None:
+        condition = Condition(seconds=1e5, correction=correction)  # type: ignore[arg-type]
+        chip = load_chip("edge", device="pcm")
+        tables = [
+            evaluate(model, chip, digits, 3, images=30, condition=condition, memory=memory).table for memory in (1, 2**30)
+        ]
+        pd.testing.assert_frame_equal(*tables)
+
+    def test_an_instance_is_the_same_alone(self, model: torch.nn.Module, digits: ImageData, noisy: Chip) -> None:
+        together = evaluate(model, noisy, digits, 4, images=50).table["accuracy"]
+        alone = evaluate(model, noisy, digits, 1, images=50, seed=3).table["accuracy"]
+        assert together[3] == alone[0]
+
+    def test_a_judgement_leaves_no_trace(self, model: torch.nn.Module, digits: ImageData) -> None:
+        """Ranges set anew for one condition are not those of the next."""
+        on_chip = OnChip(model, load_chip("edge", device="pcm"), digits.train_images[:50])
+        shown = digits.test_images[:60], digits.test_labels[:60]
+        before = list(on_chip.accuracies([0, 1], *shown))
+        list(on_chip.accuracies([0, 1], *shown, Condition(seconds=1e8, correction="recalibrated")))
+        assert list(on_chip.accuracies([0, 1], *shown)) == before
+
+    def test_instances_of_an_ideal_chip_are_one(self, model: torch.nn.Module, digits: ImageData, isaac: Chip) -> None:
+        found = evaluate(model, isaac, digits, 50)
+        assert found.images == 360
+        assert found.table["accuracy"].nunique() == 1
+        assert found.mean == pytest.approx(accuracy(model, digits.test_images, digits.test_labels), abs=0.003)
+        assert found.band == pytest.approx((found.mean, found.mean))
+        assert found.spread == pytest.approx((found.mean, found.mean))
+
+    @pytest.mark.parametrize(("change", "said"), [
+        ({"instances": 0}, "at least one instance"), ({"images": 0}, "one image"), ({"memory": 0}, "memory and batch"),
+        ({"batch": 0}, "memory and batch"), ({"seed": -1}, "0 or more"),
+        ({"condition": Condition(layers=("none",))}, "no analog layer is called none"),
+    ])  # fmt: skip
+    def test_nonsense(self, model: torch.nn.Module, digits: ImageData, noisy: Chip, change: dict, said: str) -> None:
+        with pytest.raises(ParameterError, match=said):
+            evaluate(model, noisy, digits, **({"instances": 2, "images": 5} | change))
