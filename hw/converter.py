@@ -112,6 +112,18 @@ class AdcRange:
             return scaled.sub_(self.center).round_().add_(self.center).clamp_(self.low, self.high)
         return scaled.round_().clamp_(self.low, self.high)
 
+    def distorted(self, scaled: Tensor, offset: Tensor | None, inl: Tensor | None) -> Tensor:
+        """`scaled` currents as converters with an offset and an integral non-linearity [steps] see them: a sine over
+        the range, 0 at its ends; the gradient is that of `scaled`."""
+        if self.ideal:
+            return scaled
+        if offset is not None:
+            scaled = scaled + offset
+        if inl is not None:
+            share = ((scaled.detach() - self.low) / (self.high - self.low)).clamp(0, 1)
+            scaled = scaled + inl * torch.sin(torch.pi * share)
+        return scaled
+
     def saturated(self, scaled: Tensor) -> int:
         """How many of the currents (in steps) lie outside the codes by more than half a step."""
         if self.ideal:

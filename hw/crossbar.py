@@ -171,7 +171,7 @@ class CrossbarMatrix(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """As of any module; what is not a buffer follows the weights to another torch device."""
         before = self.weight.device
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         if self.weight.device != before:
             with torch.no_grad():
                 self.mapped = self._map()
@@ -613,11 +613,8 @@ class CrossbarMatrix(nn.Module):
 
     def _digitise(self, current: Tensor, array: _Array, adc: AdcRange, tile: int) -> Tensor:
         tiles = self.geometry.row_tiles
-        if array.offset is not None:
-            current = current + array.offset[tile::tiles]
-        if array.inl is not None and not adc.ideal:
-            share = ((current.detach() - adc.low) / (adc.high - adc.low)).clamp(0, 1)
-            current = current + array.inl[tile::tiles] * torch.sin(torch.pi * share)
+        errors = (None if error is None else error[tile::tiles] for error in (array.offset, array.inl))
+        current = adc.distorted(current, *errors)
         if self.measure:
             self.counts.saturated += adc.saturated(current)
         return adc.convert(current)

@@ -63,17 +63,18 @@ def device_page(sheet: DeviceSheet) -> Figure:
 
 def draw_devices(sheets: Sequence[DeviceSheet], directory: Path) -> list[Path]:
     """Write NAME.png and NAME.pdf of every device into `directory`; the paths. The same sheets give the same bytes."""
+    return [path for sheet in sheets for path in save_page(device_page(sheet), sheet.title, directory, sheet.name)]
+
+
+def save_page(figure: Figure, title: str, directory: Path, name: str) -> list[Path]:
+    """Write a page as NAME.png and NAME.pdf; the paths."""
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for sheet in sheets:
-        figure = device_page(sheet)
-        target = directory / f"{sheet.name}.pdf"
-        temporary = target.with_name(target.name + ".part")
-        with PdfPages(temporary, metadata={"Title": sheet.title, "Creator": "xbar", "CreationDate": None}) as pdf:
-            pdf.savefig(figure, dpi=PDF_DPI)
-        os.replace(temporary, target)
-        paths += [_save_png(figure, directory / f"{sheet.name}.png"), target]
-    return paths
+    target = directory / f"{name}.pdf"
+    temporary = target.with_name(target.name + ".part")
+    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
+        pdf.savefig(figure, dpi=PDF_DPI)
+    os.replace(temporary, target)
+    return [_save_png(figure, directory / f"{name}.png"), target]
 
 
 def _shades(count: int) -> list[tuple[float, float, float, float]]:

@@ -11,9 +11,11 @@ from tqdm import tqdm
 
 from hw.chip import device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
+from reports.converters import draw_converters
 from reports.devices import draw_devices
 from reports.render import render
 from reports.results import Results, ResultsError
+from workloads.converters import converter_sheet
 from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
 from workloads.run import Study, run
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.set_defaults(command=_run)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
+    chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
     chips_parser.set_defaults(command=_chips)
 
     devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")
@@ -167,6 +170,9 @@ def _chips(options: argparse.Namespace) -> int:
         }  # fmt: skip
     print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
     print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.")
+    if options.out is not None:
+        for path in draw_converters([converter_sheet(load_chip(name)) for name in preset_names()], options.out):
+            print(path)
     return 0
 
 

@@ -1,0 +1,37 @@
+"""The page of a chip's converters: what its tables hold, and that it is drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw import Chip
+from reports.converters import draw_converters
+from workloads.converters import UNITS, converter_sheet
+
+
+def test_ideal_converters_follow_the_straight_line(isaac: Chip) -> None:
+    sheet = converter_sheet(isaac)
+    assert (sheet.dac["deviation_steps"] == 0).all()
+    inside = sheet.adc[(sheet.adc["current_steps"] >= 0) & (sheet.adc["current_steps"] <= 255)]
+    assert (inside["code"] - inside["current_steps"]).abs().max() <= 0.5
+    assert (np.diff(sheet.adc["code"]) >= 0).all()
+    assert (sheet.adc["code"].min(), sheet.adc["code"].max()) == (0, 255)
+    stated = sheet.cost[sheet.cost["bits"] == 8]
+    assert stated["energy_J"].to_numpy() == pytest.approx(isaac.component.adc.energy_per_action)
+    assert stated["rate_per_s"].to_numpy() == pytest.approx(1.28e9)
+
+
+def test_units_that_err_differ_and_stay_monotone(edge: Chip) -> None:
+    errors = {"offset_sigma": 0.5, "gain_sigma": 0.02, "inl_sigma": 0.8}
+    sheet = converter_sheet(edge.with_changes(component={"adc": errors}))
+    codes = np.stack([unit["code"].to_numpy() for _, unit in sheet.adc.groupby("unit")])
+    assert len(codes) == UNITS
+    assert (np.diff(codes, axis=1) >= 0).all()
+    assert len(np.unique(codes, axis=0)) == UNITS
+
+
+def test_pages_are_written(edge: Chip, tmp_path: Path) -> None:
+    paths = draw_converters([converter_sheet(edge)], tmp_path)
+    assert [path.name for path in paths] == ["edge-converters.png", "edge-converters.pdf"]
+    assert all(path.stat().st_size > 10_000 for path in paths)

@@ -1,0 +1,58 @@
+"""What a chip's converters do and cost, for their page: transfer curves, errors of drawn units, cost by resolution."""
+
+import pandas as pd
+import torch
+
+from hw.chip import Chip
+from hw.converter import Adc, AdcRange
+from reports.converters import ConverterSheet
+
+UNITS = 5  # ADCs drawn where they differ
+POINTS = 8001
+ARCHITECTURES = ("sar", "flash", "ramp", "pipeline")
+
+
+def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
+    """What the page of a chip's converters shows; the same seed draws the same ADCs."""
+    adc, dac = chip.component.adc, chip.component.dac
+    code = torch.arange(dac.largest + 1, dtype=torch.float64)
+    voltage = dac.voltage(code)
+    pairs = chip.weights.analog_pair or chip.inputs.signed == "bipolar"
+    return ConverterSheet(
+        name=chip.name, title=f"Converters of {chip.title}",
+        facts=(
+            f"{dac.bits}-bit DAC  ·  {adc.bits}-bit ADC, range {adc.range}, "
+            f"{'signed' if pairs else 'from 0 up'}, {adc.conversion.replace('_', ' ')}"
+        ),
+        dac=pd.DataFrame({"code": code.numpy(), "voltage_steps": voltage.numpy(), "deviation_steps": (voltage - code).numpy()}),
+        adc=_transfer(adc, pairs, seed), cost=_cost(adc), bits=adc.bits, architecture=adc.architecture,
+    )  # fmt: skip
+
+
+def _transfer(adc: Adc, signed: bool, seed: int) -> pd.DataFrame:
+    """Codes of a ramp of current, in ADC steps, that begins and ends a tenth of the range outside, of some units."""
+    low, high, center = adc.code_range(signed)
+    ramp = torch.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), POINTS, dtype=torch.float64)
+    transfer = AdcRange(torch.ones(1), low, high, center)
+    parts = []
+    for unit in range(UNITS if adc.has_errors else 1):
+        gain, offset, inl = torch.randn(3, generator=torch.Generator().manual_seed(seed + unit), dtype=torch.float64)
+        amplified = ramp * (1 + adc.gain_sigma * gain)
+        seen = transfer.distorted(amplified, adc.offset_sigma * offset, adc.inl_sigma * inl)
+        code = transfer.convert(seen.clone())
+        parts.append(pd.DataFrame({"unit": unit, "current_steps": ramp.numpy(), "code": code.numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _cost(adc: Adc) -> pd.DataFrame:
+    """Energy, rate and area of a conversion by bits, for each architecture that the stated figures might be of."""
+    known = adc.stated_bits or adc.bits
+    rows = []
+    for architecture in ARCHITECTURES:
+        for bits in range(max(2, known - 4), known + 5):
+            other = adc.model_copy(update={"architecture": architecture, "stated_bits": known, "bits": bits})
+            rows.append({
+                "architecture": architecture, "bits": bits, "energy_J": other.energy_per_action,
+                "rate_per_s": other.conversion_rate, "area_m2": other.parent_area / other.units,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
