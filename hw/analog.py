@@ -218,6 +218,11 @@ def program(
         layer.matrix.program(seeds, chosen, index, write)
 
 
+def write_pulses(model: nn.Module) -> dict[str, float]:
+    """Mean write pulses per cell by layer, over chip instances: 1 without write-verify, 0 where cells are ideal."""
+    return {name: layer.matrix.programmed_mean("pulses_per_cell") for name, layer in analog_layers(model).items()}
+
+
 def set_time(model: nn.Module, seconds: float) -> None:
     """Read a converted model's cells `seconds` after they were programmed, from now on."""
     for layer in analog_layers(model).values():

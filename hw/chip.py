@@ -304,7 +304,7 @@ class Chip(_Section):
         """Time per input slice with every column of every crossbar in use [s]."""
         s, adc = self.structure, self.component.adc
         conversions = self.geometry(10**6, 1).conversions_of(0) * s.crossbars_per_core
-        return max(self.timing.array_read, conversions / adc.units / adc.conversion_rate / self.reads_per_conversion)
+        return max(self.timing.array_read, conversions / adc.units / adc.unit_rate / self.reads_per_conversion)
 
     @property
     def peak_operations_per_second(self) -> float:

@@ -43,10 +43,14 @@ class Component(BaseModel):
         return self.power / (self.units * self.rate)
 
     @property
+    def unit_rate(self) -> float:
+        """Actions per second of one unit at full load."""
+        return self.rate
+
+    @property
     def peak_power(self) -> float:
         """Power of one parent's share with every unit at its full rate, static included [W]."""
-        dynamic = self.energy_per_action * self.units * self.rate
-        return (dynamic + self.static_power) / self.shared_by
+        return (self.energy_per_action * self.units * self.unit_rate + self.static_power) / self.shared_by
 
     @property
     def parent_area(self) -> float:
@@ -114,12 +118,10 @@ class AdcRange:
 
     def distorted(self, scaled: Tensor, offset: Tensor | None, inl: Tensor | None) -> Tensor:
         """`scaled` currents as converters with an offset and an integral non-linearity [steps] see them: a sine over
-        the range, 0 at its ends; the gradient is that of `scaled`."""
-        if self.ideal:
-            return scaled
+        the range, 0 at its ends (an ideal converter has no ends, and none); the gradient is that of `scaled`."""
         if offset is not None:
             scaled = scaled + offset
-        if inl is not None:
+        if inl is not None and not self.ideal:
             share = ((scaled.detach() - self.low) / (self.high - self.low)).clamp(0, 1)
             scaled = scaled + inl * torch.sin(torch.pi * share)
         return scaled
@@ -210,14 +212,9 @@ class Adc(Component):
         return super().energy_per_action * self._form()[0]
 
     @property
-    def conversion_rate(self) -> float:
+    def unit_rate(self) -> float:
         """Conversions per second of one unit."""
         return self.rate / self._form()[1]
-
-    @property
-    def peak_power(self) -> float:
-        """Power of one parent's share with every unit at its full rate, static included [W]."""
-        return (self.energy_per_action * self.units * self.conversion_rate + self.static_power) / self.shared_by
 
     @property
     def parent_area(self) -> float:

@@ -4,6 +4,7 @@ Everything is derived from two things that the simulation writes down: how often
 stage, and when each stage ran. So the sums over components, over layers and over time are the same energy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from hw.chip import ACTIONS, COMPONENTS, Chip
 from hw.placement import Placement
+from hw.programming import programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
 INPUT, OUTPUT, STATIC = "(input)", "(output)", "(static)"
@@ -110,6 +112,12 @@ class Ledger:
         """Total energy over requests [J]; nan without requests."""
         return self.total_energy / self.requests if self.requests else float("nan")
 
+    def programming(self, pulses_per_cell: Mapping[str, float] | float = 1.0, cells_at_once: int = 1) -> pd.DataFrame:
+        """What writing the network to the chip took before the first request, one row a layer: cells, pulses,
+        energy_J, time_s, endurance_share; apart from `energy`, which is of the requests. See
+        `hw.programming.programming_cost`; `hw.analog.write_pulses` counts the pulses of a programmed model."""
+        return programming_cost(self.placement, pulses_per_cell, cells_at_once)
+
     # ---- power over time
 
     def _profile(self, per_run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +171,7 @@ class Ledger:
         amount = np.array([activity.actions.get(component, 0.0) for activity in self.activities])
         time, rate = self._binned(*self._profile(amount), bins)
         units = float(self.chip.table().loc[component, "count"])
-        return pd.DataFrame({"time_s": time, "share": rate / (units * getattr(self.chip.component, component).rate)})
+        return pd.DataFrame({"time_s": time, "share": rate / (units * getattr(self.chip.component, component).unit_rate)})
 
     # ---- time
 
@@ -207,7 +215,7 @@ class Ledger:
         rows = {}
         for name, c in self.chip.component.items():
             actions = float(self.actions[name].sum())
-            busy, units = actions / c.rate, table.loc[name, "count"]
+            busy, units = actions / c.unit_rate, table.loc[name, "count"]
             rows[name] = {
                 "action": ACTIONS[name], "units": units, "actions": actions, "energy_J": energy[name].sum(),
                 "dynamic_energy_J": energy[name].sum() - energy.loc[STATIC, name],

@@ -15,10 +15,14 @@ _WEYL = 0x9E3779B9  # odd, so block -> seed is one to one: the golden ratio in 3
 
 
 def key_of(*parts: int) -> int:
-    """A 63-bit key of whole numbers from 0 on, by numpy's SeedSequence."""
+    """A 63-bit key of whole numbers from 0 on, by numpy's SeedSequence, which takes up to four parts and 0 after them for
+    the same."""
     if min(parts) < 0:
         raise ParameterError(f"a seed must be 0 or more, got {min(parts)}")
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    low, high = [part & 0xFFFFFFFF for part in parts], [part >> 32 for part in parts]
+    # 32 bits a part, the rest apart: numpy takes a part of 64 bits for two parts
+    sequence = np.random.SeedSequence(low, spawn_key=high if any(high) else ())
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator_of(*parts: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -199,7 +199,7 @@ class VectorOperations:
         """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
         adc = self.chip.component.adc
         side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
-        return ticks(ceil(crossbar.conversions / side_by_side), adc.conversion_rate)
+        return ticks(ceil(crossbar.conversions / side_by_side), adc.unit_rate)
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar]

@@ -53,6 +53,6 @@ def _cost(adc: Adc) -> pd.DataFrame:
             other = adc.model_copy(update={"architecture": architecture, "stated_bits": known, "bits": bits})
             rows.append({
                 "architecture": architecture, "bits": bits, "energy_J": other.energy_per_action,
-                "rate_per_s": other.conversion_rate, "area_m2": other.parent_area / other.units,
+                "rate_per_s": other.unit_rate, "area_m2": other.parent_area / other.units,
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -258,10 +258,10 @@ class TestCost:
         energy, time, area = HAND[case]
         plain, adc = an_adc(bits), an_adc(bits, architecture=name, stated_bits=stated)
         assert adc.energy_per_action == pytest.approx(2e-12 * energy)
-        assert adc.conversion_rate == pytest.approx(1e9 / time)
+        assert adc.unit_rate == pytest.approx(1e9 / time)
         assert adc.parent_area == pytest.approx(1e-8 * area)
         assert adc.peak_power == pytest.approx(0.016 * energy / time)
-        assert (plain.energy_per_action, plain.conversion_rate, plain.parent_area) == pytest.approx((2e-12, 1e9, 1e-8))
+        assert (plain.energy_per_action, plain.unit_rate, plain.parent_area) == pytest.approx((2e-12, 1e9, 1e-8))
 
     @pytest.mark.parametrize("preset", [ISAAC, EDGE])
     def test_the_chip_uses_them(self, preset: Chip) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, ParameterError, place, trace
+from hw import Arrivals, Chip, ParameterError, convert, place, simulate, trace
+from hw.analog import write_pulses
 from hw.placement import Placement
 from hw.programming import programming_cost
 from tests.hw.networks import seeded, small_convolutional
@@ -54,3 +55,21 @@ def test_what_is_missing_or_wrong_is_named(placement: Placement, edge: Chip) -> 
         programming_cost(placement, math.nan)
     with pytest.raises(ParameterError, match="cells_at_once"):
         programming_cost(placement, 1.0, 0)
+
+
+def test_write_verify_reaches_the_ledger(edge: Chip) -> None:
+    """The pulses that the cells took are the pulses that the ledger charges; closed form of their mean: a cell is
+    accepted with p = erf(tolerance / (sigma sqrt 2)), at most n pulses take (1 - (1 - p)^n) / p on the mean."""
+    sigma, tolerance, most = 0.04, 0.03, 5
+    chip = edge.with_changes(device={
+        "g_min": 5e-6, "programming_sigma": sigma, "write_verify_tolerance": tolerance, "write_verify_most": most,
+        "write_energy": 2e-12, "write_time": 100e-9, "read_noise_sigma": 0.0,
+    })  # fmt: skip
+    model, x = seeded(None, nn.Linear(256, 128)), torch.rand(4, 256)
+    pulses = write_pulses(convert(model, chip, x, seed=0))
+    accepted = math.erf(tolerance / (sigma * 2**0.5))
+    expected = (1 - (1 - accepted) ** most) / accepted
+    assert pulses["0"] == pytest.approx(expected, rel=5 * 1.0 / (256 * 256) ** 0.5)  # 65,536 cells, spread under 1
+    cost = simulate(place(trace(model, x), chip), Arrivals.batch(1)).programming(pulses)
+    assert cost.loc["0", "energy_J"] == pytest.approx(256 * 256 * pulses["0"] * 2e-12)
+    assert cost.loc["0", "time_s"] == pytest.approx(128 * 128 * pulses["0"] * 100e-9)
