@@ -20,8 +20,8 @@ def key_of(*parts: int) -> int:
     if min(parts) < 0:
         raise ParameterError(f"a seed must be 0 or more, got {min(parts)}")
     low, high = [part & 0xFFFFFFFF for part in parts], [part >> 32 for part in parts]
-    # 32 bits a part, the rest apart: numpy takes a part of 64 bits for two parts
-    sequence = np.random.SeedSequence(low, spawn_key=high if any(high) else ())
+    # 32 bits a part, the rest apart and marked: numpy takes a part of 64 bits for two parts
+    sequence = np.random.SeedSequence(low, spawn_key=(*high, 0xFFFFFFFF) if any(high) else ())
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
