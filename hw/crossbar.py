@@ -122,7 +122,7 @@ class CrossbarMatrix(nn.Module):
             self.mapped = self._map()
             drawn = [self._write(self.mapped, seed, write, torch.device("cpu")) for seed in self.seeds]
             self.programmed = [_moved(cells, self.weight.device) for cells in drawn]
-            self._load()
+        self._loaded = False
 
     def _map(self) -> MappedMatrix:
         return map_weights(self.weight, self.geometry, self.largest_weight)
@@ -143,15 +143,17 @@ class CrossbarMatrix(nn.Module):
         """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
         if not 0 <= seconds < float("inf"):
             raise ParameterError(f"time must be 0 s or more and finite, got {seconds}")
-        self.time, self._epoch = seconds, (-1, torch.empty(0))
-        with torch.no_grad():
-            self._load()
+        self.time, self._epoch, self._loaded = seconds, (-1, torch.empty(0)), False
 
     def _load(self) -> None:
-        """Cells as they are now, as the product needs them."""
-        array = self._cast(self._array(self.mapped, self.programmed))
+        """Cells as they are now, as the product needs them; on first use after a change, because wires take a while."""
+        if self._loaded:
+            return
+        with torch.no_grad():
+            array = self._cast(self._array(self.mapped, self.programmed))
         for name, value in array._asdict().items():
             setattr(self, name, value)
+        self._loaded = True
 
     def conductances(self) -> Tensor:
         """Conductances of the cells now [S], by column (instances, groups, row_tiles, rows, columns) float64."""
@@ -289,8 +291,7 @@ class CrossbarMatrix(nn.Module):
         columns = per_slice.repeat_interleave(polarities).repeat(g.outputs)
         references = per_slice[:1].expand(g.column_tiles * g.reference_columns)
         self.full_scale = torch.cat([columns, references]).unsqueeze(0).to(self.full_scale.device)
-        with torch.no_grad():
-            self._load()
+        self._loaded = False
 
     def adc_range(self) -> AdcRange:
         """Codes of each column's ADC under the chip's policy; step (row_tiles or 1, columns)."""
@@ -350,7 +351,7 @@ class CrossbarMatrix(nn.Module):
             # (row_tiles, conversions, groups, vectors, columns)
             if adc.range == "calibrated":
                 self.full_scale = self._percentile(currents.abs()).to(self.full_scale)
-                self._load()
+                self._loaded = False
             codes = currents / self._adc_step().view(-1, 1, 1, 1, currents.shape[-1])
             return self.adc_range().saturated(codes) / codes.numel()
 
@@ -428,7 +429,13 @@ class CrossbarMatrix(nn.Module):
             self._product(values[:, part], array, self.reads + part.start, scale, product[:, part])
         return product
 
+    @property
+    def _tiles(self) -> int:
+        """Row tiles of all instances and groups."""
+        return len(self.seeds) * self.geometry.groups * self.geometry.row_tiles
+
     def _programmed_array(self) -> _Array:
+        self._load()
         return _Array(self.cells, self.variance, self.offset, self.inl, self.conductance)
 
     def _exact_product(self, inputs: Tensor) -> Tensor:
@@ -437,7 +444,7 @@ class CrossbarMatrix(nn.Module):
         single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and g.encoding.quantise
         dtype = torch.float32 if single and self.chip.inputs.quantise else torch.float64
         per_column = self.chip.conversions_per_column(self.signed_input)
-        self._count(inputs.shape, inputs.shape[-2] * per_column * self.cells.shape[0] * self.cells.shape[2])
+        self._count(inputs.shape, inputs.shape[-2] * per_column * self._tiles * self.full_scale.shape[1])
         return torch.matmul(inputs.to(dtype), integers.to(dtype)).double()
 
     def _train_array(self) -> _Array:
@@ -452,7 +459,7 @@ class CrossbarMatrix(nn.Module):
 
     def _chunks(self, vectors: int) -> Iterator[slice]:
         """Runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
-        longest = max(1, CHUNK_VALUES * self.geometry.row_tiles // (self.cells.shape[0] * self.cells.shape[2]))
+        longest = max(1, CHUNK_VALUES * self.geometry.row_tiles // (self._tiles * self.full_scale.shape[1]))
         epoch = self._epoch_vectors
         start = 0
         while start < vectors or start == 0:
