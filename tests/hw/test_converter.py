@@ -239,7 +239,7 @@ class TestErrors:
 
     def test_errors_that_would_make_codes_fall_are_refused(self) -> None:
         with pytest.raises(ParameterError, match="not monotone"):
-            one_cell_columns(12, {"inl_sigma": 99.0}, 12)
+            one_cell_columns(12, {"inl_sigma": 99.0}, 12)(RAMP)
 
     def test_clipped_after_its_errors(self) -> None:
         """Codes stay codes, whole and 255 apart at most, whatever the gain; most columns reach an end."""

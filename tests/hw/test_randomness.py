@@ -78,8 +78,8 @@ class TestIndependence:
         """First values of blocks near and far (the seed's step is odd, so 2^32 of them differ)."""
         width = BLOCK_VALUES
         first = {normals(9, 4, width, 8, first=start, dtype=torch.float64)[unit, vector, 0]
-                 for start in (0, 8, 10**6, 10**8) for unit in range(4) for vector in range(8)}  # fmt: skip
-        assert len(first) == 4 * 32
+                 for start in (0, 8, 10**8) for unit in range(4) for vector in range(8)}  # fmt: skip
+        assert len(first) == 3 * 32
 
 
 class TestCuts:

@@ -11,7 +11,7 @@ from hw.mapping import read_integers
 from hw.parasitics import Wires, effective_conductance, solve
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 
-READS = 8000
+READS = 5000
 INDEPENDENT = {"read_noise_model": "independent", "read_noise_sigma": 0.05}
 CASES: dict[str, dict[str, object]] = {
     "pairs": {"scheme": "differential"},
@@ -84,13 +84,14 @@ def z_of_covariances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("device", [{}, INDEPENDENT])
-@pytest.mark.parametrize(("cell_bits", "inputs"), [(4, 12), (2, 12), (5, 29)])
+@pytest.mark.parametrize(
+    ("device", "cell_bits", "inputs"), [({}, 4, 12), ({}, 2, 12), (INDEPENDENT, 2, 12), ({}, 5, 29)]
+)
 def test_mean_variance_and_covariance_of_outputs(
     case: str, device: dict[str, object], cell_bits: int, inputs: int
 ) -> None:
     """5 outputs on one or several column tiles, on one row tile or several: 20 figures a case, all |z| < 5 (false alarm
-    1.2e-5 a case, 6e-4 over all). Outputs share noise exactly where they share a reference column."""
+    1.2e-5 a case, 4e-4 over all). Outputs share noise exactly where they share a reference column."""
     chip = noisy_chip(cell_bits, 3, **CASES[case]).with_changes(device=device)
     matrix = crossbar_matrix(chip, 5, inputs, 1, 5, False).double()
     matrix.program((6,))
@@ -130,7 +131,7 @@ class TestIndependence:
         chip = noisy_chip(4, 2, scheme="differential")
         matrix = crossbar_matrix(chip, 6, 10, 1, 1, False)
         x = torch.full((10,), 3)
-        series = np.concatenate([noise(matrix, x, 4000), noise(matrix, x, 5000)]).astype(float)
+        series = np.concatenate([noise(matrix, x, 4000), noise(matrix, x, 4500)]).astype(float)
         series /= series.std(0)
         for lag in (1, 2, 3, 7, 100, 2**15 // 6, 2**15 // 6 - 1, 4000):
             product = series[lag:] * series[:-lag]

@@ -153,12 +153,11 @@ NOISY = EDGE.with_changes(device={"programming_model": "independent", "programmi
 CALIBRATION = blobs(256, 0)[0]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_training_on_noisy_cells_lowers_the_loss_and_beats_float_training(seed: int) -> None:
+def test_training_on_noisy_cells_lowers_the_loss_and_beats_float_training() -> None:
     """200 float steps of Adam, then 150 more in float or on the chip, each on cells written anew (25 % of the range); loss
-    on new data, mean of 16 chip instances. Measured, seeds 1 and 2: before 0.53 and 0.60, trained on the chip 0.31 and
-    0.47, trained on in float 0.62 and 0.73."""
-    start = network(seed)
+    on new data, mean of 16 chip instances. Measured, initial weights of two seeds (the first is run here): before 0.53 and
+    0.60, trained on the chip 0.31 and 0.47, trained on in float 0.62 and 0.73."""
+    start = network(1)
     fit(start, range(200), torch.optim.Adam(start.parameters(), 5e-3))
     in_float = copy.deepcopy(start)
     fit(in_float, range(200, 350), torch.optim.Adam(in_float.parameters(), 5e-3))
