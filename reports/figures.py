@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from reports.results import Results
+from reports.studies import amount_axis
 from reports.style import (
     ACCENT,
     FAINT,
@@ -35,6 +37,7 @@ from reports.style import (
 
 matplotlib.use("Agg")  # files only, no window
 STATIC = "(static)"
+PERCENT = "\u00a0%"
 MOST_BARS = 14
 
 
@@ -433,20 +436,14 @@ def accuracy(results: Results) -> Figure:
     models = {
         "independent": "sigma is a share of the conductance range, the same for every level",
         "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
-        "polynomial": "a polynomial of the conductance; the sweep replaces it by a share of the conductance range",
-        "table": "a table by conductance; the sweep replaces it by a share of the conductance range",
+        "polynomial": "sigma is a polynomial of the conductance, here scaled as a whole",
+        "table": "sigma by conductance from a table, here scaled as a whole",
     }  # fmt: skip
-    noise = (
-        f"read noise {100 * chip['read_noise_sigma']:.3g}\u00a0% per read"
-        if chip["read_noise_sigma"]
-        else "1/f read noise" if chip.get("has_read_noise") else "no read noise"
-    )  # fmt: skip
-    stated = chip["programming_model"] not in ("polynomial", "table")
-    own = f"this chip's own sigma is {100 * chip['programming_sigma']:.3g}\u00a0%, " if stated else ""
+    own = "is 1 on this axis" if chip["programming_scaled"] else f"sigma is {100 * chip['programming_own']:.3g}\u00a0%"
     note = (
-        f"Programming error: {models[chip['programming_model']]}; {own}"
-        f"with {noise}. Each of {study['instances']} chip instances per sigma is programmed once with its own seed and judged on the "
-        f"same images; sigma 0 without other noise is one instance. ADC range: {chip['adc_range']}. In the right "
+        f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
+        f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
+        f"same images; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
         "panel the cells are as the chip describes them. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
@@ -458,10 +455,11 @@ def accuracy(results: Results) -> Figure:
 
 def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     """Median, quartiles and range of accuracy over chip instances against sigma."""
-    a, own = results.meta["accuracy"], results.meta["chip"]["programming_sigma"]
+    a, chip = results.meta["accuracy"], results.meta["chip"]
+    own, unit = chip["programming_own"], 1 if chip["programming_scaled"] else 100
     points = results.variation
     by_sigma = points.groupby("sigma")["accuracy"]
-    sigma = 100 * by_sigma.min().index.to_numpy()
+    sigma = unit * by_sigma.min().index.to_numpy()
     low, high = 100 * by_sigma.min().to_numpy(), 100 * by_sigma.max().to_numpy()
     first, third = 100 * by_sigma.quantile(0.25).to_numpy(), 100 * by_sigma.quantile(0.75).to_numpy()
     axes.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
@@ -477,12 +475,13 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     )
     if not small:
         axes.scatter(
-            100 * points["sigma"], 100 * points["accuracy"], s=9, color=INK, alpha=0.35, linewidths=0, zorder=3
+            unit * points["sigma"], 100 * points["accuracy"], s=9, color=INK, alpha=0.35, linewidths=0, zorder=3
         )
     if own > 0:
-        axes.axvline(100 * own, color=SECOND, linewidth=1.2)
+        axes.axvline(unit * own, color=SECOND, linewidth=1.2)
     axes.set_ylim(0, 103)
-    axes.set_xlabel("sigma, %", fontsize=9)
+    scaled = "times the device's error" if small else amount_axis(chip)
+    axes.set_xlabel(scaled if chip["programming_scaled"] else "sigma, %", fontsize=9)
     axes.set_ylabel("accuracy, %", fontsize=9)
     if small:
         return
@@ -494,7 +493,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
         Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
     ]
     if own > 0:
-        handles.append(Line2D([], [], color=SECOND, label=f"this chip: {100 * own:.3g}\u00a0%"))
+        handles.append(Line2D([], [], color=SECOND, label=f"this chip: {unit * own:.3g}{'' if chip['programming_scaled'] else PERCENT}"))
     axes.legend(
         handles=handles, loc="lower left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
     )
@@ -612,7 +611,8 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
     for note in (
         f"Array reads are charged by {chip['array_read_energy']}.",
         "Every other component is charged per action: its table power over its rate, or its table energy per action.",
-        "Wires are ideal and cells do not drift; buffer ports, buses, ADCs, tiles' output stages and links contend.",
+        _analog_note(chip),
+        "Buffer ports, buses, ADCs, tiles' output stages and links contend.",
         f"Buffers are taken as large enough: the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
         f"{', MORE THAN IT HAS' if b['fullest_bits'] > b['size_bits'] else ''}. A layer begins a sample when its readers have "
         "loaded the sample before the last.",
@@ -639,6 +639,18 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
     yield 0.0, "Sources", True
     for name, source in results.sources.iterrows():
         yield from _wrapped(f"{name}: {source['cite']}. Read: {source['read']}.")
+
+
+def _analog_note(chip: dict[str, Any]) -> str:
+    """How wires and cells were taken, from what the chip file says of them."""
+    wires = (
+        f"Wires have {chip['wires'][0]:g} and {chip['wires'][1]:g} ohm a segment of word and bit lines, solved exactly"
+        if chip["wires"]
+        else "Wires are ideal in this chip's file"
+    )
+    time = "cells drift, and are judged right after programming unless a page says later" if chip["drifts"] else "cells do not drift in it"
+    law = "" if chip["iv"] == "linear" else f"; their current follows a {chip['iv']} law of voltage"
+    return f"{wires}; {time}{law}. Studies of what a chip would lose may assume more; they say so."
 
 
 def _kilobytes(bits: float) -> str:

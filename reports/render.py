@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from reports import figures
+from reports import figures, studies
 from reports.results import Results, write_text
 from reports.style import SOFT, write
 
@@ -21,7 +21,13 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "timeline": figures.timeline,
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,
+    "sensitivity": studies.sensitivity,
+    "layers": studies.layers,
+    "yield": studies.yields,
+    "drift": studies.drift,
 }
+# Pages of what may not have been studied, with the tables of which at least one must have rows.
+NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",)}
 PNG_DPI = 130
 PDF_DPI = 220  # of the parts that are too many to draw as shapes
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
@@ -30,7 +36,7 @@ MICROSECOND = 1e6  # the trace-event format counts in microseconds
 def render(results: Results, directory: Path) -> list[Path]:
     """Write report.pdf, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
-    named = {name: draw(results) for name, draw in PAGES.items()}
+    named = {name: PAGES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
         named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
     for number, figure in enumerate(named.values(), 1):
@@ -41,6 +47,11 @@ def render(results: Results, directory: Path) -> list[Path]:
     write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":"), allow_nan=False))
     write_text(directory / "summary.txt", figures.summary_text(results))
     return [*paths, directory / "trace.json", directory / "summary.txt"]
+
+
+def pages_of(results: Results) -> list[str]:
+    """Names of the pages that these results have something for."""
+    return [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
 
 
 def _footer(figure: Figure, results: Results, number: int, pages: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class Results:
     components: one row a component; layers: one row a layer; energy: layer x component [J]; requests: one row a
     request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
     first requests; variation: sigma, instance, accuracy; adc_bits: bits, instance, accuracy; provenance: every
-    number of the chip file; sources: what they cite.
+    number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
+    they were not studied; their columns are told where they are made, in `workloads.studies`.
     """
 
     meta: dict[str, Any]
@@ -38,12 +39,21 @@ class Results:
     adc_bits: pd.DataFrame
     provenance: pd.DataFrame
     sources: pd.DataFrame
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layer_sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    yield_points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    yields: pd.DataFrame = field(default_factory=pd.DataFrame)
+    drift: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layer_quality: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, directory: Path) -> None:
         """Write every table as CSV, the timeline as Parquet as well, and run.json last."""
         directory.mkdir(parents=True, exist_ok=True)
         for name in _tables():
             table: pd.DataFrame = getattr(self, name)
+            if table.empty and name in _may_miss():
+                (directory / f"{name}.csv").unlink(missing_ok=True)
+                continue
             write_text(directory / f"{name}.csv", table.to_csv(index=name in INDEXES, float_format="%.12g"))
         temporary = directory / "timeline.parquet.part"
         self.timeline.to_parquet(temporary)
@@ -58,6 +68,8 @@ class Results:
         tables = {}
         for name in _tables():
             path = directory / f"{name}.csv"
+            if name in _may_miss() and not path.exists():
+                continue
             try:
                 # names that look like numbers or like "null" stay names; only an empty field is missing
                 table = pd.read_csv(path, dtype={"layer": str}, keep_default_na=False, na_values=[""])
@@ -73,6 +85,10 @@ class Results:
 
 def _tables() -> list[str]:
     return [field.name for field in fields(Results) if field.name != "meta"]
+
+
+def _may_miss() -> list[str]:
+    return [field.name for field in fields(Results) if field.default_factory is not MISSING]
 
 
 def write_text(path: Path, text: str) -> None:

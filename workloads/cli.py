@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         default=Study.requests,
         help="requests simulated in one batch (default %(default)s)",
     )
+    run_parser.add_argument(
+        "--study", choices=("full", "quick"), default="full",
+        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances",
+    )  # fmt: skip
     run_parser.set_defaults(command=_run)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
@@ -124,6 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     study = Study(
         instances=options.instances or instances, images=options.images or images, requests=options.requests, seed=options.seed
     )
+    study = study.quick() if options.study == "quick" else study
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
         kept = options.out / "points.json"
         results = run(workload, chip, study, step=bar.set_description_str, kept=kept)

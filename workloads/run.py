@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hw.analog import analog_layers, convert, program, read_energies
+from hw.analog import read_energies
 from hw.buffers import buffer_demand
 from hw.chip import Chip
 from hw.crossbar import ActionCounts
-from hw.device import Device
 from hw.ledger import Ledger
 from hw.network import Network, trace
 from hw.placement import place
 from hw.simulator import Arrivals, simulate
 from hw.vector_operation import VectorOperations
 from reports.results import Results, write_text
+from workloads import studies
+from workloads.effects import SCALED, Assumed, own_write_error, with_write_error
+from workloads.evaluate import Condition, OnChip
 from workloads.training import accuracy
 from workloads.workload import Workload
 
@@ -33,24 +35,46 @@ QUALITY_IMAGES = 100
 ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
+PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
+
+
 @dataclass(frozen=True)
 class Study:
-    """What to try: chip instances per point, programming sigmas [1], ADC bits, test images per accuracy, requests
-    simulated in one batch; `seed` makes the chip instances and chooses the images."""
+    """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
+    multiples of the device's own), ADC bits, test images per accuracy, requests simulated in one batch; `seed` makes
+    the chip instances and chooses the images.
+
+    parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
+    other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss of accuracy with
+    which a chip still counts as good [1]; times: after programming [s].
+    """
 
     instances: int = 10
     sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
+    multiples: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
     adc_bits: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10)
     images: int = 1000
     requests: int = 50
     seed: int = 0
+    parts: tuple[str, ...] = PARTS
+    assumed: Assumed = field(default_factory=Assumed)
+    later: float = studies.DAY
+    stuck_rates: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03)
+    wire_resistances: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+    yield_margin: float = 0.01
+    times: tuple[float, ...] = tuple(studies.TIMES.values())
+
+    def quick(self) -> "Study":
+        """The same in a fraction of the time: at most 3 instances, and of the parts only the layers' quality."""
+        return replace(self, instances=min(3, self.instances), parts=("quality",))
 
 
 class Points:
-    """Accuracies measured so far, kept in a file after each, so that an interrupted study goes on where it was.
+    """Accuracies measured so far, kept in a file after each few, so that an interrupted study goes on where it was.
 
-    A file of another chip, study, network, data or version is not used. Each point draws from generators of its
-    own, so a study that was interrupted ends in the same numbers.
+    A file of another study, network, data or version is not used. Each point draws from generators of its own, so a
+    study that was interrupted ends in the same numbers; a point is known by what its accuracy depends on, so two
+    parts of a study that need the same one measure it once.
     """
 
     def __init__(self, path: Path | None, identity: str):
@@ -63,20 +87,63 @@ class Points:
             except (ValueError, KeyError, TypeError):
                 self.known = {}  # not ours: measured again and overwritten
 
-    def get(self, key: str, measure: Callable[[], float]) -> float:
-        """The accuracy of that key, measured now unless it is known."""
-        if key not in self.known:
-            self.known[key] = measure()
+    def get(self, keys: list[str], measure: Callable[[list[int]], Iterable[dict[int, float]]]) -> list[float]:
+        """The accuracies of these keys; `measure` is given the places of those that are not known."""
+        missing = [place for place, key in enumerate(keys) if key not in self.known]
+        for found in measure(missing) if missing else ():
+            self.known |= {keys[place]: value for place, value in found.items()}
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 write_text(self.path, json.dumps({"identity": self.identity, "points": self.known}))
-        return self.known[key]
+        return [self.known[key] for key in keys]
 
 
-def _identity(workload: Workload, chip: Chip, study: Study) -> str:
-    """What a point depends on, as one hash."""
+@dataclass
+class Bench:
+    """Judges chips with one network on one set of images; converts only what is not known yet."""
+
+    workload: Workload
+    study: Study
+    images: Tensor
+    labels: Tensor
+    points: Points
+    step: Callable[[str], None]
+    _converted: dict[str, OnChip] = field(default_factory=dict)
+
+    def on_chip(self, chip: Chip) -> OnChip:
+        """The network on that chip; the last two are kept."""
+        key = chip.model_dump_json()
+        if key not in self._converted:
+            while len(self._converted) > 1:
+                self._converted.pop(next(iter(self._converted)))
+            self._converted[key] = OnChip(
+                self.workload.model, chip, self.workload.calibration_images, self.study.seed
+            )
+        return self._converted[key]
+
+    def judge(self, chip: Chip, condition: Condition, text: str, most: int | None = None) -> list[float]:
+        """Accuracies of the study's chip instances (at most `most`), one where all instances are the same."""
+        device = condition.device or chip.device
+        same = (device.is_ideal or condition.layers == ()) and not chip.component.adc.has_errors
+        count = 1 if same else min(self.study.instances, most or self.study.instances)
+        seeds = range(self.study.seed, self.study.seed + count)
+        whole = chip.model_copy(update={"device": device}).model_dump_json()
+        described = f"{whole} {condition.layers} {condition.seconds} {condition.correction}"
+        name = hashlib.sha256(described.encode()).hexdigest()[:32]
+        self.step(f"{text}, {count} chip{'s' if count > 1 else ''}")
+
+        def measure(places: list[int]) -> Iterator[dict[int, float]]:
+            chosen = [seeds[place] for place in places]
+            for found in self.on_chip(chip).accuracies(chosen, self.images, self.labels, condition):
+                yield {seed - self.study.seed: value for seed, value in found.items()}
+
+        return self.points.get([f"{name}, seed {seed}" for seed in seeds], measure)
+
+
+def _identity(workload: Workload, study: Study) -> str:
+    """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [version("xbar"), workload.data.digest, weights.hexdigest(), chip.model_dump_json(), repr(study)]
+    described = [version("xbar"), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
 
 
@@ -92,99 +159,96 @@ def run(
     step("placing and simulating")
     network = trace(workload.model, workload.calibration_images)
     placement = place(network, chip)
-    step("converting to the chip")
-    converted = convert(workload.model, chip, workload.calibration_images, study.seed)
-    energies = read_energies(converted) if chip.device.read_voltage is not None else None
-    ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
-    alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
     images, labels = data.test_images[chosen], data.test_labels[chosen]
-    step("accuracy as described")
-    points = Points(kept, _identity(workload, chip, study))
-
-    def judge(model: nn.Module, seed: int, device: Device, key: str) -> float:
-        """Accuracy of one chip instance."""
-
-        def measure() -> float:
-            program(model, seed, device)
-            return accuracy(model, images, labels)
-
-        return points.get(f"{key}, seed {seed}", measure)
-
-    described = pd.Series(
-        [judge(converted, seed, chip.device, "as described") for seed in _seeds(chip.device, study.instances, study)]
-    )
-    quality = _quality(converted, chip, study, images)
-    step("accuracy against programming variation")
-    variation = pd.DataFrame(_vary_programming(converted, chip, study, judge, step))
-    step("accuracy against ADC bits")
-    adc = pd.DataFrame(_vary_adc(workload, chip, study, judge, step))
+    bench = Bench(workload, study, images, labels, Points(kept, _identity(workload, study)), step)
+    step("converting to the chip")
+    converted = bench.on_chip(chip)
+    energies = read_energies(converted.model) if chip.device.read_voltage is not None else None
+    ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
+    alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
+    described = pd.Series(bench.judge(chip, Condition(), "accuracy as described"))
+    cut = _cut(converted, study, images)
+    layers = list(converted.layers)
+    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), images)
+    variation = pd.DataFrame(_vary_programming(chip, study, bench))
+    adc = pd.DataFrame(_vary_adc(chip, study, bench))
     meta = _meta(workload, chip, study, network, ledger, alone)
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
         "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
         "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
-    } | quality  # fmt: skip
+    } | cut  # fmt: skip
     return Results(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=_provenance(chip), sources=_sources(chip),
+        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]),
     )  # fmt: skip
 
 
-def _quality(converted: nn.Module, chip: Chip, study: Study, images: Tensor) -> dict[str, float]:
+def _parts(
+    chip: Chip, study: Study, bench: Bench, layers: list[str], quality: pd.DataFrame, float_accuracy: float
+) -> dict[str, pd.DataFrame]:
+    """The tables of the study's further parts."""
+    tables = {}
+    if "sensitivity" in study.parts:
+        tables["sensitivity"] = studies.sensitivity(chip, float_accuracy, study.assumed, study.later, bench.judge)
+    if "layers" in study.parts:
+        tables["layer_sensitivity"] = studies.layer_sensitivity(chip, layers, study.assumed, bench.judge)
+    if "yield" in study.parts:
+        ideal = chip.with_changes(wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0))
+        best = bench.judge(ideal, Condition(layers=()), "ideal cells and wires")[0]
+        points = studies.yield_points(
+            chip, _amounts(chip, study), study.stuck_rates, study.wire_resistances, study.assumed, bench.judge
+        )
+        tables |= {"yield_points": points, "yields": studies.yields(points, best - study.yield_margin)}
+    if "drift" in study.parts:
+        tables["drift"] = studies.drift(chip, study.times, bench.judge)
+    if "quality" in study.parts:
+        tables["layer_quality"] = quality
+    return tables
+
+
+def _cut(converted: OnChip, study: Study, images: Tensor) -> dict[str, float]:
     """What was cut on the way, on the first chip instance and some images: shares of cells truncated at 0 S, of cells
     stuck, of layer inputs beyond their calibrated range, and the largest share of saturated conversions of a layer."""
-    program(converted, study.seed, chip.device)
-    matrices = [layer.matrix for layer in analog_layers(converted).values()]
+    converted.prepare([study.seed], Condition())
+    matrices = [layer.matrix for layer in converted.layers.values()]
     for matrix in matrices:
         matrix.counts = ActionCounts()
     with torch.no_grad():
-        converted(images[:QUALITY_IMAGES])
-    cells = np.array([matrix.mapped.geometry.cells for matrix in matrices])
-    inputs = sum(matrix.counts.inputs for matrix in matrices)
+        converted.model(images[:QUALITY_IMAGES])
+    cells = np.array([matrix.geometry.cells for matrix in matrices])
+    inputs = sum(matrix.counts.vectors * matrix.geometry.groups * matrix.geometry.inputs for matrix in matrices)
     return {
         "truncated_share": float(np.average([matrix.programmed_mean("truncated_share") for matrix in matrices], weights=cells)),
         "stuck_share": float(np.average([matrix.programmed_mean("stuck_share") for matrix in matrices], weights=cells)),
         "clipped_input_share": sum(matrix.counts.clipped_inputs for matrix in matrices) / inputs,
-        "largest_saturated_share": max(layer.saturated_share for layer in analog_layers(converted).values()),
+        "largest_saturated_share": max(layer.saturated_share for layer in converted.layers.values()),
     }
 
 
-Judge = Callable[[nn.Module, int, Device, str], float]
+def _amounts(chip: Chip, study: Study) -> tuple[float, ...]:
+    """Programming sigmas, or multiples of the device's own write error."""
+    return study.multiples if chip.device.programming_model in SCALED else study.sigmas
 
 
-def _seeds(device: Device, instances: int, study: Study) -> range:
-    """Seeds of the chip instances to judge; one where every instance is the same."""
-    return range(study.seed, study.seed + (1 if device.is_ideal else instances))
+def _vary_programming(chip: Chip, study: Study, bench: Bench) -> Iterator[dict[str, float]]:
+    """Accuracy of chip instances at each programming error, all else as the chip's device."""
+    for amount in _amounts(chip, study):
+        condition = Condition(with_write_error(chip.device, amount))
+        for instance, found in enumerate(bench.judge(chip, condition, f"programming error {amount:g}")):
+            yield {"sigma": amount, "instance": instance, "accuracy": found}
 
 
-def _vary_programming(
-    converted: nn.Module, chip: Chip, study: Study, judge: Judge, step: Callable[[str], None]
-) -> Iterator[dict[str, float]]:
-    """Accuracy of chip instances at each programming sigma, all else as the chip's device."""
-    for sigma in study.sigmas:
-        device = chip.device.with_programming_sigma(sigma)
-        for instance, seed in enumerate(_seeds(device, study.instances, study)):
-            step(f"programming sigma {sigma:.0%}, chip instance {instance + 1} of {study.instances}")
-            yield {"sigma": sigma, "instance": instance, "accuracy": judge(converted, seed, device, f"sigma {sigma}")}
-
-
-def _vary_adc(
-    workload: Workload, chip: Chip, study: Study, judge: Judge, step: Callable[[str], None]
-) -> Iterator[dict[str, float]]:
+def _vary_adc(chip: Chip, study: Study, bench: Bench) -> Iterator[dict[str, float]]:
     """Accuracy of a few chip instances with ADCs of other resolutions, all else as the chip describes it."""
     for bits in study.adc_bits:
-        step(f"ADC of {bits} bits")
         changed = chip.with_changes(component={"adc": {"bits": bits}})
-        converted = convert(workload.model, changed, workload.calibration_images, study.seed)
-        for instance, seed in enumerate(_seeds(chip.device, min(ADC_INSTANCES, study.instances), study)):
-            yield {
-                "bits": bits,
-                "instance": instance,
-                "accuracy": judge(converted, seed, chip.device, f"ADC bits {bits}"),
-            }
+        for instance, found in enumerate(bench.judge(changed, Condition(), f"ADC of {bits} bits", ADC_INSTANCES)):
+            yield {"bits": bits, "instance": instance, "accuracy": found}
 
 
 def _meta(
@@ -201,7 +265,10 @@ def _meta(
             "name": chip.name, "title": chip.title, "description": chip.description,
             "overrides": {key: q.value for key, q in chip.provenance.items() if q.kind == "override"},
             "programming_model": chip.device.programming_model,
-            "programming_sigma": chip.device.programming_sigma,
+            "programming_scaled": chip.device.programming_model in SCALED,
+            "programming_own": own_write_error(chip.device), "drifts": chip.device.drifts,
+            "wires": None if chip.wires.ideal else [chip.wires.wordline, chip.wires.bitline],
+            "iv": chip.device.iv, "read_noise": _read_noise(chip),
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
             "adc_range": chip.component.adc.range, "weight_bits": chip.weights.bits,
@@ -212,6 +279,7 @@ def _meta(
         },
         "study": {
             "timeline_requests": min(TIMELINE_REQUESTS, study.requests),
+            "yield_margin": study.yield_margin, "later": studies.time_name(study.later),
             "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
         },
         "summary": summary,
@@ -222,6 +290,14 @@ def _meta(
             "dynamic_energy_J": alone.total_energy - alone.static_energy,
         },
     }  # fmt: skip
+
+
+def _read_noise(chip: Chip) -> str:
+    """The device's read noise in a few words, or nothing."""
+    device = chip.device
+    if device.read_noise_sigma:
+        return f"read noise {100 * device.read_noise_sigma:.3g}\u00a0% per read"
+    return ("1/f read noise" if device.read_noise_q0 else "thermal read noise") if device.has_read_noise else ""
 
 
 def _adc_share_in_use(ledger: Ledger) -> float:

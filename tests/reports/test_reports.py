@@ -16,8 +16,8 @@ from matplotlib.transforms import Bbox
 from torch import nn
 
 from hw import load_chip, preset_names
-from reports import figures
-from reports.render import PAGES, render, trace_events
+from reports import figures, studies
+from reports.render import PAGES, pages_of, render, trace_events
 from reports.results import Results, ResultsError
 from reports.style import human, percent
 from workloads.data import load_digits
@@ -25,16 +25,21 @@ from workloads.run import Study, run
 from workloads.training import initialise
 from workloads.workload import Workload
 
-QUICK = Study(instances=3, sigmas=(0.0, 0.05, 0.2), adc_bits=(4, 8), images=40, requests=5)
+QUICK = Study(
+    instances=3, sigmas=(0.0, 0.05, 0.2), multiples=(0.0, 1.0, 3.0), adc_bits=(4, 8), images=20, requests=5, stuck_rates=(0.0, 0.01),
+    wire_resistances=(0.0, 1.0), times=(1.0, 3600.0, 315576000.0),
+)  # fmt: skip
+CHIPS = {name: (name, None) for name in preset_names()} | {"edge on PCM": ("edge", "pcm")}
 
 
-@pytest.fixture(scope="module", params=preset_names())
+@pytest.fixture(scope="module", params=list(CHIPS))
 def results(request: pytest.FixtureRequest) -> Results:
     """A quick study of an untrained network: real shapes of every table, meaningless accuracies."""
     from models import DigitsCNN
 
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
-    return run(workload, load_chip(request.param), QUICK)
+    name, device = CHIPS[request.param]
+    return run(workload, load_chip(name, device=device), QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def deep() -> Results:
         layers += [nn.Conv2d(4 if number else 1, 4, 3, padding=1), nn.ReLU()]
     build = lambda: nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10))  # noqa: E731
     workload = Workload("deep", "Twenty layers", initialise(build, 0).eval(), load_digits(), 0.1)
-    study = Study(instances=1, sigmas=(0.05,), adc_bits=(8,), images=4, requests=4)
+    study = Study(instances=1, sigmas=(0.05,), adc_bits=(8,), images=4, requests=4, parts=("layers", "quality"))
     return run(workload, load_chip("isaac", CHANGES), study)
 
 
@@ -64,14 +69,21 @@ def single_request(results: Results) -> Results:
 def without_energy(results: Results) -> Results:
     """The same on a chip that nothing static draws power on, judged at one sigma."""
     components = results.components.assign(static_energy_J=0.0)
-    return replace(results, components=components, variation=results.variation[results.variation["sigma"] == 0.05])
+    sigma = sorted(results.variation["sigma"].unique())[1]
+    return replace(results, components=components, variation=results.variation[results.variation["sigma"] == sigma])
+
+
+def unstudied(results: Results) -> Results:
+    """The same without further parts, but for the cost of layers."""
+    tables = ("sensitivity", "yields", "yield_points", "drift", "layer_quality")
+    return replace(results, **{name: pd.DataFrame() for name in tables})
 
 
 CASES = [lambda r: r, single_request, without_energy]
 
 
 def pages(results: Results) -> list[Figure]:
-    return [*(draw(results) for draw in PAGES.values()), *figures.tables(results), *figures.assumptions(results)]
+    return [*(PAGES[name](results) for name in pages_of(results)), *figures.tables(results), *figures.assumptions(results)]
 
 
 def visible_texts(figure: Figure) -> list[tuple[str, Bbox]]:
@@ -124,16 +136,20 @@ def test_texts_of_more_layers_than_a_page_holds(results: Results) -> None:
     )
     runs = [results.timeline.head(1).assign(layer=name, start_s=1e-7 * n) for n, name in enumerate(many.index)]
     long = replace(results, layers=many, energy=energy, timeline=pd.concat(runs).assign(end_s=1e-5))
-    check_texts(long)
+    check_texts(long, [figures.energy_and_area(long), figures.timeline(long), *figures.tables(long)])
     drawn = [text for figure in figures.tables(long) for text, _ in visible_texts(figure)]
     assert all(name in drawn for name in many.index)
 
 
-def check_texts(results: Results) -> None:
+def test_texts_of_layers_with_one_table(results: Results) -> None:
+    check_texts(results, [studies.layers(unstudied(results)), studies.layers(replace(results, layer_sensitivity=pd.DataFrame()))])
+
+
+def check_texts(results: Results, drawn: list[Figure] | None = None) -> None:
     """Every text of every page is on the page and clear of the others; slanted labels by their lines."""
-    for figure in pages(results):
+    for figure in drawn or pages(results):
         texts = visible(figure)
-        assert len(texts) > 5
+        assert len(texts) > 2
         width, height = figure.bbox.width, figure.bbox.height
         for text, box in texts:
             inside = box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
@@ -208,6 +224,37 @@ def test_bars_are_the_tables(results: Results) -> None:
     assert sum(bar.get_width() for bar in split.patches) == pytest.approx(results.components["energy_J"].sum() / 5)
 
 
+def test_pages_are_those_that_something_was_studied_for(results: Results) -> None:
+    names = pages_of(results)
+    assert ("drift" in names) == results.meta["chip"]["drifts"]
+    assert {"sensitivity", "layers", "yield"} <= set(names)
+    left = pages_of(unstudied(results))
+    assert "layers" in left
+    assert not {"sensitivity", "yield", "drift"} & set(left)
+
+
+def test_rows_of_the_study_pages_are_the_tables(results: Results, deep: Results) -> None:
+    texts = [text for text, _ in visible_texts(studies.sensitivity(results))]
+    for _, row in results.sensitivity.iterrows():
+        assert row["effect"] in texts
+        assert percent(row["accuracy"], 2) in texts
+    for drawn in (results, deep):
+        axes = studies.layers(drawn).axes
+        assert [len(panel.patches) for panel in axes] == [len(drawn.layers)] * 4
+        assert [bar.get_width() for bar in axes[0].patches] == pytest.approx(list(100 * drawn.layer_sensitivity["loss"]))
+    panels = studies.yields(results).axes
+    for axes, (_, rows) in zip(panels, results.yields.groupby("parameter", sort=False), strict=True):
+        assert list(axes.lines[-1].get_ydata()) == pytest.approx(list(100 * rows["share"]))
+
+
+def test_a_drift_page_names_each_correction_and_time(results: Results) -> None:
+    if results.drift.empty:
+        return
+    texts = [text for text, _ in visible_texts(studies.drift(results))]
+    for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in studies.CORRECTIONS.values())):
+        assert texts.count(needed) == 2  # in the picture and in the table
+
+
 class TestTrace:
     def test_events_are_valid_and_complete(self, results: Results) -> None:
         events = trace_events(results)["traceEvents"]
@@ -264,10 +311,12 @@ class TestFiles:
         results.save(tmp_path)
         again = Results.load(tmp_path)
         assert again.meta == results.meta
-        for name in ("components", "layers", "energy", "variation"):
+        for name in ("components", "layers", "energy", "variation", "sensitivity", "layer_sensitivity", "yields", "layer_quality"):
             pd.testing.assert_frame_equal(getattr(again, name), getattr(results, name), check_dtype=False, rtol=1e-10)
         assert figures.summary_text(again) == figures.summary_text(results)
         render(again, tmp_path / "drawn")
+        unstudied(results).save(tmp_path)  # over the fuller results: no table of theirs stays
+        assert Results.load(tmp_path).yields.empty
 
     def test_layer_names_that_look_like_numbers_stay_names(self, results: Results, tmp_path: Path) -> None:
         names = dict(zip(results.layers.index, ("0.1", "0.10", "null"), strict=True))
@@ -281,6 +330,13 @@ class TestFiles:
         assert list(again.energy.index) == list(changed.energy.index)
         assert set(again.timeline["layer"]) == set(changed.timeline["layer"])
         assert figures.summary_text(again) == figures.summary_text(changed)
+
+    def test_a_folder_of_before_the_further_studies(self, results: Results, tmp_path: Path) -> None:
+        results.save(tmp_path)
+        for name in ("sensitivity", "layer_sensitivity", "yields", "yield_points", "drift", "layer_quality"):
+            (tmp_path / f"{name}.csv").unlink(missing_ok=True)
+        render(Results.load(tmp_path), tmp_path / "drawn")
+        assert not (tmp_path / "drawn" / "yield.png").exists()
 
     def test_a_folder_that_is_none(self, results: Results, tmp_path: Path) -> None:
         with pytest.raises(ResultsError, match=r"no run\.json there"):

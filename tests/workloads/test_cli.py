@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hw import preset_names
-from workloads import run as run_module
 from workloads.cli import main
+from workloads.evaluate import OnChip
 
-QUICK = ["--instances", "2", "--images", "30", "--requests", "4"]
+QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "quick"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +41,45 @@ def test_same_seed_same_tables(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["run", "digits", "--chip", "edge", *QUICK, "--out"]
-    assert main([*arguments, str(tmp_path / "whole")]) == 0
-    judged, measure = [], run_module.accuracy
+    """Every part of a study, on cells that drift; interrupted twice."""
+    arguments = ["run", "digits", "--chip", "edge", "--device", "pcm", *QUICK[:-2], "--images", "10", "--out"]
+    judged: list[int] = []
+    judge = OnChip._judge
 
-    def interrupted(*given: object) -> float:
-        judged.append(given)
-        if len(judged) == 6:
+    def counted(on_chip: OnChip, seeds: list[int], *given: object) -> list[float]:
+        if len(judged) in stops:
+            judged.append(0)
             raise KeyboardInterrupt
-        return measure(*given)  # type: ignore[arg-type]
+        found = judge(on_chip, seeds, *given)  # type: ignore[arg-type]
+        judged.extend(seeds)
+        return found
 
-    monkeypatch.setattr(run_module, "accuracy", interrupted)
-    assert main([*arguments, str(tmp_path / "resumed")]) == 130
-    assert (tmp_path / "resumed" / "points.json").is_file()
-    assert not (tmp_path / "resumed" / "run.json").exists()
-    assert main([*arguments, str(tmp_path / "resumed")]) == 0
-    points = 2 + 6 * 2 + 7 * 2  # as described, at six sigmas, at seven ADC resolutions; two instances each
-    assert len(judged) == 1 + points + 1  # one interrupted, each point once, the float accuracy
-    assert not (tmp_path / "resumed" / "points.json").exists()
-    for name in ("variation.csv", "adc_bits.csv", "energy.csv", "run.json"):
+    monkeypatch.setattr(OnChip, "_judge", counted)
+    stops: set[int] = set()
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    points = len(judged)
+    judged.clear()
+    stops = {points // 4 * 2, points // 4 * 2 + 1 + points // 4 * 2 // 2 * 2}
+    codes = []
+    while not (tmp_path / "resumed" / "run.json").exists():
+        codes.append(main([*arguments, str(tmp_path / "resumed")]))
+        assert (tmp_path / "resumed" / "points.json").is_file() == (codes[-1] == 130)
+    assert codes[-1] == 0
+    assert codes[:-1] == [130] * (len(codes) - 1) != []
+    assert len(judged) == points + len(codes) - 1  # each point once
+    names = sorted(path.name for path in (tmp_path / "whole").glob("*.csv"))
+    for name in ("sensitivity.csv", "layer_sensitivity.csv", "yields.csv", "drift.csv", "layer_quality.csv"):
+        assert name in names
+    for name in (*names, "run.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
+
+
+def test_a_quick_study_leaves_parts_out(tmp_path: Path) -> None:
+    assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path), *QUICK]) == 0
+    assert not (tmp_path / "sensitivity.csv").exists()
+    assert not (tmp_path / "yield.png").exists()
+    assert (tmp_path / "layers.png").is_file()
+    assert main(["report", str(tmp_path)]) == 0
 
 
 def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +97,8 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "digits", "--set", "device.level=4", "--out", "x"], "did you mean device.levels"),
         (["run", "digits", "--set", "weights.cell_bits=4", "--out", "x"], "more than the device has levels for"),
         (["run", "lenet5", "--data", "/nonexistent", "--out", "x"], "no train-images-idx3-ubyte"),
+        (["run", "resnet20", "--out", "x"], "resnet20 needs trained weights"),
+        (["run", "digits", "--weights", "/nonexistent", "--out", "x"], "no such file of trained weights"),
         (["report", "/nonexistent"], "no run.json there"),
     ],
 )

@@ -1,0 +1,163 @@
+"""What costs how much accuracy on a chip, how many chips are good, and what time does: tables for the report."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hw.chip import Chip
+from hw.crossbar import ActionCounts, CrossbarMatrix
+from hw.device import Device
+from hw.mapping import read_integers
+from workloads import effects as chips
+from workloads.effects import Assumed, Effect
+from workloads.evaluate import Condition, OnChip, mean_band, wilson_band
+
+# Accuracies of as many chip instances as differ, of a chip in a condition; the text says what is going on.
+Judge = Callable[[Chip, Condition, str], list[float]]
+QUALITY_IMAGES = 32
+QUALITY_INSTANCES = 3
+EXACT = 1e-10  # of the signal's power: a deviation that float32 alone makes
+CORRECTIONS = ("none", "compensated", "recalibrated")
+HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
+TIMES = {
+    "1 s": 1.0, "1 min": 60.0, "1 h": HOUR, "1 day": DAY, "1 month": YEAR / 12, "1 year": YEAR, "10 years": 10 * YEAR,
+}  # fmt: skip
+
+
+def sensitivity(chip: Chip, float_accuracy: float, assumed: Assumed, later: float, judge: Judge) -> pd.DataFrame:
+    """One row a non-ideality alone, then all together: effect, value, given (by the chip, assumed, or ideal in it),
+    against, reference, instances, accuracy (mean) with its band low, high, and loss [all shares of 1]."""
+    digital = judge(chips.analog_ideal(chip), Condition(), "analog parts ideal")[0]
+    references = {"float": float_accuracy, "digital": digital}
+
+    def row(effect: Effect) -> dict[str, object]:
+        found = judge(effect.chip, effect.condition, f"{effect.name} alone" if effect.against == "digital" else effect.name)
+        labels: dict[str, object] = {"effect": effect.name, "value": effect.value, "given": effect.given, "against": effect.against}
+        return labels | _loss(found, references[effect.against])
+
+    return pd.DataFrame([row(effect) for effect in chips.effects(chip, assumed, later, time_name(later))])
+
+
+def layer_sensitivity(chip: Chip, layers: Sequence[str], assumed: Assumed, judge: Judge) -> pd.DataFrame:
+    """Cells of one layer as described (or with the assumed write error, where they are ideal), of all others ideal:
+    layer, cells, reference (all ideal), instances, accuracy, low, high, loss."""
+    device, cells = chips.noisy_device(chip.device, assumed)
+    reference = judge(chip, Condition(layers=()), "cells of all layers ideal")[0]
+    rows = []
+    for name in layers:
+        found = judge(chip, Condition(device, layers=(name,)), f"errors in the cells of {name} only")
+        labels: dict[str, object] = {"layer": name, "cells": cells}
+        rows.append(labels | _loss(found, reference))
+    return pd.DataFrame(rows)
+
+
+def _loss(found: Sequence[float], reference: float) -> dict[str, object]:
+    mean = sum(found) / len(found)
+    low, high = mean_band(found)
+    return {"reference": reference, "instances": len(found), "accuracy": mean, "low": low, "high": high,
+            "loss": reference - mean}  # fmt: skip
+
+
+def yield_points(
+    chip: Chip, amounts: Sequence[float], stuck_rates: Sequence[float], resistances: Sequence[float], assumed: Assumed,
+    judge: Judge,
+) -> pd.DataFrame:  # fmt: skip
+    """Accuracy of chip instances at each programming error, share of stuck cells and wire resistance, all else as the
+    chip describes it: parameter, value, cells, alike (nothing is drawn, all chips are one), instance, accuracy."""
+    noisy, cells = chips.noisy_device(chip.device, assumed)
+    own = "as the chip describes them"
+    points: list[tuple[str, float, str, Chip, Device]] = [
+        *(("programming", x, own, chip, chips.with_write_error(chip.device, x)) for x in amounts),
+        *(("stuck", x, own, chip, chips.with_stuck_cells(chip.device, x)) for x in stuck_rates),
+        *(("wires", x, cells, chips.with_wires(chip, x), noisy) for x in resistances),
+    ]
+    what = {"programming": "programming error {:g}", "stuck": "share of stuck cells {:g}", "wires": "wires of {:g} ohm"}
+    rows = [
+        {
+            "parameter": parameter, "value": value, "cells": named,
+            "alike": device.is_ideal and not changed.component.adc.has_errors, "instance": instance, "accuracy": accuracy,
+        }
+        for parameter, value, named, changed, device in points
+        for instance, accuracy in enumerate(judge(changed, Condition(device), what[parameter].format(value)))
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["parameter", "value", "cells", "alike", "instance", "accuracy"])
+
+
+def yields(points: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Share of chip instances with an accuracy of at least `threshold`, with its Wilson band (none where
+    all are alike), from `yield_points`: parameter, value, cells, alike, instances, above, share, low, high, median, threshold."""
+    rows = []
+    for (parameter, value, cells, alike), group in points.groupby(["parameter", "value", "cells", "alike"], sort=False):
+        above = int((group["accuracy"] >= threshold - 1e-12).sum())
+        low, high = (float(above), float(above)) if alike else wilson_band(above, len(group))
+        rows.append({
+            "parameter": parameter, "value": value, "cells": cells, "alike": alike, "instances": len(group), "above": above,
+            "share": above / len(group), "low": low, "high": high, "median": group["accuracy"].median(),
+            "threshold": threshold,
+        })  # fmt: skip
+    columns = ["parameter", "value", "cells", "alike", "instances", "above", "share", "low", "high", "median", "threshold"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def drift(chip: Chip, times: Sequence[float], judge: Judge) -> pd.DataFrame:
+    """Accuracy of chip instances at each time [s] after programming under each correction that the chip can have:
+    time_s, correction, instance, accuracy; no rows where cells do not drift."""
+    kinds = CORRECTIONS if chip.component.adc.range == "calibrated" else CORRECTIONS[:2]
+    rows = [
+        {"time_s": time, "correction": kind, "instance": instance, "accuracy": accuracy}
+        for kind in kinds
+        for time in (times if chip.device.drifts else ())
+        for instance, accuracy in enumerate(
+            judge(chip, Condition(seconds=time, correction=kind), f"{time_name(time)} after programming, {kind}")  # type: ignore[arg-type]
+        )
+    ]
+    return pd.DataFrame(rows, columns=["time_s", "correction", "instance", "accuracy"])
+
+
+def quality(on_chip: OnChip, seeds: Sequence[int], images: Tensor) -> pd.DataFrame:
+    """How well each layer computes on what reaches it, over a few chip instances and images: layer, outputs, inputs,
+    saturated_share and clipped_input_share [1], snr_dB: power of the exact product over power of the deviation from it,
+    infinite where the product is exact."""
+    drawn = list(seeds)[: QUALITY_INSTANCES if on_chip.varies() else 1]
+    on_chip.prepare(drawn, Condition())
+    powers = {name: [0.0, 0.0] for name in on_chip.layers}
+    hooks = []
+    for name, layer in on_chip.layers.items():
+        layer.matrix.measure, layer.matrix.counts = True, ActionCounts()
+        hooks.append(layer.matrix.register_forward_hook(partial(_add_powers, powers[name])))
+    shown = images[:QUALITY_IMAGES]
+    try:
+        with torch.no_grad():
+            on_chip.model(shown.repeat(len(drawn), *[1] * (shown.dim() - 1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer in on_chip.layers.values():
+            layer.matrix.measure = False
+    rows = []
+    for name, layer in on_chip.layers.items():
+        g, counts, (signal, noise) = layer.matrix.geometry, layer.matrix.counts, powers[name]
+        rows.append({
+            "layer": name, "outputs": g.outputs * g.groups, "inputs": g.inputs,
+            "saturated_share": counts.saturated / max(1, counts.conversions),
+            "clipped_input_share": counts.clipped_inputs / max(1, counts.vectors * g.groups * g.inputs),
+            "snr_dB": 10 * math.log10(signal / noise) if noise > EXACT * signal else math.inf,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _add_powers(powers: list[float], matrix: CrossbarMatrix, given: tuple[Tensor, ...], product: Tensor) -> None:
+    """Add the power of the exact product of what a matrix was `given`, inputs and scale, and of the deviation from it."""
+    exact = given[0].double() @ read_integers(matrix.mapped).transpose(1, 2)
+    exact = exact if len(given) == 1 or given[1] is None else exact * given[1]
+    powers[0] += float(exact.square().sum())
+    powers[1] += float((product.double() - exact).square().sum())
+
+
+def time_name(seconds: float) -> str:
+    """A time for people."""
+    return next((name for name, value in TIMES.items() if value == seconds), f"{seconds:.3g} s")
