@@ -21,6 +21,7 @@ from hw.errors import MappingError, ParameterError
 from hw.mapping import read_integers, straight_through
 from hw.network import fold, matrix_nodes
 
+WINDOW_VALUES = 2**20  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 
 
@@ -65,13 +66,20 @@ class AnalogLayer(nn.Module):
         """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
         return self._vectors(self._converted(x))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As of any module; takes over how many chip instances the state is of."""
+        given = state_dict.get(f"{prefix}output_scale")
+        if given is not None:
+            self.output_scale = self.output_scale.new_ones(given.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _converted(self, x: Tensor) -> Tensor:
         """`x` as whole numbers of the DAC."""
         matrix = self.matrix
         scaled = x / self.input_scale.to(x.dtype)
         clipped = self._round(scaled).clamp(matrix.low, matrix.high)
         matrix.counts.inputs += x.numel()
-        smallest, largest = torch.aminmax(scaled.detach())
+        smallest, largest = torch.aminmax(scaled.detach()) if x.numel() else (0, 0)
         if smallest < matrix.low - 0.5 or largest > matrix.high + 0.5:
             whole = scaled.detach().round()
             matrix.counts.clipped_inputs += int(((whole > matrix.high) | (whole < matrix.low)).sum())
@@ -83,14 +91,34 @@ class AnalogLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for `x`, as the chip computes it."""
         instances = len(self.matrix.seeds)
-        integers = self.to_integers(x)  # (groups, instances x vectors, inputs)
+        if x.shape[0] % instances:
+            raise ParameterError(f"a batch for {instances} chip instances must divide by them, got {tuple(x.shape)}")
+        batches = x.unflatten(0, (instances, -1))  # (instances, batch, ...)
+        converted = self._converted(batches)
+        if self.convolution is None or (torch.is_grad_enabled() and (self.training or x.requires_grad)):
+            return self._product(converted, x.dtype).flatten(0, 1)
+        parts = [self._product(part, x.dtype) for part in converted.split(self._images_at_once(x), dim=1)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).flatten(0, 1)
+
+    def _images_at_once(self, x: Tensor) -> int:
+        """Images of each instance whose windows fit WINDOW_VALUES."""
+        positions = self._positions(x.shape[2], 0) * self._positions(x.shape[3], 1)
+        return max(1, WINDOW_VALUES // (positions * self.groups * self.matrix.geometry.inputs * len(self.matrix.seeds)))
+
+    def _product(self, converted: Tensor, dtype: torch.dtype) -> Tensor:
+        """Outputs (instances, batch, ...) of whole-numbered inputs of the same form."""
+        instances, batch = converted.shape[:2]
+        vectors = self._vectors(converted.flatten(0, 1))  # (groups, instances x vectors, inputs)
         if instances > 1:
-            integers = integers.unflatten(1, (instances, -1)).transpose(0, 1)
-        scale = self.output_scale.view(-1, 1, 1, 1) * self.input_scale * self.matrix.mapped.scale.unsqueeze(1)
-        value = self.matrix(integers, scale if instances > 1 else scale[0])  # (..., groups, vectors, outputs)
-        if instances > 1:
-            value = value.transpose(0, 1).flatten(1, 2)
-        return self._outputs(value, x)
+            vectors = vectors.unflatten(1, (instances, -1)).transpose(0, 1)
+        value = self.matrix(vectors, self.output_scale * self.input_scale)  # (..., groups, vectors, outputs)
+        joined = value.transpose(-3, -2).flatten(-2).to(dtype)  # (..., vectors, groups x outputs)
+        if self.bias is not None:
+            joined = joined + self.bias.to(dtype)
+        if self.convolution is None:
+            return joined.reshape(*converted.shape[:-1], joined.shape[-1])
+        down, across = (self._positions(converted.shape[3 + i], i) for i in (0, 1))
+        return joined.reshape(instances, batch, down, across, joined.shape[-1]).permute(0, 1, 4, 2, 3)
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Inputs of each product, (groups, vectors, inputs); a convolution's are ordered kernel row, column, channel."""
@@ -110,7 +138,7 @@ class AnalogLayer(nn.Module):
                 at[2] * c["dilation"][1], at[4],
             ),
         )  # fmt: skip
-        return windows.reshape(self.groups, batch * down * across, -1)
+        return windows.reshape(self.groups, batch * down * across, self.matrix.geometry.inputs)
 
     def _positions(self, size: int, axis: int) -> int:
         """Positions of a convolution's window along one axis."""
@@ -118,15 +146,6 @@ class AnalogLayer(nn.Module):
         assert c is not None
         spread = c["dilation"][axis] * (c["kernel_size"][axis] - 1) + 1
         return int((size + 2 * c["padding"][axis] - spread) // c["stride"][axis] + 1)
-
-    def _outputs(self, value: Tensor, x: Tensor) -> Tensor:
-        joined = value.transpose(0, 1).flatten(1).to(x.dtype)  # (vectors, groups x outputs)
-        if self.bias is not None:
-            joined = joined + self.bias.to(x.dtype)
-        if self.convolution is None:
-            return joined.reshape(*x.shape[:-1], -1)
-        down, across = (self._positions(x.shape[2 + i], i) for i in (0, 1))
-        return joined.view(x.shape[0], down, across, -1).permute(0, 3, 1, 2)
 
 
 def _convolution(layer: nn.Conv2d) -> dict[str, Any]:

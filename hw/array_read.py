@@ -28,9 +28,9 @@ def on_wordlines(layout: CrossbarLayout, voltage: Tensor) -> Tensor:
     wordlines); pairs on a shared bitline are driven at opposite voltages, unused wordlines at 0 V."""
     g = layout.geometry
     driven = torch.stack([voltage, -voltage][: g.wordlines_per_input], dim=-1).flatten(-2)
-    out = driven.new_zeros(*driven.shape[:-1], g.wordlines)
+    out = driven.new_zeros(*driven.shape[:-1], layout.wordlines)
     for tile, first in enumerate(layout.first_wordline.tolist()):
-        out[..., tile, :, first:] = driven[..., tile, :, : g.wordlines - first]
+        out[..., tile, :, first:] = driven[..., tile, :, : layout.wordlines - first]
     return out
 
 
@@ -50,8 +50,6 @@ def column_currents(
     if wires.topology == "gate_selected":
         if not isinstance(law, Linear):
             raise ParameterError("device.iv must be linear where wires.topology = gate_selected")
-        placed = placed[..., layout.geometry.wordlines % pairs :, :]
-        driven = driven[..., layout.geometry.wordlines % pairs :]
         gated = GatedWires(wires.wordline, wires.bitline, wires.driver, wires.sense, wires.access)
         lead = (*placed.shape[:-2], *driven.shape[-2:])
         current = gated_currents(placed, driven.expand(lead), gated, pairs)

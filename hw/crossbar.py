@@ -25,7 +25,7 @@ from hw.randomness import CountedNormals, generator_of, key_of
 
 CHUNK_VALUES = 2**19  # bitline values held at once; measured best on 2 cores among 2^17 .. 2^22
 EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
-CELLS, INSTANCE, READ, CORRELATED, ADC = range(5)  # what a random draw is for
+CELLS, INSTANCE, TELEGRAPH, ADC, READ, LASTING = range(6)  # what a random draw is for
 
 
 @dataclass
@@ -44,8 +44,9 @@ class _Array(NamedTuple):
     """Cells ready for the product, currents in ADC steps: cells and variance of one read (instances x groups x
     row_tiles, rows, columns); offset and inl of each column's ADC [steps] (instances x groups x row_tiles, 1, columns)
     or None. conductance [S] (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are
-    solved for each vector, and then `cells` is only their scale to ADC steps (.., 1, columns)."""
+    solved for each vector, and then `cells` is only their scale to ADC steps (.., 1, columns). mapped: what they hold."""
 
+    mapped: MappedMatrix
     cells: Tensor
     variance: Tensor | None
     offset: Tensor | None
@@ -66,7 +67,7 @@ class CrossbarMatrix(nn.Module):
 
     In training mode every forward maps the present weights and programmes fresh cells, and gradients flow to inputs
     and weights, straight through rounding and not through clipping. In evaluation mode, in which it begins, the cells
-    stay as programmed.
+    stay as programmed; going back to it from training writes the present weights to the same chip instances.
     """
 
     weight: nn.Parameter
@@ -76,6 +77,7 @@ class CrossbarMatrix(nn.Module):
     offset: Tensor | None
     inl: Tensor | None
     conductance: Tensor | None
+    _lasting: tuple[int, Tensor] | None  # cells with the noise of one epoch
 
     def __init__(
         self, weight: Tensor, chip: Chip, signed_input: bool, largest_weight: float | None = None,
@@ -117,7 +119,7 @@ class CrossbarMatrix(nn.Module):
         bits = self.geometry.cell_bits
         if bits > self.device.bits:
             raise ParameterError(f"weights use {bits} bits per cell; device.levels = {self.device.levels} is too few")
-        self.reads, self.time, self._epoch = 0, 0.0, (-1, torch.empty(0))
+        self.reads, self.time, self._lasting, self._trained = 0, 0.0, None, False
         with torch.no_grad():
             self.mapped = self._map()
             drawn = [self._write(self.mapped, seed, write, torch.device("cpu")) for seed in self.seeds]
@@ -143,7 +145,7 @@ class CrossbarMatrix(nn.Module):
         """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
         if not 0 <= seconds < float("inf"):
             raise ParameterError(f"time must be 0 s or more and finite, got {seconds}")
-        self.time, self._epoch, self._loaded = seconds, (-1, torch.empty(0)), False
+        self.time, self._lasting, self._loaded = seconds, None, False
 
     def _load(self) -> None:
         """Cells as they are now, as the product needs them; on first use after a change, because wires take a while."""
@@ -151,8 +153,8 @@ class CrossbarMatrix(nn.Module):
             return
         with torch.no_grad():
             array = self._cast(self._array(self.mapped, self.programmed))
-        for name, value in array._asdict().items():
-            setattr(self, name, value)
+        for name in ("cells", "variance", "offset", "inl", "conductance"):
+            setattr(self, name, getattr(array, name))
         self._loaded = True
 
     def conductances(self) -> Tensor:
@@ -161,14 +163,15 @@ class CrossbarMatrix(nn.Module):
 
     def _conductances(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> Tensor:
         target = self._target(mapped)
+        seeds = self.seeds[: len(programmed)]
         now = [
             target if cells is None else self.device.conductance_at(cells, self.time, self._telegraph(seed))
-            for cells, seed in zip(programmed, self.seeds, strict=True)
+            for cells, seed in zip(programmed, seeds, strict=True)
         ]
         return torch.stack(now)
 
     def _telegraph(self, seed: int) -> torch.Generator:
-        return generator_of(seed, self.layer, CORRELATED, self.write, device=self.weight.device)
+        return generator_of(seed, self.layer, TELEGRAPH, self.write, device=self.weight.device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """As of any module; what is not a buffer follows the weights to another torch device."""
@@ -178,17 +181,27 @@ class CrossbarMatrix(nn.Module):
             with torch.no_grad():
                 self.mapped = self._map()
             self.programmed = [_moved(cells, self.weight.device) for cells in self.programmed]
-            self._epoch = (-1, torch.empty(0))
+        self._lasting = None
         return self
 
-    def _array(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> _Array:
-        """The cells of each instance, currents in steps of the ADC."""
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; after training, evaluation begins with the present weights written to the chip."""
+        super().train(mode)
+        if not mode and self._trained:
+            self.program(self.seeds, self.device, self.layer, self.write + 1)
+        return self
+
+    def _array(
+        self, mapped: MappedMatrix, programmed: Sequence[Programmed | None], with_errors: bool = True
+    ) -> _Array:
+        """The cells of each instance (None: cells at their targets), currents in steps of the ADC; with_errors: with read
+        noise, and with the errors of ADCs."""
         g, device = self.geometry, self.device
         level = device.level_step(g.cell_bits)
         per_step = self._adc_step()  # (row_tiles or 1, columns)
         variance = None
         conductance = self._conductances(mapped, programmed).flatten(0, 1) if self._solved else None
-        if device.is_ideal and self.chip.wires.ideal and not self._solved:
+        if not any(programmed) and self.chip.wires.ideal and not self._solved:
             columns = mapped.columns()
             columns = columns + self._g_min_levels if self._g_min_levels else columns
             cells = self._join(columns.unsqueeze(0), subtract=True).expand(len(programmed), *[-1] * 4)
@@ -197,18 +210,18 @@ class CrossbarMatrix(nn.Module):
             seen = held if self._solved else self._through_wires(held)
             base = device.g_min if g.encoding.g_min_current == "cancelled" else 0.0
             cells = self._join((seen - base) / level, subtract=True)
-            if device.has_read_noise:
+            if device.has_read_noise and with_errors:
                 share = torch.where(held > 0, seen / held, torch.zeros_like(seen)).detach()
                 written = [self._target(mapped) if each is None else each.conductance for each in programmed]
                 read = device.read_variance(held.detach(), torch.stack(written).detach(), self.time)
                 variance = self._join(read * (share / level) ** 2, subtract=False)
-        gain, offset, inl = self._adc_errors()
+        gain, offset, inl = self._adc_errors() if with_errors else (0.0, None, None)
         scale = (1 + gain) / per_step.unsqueeze(1)  # (..., row_tiles, 1, columns)
         cells = (torch.ones_like(cells[..., :1, :]) if self._solved else cells) * scale
         cells = cells.flatten(0, 2)
         variance = None if variance is None else (variance * scale**2).flatten(0, 2)
         flat = [None if error is None else error.flatten(0, 2) for error in (offset, inl)]
-        return _Array(cells, variance, flat[0], flat[1], conductance)
+        return _Array(mapped, cells, variance, flat[0], flat[1], conductance)
 
     def _join(self, columns: Tensor, subtract: bool) -> Tensor:
         """Per column (..., columns), with pairs whose currents meet before the ADC joined into one."""
@@ -303,7 +316,10 @@ class CrossbarMatrix(nn.Module):
     @property
     def signed_current(self) -> bool:
         """True where the current of a column can have either sign."""
-        return self.geometry.encoding.analog_pair or (self.chip.inputs.signed == "bipolar" and self.signed_input)
+        either = self.chip.inputs.signed == "bipolar" or (
+            self.chip.inputs.signed == "twos_complement" and self.chip.reads_per_conversion > 1
+        )
+        return self.geometry.encoding.analog_pair or (either and self.signed_input)
 
     def _adc_step(self) -> Tensor:
         return self.adc_range().step
@@ -323,7 +339,9 @@ class CrossbarMatrix(nn.Module):
         first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
         references = self.layout.plane.shape[0] - g.column_tiles * g.reference_columns
         at = torch.cat([torch.arange(references)[first], torch.arange(references, self.layout.plane.shape[0])])
-        per_column = drawn[..., self.layout.plane[at], self.layout.tile[at], self.layout.bitline[at] % units]
+        pairs = g.columns_per_output // g.conversions_per_output  # bitlines of one conversion
+        unit = self.layout.bitline[at] // pairs % units
+        per_column = drawn[..., self.layout.plane[at], self.layout.tile[at], unit]
         gain, offset, inl = (part.unsqueeze(-2) for part in per_column.unbind(1))
         inl = inl * adc.inl_sigma
         low, high, _ = adc.code_range(self.signed_current)
@@ -337,12 +355,7 @@ class CrossbarMatrix(nn.Module):
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
         adc, cells = self.chip.component.adc, self.programmed[:1] if as_programmed else [None]
         with torch.no_grad():
-            kept = self.device, self.seeds
-            if not as_programmed:
-                self.device = ideal_of(self.device)
-            self.seeds = self.seeds[:1]
-            array = self._cast(self._array(self.mapped, cells))
-            self.device, self.seeds = kept
+            array = self._cast(self._array(self.mapped, cells, with_errors=False))
             step = self._adc_step().to(self.cells.dtype)
             by_tile: list[list[Tensor]] = [[] for _ in range(self.geometry.row_tiles)]
             for tile, current, _ in self._currents(inputs.to(self.cells.dtype), array, None):
@@ -394,10 +407,10 @@ class CrossbarMatrix(nn.Module):
 
     # ---- product
 
-    def forward(self, inputs: Tensor, scale: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
-        with one leading dimension for several instances; float64 where the product is exact. scale: what they are
-        multiplied by, (groups, 1, outputs) or (instances, groups, 1, outputs)."""
+        with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
+        the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
         count = len(self.seeds)
         if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and count > 1) or (inputs.dim() == 4 and inputs.shape[0] != count):
             raise ParameterError(f"inputs must be ({count} instances, groups, vectors, inputs), got {tuple(inputs.shape)}")
@@ -405,18 +418,26 @@ class CrossbarMatrix(nn.Module):
         if self.exact and self.fuse_when_exact and not training:
             product = self._exact_product(inputs)
             self.reads += inputs.shape[-2]
-            return product if scale is None else product * scale
+            scale = self._scale(self.mapped, unit)
+            return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
         values = inputs.to(self.cells.dtype).reshape(-1, *inputs.shape[-2:])
         array = self._train_array() if training else self._programmed_array()
-        per_output = None if scale is None else scale.expand(count, -1, -1, -1).flatten(0, 1)
+        scale = self._scale(array.mapped, unit)
         parts = self._chunks(inputs.shape[-2])
         if torch.is_grad_enabled() and (training or inputs.requires_grad):
-            products = [self._product(values[:, part], array, self.reads + part.start, per_output) for part in parts]
+            products = [self._product(values[:, part], array, self.reads + part.start, scale) for part in parts]
             product = torch.cat(products, dim=1)
         else:
-            product = self._fill_product(values, array, per_output, list(parts))
+            product = self._fill_product(values, array, scale, list(parts))
         self.reads += inputs.shape[-2]
-        return product.view(*inputs.shape[:-1], -1)
+        return product.view(*inputs.shape[:-1], self.geometry.outputs)
+
+    def _scale(self, mapped: MappedMatrix, unit: Tensor | None) -> Tensor | None:
+        """What sums are multiplied by, (instances x groups, 1, outputs)."""
+        if unit is None:
+            return None
+        per_instance = unit.expand(len(self.seeds)).view(-1, 1, 1, 1)
+        return (per_instance * mapped.scale.unsqueeze(1)).flatten(0, 1)
 
     def _fill_product(self, values: Tensor, array: _Array, scale: Tensor | None, parts: Sequence[slice]) -> Tensor:
         """The products of all `parts`, written to one tensor."""
@@ -436,7 +457,7 @@ class CrossbarMatrix(nn.Module):
 
     def _programmed_array(self) -> _Array:
         self._load()
-        return _Array(self.cells, self.variance, self.offset, self.inl, self.conductance)
+        return _Array(self.mapped, self.cells, self.variance, self.offset, self.inl, self.conductance)
 
     def _exact_product(self, inputs: Tensor) -> Tensor:
         g = self.geometry
@@ -449,13 +470,14 @@ class CrossbarMatrix(nn.Module):
 
     def _train_array(self) -> _Array:
         """Cells of the present weights, written anew."""
-        self.write += 1
-        mapped = self.mapped = self._map()
+        self.write, self._trained = self.write + 1, True
+        mapped = self._map()
         array = self._array(mapped, [self._write(mapped, seed, self.write, self.weight.device) for seed in self.seeds])
         return self._cast(array)
 
     def _cast(self, array: _Array) -> _Array:
-        return _Array(*(None if part is None else part.to(self.cells.dtype) for part in array))  # type: ignore[arg-type]
+        """The array in the dtype of the product."""
+        return _Array(array.mapped, *(None if part is None else part.to(self.cells.dtype) for part in array[1:]))  # type: ignore[arg-type]
 
     def _chunks(self, vectors: int) -> Iterator[slice]:
         """Runs of vectors whose bitline values fit CHUNK_VALUES and whose noise is of one time."""
@@ -483,18 +505,21 @@ class CrossbarMatrix(nn.Module):
         if length is None or array.variance is None:
             return array
         epoch = vector // length
-        if self.training or self._epoch[0] != epoch:
-            units, rows, columns = array.cells.shape
-            normal = torch.empty(units, 1, rows * columns, dtype=array.cells.dtype, device=array.cells.device)
-            self._fill(normal, epoch, CORRELATED)
-            self._epoch = epoch, array.cells + (normal.view_as(array.cells) * array.variance.sqrt())
-        return array._replace(cells=self._epoch[1], variance=None)
+        if self._lasting is not None and self._lasting[0] == epoch and not self.training:
+            return array._replace(cells=self._lasting[1], variance=None)
+        units, rows, columns = array.cells.shape
+        normal = torch.empty(units, 1, rows * columns, dtype=array.cells.dtype, device=array.cells.device)
+        self._fill(normal, epoch, LASTING)
+        cells = array.cells + normal.view_as(array.cells) * array.variance.sqrt()
+        if not self.training:
+            self._lasting = epoch, cells.detach()
+        return array._replace(cells=cells, variance=None)
 
-    def _fill(self, normal: Tensor, first: int, *what: int) -> None:
+    def _fill(self, normal: Tensor, first: int, what: int, stream: int = 0, tile: int = 0) -> None:
         """Normals (instances x units, vectors, columns) for vectors from `first` on, each instance's its own."""
         units = normal.shape[0] // len(self.seeds)
         for instance, seed in enumerate(self.seeds):
-            normals = CountedNormals(key_of(seed, self.layer, self.write, *what), units, normal.shape[2])
+            normals = CountedNormals(key_of(seed, self.layer, what, self.write, stream, tile), units, normal.shape[2])
             normals.fill(normal[instance * units : (instance + 1) * units], first)
 
     def _of_tile(self, values: Tensor, tile: int) -> Tensor:
@@ -511,7 +536,7 @@ class CrossbarMatrix(nn.Module):
             weights[-1] = -weights[-1]
             yield from zip(_digits(values % 2**inputs.bits if count == 1 else values, weights, width, inputs.bits), weights, strict=True)
         elif inputs.signed == "bipolar":
-            sign = values.detach().sign()
+            sign = torch.where(values.detach() < 0, -1.0, 1.0).to(values.dtype)
             yield from ((sign * code, weight) for code, weight in zip(_digits(sign * values, weights, width), weights, strict=True))
         else:
             zero = torch.zeros((), dtype=values.dtype, device=values.device)
@@ -609,14 +634,14 @@ class CrossbarMatrix(nn.Module):
         for tile, current, weight in self._currents(values, array, first):
             codes = self._digitise(current, array, adc, tile)
             conversions += codes.numel()
-            codes = self._as_summed(codes, adc, tile).to(wide)
+            codes = self._as_summed(codes, adc, tile, array.mapped).to(wide)
             if total is None:
                 total = codes if weight == 1 else codes * weight
             else:
                 total = total.add(codes, alpha=weight) if total.requires_grad else total.add_(codes, alpha=weight)
         assert total is not None
         self._count(values.shape, conversions)
-        return self._combine(total, values, scale, out)
+        return self._combine(total, values, array.mapped, scale, out)
 
     def _digitise(self, current: Tensor, array: _Array, adc: AdcRange, tile: int) -> Tensor:
         tiles = self.geometry.row_tiles
@@ -626,14 +651,14 @@ class CrossbarMatrix(nn.Module):
             self.counts.saturated += adc.saturated(current)
         return adc.convert(current)
 
-    def _as_summed(self, codes: Tensor, adc: AdcRange, tile: int) -> Tensor:
+    def _as_summed(self, codes: Tensor, adc: AdcRange, tile: int, mapped: MappedMatrix) -> Tensor:
         """Codes of a row tile as they are added to those of others: in level steps where the step differs between
         tiles, columns stored flipped with the other sign."""
         if adc.step.shape[0] > 1:
             codes = codes * adc.step[tile].to(codes.dtype)
         if not self.geometry.encoding.flipped_columns:
             return codes
-        sign = 1.0 - 2.0 * self.mapped.flipped[:, tile].flatten(1).to(codes.dtype)  # (groups, columns)
+        sign = 1.0 - 2.0 * mapped.flipped[:, tile].flatten(1).to(codes.dtype)  # (groups, columns)
         sign = nn.functional.pad(sign, (0, codes.shape[-1] - sign.shape[-1]), value=1.0)
         return codes * sign.repeat(len(self.seeds), 1).unsqueeze(1)
 
@@ -645,11 +670,13 @@ class CrossbarMatrix(nn.Module):
         simple = self.chip.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return self.cells.dtype if plain or simple else torch.float64
 
-    def _combine(self, total: Tensor, values: Tensor, scale: Tensor | None, out: Tensor | None) -> Tensor:
+    def _combine(
+        self, total: Tensor, values: Tensor, mapped: MappedMatrix, scale: Tensor | None, out: Tensor | None
+    ) -> Tensor:
         """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs."""
         g, step = self.geometry, self._adc_step()
         factor = None if step.shape[0] > 1 or not bool((step != 1).any()) else step
-        correction = self._correction()
+        correction = self._correction(mapped)
         if self.columns == g.outputs and correction is None and not g.reference_columns:
             factor = scale if factor is None else factor if scale is None else factor * scale
             total = total if factor is None else torch.mul(total, factor.to(total.dtype), out=out)
@@ -659,26 +686,26 @@ class CrossbarMatrix(nn.Module):
         if self.columns != g.outputs:
             stored = stored.unflatten(-1, (g.outputs, g.slices, -1))
             stored = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
-            stored = stored @ self.mapped.slice_weight.to(stored)
+            stored = stored @ mapped.slice_weight.to(stored)
         if correction is not None:
             sums = [self._of_tile(values, tile).double().sum(-1) for tile in range(g.row_tiles)]
             per_tile = torch.stack(sums, dim=-1)  # (instances x groups, vectors, row_tiles)
             stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
         if g.reference_columns:
             tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
-            reference = total[..., self.columns :] * self.mapped.slice_weight[0].to(total)
+            reference = total[..., self.columns :] * mapped.slice_weight[0].to(total)
             stored = stored - reference[..., tile_of_output]
         stored = stored if scale is None else stored * scale.to(stored.dtype)
         return stored if out is None else _put(stored, out)
 
-    def _correction(self) -> Tensor | None:
+    def _correction(self, mapped: MappedMatrix) -> Tensor | None:
         """What is added digitally per unit of a row tile's summed inputs, (groups, row_tiles, outputs) float64: the
         offset of stored weights, columns stored flipped, converted g_min current; None where nothing is."""
         g = self.geometry
         if g.encoding.scheme != "offset":
             return None
-        base, weight = self._g_min_levels, self.mapped.slice_weight.to(self.mapped.levels.device)
-        flip = self.mapped.flipped.double()
+        base, weight = self._g_min_levels, mapped.slice_weight.to(mapped.levels.device)
+        flip = mapped.flipped.double()
         correction = (flip * (2**g.cell_bits - 1) - (1 - 2 * flip) * base) @ weight
         if g.reference_columns:
             return correction + base * weight[0]

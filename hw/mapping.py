@@ -263,7 +263,7 @@ class MappedMatrix:
 
     def crossbar_levels(self) -> Tensor:
         """The same levels as they lie on the chip: float64 (groups, planes, row_tiles, column_tiles, wordlines,
-        bitlines), unused cells at level 0."""
+        bitlines), unused cells at level 0; without a wordline that is left over where inputs take two."""
         return CrossbarLayout(self.geometry).place(self.columns(), 0.0)
 
     def columns(self) -> Tensor:
@@ -282,23 +282,24 @@ class CrossbarLayout:
     A block lies in the corner where the drivers' bitline and the sense amplifiers' wordline meet, so that its wires
     are as short as they can be. From the drivers: the reference column, then output after output, an output's
     columns slice-major, positive before negative. Towards the sense amplifiers: input after input, the last nearest;
-    where pairs share a bitline the positive wordline comes first.
+    where pairs share a bitline the positive wordline comes first. wordlines: of a crossbar, in whole inputs.
     """
 
     def __init__(self, geometry: Geometry):
         g = self.geometry = geometry
         lines, rows = g.wordlines_per_input, min(g.inputs, g.inputs_per_crossbar)
+        self.wordlines = g.wordlines - g.wordlines % lines
         used = torch.tensor([g.rows_of(tile) for tile in range(g.row_tiles)])
-        self.first_wordline = g.wordlines - used  # (row_tiles,)
+        self.first_wordline = self.wordlines - used  # (row_tiles,)
         # of each column, where it lies
         place = torch.tensor(list(self._column_places())).T  # plane, column tile, bitline, which wordline of an input
         self.plane, self.tile, self.bitline, line = place
         row = torch.arange(rows)
-        self.wordline = (self.first_wordline[:, None, None] + lines * row[:, None] + line) % g.wordlines
+        self.wordline = (self.first_wordline[:, None, None] + lines * row[:, None] + line) % self.wordlines
         # of each place, which column and row is there; -1: unused
         self.column = torch.full((g.planes, g.column_tiles, lines, g.bitlines), -1)
         self.column[self.plane, self.tile, line, self.bitline] = torch.arange(place.shape[1])
-        from_first = torch.arange(g.wordlines) - self.first_wordline[:, None]  # (row_tiles, wordlines)
+        from_first = torch.arange(self.wordlines) - self.first_wordline[:, None]  # (row_tiles, wordlines)
         self.row = torch.where(from_first >= 0, from_first // lines, -1)
         self.line = from_first.clamp(min=0) % lines
 

@@ -1,4 +1,9 @@
-"""Random numbers: generators by key, and normals by counter, the same however the work is cut or spread on threads."""
+"""Random numbers: generators by key, and normals by counter, the same however the work is cut or spread on threads.
+
+torch's generator on the CPU takes 32 bits of a seed (torch 2.13). Two keys give the same numbers with probability 2^-32, two
+sequences of B blocks share blocks, shifted, with probability B / 2^31; one sequence repeats none before 2^32. The normals
+differ between float64 and float32.
+"""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
