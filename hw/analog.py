@@ -21,7 +21,7 @@ from hw.errors import MappingError, ParameterError
 from hw.mapping import read_integers, straight_through
 from hw.network import fold, matrix_nodes
 
-WINDOW_VALUES = 2**20  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
+WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 
 

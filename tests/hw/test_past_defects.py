@@ -32,7 +32,7 @@ def test_training_forward_uses_the_scale_of_the_present_weights() -> None:
 
 
 def test_evaluation_after_training_uses_one_set_of_weights() -> None:
-    model, x, converted = one_layer()
+    _, x, converted = one_layer()
     matrix = analog_layers(converted)["0"].matrix
     matrix.fuse_when_exact = False
     converted.train()
