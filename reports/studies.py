@@ -112,9 +112,10 @@ def sensitivity(results: Results) -> Figure:
         "Rows in bold count against the network in float. All others count against the same chip with every analog part "
         f"ideal{against}, weights and inputs in its levels: cells without error, noise or drift, ideal wires and drivers, "
         "ADCs that neither round nor clip; one part at a time is then as described. Losses alone need not add up to the loss "
-        "together. Values marked as assumed are not in the chip file; they are taken to show what the chip would lose to them."
+        "together, not least because an ADC that rounds to whole levels rounds small errors away. "
+        "Values marked as assumed are not in the chip file; they are taken to show what the chip would lose to them."
     )
-    write(figure, 0.05, 0.11, "\n".join(textwrap.wrap(note, 165)), size=8.5, colour=SOFT, vertical="top")
+    write(figure, 0.05, 0.125, "\n".join(textwrap.wrap(note, 165)), size=8.5, colour=SOFT, vertical="top")
     return figure
 
 
@@ -179,7 +180,7 @@ def layers(results: Results) -> Figure:
             "codes; inputs beyond the range seen in calibration are clipped. Where a layer saturates, its range is too small; where "
             "nothing does and the signal is poor, the ADC's step is too coarse or the cells are too noisy."
         )
-    write(figure, 0.05, 0.125, "\n".join(textwrap.wrap(" ".join(parts), 165)), size=8.5, colour=SOFT, vertical="top")
+    write(figure, 0.05, 0.13, "\n".join(textwrap.wrap(" ".join(parts), 172)), size=8, colour=SOFT, vertical="top")
     return figure
 
 
@@ -233,7 +234,7 @@ def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFr
         y -= 0.027
         cells = (
             label, _counted(row), percent(row["share"], 0),
-            f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", percent(row["median"]),
+            "–" if row["alike"] else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", percent(row["median"]),
         )  # fmt: skip
         for (x, _), cell in zip(columns, cells, strict=True):
             write(figure, left + x, y, cell, size=8, align="right")

@@ -34,8 +34,8 @@ class Assumed:
     cells, half at g_max and half at g_min [1]; wire_resistance: of each segment of both lines [ohm].
     """
 
-    programming_sigma: float = 0.02
-    device_to_device_sigma: float = 0.02
+    programming_sigma: float = 0.03
+    device_to_device_sigma: float = 0.03
     read_noise_sigma: float = 0.01
     stuck_rate: float = 0.001
     wire_resistance: float = 1.0

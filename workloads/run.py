@@ -60,7 +60,7 @@ class Study:
     assumed: Assumed = field(default_factory=Assumed)
     later: float = studies.DAY
     stuck_rates: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03)
-    wire_resistances: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+    wire_resistances: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1, 1.0, 10.0)
     yield_margin: float = 0.01
     times: tuple[float, ...] = tuple(studies.TIMES.values())
 

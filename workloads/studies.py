@@ -150,10 +150,13 @@ def quality(on_chip: OnChip, seeds: Sequence[int], images: Tensor) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _add_powers(powers: list[float], matrix: CrossbarMatrix, given: tuple[Tensor, ...], product: Tensor) -> None:
-    """Add the power of the exact product of what a matrix was `given`, inputs and scale, and of the deviation from it."""
-    exact = given[0].double() @ read_integers(matrix.mapped).transpose(1, 2)
-    exact = exact if len(given) == 1 or given[1] is None else exact * given[1]
+def _add_powers(powers: list[float], matrix: CrossbarMatrix, given: tuple[Tensor, ...], _: Tensor) -> None:
+    """Add the power of the exact product of the integers that a matrix was given, and of the deviation from it of the
+    same reads again, in whole numbers."""
+    inputs = given[0]
+    exact = inputs.double() @ read_integers(matrix.mapped).transpose(1, 2)
+    matrix.reads -= inputs.shape[-2]
+    product = matrix.forward(inputs)
     powers[0] += float(exact.square().sum())
     powers[1] += float((product.double() - exact).square().sum())
 
