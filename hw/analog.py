@@ -5,7 +5,7 @@ integers back to values, bias added digitally. Everything else of the model runs
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,10 +18,11 @@ from hw.chip import Chip
 from hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
 from hw.device import Device
 from hw.errors import MappingError, ParameterError
-from hw.mapping import read_integers, straight_through
+from hw.mapping import straight_through
 from hw.network import fold, matrix_nodes
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
+ROUNDING = 1e-6  # of a signal: deviations below it are the arithmetic's, float32
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 
 
@@ -295,15 +296,16 @@ def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
     found = analog_layers(model)
     power = {name: [0.0, 0.0] for name in found}
 
-    def compare(matrix: CrossbarMatrix, given: tuple[Tensor, ...], sums: Tensor, name: str) -> None:
-        exact = given[0].double() @ read_integers(matrix.mapped).transpose(1, 2)
+    def compare(matrix: nn.Module, given: tuple[Tensor, ...], product: Tensor, name: str) -> None:
+        assert isinstance(matrix, CrossbarMatrix)
+        exact = matrix.exact_product(*given)
         power[name][0] += float(exact.square().sum())
-        power[name][1] += float((sums.double() - exact).square().sum())
+        power[name][1] += float((product.double() - exact).square().sum())
 
     hooks = []
     for name, layer in found.items():
         layer.matrix.measure, layer.matrix.counts = True, ActionCounts()
-        hooks.append(layer.matrix.register_forward_hook(partial(_named_hook, compare, name)))
+        hooks.append(layer.matrix.register_forward_hook(partial(compare, name=name)))
     instances = len(next(iter(found.values())).matrix.seeds)
     try:
         with torch.no_grad():
@@ -316,13 +318,9 @@ def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
     return {name: _quality(layer.matrix, *power[name]) for name, layer in found.items()}
 
 
-def _named_hook(compare: Callable[..., None], name: str, module: nn.Module, given: tuple[Tensor, ...], sums: Tensor) -> None:
-    compare(module, given, sums, name)
-
-
 def _quality(matrix: CrossbarMatrix, signal: float, noise: float) -> LayerQuality:
     counts = matrix.counts
-    ratio = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    ratio = math.inf if noise <= ROUNDING**2 * signal else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
     return LayerQuality(
         counts.saturated / max(1, counts.conversions), ratio,
         counts.clipped_inputs / max(1, counts.inputs),

@@ -416,10 +416,10 @@ class CrossbarMatrix(nn.Module):
             raise ParameterError(f"inputs must be ({count} instances, groups, vectors, inputs), got {tuple(inputs.shape)}")
         training = self.training and torch.is_grad_enabled()
         if self.exact and self.fuse_when_exact and not training:
-            product = self._exact_product(inputs)
+            per_column = self.chip.conversions_per_column(self.signed_input)
+            self._count(inputs.shape, inputs.shape[-2] * per_column * self._tiles * self.full_scale.shape[1])
             self.reads += inputs.shape[-2]
-            scale = self._scale(self.mapped, unit)
-            return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
+            return self.exact_product(inputs, unit)
         values = inputs.to(self.cells.dtype).reshape(-1, *inputs.shape[-2:])
         array = self._train_array() if training else self._programmed_array()
         scale = self._scale(array.mapped, unit)
@@ -459,14 +459,15 @@ class CrossbarMatrix(nn.Module):
         self._load()
         return _Array(self.mapped, self.cells, self.variance, self.offset, self.inl, self.conductance)
 
-    def _exact_product(self, inputs: Tensor) -> Tensor:
+    def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
+        """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
         g = self.geometry
         integers = read_integers(self.mapped).transpose(1, 2)
         single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and g.encoding.quantise
         dtype = torch.float32 if single and self.chip.inputs.quantise else torch.float64
-        per_column = self.chip.conversions_per_column(self.signed_input)
-        self._count(inputs.shape, inputs.shape[-2] * per_column * self._tiles * self.full_scale.shape[1])
-        return torch.matmul(inputs.to(dtype), integers.to(dtype)).double()
+        product = torch.matmul(inputs.to(dtype), integers.to(dtype)).double()
+        scale = self._scale(self.mapped, unit)
+        return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
 
     def _train_array(self) -> _Array:
         """Cells of the present weights, written anew."""

@@ -1,11 +1,22 @@
 """Converted models against the float model: every kind of layer, the call signature, the errors."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from hw import Chip, MappingError, ParameterError, TraceError, convert
-from hw.analog import AnalogLayer, analog_layers, program, read_energies
+from hw.analog import (
+    AnalogLayer,
+    analog_layers,
+    compensate_drift,
+    layer_quality,
+    program,
+    read_energies,
+    recalibrate,
+    set_time,
+)
 from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
 
 LAYERS = {
@@ -161,3 +172,45 @@ def test_a_layer_is_a_module_with_its_name(isaac: Chip) -> None:
     model, x = small_convolutional()
     converted = convert(model, isaac, x, seed=0)
     assert [type(m) for m in (converted.get_submodule("0"), converted.get_submodule("7"))] == [AnalogLayer] * 2
+
+
+def test_layer_quality_by_closed_form(edge: Chip) -> None:
+    """An 8-bit ADC rounds each of a layer's conversions with a variance of step² / 12; nothing else errs here."""
+    model, x = seeded(None, nn.Linear(100, 50, bias=False)), torch.rand(400, 100, generator=torch.Generator().manual_seed(0))
+    chip = edge.with_changes(
+        device={"programming_sigma": 0.0, "read_noise_sigma": 0.0}, component={"dac": {"bits": 8}, "adc": {"percentile": 1.0}}
+    )
+    converted = convert(model, chip, x, seed=0)
+    (layer,) = analog_layers(converted).values()
+    found = layer_quality(converted, x)["0"]
+    step = float(layer.matrix.adc_range().step[0, 0])
+    signal = float(layer.matrix.exact_product(layer.to_integers(x)).square().mean())
+    assert step > 2, "else whole numbers have no rounding error"
+    assert found.signal_to_noise_dB == pytest.approx(10 * math.log10(signal / (step**2 / 12)), abs=0.3)
+    assert (found.saturated_share, found.clipped_input_share) == (0.0, 0.0)
+    beyond = layer_quality(converted, 2 * x)["0"]
+    assert beyond.clipped_input_share == pytest.approx(float((2 * x / x.max() > 1).double().mean()), abs=0.01)
+    lossless = chip.with_changes(component={"adc": {"bits": 24, "range": "level"}})
+    assert layer_quality(convert(model, lossless, x, seed=0), x)["0"].signal_to_noise_dB == math.inf
+
+
+def test_drift_is_compensated_by_one_factor_and_ranges_follow(edge: Chip) -> None:
+    """With one exponent for all cells a factor (1 + t/t0)^nu undoes the drift but for the ADC's steps."""
+    model, x = seeded(None, nn.Linear(100, 20, bias=False)), torch.rand(50, 100, generator=torch.Generator().manual_seed(0))
+    drift = {"drift_exponent": 0.1, "reference_time": 1.0, "programming_sigma": 0.0, "read_noise_sigma": 0.0}
+    chip = edge.with_changes(device=drift, component={"dac": {"bits": 8}, "adc": {"bits": 12, "finest": "any"}})
+    converted = convert(model, chip, x, seed=0)
+    program(converted, [0, 1])
+    with torch.no_grad():
+        fresh = converted(x.repeat(2, 1))
+        set_time(converted, 1e6)
+        aged = converted(x.repeat(2, 1))
+        factors = compensate_drift(converted)["0"]
+        compensated = converted(x.repeat(2, 1))
+    law = (1 + 1e6) ** 0.1
+    assert torch.allclose(fresh / law, aged, atol=0.02 * float(aged.abs().max()))
+    assert factors.tolist() == pytest.approx([law, law], rel=0.01)
+    assert torch.allclose(compensated, fresh, atol=0.02 * float(fresh.abs().max()))
+    before = analog_layers(converted)["0"].matrix.full_scale.clone()
+    recalibrate(converted)
+    assert torch.allclose(analog_layers(converted)["0"].matrix.full_scale * law, before, rtol=0.01)
