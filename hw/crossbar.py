@@ -78,6 +78,7 @@ class CrossbarMatrix(nn.Module):
     inl: Tensor | None
     conductance: Tensor | None
     _lasting: tuple[int, Tensor] | None  # cells with the noise of one epoch
+    _integers: Tensor | None  # the mapped weights (groups, inputs, outputs), once an exact product is asked for
 
     def __init__(
         self, weight: Tensor, chip: Chip, signed_input: bool, largest_weight: float | None = None,
@@ -119,7 +120,7 @@ class CrossbarMatrix(nn.Module):
         bits = self.geometry.cell_bits
         if bits > self.device.bits:
             raise ParameterError(f"weights use {bits} bits per cell; device.levels = {self.device.levels} is too few")
-        self.reads, self.time, self._lasting, self._trained = 0, 0.0, None, False
+        self.reads, self.time, self._lasting, self._integers, self._trained = 0, 0.0, None, None, False
         with torch.no_grad():
             self.mapped = self._map()
             drawn = [self._write(self.mapped, seed, write, torch.device("cpu")) for seed in self.seeds]
@@ -181,7 +182,7 @@ class CrossbarMatrix(nn.Module):
             with torch.no_grad():
                 self.mapped = self._map()
             self.programmed = [_moved(cells, self.weight.device) for cells in self.programmed]
-        self._lasting = None
+        self._lasting = self._integers = None
         return self
 
     def train(self, mode: bool = True) -> Self:
@@ -461,11 +462,12 @@ class CrossbarMatrix(nn.Module):
 
     def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
-        g = self.geometry
-        integers = read_integers(self.mapped).transpose(1, 2)
-        single = self.high * g.inputs * g.encoding.largest < EXACT_FLOAT32 and g.encoding.quantise
-        dtype = torch.float32 if single and self.chip.inputs.quantise else torch.float64
-        product = torch.matmul(inputs.to(dtype), integers.to(dtype)).double()
+        if self._integers is None:
+            integers = read_integers(self.mapped).transpose(1, 2)
+            largest = float(integers.abs().sum(1).max()) * self.high  # of a sum
+            whole = self.geometry.encoding.quantise and self.chip.inputs.quantise
+            self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
+        product = torch.matmul(inputs.to(self._integers.dtype), self._integers).double()
         scale = self._scale(self.mapped, unit)
         return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
 
