@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from reports.results import Results
-from reports.studies import amount_axis
+from reports.studies import amount_axis, costliest
 from reports.style import (
     ACCENT,
     FAINT,
@@ -104,7 +104,7 @@ def verdict(results: Results) -> str:
     return (
         f"On this chip the network {change} ({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
         f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
-        f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}."
+        f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}.{costliest(results)}"
     )
 
 

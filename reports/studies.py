@@ -53,6 +53,14 @@ def _bars_of_rows(axes: Axes, values: np.ndarray, colours: Sequence[str] | str, 
     axes.set_xlim(1.08 * low, (1.22 if len(values) <= MOST_VALUES else 1.05) * max(high, 1e-12))
 
 
+def _make_room(axes: Axes, values: np.ndarray, half: np.ndarray, margin: float = 1.05) -> None:
+    """Widen an axis of losses for whiskers, of few instances not to their ends."""
+    most = 1.5 * max(LEAST_SPAN, float(np.abs(values).max()))
+    reach = np.minimum(np.nan_to_num(half), most)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 1.05 * float((values - reach).min())), max(high, margin * float((values + reach).max())))
+
+
 def _names(axes: Axes, names: Sequence[str]) -> None:
     """Names of rows as tick labels, in type that fits."""
     box, height = axes.get_position(), float(axes.get_figure().get_size_inches()[1])  # type: ignore[union-attr]
@@ -77,9 +85,7 @@ def sensitivity(results: Results) -> Figure:
     half = 100 * (table["high"] - table["low"]).to_numpy(dtype=float) / 2
     known = np.isfinite(half) & (half > 0)
     axes.errorbar(loss[known], np.flatnonzero(known), xerr=half[known], fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-    low, high = axes.get_xlim()
-    ends = loss[known] + half[known]
-    axes.set_xlim(min(low, 1.05 * float((loss[known] - half[known]).min(initial=0.0))), max(high, 1.05 * float(ends.max(initial=0.0))))
+    _make_room(axes, loss, half)
     axes.axvline(0, color=SOFT, linewidth=1)
     axes.set_xlabel("points of accuracy; whiskers: 95 % band of the mean over chip instances", fontsize=8.5)
     across = axes.get_yaxis_transform()
@@ -119,6 +125,18 @@ def sensitivity(results: Results) -> Figure:
     return figure
 
 
+def costliest(results: Results) -> str:
+    """What of the chip's own costs most by itself, as a sentence; nothing where nothing costs half a point."""
+    if results.sensitivity.empty:
+        return ""
+    alone = results.sensitivity[results.sensitivity["given"] == "chip"]
+    alone = alone[~alone["effect"].str.startswith(("all", "weights and inputs"))].sort_values("loss")
+    if alone.empty or alone["loss"].iloc[-1] < 0.005:
+        return ""
+    worst = alone.iloc[-1]
+    return f" By itself, {worst['effect']} costs most: {100 * worst['loss']:.1f} points."
+
+
 # ---- layers
 
 
@@ -151,20 +169,16 @@ def layers(results: Results) -> Figure:
             half = 100 * (cost["high"] - cost["low"]).to_numpy(dtype=float) / 2
             known = np.isfinite(half) & (half > 0)
             axes.errorbar(values[known], np.flatnonzero(known), xerr=half[known], fmt="none", ecolor=INK, elinewidth=0.9)
-            low, high = axes.get_xlim()
-            axes.set_xlim(
-                min(low, 1.1 * float((values - np.nan_to_num(half)).min())), max(high, 1.3 * float((values + np.nan_to_num(half)).max()))
-            )
+            _make_room(axes, values, half, 1.3)
             axes.axvline(0, color=SOFT, linewidth=1)
         if len(names) <= MOST_VALUES:
             ends = np.nan_to_num(values, posinf=0.0, neginf=0.0)
             if len(cost) and not number:
-                ends = np.maximum(ends, 0) + np.nan_to_num(half)
+                ends = np.minimum(np.maximum(ends, 0) + np.nan_to_num(half), 0.8 * axes.get_xlim()[1])
             for row, value in enumerate(values):
-                text = "exact" if math.isinf(value) and value > 0 else "no signal" if math.isinf(value) else form.format(value)
                 axes.annotate(
-                    text.replace("-", "\u2212"), (max(0.0, ends[row]), row), xytext=(3, 0), textcoords="offset points", va="center",
-                    fontsize=7.5, color=INK,
+                    _figure_of(value, form), (max(0.0, ends[row]), row), xytext=(3, 0), textcoords="offset points", va="center",
+                    fontsize=7.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
                 )  # fmt: skip
     parts = []
     if len(cost):
@@ -182,6 +196,13 @@ def layers(results: Results) -> Figure:
         )
     write(figure, 0.05, 0.13, "\n".join(textwrap.wrap(" ".join(parts), 172)), size=8, colour=SOFT, vertical="top")
     return figure
+
+
+def _figure_of(value: float, form: str) -> str:
+    """The number beside a bar."""
+    if math.isinf(value):
+        return "exact" if value > 0 else "no signal"
+    return "< 0.001" if 0 < value < 0.001 else form.format(value).replace("-", "\u2212")
 
 
 # ---- yield

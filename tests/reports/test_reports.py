@@ -247,6 +247,17 @@ def test_rows_of_the_study_pages_are_the_tables(results: Results, deep: Results)
         assert list(axes.lines[-1].get_ydata()) == pytest.approx(list(100 * rows["share"]))
 
 
+def test_the_verdict_names_what_costs_most(results: Results) -> None:
+    """The largest loss of the chip's own parts alone, not an assumed one and not a sum."""
+    rows = results.sensitivity.assign(loss=0.0)
+    rows.loc[rows["effect"].str.startswith("all"), "loss"] = 0.9
+    assert "costs most" not in figures.verdict(replace(results, sensitivity=rows))
+    assert "costs most" not in figures.verdict(unstudied(results))
+    rows.loc[rows["effect"] == "ADC range and bits", "loss"] = 0.25
+    rows.loc[rows["given"] == "assumed", "loss"] = 0.5
+    assert "By itself, ADC range and bits costs most: 25.0 points." in figures.verdict(replace(results, sensitivity=rows))
+
+
 def test_a_drift_page_names_each_correction_and_time(results: Results) -> None:
     if results.drift.empty:
         return
