@@ -107,16 +107,21 @@ class CrossbarMatrix(nn.Module):
 
     # ---- programming
 
-    def program(self, seeds: Sequence[int], device: Device | None = None, layer: int = 0, write: int = 0) -> None:
+    def program(
+        self, seeds: Sequence[int], device: Device | None = None, layer: int = 0, write: int = 0,
+        stuck: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Programme chip instances `seeds`, each drawn apart, on `device` or the chip's own.
 
         layer keeps layers' draws apart. What is fixed in a chip (stuck cells, differences between devices, errors of
-        ADCs) depends on its seed and layer; what differs each time that it is written, on `write` as well. Raises
-        ParameterError.
+        ADCs) depends on its seed and layer; what differs each time that it is written, on `write` as well. stuck: cells
+        known to be stuck, in place of drawn ones: +1 at g_max, -1 at g_min, 0 works, as they lie on the crossbars
+        (groups, planes, row_tiles, column_tiles, wordlines, bitlines). Raises ParameterError.
         """
         if not seeds or min(seeds) < 0:
             raise ParameterError(f"program needs at least one seed, each 0 or more, got {list(seeds)}")
         self.device, self.seeds, self.layer, self.write = device or self.chip.device, tuple(seeds), layer, write
+        self.stuck = None if stuck is None else self._checked_map(stuck)
         bits = self.geometry.cell_bits
         if bits > self.device.bits:
             raise ParameterError(f"weights use {bits} bits per cell; device.levels = {self.device.levels} is too few")
@@ -127,16 +132,27 @@ class CrossbarMatrix(nn.Module):
             self.programmed = [_moved(cells, self.weight.device) for cells in drawn]
         self._loaded = False
 
+    def _checked_map(self, stuck: Tensor) -> Tensor:
+        """A map of stuck cells by place, int8."""
+        g = self.geometry
+        shape = (g.groups, g.planes, g.row_tiles, g.column_tiles, self.layout.wordlines, g.bitlines)
+        if tuple(stuck.shape) != shape:
+            raise ParameterError(f"stuck must be {shape}, as crossbars lie, got {tuple(stuck.shape)}")
+        if not bool(((stuck == 0) | (stuck.abs() == 1)).all()):
+            raise ParameterError("stuck must hold +1 (at g_max), -1 (at g_min) and 0 (works) only")
+        return stuck.to("cpu", torch.int8)
+
     def _map(self) -> MappedMatrix:
         return map_weights(self.weight, self.geometry, self.largest_weight)
 
     def _write(self, mapped: MappedMatrix, seed: int, write: int, on: torch.device) -> Programmed | None:
         """The cells of one chip instance by column, drawn `on` a torch device, or None where the device is ideal."""
-        if self.device.is_ideal:
+        if self.device.is_ideal and self.stuck is None:
             return None
         return self.device.program(
             self._target(mapped).to(on), generator_of(seed, self.layer, CELLS, write, device=on),
             generator_of(seed, self.layer, INSTANCE, device=on),
+            None if self.stuck is None else self.layout.collect(self.stuck).to(on),
         )  # fmt: skip
 
     def _target(self, mapped: MappedMatrix) -> Tensor:
@@ -161,6 +177,11 @@ class CrossbarMatrix(nn.Module):
     def conductances(self) -> Tensor:
         """Conductances of the cells now [S], by column (instances, groups, row_tiles, rows, columns) float64."""
         return self._conductances(self.mapped, self.programmed)
+
+    def crossbar_conductances(self) -> Tensor:
+        """The same as the cells lie on the crossbars [S] (instances, groups, planes, row_tiles, column_tiles,
+        wordlines, bitlines) float64: what `hw.parasitics` solves and `hw.spice` writes."""
+        return self.layout.place(self.conductances(), self.device.g_min)
 
     def _conductances(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> Tensor:
         target = self._target(mapped)
@@ -189,7 +210,7 @@ class CrossbarMatrix(nn.Module):
         """As of any module; after training, evaluation begins with the present weights written to the chip."""
         super().train(mode)
         if not mode and self._trained:
-            self.program(self.seeds, self.device, self.layer, self.write + 1)
+            self.program(self.seeds, self.device, self.layer, self.write + 1, self.stuck)
         return self
 
     def _array(
@@ -404,7 +425,7 @@ class CrossbarMatrix(nn.Module):
         """True where the product equals the integer product: ideal cells, wires and drivers, and a lossless ADC."""
         chip = self.chip
         plain = chip.wires.ideal and not chip.component.dac.bow and not chip.component.adc.has_errors
-        return self.device.is_ideal and not self._solved and plain and self.lossless
+        return self.device.is_ideal and self.stuck is None and not self._solved and plain and self.lossless
 
     # ---- product
 
@@ -761,12 +782,13 @@ class CrossbarMatrix(nn.Module):
         """What the cells follow from, besides weights and ranges."""
         return {
             "device": self.device.model_dump_json(), "seeds": list(self.seeds), "layer": self.layer,
-            "write": self.write, "reads": self.reads, "time": self.time,
+            "write": self.write, "reads": self.reads, "time": self.time, "stuck": self.stuck,
         }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Programme the same chip instances again from the loaded weights and ranges."""
-        self.program(state["seeds"], Device.model_validate_json(state["device"]), state["layer"], state["write"])
+        device = Device.model_validate_json(state["device"])
+        self.program(state["seeds"], device, state["layer"], state["write"], state["stuck"])
         if state["time"]:
             self.set_time(state["time"])
         self.reads = state["reads"]

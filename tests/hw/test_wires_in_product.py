@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hw import Chip
+from hw import Chip, ParameterError
 from hw.crossbar import CrossbarMatrix
 from hw.mapping import read_integers
 from hw.parasitics import Wires, effective_conductance, solve
@@ -243,3 +243,22 @@ class TestEnergy:
             assert off < last
             last = off
         assert last < 1e-8
+
+
+def test_a_map_of_stuck_cells_lies_where_the_crossbars_say(edge: Chip) -> None:
+    """The map's cells, and no others, are at the ends of the range."""
+    chip = edge.with_changes(device={"g_min": 5e-6, "programming_sigma": 0.0, "read_noise_sigma": 0.0})
+    matrix = CrossbarMatrix(torch.randn(1, 10, 40, generator=torch.Generator().manual_seed(0)), chip, False)
+    before = matrix.crossbar_conductances()[0]
+    stuck = torch.zeros(before.shape, dtype=torch.int8)
+    stuck[0, 0, 0, 0, -1, 0], stuck[0, 0, 0, 0, -2, 3] = 1, -1  # the last inputs' cells of outputs 0 (+) and 1 (-)
+    matrix.program((0,), stuck=stuck)
+    after = matrix.crossbar_conductances()[0]
+    assert after[0, 0, 0, 0, -1, 0] == chip.device.g_max
+    assert after[0, 0, 0, 0, -2, 3] == chip.device.g_min
+    assert torch.equal(after[stuck == 0], before[stuck == 0])
+    assert not matrix.exact
+    with pytest.raises(ParameterError, match="stuck must be"):
+        matrix.program((0,), stuck=stuck[..., :5])
+    with pytest.raises(ParameterError, match="only"):
+        matrix.program((0,), stuck=2 * stuck)
