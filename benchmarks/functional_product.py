@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hw import Chip, convert, load_chip
+from hw.parasitics import Wires, effective_conductance
 
 SIZE, BATCH, ROUNDS = 512, 1000, 21
 
@@ -72,12 +73,24 @@ def measure() -> tuple[float, dict[str, float]]:
     return medians.pop("torch.matmul float32"), medians
 
 
+def solve_seconds(tiles: int = 16) -> float:
+    """Median seconds of the one-time wire solve per 128 x 128 crossbar, of a batch."""
+    cells = torch.rand(tiles, 128, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 25e-6
+    spent = []
+    for _ in range(5):
+        start = time.perf_counter()
+        effective_conductance(cells, Wires(1.0, 1.0, driver=1.0, sense=1.0))
+        spent.append((time.perf_counter() - start) / tiles)
+    return statistics.median(spent)
+
+
 def main() -> None:
     """Print one line a case: time, rate, multiple of the matmul."""
     base, medians = measure()
     print(f"{SIZE} x {SIZE}, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS}")
     for name, median in {"torch.matmul float32": base, **medians}.items():
         print(f"{name:<46} {median * 1e3:9.2f} ms {BATCH / median:12,.0f} vectors/s {median / base:8.1f} x matmul")
+    print(f"wires of one 128 x 128 crossbar, solved once {solve_seconds():11.3f} s")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ integer femtoseconds. `hw` imports nothing from the project's other packages.
 """
 
 from hw.analog import AnalogLayer, convert
-from hw.chip import Chip, load_chip, preset_names
+from hw.chip import Chip, device_names, load_chip, load_device, preset_names
 from hw.device import Device
 from hw.errors import (
     CapacityError,
     ConfigurationError,
+    ConvergenceError,
     HardwareError,
     MappingError,
     ParameterError,
@@ -26,6 +27,7 @@ __all__ = [
     "CapacityError",
     "Chip",
     "ConfigurationError",
+    "ConvergenceError",
     "Device",
     "HardwareError",
     "Ledger",
@@ -35,7 +37,9 @@ __all__ = [
     "Placement",
     "TraceError",
     "convert",
+    "device_names",
     "load_chip",
+    "load_device",
     "place",
     "preset_names",
     "simulate",

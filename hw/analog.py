@@ -22,7 +22,7 @@ from hw.mapping import straight_through
 from hw.network import fold, matrix_nodes
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
-ROUNDING = 1e-6  # of a signal: deviations below it are the arithmetic's, float32
+ROUNDING = 1e-5  # of a signal: deviations below it are the arithmetic's, float32
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 
 
@@ -274,7 +274,8 @@ def compensate_drift(model: nn.Module) -> dict[str, Tensor]:
 
 def recalibrate(model: nn.Module) -> dict[str, float]:
     """Set the ranges of calibrated ADCs anew from the calibration inputs on the first chip instance's cells as they
-    are now, wires and drift included; the share of conversions that would saturate, by layer."""
+    are now, wires and drift included; the share of conversions that would saturate, by layer. Where drift is compensated
+    as well, that comes first: its reference is the read just after programming, over the range of that time."""
     return {
         name: layer.matrix.calibrate(layer.get_buffer("calibration_vectors"), as_programmed=True)
         for name, layer in analog_layers(model).items()

@@ -223,7 +223,8 @@ class CrossbarMatrix(nn.Module):
         per_step = self._adc_step()  # (row_tiles or 1, columns)
         variance = None
         conductance = self._conductances(mapped, programmed).flatten(0, 1) if self._solved else None
-        if not any(programmed) and self.chip.wires.ideal and not self._solved:
+        at_targets = all(cells is None for cells in programmed)
+        if at_targets and self.chip.wires.ideal and not self._solved:
             columns = mapped.columns()
             columns = columns + self._g_min_levels if self._g_min_levels else columns
             cells = self._join(columns.unsqueeze(0), subtract=True).expand(len(programmed), *[-1] * 4)

@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
+
+import workloads  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
+
+import torch  # isort: skip
 
 from hw import Chip, load_chip
 

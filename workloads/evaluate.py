@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
@@ -200,65 +200,24 @@ class OnChip:
 
 
 def mean_band(values: Sequence[float] | pd.Series, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence band of the mean of independent `values`, Student's t; NaN for fewer than two.
-
-    Source: mean ± t s / sqrt(n), Gosset, Biometrika 6, 1908.
-    """
+    """Confidence band of the mean of independent `values`, Student's t; NaN for fewer than two. Raises ParameterError."""
+    _check_confidence(confidence)
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return math.nan, math.nan
-    half = student_quantile(len(array) - 1, confidence) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return float(array.mean()) - half, float(array.mean()) + half
 
 
 def wilson_band(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence band of a share of which `hits` of `trials` were seen, Wilson's score interval.
-
-    Source: E. B. Wilson, Journal of the American Statistical Association 22, 1927. Raises ParameterError.
-    """
+    """Confidence band of a share of which `hits` of `trials` were seen, Wilson's score interval. Raises ParameterError."""
+    _check_confidence(confidence)
     if not 0 <= hits <= trials or trials < 1:
         raise ParameterError(f"hits must be 0 to trials, and trials 1 or more, got {hits} and {trials}")
-    z = normal_quantile(confidence)
-    share, weight = hits / trials, z * z / trials
-    center = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight * weight / 4) / (1 + weight)
-    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
+    band = stats.binomtest(hits, trials).proportion_ci(confidence, method="wilson")
+    return min(hits / trials, float(band.low)), max(hits / trials, float(band.high))
 
 
-def normal_quantile(confidence: float) -> float:
-    """Half width of the central interval of a standard normal distribution that holds that share."""
-    return _solve(lambda z: math.erf(z / math.sqrt(2)), confidence)
-
-
-@lru_cache
-def student_quantile(freedom: int, confidence: float) -> float:
-    """Half width of the central interval of Student's t with `freedom` degrees of freedom that holds that share."""
-    return _solve(lambda t: student_share(t, freedom), confidence)
-
-
-def student_share(t: float, freedom: int) -> float:
-    """Share of Student's t between -t and t.
-
-    Source: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions, 1964, 26.7.3 and 26.7.4.
-    """
-    angle = math.atan(t / math.sqrt(freedom))
-    cosine, sine = math.cos(angle), math.sin(angle)
-    odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for k in range(1, freedom // 2 + 1):
-        total += term
-        term *= cosine * cosine * (2 * k / (2 * k + 1) if odd else (2 * k - 1) / (2 * k))
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
-
-
-def _solve(share: Callable[[float], float], confidence: float) -> float:
-    """Where a rising `share` reaches `confidence`, by bisection to the last bits. Raises ParameterError."""
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ParameterError(f"confidence must be between 0 and 1, got {confidence}")
-    low, high = 0.0, 1.0
-    while share(high) < confidence:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if share(middle) < confidence else (low, middle)
-    return (low + high) / 2

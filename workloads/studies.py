@@ -1,17 +1,13 @@
 """What costs how much accuracy on a chip, how many chips are good, and what time does: tables for the report."""
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pandas as pd
-import torch
 from torch import Tensor
 
+from hw.analog import layer_quality
 from hw.chip import Chip
-from hw.crossbar import ActionCounts, CrossbarMatrix
 from hw.device import Device
-from hw.mapping import read_integers
 from workloads import effects as chips
 from workloads.effects import Assumed, Effect
 from workloads.evaluate import Condition, OnChip, mean_band, wilson_band
@@ -20,7 +16,6 @@ from workloads.evaluate import Condition, OnChip, mean_band, wilson_band
 Judge = Callable[[Chip, Condition, str], list[float]]
 QUALITY_IMAGES = 32
 QUALITY_INSTANCES = 3
-EXACT = 1e-10  # of the signal's power: a deviation that float32 alone makes
 CORRECTIONS = ("none", "compensated", "recalibrated")
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
 TIMES = {
@@ -122,43 +117,15 @@ def quality(on_chip: OnChip, seeds: Sequence[int], images: Tensor) -> pd.DataFra
     """How well each layer computes on what reaches it, over a few chip instances and images: layer, outputs, inputs,
     saturated_share and clipped_input_share [1], snr_dB: power of the exact product over power of the deviation from it,
     infinite where the product is exact."""
-    drawn = list(seeds)[: QUALITY_INSTANCES if on_chip.varies() else 1]
-    on_chip.prepare(drawn, Condition())
-    powers = {name: [0.0, 0.0] for name in on_chip.layers}
-    hooks = []
-    for name, layer in on_chip.layers.items():
-        layer.matrix.measure, layer.matrix.counts = True, ActionCounts()
-        hooks.append(layer.matrix.register_forward_hook(partial(_add_powers, powers[name])))
-    shown = images[:QUALITY_IMAGES]
-    try:
-        with torch.no_grad():
-            on_chip.model(shown.repeat(len(drawn), *[1] * (shown.dim() - 1)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer in on_chip.layers.values():
-            layer.matrix.measure = False
+    on_chip.prepare(list(seeds)[: QUALITY_INSTANCES if on_chip.varies() else 1], Condition())
     rows = []
-    for name, layer in on_chip.layers.items():
-        g, counts, (signal, noise) = layer.matrix.geometry, layer.matrix.counts, powers[name]
+    for name, found in layer_quality(on_chip.model, images[:QUALITY_IMAGES]).items():
+        g = on_chip.layers[name].matrix.geometry
         rows.append({
-            "layer": name, "outputs": g.outputs * g.groups, "inputs": g.inputs,
-            "saturated_share": counts.saturated / max(1, counts.conversions),
-            "clipped_input_share": counts.clipped_inputs / max(1, counts.vectors * g.groups * g.inputs),
-            "snr_dB": 10 * math.log10(signal / noise) if noise > EXACT * signal else math.inf,
+            "layer": name, "outputs": g.outputs * g.groups, "inputs": g.inputs, "saturated_share": found.saturated_share,
+            "clipped_input_share": found.clipped_input_share, "snr_dB": found.signal_to_noise_dB,
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _add_powers(powers: list[float], matrix: CrossbarMatrix, given: tuple[Tensor, ...], _: Tensor) -> None:
-    """Add the power of the exact product of the integers that a matrix was given, and of the deviation from it of the
-    same reads again, in whole numbers."""
-    inputs = given[0]
-    exact = inputs.double() @ read_integers(matrix.mapped).transpose(1, 2)
-    matrix.reads -= inputs.shape[-2]
-    product = matrix.forward(inputs)
-    powers[0] += float(exact.square().sum())
-    powers[1] += float((product.double() - exact).square().sum())
 
 
 def time_name(seconds: float) -> str:

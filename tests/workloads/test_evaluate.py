@@ -12,9 +12,8 @@ from scipy import stats
 
 from hw import Chip, ParameterError, load_chip
 from models import DigitsCNN
-from workloads import evaluate as module
 from workloads.data import ImageData, load_digits
-from workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, student_share, wilson_band
+from workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
 from workloads.training import Recipe, accuracy, initialise, train_classifier
 
 
@@ -44,13 +43,6 @@ def _threads() -> Iterator[None]:
 
 
 class TestBands:
-    @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, 49, 200])
-    def test_students_t(self, freedom: int) -> None:
-        for t in (0.1, 1.0, 2.5, 12.0):
-            assert student_share(t, freedom) == pytest.approx(1 - 2 * stats.t.sf(t, freedom), abs=1e-13)
-        for confidence in (0.5, 0.95, 0.999):
-            assert module.student_quantile(freedom, confidence) == pytest.approx(stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-10)
-
     @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
     def test_band_of_a_mean(self, values: list[float]) -> None:
         low, high = mean_band(values)
