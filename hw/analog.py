@@ -18,7 +18,7 @@ from hw.chip import Chip
 from hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
 from hw.device import Device
 from hw.errors import MappingError, ParameterError
-from hw.mapping import straight_through
+from hw.mapping import lines_in_use, matrix_of, straight_through
 from hw.network import fold, matrix_nodes
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
@@ -32,23 +32,27 @@ class AnalogLayer(nn.Module):
     input_scale: the input value that the integer 1 stands for. saturated_share: share of conversions on
     calibration data that leave the ADC's codes. Inputs beyond the calibrated range are clipped, as a DAC does,
     and counted in `matrix.counts.clipped_inputs`. output_scale (instances,): what results are multiplied by
-    digitally, 1 unless drift is compensated. largest_weight, law: as in CrossbarMatrix. With several chip instances
+    digitally, 1 unless drift is compensated. largest_weight, law: as in CrossbarMatrix. pack: outputs and inputs whose
+    weights are all 0 are not mapped; kept_outputs and kept_inputs are the others (None: all). With several chip instances
     a batch holds theirs one after the other. Differentiable; in training mode the weights are written anew at every
     forward (see CrossbarMatrix).
     """
 
     def __init__(
         self, layer: nn.Linear | nn.Conv2d, chip: Chip, name: str, input_low: float, input_high: float,
-        largest_weight: float | None = None, law: CellLaw | None = None,
+        largest_weight: float | None = None, law: CellLaw | None = None, pack: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.name, self.chip = name, chip
         self.convolution = _convolution(layer) if isinstance(layer, nn.Conv2d) else None
         self.groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-        weight = layer.weight.detach()
-        if isinstance(layer, nn.Conv2d):
-            weight = weight.permute(0, 2, 3, 1)  # as in _vectors
-        weight = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
+        weight = matrix_of(layer)
+        self.outputs, self.inputs = weight.shape[1:]  # of a group, packed away or not
+        kept_outputs, kept_inputs = lines_in_use(weight)
+        self.register_buffer("kept_outputs", kept_outputs if pack and len(kept_outputs) < self.outputs else None)
+        self.register_buffer("kept_inputs", kept_inputs if pack and len(kept_inputs) < self.inputs else None)
+        weight = weight if self.kept_outputs is None else weight[:, self.kept_outputs]
+        weight = weight if self.kept_inputs is None else weight[:, :, self.kept_inputs]
         try:
             self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law)
         except MappingError as error:
@@ -62,6 +66,8 @@ class AnalogLayer(nn.Module):
 
     input_scale: Tensor
     output_scale: Tensor
+    kept_outputs: Tensor | None
+    kept_inputs: Tensor | None
 
     def to_integers(self, x: Tensor) -> Tensor:
         """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
@@ -104,7 +110,7 @@ class AnalogLayer(nn.Module):
     def _images_at_once(self, x: Tensor) -> int:
         """Images of each instance whose windows fit WINDOW_VALUES."""
         positions = self._positions(x.shape[2], 0) * self._positions(x.shape[3], 1)
-        return max(1, WINDOW_VALUES // (positions * self.groups * self.matrix.geometry.inputs * len(self.matrix.seeds)))
+        return max(1, WINDOW_VALUES // (positions * self.groups * self.inputs * len(self.matrix.seeds)))
 
     def _product(self, converted: Tensor, dtype: torch.dtype) -> Tensor:
         """Outputs (instances, batch, ...) of whole-numbered inputs of the same form."""
@@ -113,6 +119,8 @@ class AnalogLayer(nn.Module):
         if instances > 1:
             vectors = vectors.unflatten(1, (instances, -1)).transpose(0, 1)
         value = self.matrix(vectors, self.output_scale * self.input_scale)  # (..., groups, vectors, outputs)
+        if self.kept_outputs is not None:
+            value = value.new_zeros(*value.shape[:-1], self.outputs).index_copy(-1, self.kept_outputs, value)
         joined = value.transpose(-3, -2).flatten(-2).to(dtype)  # (..., vectors, groups x outputs)
         if self.bias is not None:
             joined = joined + self.bias.to(dtype)
@@ -123,9 +131,13 @@ class AnalogLayer(nn.Module):
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Inputs of each product, (groups, vectors, inputs); a convolution's are ordered kernel row, column, channel."""
-        if self.convolution is None:
-            return x.reshape(1, -1, x.shape[-1])
+        vectors = x.reshape(1, -1, x.shape[-1]) if self.convolution is None else self._windows(x)
+        return vectors if self.kept_inputs is None else vectors[..., self.kept_inputs]
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """What a convolution's kernel covers at each position, (groups, vectors, inputs)."""
         c = self.convolution
+        assert c is not None
         (top, left), (height, width) = c["padding"], c["kernel_size"]
         image = nn.functional.pad(x, (left, left, top, top)).permute(0, 2, 3, 1).contiguous()
         batch, rows, columns, channels = image.shape
@@ -139,7 +151,7 @@ class AnalogLayer(nn.Module):
                 at[2] * c["dilation"][1], at[4],
             ),
         )  # fmt: skip
-        return windows.reshape(self.groups, batch * down * across, self.matrix.geometry.inputs)
+        return windows.reshape(self.groups, batch * down * across, self.inputs)
 
     def _positions(self, size: int, axis: int) -> int:
         """Positions of a convolution's window along one axis."""
@@ -173,12 +185,14 @@ class _Calibrator(fx.Interpreter):
         return value
 
 
-def convert(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int) -> fx.GraphModule:
+def convert(
+    model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int, pack: bool = False
+) -> fx.GraphModule:
     """A model of the same call signature whose Linear and Conv2d run on `chip`'s crossbars.
 
     Batch norm is folded first. `calibration_data` (batch, ...) sets the input range of each layer and the
-    range of calibrated ADCs; `seed` draws the chip instance. `model` is left alone. Raises TraceError,
-    MappingError or ParameterError.
+    range of calibrated ADCs; `seed` draws the chip instance. pack: as in `hw.network.trace`. `model` is left alone. Raises
+    TraceError, MappingError or ParameterError.
     """
     if calibration_data.dim() < 2 or calibration_data.shape[0] < 1:
         raise ParameterError(f"calibration_data must be (batch, ...), got {tuple(calibration_data.shape)}")
@@ -191,7 +205,7 @@ def convert(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int) -
     for node in matrix_nodes(module):
         name = str(node.target)
         seen = calibrator.inputs[str(node.args[0])]
-        layer = AnalogLayer(module.get_submodule(name), chip, name, float(seen.min()), float(seen.max()))  # type: ignore[arg-type]
+        layer = AnalogLayer(module.get_submodule(name), chip, name, float(seen.min()), float(seen.max()), pack=pack)  # type: ignore[arg-type]
         vectors = _sample_vectors(layer.to_integers(seen))
         layer.saturated_share = layer.matrix.calibrate(vectors)
         layer.matrix.counts = ActionCounts()

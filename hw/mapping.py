@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw.errors import MappingError
 from hw.quantity import Unit
@@ -374,6 +374,29 @@ def quantise_weights(
     if encoding.quantise:
         integer = straight_through(integer, torch.round)
     return integer.clamp(-encoding.largest, encoding.largest), scale
+
+
+def matrix_of(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """The weights of a layer as a matrix (groups, outputs, inputs); a convolution's inputs are ordered kernel row, kernel
+    column, channel."""
+    weight = layer.weight.detach()
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    if isinstance(layer, nn.Conv2d):
+        weight = weight.permute(0, 2, 3, 1)
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def lines_in_use(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and inputs of a matrix (1, outputs, inputs) with any weight but 0, as indices; at least the first of each.
+
+    The lines that a packed mapping puts on crossbars. Those of several groups are all kept.
+    """
+    outputs, inputs = torch.arange(matrix.shape[1]), torch.arange(matrix.shape[2])
+    if matrix.shape[0] > 1:
+        return outputs, inputs
+    used = matrix[0] != 0
+    kept = outputs[used.any(1).cpu()], inputs[used.any(0).cpu()]
+    return (kept[0], kept[1]) if len(kept[0]) else (outputs[:1], inputs[:1])
 
 
 def straight_through(value: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

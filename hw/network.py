@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hw.errors import TraceError
+from hw.mapping import lines_in_use, matrix_of
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish,
@@ -201,9 +202,10 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def trace(model: nn.Module, example_input: Tensor) -> Network:
+def trace(model: nn.Module, example_input: Tensor, pack: bool = False) -> Network:
     """The dataflow of `model` for inputs shaped like `example_input` (batch, ...).
 
+    pack: rows and columns of a matrix that hold no weight but 0 are left out of it; what is left is packed together.
     Inputs of a layer count as signed when `example_input` makes one of them negative, so give real samples.
     Raises TraceError for operations that the chip has no way to run, or a model without any matrix.
     """
@@ -217,7 +219,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
     recorder = _Recorder(module)
     with torch.no_grad():
         recorder.run(example_input)
-    builder = _Builder(module, recorder)
+    builder = _Builder(module, recorder, pack)
     return builder.build()
 
 
@@ -231,8 +233,8 @@ def _positions(shape: tuple[int, ...]) -> int:
 class _Builder:
     """Walks the folded graph once, carrying for each value how much of each layer it rests on."""
 
-    def __init__(self, module: fx.GraphModule, recorder: _Recorder):
-        self.module, self.shapes, self.minimum = module, recorder.shapes, recorder.minimum
+    def __init__(self, module: fx.GraphModule, recorder: _Recorder, pack: bool):
+        self.module, self.shapes, self.minimum, self.pack = module, recorder.shapes, recorder.minimum, pack
         self.rests_on: dict[str, dict[str, np.ndarray]] = {}  # node -> layer -> vectors needed per position
         self.graph = nx.DiGraph()
         self.layers: dict[str, dict[str, Any]] = {}
@@ -308,17 +310,17 @@ class _Builder:
         if isinstance(module, nn.Conv2d):
             if module.padding_mode != "zeros" or isinstance(module.padding, str):
                 raise TraceError(f"layer {node.target}: only zero padding given in numbers can be run")
-            groups = module.groups
-            outputs = module.out_channels // groups
-            depth = module.in_channels // groups * module.kernel_size[0] * module.kernel_size[1]
             window = module.kernel_size, module.stride, module.padding, module.dilation
             last = self._last_in_window(source, node.name, *window)
             reads = _window_positions(self.shapes[source], module)
         else:
             assert isinstance(module, nn.Linear)
-            groups, outputs, depth = 1, module.out_features, module.in_features
             last = np.arange(vectors)
             reads = last[:, None]
+        matrix = matrix_of(module)
+        groups, outputs, depth = matrix.shape
+        if self.pack:
+            outputs, depth = (len(kept) for kept in lines_in_use(matrix))
         needs = {layer: np.maximum.accumulate(count[last]) for layer, count in self.rests_on[source].items()}
         name = str(node.target)
         self.layers[name] = dict(

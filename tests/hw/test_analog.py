@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, MappingError, ParameterError, TraceError, convert
+from hw import Chip, MappingError, ParameterError, TraceError, convert, place, trace
 from hw.analog import (
     AnalogLayer,
     analog_layers,
@@ -214,3 +214,34 @@ def test_drift_is_compensated_by_one_factor_and_ranges_follow(edge: Chip) -> Non
     before = analog_layers(converted)["0"].matrix.full_scale.clone()
     recalibrate(converted)
     assert torch.allclose(analog_layers(converted)["0"].matrix.full_scale * law, before, rtol=0.01)
+
+
+def test_packed_layers_compute_the_same_on_fewer_crossbars(edge: Chip) -> None:
+    """Outputs and inputs without a weight are on no crossbar; the functional model and the placement agree on it."""
+    model = seeded(None, nn.Conv2d(8, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 36, 40))
+    with torch.no_grad():
+        model[0].weight[::2] = 0  # every second filter
+        model[0].weight[:, :, 0, 1] = 0  # one place of the kernel
+        model[3].weight[:, :1000] = 0
+    x = torch.rand(3, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    chip = edge.with_changes(device={"programming_sigma": 0.0, "read_noise_sigma": 0.0}, component={"adc": {"bits": 20}})
+    whole, packed = (convert(model, chip, x, seed=0, pack=pack) for pack in (False, True))
+    assert torch.equal(packed(x), whole(x))
+    geometries = {name: layer.matrix.geometry for name, layer in analog_layers(packed).items()}
+    assert [(g.outputs, g.inputs) for g in geometries.values()] == [(16, 8 * 8), (40, 152)]
+    network, before = trace(model, x, pack=True), trace(model, x)
+    assert [(layer.outputs, layer.inputs) for layer in network.layers] == [(16, 64), (40, 152)]
+    used = [place(traced, chip).crossbars_used for traced in (before, network)]
+    crossbars = sum(g.crossbars for g in geometries.values())
+    assert used[1] % crossbars == 0, "copies of whole layers"
+    assert crossbars == 1 + 2
+    assert sum(layer.matrix.geometry.crossbars for layer in analog_layers(whole).values()) == 1 + 9
+
+
+def test_a_layer_without_weights_can_be_packed(edge: Chip) -> None:
+    model = nn.Sequential(nn.Linear(6, 3))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.fill_(0.25)
+    converted = convert(model, edge, torch.ones(2, 6), seed=0, pack=True)
+    assert converted(torch.ones(2, 6))[:, 1:].tolist() == [[0.25, 0.25]] * 2
