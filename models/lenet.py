@@ -19,3 +19,19 @@ class LeNet5(nn.Sequential):
         self.fc1, self.relu3 = nn.Linear(400, 120), nn.ReLU()
         self.fc2, self.relu4 = nn.Linear(120, 84), nn.ReLU()
         self.fc3 = nn.Linear(84, 10)
+
+
+class LeNet5Caffe(nn.Sequential):
+    """The form that publications on compression call LeNet-5 (20-50-500-10): 430,500 weights, 431,080 with biases.
+
+    Input (batch, 1, 28, 28), output (batch, 10) scores. As in Caffe's examples/mnist/lenet.prototxt, which was not
+    opened: no padding, max pooling, ReLU after the first linear layer; differs from it by ReLU after both convolutions.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.relu1, self.pool1 = nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv2, self.relu2, self.pool2 = nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.fc1, self.relu3 = nn.Linear(800, 500), nn.ReLU()
+        self.fc2 = nn.Linear(500, 10)

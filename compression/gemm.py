@@ -1,0 +1,70 @@
+"""A layer's weights as the matrix that is cut on crossbars, in the order of `hw.analog.AnalogLayer`.
+
+The matrix is (groups, outputs, inputs), outputs and inputs of one group; a convolution's inputs lie in the order kernel
+row, kernel column, channel.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from compression.errors import CompressionError
+
+MatrixLayer = nn.Conv2d | nn.Linear
+
+
+def matrix_of(weight: Tensor, groups: int = 1) -> Tensor:
+    """The matrix (groups, outputs, inputs) of a weight: (outputs, inputs) of a linear layer, (groups x outputs, channels,
+    rows, columns) of a convolution, or a matrix already. Raises CompressionError for other shapes."""
+    if weight.dim() == 3:
+        if weight.shape[0] != groups:
+            raise CompressionError(f"a matrix (groups, outputs, inputs) of {groups} groups, got {tuple(weight.shape)}")
+        return weight
+    if weight.dim() not in (2, 4) or not weight.numel() or weight.shape[0] % groups:
+        raise CompressionError(
+            f"a weight must be (outputs, inputs), (outputs, channels, rows, columns) with outputs a multiple of the "
+            f"{groups} groups, or (groups, outputs, inputs), and not empty, got {tuple(weight.shape)}"
+        )
+    if weight.dim() == 4:
+        weight = weight.permute(0, 2, 3, 1)
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def weight_of(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `matrix_of`: a weight of `shape` from its matrix."""
+    if len(shape) == 4:
+        outputs, channels, rows, columns = shape
+        return matrix.reshape(outputs, rows, columns, channels).permute(0, 3, 1, 2).contiguous()
+    return matrix.reshape(shape)
+
+
+def channels_of(weight: Tensor, groups: int = 1) -> int:
+    """Input channels per group: of a linear layer its inputs."""
+    return weight.shape[1] if weight.dim() == 4 else matrix_of(weight, groups).shape[2]
+
+
+def groups_of(layer: MatrixLayer) -> int:
+    """Groups of a layer, 1 for a linear one."""
+    return layer.groups if isinstance(layer, nn.Conv2d) else 1
+
+
+def matrix_layers(model: nn.Module) -> dict[str, MatrixLayer]:
+    """The Linear and Conv2d layers of a model by name, in order."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+
+
+def layer_of(model: nn.Module, name: str) -> MatrixLayer:
+    """The Linear or Conv2d called `name`; raises CompressionError naming those there are."""
+    found = matrix_layers(model)
+    if name not in found:
+        raise CompressionError(f"no Linear or Conv2d is called {name!r}; there are {', '.join(found) or 'none'}")
+    return found[name]
+
+
+def set_weight(layer: MatrixLayer, weight: Tensor) -> None:
+    """Give a layer new weights of the same shape, through its parametrisations if it has any."""
+    with torch.no_grad():
+        if parametrize.is_parametrized(layer, "weight"):
+            layer.weight = weight
+        else:
+            layer.weight.copy_(weight)

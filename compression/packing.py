@@ -1,0 +1,59 @@
+"""What of a pruned matrix the crossbars must hold.
+
+Zero rows and columns of the matrix need no bitlines and no wordlines: the matrix is packed to those that are not zero
+before it is cut, the input buffer leaves the others out. Arrays that hold nothing need not be there.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compression.gemm import matrix_of
+from hw.chip import Chip
+from hw.mapping import Geometry
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Indices of the outputs and inputs (int64, ascending, of one group) with any weight that is not zero, in the order
+    of the matrix that is mapped; over all groups together, because these are cut alike. `groups` of the layer."""
+
+    outputs: Tensor
+    inputs: Tensor
+    groups: int
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """The matrix (groups, outputs, inputs) without its zero rows and columns."""
+        return matrix_of(weight, self.groups)[:, self.outputs][:, :, self.inputs]
+
+    def geometry(self, chip: Chip) -> Geometry:
+        """How `chip` cuts the packed matrix; of a layer without weights, as one weight."""
+        return chip.geometry(max(1, len(self.outputs)), max(1, len(self.inputs)), self.groups)
+
+
+def packing(weight: Tensor, groups: int = 1) -> Packing:
+    """Which outputs and inputs of a layer's matrix are not zero. Raises CompressionError for a shape that is none of a
+    layer's."""
+    used = (matrix_of(weight.detach(), groups) != 0).any(0)
+    return Packing(used.any(1).nonzero().flatten(), used.any(0).nonzero().flatten(), groups)
+
+
+def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True) -> Tensor:
+    """bool (groups, row tiles, column tiles): the arrays of the matrix, packed first or as it is, that hold a weight that is
+    not zero. Each is `geometry.planes` crossbars."""
+    found = packing(weight, groups)
+    matrix = found.pack(weight) if packed else matrix_of(weight.detach(), groups)
+    if not matrix.numel():
+        return torch.zeros(groups, 1, 1, dtype=torch.bool)
+    g = chip.geometry(matrix.shape[1], matrix.shape[2], groups)
+    padding = (0, g.row_tiles * g.inputs_per_crossbar - g.inputs, 0, g.column_tiles * g.outputs_per_crossbar - g.outputs)
+    used = torch.nn.functional.pad(matrix != 0, padding)
+    tiles = used.unflatten(2, (g.row_tiles, -1)).unflatten(1, (g.column_tiles, -1))
+    return tiles.any(4).any(2).transpose(1, 2)  # (groups, column tiles, outputs, row tiles, inputs) before
+
+
+def crossbars_needed(weight: Tensor, chip: Chip, groups: int = 1) -> int:
+    """Crossbars for one copy of the packed matrix without its empty arrays."""
+    found = packing(weight, groups)
+    return int(used_arrays(weight, chip, groups).sum()) * found.geometry(chip).planes

@@ -1,0 +1,230 @@
+"""Smaller networks equal the masked ones; what is unused goes; what is packed saves crossbars."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compression.constraints import Channel, Column, CrossbarBlock, Filter
+from compression.errors import CompressionError
+from compression.gemm import groups_of, matrix_layers, matrix_of, set_weight
+from compression.magnitude import magnitude_masks, one_shot
+from compression.masks import attach, masks_of, nonzero_masks
+from compression.packing import crossbars_needed, packing, used_arrays
+from compression.paths import remove_unused_paths, silence, unused_path_masks
+from compression.shrink import shrink
+from hw import Chip, place, trace
+from models import VGG16, DigitsCNN, ResNet18, ResNet20
+from models.lenet import LeNet5Caffe
+
+
+def _random(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """A network with batch norms as if trained, so that a filter without weights emits something."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for part, low in ((module.weight, 0.5), (module.bias, -0.3), (module.running_var, 0.5)):
+                part.data.copy_(low + torch.rand(part.shape, generator=generator))
+            module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator) / 5)
+    return model.eval()
+
+
+def _images(*shape: int) -> Tensor:
+    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(7))
+
+
+def _equal(model: nn.Module, small: nn.Module, x: Tensor) -> bool:
+    with torch.no_grad():
+        wanted = model(x)
+        return bool((small(x) - wanted).abs().max() <= 1e-5 * max(1.0, float(wanted.abs().max())))
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+NETWORKS = [
+    (LeNet5Caffe, (1, 28, 28), ("fc2",), 0.35),
+    (VGG16, (3, 32, 32), ("classifier",), 0.35),
+    (ResNet20, (3, 32, 32), ("linear",), 0.75),
+    (ResNet18, (3, 32, 32), ("linear",), 0.75),
+]
+
+
+@pytest.mark.parametrize(("build", "shape", "whole", "most"), NETWORKS)
+def test_shrunk_network_equals_the_masked_one(
+    build: Callable[[], nn.Module], shape: tuple[int, ...], whole: tuple[str, ...], most: float
+) -> None:
+    """Half of all filters silent: at most this share of the parameters is left (streams of a residual network stay)."""
+    model, x = _random(build), _images(*shape)
+    before = _parameters(model)
+    one_shot(model, {name: [Filter(ratio=0.5)] for name in matrix_layers(model) if name not in whole})
+    silence(model, x)
+    small = shrink(model, x)
+    assert _equal(model, small, x)
+    assert _parameters(small) < most * before
+    assert isinstance(trace(small, x).module, nn.Module)  # the hardware can read it
+
+
+@pytest.mark.parametrize(("build", "shape", "whole", "most"), NETWORKS)
+def test_what_dead_filters_emit_is_kept_where_it_is_seen(
+    build: Callable[[], nn.Module], shape: tuple[int, ...], whole: tuple[str, ...], most: float
+) -> None:
+    """Without `silence` a dead filter's constant stays, or moves to a bias where that is exact."""
+    model, x = _random(build), _images(*shape)
+    one_shot(model, {name: [Filter(ratio=0.6), Channel(ratio=0.8)] for name in matrix_layers(model) if name not in whole})
+    assert _equal(model, shrink(model, x), x)
+
+
+def test_convolutions_that_do_not_pad_take_constants_exactly() -> None:
+    model, x = _random(LeNet5Caffe), _images(1, 28, 28)
+    one_shot(model, {"conv1": [Filter(k=7)], "conv2": [Filter(k=11)], "fc1": [Filter(k=60)]})
+    small = shrink(model, x)
+    assert (small.conv1.out_channels, small.conv2.out_channels, small.fc1.out_features) == (7, 11, 60)
+    assert small.fc1.in_features == 11 * 16
+    assert _equal(model, small, x)
+
+
+def test_a_residual_stream_loses_a_channel_only_when_all_branches_do() -> None:
+    """Stage 1 of ResNet-20: channel 3 of the stream is fed by the stem and three blocks, and passes on, shifted by 8 and by
+    24, into the streams of stages 2 and 3."""
+    model, x = _random(ResNet20), _images(3, 32, 32)
+    feeding = [
+        ("conv1", 3), *((f"layer1.{i}.conv2", 3) for i in range(3)), *((f"layer2.{i}.conv2", 11) for i in range(3)),
+        *((f"layer3.{i}.conv2", 27) for i in range(3)),
+    ]  # fmt: skip
+    for name, channel in feeding[:-1]:
+        model.get_submodule(name).weight.data[channel] = 0
+    silence(model, x)
+    assert shrink(model, x).conv1.out_channels == 16
+    name, channel = feeding[-1]
+    model.get_submodule(name).weight.data[channel] = 0
+    silence(model, x)
+    small = shrink(model, x)
+    assert small.conv1.out_channels == 15
+    assert small.get_submodule("layer2.0.conv2").out_channels == 31
+    assert small.linear.in_features == 63
+    assert _equal(model, small, x)
+
+
+def test_padded_channels_of_a_shortcut_go() -> None:
+    """Channels 0 to 7 of stage 2 come from no earlier stage."""
+    model, x = _random(ResNet20), _images(3, 32, 32)
+    for i in range(3):
+        model.get_submodule(f"layer2.{i}.conv2").weight.data[[0, 2, 30]] = 0
+    for i in range(3):
+        model.get_submodule(f"layer3.{i}.conv2").weight.data[[16, 18, 46]] = 0
+    silence(model, x)
+    small = shrink(model, x)
+    assert small.get_submodule("layer2.1.conv1").in_channels == 29
+    assert _equal(model, small, x)
+    assert trace(small, x).layer("layer2.1.conv1").inputs == 29 * 9
+
+
+def test_unused_channel_removes_its_filter_and_the_other_way_round() -> None:
+    model, x = _random(VGG16), _images(3, 32, 32)
+    convs = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    second, third = (model.get_submodule(name) for name in convs[1:3])
+    with torch.no_grad():
+        third.weight[:, :10] = 0  # filters 0 .. 9 of the second are read by nobody
+    wanted = model(x)
+    masks = remove_unused_paths(model, x)
+    assert not masks[convs[1]][:10].any()
+    assert masks[convs[1]][10:].all()
+    assert torch.equal(model(x), wanted)
+    weight = second.weight.detach().clone()
+    weight[10:20] = 0
+    set_weight(second, weight)
+    silence(model, x)
+    masks = unused_path_masks(model, x)
+    assert not masks[convs[2]][:, 10:20].any()
+    assert set(masks_of(model)) >= {convs[1]}
+
+
+def test_everything_dead_leaves_one_channel() -> None:
+    model, x = _random(ResNet20), _images(3, 32, 32)
+    model.get_submodule("layer1.0.conv1").weight.data.zero_()
+    silence(model, x)
+    small = shrink(model, x)
+    assert small.get_submodule("layer1.0.conv1").out_channels == 1
+    assert _equal(model, small, x)
+
+
+class _Branches(nn.Module):
+    """Concatenation, a reshape that names its features, a grouped convolution, a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 6, 3, padding=1)
+        self.grouped, self.norm = nn.Conv2d(10, 10, 3, padding=1, groups=5), nn.BatchNorm2d(10)
+        self.c, self.last = nn.Conv2d(10, 6, 1), nn.Linear(6 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.cat([F.relu(self.a(x)), torch.relu(self.b(x)) + 1], 1)
+        both = self.norm(both)
+        both = F.max_pool2d(self.c(both), 2).view(-1, 96)
+        return F.softmax(self.last(both), 1)
+
+
+def test_concatenation_and_reshape() -> None:
+    model, x = _random(_Branches), _images(2, 8, 8)
+    one_shot(model, {"a": [Filter(k=2)], "b": [Filter(k=3)], "c": [Filter(k=4)]})
+    small = shrink(model, x)
+    assert (small.a.out_channels, small.b.out_channels, small.c.in_channels) == (2, 3, 5)
+    assert small.last.in_features == 64
+    assert _equal(model, small, x)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 2, 1), nn.GroupNorm(1, 2)), (1, 4, 4), "cannot be followed"),
+        (nn.Sequential(nn.Linear(3, 3)), (2, 3), r"must read \(batch, features\)"),
+        (nn.Sequential(*[nn.Linear(3, 3)] * 2), (3,), "called more than once"),
+    ],
+)
+def test_what_cannot_be_followed_is_named(model: nn.Module, x: tuple[int, ...], message: str) -> None:
+    with pytest.raises(CompressionError, match=message):
+        shrink(model, _images(*x))
+
+
+def test_packed_columns_save_crossbars(edge: Chip) -> None:
+    """512 x 1152 on 128 x 128 crossbars with 64 outputs each: 8 x 9; a fourth of the columns on 8 x 3."""
+    weight = torch.randn(512, 128, 3, 3, generator=torch.Generator().manual_seed(1))
+    assert edge.geometry(512, 1152).crossbars == crossbars_needed(weight, edge) == 72
+    pruned = Column(ratio=0.25).project(weight)
+    found = packing(pruned)
+    assert len(found.inputs) == 288
+    assert torch.equal(found.pack(pruned), matrix_of(pruned)[:, :, found.inputs])
+    assert found.geometry(edge).crossbars == crossbars_needed(pruned, edge) == 24
+    blocks = CrossbarBlock(ratio=0.25, chip=edge).project(weight)
+    assert int(used_arrays(blocks, edge, packed=False).sum()) == 18
+    assert crossbars_needed(blocks, edge) <= 18
+    assert crossbars_needed(torch.zeros(5, 5), edge) == 0
+
+
+def test_shrunk_network_takes_fewer_crossbars(isaac: Chip) -> None:
+    model, x = _random(ResNet20), _images(3, 32, 32)
+    before = place(trace(model, x), isaac).crossbars_used
+    inner = [name for name in matrix_layers(model) if name.endswith("conv1") and "." in name]
+    attach(model, magnitude_masks(model, {name: [Filter(ratio=0.25)] for name in inner}))
+    silence(model, x)
+    small = shrink(model, x)
+    layers = trace(small, x).layers
+    assert place(trace(small, x), isaac).crossbars_used < before
+    assert {layer.outputs for layer in layers if layer.name in inner} == {4, 8, 16}
+
+
+def test_zeros_inside_stay_zero_where_asked() -> None:
+    model, x = _random(DigitsCNN), _images(1, 8, 8)
+    one_shot(model, {"conv2": [Column(ratio=0.3)]})
+    small = shrink(model, x)
+    attach(small, nonzero_masks(small))
+    small.conv2.weight.sum().backward()
+    assert _equal(model, small, x)
+    assert [groups_of(layer) for layer in matrix_layers(small).values()] == [1, 1, 1]
