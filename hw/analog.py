@@ -5,10 +5,10 @@ integers back to values, bias added digitally. Everything else of the model runs
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
@@ -55,6 +55,7 @@ class AnalogLayer(nn.Module):
         weight = weight if self.kept_inputs is None else weight[:, :, self.kept_inputs]
         try:
             self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law)
+            self.matrix.checked = False
         except MappingError as error:
             raise MappingError(f"layer {name}: {error}") from None
         largest = max(abs(input_low), abs(input_high))
@@ -80,13 +81,29 @@ class AnalogLayer(nn.Module):
             self.output_scale = self.output_scale.new_ones(given.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As of any module; the scales keep their precision."""
+        scales = self.input_scale, self.output_scale
+        super()._apply(fn, recurse)
+        self.input_scale, self.output_scale = (scale.to(self.matrix.weight.device) for scale in scales)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; cells that are written anew after training have no drift to compensate."""
+        if not mode and self.matrix.trained:
+            self.output_scale = torch.ones_like(self.output_scale)
+        return super().train(mode)
+
     def _converted(self, x: Tensor) -> Tensor:
         """`x` as whole numbers of the DAC."""
         matrix = self.matrix
-        scaled = x / self.input_scale.to(x.dtype)
+        values = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        scaled = values / self.input_scale.to(values.dtype)
         clipped = self._round(scaled).clamp(matrix.low, matrix.high)
         matrix.counts.inputs += x.numel()
-        smallest, largest = torch.aminmax(scaled.detach()) if x.numel() else (0, 0)
+        smallest, largest = (float(end) for end in torch.aminmax(scaled.detach())) if x.numel() else (0.0, 0.0)
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            raise ParameterError(f"layer {self.name}: inputs must be finite, got {smallest} to {largest} steps of the DAC")
         if smallest < matrix.low - 0.5 or largest > matrix.high + 0.5:
             whole = scaled.detach().round()
             matrix.counts.clipped_inputs += int(((whole > matrix.high) | (whole < matrix.low)).sum())
@@ -198,6 +215,11 @@ def convert(
         raise ParameterError(f"calibration_data must be (batch, ...), got {tuple(calibration_data.shape)}")
     if not bool(torch.isfinite(calibration_data).all()):
         raise ParameterError("calibration_data must be finite")
+    with torch.inference_mode(False):
+        return _converted(model, chip, calibration_data.clone(), seed, pack)
+
+
+def _converted(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int, pack: bool) -> fx.GraphModule:
     module = fold(model)
     calibrator = _Calibrator(module)
     with torch.no_grad():
@@ -307,13 +329,15 @@ class LayerQuality:
 
 
 def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
-    """Quality of every layer of a converted model on `data` (batch, ...), given to each chip instance."""
+    """Quality of every layer of a converted model on `data` (batch, ...), given to each chip instance.
+
+    Begins the matrices' `counts` anew, and reads on, as any forward does."""
     found = analog_layers(model)
     power = {name: [0.0, 0.0] for name in found}
 
     def compare(matrix: nn.Module, given: tuple[Tensor, ...], product: Tensor, name: str) -> None:
         assert isinstance(matrix, CrossbarMatrix)
-        exact = matrix.exact_product(*given)
+        exact = matrix.exact_product(given[0], found[name].input_scale)
         power[name][0] += float(exact.square().sum())
         power[name][1] += float((product.double() - exact).square().sum())
 

@@ -178,8 +178,8 @@ class Chip(_Section):
                 f"inputs.signed = twos_complement needs component.dac.bits = 1 (got {c.dac.bits}): the negative "
                 "last slice must hold the sign bit alone; use two_pass"
             )
-        if self.inputs.signed == "bipolar" and self.inputs.bits < 2:
-            raise ValueError("inputs.signed = bipolar needs inputs.bits of at least 2, one of them the sign")
+        if self.inputs.signed in ("bipolar", "twos_complement") and self.inputs.bits < 2:
+            raise ValueError(f"inputs.signed = {self.inputs.signed} needs inputs.bits of at least 2, one of them the sign")
         if not self.inputs.quantise and self.input_slices > 1:
             raise ValueError(
                 f"inputs.quantise = false cannot be cut in slices: component.dac.bits = {c.dac.bits} must hold the "
@@ -194,7 +194,7 @@ class Chip(_Section):
                 f"component.adc.units = {c.adc.units} must divide, or be a multiple of, "
                 f"structure.crossbars_per_core = {s.crossbars_per_core}: columns are wired to fixed ADCs"
             )
-        if (self.weights.analog_pair or self.inputs.signed == "bipolar") and c.adc.bits < 2:
+        if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
         for name in ("dac", "sample_hold", "crossbar"):
             if getattr(c, name).units != self._units_wired(name):
@@ -240,6 +240,11 @@ class Chip(_Section):
     def reads_per_conversion(self) -> int:
         """Array reads, one an input slice, whose currents make one conversion."""
         return self.input_slices if self.component.adc.conversion == "after_accumulation" else 1
+
+    def signed_current(self, signed_input: bool) -> bool:
+        """True where the current of a conversion can have either sign."""
+        accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
+        return self.weights.analog_pair or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
 
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""

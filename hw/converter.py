@@ -92,7 +92,7 @@ class AdcRange:
     """What an ADC does to a current: codes `low`..`high` (on `center` + whole numbers) of width `step`.
 
     In level steps of current: one level step is the current of one conductance level under the smallest DAC step.
-    step: (columns,) or (row_tiles, 1, columns). An ideal converter neither rounds nor clips.
+    step: of any shape; of a crossbar matrix (row_tiles or 1, columns). An ideal converter neither rounds nor clips.
     """
 
     step: Tensor

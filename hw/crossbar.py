@@ -24,6 +24,7 @@ from hw.parasitics import effective_conductance, source_conductance
 from hw.randomness import CountedNormals, generator_of, key_of
 
 CHUNK_VALUES = 2**19  # bitline values held at once; measured best on 2 cores among 2^17 .. 2^22
+OPEN = 1e-9  # of g_max: an array of open cells, next to no load on its wires
 EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
 CELLS, INSTANCE, TELEGRAPH, ADC, READ, LASTING = range(6)  # what a random draw is for
 
@@ -41,14 +42,18 @@ class ActionCounts:
 
 
 class _Array(NamedTuple):
-    """Cells ready for the product, currents in ADC steps: cells and variance of one read (instances x groups x
-    row_tiles, rows, columns); offset and inl of each column's ADC [steps] (instances x groups x row_tiles, 1, columns)
-    or None. conductance [S] (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are
-    solved for each vector, and then `cells` is only their scale to ADC steps (.., 1, columns). mapped: what they hold."""
+    """Cells ready for the product, currents in ADC steps.
+
+    cells, and variance of one read per squared voltage: (instances x groups x row_tiles, rows, columns); floor: variance
+    of one read whatever is driven, offset and inl: of each column's ADC [steps] (.., 1, columns); or None. conductance [S]
+    (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for each vector, and
+    then `cells` is only their scale to ADC steps (.., 1, columns). mapped: what they hold.
+    """
 
     mapped: MappedMatrix
     cells: Tensor
     variance: Tensor | None
+    floor: Tensor | None
     offset: Tensor | None
     inl: Tensor | None
     conductance: Tensor | None
@@ -74,6 +79,7 @@ class CrossbarMatrix(nn.Module):
     full_scale: Tensor  # (row_tiles or 1, columns) float64, largest current of each column's ADC [level steps]
     cells: Tensor
     variance: Tensor | None
+    floor: Tensor | None
     offset: Tensor | None
     inl: Tensor | None
     conductance: Tensor | None
@@ -85,6 +91,8 @@ class CrossbarMatrix(nn.Module):
         dtype: torch.dtype = torch.float32, law: CellLaw | None = None,
     ):  # fmt: skip
         super().__init__()
+        if weight.dim() != 3:
+            raise ParameterError(f"weight must be (groups, outputs, inputs), got {tuple(weight.shape)}")
         groups, outputs, inputs = weight.shape
         self.chip, self.signed_input, self.largest_weight = chip, signed_input, largest_weight
         self.geometry = chip.geometry(outputs, inputs, groups)
@@ -97,11 +105,13 @@ class CrossbarMatrix(nn.Module):
         self.counts = ActionCounts()
         self.fuse_when_exact = True
         self.measure = False
+        self.checked = True  # False: inputs are known to be whole numbers of the DAC
         self._law = law
         self.weight = nn.Parameter(weight.detach().clone())
         self.register_buffer("full_scale", self._worst_case_current().unsqueeze(0).to(weight.device))
-        for name in ("cells", "variance", "offset", "inl", "conductance"):
-            self.register_buffer(name, torch.empty(0, dtype=dtype, device=weight.device), persistent=False)
+        held = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+        for name in ("cells", "variance", "floor", "offset", "inl", "conductance"):
+            self.register_buffer(name, torch.empty(0, dtype=held, device=weight.device), persistent=False)
         self.program((0,))
         self.eval()
 
@@ -118,15 +128,19 @@ class CrossbarMatrix(nn.Module):
         known to be stuck, in place of drawn ones: +1 at g_max, -1 at g_min, 0 works, as they lie on the crossbars
         (groups, planes, row_tiles, column_tiles, wordlines, bitlines). Raises ParameterError.
         """
-        if not seeds or min(seeds) < 0:
-            raise ParameterError(f"program needs at least one seed, each 0 or more, got {list(seeds)}")
-        self.device, self.seeds, self.layer, self.write = device or self.chip.device, tuple(seeds), layer, write
+        numbers = [*seeds, layer, write]
+        if not seeds or not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise ParameterError(
+                f"program needs at least one seed; seeds, layer and write are whole numbers from 0 on, got {list(seeds)}, "
+                f"{layer} and {write}"
+            )
+        device, bits = device or self.chip.device, self.geometry.cell_bits
+        if bits > device.bits:
+            raise ParameterError(f"weights use {bits} bits per cell; device.levels = {device.levels} is too few")
         self.stuck = None if stuck is None else self._checked_map(stuck)
-        bits = self.geometry.cell_bits
-        if bits > self.device.bits:
-            raise ParameterError(f"weights use {bits} bits per cell; device.levels = {self.device.levels} is too few")
-        self.reads, self.time, self._lasting, self._integers, self._trained = 0, 0.0, None, None, False
-        with torch.no_grad():
+        self.device, self.seeds, self.layer, self.write = device, tuple(seeds), layer, write
+        self.reads, self.time, self._lasting, self._integers, self.trained = 0, 0.0, None, None, False
+        with torch.inference_mode(False), torch.no_grad():
             self.mapped = self._map()
             drawn = [self._write(self.mapped, seed, write, torch.device("cpu")) for seed in self.seeds]
             self.programmed = [_moved(cells, self.weight.device) for cells in drawn]
@@ -168,9 +182,9 @@ class CrossbarMatrix(nn.Module):
         """Cells as they are now, as the product needs them; on first use after a change, because wires take a while."""
         if self._loaded:
             return
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             array = self._cast(self._array(self.mapped, self.programmed))
-        for name in ("cells", "variance", "offset", "inl", "conductance"):
+        for name in ("cells", "variance", "floor", "offset", "inl", "conductance"):
             setattr(self, name, getattr(array, name))
         self._loaded = True
 
@@ -197,8 +211,11 @@ class CrossbarMatrix(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """As of any module; what is not a buffer follows the weights to another torch device."""
-        before = self.weight.device
+        before, full_scale = self.weight.device, self.full_scale
         super()._apply(fn, recurse)
+        self.full_scale = full_scale.to(self.weight.device)  # a range keeps its precision
+        if self.cells.dtype not in (torch.float32, torch.float64):
+            self.cells, self._loaded = torch.empty(0, device=self.weight.device), False
         if self.weight.device != before:
             with torch.no_grad():
                 self.mapped = self._map()
@@ -209,7 +226,7 @@ class CrossbarMatrix(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As of any module; after training, evaluation begins with the present weights written to the chip."""
         super().train(mode)
-        if not mode and self._trained:
+        if not mode and self.trained:
             self.program(self.seeds, self.device, self.layer, self.write + 1, self.stuck)
         return self
 
@@ -221,7 +238,7 @@ class CrossbarMatrix(nn.Module):
         g, device = self.geometry, self.device
         level = device.level_step(g.cell_bits)
         per_step = self._adc_step()  # (row_tiles or 1, columns)
-        variance = None
+        variance = floor = None
         conductance = self._conductances(mapped, programmed).flatten(0, 1) if self._solved else None
         at_targets = all(cells is None for cells in programmed)
         if at_targets and self.chip.wires.ideal and not self._solved:
@@ -234,17 +251,28 @@ class CrossbarMatrix(nn.Module):
             base = device.g_min if g.encoding.g_min_current == "cancelled" else 0.0
             cells = self._join((seen - base) / level, subtract=True)
             if device.has_read_noise and with_errors:
-                share = torch.where(held > 0, seen / held, torch.zeros_like(seen)).detach()
                 written = [self._target(mapped) if each is None else each.conductance for each in programmed]
-                read = device.read_variance(held.detach(), torch.stack(written).detach(), self.time)
-                variance = self._join(read * (share / level) ** 2, subtract=False)
+                read = device.read_variance(held.detach(), torch.stack(written).detach(), self.time, bandwidth=0.0)
+                variance = self._join(read * (self._noise_share(held) / level) ** 2, subtract=False)
+                floor = self._thermal_floor(held.detach())
         gain, offset, inl = self._adc_errors() if with_errors else (0.0, None, None)
         scale = (1 + gain) / per_step.unsqueeze(1)  # (..., row_tiles, 1, columns)
         cells = (torch.ones_like(cells[..., :1, :]) if self._solved else cells) * scale
         cells = cells.flatten(0, 2)
         variance = None if variance is None else (variance * scale**2).flatten(0, 2)
+        floor = None if floor is None else (floor * scale**2).flatten(0, 2)
         flat = [None if error is None else error.flatten(0, 2) for error in (offset, inl)]
-        return _Array(mapped, cells, variance, flat[0], flat[1], conductance)
+        return _Array(mapped, cells, variance, floor, flat[0], flat[1], conductance)
+
+    def _thermal_floor(self, held: Tensor) -> Tensor | None:
+        """Variance [level steps²] that the thermal noise of all cells of a column adds to a read, whatever is driven,
+        (instances, groups, row_tiles, 1, columns); Nyquist's 4 k T G bandwidth is a current, free of the voltage."""
+        device = self.device
+        if device.temperature is None or not device.read_bandwidth:
+            return None
+        both = device.read_variance(held, held, self.time) - device.read_variance(held, held, self.time, bandwidth=0.0)
+        at_one_step = (self.chip.component.dac.largest / device.level_step(self.geometry.cell_bits)) ** 2
+        return self._join(both * at_one_step, subtract=False).sum(-2, keepdim=True)
 
     def _join(self, columns: Tensor, subtract: bool) -> Tensor:
         """Per column (..., columns), with pairs whose currents meet before the ADC joined into one."""
@@ -259,9 +287,21 @@ class CrossbarMatrix(nn.Module):
             return conductance
         with torch.no_grad():
             placed = self.layout.place(conductance.detach(), self.device.g_min)
-            effective = effective_conductance(placed, wires_of(self.chip.wires), self.geometry.wordlines_per_input)
-            seen = self.layout.collect(effective)
+            seen = self.layout.collect(self._effective(placed))
         return conductance + (seen - conductance.detach())
+
+    def _noise_share(self, conductance: Tensor) -> Tensor | float:
+        """What is left of a cell's noise at the sense amplifier, by its place: effective over own conductance in an array
+        whose cells all have its mean conductance. (A cell's own ratio tells nothing where it holds little, since its
+        effective conductance is then mostly what passes through its neighbours.)"""
+        if self._solved or self.chip.wires.ideal:
+            return 1.0
+        placed = self.layout.place(conductance.detach(), self.device.g_min)
+        mean = placed.mean((-1, -2), keepdim=True).expand_as(placed).clamp(min=OPEN * self.device.g_max)
+        return self.layout.collect(self._effective(mean) / mean)
+
+    def _effective(self, placed: Tensor) -> Tensor:
+        return effective_conductance(placed, wires_of(self.chip.wires), self.geometry.wordlines_per_input)
 
     @property
     def law(self) -> CellLaw:
@@ -311,8 +351,13 @@ class CrossbarMatrix(nn.Module):
 
     def set_full_scale(self, current: Tensor | float) -> None:
         """Set the largest current of each ADC [A] (at the device's read voltage): one for all or one a weight slice,
-        most significant first. Raises ParameterError where the device names no read voltage."""
-        self._set_slices(torch.as_tensor(current, dtype=torch.float64) / self._ampere_per_level())
+        most significant first. Raises ParameterError where the device names no read voltage, and for other numbers."""
+        given = torch.as_tensor(current, dtype=torch.float64).flatten()
+        if len(given) not in (1, self.geometry.slices) or not bool(((given > 0) & torch.isfinite(given)).all()):
+            raise ParameterError(
+                f"full scale must be one current or {self.geometry.slices}, above 0 A and finite, got {given.tolist()}"
+            )
+        self._set_slices(given / self._ampere_per_level())
 
     def _ampere_per_level(self) -> float:
         if self.chip.device.read_voltage is None:
@@ -339,10 +384,7 @@ class CrossbarMatrix(nn.Module):
     @property
     def signed_current(self) -> bool:
         """True where the current of a column can have either sign."""
-        either = self.chip.inputs.signed == "bipolar" or (
-            self.chip.inputs.signed == "twos_complement" and self.chip.reads_per_conversion > 1
-        )
-        return self.geometry.encoding.analog_pair or (either and self.signed_input)
+        return self.chip.signed_current(self.signed_input)
 
     def _adc_step(self) -> Tensor:
         return self.adc_range().step
@@ -377,7 +419,10 @@ class CrossbarMatrix(nn.Module):
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
         adc, cells = self.chip.component.adc, self.programmed[:1] if as_programmed else [None]
-        with torch.no_grad():
+        if inputs.dim() != 3 or not inputs.shape[1]:
+            raise ParameterError(f"inputs must be (groups, vectors, inputs), one vector or more, got {tuple(inputs.shape)}")
+        self._check_inputs(inputs)
+        with torch.inference_mode(False), torch.no_grad():
             array = self._cast(self._array(self.mapped, cells, with_errors=False))
             step = self._adc_step().to(self.cells.dtype)
             by_tile: list[list[Tensor]] = [[] for _ in range(self.geometry.row_tiles)]
@@ -437,7 +482,10 @@ class CrossbarMatrix(nn.Module):
         count = len(self.seeds)
         if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and count > 1) or (inputs.dim() == 4 and inputs.shape[0] != count):
             raise ParameterError(f"inputs must be ({count} instances, groups, vectors, inputs), got {tuple(inputs.shape)}")
-        training = self.training and torch.is_grad_enabled()
+        self._check_inputs(inputs)
+        training = self.training
+        if training and self._solved:
+            raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         if self.exact and self.fuse_when_exact and not training:
             per_column = self.chip.conversions_per_column(self.signed_input)
             self._count(inputs.shape, inputs.shape[-2] * per_column * self._tiles * self.full_scale.shape[1])
@@ -454,6 +502,21 @@ class CrossbarMatrix(nn.Module):
             product = self._fill_product(values, array, scale, list(parts))
         self.reads += inputs.shape[-2]
         return product.view(*inputs.shape[:-1], self.geometry.outputs)
+
+    def _check_inputs(self, inputs: Tensor) -> None:
+        """Raise ParameterError for another shape, or for values that the DAC has no code for."""
+        g = self.geometry
+        if (inputs.shape[-3], inputs.shape[-1]) != (g.groups, g.inputs):
+            raise ParameterError(f"inputs must be (..., {g.groups}, vectors, {g.inputs}), got {tuple(inputs.shape)}")
+        if not self.checked or not inputs.numel():
+            return
+        smallest, largest = (float(end) for end in torch.aminmax(inputs.detach()))
+        whole = not self.chip.inputs.quantise or bool((inputs.detach() == inputs.detach().round()).all())
+        if not (self.low <= smallest and largest <= self.high and whole):
+            raise ParameterError(
+                f"inputs must be {'whole numbers' if self.chip.inputs.quantise else 'values'} from {self.low} to {self.high}, "
+                f"got {smallest} to {largest}"
+            )
 
     def _scale(self, mapped: MappedMatrix, unit: Tensor | None) -> Tensor | None:
         """What sums are multiplied by, (instances x groups, 1, outputs)."""
@@ -480,22 +543,23 @@ class CrossbarMatrix(nn.Module):
 
     def _programmed_array(self) -> _Array:
         self._load()
-        return _Array(self.mapped, self.cells, self.variance, self.offset, self.inl, self.conductance)
+        return _Array(self.mapped, self.cells, self.variance, self.floor, self.offset, self.inl, self.conductance)
 
     def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
         if self._integers is None:
-            integers = read_integers(self.mapped).transpose(1, 2)
-            largest = float(integers.abs().sum(1).max()) * self.high  # of a sum
-            whole = self.geometry.encoding.quantise and self.chip.inputs.quantise
-            self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
+            with torch.inference_mode(False), torch.no_grad():
+                integers = read_integers(self.mapped).transpose(1, 2)
+                largest = float(integers.abs().sum(1).max()) * self.high  # of a sum
+                whole = self.geometry.encoding.quantise and self.chip.inputs.quantise
+                self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
         product = torch.matmul(inputs.to(self._integers.dtype), self._integers).double()
         scale = self._scale(self.mapped, unit)
         return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
 
     def _train_array(self) -> _Array:
         """Cells of the present weights, written anew."""
-        self.write, self._trained = self.write + 1, True
+        self.write, self.trained = self.write + 1, True
         mapped = self._map()
         array = self._array(mapped, [self._write(mapped, seed, self.write, self.weight.device) for seed in self.seeds])
         return self._cast(array)
@@ -609,8 +673,9 @@ class CrossbarMatrix(nn.Module):
         if array.variance is None or first is None:
             return current
         with torch.no_grad():
-            spread = torch.bmm(voltage.square(), array.variance[tile :: self.geometry.row_tiles, : voltage.shape[-1]])
-            spread.sqrt_()
+            tiles = self.geometry.row_tiles
+            spread = torch.bmm(voltage.square(), array.variance[tile::tiles, : voltage.shape[-1]])
+            spread = (spread if array.floor is None else spread.add_(array.floor[tile::tiles])).sqrt_()
             normal = torch.empty_like(spread)
             self._fill(normal, first, READ, stream, tile)
         if current.requires_grad:
@@ -752,9 +817,9 @@ class CrossbarMatrix(nn.Module):
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over whole-numbered `inputs` (groups, vectors, inputs).
 
-        E = V² G t per cell and slice (Joule's law) at the target conductances, or with wire resistance the power that
-        the sources give, V^T M V; V is the read voltage times the DAC's fraction, t the array read time. Raises
-        ParameterError where the device names no read voltage.
+        E = V² G t per cell and slice (Joule's law) at the target conductances of all cells on driven wordlines, or with
+        wire resistance the power that the sources give, V^T M V; V is the read voltage times the DAC's fraction, t the
+        array read time. Raises ParameterError where the device names no read voltage.
         """
         if self.device.read_voltage is None:
             raise ParameterError("device.read_voltage is not given: the published figure per read applies")
@@ -763,10 +828,10 @@ class CrossbarMatrix(nn.Module):
         dac, target = self.chip.component.dac, self._target(self.mapped)
         power = torch.zeros((), dtype=torch.float64)
         if self.chip.wires.ideal:
-            per_row = target.sum(-1)  # (groups, row_tiles, rows) [S]
+            per_wordline = self.layout.place(target, self.device.g_min).sum((1, 3, 5))  # (groups, row_tiles, wordlines)
             for codes, _ in self._streams(inputs.double()):
-                voltage = self._tiled(dac.voltage(codes) * unit)
-                power += (voltage.square().mean(2) * per_row).sum()
+                driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
+                power += (driven.square().mean(2) * per_wordline).sum()
             return float(power) * self.chip.timing.array_read
         if self.chip.wires.topology == "gate_selected":
             raise ParameterError("the energy of reads from the cells' own currents needs wires.topology = row_driven")
@@ -779,15 +844,27 @@ class CrossbarMatrix(nn.Module):
 
     # ---- state
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As of any module; takes over for how many row tiles ranges were set."""
+        given = state_dict.get(f"{prefix}full_scale")
+        if given is not None and given.shape[1:] == self.full_scale.shape[1:]:
+            self.full_scale = self.full_scale.new_ones(given.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def get_extra_state(self) -> dict[str, Any]:
         """What the cells follow from, besides weights and ranges."""
         return {
-            "device": self.device.model_dump_json(), "seeds": list(self.seeds), "layer": self.layer,
+            "signed_input": self.signed_input, "device": self.device.model_dump_json(), "seeds": list(self.seeds), "layer": self.layer,
             "write": self.write, "reads": self.reads, "time": self.time, "stuck": self.stuck,
         }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Programme the same chip instances again from the loaded weights and ranges."""
+        if state["signed_input"] != self.signed_input:
+            raise ParameterError(
+                f"the state is of inputs that were {'' if state['signed_input'] else 'not '}signed when it was calibrated, "
+                "this matrix of others"
+            )
         device = Device.model_validate_json(state["device"])
         self.program(state["seeds"], device, state["layer"], state["write"], state["stuck"])
         if state["time"]:

@@ -230,6 +230,13 @@ class Device(BaseModel):
         return not (changed or self.has_read_noise or self.drifts)
 
     @property
+    def draws(self) -> bool:
+        """True where chips of it differ from each other, or reads from reads."""
+        spread = (self.drift_exponent_sigma, self.drift_exponent_sigma_slope, self.drift_exponent_sigma_low)
+        fixed = self.device_to_device_sigma or self.stuck_on_rate or self.stuck_off_rate or self.telegraph_share
+        return bool(self._errs_in_writing or fixed or self.has_read_noise or any(spread))
+
+    @property
     def has_read_noise(self) -> bool:
         """True where `read_variance` is above 0 from the device's own fields (see there for `bandwidth`)."""
         return bool(self.read_noise_sigma or self.read_noise_q0 or self.read_bandwidth)

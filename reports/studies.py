@@ -161,7 +161,7 @@ def layers(results: Results) -> Figure:
         axes = plot(figure, (0.135 + number * (width + 0.027), 0.835 - height, width, height), title, "x")
         _bars_of_rows(axes, values, colour, least)
         axes.set_xlabel(unit, fontsize=8.5)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.title.set_fontsize(10)
         if not number:
             _names(axes, names)

@@ -17,7 +17,7 @@ def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
     adc, dac = chip.component.adc, chip.component.dac
     code = torch.arange(dac.largest + 1, dtype=torch.float64)
     voltage = dac.voltage(code)
-    pairs = chip.weights.analog_pair or chip.inputs.signed == "bipolar"
+    pairs = chip.signed_current(signed_input=True)
     return ConverterSheet(
         name=chip.name, title=f"Converters of {chip.title}",
         facts=(

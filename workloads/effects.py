@@ -113,7 +113,7 @@ def with_wires(chip: Chip, resistance: float) -> Chip:
 def noisy_device(device: Device, assumed: Assumed) -> tuple[Device, str]:
     """Cells that differ between instances: the device's own, or with the assumed write error where it is ideal, and
     what to call them."""
-    if not device.is_ideal:
+    if device.draws:
         return device, "as the chip describes them"
     noisy = with_write_error(_with_a_sigma(device), assumed.programming_sigma)
     return noisy, f"programming sigma {_percent(assumed.programming_sigma)}, assumed: the chip's cells are ideal"

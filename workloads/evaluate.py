@@ -128,8 +128,7 @@ class OnChip:
         """True where chip instances differ."""
         condition = condition or Condition()
         device = condition.device or self.chip.device
-        ideal = device.is_ideal or condition.layers == ()
-        return not ideal or self.chip.component.adc.has_errors
+        return (device.draws and condition.layers != ()) or self.chip.component.adc.has_errors
 
     def accuracies(
         self, seeds: Sequence[int], images: Tensor, labels: Tensor, condition: Condition | None = None

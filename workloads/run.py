@@ -124,7 +124,7 @@ class Bench:
     def judge(self, chip: Chip, condition: Condition, text: str, most: int | None = None) -> list[float]:
         """Accuracies of the study's chip instances (at most `most`), one where all instances are the same."""
         device = condition.device or chip.device
-        same = (device.is_ideal or condition.layers == ()) and not chip.component.adc.has_errors
+        same = (not device.draws or condition.layers == ()) and not chip.component.adc.has_errors
         count = 1 if same else min(self.study.instances, most or self.study.instances)
         seeds = range(self.study.seed, self.study.seed + count)
         whole = chip.model_copy(update={"device": device}).model_dump_json()
@@ -221,7 +221,7 @@ def _cut(converted: OnChip, study: Study, images: Tensor) -> dict[str, float]:
     with torch.no_grad():
         converted.model(images[:QUALITY_IMAGES])
     cells = np.array([matrix.geometry.cells for matrix in matrices])
-    inputs = sum(matrix.counts.vectors * matrix.geometry.groups * matrix.geometry.inputs for matrix in matrices)
+    inputs = sum(matrix.counts.inputs for matrix in matrices)
     return {
         "truncated_share": float(np.average([matrix.programmed_mean("truncated_share") for matrix in matrices], weights=cells)),
         "stuck_share": float(np.average([matrix.programmed_mean("stuck_share") for matrix in matrices], weights=cells)),

@@ -74,7 +74,7 @@ def yield_points(
     rows = [
         {
             "parameter": parameter, "value": value, "cells": named,
-            "alike": device.is_ideal and not changed.component.adc.has_errors, "instance": instance, "accuracy": accuracy,
+            "alike": not device.draws and not changed.component.adc.has_errors, "instance": instance, "accuracy": accuracy,
         }
         for parameter, value, named, changed, device in points
         for instance, accuracy in enumerate(judge(changed, Condition(device), what[parameter].format(value)))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, convert
-from hw.analog import analog_layers, compensate_drift, program, set_time
+from hw import Chip, ParameterError, convert
+from hw.analog import analog_layers, compensate_drift, layer_quality, program, set_time
 from hw.crossbar import CrossbarMatrix
 from hw.mapping import quantise_weights
 from tests.hw.networks import seeded
@@ -159,3 +159,121 @@ def test_an_empty_batch() -> None:
 def test_pairs_on_one_bitline_over_wires_on_an_odd_number_of_wordlines() -> None:
     chip = small_chip(7, 20, 3, 4, 4, 1, "two_pass", 12, scheme="differential", subtraction="shared_bitline")
     crossbar_matrix(chip.with_changes(wires={"wordline": 1.0, "bitline": 1.0}), 3, 5, 1, 0, False)(torch.ones(1, 1, 5))
+
+
+def test_cells_of_0_siemens_have_noise_that_does_not_depend_on_conductance() -> None:
+    """64 inputs at 255 of 255 on cells of 0 S, sigma 5 % of the range: 255 x 0.05 x 7 levels x sqrt(2 x 64) of a pair."""
+    chip = small_chip(64, 20, 3, 4, 8, 8, "two_pass", 12, "ideal", scheme="differential")
+    noisy = chip.with_changes(device={"g_min": 0.0, "read_noise_model": "independent", "read_noise_sigma": 0.05})
+    matrix = CrossbarMatrix(torch.zeros(1, 4, 64), noisy, False)
+    for wires in (0.0, 0.01):
+        wired = noisy.with_changes(wires={"wordline": wires, "bitline": wires})
+        matrix = CrossbarMatrix(torch.zeros(1, 4, 64), wired, False)
+        spread = matrix(torch.full((1, 4000, 64), 255.0)).std(1)
+        assert spread.flatten().tolist() == pytest.approx([255 * 0.05 * 7 * 128**0.5] * 4, rel=0.06)  # five standard errors
+
+
+def test_thermal_noise_is_there_whatever_is_driven() -> None:
+    """Nyquist: variance of a column's current 4 k T bandwidth sum(G), free of the voltage."""
+    chip = small_chip(64, 20, 3, 4, 8, 8, "two_pass", 12, "ideal", scheme="differential")
+    device = {"g_min": 1e-5, "g_max": 1e-4, "read_voltage": 1e-3, "temperature": 300.0, "read_bandwidth": 1e7}
+    matrix = CrossbarMatrix(torch.zeros(1, 4, 64), chip.with_changes(device=device), False)
+    ampere = 4 * 1.380649e-23 * 300 * 1e7 * (2 * 64 * 1e-5)  # squared, of a pair of columns
+    level = 1e-3 / 255 * 9e-5 / 7  # of one level at one DAC step
+    for x in (0.0, 1.0, 255.0):
+        spread = matrix(torch.full((1, 4000, 64), x)).std(1)
+        assert spread.flatten().tolist() == pytest.approx([ampere**0.5 / level] * 4, rel=0.06)
+
+
+def test_signal_to_noise_sees_that_drift_is_compensated() -> None:
+    drifting = CHIP.with_changes(device={"drift_exponent": 0.05, "reference_time": 1.0})
+    _, x, converted = one_layer(drifting)
+    set_time(converted, 1e7)
+    before = layer_quality(converted, x)["0"].signal_to_noise_dB
+    compensate_drift(converted)
+    assert layer_quality(converted, x)["0"].signal_to_noise_dB > before + 10
+
+
+def test_training_leaves_no_compensation_behind() -> None:
+    drifting = CHIP.with_changes(device={"drift_exponent": 0.05, "reference_time": 1.0})
+    _, x, converted = one_layer(drifting)
+    fresh = converted(x)
+    set_time(converted, 1e7)
+    compensate_drift(converted)
+    converted.train()(x)
+    assert torch.allclose(converted.eval()(x), fresh, atol=1e-6)
+
+
+def test_training_mode_means_the_present_weights_with_and_without_gradients() -> None:
+    _, x, converted = one_layer()
+    converted.train()
+    with torch.no_grad():
+        analog_layers(converted)["0"].matrix.weight.zero_()
+        assert not converted(x).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_only_at_the_edges(dtype: torch.dtype) -> None:
+    """Inputs and outputs may be half; scales, cells and sums are not."""
+    chip = CHIP.with_changes(device={"programming_sigma": 1e-4})
+    _, x, converted = one_layer(chip)
+    expected = converted(x)
+    assert torch.allclose(converted(x.to(dtype)).float(), expected, rtol=0.02, atol=0.02)
+    assert torch.allclose(converted.to(dtype)(x.to(dtype)).float(), expected, rtol=0.02, atol=0.02)
+
+
+def test_inputs_that_are_no_numbers_are_refused() -> None:
+    _, x, converted = one_layer()
+    x[0, 0] = float("nan")
+    with pytest.raises(ParameterError, match="layer 0: inputs must be finite"):
+        converted(x)
+
+
+def test_a_model_converted_and_run_in_inference_mode_trains_later() -> None:
+    with torch.inference_mode():
+        _, x, converted = one_layer()
+        converted(x)
+    given = torch.rand(5, 10, requires_grad=True)
+    converted(given).sum().backward()
+    converted.train()(torch.rand(5, 10)).sum().backward()
+    assert given.grad is not None
+
+
+def test_inputs_that_the_dac_has_no_code_for_are_refused() -> None:
+    matrix = crossbar_matrix(CHIP, 3, 20, 1, 0, False)
+    for wrong, said in ((16.0, "to 15, got"), (-1.0, "from 0 to"), (0.5, "whole numbers")):
+        with pytest.raises(ParameterError, match=said):
+            matrix(torch.full((1, 2, 20), wrong))
+    for shape in ((1, 2, 19), (2, 2, 20)):
+        with pytest.raises(ParameterError, match="inputs must be"):
+            matrix(torch.zeros(shape))
+    with pytest.raises(ParameterError, match="one vector or more"):
+        matrix.calibrate(torch.zeros(1, 0, 20))
+
+
+@pytest.mark.parametrize("current", [-1e-5, 0.0, float("nan"), [1e-5, 1e-5, 1e-5]])
+def test_a_full_scale_that_is_none_is_refused(current: float | list[float]) -> None:
+    matrix = crossbar_matrix(CHIP.with_changes(device={"read_voltage": 0.2}), 3, 20, 1, 0, False)
+    with pytest.raises(ParameterError, match="full scale must be"):
+        matrix.set_full_scale(torch.tensor(current))
+
+
+def test_a_wrong_program_call_changes_nothing() -> None:
+    matrix = crossbar_matrix(CHIP, 3, 20, 1, 0, False)
+    x = torch.ones(1, 2, 20)
+    before = matrix(x)
+    for wrong in ({"seeds": (0,), "layer": -1}, {"seeds": (0,), "write": -1}, {"seeds": ()}, {"seeds": (1.5,)}):
+        with pytest.raises(ParameterError, match="whole numbers from 0 on"):
+            matrix.program(**wrong)  # type: ignore[arg-type]
+    assert torch.equal(matrix(x), before)
+
+
+def test_a_state_of_signed_inputs_is_not_one_of_unsigned() -> None:
+    signed, unsigned = (crossbar_matrix(CHIP, 3, 20, 1, 0, each) for each in (True, False))
+    with pytest.raises(ParameterError, match="signed"):
+        unsigned.load_state_dict(signed.state_dict())
+
+
+def test_an_empty_batch_through_a_convolution() -> None:
+    model, x = seeded(None, nn.Conv2d(2, 4, 3, groups=2)), torch.rand(3, 2, 6, 6)
+    assert convert(model, CHIP, x, seed=0)(x[:0]).shape == (0, 4, 4, 4)

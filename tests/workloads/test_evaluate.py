@@ -135,7 +135,7 @@ class TestEvaluate:
 
     @pytest.mark.parametrize(("change", "said"), [
         ({"instances": 0}, "at least one instance"), ({"images": 0}, "one image"), ({"memory": 0}, "memory and batch"),
-        ({"batch": 0}, "memory and batch"), ({"seed": -1}, "0 or more"),
+        ({"batch": 0}, "memory and batch"), ({"seed": -1}, "from 0 on"),
         ({"condition": Condition(layers=("none",))}, "no analog layer is called none"),
     ])  # fmt: skip
     def test_nonsense(self, model: torch.nn.Module, digits: ImageData, noisy: Chip, change: dict, said: str) -> None:
