@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xbar: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("xbar: interrupted; the same command goes on from here", file=sys.stderr)
+        print("xbar: interrupted; what is kept on the way is used when the same command is given again", file=sys.stderr)
         return 130
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import hw
+import models
+import workloads
 from hw.analog import read_energies
 from hw.buffers import buffer_demand
 from hw.chip import Chip
@@ -143,8 +147,16 @@ class Bench:
 def _identity(workload: Workload, study: Study) -> str:
     """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [version("xbar"), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
+    described = [_code(), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """The code that points rest on, as one hash: a kept point of other code is not used."""
+    folders = (Path(package.__file__).parent for package in (hw, models, workloads) if package.__file__)
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def run(
