@@ -275,7 +275,7 @@ class Levels(ConstraintSet):
         matrix = matrix_of(weight.detach(), groups).double()
         rows = matrix.flatten(0, 1) if self.per == "output" else matrix.reshape(1, -1)
         scales = torch.tensor([best_scale(row, self.largest, self.full_scale) for row in rows], dtype=torch.float64)
-        scale = scales.to(weight.device).expand(matrix.shape[0] * matrix.shape[1]).reshape(matrix.shape[:2])
+        scale = scales.to(weight.device).expand(matrix.shape[0] * matrix.shape[1]).reshape(matrix.shape[:2]).clone()
         return self.at_scale(matrix, scale), scale
 
     def at_scale(self, matrix: Tensor, scale: Tensor) -> Tensor:

@@ -63,9 +63,7 @@ def iterative(
     if rounds < 1:
         raise CompressionError(f"rounds must be 1 or more, got {rounds}")
     for step in range(1, rounds + 1):
-        eased = {
-            name: [_eased(s, layer_of(model, name), step / rounds) for s in given] for name, given in sets.items()
-        }
+        eased = {name: [_eased(s, layer_of(model, name), step / rounds) for s in given] for name, given in sets.items()}
         one_shot(model, eased)
         retrain(model, step - 1)
     return masks_of(model)

@@ -69,7 +69,7 @@ def masks_of(model: nn.Module) -> dict[str, Tensor]:
 def nonzero_masks(model: nn.Module, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
     """Masks of the weights that are not zero now, by layer (all Linear and Conv2d unless given)."""
     chosen = matrix_layers(model) if layers is None else {name: layer_of(model, name) for name in layers}
-    return {name: layer.weight.detach() != 0 for name, layer in chosen.items()}
+    return {name: values(layer) != 0 for name, layer in chosen.items()}
 
 
 def bake(model: nn.Module) -> nn.Module:
@@ -82,7 +82,7 @@ def bake(model: nn.Module) -> nn.Module:
 
 def _unparametrise(layer: MatrixLayer) -> None:
     """As torch's remove_parametrizations, which would break copies of the layer: these share its class."""
-    value, weight = layer.weight.detach().clone(), behind(layer)
+    value, weight = values(layer), behind(layer)
     if set(layer.get_submodule("parametrizations").keys()) != {"weight"}:  # type: ignore[operator]
         raise CompressionError("only parametrisations of weights can be baked")
     bias = layer.bias
@@ -103,10 +103,23 @@ def baked(model: nn.Module) -> nn.Module:
 def compression_ratio(model: nn.Module) -> float:
     """Weights of the Linear and Conv2d layers over those that are not zero, biases not counted."""
     layers = matrix_layers(model).values()
-    left = sum(int((layer.weight.detach() != 0).sum()) for layer in layers)
+    left = sum(int((values(layer) != 0).sum()) for layer in layers)
     if not left:
         raise CompressionError("every weight of the model is 0")
     return sum(layer.weight.numel() for layer in layers) / left
+
+
+def values(layer: MatrixLayer) -> Tensor:
+    """A copy of a layer's weight as it is when not training, that is without injected mismatch."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight.detach().clone()
+    steps = layer.get_submodule("parametrizations")
+    training = steps.training
+    steps.eval()
+    try:
+        return layer.weight.detach().clone()
+    finally:
+        steps.train(training)
 
 
 def behind(layer: MatrixLayer) -> nn.Parameter:

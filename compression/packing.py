@@ -47,7 +47,12 @@ def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True
     if not matrix.numel():
         return torch.zeros(groups, 1, 1, dtype=torch.bool)
     g = chip.geometry(matrix.shape[1], matrix.shape[2], groups)
-    padding = (0, g.row_tiles * g.inputs_per_crossbar - g.inputs, 0, g.column_tiles * g.outputs_per_crossbar - g.outputs)
+    padding = (
+        0,
+        g.row_tiles * g.inputs_per_crossbar - g.inputs,
+        0,
+        g.column_tiles * g.outputs_per_crossbar - g.outputs,
+    )
     used = torch.nn.functional.pad(matrix != 0, padding)
     tiles = used.unflatten(2, (g.row_tiles, -1)).unflatten(1, (g.column_tiles, -1))
     return tiles.any(4).any(2).transpose(1, 2)  # (groups, column tiles, outputs, row tiles, inputs) before

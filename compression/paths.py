@@ -115,11 +115,7 @@ class Paths:
 
     def _reads(self) -> list[tuple[Reader, Tensor]]:
         """Each reader without groups, with the constants that it reads (NaN: not a constant)."""
-        return [
-            (reader, self._constant[f"{name}:in"])
-            for name, reader in self.readers.items()
-            if not reader.grouped
-        ]
+        return [(reader, self._constant[f"{name}:in"]) for name, reader in self.readers.items() if not reader.grouped]
 
     def _keep_one_of_each(self) -> None:
         """A value without channels cannot be computed: its first channel stays, of zero weight to its readers."""
@@ -286,7 +282,9 @@ class Paths:
 
     def _visit_slice(self, node: fx.Node, inputs: list[fx.Node], first: bool) -> tuple[Tensor, Tensor]:
         channels, constant = self._given(inputs[0])
-        if self.shapes[node.name][0] != len(channels) or len(self.shapes[node.name]) != len(self.shapes[inputs[0].name]):
+        if self.shapes[node.name][0] != len(channels) or len(self.shapes[node.name]) != len(
+            self.shapes[inputs[0].name]
+        ):
             raise CompressionError(f"{node.name}: only slices along height and width can be followed")
         return channels, constant
 
@@ -321,7 +319,9 @@ def kind_of(graph: fx.GraphModule, node: fx.Node) -> str:
     elif node.op == "call_method":
         kind = _METHODS.get(str(node.target))
     if kind is None:
-        raise CompressionError(f"operation {node.name} ({node.op} {node.target}): channels cannot be followed through it")
+        raise CompressionError(
+            f"operation {node.name} ({node.op} {node.target}): channels cannot be followed through it"
+        )
     return kind
 
 
@@ -423,5 +423,3 @@ def _norm_after(model: nn.Module, graph: fx.GraphModule, node: fx.Node) -> list[
         return []
     module: Any = model.get_submodule(str(readers[0].target))
     return [module.weight, module.bias] if isinstance(module, _NORMS) and module.affine else []
-
-

@@ -77,7 +77,9 @@ def test_what_dead_filters_emit_is_kept_where_it_is_seen(
 ) -> None:
     """Without `silence` a dead filter's constant stays, or moves to a bias where that is exact."""
     model, x = _random(build), _images(*shape)
-    one_shot(model, {name: [Filter(ratio=0.6), Channel(ratio=0.8)] for name in matrix_layers(model) if name not in whole})
+    one_shot(
+        model, {name: [Filter(ratio=0.6), Channel(ratio=0.8)] for name in matrix_layers(model) if name not in whole}
+    )
     assert _equal(model, shrink(model, x), x)
 
 

@@ -1,0 +1,195 @@
+"""Weights on the device's levels, and training with levels, masks and device mismatch in the forward pass.
+
+The order of work: prune, `shrink`, `folded` (a chip quantises what is left after batch norm is folded: levels found
+before folding would be scaled apart, output by output), `quantise`, `inject_mismatch`, retraining, `bake`. Like masks, levels
+and mismatch are parametrisations of a layer's weight: mask, then levels, then mismatch; gradients go straight through the
+latter two (Y. Bengio et al., arXiv 1308.3432, 2013; not opened).
+
+`hw.convert(model, chip, data, seed).train()` trains through the whole chip, converters included, with cells drawn anew
+each forward: closer to the chip, dearer. Here only programming errors of the cells are injected, at the cost of one
+draw a cell.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from compression.admm import Admm, Rho
+from compression.constraints import Levels
+from compression.errors import CompressionError
+from compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
+from compression.masks import attach, baked, masks_of, nonzero_masks, values
+from compression.packing import packing
+from hw.chip import Chip
+from hw.mapping import map_weights, read_integers
+from hw.network import fold
+from hw.randomness import generator_of
+
+TrainEpoch = Callable[[nn.Module, Callable[[], Tensor], int], None]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """`value` forward, the gradient to `weight` unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, value: Tensor) -> Tensor:
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[0], None
+
+
+class Levelled(nn.Module):
+    """The parametrisation: nearest level of a scale (groups, outputs) that stays as it is."""
+
+    def __init__(self, levels: Levels, scale: Tensor, groups: int):
+        super().__init__()
+        self.levels, self.groups = levels, groups
+        self.register_buffer("scale", scale)
+
+    scale: Tensor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight on its levels."""
+        integer = self.levels.at_scale(matrix_of(weight.detach(), self.groups), self.scale)
+        value = weight_of(integer * self.scale.unsqueeze(-1), weight.shape).to(weight.dtype)
+        return _StraightThrough.apply(weight, value)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What stands behind a weight that is assigned."""
+        return weight
+
+
+class Mismatch(nn.Module):
+    """The parametrisation: in training, the weight as cells programmed anew hold it; else the weight.
+
+    `draws` counts the forward passes; with seed and index it decides the errors, so a resumed run repeats them.
+    """
+
+    def __init__(self, chip: Chip, groups: int, seed: int, index: int, device: torch.device):
+        super().__init__()
+        self.chip, self.groups, self.seed, self.index = chip, groups, seed, index
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64, device=device))
+
+    draws: Tensor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weight plus error; the gradient is the weight's."""
+        if not self.training:
+            return weight
+        generator = generator_of(self.seed, self.index, int(self.draws), device=weight.device)
+        with torch.no_grad():
+            self.draws += 1
+            error = programming_error(weight.detach(), self.chip, generator, self.groups)
+        return weight + error
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What stands behind a weight that is assigned."""
+        return weight
+
+
+def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, groups: int = 1) -> Tensor:
+    """What `chip`'s cells hold less what they should, of the weight's shape and dtype, for one programming.
+
+    The weight's rows and columns that are not zero are packed and mapped as `hw.mapping` maps them, the cells programmed by
+    the chip's device (errors, write-verify, stuck cells), and the levels read back as weights. Rows and columns that are
+    zero have no cells; zeros between others have, and err. Left out: the errors of an offset's reference columns, drift,
+    telegraph and read noise, wires.
+    """
+    found = packing(weight, groups)
+    error = torch.zeros_like(matrix_of(weight, groups), dtype=torch.float64)
+    if len(found.inputs):
+        mapped = map_weights(found.pack(weight), found.geometry(chip))
+        bits = mapped.geometry.cell_bits
+        target = chip.device.conductance(mapped.levels, bits)
+        cells = chip.device.program(target, generator).conductance
+        levels = (cells - chip.device.g_min) / chip.device.level_step(bits)
+        packed = (read_integers(mapped, levels) - read_integers(mapped)) * mapped.scale.unsqueeze(-1)
+        error[:, found.outputs[:, None], found.inputs] = packed
+    return weight_of(error, weight.shape).to(weight.dtype)
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A torch.fx copy of `model` with batch norm folded, as the chip runs it, in evaluation mode; layers that had a mask have
+    it again. Raises TraceError as `hw.network.fold`."""
+    result = fold(baked(model))
+    masked = masks_of(model)
+    attach(result, {name: mask for name, mask in nonzero_masks(result).items() if name in masked})
+    return result
+
+
+def hold_levels(model: nn.Module, levels: Levels | Mapping[str, Levels]) -> dict[str, Tensor]:
+    """Keep weights on levels from now on, of all Linear and Conv2d layers or of those named: the scale is solved for from
+    the present weights and stays, training moves weights between levels. The scales (groups, outputs) by layer.
+
+    Under full scale the largest weight is on the last level whatever training does, so that the chip's own levels are
+    these. Raises CompressionError for an unknown layer, one without weights, one whose levels are held already, and a model
+    with batch norm (see the module).
+    """
+    _check_folded(model)
+    scales = {}
+    for name, chosen in _by_layer(model, levels).items():
+        layer = layer_of(model, name)
+        if any(isinstance(m, (Levelled, Mismatch)) for m in layer.modules()):
+            raise CompressionError(f"layer {name}: levels are held, or mismatch injected, already")
+        _, scale = chosen.quantise(values(layer), groups_of(layer))
+        if not bool(scale.any()):
+            raise CompressionError(f"layer {name}: all its weights are 0")
+        if name not in masks_of(model):  # so that a later mask comes before the levels
+            attach(model, {name: torch.ones_like(layer.weight, dtype=torch.bool)})
+        _append(layer, Levelled(chosen, scale, groups_of(layer)))
+        scales[name] = scale
+    return scales
+
+
+def inject_mismatch(model: nn.Module, chip: Chip, seed: int) -> None:
+    """Give every Linear and Conv2d the programming errors of `chip`'s cells in each training forward, fresh ones each time;
+    evaluation is without. Each layer draws from generators of its own. See `programming_error` for what errs."""
+    for index, layer in enumerate(matrix_layers(model).values()):
+        if any(isinstance(m, Mismatch) for m in layer.modules()):
+            raise CompressionError("mismatch is injected already")
+        _append(layer, Mismatch(chip, groups_of(layer), seed, index, layer.weight.device))
+
+
+def quantise(
+    model: nn.Module, levels: Levels | Mapping[str, Levels], train_epoch: TrainEpoch, epochs: int,
+    rho: float | Rho | Mapping[str, float | Rho] = 1e-3,
+) -> pd.DataFrame:  # fmt: skip
+    """Pull the weights of a folded model to levels by ADMM, masks kept, project on them and hold them; ADMM's history.
+
+    train_epoch(model, penalty, epoch) trains one epoch with penalty() added to its loss; none for 0 epochs. Weights that are
+    0 at the start stay 0. Retrain afterwards with the levels held. Raises as `hold_levels`.
+    """
+    _check_folded(model)
+    chosen = _by_layer(model, levels)
+    attach(model, nonzero_masks(model, chosen))
+    admm = Admm(model, {name: [each] for name, each in chosen.items()}, rho)
+    for epoch in range(epochs):
+        train_epoch(model, admm.penalty, epoch)
+        admm.update(epoch)
+    admm.project_()
+    hold_levels(model, chosen)
+    return admm.history
+
+
+def _by_layer(model: nn.Module, levels: Levels | Mapping[str, Levels]) -> dict[str, Levels]:
+    return dict.fromkeys(matrix_layers(model), levels) if isinstance(levels, Levels) else dict(levels)
+
+
+def _check_folded(model: nn.Module) -> None:
+    norms = [n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    if norms:
+        raise CompressionError(
+            f"batch norm {norms[0]} would scale levels apart when the chip folds it: take folded(model) first"
+        )
+
+
+def _append(layer: MatrixLayer, step: nn.Module) -> None:
+    """One more parametrisation of the weight, after those there are, in the layer's training mode."""
+    parametrize.register_parametrization(layer, "weight", step)
+    layer.get_submodule("parametrizations").train(layer.training)
