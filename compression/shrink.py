@@ -33,7 +33,7 @@ def shrink(model: nn.Module, example: Tensor) -> fx.GraphModule:
         elif kind == "pad":
             _repad(node, len(paths.shapes[node.name]), stays)
         elif kind == "flatten" and node.op != "call_module":
-            _flatten_again(graph, node)
+            _flatten_again(graph, node, paths.shapes[node.all_input_nodes[0].name] != paths.shapes[node.name])
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
     graph.recompile()
@@ -88,9 +88,11 @@ def _repad(node: fx.Node, dimensions: int, stays: Tensor) -> None:
         node.update_kwarg("pad", tuple(widths))
 
 
-def _flatten_again(graph: fx.GraphModule, node: fx.Node) -> None:
-    """A reshape may name the number of features: flatten does not."""
-    with graph.graph.inserting_after(node):
-        new = graph.graph.call_function(torch.flatten, (node.args[0], 1))
+def _flatten_again(graph: fx.GraphModule, node: fx.Node, flattens: bool) -> None:
+    """A reshape may name the number of features: flatten does not, and one that changes nothing can go."""
+    new = node.all_input_nodes[0]
+    if flattens:
+        with graph.graph.inserting_after(node):
+            new = graph.graph.call_function(torch.flatten, (new, 1))
     node.replace_all_uses_with(new)
     graph.graph.erase_node(node)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,6 +43,7 @@ def _images(*shape: int) -> Tensor:
 def _equal(model: nn.Module, small: nn.Module, x: Tensor) -> bool:
     with torch.no_grad():
         wanted = model(x)
+        assert bool(wanted.isfinite().all())
         return bool((small(x) - wanted).abs().max() <= 1e-5 * max(1.0, float(wanted.abs().max())))
 
 
@@ -158,28 +161,61 @@ def test_everything_dead_leaves_one_channel() -> None:
 
 
 class _Branches(nn.Module):
-    """Concatenation, a reshape that names its features, a grouped convolution, a softmax."""
+    """Concatenation, sums of branches and of a number, reshapes that name sizes, a depthwise convolution, a batch norm after a
+    concatenation, padded and ceiled pooling, means, a shortcut that pads channels, a softmax."""
 
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 6, 3, padding=1)
-        self.grouped, self.norm = nn.Conv2d(10, 10, 3, padding=1, groups=5), nn.BatchNorm2d(10)
-        self.c, self.last = nn.Conv2d(10, 6, 1), nn.Linear(6 * 16, 5)
+        self.norm, self.c = nn.BatchNorm2d(10), nn.Conv2d(10, 6, 1)
+        self.depthwise, self.d = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, 10, 3, bias=False)
+        self.pool, self.e = nn.AvgPool2d(3, 2, padding=1), nn.Conv2d(10, 6, 1)
+        self.last, self.flat_norm, self.scores = nn.Linear(6 * 9 + 10, 12), nn.BatchNorm1d(12), nn.Linear(12, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        both = torch.cat([F.relu(self.a(x)), torch.relu(self.b(x)) + 1], 1)
-        both = self.norm(both)
-        both = F.max_pool2d(self.c(both), 2).view(-1, 96)
-        return F.softmax(self.last(both), 1)
+        first = F.relu(self.a(x))
+        both = torch.cat([first, torch.relu(self.b(x)) + 1], 1)
+        both = self.norm(both).view(-1, 10, 8, 8)
+        c = self.c(both) + F.pad(first, (0, 0, 0, 0, 1, 1))
+        d = torch.tanh(self.d(torch.relu(self.depthwise(c))))
+        e = self.pool(F.max_pool2d(self.e(d), 3, 1, 1)).reshape(x.size(0), -1)
+        return F.log_softmax(self.scores(torch.relu(self.flat_norm(self.last(torch.cat([e, d.mean((2, 3))], 1))))), 1)
 
 
-def test_concatenation_and_reshape() -> None:
+def test_concatenation_reshape_and_sums() -> None:
     model, x = _random(_Branches), _images(2, 8, 8)
-    one_shot(model, {"a": [Filter(k=2)], "b": [Filter(k=3)], "c": [Filter(k=4)]})
+    one_shot(model, {"b": [Filter(k=3)], "d": [Filter(k=7)], "e": [Filter(k=4)], "last": [Filter(k=5)]})
     small = shrink(model, x)
-    assert (small.a.out_channels, small.b.out_channels, small.c.in_channels) == (2, 3, 5)
-    assert small.last.in_features == 64
+    assert small.b.out_channels == 3  # 1x1 convolutions take constants
+    assert small.d.out_channels == 7
+    assert small.e.out_channels == 6  # padding in the average: what a dead filter emits is no constant then
+    assert small.scores.in_features == 5
     assert _equal(model, small, x)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), kept=st.floats(0.1, 0.9), silent=st.booleans(), training=st.booleans())
+def test_any_zeros_anywhere(seed: int, kept: float, silent: bool, training: bool) -> None:
+    """Random filters and channels dead, biases partly 0: equal, and masks of unused paths change nothing."""
+    model, x = _random(_Branches, seed), _images(2, 8, 8)
+    generator = torch.Generator().manual_seed(seed)
+    for layer in matrix_layers(model).values():
+        weight, groups = layer.weight.data, groups_of(layer)
+        weight[torch.rand(len(weight), generator=generator) > kept] = 0
+        if groups == 1:
+            weight[:, torch.rand(weight.shape[1], generator=generator) > kept] = 0
+        if layer.bias is not None:
+            layer.bias.data[torch.rand(len(weight), generator=generator) > 0.5] = 0
+    if silent:
+        silence(model, x)
+    model.train(training)
+    small = shrink(model, x)
+    assert small.training == training
+    assert _equal(model.eval(), small.eval(), x)
+    assert _parameters(small) <= _parameters(model)
+    wanted = model(x)
+    remove_unused_paths(model, x)
+    assert torch.allclose(model(x), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(
