@@ -1,28 +1,34 @@
-"""The command `xbar`: run a workload on a chip, list chips, draw a report again."""
+"""The command `xbar`: run a workload on a chip, compress it for one, list chips, draw a report again."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
+from compression.errors import CompressionError
 from hw.chip import device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
+from reports.compression import CompressionSheet, draw_compression
 from reports.converters import draw_converters
 from reports.devices import draw_devices
 from reports.render import render
 from reports.results import Results, ResultsError
+from workloads.allocation import TARGETS, AllocationError
+from workloads.compress import ASSUMED_SIGMA, BEST_BITS, PLANS, QUICK, Plan, compress
 from workloads.converters import converter_sheet
 from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
 from workloads.run import Study, run
-from workloads.training import TrainingError
+from workloads.training import TrainingError, save_state
 from workloads.workload import WORKLOADS, load_workload, study_size
 
-EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, OSError)
+EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances",
     )  # fmt: skip
     run_parser.set_defaults(command=_run)
+    _add_compress(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
@@ -98,6 +105,61 @@ def _parser() -> argparse.ArgumentParser:
     report_parser.add_argument("directory", type=Path, metavar="DIR")
     report_parser.set_defaults(command=_report)
     return parser
+
+
+def _add_compress(commands: Any) -> None:
+    parser = commands.add_parser("compress", help="make a workload's network small for a chip and report what that brought")
+    parser.add_argument("workload", choices=list(WORKLOADS), metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help=f"{', '.join(preset_names())} or a TOML file")
+    parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
+    parser.add_argument(
+        "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="as for run"
+    )
+    parser.add_argument(
+        "--target", action="append", required=True, type=_target, metavar="WHAT=SHARE",
+        help=f"what is to be left at most, as in area=0.1, of {', '.join(TARGETS)}; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, report and tables")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
+    parser.add_argument("--seed", type=_from_zero, default=0)
+    parser.add_argument("--bits", type=_from_one, help=f"bits of a weight after (default: the chip's own, at most {BEST_BITS})")
+    parser.add_argument("--sigma", type=float, help="programming error of varied chips (default: the cells' own, or "
+                        f"{ASSUMED_SIGMA:g} where they have none)")  # fmt: skip
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="inferences per second of power figures (default %(default)g)")
+    parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {Plan.instances})")
+    parser.add_argument("--images", type=_from_one, help=f"test images judged on chips (default {Plan.images})")
+    parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
+    parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
+    parser.set_defaults(command=_compress)
+
+
+def _target(text: str) -> tuple[str, float]:
+    name, share = _setting(text)
+    try:
+        return name, float(share)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WHAT=SHARE, as in area=0.1") from None
+
+
+def _compress(options: argparse.Namespace) -> int:
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    given = {name: getattr(options, name) for name in ("bits", "sigma", "rate", "instances", "images", "seed")}
+    plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
+    plan = replace(plan, **QUICK) if options.quick else plan
+    plan = replace(plan, budgets=()) if options.no_pareto else plan
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        found = compress(workload.model, workload.data, chip, dict(options.target), options.out, plan, bar.set_description_str)
+        meta = found.meta | {"workload": workload.name, "title": workload.title}
+        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier)
+        sheet.save(options.out)
+        save_state(found.model.state_dict(), options.out / "weights.pt")
+        draw_compression(sheet, options.out)
+        bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
+    print((options.out / "summary.txt").read_text("utf-8"), end="")
+    print(f"\nreport:  {options.out / 'compression.pdf'}\ntables:  {options.out}/*.csv\nweights: {options.out / 'weights.pt'}")
+    return 0
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,10 +59,23 @@ def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
+class Regulariser(Protocol):
+    """What pulls weights besides the loss, as `compression.admm.Admm` does: a term of the loss, moved after each epoch."""
+
+    def penalty(self) -> Tensor: ...
+
+    def update(self, epoch: int | None = None) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 def train_classifier(
-    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False
-) -> None:
-    """Train `model` in place on the training images; the test images are not looked at.
+    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
+    regulariser: Regulariser | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:  # fmt: skip
+    """Train `model` in place on the training images; the test images are not looked at. after(epoch, mean loss) is told.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
     to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file.
@@ -85,10 +98,15 @@ def train_classifier(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         generator.set_state(state["generator"])
+        if regulariser is not None:
+            regulariser.load_state_dict(state["regulariser"])
     model.train()
     epochs = tqdm(range(first, recipe.epochs), "training", disable=not progress, unit="epoch")
     for epoch in epochs:
-        loss = _epoch(model, data, recipe, generator, optimiser, schedule)
+        penalty = () if regulariser is None else (regulariser.penalty,)
+        loss = _epoch(model, data, recipe, generator, optimiser, schedule, *penalty)
+        if regulariser is not None:
+            regulariser.update(epoch)
         epochs.set_postfix(loss=f"{loss:.4f}")
         if checkpoint is not None:
             state = {
@@ -96,13 +114,17 @@ def train_classifier(
                 "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
                 "generator": generator.get_state(),
             }  # fmt: skip
+            if regulariser is not None:
+                state["regulariser"] = regulariser.state_dict()
             save_state(state, checkpoint)
+        after(epoch, loss)
     model.eval()
 
 
 def _epoch(
     model: nn.Module, data: ImageData, recipe: Recipe, generator: torch.Generator,
     optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> float:  # fmt: skip
     """One pass over the training images in a random order; the mean loss."""
     total = 0.0
@@ -111,7 +133,7 @@ def _epoch(
         images = _shifted(data.train_images[chosen], recipe.shift, generator)
         loss = nn.functional.cross_entropy(model(images), data.train_labels[chosen])
         optimiser.zero_grad()
-        loss.backward()
+        (loss if penalty is None else loss + penalty()).backward()
         optimiser.step()
         schedule.step()
         total += loss.item() * len(chosen)

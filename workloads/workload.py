@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models import VGG16, DigitsCNN, LeNet5, ResNet20
+from models.lenet import LeNet5Caffe
 from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
 from workloads.training import (
     Recipe,
@@ -65,6 +66,10 @@ _ENTRIES = {
         "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror",
         LeNet5, Recipe(epochs=8, batch=128, learning_rate=4e-3, shift=1), images=500,
     ),
+    "lenet5-caffe": _Entry(
+        "LeNet-5, 20-50-500-10", "LeNet-5 as papers on compression have it (430,500 weights), on MNIST as lenet5",
+        LeNet5Caffe, Recipe(epochs=10, batch=128, learning_rate=2e-3, shift=1), images=500,
+    ),
     "resnet20": _Entry(
         "ResNet-20", "ResNet-20 (option A) on CIFAR-10, both from --data DIR or XBAR_DATA, trained weights also from --weights",
         ResNet20, None, images=100, instances=3,
@@ -75,6 +80,7 @@ WORKLOADS: dict[str, str] = {name: entry.description for name, entry in _ENTRIES
 _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], float]] = {
     "digits": (DigitsCNN, (1, 8, 8), 0.0),
     "lenet5": (LeNet5, (1, 28, 28), 0.0),
+    "lenet5-caffe": (LeNet5Caffe, (1, 28, 28), 0.0),
     "resnet20": (ResNet20, (3, 32, 32), -0.5),
     "vgg16": (VGG16, (3, 32, 32), -0.5),
 }  # input shape, and where its values begin: colour images are normalised around 0
@@ -98,7 +104,7 @@ def load_workload(
 
 
 _LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
-    "digits": lambda directory: load_digits(), "lenet5": load_mnist, "resnet20": load_cifar10,
+    "digits": lambda directory: load_digits(), "lenet5": load_mnist, "lenet5-caffe": load_mnist, "resnet20": load_cifar10,
 }  # fmt: skip
 
 

@@ -1,0 +1,498 @@
+"""What compressing a network for a chip brought: tables, one JSON file, and pages drawn from them."""
+
+import json
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.devices import PDF_DPI
+from reports.render import _save_png
+from reports.results import ResultsError, write_text
+from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, human, page, percent, plot, write
+
+TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None}
+MAY_BE_EMPTY = ("steps", "frontier")
+NAMES = {
+    "uncompressed": "uncompressed",
+    "pruned": "pruning only",
+    "purified": "+ purification",
+    "quantised": "+ device levels",
+    "control": "trained on, without mismatch",
+    "final": "+ mismatch retraining",
+}
+METHODS = {"cost-aware": ("o", ACCENT, "-"), "uniform": ("s", SECOND, "--"), "magnitude": ("^", WARNING, ":")}
+METHOD_NAMES = {
+    "cost-aware": "ADMM, ratios by cost on the chip",
+    "uniform": "ADMM, uniform ratios",
+    "magnitude": "one-shot magnitude, uniform ratios",
+}
+ROW, LAYERS_PER_PAGE = 0.0265, 24
+Column = tuple[str, float, str]
+
+
+@dataclass(frozen=True)
+class CompressionSheet:
+    """One compression. meta, stages, layers, steps, frontier: as in `workloads.compress.CompressionResult`; meta also has
+    the network's name and title."""
+
+    meta: dict[str, Any]
+    stages: pd.DataFrame
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    frontier: pd.DataFrame
+
+    def save(self, directory: Path) -> None:
+        """Write each table as CSV and compression.json last."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, index in TABLES.items():
+            table: pd.DataFrame = getattr(self, name)
+            if table.empty:
+                (directory / f"{name}.csv").unlink(missing_ok=True)
+            else:
+                write_text(directory / f"{name}.csv", table.to_csv(index=index is not None, float_format="%.12g"))
+        write_text(directory / "compression.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> "CompressionSheet":
+        """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
+        try:
+            meta = json.loads((directory / "compression.json").read_text("utf-8"))
+            tables = {}
+            for name, index in TABLES.items():
+                path = directory / f"{name}.csv"
+                if name in MAY_BE_EMPTY and not path.is_file():
+                    tables[name] = pd.DataFrame()
+                else:
+                    table = pd.read_csv(path, dtype={"layer": str})
+                    tables[name] = table.set_index(index) if index is not None else table
+        except (OSError, ValueError, KeyError) as error:
+            raise ResultsError(f"{directory}: no compression can be read there: {error}") from None
+        return cls(meta, **tables)
+
+
+def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
+    """Write compression.pdf, a PNG a page and summary.txt; the paths. The same sheet gives the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    named = {"compression": summary(sheet)}
+    named |= {f"compression_layers_{i}": figure for i, figure in enumerate(layer_tables(sheet), 1)}
+    if len(_reached(sheet)):
+        named["compression_methods"] = methods(sheet)
+    named["compression_definitions"] = definitions(sheet)
+    for number, figure in enumerate(named.values(), 1):
+        _footer(figure, sheet, number, len(named))
+    target = directory / "compression.pdf"
+    temporary = target.with_name(target.name + ".part")
+    title = f"{sheet.meta['title']} compressed for {sheet.meta['chip_title']}"
+    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
+        for figure in named.values():
+            pdf.savefig(figure, dpi=PDF_DPI)
+    os.replace(temporary, target)
+    paths = [target, *(_save_png(figure, directory / f"{name}.png") for name, figure in named.items())]
+    write_text(directory / "summary.txt", summary_text(sheet))
+    return [*paths, directory / "summary.txt"]
+
+
+def _footer(figure: Figure, sheet: CompressionSheet, number: int, pages: int) -> None:
+    m = sheet.meta
+    text = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
+    write(figure, 0.05, 0.025, text, size=8, colour=SOFT)
+    write(figure, 0.95, 0.025, f"{number} / {pages}", size=8, colour=SOFT, align="right")
+
+
+# ---- in words
+
+
+def points_lost(sheet: CompressionSheet) -> float:
+    """Points of accuracy lost in float, on all test images, from uncompressed to the end."""
+    return 100 * (sheet.meta["float_before"] - sheet.meta["float_after"])
+
+
+def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
+    """Share of area_m2, power_W, energy_J or latency_s that is gone in `to`: "pruned", "fewer_bits" or "after"."""
+    footprints = sheet.meta["footprints"]
+    return 1 - float(footprints[to][what]) / float(footprints["before"][what])
+
+
+def verdict(sheet: CompressionSheet) -> str:
+    """What came of it, in two sentences."""
+    m, lost = sheet.meta, points_lost(sheet)
+    change = "no accuracy lost" if abs(lost) < 0.005 else f"{abs(lost):.2f} points {'lost' if lost > 0 else 'gained'}"
+    return (
+        f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
+        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(m['float_before'], 2)} to {percent(m['float_after'], 2)} "
+        f"on {m['test_images']:,} test images). Pruning alone, at {m['bits_before']}-bit weights throughout: "
+        f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area."
+    )
+
+
+def summary_text(sheet: CompressionSheet) -> str:
+    """The headline numbers as plain text."""
+    m = sheet.meta
+    lines = [f"{m['title']} compressed for {m['chip_title']}", "", *textwrap.wrap(verdict(sheet), 110), ""]
+    head = ("", "before", "pruned", "fewer bits", "both")
+    lines.append(f"{head[0]:22}" + "".join(f"{text:>16}" for text in head[1:]))
+    for label, cells in _footprint_rows(sheet):
+        lines.append(f"{label:22}" + "".join(f"{cell.replace(chr(160), ' '):>16}" for cell in cells))
+    lines += ["", f"{'stage':32}{'float':>10}{'ideal chip':>12}{'varied chips':>14}{'weights':>10}{'arrays':>8}"]
+    for stage, row in sheet.stages.iterrows():
+        lines.append(
+            f"{NAMES[str(stage)]:32}{100 * row['float']:9.2f}%{100 * row['ideal']:11.2f}%{100 * row['varied_mean']:13.2f}%"
+            f"{int(row['weights']):10,}{int(row['arrays']):8}"
+        )
+    lines += ["", *textwrap.wrap(_chips_note(sheet), 110)]
+    return "\n".join(lines) + "\n"
+
+
+def _chips_note(sheet: CompressionSheet) -> str:
+    m = sheet.meta
+    whose = "the chip's own" if m["sigma_is_own"] else "assumed for varied chips"
+    return (
+        f"Float: all {m['test_images']:,} test images. On chips: {m['chip_images']:,} of them, whose float accuracy may differ; varied: "
+        f"mean of {m['instances']} chips with a programming error of {_sigma(m)} ({m['programming_model']}, {whose})."
+    )
+
+
+def _sigma(meta: Mapping[str, Any]) -> str:
+    return (
+        percent(meta["sigma"])
+        if meta["programming_model"] not in ("polynomial", "table")
+        else f"{meta['sigma']:g} times the law"
+    )
+
+
+def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
+    taken = [sheet.meta["footprints"][name] for name in ("before", "pruned", "fewer_bits", "after")]
+    m = sheet.meta
+    yield "bits of a weight", [str(m["bits_before"]), str(m["bits_before"]), str(m["bits_after"]), str(m["bits_after"])]
+    yield "arrays in use", [f"{int(each['arrays']):,}" for each in taken]
+    for label, name, unit in (
+        ("area", "area_m2", "m²"),
+        ("power", "power_W", "W"),
+        ("energy per inference", "energy_J", "J"),
+        ("latency", "latency_s", "s"),
+    ):
+        yield label, [human(each[name], unit) for each in taken]
+    for label, name in (("area saved", "area_m2"), ("power saved", "power_W")):
+        yield label, ["–", *(percent(saved(sheet, name, to), 2) for to in ("pruned", "fewer_bits", "after"))]
+
+
+# ---- pages
+
+
+def summary(sheet: CompressionSheet) -> Figure:
+    """Verdict, before and after, and what each step did to accuracy."""
+    m = sheet.meta
+    asked = ", ".join(f"{name} to {percent(share)}" for name, share in m["target"].items())
+    figure = page(
+        f"{m['title']} compressed", f"{m['chip_title']}  ·  asked for: {asked}  ·  {m['rate']:g} inferences per second"
+    )
+    write(figure, 0.05, 0.862, "\n".join(textwrap.wrap(verdict(sheet), 130)), size=11, vertical="center")
+    columns: tuple[Column, ...] = (
+        ("", 0.05, "left"),
+        ("before", 0.44, "right"),
+        ("pruned alone", 0.61, "right"),
+        ("fewer bits alone", 0.78, "right"),
+        ("both", 0.95, "right"),
+    )
+    end = _table(figure, 0.81, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)])
+    columns = (
+        ("accuracy after", 0.05, "left"),
+        ("float", 0.34, "right"),
+        ("ideal chip", 0.44, "right"),
+        ("varied chips, mean", 0.58, "right"),
+        ("worst", 0.66, "right"),
+        ("weights", 0.74, "right"),
+        ("bits", 0.79, "right"),
+        ("arrays", 0.85, "right"),
+        ("energy", 0.95, "right"),
+    )
+    rows = [
+        [
+            NAMES[str(stage)],
+            percent(row["float"], 2),
+            percent(row["ideal"], 2),
+            f"{percent(row['varied_mean'], 2)} ± {100 * row['varied_std']:.2f}",
+            percent(row["varied_least"], 2),
+            f"{int(row['weights']):,}",
+            str(int(row["bits"])),
+            f"{int(row['arrays']):,}",
+            human(row["energy_J"], "J"),
+        ]
+        for stage, row in sheet.stages.iterrows()
+    ]
+    end = _table(figure, end - 0.05, columns, rows)
+    _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), "Accuracy by step", "y"), sheet.stages)
+    _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
+    write(figure, 0.05, end - 0.028, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT)
+    return figure
+
+
+def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
+    places = range(len(stages))
+    kinds = (("float", ACCENT, "float"), ("ideal", "#2f9e77", "ideal chip"), ("varied_mean", SECOND, "varied chips"))
+    for offset, (column, colour, label) in zip((-0.24, 0, 0.24), kinds, strict=True):
+        axes.bar([p + offset for p in places], 100 * stages[column], width=0.22, color=colour, label=label)
+    varied = 100 * stages["varied_mean"]
+    errors = [varied - 100 * stages["varied_least"], 100 * stages["varied_most"] - varied]
+    axes.errorbar([p + 0.24 for p in places], varied, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
+    low = 100 * float(stages[["float", "ideal", "varied_least"]].min().min())
+    axes.set_ylim(max(0.0, low - 0.15 * (100 - low) - 0.2), 100)
+    axes.set_xticks(
+        list(places),
+        [NAMES[str(s)].replace(", without", ",\nwithout").replace(" retraining", "\nretraining") for s in stages.index],
+        fontsize=6.5,
+    )
+    axes.set_ylabel("accuracy, %", fontsize=8.5)
+    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="lower right", bbox_to_anchor=(1.04, 0.98))
+
+
+def _shares(axes: Axes, sheet: CompressionSheet) -> None:
+    rows = {"area": "area_m2", "power": "power_W", "arrays": "arrays", "latency": "latency_s"}
+    places = range(len(rows))
+    for offset, to, colour, label in (
+        (0.24, "pruned", ACCENT, "pruned alone"),
+        (0, "fewer_bits", "#9aa5b1", "fewer bits alone"),
+        (-0.24, "after", SECOND, "both"),
+    ):
+        left = [100 * (1 - saved(sheet, name, to)) for name in rows.values()]
+        axes.barh([p + offset for p in places], left, height=0.22, color=colour, label=label)
+        for place, value in zip(places, left, strict=True):
+            axes.text(value + 1, place + offset, f"{value:.1f}", fontsize=7, color=SOFT, va="center")
+    axes.set_yticks(list(places), list(rows), fontsize=8.5)
+    axes.set_xlim(0, 118)
+    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper right", bbox_to_anchor=(1.0, -0.14))
+
+
+def layer_tables(sheet: CompressionSheet) -> list[Figure]:
+    """One row a layer, before and after."""
+    columns: tuple[Column, ...] = (
+        ("layer", 0.05, "left"),
+        ("rows kept", 0.265, "right"),
+        ("columns kept", 0.385, "right"),
+        ("weights", 0.525, "right"),
+        ("bits", 0.595, "right"),
+        ("arrays", 0.685, "right"),
+        ("pruned only", 0.765, "right"),
+        ("energy", 0.95, "right"),
+    )
+    rows = [
+        [
+            cut(str(name), 24),
+            f"{int(r['outputs_after'])} of {int(r['outputs_before'])}",
+            f"{int(r['inputs_after'])} of {int(r['inputs_before'])}",
+            f"{int(r['weights_before']):,} → {int(r['weights_after']):,}",
+            f"{int(r['bits_before'])} → {int(r['bits_after'])}",
+            f"{int(r['arrays_before'])} → {int(r['arrays_after'])}",
+            f"{int(r['arrays_pruned'])}",
+            f"{human(r['energy_before_J'], 'J')} → {human(r['energy_after_J'], 'J')}",
+        ]
+        for name, r in sheet.layers.iterrows()
+    ]
+    totals = sheet.layers.sum()
+    rows.append(
+        [
+            "all",
+            "",
+            "",
+            f"{int(totals['weights_before']):,} → {int(totals['weights_after']):,}",
+            "",
+            f"{int(totals['arrays_before'])} → {int(totals['arrays_after'])}",
+            f"{int(totals['arrays_pruned'])}",
+            f"{human(totals['energy_before_J'], 'J')} → {human(totals['energy_after_J'], 'J')}",
+        ]
+    )
+    subtitle = (
+        "rows: outputs, on bitlines; columns: inputs, on wordlines; arrays, pruned only: at the bits before; "
+        "energy: dynamic, per inference"
+    )
+    figures = []
+    for first in range(0, len(rows), LAYERS_PER_PAGE):
+        figure = page("Layers before and after", subtitle)
+        end = _table(figure, 0.845, columns, rows[first : first + LAYERS_PER_PAGE])
+        figures.append(figure)
+    steps = sheet.steps
+    room = int((end - 0.16) / ROW)
+    if len(steps) and room > 3:
+        targets = [name for name in ("area", "power", "weights") if name in steps]
+        shown = steps if len(steps) <= room else pd.concat([steps.head(room // 2), steps.tail(room - room // 2 - 1)])
+        columns = (
+            ("how the ratios were chosen: step", 0.05, "left"),
+            ("layer", 0.31, "left"),
+            ("filters", 0.47, "right"),
+            ("inputs left", 0.57, "right"),
+            ("loss rises by", 0.69, "right"),
+            *((f"{t} left", 0.78 + 0.085 * i, "right") for i, t in enumerate(targets)),
+        )
+        cells = [
+            [
+                str(index + 1),
+                cut(str(r["layer"]), 18),
+                str(int(r["filters"])),
+                percent(r["inputs"], 0),
+                f"{r['damage']:.3f}",
+                *(percent(r[t]) for t in targets),
+            ]
+            for index, r in shown.iterrows()
+        ]
+        _table(figures[-1], end - 0.07, columns, cells)
+    return figures
+
+
+def _reached(sheet: CompressionSheet) -> pd.DataFrame:
+    frontier = sheet.frontier
+    return frontier[frontier["reached"] > 0] if len(frontier) else frontier
+
+
+def methods(sheet: CompressionSheet) -> Figure:
+    """Accuracy against energy and area of three ways to choose what goes, trained alike."""
+    found, m = _reached(sheet), sheet.meta
+    admm, retraining = m["plan"]["frontier"]
+    figure = page(
+        "Which way to choose what goes",
+        f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training images, "
+        f"{m['bits_after']}-bit footprint; not the full training of the first page",
+    )
+    first = m["footprints"]["before"]
+    for index, (column, unit, factor, label) in enumerate(
+        (("energy_J", "J", 1e6, "energy per inference, µJ"), ("area_m2", "m²", 1e6, "area, mm²"))
+    ):
+        axes = plot(
+            figure,
+            (0.08 + 0.47 * index, 0.36, 0.38, 0.43),
+            f"Against {'energy' if unit == 'J' else 'area'}",
+            "both",
+        )
+        for method, rows in found.groupby("method", sort=False):
+            marker, colour, line = METHODS[str(method)]
+            rows = rows.sort_values(column)
+            axes.plot(
+                rows[column] * factor,
+                100 * rows["float"],
+                marker=marker,
+                color=colour,
+                linestyle=line,
+                label=METHOD_NAMES[str(method)],
+                markersize=6,
+            )
+        axes.axhline(100 * m["float_before"], color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.text(
+            1.0,
+            100 * m["float_before"],
+            f"uncompressed, at {human(first[column], unit)}",
+            transform=axes.get_yaxis_transform(),
+            fontsize=7.5,
+            color=SOFT,
+            ha="right",
+            va="bottom",
+        )
+        axes.set_xlabel(label, fontsize=8.5)
+        axes.set_ylabel("accuracy in float, all test images, %", fontsize=8.5)
+        axes.set_xlim(left=0)
+        if not index:
+            axes.legend(
+                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.22), labelcolor=INK, ncols=3
+            )
+    columns: tuple[Column, ...] = (
+        ("targets times", 0.05, "left"),
+        ("method", 0.16, "left"),
+        ("accuracy", 0.50, "right"),
+        ("weights", 0.60, "right"),
+        ("arrays", 0.68, "right"),
+        ("energy", 0.81, "right"),
+        ("area", 0.95, "right"),
+    )
+    rows_ = [
+        [
+            f"{r['budget']:g}",
+            METHOD_NAMES[str(r["method"])],
+            *(
+                [
+                    percent(r["float"], 2),
+                    f"{int(r['weights']):,}",
+                    str(int(r["arrays"])),
+                    human(r["energy_J"], "J"),
+                    human(r["area_m2"], "m²"),
+                ]
+                if r["reached"]
+                else ["out of reach", "", "", "", ""]
+            ),
+        ]
+        for _, r in sheet.frontier.iterrows()
+    ]
+    _table(figure, 0.285, columns, rows_[:9], row=0.022)
+    return figure
+
+
+def definitions(sheet: CompressionSheet) -> Figure:
+    """What the numbers mean and how they were made."""
+    figure = page("What is meant", f"{sheet.meta['title']} on {sheet.meta['chip_title']}")
+    y = 0.85
+    for line in _definition_lines(sheet):
+        wrapped = textwrap.wrap(line, 135)
+        write(figure, 0.05, y, "\n".join(wrapped), size=9.5, vertical="top", linespacing=1.4)
+        y -= 0.027 * len(wrapped) + 0.016
+    return figure
+
+
+def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
+    m, plan = sheet.meta, sheet.meta["plan"]
+    before, after = m["bits_before"], m["bits_after"]
+    yield "Area: arrays in use, times an array and its share of what serves it in its core and tile; off-chip links apart."
+    yield (
+        f"Power: energy of an inference times {m['rate']:g} inferences per second, before and after alike. Energy: what "
+        "components spend per action, links apart, and of static power the share of the arrays in use over the time between "
+        "inferences. Latency: of one inference alone, one copy of each layer."
+    )
+    yield (
+        f"The chip is the same throughout: arrays of {m['array'][0]} x {m['array'][1]}, cells of {m['cell_bits']} bits, inputs "
+        f'of {m["input_bits"]} bits. A weight has {before} bits before and {after} after, so it takes fewer cells; "pruned '
+        f'alone" is the final network at {before}, "fewer bits alone" the uncompressed network at {after}.'
+    )
+    yield (
+        "Compression: weights of linear and convolution layers, biases not counted, over those that are not zero. Rows and "
+        "columns of zeros take no bitlines or wordlines: they are packed away when the network is mapped."
+    )
+    yield (
+        f"Images: all choices (ratios, purification) are made on {m['validation_images']:,} training images that training here "
+        "holds out; the network that came in may have been trained on them, which makes it look better there than it is. "
+        "Test images only judge."
+    )
+    yield (
+        "Ratios: from everything, step by step, the layer and number of filters or inputs that spares most of the targets' "
+        "cost for what one-shot pruning of that layer alone adds to the validation loss "
+        f"({plan['sensitivity_images']:,} images). Cost is asked of the simulated chip."
+    )
+    yield (
+        f"Training, in epochs: ADMM to filters {plan['filters']}, to inputs {plan['inputs']}, retraining {plan['pruned']}; "
+        f"after purification {plan['purified']}; ADMM to levels {plan['levels']}, on levels {plan['quantised']}; with mismatch "
+        f"{plan['final']}, and as long without as its control."
+    )
+    yield (
+        "Mismatch retraining: programming errors of every cell are drawn anew in every forward pass, gradients go straight "
+        "through. The final network is the one with it."
+    )
+    yield _chips_note(sheet)
+    yield f"Compressing took {m['seconds']:.0f} s in this call."
+
+
+def _table(figure: Figure, top: float, columns: tuple[Column, ...], rows: list[list[str]], row: float = ROW) -> float:
+    """A table drawn downwards from `top` of the page; where its last row ends."""
+    for label, x, align in columns:
+        write(figure, x, top, label, size=9, weight="bold", colour=SOFT, align=align)
+    figure.add_artist(Line2D([0.05, 0.95], [top - 0.010] * 2, color=SOFT, linewidth=1))
+    y = top - 0.005
+    for cells in rows:
+        y -= row
+        for (_, x, align), cell in zip(columns, cells, strict=True):
+            write(figure, x, y, cell, size=8.5, align=align)
+        figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * row] * 2, color=FAINT, linewidth=0.7))
+    return y

@@ -1,0 +1,80 @@
+"""The report on a compression: drawn from saved tables alone, to the same bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reports.compression import CompressionSheet, draw_compression, points_lost, saved, summary_text, verdict
+from reports.results import ResultsError
+
+STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
+
+
+def taken(share: float) -> dict[str, float]:
+    return {"arrays": round(240 * share), "area_m2": 1e-6 * share, "energy_J": 9e-6 * share, "power_W": 9e-3 * share, "latency_s": 1e-3}
+
+
+@pytest.fixture
+def sheet() -> CompressionSheet:
+    meta: dict[str, Any] = {
+        "version": "0", "workload": "lenet5-caffe", "title": "LeNet-5", "chip": "isaac", "chip_title": "ISAAC", "array": [128, 128],
+        "cell_bits": 2, "input_bits": 16, "target": {"area": 0.1}, "rate": 1000.0, "sigma": 0.1, "sigma_is_own": False,
+        "programming_model": "proportional", "bits_before": 16, "bits_after": 8, "weights_before": 430500, "weights_after": 10000,
+        "compression": 43.05, "float_before": 0.994, "float_after": 0.993, "test_images": 10000, "chip_images": 1000, "instances": 10,
+        "validation_images": 5000, "frontier_images": 15000, "seconds": 600.0,
+        "footprints": {"before": taken(1.0), "pruned": taken(0.1), "fewer_bits": taken(0.5), "after": taken(0.05)},
+        "plan": {"seed": 0, "filters": 4, "inputs": 3, "pruned": 12, "purified": 6, "levels": 3, "quantised": 5, "final": 8,
+                 "frontier": [1, 3], "sensitivity_images": 1000},
+    }  # fmt: skip
+    row = {"bits": 16, "weights": 430500, "arrays": 246, "energy_J": 9e-6, "float": 0.994, "ideal": 0.993, "varied_mean": 0.9,
+           "varied_least": 0.85, "varied_most": 0.92, "varied_std": 0.02}  # fmt: skip
+    stages = pd.DataFrame([row] * 6, index=pd.Index(STAGES, name="stage"))
+    layer = {
+        "outputs_before": 50, "outputs_after": 12, "inputs_before": 500, "inputs_after": 120,
+        "weights_before": 25000, "weights_after": 1440,
+        "bits_before": 16, "bits_after": 8, "arrays_before": 16, "arrays_pruned": 1, "arrays_after": 1, "energy_before_J": 4e-6,
+        "energy_pruned_J": 1e-6, "energy_after_J": 5e-7,
+    }  # fmt: skip
+    layers = pd.DataFrame([layer] * 30, index=pd.Index([f"layer{i}.with.a.long.name.of.its.own" for i in range(30)], name="layer"))
+    steps = pd.DataFrame({"layer": ["conv1"] * 60, "filters": 12, "inputs": 0.5, "damage": 0.1, "area": 0.3})
+    frontier = pd.DataFrame([
+        {"method": method, "budget": budget, "reached": 1.0, "float": 0.99, "weights": 1000, "arrays": 9, "energy_J": budget * 1e-7,
+         "area_m2": budget * 1e-8}
+        for method in ("cost-aware", "uniform", "magnitude") for budget in (1.0, 2.0)
+    ])  # fmt: skip
+    frontier.loc[len(frontier)] = {"method": "uniform", "budget": 0.1, "reached": 0.0, "why": "out of reach"}
+    return CompressionSheet(meta, stages, layers, steps, frontier)
+
+
+def test_saved_and_loaded_draws_the_same_bytes(sheet: CompressionSheet, tmp_path: Path) -> None:
+    sheet.save(tmp_path)
+    one = {path.name: path.read_bytes() for path in draw_compression(sheet, tmp_path / "one")}
+    two = {path.name: path.read_bytes() for path in draw_compression(CompressionSheet.load(tmp_path), tmp_path / "two")}
+    assert one == two
+    assert {"compression.pdf", "compression.png", "compression_layers_2.png", "compression_methods.png", "summary.txt"} <= set(one)
+
+
+def test_says_what_was_saved_and_by_what(sheet: CompressionSheet) -> None:
+    assert points_lost(sheet) == pytest.approx(0.1)
+    assert saved(sheet, "power_W") == pytest.approx(0.95)
+    assert saved(sheet, "power_W", "pruned") == pytest.approx(0.9)
+    text = verdict(sheet).replace("\u00a0", " ")
+    assert "43.0 times fewer weights" in text or "43.1 times fewer weights" in text
+    assert "95.0 % less power" in text
+    assert "Pruning alone, at 16-bit weights throughout: 90.0 % less power" in text
+    assert "+ mismatch retraining" in summary_text(sheet)
+
+
+def test_without_the_picture_of_methods(sheet: CompressionSheet, tmp_path: Path) -> None:
+    bare = CompressionSheet(sheet.meta, sheet.stages, sheet.layers, sheet.steps, pd.DataFrame())
+    bare.save(tmp_path)
+    names = {path.name for path in draw_compression(CompressionSheet.load(tmp_path), tmp_path)}
+    assert "compression_methods.png" not in names
+    assert not (tmp_path / "frontier.csv").exists()
+
+
+def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no compression can be read there"):
+        CompressionSheet.load(tmp_path)

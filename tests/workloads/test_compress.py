@@ -1,0 +1,195 @@
+"""Compression from end to end on the small digits network, and the choice of what to keep."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compression.gemm import matrix_layers
+from hw import Chip, trace
+from hw.footprint import footprint
+from workloads import compress as module
+from workloads import training
+from workloads.allocation import (
+    AllocationError,
+    Costs,
+    Keep,
+    Search,
+    cost_aware,
+    costs_before,
+    prune_once,
+    uniform,
+    whole,
+)
+from workloads.compress import PLANS, QUICK, CompressionResult, Plan, chip_accuracies, compress, split
+from workloads.training import TrainingError, accuracy
+from workloads.workload import Workload, load_workload
+
+TARGET = {"weights": 0.4, "power": 0.5}
+SMALL = replace(PLANS["digits"], **QUICK, instances=2, images=100, budgets=())
+TINY = replace(SMALL, filters=2, inputs=2, pruned=2, purified=1, levels=1, quantised=1, final=1, instances=1, images=20)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Workload:
+    return load_workload("digits")
+
+
+@pytest.fixture(scope="module")
+def compressed(
+    digits: Workload, isaac: Chip, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CompressionResult, Path]:
+    out = tmp_path_factory.mktemp("compressed")
+    return compress(digits.model, digits.data, isaac, TARGET, out, SMALL), out
+
+
+def search(digits: Workload, chip: Chip, target: dict[str, float]) -> Search:
+    example = digits.calibration_images[:2]
+    before = costs_before(digits.model, footprint(trace(digits.model, example), chip, 1000.0))
+    parts = split(digits.data, 300, 0)
+    return Search(digits.model, Costs(chip, 1000.0, example), target, before, parts.test_images, parts.test_labels)
+
+
+def test_meets_its_targets_and_keeps_most_of_the_accuracy(compressed: tuple[CompressionResult, Path]) -> None:
+    found, _ = compressed
+    first, last = found.stages.loc["uncompressed"], found.stages.loc["final"]
+    assert last["weights"] <= 0.4 * first["weights"]
+    assert last["power_W"] <= 0.5 * first["power_W"]
+    assert last["float"] > 0.9
+    assert found.stages.loc["quantised", "float"] > first["float"] - 0.03
+    assert list(found.stages.index) == list(module.STAGES)
+
+
+def test_what_is_pruned_vanishes_from_the_placement(
+    digits: Workload, compressed: tuple[CompressionResult, Path]
+) -> None:
+    found, _ = compressed
+    taken = footprint(trace(found.model, digits.calibration_images[:2], pack=True), found.chip, SMALL.rate)
+    assert taken.layers["outputs"].tolist() == found.layers["outputs_after"].tolist()
+    assert (found.layers["outputs_after"] <= found.layers["outputs_before"]).all()
+    assert (found.layers["inputs_after"] < found.layers["inputs_before"]).any()
+    assert taken.power == pytest.approx(found.meta["footprints"]["after"]["power_W"])
+
+
+def test_the_final_weights_are_on_the_levels_of_the_chip(compressed: tuple[CompressionResult, Path]) -> None:
+    found, _ = compressed
+    for layer in matrix_layers(found.model).values():
+        steps = layer.weight.detach().double() * (2**7 - 1) / float(layer.weight.detach().abs().max())
+        assert float((steps - steps.round()).abs().max()) < 1e-3
+
+
+def test_pruning_alone_is_told_apart_from_fewer_bits(compressed: tuple[CompressionResult, Path]) -> None:
+    prints = compressed[0].meta["footprints"]
+    assert prints["after"]["power_W"] < prints["pruned"]["power_W"] < prints["before"]["power_W"]
+    assert prints["after"]["power_W"] < prints["fewer_bits"]["power_W"] < prints["before"]["power_W"]
+    assert (compressed[0].meta["bits_before"], compressed[0].meta["bits_after"]) == (16, 8)
+
+
+def test_a_second_call_finds_everything_kept(
+    digits: Workload, isaac: Chip, compressed: tuple[CompressionResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(module, "train_classifier", never)
+    again = compress(digits.model, digits.data, isaac, TARGET, compressed[1], SMALL)
+    pd.testing.assert_frame_equal(again.stages, compressed[0].stages)
+    with pytest.raises(TrainingError, match="belongs to another compression"):
+        compress(digits.model, digits.data, isaac, {"weights": 0.5}, compressed[1], SMALL)
+
+
+def test_an_interrupted_compression_ends_in_the_same_weights(
+    digits: Workload, isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_run = compress(digits.model, digits.data, isaac, {"power": 0.7}, tmp_path / "whole", TINY)
+    epoch, ran = training._epoch, []
+
+    def interrupted(*arguments: object) -> float:
+        ran.append(1)
+        if len(ran) in (2, 4, 6, 10):  # within ADMM, at its end, in retraining, in mismatch retraining
+            raise KeyboardInterrupt
+        return epoch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_epoch", interrupted)
+    interrupts = 0
+    while True:
+        try:
+            resumed = compress(digits.model, digits.data, isaac, {"power": 0.7}, tmp_path / "parts", TINY)
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts == 4
+    for one, other in zip(whole_run.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    pd.testing.assert_frame_equal(whole_run.stages, resumed.stages)
+
+
+def test_the_allocation_spares_what_costs(digits: Workload, isaac: Chip) -> None:
+    state, steps = cost_aware(search(digits, isaac, {"power": 0.7}))
+    everything = whole(digits.model)
+    assert state["fc"].filters == everything["fc"].filters  # the network's outputs
+    assert steps["power"].is_monotonic_decreasing
+    assert steps["power"].iloc[-1] <= 0.7 < ([1.0, *steps["power"]])[-2]
+    alike = uniform(search(digits, isaac, {"power": 0.7}))
+    shares = {alike[name].filters / everything[name].filters for name in ("conv1", "conv2")}
+    assert max(shares) - min(shares) <= 0.1
+
+
+def test_known_costs_are_those_of_the_whole_network(digits: Workload, isaac: Chip) -> None:
+    example = digits.calibration_images[:2]
+    costs = Costs(isaac, 1000.0, example)
+    costs.of(digits.model)
+    small = prune_once(digits.model, {"conv1": Keep(4, 1.0), "conv2": Keep(10, 0.5)}, example)
+    taken = footprint(trace(small, example, pack=True), isaac, 1000.0)
+    found = costs.of(small)
+    assert found["area"] == pytest.approx(taken.area, rel=1e-9)
+    assert found["power"] == pytest.approx(taken.power, rel=0.02)
+
+
+def test_targets_that_cannot_be_are_refused(digits: Workload, isaac: Chip, tmp_path: Path) -> None:
+    for target, message in (
+        ({}, "needs a target"),
+        ({"speed": 0.5}, "unknown target 'speed'"),
+        ({"area": 0.0}, "above 0"),
+    ):
+        with pytest.raises(AllocationError, match=message):
+            compress(digits.model, digits.data, isaac, target, tmp_path, Plan())
+    with pytest.raises(AllocationError, match="out of reach"):
+        cost_aware(search(digits, isaac, {"area": 0.1}))  # three arrays, one a layer
+    with pytest.raises(TrainingError, match="validation images must be 1 to"):
+        split(digits.data, 10**6, 0)
+
+
+def test_validation_images_are_of_training_and_not_trained_on(digits: Workload) -> None:
+    parts = split(digits.data, 300, 0)
+
+    def rows(images: Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    assert len(parts.test_labels) == 300
+    assert len(parts.train_labels) == len(digits.data.train_labels) - 300
+    assert rows(parts.test_images) <= rows(digits.data.train_images)
+    assert len(rows(parts.test_images) & rows(digits.data.test_images)) <= 1  # twins in the data itself
+
+
+def test_an_ideal_chip_of_many_bits_computes_as_float(digits: Workload, isaac: Chip) -> None:
+    images, labels = digits.data.test_images[:100], digits.data.test_labels[:100]
+    (found,) = chip_accuracies(digits.model, isaac, digits.calibration_images, images, labels, (), isaac.device)
+    assert found == pytest.approx(accuracy(digits.model, images, labels), abs=0.011)
+
+
+def test_the_model_that_came_in_is_left_alone(digits: Workload, isaac: Chip) -> None:
+    before = {name: value.clone() for name, value in digits.model.state_dict().items()}
+    model: nn.Module = prune_once(digits.model, {"conv1": Keep(2)}, digits.calibration_images[:2])
+    assert matrix_layers(model)["conv1"].weight.shape[0] == 2
+    assert all(torch.equal(before[name], value) for name, value in digits.model.state_dict().items())
+
+
+def test_checkpoints_are_json_and_states(compressed: tuple[CompressionResult, Path]) -> None:
+    kept = compressed[1] / "checkpoints"
+    assert {path.name for path in kept.glob("*.checkpoint")} == set()
+    assert "allocation" in json.loads((kept / "allocation.json").read_text("utf-8"))["found"]

@@ -1,0 +1,481 @@
+"""Compress a trained network for a chip, from the choice of what to keep to a network on the chip's levels that stands its
+device's errors; and judge what each step brought.
+
+Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
+allocation: what each layer keeps, by cost on the chip (`workloads.allocation`);
+filters, inputs: ADMM to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left;
+pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
+quantised: batch norm folded, ADMM to the chip's levels, retraining on them; final: retraining on levels under the device's
+programming errors; control: as long without them. All choices are made on validation images that are held out of training
+here; the test images are looked at once, to judge.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from compression.admm import Admm, Rho
+from compression.constraints import ConstraintSet, Filter, Levels
+from compression.gemm import matrix_layers
+from compression.magnitude import one_shot
+from compression.masks import attach, bake, baked, choose_threshold, nonzero_masks, purify, values
+from compression.paths import remove_unused_paths, silence
+from compression.quantise import folded, hold_levels, inject_mismatch
+from compression.shrink import shrink
+from hw.analog import convert, program
+from hw.chip import Chip
+from hw.footprint import Footprint, footprint
+from hw.network import trace
+from reports.results import write_text
+from workloads.allocation import (
+    Allocation,
+    Costs,
+    Keep,
+    Search,
+    check_targets,
+    cost_aware,
+    costs_before,
+    input_sets,
+    prune_once,
+    uniform,
+    weights_of,
+)
+from workloads.data import ImageData
+from workloads.effects import own_write_error, with_write_error
+from workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
+
+Step = Callable[[str], None]
+STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
+BEST_BITS = 8  # weights get these, where the chip's have more
+ASSUMED_SIGMA = 0.10  # programming error of varied chips, where the chip's own cells have none
+RHO = Rho(3e-3, factor=3.0, last=0.3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard to try: epochs of each training, and what is judged.
+
+    bits: of a weight after, None for BEST_BITS or the chip's own, where fewer; sigma: programming error of varied chips [1],
+    None for the device's own or ASSUMED_SIGMA; rate: inferences per second of all power figures [1/s]; most_lost: validation
+    accuracy that purification may cost before retraining [1]; budgets: multiples of the targets that the picture of methods
+    is drawn at, none for no picture; frontier: epochs of ADMM and of retraining for each of its points, on frontier_images.
+    """
+
+    filters: int = 4
+    inputs: int = 3
+    pruned: int = 12
+    purified: int = 6
+    levels: int = 3
+    quantised: int = 5
+    final: int = 8
+    batch: int = 128
+    learning_rate: float = 2e-3
+    shift: int = 0
+    bits: int | None = None
+    sigma: float | None = None
+    rate: float = 1000.0
+    validation: int = 5000
+    sensitivity_images: int = 1000
+    most_lost: float = 0.002
+    instances: int = 10
+    images: int = 1000
+    budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
+    frontier: tuple[int, int] = (1, 3)
+    frontier_images: int = 15000
+    seed: int = 0
+
+    def recipe(self, epochs: int, share: float = 1.0) -> Recipe:
+        """A training of that many epochs at a share of the learning rate."""
+        return Recipe(epochs, self.batch, self.learning_rate * share, 1e-4, self.shift)
+
+
+PLANS = {
+    "digits": Plan(30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, sensitivity_images=300, images=360, frontier=(10, 30)),
+    "lenet5": Plan(shift=1), "lenet5-caffe": Plan(shift=1),
+}  # fmt: skip
+QUICK = {
+    "filters": 4,
+    "inputs": 2,
+    "pruned": 8,
+    "purified": 3,
+    "levels": 2,
+    "quantised": 3,
+    "final": 4,
+    "frontier": (1, 2),
+}
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after.
+
+    stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
+    before and after; steps: of the allocation; frontier: one row a method and budget; meta: settings and headline numbers.
+    """
+
+    model: nn.Module = field(repr=False)
+    chip: Chip = field(repr=False)
+    stages: pd.DataFrame
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    frontier: pd.DataFrame
+    meta: dict[str, Any]
+
+
+def compress(
+    model: nn.Module, data: ImageData, chip: Chip, target: Mapping[str, float], out: Path, plan: Plan | None = None,
+    step: Step = lambda _: None,
+) -> CompressionResult:  # fmt: skip
+    """The whole sequence for a trained classifier (see the module); `model` is left alone.
+
+    target: what is to be left at most of area, power or weights, as a share of the uncompressed network's on the same chip.
+    What an interrupted call of the same settings left in `out` is used. Raises AllocationError for targets out of reach,
+    TrainingError where `out` belongs to another compression, and what `hw` and `compression` raise.
+    """
+    check_targets(target)
+    work = _Work(model, data, chip, dict(target), out, plan or Plan(), step)
+    return work.result()
+
+
+def split(data: ImageData, validation: int, seed: int) -> ImageData:
+    """The training images in two: to train on, and, as test images, to choose by; the test images are not in it."""
+    count = len(data.train_labels)
+    if not 0 < validation < count:
+        raise TrainingError(f"validation images must be 1 to {count - 1}, got {validation}")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    held, rest = order[:validation], order[validation:]
+    return ImageData(f"{data.name}, {validation} of training held out", data.train_images[rest], data.train_labels[rest],
+                     data.train_images[held], data.train_labels[held])  # fmt: skip
+
+
+def first_images(data: ImageData, most: int) -> ImageData:
+    """The data with at most so many of its training images."""
+    return replace(data, train_images=data.train_images[:most], train_labels=data.train_labels[:most])
+
+
+class _Work:
+    """One compression: its settings, its folder, and its stages in order."""
+
+    def __init__(
+        self, model: nn.Module, data: ImageData, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step
+    ):
+        self.model, self.data, self.chip, self.target = baked(model).eval(), data, chip, target
+        self.out, self.plan, self.step, self.kept = out, plan, step, out / "checkpoints"
+        self.began = time.monotonic()
+        self.parts = split(data, plan.validation, plan.seed)
+        self.example = data.train_images[:2]
+        self.calibration = data.train_images[:200]
+        bits = plan.bits or min(BEST_BITS, chip.weights.bits)
+        self.chip_after = chip if bits == chip.weights.bits else chip.with_changes(weights={"bits": bits})
+        own = own_write_error(chip.device)
+        self.sigma = plan.sigma if plan.sigma is not None else (own or ASSUMED_SIGMA)
+        self.device = with_write_error(chip.device, self.sigma)
+        self.levels = Levels.of(self.chip_after)
+        self.identity = self._identity()
+        self.before = footprint(trace(self.model, self.example), chip, plan.rate)
+        self.costs_before = costs_before(self.model, self.before)
+
+    def _identity(self) -> str:
+        """What everything kept depends on, as one hash."""
+        weights = hashlib.sha256(
+            b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
+        ).hexdigest()
+        told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
+                repr(replace(self.plan, budgets=(), frontier=(0, 0), frontier_images=0, instances=1, images=1))]  # fmt: skip
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+    # ---- stages
+
+    def result(self) -> CompressionResult:
+        """All stages, then the judgement."""
+        allocation, steps = self._allocation()
+        models = self._models(allocation)
+        judged = {name: self._judge(name, m) for name, m in models.items()}
+        stages = pd.DataFrame.from_dict(judged, orient="index").rename_axis("stage")
+        frontier = self._frontier()
+        final = models["final"]
+        after = footprint(trace(final, self.example, pack=True), self.chip_after, self.plan.rate)
+        alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
+        layers = self._layers(final, after, alone)
+        return CompressionResult(
+            final, self.chip_after, stages, layers, steps, frontier, self._meta(stages, after, alone, allocation)
+        )
+
+    def _models(self, allocation: Allocation) -> dict[str, nn.Module]:
+        """The network after each stage, by the stage's name, plain weights."""
+        plan = self.plan
+        filters = self._stage("filters", lambda: baked(self.model), plan.filters, self._filter_sets(allocation))
+        small = self._smaller(filters)
+        inputs = self._stage("inputs", lambda: small, plan.inputs, input_sets(small, allocation))
+        pruned = self._stage("pruned", lambda: _masked(inputs), plan.pruned)
+        purified = self._stage("purified", lambda: self._purified(pruned), plan.purified, share=0.5)
+        levelled = self._stage(
+            "levels",
+            lambda: _masked(folded(purified)),
+            plan.levels,
+            {key: [self.levels] for key in matrix_layers(purified)},
+            0.3,
+        )
+        quantised = self._stage("quantised", lambda: self._on_levels(levelled), plan.quantised, share=0.3)
+        control = self._stage("control", lambda: self._on_levels(quantised), plan.final, share=0.3)
+        final = self._stage("final", lambda: self._mismatched(quantised), plan.final, share=0.3)
+        found = (self.model, pruned, purified, quantised, control, final)
+        return dict(zip(STAGES, found, strict=True))
+
+    def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
+        def search() -> dict[str, Any]:
+            self.step("allocation: what each layer costs on the chip")
+            allocation, steps = cost_aware(self._search(self.target))
+            return {
+                "allocation": {name: asdict(keep) for name, keep in allocation.items()},
+                "steps": steps.to_dict("list"),
+            }
+
+        found = self._remembered("allocation", search)
+        return {name: Keep(**keep) for name, keep in found["allocation"].items()}, pd.DataFrame(found["steps"])
+
+    def _search(self, target: Mapping[str, float]) -> Search:
+        count = self.plan.sensitivity_images
+        return Search(self.model, Costs(self.chip_after, self.plan.rate, self.example), target, self.costs_before,
+                      self.parts.test_images[:count], self.parts.test_labels[:count], self.step)  # fmt: skip
+
+    def _filter_sets(self, allocation: Allocation) -> dict[str, list[Filter]]:
+        layers = matrix_layers(self.model)
+        return {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
+                if keep.filters < layers[name].weight.shape[0]}  # fmt: skip
+
+    def _smaller(self, model: nn.Module) -> nn.Module:
+        """Without filters that hold no weight, and what only they fed."""
+        trial = baked(model)
+        silence(trial, self.example)
+        return shrink(trial, self.example)
+
+    def _purified(self, model: nn.Module) -> nn.Module:
+        trial = _masked(model)
+        images, labels = self.parts.test_images, self.parts.test_labels
+        threshold = choose_threshold(
+            trial, THRESHOLDS, lambda m: accuracy(m.eval(), images, labels), self.plan.most_lost
+        )
+        if threshold:
+            purify(trial, threshold)
+        remove_unused_paths(trial, self.example)
+        return _masked(self._smaller(trial))
+
+    def _on_levels(self, model: nn.Module) -> nn.Module:
+        held = _masked(model)
+        hold_levels(held, self.levels)
+        return held
+
+    def _mismatched(self, model: nn.Module) -> nn.Module:
+        noisy = self._on_levels(model)
+        inject_mismatch(noisy, self.chip_after.model_copy(update={"device": self.device}), self.plan.seed)
+        return noisy
+
+    def _stage(
+        self, name: str, begin: Callable[[], nn.Module], epochs: int,
+        sets: Mapping[str, list[Any]] | None = None, share: float = 1.0,
+    ) -> nn.Module:  # fmt: skip
+        """What `begin` gives, trained (under ADMM where there are sets, and put in them), from its file if it is there."""
+        model, path = begin(), self.kept / f"{name}.pt"
+        plain = baked(model)
+        if path.is_file():
+            plain.load_state_dict(self._kept(path)["model"])
+            return plain.eval()
+        if sets is None or sets:
+            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan.seed, self.kept / f"{name}.checkpoint",
+                   sets, lambda epoch, loss: self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}"))  # fmt: skip
+        plain = bake(model).eval()
+        save_state({"identity": self.identity, "model": plain.state_dict()}, path)
+        (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
+        return plain
+
+    def _kept(self, path: Path) -> dict[str, Any]:
+        state = read_state(path)
+        if state.get("identity") != self.identity:
+            raise TrainingError(
+                f"{path}: belongs to another compression; give another folder, or remove this one's checkpoints"
+            )
+        return state
+
+    def _remembered(self, name: str, find: Callable[[], dict[str, Any]], extra: str = "") -> dict[str, Any]:
+        """What `find` found, kept as JSON; found anew where other settings of judging (`extra`) made it."""
+        path = self.kept / f"{name}.json"
+        if path.is_file():
+            try:
+                kept = json.loads(path.read_text("utf-8"))
+            except ValueError:
+                raise TrainingError(f"{path}: not JSON; remove it to find it anew") from None
+            if kept.get("identity") != self.identity:
+                raise TrainingError(
+                    f"{path}: belongs to another compression; give another folder, or remove this one's checkpoints"
+                )
+            if kept["extra"] == extra:
+                return dict(kept["found"])
+        found = find()
+        self.kept.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"identity": self.identity, "extra": extra, "found": found}))
+        return found
+
+    # ---- judging
+
+    def _judge(self, name: str, model: nn.Module) -> dict[str, Any]:
+        plan = self.plan
+        chip = self.chip if name in ("uncompressed", "pruned", "purified") else self.chip_after
+
+        def judge() -> dict[str, Any]:
+            self.step(f"judging: {name}")
+            images, labels = self.data.test_images, self.data.test_labels
+            taken = footprint(trace(model, self.example, pack=True), chip, plan.rate)
+            some = slice(None, plan.images)
+            found = {
+                "bits": chip.weights.bits, "weights": weights_of(model), "arrays": taken.arrays, "area_m2": taken.area,
+                "power_W": taken.power, "energy_J": taken.energy, "latency_s": taken.latency,
+                "float": accuracy(model, images, labels),
+                "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),
+                "ideal": chip_accuracies(model, chip, self.calibration, images[some], labels[some], (), self.device)[0],
+            }  # fmt: skip
+            seeds = range(plan.seed, plan.seed + plan.instances)
+            varied = chip_accuracies(model, chip, self.calibration, images[some], labels[some], seeds, self.device)
+            return found | {"varied": varied}
+
+        found = self._remembered(f"judged-{name}", judge, f"{plan.instances} {plan.images}")
+        varied = pd.Series(found.pop("varied"))
+        return found | {"varied_mean": varied.mean(), "varied_least": varied.min(), "varied_most": varied.max(),
+                        "varied_std": varied.std() if len(varied) > 1 else 0.0}  # fmt: skip
+
+    def _layers(self, final: nn.Module, after: Footprint, alone: Footprint) -> pd.DataFrame:
+        """One row a layer, before and after."""
+        rows = {}
+        layers, small = matrix_layers(self.model), matrix_layers(final)
+        for name, row in self.before.layers.iterrows():
+            old, new, pruned = layers[name], after.layers.loc[name], alone.layers.loc[name]
+            rows[name] = {
+                "outputs_before": int(row["outputs"]), "inputs_before": int(row["inputs"]),
+                "outputs_after": int(new["outputs"]), "inputs_after": int(new["inputs"]),
+                "weights_before": old.weight.numel(), "weights_after": int((values(small[name]) != 0).sum()),
+                "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
+                "arrays_before": int(row["arrays"]), "arrays_pruned": int(pruned["arrays"]), "arrays_after": int(new["arrays"]),
+                "energy_before_J": row["energy_J"], "energy_pruned_J": pruned["energy_J"], "energy_after_J": new["energy_J"],
+            }  # fmt: skip
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+
+    def _meta(self, stages: pd.DataFrame, after: Footprint, alone: Footprint, allocation: Allocation) -> dict[str, Any]:
+        first, last = stages.loc["uncompressed"], stages.loc["final"]
+        fewer_bits = footprint(trace(self.model, self.example), self.chip_after, self.plan.rate)
+        taken = {"before": self.before, "fewer_bits": fewer_bits, "pruned": alone, "after": after}
+        return {
+            "version": version("xbar"), "data": self.data.name, "chip": self.chip.name, "chip_title": self.chip.title,
+            "array": [self.chip.structure.wordlines, self.chip.structure.bitlines], "cell_bits": self.chip.cell_bits,
+            "input_bits": self.chip.inputs.bits, "target": self.target, "rate": self.plan.rate, "sigma": self.sigma,
+            "sigma_is_own": bool(own_write_error(self.chip.device)) and self.plan.sigma is None,
+            "programming_model": self.chip.device.programming_model,
+            "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
+            "weights_before": int(first["weights"]), "weights_after": int(last["weights"]),
+            "compression": float(first["weights"] / last["weights"]), "float_before": float(first["float"]),
+            "float_after": float(last["float"]), "test_images": len(self.data.test_labels), "chip_images": self._images(),
+            "frontier_images": min(self.plan.frontier_images, len(self.parts.train_labels)),
+            "instances": self.plan.instances, "validation_images": len(self.parts.test_labels),
+            "footprints": {name: _numbers(each) for name, each in taken.items()},
+            "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "plan": asdict(self.plan),
+            "seconds": time.monotonic() - self.began,
+        }  # fmt: skip
+
+    def _images(self) -> int:
+        return min(self.plan.images, len(self.data.test_labels))
+
+    # ---- methods against each other
+
+    def _frontier(self) -> pd.DataFrame:
+        """Validation and test accuracy, energy and area of three methods at each budget, all trained alike and short."""
+        if not self.plan.budgets:
+            return pd.DataFrame()
+        rows = []
+        for budget in self.plan.budgets:
+            target = {name: min(1.0, budget * share) for name, share in self.target.items()}
+            for method in ("cost-aware", "uniform", "magnitude"):
+                name = f"frontier-{method}-{budget:g}"
+                extra = repr((self.plan.frontier, self.plan.frontier_images))
+                found = self._remembered(name, lambda m=method, t=target: self._point(m, t), extra)
+                rows.append({"method": method, "budget": budget, **found})
+        return pd.DataFrame(rows)
+
+    def _point(self, method: str, target: Mapping[str, float]) -> dict[str, Any]:
+        """One network of the picture: cost-aware or uniform ADMM, or one-shot magnitude at uniform ratios; epochs alike."""
+        self.step(f"methods: {method} at {', '.join(f'{k} {v:.3g}' for k, v in target.items())}")
+        search = self._search(target)
+        try:
+            allocation = cost_aware(search)[0] if method == "cost-aware" else uniform(search)
+        except ValueError as error:
+            return {"reached": 0.0, "why": str(error)}
+        admm, retraining = self.plan.frontier
+        recipe, seed = self.plan.recipe(admm), self.plan.seed
+        parts = first_images(self.parts, self.plan.frontier_images)
+        if method == "magnitude":
+            small = prune_once(self.model, allocation, self.example)
+            retraining += admm
+        else:
+            trained = baked(self.model)
+            _train(trained, parts, recipe, seed, None, self._filter_sets(allocation))
+            small = self._smaller(bake(trained))
+            one_shot(small, input_sets(small, allocation))
+            bake(small)
+        model = _masked(small)
+        _train(model, parts, self.plan.recipe(retraining), seed)
+        bake(model).eval()
+        taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
+        return {
+            "reached": 1.0, "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),
+            "float": accuracy(model, self.data.test_images, self.data.test_labels), "weights": weights_of(model),
+            "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
+        }  # fmt: skip
+
+
+def _numbers(taken: Footprint) -> dict[str, float]:
+    return {
+        "arrays": taken.arrays,
+        "area_m2": taken.area,
+        "energy_J": taken.energy,
+        "power_W": taken.power,
+        "latency_s": taken.latency,
+    }
+
+
+def _masked(model: nn.Module) -> nn.Module:
+    """A copy of a model in training mode whose zero weights stay zero."""
+    copied = baked(model)
+    attach(copied, {name: mask for name, mask in nonzero_masks(copied).items() if not bool(mask.all())})
+    return copied.train()
+
+
+def _train(
+    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None,
+    sets: Mapping[str, list[ConstraintSet]] | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:  # fmt: skip
+    """Train in place; with sets under ADMM, and put in them at the end."""
+    admm = Admm(model, sets, RHO) if sets else None
+    train_classifier(model, data, recipe, seed, checkpoint, regulariser=admm, after=after)
+    if admm is not None:
+        admm.project_()
+
+
+def chip_accuracies(
+    model: nn.Module, chip: Chip, calibration: Tensor, images: Tensor, labels: Tensor, seeds: Any, device: Any
+) -> list[float]:
+    """Accuracy of chip instances by seed with cells of `device`, rows and columns of zeros packed away; without seeds, of one
+    chip with ideal cells."""
+    on_chip = convert(model, chip, calibration, 0, pack=True)
+    found = []
+    for seed in seeds or [None]:
+        program(on_chip, 0 if seed is None else seed, device, layers=() if seed is None else None)
+        found.append(accuracy(on_chip, images, labels, batch=250))
+    return found
