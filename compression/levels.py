@@ -14,9 +14,9 @@ the distance of |w| from points s q, which moves by at most |q| ds, so between s
 import torch
 from torch import Tensor
 
-SORTED_AT_ONCE = 2**20  # breakpoints, 8 B each in a few copies
-SPLIT = 64  # parts of each remaining range a round
-ROUNDS = 8
+SORTED_AT_ONCE = 2**21  # breakpoints, 8 B each in a few copies
+RANGES = 2**12  # looked at in a round, about
+ROUNDS = 12
 SLACK = 1e-7  # of |w|: the rounding of sqrt(F), which is a difference of large sums
 
 
@@ -117,7 +117,8 @@ class _Sweep:
 
 def _split(high: Tensor, low: Tensor, geometric: bool) -> tuple[Tensor, Tensor]:
     """Each range cut in parts (the first time, from the smallest to the largest breakpoint, by ratios)."""
-    share = torch.linspace(0, 1, (SPLIT**2 if geometric else SPLIT) + 1, dtype=high.dtype, device=high.device)
+    parts = max(2, RANGES // len(high))
+    share = torch.linspace(0, 1, parts + 1, dtype=high.dtype, device=high.device)
     first, last = high.unsqueeze(1), low.unsqueeze(1)
     edges = first * (last / first) ** share if geometric else first + (last - first) * share
     edges[:, 0], edges[:, -1] = high, low

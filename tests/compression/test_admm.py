@@ -97,7 +97,6 @@ def test_admm_beats_one_shot_magnitude_at_a_fourth_of_the_columns(
         plain_.append(_accuracy(plain, digits))
         _train(plain, digits, 30, seed + 90)
         longer_.append(_accuracy(plain, digits))
-    print([sum(x) / 6 for x in (pulled_, plain_, longer_)])
     assert sum(pulled_) > sum(plain_) + 6 * 0.01
     assert sum(pulled_) > sum(longer_)
 

@@ -108,7 +108,6 @@ def test_admm_to_few_levels_beats_rounding(pruned: nn.Module, digits: tuple[Tens
         step = layer.weight.detach().abs().max() / 3
         layer.weight.data.copy_((layer.weight / step).round() * step)
     found = [_accuracy(m, digits) for m in (rounded, projected, model)]
-    print(found, _accuracy(pruned, digits))
     assert found[0] < found[1] < found[2]
     assert found[2] > _accuracy(pruned, digits) - 0.02
     assert compression_ratio(model) > compression_ratio(pruned)
@@ -169,7 +168,6 @@ def test_training_with_mismatch_helps_on_chips_that_vary(pruned: nn.Module, digi
             program(on_chip, seed)
             accuracies.append(_accuracy(on_chip, digits))
         found.append(sum(accuracies) / 10)
-    print(found)
     assert found[0] > found[1] + 0.15
 
 
