@@ -77,7 +77,7 @@ class Plan:
     purified: int = 6
     levels: int = 3
     quantised: int = 5
-    final: int = 8
+    final: int = 10
     batch: int = 128
     learning_rate: float = 2e-3
     shift: int = 0
