@@ -157,9 +157,13 @@ def _compress(options: argparse.Namespace) -> int:
         save_state(found.model.state_dict(), options.out / "weights.pt")
         draw_compression(sheet, options.out)
         bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
-    print((options.out / "summary.txt").read_text("utf-8"), end="")
-    print(f"\nreport:  {options.out / 'compression.pdf'}\ntables:  {options.out}/*.csv\nweights: {options.out / 'weights.pt'}")
+    _show_compression(options.out)
     return 0
+
+
+def _show_compression(directory: Path) -> None:
+    print((directory / "summary.txt").read_text("utf-8"), end="")
+    print(f"\nreport:  {directory / 'compression.pdf'}\ntables:  {directory}/*.csv\nweights: {directory / 'weights.pt'}")
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -204,6 +208,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    if (options.directory / "compression.json").is_file():
+        draw_compression(CompressionSheet.load(options.directory), options.directory)
+        _show_compression(options.directory)
+        return 0
     render(Results.load(options.directory), options.directory)
     _show(options.directory)
     return 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from compression.gemm import matrix_layers
 from hw import Chip, trace
 from hw.footprint import footprint
+from reports.compression import CompressionSheet
 from workloads import compress as module
 from workloads import training
 from workloads.allocation import (
@@ -25,6 +26,7 @@ from workloads.allocation import (
     uniform,
     whole,
 )
+from workloads.cli import main
 from workloads.compress import PLANS, QUICK, CompressionResult, Plan, chip_accuracies, compress, split
 from workloads.training import TrainingError, accuracy
 from workloads.workload import Workload, load_workload
@@ -193,3 +195,21 @@ def test_checkpoints_are_json_and_states(compressed: tuple[CompressionResult, Pa
     kept = compressed[1] / "checkpoints"
     assert {path.name for path in kept.glob("*.checkpoint")} == set()
     assert "allocation" in json.loads((kept / "allocation.json").read_text("utf-8"))["found"]
+
+
+def test_the_command_refuses_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", "digits", "--target", "speed=0.1", "--out", str(tmp_path)]) == 1
+    assert "unknown target 'speed'; known: area, power, weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compress", "digits", "--target", "area=small", "--out", str(tmp_path)])
+
+
+def test_the_command_draws_a_saved_one_again(
+    compressed: tuple[CompressionResult, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = compressed[0]
+    meta = found.meta | {"workload": "digits", "title": "Digits CNN"}
+    CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier).save(tmp_path)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "Digits CNN compressed for" in capsys.readouterr().out
+    assert (tmp_path / "compression.pdf").stat().st_size > 10_000
