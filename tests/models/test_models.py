@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from hw import trace
-from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20, ResNet56
+from models import VGG16, DigitsCNN, LeNet5, LeNet5Caffe, ResNet18, ResNet20, ResNet56
 
 NETWORKS = [
     (DigitsCNN, (1, 8, 8), 1_898, 3, 2 * (64 * 72 + 16 * 1152 + 640)),
     (LeNet5, (1, 28, 28), 61_706, 5, 2 * (784 * 150 + 100 * 2400 + 48_000 + 10_080 + 840)),
+    (LeNet5Caffe, (1, 28, 28), 431_080, 4, 2 * (576 * 500 + 64 * 25_000 + 400_000 + 5_000)),
     (ResNet20, (3, 32, 32), 269_722, 20, 2 * 40_551_040),
     (ResNet56, (3, 32, 32), 853_018, 56, 2 * 125_485_696),
     (ResNet18, (3, 32, 32), 11_173_962, 21, 2 * 555_422_720),
