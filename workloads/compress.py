@@ -74,7 +74,7 @@ class Plan:
     filters: int = 4
     inputs: int = 3
     pruned: int = 12
-    purified: int = 6
+    purified: int = 12
     levels: int = 3
     quantised: int = 5
     final: int = 10
@@ -86,7 +86,7 @@ class Plan:
     rate: float = 1000.0
     validation: int = 5000
     sensitivity_images: int = 1000
-    most_lost: float = 0.002
+    most_lost: float = 0.0004
     instances: int = 10
     images: int = 1000
     budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
@@ -218,7 +218,7 @@ class _Work:
         small = self._smaller(filters)
         inputs = self._stage("inputs", lambda: small, plan.inputs, input_sets(small, allocation))
         pruned = self._stage("pruned", lambda: _masked(inputs), plan.pruned)
-        purified = self._stage("purified", lambda: self._purified(pruned), plan.purified, share=0.5)
+        purified = self._stage("purified", lambda: self._purified(pruned), plan.purified)
         levelled = self._stage(
             "levels",
             lambda: _masked(folded(purified)),
