@@ -151,8 +151,7 @@ Architecture = Literal["stated", "sar", "flash", "ramp", "pipeline"]
 # Cost of a conversion of b bits against one of b0 bits, energy, time and area apart, up to a constant.
 # SAR: one comparison and one DAC settling a bit; binary-weighted capacitors, 2^b of them, set energy and area.
 # Flash: 2^b - 1 comparators at once. Ramp: one comparator, 2^b clock steps. Pipeline: one stage a bit, a result
-# each clock. Source: B. Razavi, Principles of Data Conversion System Design, IEEE Press 1995, chapter 6; the SAR's
-# capacitor array: the same, section 6.5.
+# each clock. Assumed: how these circuits scale as they are commonly described, from memory; no publication was opened.
 _FORMS: dict[str, Callable[[int], tuple[float, float, float]]] = {
     "stated": lambda bits: (1.0, 1.0, 1.0),
     "sar": lambda bits: (2.0**bits, float(bits), 2.0**bits),

@@ -16,7 +16,7 @@ from torch import Tensor
 from hw.errors import ParameterError
 
 BLOCK_VALUES = 2**15  # normals in one block: large against the cost of a generator, small against a core's cache
-_WEYL = 0x9E3779B9  # odd, so block -> seed is one to one: the golden ratio in 32 bits (Knuth, TAOCP vol. 2, 3.3.2)
+_WEYL = 0x9E3779B9  # odd, so that block -> seed is one to one; 2^32 over the golden ratio, which spreads neighbours
 
 
 def key_of(*parts: int) -> int:
