@@ -92,6 +92,7 @@ def _error(axes: Axes, adc: pd.DataFrame) -> None:
     axes.axhspan(-0.5, 0.5, color=FAINT, zorder=0)
     axes.set_xlabel("current, steps", fontsize=8.5)
     axes.set_ylabel("steps, mean over a code" if many and errs else "steps", fontsize=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_ylim(-1.3 * max(largest, 0.6), 1.3 * max(largest, 0.6))
     axes.set_xlim(low, high)
 
