@@ -100,6 +100,13 @@ def baked(model: nn.Module) -> nn.Module:
     return bake(copy.deepcopy(model))
 
 
+def hold_zeros(model: nn.Module) -> nn.Module:
+    """A copy of `model` in training mode, plain but for masks that keep the weights zero that are so now."""
+    copied = baked(model)
+    attach(copied, {name: mask for name, mask in nonzero_masks(copied).items() if not bool(mask.all())})
+    return copied.train()
+
+
 def compression_ratio(model: nn.Module) -> float:
     """Weights of the Linear and Conv2d layers over those that are not zero, biases not counted."""
     layers = matrix_layers(model).values()

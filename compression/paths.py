@@ -13,6 +13,7 @@ Constants are those of evaluation mode. Convolutions with groups keep all their 
 
 import copy
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,16 @@ class Paths:
         while self._remove_once():
             self._visit(first=False)
         self._keep_one_of_each()
+
+    def reached(self, filters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Which features each layer still gets, bool (features,) by layer, where of each layer named only those `filters`,
+        bool (outputs,), are left and the others are silent."""
+        alive = torch.zeros(len(self._parent), dtype=torch.bool)
+        alive[self._tied[self._pinned]] = True
+        for name, reader in self.readers.items():
+            left = filters[name].cpu() if name in filters else torch.ones(len(reader.outputs), dtype=torch.bool)
+            alive[self._tied[reader.outputs[left]]] = True
+        return {name: alive[self._tied[reader.source]] for name, reader in self.readers.items()}
 
     # ---- which go
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
@@ -23,6 +24,7 @@ TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None}
 MAY_BE_EMPTY = ("steps", "frontier")
 NAMES = {
     "uncompressed": "uncompressed",
+    "longer": "uncompressed, trained on as long",
     "pruned": "pruning only",
     "purified": "+ purification",
     "quantised": "+ device levels",
@@ -36,6 +38,7 @@ METHOD_NAMES = {
     "magnitude": "one-shot magnitude, uniform ratios",
 }
 ROW, LAYERS_PER_PAGE = 0.0265, 24
+MOST_POINTS = 12  # of methods and budgets in the table under their picture
 Column = tuple[str, float, str]
 
 
@@ -116,6 +119,36 @@ def points_lost(sheet: CompressionSheet) -> float:
     return 100 * (sheet.meta["float_before"] - sheet.meta["float_after"])
 
 
+def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-aware") -> pd.DataFrame:
+    """What `ours` takes at the accuracy of each point of the method `other`: accuracy, other, ours (both of `column`, J or m²)
+    and share, ours over other. Ours is interpolated between its points that no other of it beats, log cost over accuracy;
+    accuracies that these do not span are left out."""
+    reached = frontier[frontier["reached"] > 0]
+    mine = reached[reached["method"] == ours].sort_values([column, "float"], ascending=[True, False])
+    best = mine[mine["float"] > mine["float"].cummax().shift(fill_value=-1.0)]
+    theirs = reached[reached["method"] == other].sort_values(column)
+    if best.empty:
+        return pd.DataFrame(columns=["accuracy", "other", "ours", "share"])
+    spanned = theirs[theirs["float"].between(best["float"].min(), best["float"].max())]
+    found = np.exp(np.interp(spanned["float"], best["float"], np.log(best[column])))
+    return pd.DataFrame({"accuracy": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": found,
+                         "share": found / spanned[column].to_numpy()})  # fmt: skip
+
+
+def ahead_text(frontier: pd.DataFrame) -> str:
+    """By how much the ratios chosen by cost are ahead of the others at equal accuracy, in words."""
+    parts = []
+    for other in ("uniform", "magnitude"):
+        said = []
+        for column, what in (("energy_J", "energy"), ("area_m2", "area")):
+            found = ahead(frontier, column, other)
+            if len(found):
+                shares = ", ".join(f"{percent(row['share'], 0)} at {percent(row['accuracy'], 2)}" for _, row in found.iterrows())
+                said.append(f"{what} {shares}")
+        parts.append(f"{METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
+    return "What the ratios by cost take of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
+
+
 def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
     """Share of area_m2, power_W, energy_J or latency_s that is gone in `to`: "pruned", "fewer_bits" or "after"."""
     footprints = sheet.meta["footprints"]
@@ -129,9 +162,16 @@ def verdict(sheet: CompressionSheet) -> str:
     return (
         f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
         f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(m['float_before'], 2)} to {percent(m['float_after'], 2)} "
-        f"on {m['test_images']:,} test images). Pruning alone, at {m['bits_before']}-bit weights throughout: "
+        f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at {m['bits_before']}-bit weights throughout: "
         f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area."
     )
+
+
+def _longer(meta: Mapping[str, Any]) -> str:
+    """What the uncompressed network reaches when it is trained on for as long."""
+    if meta.get("float_longer") is None:
+        return ""
+    return f"; uncompressed but trained on for as many epochs, {meta['epochs']}: {percent(meta['float_longer'], 2)}"
 
 
 def summary_text(sheet: CompressionSheet) -> str:
@@ -323,26 +363,29 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
     room = int((end - 0.16) / ROW)
     if len(steps) and room > 3:
         targets = [name for name in ("area", "power", "weights") if name in steps]
-        shown = steps if len(steps) <= room else pd.concat([steps.head(room // 2), steps.tail(room - room // 2 - 1)])
         columns = (
-            ("how the ratios were chosen: step", 0.05, "left"),
+            ("how the ratios were chosen: round", 0.05, "left"),
             ("layer", 0.31, "left"),
             ("filters", 0.47, "right"),
-            ("inputs left", 0.57, "right"),
-            ("loss rises by", 0.69, "right"),
-            *((f"{t} left", 0.78 + 0.085 * i, "right") for i, t in enumerate(targets)),
+            ("inputs", 0.55, "right"),
+            ("loss rises by", 0.67, "right"),
+            *((f"{t} left", 0.77 + 0.09 * i, "right") for i, t in enumerate(targets)),
         )
         cells = [
             [
-                str(index + 1),
+                str(int(r["round"])),
                 cut(str(r["layer"]), 18),
                 str(int(r["filters"])),
-                percent(r["inputs"], 0),
-                f"{r['damage']:.3f}",
+                str(int(r["inputs"])),
+                f"{r['damage']:.4f}",
                 *(percent(r[t]) for t in targets),
             ]
-            for index, r in shown.iterrows()
+            for _, r in steps.iterrows()
         ]
+        if len(cells) > room:
+            half = room // 2
+            left_out = f"{len(cells) - room + 1} rows more in steps.csv"
+            cells = [*cells[:half], ["…", left_out, *[""] * (len(columns) - 2)], *cells[len(cells) - room + half + 1 :]]
         _table(figures[-1], end - 0.07, columns, cells)
     return figures
 
@@ -428,7 +471,8 @@ def methods(sheet: CompressionSheet) -> Figure:
         ]
         for _, r in sheet.frontier.iterrows()
     ]
-    _table(figure, 0.285, columns, rows_[:9], row=0.022)
+    end = _table(figure, 0.300, columns, rows_[:MOST_POINTS], row=0.0165)
+    write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
     return figure
 
 
@@ -467,9 +511,9 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         "Test images only judge."
     )
     yield (
-        "Ratios: from everything, step by step, the layer and number of filters or inputs that spares most of the targets' "
-        "cost for what one-shot pruning of that layer alone adds to the validation loss "
-        f"({plan['sensitivity_images']:,} images). Cost is asked of the simulated chip."
+        f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs that spare most of the targets' cost for what "
+        "the loss does without them, to first order; then a short retraining, on which the next round measures "
+        f"({plan['search_images']:,} training images). Cost is asked of the simulated chip. What is kept are the numbers."
     )
     yield (
         f"Training, in epochs: ADMM to filters {plan['filters']}, to inputs {plan['inputs']}, retraining {plan['pruned']}; "

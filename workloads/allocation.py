@@ -1,36 +1,45 @@
 """How much of each layer to keep, chosen by what the chip charges for it.
 
-An allocation says of each layer how many filters (bitlines) and what share of the inputs left (wordlines) it keeps. Cost is
-asked of `hw.footprint`, for the network as it would lie on the chip, so that what frees no array, conversion or drive gains
-nothing. Damage is how much the loss on validation images rises when a layer alone is cut down by magnitude, without any
-retraining. The search begins with everything and takes the step that spares most for its damage, until the targets are met.
+An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is asked of
+`hw.footprint` for layers as they would lie on the chip, so that what frees no array, conversion or drive gains nothing.
+Damage is the first-order estimate of what the loss does without a group of weights: the square of sum(weight x gradient) over
+the group, the mean over small batches of training images, summed over the groups that go; of the network with batch norm
+folded, so that a filter's bias counts and its scale cannot hide (P. Molchanov et al., Importance estimation for neural network
+pruning, CVPR 2019; not opened). The search goes in rounds: the cuts that spare most for their damage, until a round's share of
+the way to the targets is gone; then a short retraining, on which the next round's damage is measured: layers make up for each
+other's losses, which no measure of a layer alone sees. What is kept of it are the numbers; ADMM then chooses anew which.
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from compression.constraints import Column, Filter
-from compression.gemm import matrix_layers
+from compression.gemm import matrix_layers, matrix_of, weight_of
 from compression.magnitude import one_shot
-from compression.masks import bake
+from compression.masks import attach, bake, hold_zeros
 from compression.packing import packing
-from compression.paths import silence
+from compression.paths import Paths, silence
+from compression.quantise import folded
 from compression.shrink import shrink
 from hw.chip import Chip
 from hw.footprint import Footprint, footprint
 from hw.network import Network, trace
+from workloads.data import ImageData
+from workloads.training import Recipe, train_classifier
 
 TARGETS = ("area", "power", "weights")
-STEP = 0.75  # of what a layer has, to the next smaller candidate
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
-LEAST_DAMAGE = 1e-4  # below this a step counts as free
+STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
+BATCH = 64  # images that a gradient is the mean of
 TINY_STEPS = 400
+Sizes = dict[str, tuple[int, int]]  # outputs and inputs by layer
 
 
 class AllocationError(ValueError):
@@ -39,10 +48,10 @@ class AllocationError(ValueError):
 
 @dataclass(frozen=True)
 class Keep:
-    """What a layer keeps: filters (a count), and the share of the inputs that are left once unused paths are gone."""
+    """What a layer keeps: filters, and inputs of those that are left once unused paths are gone (None: all)."""
 
     filters: int
-    inputs: float = 1.0
+    inputs: int | None = None
 
 
 Allocation = Mapping[str, Keep]
@@ -73,10 +82,15 @@ def prune_once(model: nn.Module, allocation: Allocation, example: Tensor) -> nn.
     layers = matrix_layers(trial)
     one_shot(trial, {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
                      if keep.filters < layers[name].weight.shape[0]})  # fmt: skip
-    silence(trial, example)
-    small = shrink(trial, example)
+    small = smaller(trial, example)
     one_shot(small, input_sets(small, allocation))
     return bake(small).eval()
+
+
+def smaller(model: nn.Module, example: Tensor) -> nn.Module:
+    """`model` without filters that hold no weight, and what only they fed; `model` is changed by `silence`."""
+    silence(model, example)
+    return shrink(model, example)
 
 
 def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Column]]:
@@ -84,38 +98,10 @@ def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Colum
     sets = {}
     for name, layer in matrix_layers(small).items():
         present = len(packing(layer.weight).inputs) if layer.weight.any() else 0
-        kept = max(min(FEWEST, present), round(allocation[name].inputs * present)) if name in allocation else present
-        if 0 < kept < present:
+        kept = allocation[name].inputs if name in allocation else None
+        if kept is not None and 0 < kept < present:
             sets[name] = [Column(k=kept)]
     return sets
-
-
-@dataclass
-class Costs:
-    """What networks take of a chip at `rate` inferences per second [1/s]; layers of known size are not simulated again."""
-
-    chip: Chip
-    rate: float
-    example: Tensor
-    _known: dict[tuple[str, int, int, int], tuple[float, float]] = field(default_factory=dict)
-    _static: float = 0.0
-
-    def of(self, model: nn.Module) -> dict[str, float]:
-        """area [m²], power [W], weights (not zero); dynamic energy is taken as the sum of the layers' own."""
-        network = trace(model, self.example, pack=True)
-        keys = [(layer.name, layer.outputs, layer.inputs, layer.groups) for layer in network.layers]
-        if any(key not in self._known for key in keys):
-            self._learn(network, keys)
-        area = sum(self._known[key][0] for key in keys)
-        energy = sum(self._known[key][1] for key in keys)
-        return {"area": area, "power": energy * self.rate + self._static * area, "weights": float(weights_of(model))}
-
-    def _learn(self, network: Network, keys: list[tuple[str, int, int, int]]) -> None:
-        found = footprint(network, self.chip, self.rate)
-        for key in keys:
-            row = found.layers.loc[key[0]]
-            self._known.setdefault(key, (float(row["area_m2"]), float(row["energy_J"])))
-        self._static = (found.power - found.rate * float(found.layers["energy_J"].sum())) / found.area
 
 
 def weights_of(model: nn.Module) -> int:
@@ -128,102 +114,286 @@ def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
     return {"area": taken.area, "power": taken.power, "weights": float(weights_of(model))}
 
 
+class Costs:
+    """What sizes of a network's layers take of a chip at `rate` inferences per second [1/s].
+
+    As long as a layer is cut into as many tiles along its inputs and its outputs, each component's actions are counts of inputs,
+    outputs or both, so energy is bilinear in them: four sizes are simulated for each such cut, and those between interpolated.
+    model: the uncompressed network; example: inputs (batch, ...).
+    """
+
+    def __init__(self, model: nn.Module, chip: Chip, rate: float, example: Tensor):
+        self.chip, self.rate, self.example = chip, rate, example
+        self.network = trace(model, example)
+        self._layers = {layer.name: layer for layer in self.network.layers}
+        self._known: dict[tuple[str, int, int], tuple[float, float]] = {}
+        self._static = 0.0
+
+    def of(self, model: nn.Module) -> dict[str, float]:
+        """area [m²], power [W] and weights (not zero) of a pruned copy, packed."""
+        network = trace(model, self.example, pack=True)
+        sizes = {layer.name: (layer.outputs, layer.inputs) for layer in network.layers}
+        self.learn([sizes])
+        return self.of_sizes(sizes) | {"weights": float(weights_of(model))}
+
+    def of_sizes(self, sizes: Sizes) -> dict[str, float]:
+        """area [m²], power [W] and weights of layers of known sizes; dynamic energy is the sum of the layers' own."""
+        found = [self._between(name, *size) for name, size in sizes.items()]
+        area, energy = (sum(each[i] for each in found) for i in (0, 1))
+        weights = sum(self._layers[name].groups * outputs * inputs for name, (outputs, inputs) in sizes.items())
+        return {"area": area, "power": energy * self.rate + self._static * area, "weights": float(weights)}
+
+    def learn(self, wanted: Iterable[Sizes]) -> None:
+        """Make sizes known; as many are simulated at a time as there are layers."""
+        unknown: dict[str, set[tuple[int, int]]] = {}
+        for sizes in wanted:
+            for name, size in sizes.items():
+                outputs, inputs = self._corners(name, *size)
+                missing = {(o, i) for o in outputs for i in inputs if (name, o, i) not in self._known}
+                if missing:
+                    unknown.setdefault(name, set()).update(missing)
+        for each in zip_longest(*map(sorted, unknown.values())):
+            chosen = {name: size for name, size in zip(unknown, each, strict=True) if size is not None}
+            taken = footprint(_resized(self.network, chosen), self.chip, self.rate)
+            for name, size in chosen.items():
+                row = taken.layers.loc[name]
+                self._known[(name, *size)] = float(row["area_m2"]), float(row["energy_J"])
+            self._static = (taken.power - self.rate * float(taken.layers["energy_J"].sum())) / taken.area
+
+    def _corners(self, name: str, outputs: int, inputs: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The fewest and most outputs, and inputs, of the same cut."""
+        layer = self._layers[name]
+        g = self.chip.geometry(outputs, inputs, layer.groups)
+        most_outputs = min(layer.outputs, g.column_tiles * g.outputs_per_crossbar)
+        most_inputs = min(layer.inputs, g.row_tiles * g.inputs_per_crossbar)
+        return ((g.column_tiles - 1) * g.outputs_per_crossbar + 1, most_outputs), (
+            (g.row_tiles - 1) * g.inputs_per_crossbar + 1, most_inputs)  # fmt: skip
+
+    def _between(self, name: str, outputs: int, inputs: int) -> tuple[float, float]:
+        """Area [m²] and energy [J] of a layer of that size, from its cut's corners."""
+        (o0, o1), (i0, i1) = self._corners(name, outputs, inputs)
+        across, along = (outputs - o0) / max(1, o1 - o0), (inputs - i0) / max(1, i1 - i0)
+        corner = {at: self._known[(name, *at)] for at in ((o0, i0), (o0, i1), (o1, i0), (o1, i1))}
+        first, second = (corner[o, i0][1] + along * (corner[o, i1][1] - corner[o, i0][1]) for o in (o0, o1))
+        return corner[o0, i0][0], first + across * (second - first)
+
+
+def _resized(network: Network, sizes: Sizes) -> Network:
+    """The network with other sizes of some layers; digital work on a layer's outputs, and their traffic, in proportion. Sums
+    stay as wide as they are: another branch may feed what one no longer does."""
+    layers, made = [], {}
+    for layer in network.layers:
+        outputs, inputs = sizes.get(layer.name, (layer.outputs, layer.inputs))
+        share = outputs / layer.outputs
+        made[layer.name] = 1.0 if layer.added else share
+        digital = {name: round(getattr(layer, name) * share) for name in ("activations", "pooled")}
+        layers.append(replace(layer, outputs=outputs, inputs=inputs, **digital))
+    flows = tuple(replace(flow, values=flow.values * made.get(flow.source, 1.0)) for flow in network.flows)
+    return replace(network, layers=tuple(layers), flows=flows)
+
+
 @dataclass
 class Search:
-    """What a search needs: the trained model, where it is to run, and validation images that no training step sees.
+    """What a search needs: the trained model, costs, and images to train on (those of `data` to test by are not looked at).
 
-    targets: share of `before` that is to be left at most, by name (area, power, weights).
+    targets: share of `before` that is to be left at most, by name (area, power, weights). rounds: of cuts and retraining by
+    `refit`; images: of training, that damage is measured on and each retraining takes.
     """
 
     model: nn.Module
     costs: Costs
     targets: Mapping[str, float]
     before: Mapping[str, float]
-    images: Tensor
-    labels: Tensor
+    data: ImageData
+    refit: Recipe
+    rounds: int = 6
+    images: int = 10000
+    seed: int = 0
     step: Callable[[str], None] = lambda _: None
-    _damage: dict[tuple[str, Keep], float] = field(default_factory=dict)
+    reached: nn.Module | None = field(default=None, repr=False)  # the network that the last search ended in
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
 
-    def shares(self, allocation: Allocation) -> dict[str, float]:
+    def shares(self, cost: Mapping[str, float]) -> dict[str, float]:
         """Cost as shares of before, by target."""
-        cost = self.costs.of(prune_once(self.model, allocation, self.costs.example))
         return {name: cost[name] / self.before[name] for name in self.targets}
 
     def met(self, shares: Mapping[str, float]) -> bool:
         """Whether every target is met."""
         return all(shares[name] <= share for name, share in self.targets.items())
 
-    def damage(self, name: str, keep: Keep) -> float:
-        """Rise of the validation loss when this layer alone keeps no more than that."""
-        if (name, keep) not in self._damage:
-            everything = whole(self.model)
-            alone = 0.0 if keep == everything[name] else self._loss({name: keep}) - self._unpruned
-            self._damage[name, keep] = max(0.0, alone)
-        return self._damage[name, keep]
-
-    @property
-    def _unpruned(self) -> float:
-        if ("", Keep(0)) not in self._damage:
-            self._damage["", Keep(0)] = self._loss({})
-        return self._damage["", Keep(0)]
-
-    def _loss(self, allocation: Allocation) -> float:
-        with torch.no_grad():
-            scores = prune_once(self.model, allocation, self.costs.example)(self.images)
-        return float(nn.functional.cross_entropy(scores, self.labels))
+    def way(self, shares: Mapping[str, float]) -> float:
+        """How far the targets are: log of the factor that each is to fall by still, summed."""
+        return sum(math.log(max(shares[name], least) / least) for name, least in self.targets.items())
 
 
 def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
-    """The allocation that meets the targets by the steps that spare most for their damage, and the steps taken: layer,
-    filters, inputs, damage, and the share of each target's cost after the step. Raises AllocationError where no step is left."""
-    state, rows = whole(search.model), []
-    reached = dict.fromkeys(state, 0.0)  # damage by layer: what a step undoes of it is chance
-    shares = search.shares(state)
+    """The allocation that meets the targets at least damage for what is spared, and what each round cut: round, layer, filters
+    and inputs left, damage, and the share of each target's cost left after the round. Raises AllocationError."""
+    model = hold_zeros(search.model)
+    example, rows = search.costs.example, []
+    bake(model).eval()
+    shares = search.shares(search.costs.of(model))
+    way, number = search.way(shares), 0
+    parts = replace(search.data, train_images=search.data.train_images[: search.images],
+                    train_labels=search.data.train_labels[: search.images])  # fmt: skip
     while not search.met(shares):
-        best: tuple[float, str, Keep, dict[str, float]] | None = None
-        for name, keep in _moves(search, state):
-            after = search.shares(state | {name: keep})
-            spared = sum(math.log(max(shares[t], least) / max(after[t], least)) for t, least in search.targets.items())
-            harm = max(LEAST_DAMAGE, search.damage(name, keep) - reached[name])
-            if spared > 0 and (best is None or spared / harm > best[0]):
-                best = spared / harm, name, keep, after
-        if best is None:
-            left = ", ".join(f"{name} {shares[name]:.3f} of {share:g}" for name, share in search.targets.items())
-            raise AllocationError(f"the targets are out of reach by removing filters and inputs; left are {left}")
-        _, name, keep, shares = best
-        state[name], reached[name] = keep, max(reached[name], search.damage(name, keep))
-        rows.append({"layer": name, **asdict(keep), "damage": search.damage(name, keep), **shares})
-        search.step(f"allocation: {name} to {keep.filters} filters, {keep.inputs:.0%} of inputs")
-    return state, pd.DataFrame(rows, columns=["layer", "filters", "inputs", "damage", *search.targets])
+        number += 1
+        if number > 3 * search.rounds:
+            raise _out_of_reach(search, shares)
+        search.step(f"allocation: round {number} of about {search.rounds}; left are {_told(shares)}")
+        left = way * max(0, search.rounds - number) / search.rounds
+        found = _Round(search, model, parts)
+        found.cut(left if number < search.rounds else 0.0)
+        for name, mask in found.masks().items():
+            attach(model, {name: mask})
+        model = hold_zeros(smaller(bake(model).eval(), example))
+        train_classifier(model, parts, search.refit, search.seed + number)
+        bake(model).eval()
+        shares = search.shares(search.costs.of(model))
+        rows += [{"round": number, **row, **shares} for row in found.rows()]
+    search.reached = model
+    state = {}
+    for name, layer in matrix_layers(model).items():
+        kept = packing(layer.weight)
+        state[name] = Keep(len(kept.outputs), len(kept.inputs))
+    return state, pd.DataFrame(rows, columns=["round", "layer", "filters", "inputs", "damage", *search.targets])
 
 
-def _moves(search: Search, state: Mapping[str, Keep]) -> Iterator[tuple[str, Keep]]:
-    """For each layer: fewer filters, and fewer inputs; also as few as fill whole arrays, where that is less. The last layer's
-    filters are the network's outputs."""
-    layers, chip = matrix_layers(search.model), search.costs.chip
-    small = matrix_layers(prune_once(search.model, state, search.costs.example))
-    last = list(layers)[-1]
-    for name, layer in layers.items():
-        keep = state[name]
-        inputs = len(packing(small[name].weight).inputs)
-        per_array = chip.geometry(keep.filters, inputs).outputs_per_crossbar
-        if name != last:
-            for fewer in _fewer(keep.filters, per_array):
-                yield name, Keep(fewer, keep.inputs)
-        for fewer in _fewer(inputs, chip.structure.wordlines):
-            share = keep.inputs * fewer / inputs
-            if layer.weight[0].numel() > FEWEST:
-                yield name, Keep(keep.filters, share)
+def _told(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+
+
+def _out_of_reach(search: Search, shares: Mapping[str, float]) -> AllocationError:
+    left = ", ".join(f"{name} {shares[name]:.3f} of {share:g}" for name, share in search.targets.items())
+    return AllocationError(f"the targets are out of reach by removing filters and inputs; left are {left}")
+
+
+class _Round:
+    """The cuts of one round: what each layer of a network keeps, and what a further cut would do."""
+
+    def __init__(self, search: Search, model: nn.Module, data: ImageData):
+        self.search, self.layers = search, matrix_layers(model)
+        self.paths = Paths(model, search.costs.example)
+        self.filters, self.columns = {}, {}
+        for name, layer in self.layers.items():
+            used = (matrix_of(layer.weight.detach(), getattr(layer, "groups", 1)) != 0).any(0)
+            self.filters[name], self.columns[name] = used.any(1), used.any(0)
+        self.worth = importance(model, data.train_images, data.train_labels)
+        self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
+
+    def cut(self, left: float) -> None:
+        """Cut until no more than `left` of the way to the targets is left."""
+        search = self.search
+        now = self.sizes(self.filters, self.columns)
+        search.costs.learn([now])
+        shares = search.shares(search.costs.of_sizes(now))
+        while search.way(shares) > left:
+            moves = list(self._moves())
+            search.costs.learn(self.sizes(filters, columns) for _, filters, columns, _ in moves)
+            best: tuple[float, str, dict[str, Tensor], dict[str, Tensor], float, dict[str, float]] | None = None
+            for name, filters, columns, harm in moves:
+                after = search.shares(search.costs.of_sizes(self.sizes(filters, columns)))
+                spared = search.way(shares) - search.way(after)
+                if spared > 0 and (best is None or spared / harm > best[0]):
+                    best = spared / harm, name, filters, columns, harm, after
+            if best is None:
+                raise _out_of_reach(search, shares)
+            _, name, self.filters, self.columns, harm, shares = best
+            self.harm[name] += harm
+
+    def sizes(self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Sizes:
+        """Outputs and inputs of each layer, where those filters and columns stay and what nothing feeds goes."""
+        reached = self.paths.reached(filters)
+        found = {}
+        for name, layer in self.layers.items():
+            alive = columns[name] & reached[name].repeat(layer.weight[0, 0].numel()) if _free(layer) else columns[name]
+            found[name] = max(1, int(filters[name].sum())), max(1, int(alive.sum()))
+        return found
+
+    def masks(self) -> dict[str, Tensor]:
+        """What stays, by layer, where not all of it does."""
+        found = {}
+        for name, layer in self.layers.items():
+            matrix = (self.filters[name].unsqueeze(1) & self.columns[name]).unsqueeze(0)
+            mask = weight_of(matrix, layer.weight.shape) if _free(layer) else torch.ones_like(layer.weight, dtype=torch.bool)
+            if not bool((mask | (layer.weight == 0)).all()):
+                found[name] = mask
+        return found
+
+    def rows(self) -> list[dict[str, object]]:
+        """What was cut, a row a layer that lost anything."""
+        after = self.sizes(self.filters, self.columns)
+        return [{"layer": name, "filters": size[0], "inputs": size[1], "damage": self.harm[name]}
+                for name, size in after.items() if size != self.before[name]]  # fmt: skip
+
+    def _moves(self) -> Iterable[tuple[str, dict[str, Tensor], dict[str, Tensor], float]]:
+        """For each layer fewer filters, and fewer inputs; the last layer's filters are the network's outputs."""
+        structure, now = self.search.costs.chip, self.sizes(self.filters, self.columns)
+        least = 1e-6 * float(sum(each.sum() for each, _ in self.worth.values()))
+        last = list(self.layers)[-1]
+        reached = self.paths.reached(self.filters)
+        for name, layer in self.layers.items():
+            if not _free(layer):
+                continue
+            per_array = structure.geometry(*now[name]).outputs_per_crossbar
+            alive = self.columns[name] & reached[name].repeat(layer.weight[0, 0].numel())
+            worth, by_column = self.worth[name]
+            for kind, present, value, whole_arrays in (
+                ("filters", self.filters[name], worth, per_array),
+                ("columns", alive, by_column, structure.structure.wordlines),
+            ):
+                if kind == "filters" and name == last:
+                    continue
+                order = torch.where(present, value, torch.inf).argsort(stable=True)
+                count = int(present.sum())
+                for fewer in _fewer(count, whole_arrays):
+                    gone = order[: count - fewer]
+                    kept = present.clone()
+                    kept[gone] = False
+                    harm = max(least, float(value[gone].sum()))
+                    filters = self.filters | {name: kept} if kind == "filters" else self.filters
+                    columns = self.columns | {name: kept} if kind == "columns" else self.columns
+                    yield name, filters, columns, harm
+
+
+def _free(layer: nn.Conv2d | nn.Linear) -> bool:
+    """Whether a layer's filters and inputs may go: not those of a convolution with groups."""
+    return not (isinstance(layer, nn.Conv2d) and layer.groups > 1)
 
 
 def _fewer(count: int, per_array: int) -> set[int]:
-    """The next smaller counts: by STEP, and down to whole arrays."""
-    by_step = min(count - 1, math.floor(count * STEP))
+    """The next smaller counts: by STEPS, and down to whole arrays."""
+    by_step = {min(count - 1, math.floor(count * step)) for step in STEPS}
     arrays = (count - 1) // per_array * per_array
-    return {fewer for fewer in (by_step, arrays) if FEWEST <= fewer < count}
+    return {fewer for fewer in (*by_step, arrays) if FEWEST <= fewer < count}
+
+
+def importance(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the loss does without each filter (outputs,) and each input (columns of the matrix) of each layer, to first
+    order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
+    network = folded(model)
+    layers = matrix_layers(network)
+    found = {name: (torch.zeros(len(layer.weight)), torch.zeros(matrix_of(layer.weight, getattr(layer, "groups", 1)).shape[2]))
+             for name, layer in layers.items()}  # fmt: skip
+    batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+    device = next(network.parameters()).device
+    for x, y in batches:
+        network.zero_grad()
+        nn.functional.cross_entropy(network(x.to(device)), y.to(device)).backward()
+        for name, layer in layers.items():
+            if layer.weight.grad is None:
+                continue
+            with torch.no_grad():
+                product = (layer.weight * layer.weight.grad).cpu()
+                filters = product.flatten(1).sum(1)
+                if layer.bias is not None and layer.bias.grad is not None:
+                    filters += (layer.bias * layer.bias.grad).cpu()
+                columns = matrix_of(product, getattr(layer, "groups", 1)).sum((0, 1))
+                found[name][0].add_(filters.square() / len(batches))
+                found[name][1].add_(columns.square() / len(batches))
+    return found
 
 
 def uniform(search: Search) -> dict[str, Keep]:
@@ -240,7 +410,8 @@ def uniform(search: Search) -> dict[str, Keep]:
         if state == seen:
             continue
         seen = state
-        if search.met(search.shares(state)):
+        cost = search.costs.of(prune_once(search.model, state, search.costs.example))
+        if search.met(search.shares(cost)):
             return state
         if all(keep.filters <= FEWEST for name, keep in state.items() if name != last):
             break

@@ -4,6 +4,7 @@ device's errors; and judge what each step brought.
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
 allocation: what each layer keeps, by cost on the chip (`workloads.allocation`);
 filters, inputs: ADMM to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left;
+longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels, retraining on them; final: retraining on levels under the device's
 programming errors; control: as long without them. All choices are made on validation images that are held out of training
@@ -26,11 +27,9 @@ from torch import Tensor, nn
 from compression.admm import Admm, Rho
 from compression.constraints import ConstraintSet, Filter, Levels
 from compression.gemm import matrix_layers
-from compression.magnitude import one_shot
-from compression.masks import attach, bake, baked, choose_threshold, nonzero_masks, purify, values
-from compression.paths import remove_unused_paths, silence
+from compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
+from compression.paths import remove_unused_paths
 from compression.quantise import folded, hold_levels, inject_mismatch
-from compression.shrink import shrink
 from hw.analog import convert, program
 from hw.chip import Chip
 from hw.footprint import Footprint, footprint
@@ -46,6 +45,7 @@ from workloads.allocation import (
     costs_before,
     input_sets,
     prune_once,
+    smaller,
     uniform,
     weights_of,
 )
@@ -54,7 +54,7 @@ from workloads.effects import own_write_error, with_write_error
 from workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
 
 Step = Callable[[str], None]
-STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
+STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 BEST_BITS = 8  # weights get these, where the chip's have more
 ASSUMED_SIGMA = 0.10  # programming error of varied chips, where the chip's own cells have none
@@ -65,12 +65,16 @@ RHO = Rho(3e-3, factor=3.0, last=0.3)
 class Plan:
     """How hard to try: epochs of each training, and what is judged.
 
-    bits: of a weight after, None for BEST_BITS or the chip's own, where fewer; sigma: programming error of varied chips [1],
-    None for the device's own or ASSUMED_SIGMA; rate: inferences per second of all power figures [1/s]; most_lost: validation
-    accuracy that purification may cost before retraining [1]; budgets: multiples of the targets that the picture of methods
-    is drawn at, none for no picture; frontier: epochs of ADMM and of retraining for each of its points, on frontier_images.
+    rounds, search_images: of the search for what each layer keeps. longer: whether the uncompressed network is trained on for
+    as many epochs as the compressed one takes, to compare with. bits: of a weight after, None for BEST_BITS or the chip's own,
+    where fewer. sigma: programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per
+    second of all power figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1].
+    budgets: multiples of the targets that the picture of methods is drawn at, none for no picture. frontier: epochs of ADMM
+    and of retraining for each of its points, on frontier_images.
     """
 
+    rounds: int = 6
+    search_images: int = 10000
     filters: int = 4
     inputs: int = 3
     pruned: int = 12
@@ -80,12 +84,15 @@ class Plan:
     final: int = 10
     batch: int = 128
     learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
     shift: int = 0
+    flip: bool = False
+    bfloat16: bool = False
+    longer: bool = False
     bits: int | None = None
     sigma: float | None = None
     rate: float = 1000.0
     validation: int = 5000
-    sensitivity_images: int = 1000
     most_lost: float = 0.0004
     instances: int = 10
     images: int = 1000
@@ -96,12 +103,27 @@ class Plan:
 
     def recipe(self, epochs: int, share: float = 1.0) -> Recipe:
         """A training of that many epochs at a share of the learning rate."""
-        return Recipe(epochs, self.batch, self.learning_rate * share, 1e-4, self.shift)
+        rate = self.learning_rate * share
+        return Recipe(epochs, self.batch, rate, self.weight_decay, self.shift, self.flip, self.bfloat16)
+
+    @property
+    def epochs(self) -> int:
+        """Of all training after the choice of what to keep."""
+        return self.filters + self.inputs + self.pruned + self.purified + self.levels + self.quantised + self.final
 
 
+_COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
 PLANS = {
-    "digits": Plan(30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, sensitivity_images=300, images=360, frontier=(10, 30)),
+    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, images=360, frontier=(10, 30)),
     "lenet5": Plan(shift=1), "lenet5-caffe": Plan(shift=1),
+    "resnet20": Plan(
+        filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002,
+        instances=3, images=200, budgets=(1.6, 1.3, 1.0, 0.7), frontier=(2, 5), frontier_images=20000, longer=True, **_COLOUR,
+    ),
+    **dict.fromkeys(("vgg16", "resnet18"), Plan(
+        search_images=6000, filters=2, inputs=1, pruned=8, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3,
+        most_lost=0.002, instances=3, images=100, budgets=(), longer=True, **_COLOUR,
+    )),
 }  # fmt: skip
 QUICK = {
     "filters": 4,
@@ -184,6 +206,7 @@ class _Work:
         self.identity = self._identity()
         self.before = footprint(trace(self.model, self.example), chip, plan.rate)
         self.costs_before = costs_before(self.model, self.before)
+        self.costs = Costs(self.model, self.chip_after, plan.rate, self.example)
 
     def _identity(self) -> str:
         """What everything kept depends on, as one hash."""
@@ -191,7 +214,7 @@ class _Work:
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
         told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
-                repr(replace(self.plan, budgets=(), frontier=(0, 0), frontier_images=0, instances=1, images=1))]  # fmt: skip
+                repr(replace(self.plan, budgets=(), frontier=(0, 0), frontier_images=0, instances=1, images=1, longer=False))]  # fmt: skip
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     # ---- stages
@@ -215,13 +238,13 @@ class _Work:
         """The network after each stage, by the stage's name, plain weights."""
         plan = self.plan
         filters = self._stage("filters", lambda: baked(self.model), plan.filters, self._filter_sets(allocation))
-        small = self._smaller(filters)
+        small = smaller(baked(filters), self.example)
         inputs = self._stage("inputs", lambda: small, plan.inputs, input_sets(small, allocation))
-        pruned = self._stage("pruned", lambda: _masked(inputs), plan.pruned)
+        pruned = self._stage("pruned", lambda: hold_zeros(inputs), plan.pruned)
         purified = self._stage("purified", lambda: self._purified(pruned), plan.purified)
         levelled = self._stage(
             "levels",
-            lambda: _masked(folded(purified)),
+            lambda: hold_zeros(folded(purified)),
             plan.levels,
             {key: [self.levels] for key in matrix_layers(purified)},
             0.3,
@@ -229,8 +252,9 @@ class _Work:
         quantised = self._stage("quantised", lambda: self._on_levels(levelled), plan.quantised, share=0.3)
         control = self._stage("control", lambda: self._on_levels(quantised), plan.final, share=0.3)
         final = self._stage("final", lambda: self._mismatched(quantised), plan.final, share=0.3)
-        found = (self.model, pruned, purified, quantised, control, final)
-        return dict(zip(STAGES, found, strict=True))
+        longer = self._stage("longer", lambda: baked(self.model), plan.epochs) if plan.longer else None
+        found = (self.model, longer, pruned, purified, quantised, control, final)
+        return {name: model for name, model in zip(STAGES, found, strict=True) if model is not None}
 
     def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
@@ -245,23 +269,17 @@ class _Work:
         return {name: Keep(**keep) for name, keep in found["allocation"].items()}, pd.DataFrame(found["steps"])
 
     def _search(self, target: Mapping[str, float]) -> Search:
-        count = self.plan.sensitivity_images
-        return Search(self.model, Costs(self.chip_after, self.plan.rate, self.example), target, self.costs_before,
-                      self.parts.test_images[:count], self.parts.test_labels[:count], self.step)  # fmt: skip
+        plan = self.plan
+        return Search(self.model, self.costs, target, self.costs_before, self.parts, plan.recipe(1), plan.rounds,
+                      plan.search_images, plan.seed, self.step)  # fmt: skip
 
     def _filter_sets(self, allocation: Allocation) -> dict[str, list[Filter]]:
         layers = matrix_layers(self.model)
         return {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
                 if keep.filters < layers[name].weight.shape[0]}  # fmt: skip
 
-    def _smaller(self, model: nn.Module) -> nn.Module:
-        """Without filters that hold no weight, and what only they fed."""
-        trial = baked(model)
-        silence(trial, self.example)
-        return shrink(trial, self.example)
-
     def _purified(self, model: nn.Module) -> nn.Module:
-        trial = _masked(model)
+        trial = hold_zeros(model)
         images, labels = self.parts.test_images, self.parts.test_labels
         threshold = choose_threshold(
             trial, THRESHOLDS, lambda m: accuracy(m.eval(), images, labels), self.plan.most_lost
@@ -269,10 +287,10 @@ class _Work:
         if threshold:
             purify(trial, threshold)
         remove_unused_paths(trial, self.example)
-        return _masked(self._smaller(trial))
+        return hold_zeros(smaller(baked(trial), self.example))
 
     def _on_levels(self, model: nn.Module) -> nn.Module:
-        held = _masked(model)
+        held = hold_zeros(model)
         hold_levels(held, self.levels)
         return held
 
@@ -330,7 +348,7 @@ class _Work:
 
     def _judge(self, name: str, model: nn.Module) -> dict[str, Any]:
         plan = self.plan
-        chip = self.chip if name in ("uncompressed", "pruned", "purified") else self.chip_after
+        chip = self.chip if name in ("uncompressed", "longer", "pruned", "purified") else self.chip_after
 
         def judge() -> dict[str, Any]:
             self.step(f"judging: {name}")
@@ -382,6 +400,7 @@ class _Work:
             "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
             "weights_before": int(first["weights"]), "weights_after": int(last["weights"]),
             "compression": float(first["weights"] / last["weights"]), "float_before": float(first["float"]),
+            "float_longer": float(stages.loc["longer", "float"]) if self.plan.longer else None, "epochs": self.plan.epochs,
             "float_after": float(last["float"]), "test_images": len(self.data.test_labels), "chip_images": self._images(),
             "frontier_images": min(self.plan.frontier_images, len(self.parts.train_labels)),
             "instances": self.plan.instances, "validation_images": len(self.parts.test_labels),
@@ -426,11 +445,15 @@ class _Work:
         else:
             trained = baked(self.model)
             _train(trained, parts, recipe, seed, None, self._filter_sets(allocation))
-            small = self._smaller(bake(trained))
-            one_shot(small, input_sets(small, allocation))
-            bake(small)
-        model = _masked(small)
-        _train(model, parts, self.plan.recipe(retraining), seed)
+            small = smaller(bake(trained), self.example)
+            sets = input_sets(small, allocation)
+            if sets:
+                _train(small, parts, recipe, seed, None, sets)
+                bake(small)
+                retraining = max(0, retraining - admm)
+        model = hold_zeros(small)
+        if retraining:
+            _train(model, parts, self.plan.recipe(retraining), seed)
         bake(model).eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
@@ -448,13 +471,6 @@ def _numbers(taken: Footprint) -> dict[str, float]:
         "power_W": taken.power,
         "latency_s": taken.latency,
     }
-
-
-def _masked(model: nn.Module) -> nn.Module:
-    """A copy of a model in training mode whose zero weights stay zero."""
-    copied = baked(model)
-    attach(copied, {name: mask for name, mask in nonzero_masks(copied).items() if not bool(mask.all())})
-    return copied.train()
 
 
 def _train(

@@ -20,13 +20,16 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: AdamW under a one-cycle rate, cross entropy, random shifts of up to `shift` pixels."""
+    """How to train: AdamW under a one-cycle rate, cross entropy, random shifts of up to `shift` pixels, with `flip` every
+    other image mirrored. bfloat16: layers computed in bfloat16, weights and their steps kept in float32."""
 
     epochs: int
     batch: int
     learning_rate: float
     weight_decay: float = 0.01
     shift: int = 0
+    flip: bool = False
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate"):
@@ -75,7 +78,7 @@ def train_classifier(
     model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
     regulariser: Regulariser | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
-    """Train `model` in place on the training images; the test images are not looked at. after(epoch, mean loss) is told.
+    """Train `model` in place, on the device it is on; test images are not looked at. after(epoch, mean loss) is told.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
     to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file.
@@ -101,6 +104,8 @@ def train_classifier(
         if regulariser is not None:
             regulariser.load_state_dict(state["regulariser"])
     model.train()
+    if recipe.bfloat16:  # the layout that such convolutions are fastest in
+        model.to(memory_format=torch.channels_last)
     epochs = tqdm(range(first, recipe.epochs), "training", disable=not progress, unit="epoch")
     for epoch in epochs:
         penalty = () if regulariser is None else (regulariser.penalty,)
@@ -128,10 +133,15 @@ def _epoch(
 ) -> float:  # fmt: skip
     """One pass over the training images in a random order; the mean loss."""
     total = 0.0
+    device = next(model.parameters()).device
     order = torch.randperm(len(data.train_labels), generator=generator)
     for chosen in order.split(recipe.batch):
         images = _shifted(data.train_images[chosen], recipe.shift, generator)
-        loss = nn.functional.cross_entropy(model(images), data.train_labels[chosen])
+        images = _mirrored(images, generator) if recipe.flip else images
+        images, labels = images.to(device), data.train_labels[chosen].to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
+            scores = model(images.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 else images)
+        loss = nn.functional.cross_entropy(scores.float(), labels)
         optimiser.zero_grad()
         (loss if penalty is None else loss + penalty()).backward()
         optimiser.step()
@@ -150,6 +160,12 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     rows = (torch.arange(height).view(1, 1, -1, 1) + down).expand(-1, images.shape[1], -1, padded.shape[3])
     columns = (torch.arange(width).view(1, 1, 1, -1) + right).expand(-1, images.shape[1], height, -1)
     return padded.gather(2, rows).gather(3, columns)
+
+
+def _mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Every other image, by chance, with left and right exchanged."""
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(chosen, images.flip(3), images)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -182,7 +198,7 @@ def _digest(model: nn.Module) -> str:
     hashed = hashlib.sha256()
     for name, value in model.state_dict().items():
         hashed.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
-        hashed.update(value.numpy().tobytes())
+        hashed.update(value.cpu().numpy().tobytes())
     return hashed.hexdigest()
 
 

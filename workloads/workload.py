@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from models import VGG16, DigitsCNN, LeNet5, ResNet20
+from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
 from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
 from workloads.training import (
@@ -57,6 +57,8 @@ class _Entry:
     instances: int = 10
 
 
+_COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True)
+
 _ENTRIES = {
     "digits": _Entry(
         "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; no download, trains in seconds",
@@ -74,6 +76,14 @@ _ENTRIES = {
         "ResNet-20", "ResNet-20 (option A) on CIFAR-10, both from --data DIR or XBAR_DATA, trained weights also from --weights",
         ResNet20, None, images=100, instances=3,
     ),
+    "vgg16": _Entry(
+        "VGG-16", "VGG-16 with batch norm on CIFAR-10 as for resnet20, trained when first used (an hour on two cores)",
+        VGG16, _COLOUR, images=100, instances=3,
+    ),
+    "resnet18": _Entry(
+        "ResNet-18", "ResNet-18 in its form for CIFAR-10, trained when first used (two hours on two cores)",
+        ResNet18, _COLOUR, images=100, instances=3,
+    ),
 }  # fmt: skip
 WORKLOADS: dict[str, str] = {name: entry.description for name, entry in _ENTRIES.items()}
 
@@ -82,6 +92,7 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], float]] 
     "lenet5": (LeNet5, (1, 28, 28), 0.0),
     "lenet5-caffe": (LeNet5Caffe, (1, 28, 28), 0.0),
     "resnet20": (ResNet20, (3, 32, 32), -0.5),
+    "resnet18": (ResNet18, (3, 32, 32), -0.5),
     "vgg16": (VGG16, (3, 32, 32), -0.5),
 }  # input shape, and where its values begin: colour images are normalised around 0
 
@@ -105,6 +116,7 @@ def load_workload(
 
 _LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
     "digits": lambda directory: load_digits(), "lenet5": load_mnist, "lenet5-caffe": load_mnist, "resnet20": load_cifar10,
+    "resnet18": load_cifar10, "vgg16": load_cifar10,
 }  # fmt: skip
 
 

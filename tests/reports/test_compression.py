@@ -6,7 +6,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.compression import CompressionSheet, draw_compression, points_lost, saved, summary_text, verdict
+from reports.compression import (
+    CompressionSheet,
+    ahead,
+    ahead_text,
+    draw_compression,
+    points_lost,
+    saved,
+    summary_text,
+    verdict,
+)
 from reports.results import ResultsError
 
 STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
@@ -26,7 +35,7 @@ def sheet() -> CompressionSheet:
         "validation_images": 5000, "frontier_images": 15000, "seconds": 600.0,
         "footprints": {"before": taken(1.0), "pruned": taken(0.1), "fewer_bits": taken(0.5), "after": taken(0.05)},
         "plan": {"seed": 0, "filters": 4, "inputs": 3, "pruned": 12, "purified": 6, "levels": 3, "quantised": 5, "final": 8,
-                 "frontier": [1, 3], "sensitivity_images": 1000},
+                 "frontier": [1, 3], "rounds": 6, "search_images": 10000},
     }  # fmt: skip
     row = {"bits": 16, "weights": 430500, "arrays": 246, "energy_J": 9e-6, "float": 0.994, "ideal": 0.993, "varied_mean": 0.9,
            "varied_least": 0.85, "varied_most": 0.92, "varied_std": 0.02}  # fmt: skip
@@ -38,7 +47,7 @@ def sheet() -> CompressionSheet:
         "energy_pruned_J": 1e-6, "energy_after_J": 5e-7,
     }  # fmt: skip
     layers = pd.DataFrame([layer] * 30, index=pd.Index([f"layer{i}.with.a.long.name.of.its.own" for i in range(30)], name="layer"))
-    steps = pd.DataFrame({"layer": ["conv1"] * 60, "filters": 12, "inputs": 0.5, "damage": 0.1, "area": 0.3})
+    steps = pd.DataFrame({"round": 1, "layer": ["conv1"] * 60, "filters": 12, "inputs": 40, "damage": 0.1, "area": 0.3})
     frontier = pd.DataFrame([
         {"method": method, "budget": budget, "reached": 1.0, "float": 0.99, "weights": 1000, "arrays": 9, "energy_J": budget * 1e-7,
          "area_m2": budget * 1e-8}
@@ -78,3 +87,21 @@ def test_without_the_picture_of_methods(sheet: CompressionSheet, tmp_path: Path)
 def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no compression can be read there"):
         CompressionSheet.load(tmp_path)
+
+
+def test_ahead_compares_at_equal_accuracy() -> None:
+    rows = [("cost-aware", 0.90, 1.0), ("cost-aware", 0.94, 4.0), ("cost-aware", 0.89, 2.0), ("uniform", 0.92, 4.0),
+            ("uniform", 0.99, 9.0), ("magnitude", 0.80, 1.0)]  # fmt: skip
+    frontier = pd.DataFrame([{"method": m, "float": a, "energy_J": e, "area_m2": 2 * e, "reached": 1.0} for m, a, e in rows])
+    found = ahead(frontier, "energy_J", "uniform")
+    assert found["accuracy"].tolist() == [0.92]  # 0.99 is beyond what ours reaches
+    assert found["ours"].iloc[0] == pytest.approx(2.0)  # half way from 1 to 4 in log cost; the point at 0.89 is beaten
+    assert found["share"].iloc[0] == pytest.approx(0.5)
+    assert "magnitude, uniform ratios: no accuracy in common" in ahead_text(frontier)
+    assert "energy 50" in ahead_text(frontier)
+
+
+def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet: CompressionSheet) -> None:
+    meta = sheet.meta | {"float_longer": 0.9945, "epochs": 41}
+    text = verdict(CompressionSheet(meta, sheet.stages, sheet.layers, sheet.steps, sheet.frontier)).replace("\u00a0", " ")
+    assert "trained on for as many epochs, 41: 99.45 %" in text
