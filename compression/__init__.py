@@ -24,6 +24,7 @@ from compression.masks import (
     baked,
     choose_threshold,
     compression_ratio,
+    hold_zeros,
     masks_of,
     nonzero_masks,
     purify,
@@ -31,7 +32,7 @@ from compression.masks import (
 from compression.packing import crossbars_needed, packing, used_arrays
 from compression.paths import remove_unused_paths, silence, unused_path_masks
 from compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
-from compression.shrink import shrink
+from compression.shrink import rebuild, shrink, small_state
 
 __all__ = [
     "Admm",
@@ -55,6 +56,7 @@ __all__ = [
     "folded",
     "global_masks",
     "hold_levels",
+    "hold_zeros",
     "inject_mismatch",
     "iterative",
     "magnitude_masks",
@@ -65,9 +67,11 @@ __all__ = [
     "programming_error",
     "purify",
     "quantise",
+    "rebuild",
     "remove_unused_paths",
     "shrink",
     "silence",
+    "small_state",
     "unused_path_masks",
     "used_arrays",
 ]

@@ -78,8 +78,8 @@ class Paths:
 
     def __init__(self, model: nn.Module, example: Tensor, fold_constants: bool = True):
         self.fold_constants = fold_constants
-        self.graph = _traced(model)
-        self.shapes = _shapes(self.graph, example)
+        self.graph = traced(model)
+        self.shapes = shapes_of(self.graph, example)
         self.channels: dict[str, Tensor] = {}
         self.readers: dict[str, Reader] = {}
         self._constant: dict[str, Tensor] = {}
@@ -342,7 +342,7 @@ def _numbers(padding: Any) -> tuple[int, ...]:
     return tuple(padding) if isinstance(padding, (tuple, list)) else (int(padding),)
 
 
-def _traced(model: nn.Module) -> fx.GraphModule:
+def traced(model: nn.Module) -> fx.GraphModule:
     try:
         graph = fx.symbolic_trace(baked(model))
     except Exception as error:  # torch.fx raises many types; each means: not traceable
@@ -365,7 +365,7 @@ class _Shapes(fx.Interpreter):
         return value
 
 
-def _shapes(graph: fx.GraphModule, example: Tensor) -> dict[str, tuple[int, ...]]:
+def shapes_of(graph: fx.GraphModule, example: Tensor) -> dict[str, tuple[int, ...]]:
     """Shape without the batch of every tensor in the graph."""
     if example.dim() < 2 or example.shape[0] < 1:
         raise CompressionError(f"the example must be (batch, ...), one sample or more, got {tuple(example.shape)}")

@@ -1,11 +1,18 @@
-"""A masked network as a smaller dense one, equal to it, so that retraining costs what the small network costs."""
+"""A masked network as a smaller dense one, equal to it, so that retraining costs what the small network costs; and such a
+network as tensors to keep, from which it is built again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from compression.paths import Paths, Reader, argument, channel_padding, kind_of
+from compression.errors import CompressionError
+from compression.gemm import layer_of, matrix_layers
+from compression.paths import Paths, Reader, argument, channel_padding, kind_of, shapes_of, traced
+from hw.network import fold
+
+FORMAT = "small network 1"
 
 
 def shrink(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -47,15 +54,7 @@ def _smaller(reader: Reader, stays: Tensor) -> nn.Conv2d | nn.Linear:
     outputs, inputs = stays[reader.outputs], stays[reader.source]
     weight = reader.weight[outputs] if reader.grouped else reader.weight[outputs][:, inputs]
     bias = reader.bias[outputs]
-    has_bias = old.bias is not None or bool(bias.any())
-    size: Any = {"bias": has_bias, "device": old.weight.device, "dtype": old.weight.dtype}
-    new: nn.Conv2d | nn.Linear
-    if isinstance(old, nn.Conv2d):
-        names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-        size |= {name: getattr(old, name) for name in names}
-        new = nn.Conv2d(weight.shape[1] * old.groups, len(weight), **size)
-    else:
-        new = nn.Linear(weight.shape[1], len(weight), **size)
+    new = _sized(old, len(weight), weight.shape[1], old.bias is not None or bool(bias.any()))
     with torch.no_grad():
         new.weight.copy_(weight)
         if new.bias is not None:
@@ -74,14 +73,91 @@ def _smaller_norm(old: Any, stays: Tensor) -> nn.Module:
     return new
 
 
+def small_state(small: nn.Module, example: Tensor) -> dict[str, Any]:
+    """What tells a smaller network from the one it was made of: weight and bias of each Linear and Conv2d, batch norm
+    folded, and the channels that pads add. Tensors, texts and numbers, as torch.save wants them; see `rebuild`."""
+    graph = traced(fold(small))
+    shapes = shapes_of(graph, example)
+    layers = {name: {"weight": layer.weight.detach().clone(), "bias": None if layer.bias is None else layer.bias.detach().clone()}
+              for name, layer in matrix_layers(graph).items()}  # fmt: skip
+    pads = [list(channel_padding(node, len(shapes[node.name]))) for node in _pads(graph, shapes)]
+    return {"format": FORMAT, "layers": layers, "pads": pads}
+
+
+def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.GraphModule:
+    """The smaller network of `small_state`, from the whole one that it was made of; in evaluation mode.
+
+    `model` gives the operations alone, its weights are not used. Raises CompressionError where the state has another format,
+    or layers of another network.
+    """
+    if state.get("format") != FORMAT:
+        raise CompressionError(f"the state's format must be {FORMAT!r}, got {state.get('format')!r}")
+    graph = traced(fold(model))
+    shapes, found = shapes_of(graph, example), state["layers"]
+    layers = matrix_layers(graph)
+    if set(layers) != set(found):
+        raise CompressionError(f"the state is of another network: layers {', '.join(sorted(set(layers) ^ set(found)))} differ")
+    for name, parts in found.items():
+        graph.set_submodule(name, _like(name, layer_of(graph, name), parts["weight"], parts["bias"]))
+    pads = list(_pads(graph, shapes))
+    if len(pads) != len(state["pads"]):
+        raise CompressionError(f"the state is of another network: {len(state['pads'])} pads, this has {len(pads)}")
+    for node, (low, high) in zip(pads, state["pads"], strict=True):
+        _set_padding(node, len(shapes[node.name]), low, high)
+    for node in list(graph.graph.nodes):
+        if node.name in shapes and node.op != "call_module" and kind_of(graph, node) == "flatten":
+            _flatten_again(graph, node, shapes[node.all_input_nodes[0].name] != shapes[node.name])
+    graph.graph.lint()
+    graph.recompile()
+    graph.eval()
+    try:
+        with torch.no_grad():
+            graph(example)
+    except RuntimeError as error:
+        raise CompressionError(f"the state does not fit the network: {error}") from None
+    return graph
+
+
+def _like(name: str, old: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Conv2d | nn.Linear:
+    """A layer of that kind with these weights."""
+    if weight.dim() != old.weight.dim() or weight.shape[2:] != old.weight.shape[2:]:
+        raise CompressionError(f"layer {name}: a weight of {tuple(weight.shape)}, the network has {tuple(old.weight.shape)}")
+    new = _sized(old, len(weight), weight.shape[1], bias is not None)
+    with torch.no_grad():
+        new.weight.copy_(weight)
+        if bias is not None:
+            new.bias.copy_(bias)  # type: ignore[union-attr]
+    return new
+
+
+def _sized(old: nn.Conv2d | nn.Linear, outputs: int, inputs: int, bias: bool) -> nn.Conv2d | nn.Linear:
+    """A layer like `old` with so many outputs and inputs (per group), its weights to be filled in."""
+    size: Any = {"bias": bias, "device": old.weight.device, "dtype": old.weight.dtype}
+    if isinstance(old, nn.Linear):
+        return nn.Linear(inputs, outputs, **size)
+    names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return nn.Conv2d(inputs * old.groups, outputs, **size, **{name: getattr(old, name) for name in names})
+
+
+def _pads(graph: fx.GraphModule, shapes: Mapping[str, tuple[int, ...]]) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if node.name in shapes and kind_of(graph, node) == "pad"]
+
+
 def _repad(node: fx.Node, dimensions: int, stays: Tensor) -> None:
     """Pad fewer channels: those of the added ones that stay."""
     low, high = channel_padding(node, dimensions)
     if not low and not high:
         return
+    _set_padding(node, dimensions, int(stays[:low].sum()), int(stays[len(stays) - high :].sum()))
+
+
+def _set_padding(node: fx.Node, dimensions: int, low: int, high: int) -> None:
+    """Let a pad add so many channels before and after."""
     at = 2 * (dimensions - 1)
     widths: list[Any] = list(argument(node, 1, "pad", ()))
-    widths[at : at + 2] = int(stays[:low].sum()), int(stays[len(stays) - high :].sum())
+    if len(widths) < at + 2:
+        return
+    widths[at : at + 2] = low, high
     if len(node.args) > 1:
         node.update_arg(1, tuple(widths))
     else:

@@ -20,8 +20,8 @@ from reports.render import _save_png
 from reports.results import ResultsError, write_text
 from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, human, page, percent, plot, write
 
-TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None}
-MAY_BE_EMPTY = ("steps", "frontier")
+TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None, "admm": None}
+MAY_BE_EMPTY = ("steps", "frontier", "admm")
 NAMES = {
     "uncompressed": "uncompressed",
     "longer": "uncompressed, trained on as long",
@@ -44,7 +44,7 @@ Column = tuple[str, float, str]
 
 @dataclass(frozen=True)
 class CompressionSheet:
-    """One compression. meta, stages, layers, steps, frontier: as in `workloads.compress.CompressionResult`; meta also has
+    """One compression. meta, stages, layers, steps, frontier, admm: as in `workloads.compress.CompressionResult`; meta also has
     the network's name and title."""
 
     meta: dict[str, Any]
@@ -52,6 +52,7 @@ class CompressionSheet:
     layers: pd.DataFrame
     steps: pd.DataFrame
     frontier: pd.DataFrame
+    admm: pd.DataFrame
 
     def save(self, directory: Path) -> None:
         """Write each table as CSV and compression.json last."""

@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from compression.errors import CompressionError
+from compression.shrink import small_state
 from hw.chip import device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
 from reports.compression import CompressionSheet, draw_compression
@@ -73,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
     run_parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="trained weights, a state dict that torch.save wrote; none are trained then"
-    )
+        "--weights", type=Path, metavar="FILE",
+        help="trained weights: a state dict that torch.save wrote, or weights.pt of a compression; none are trained then",
+    )  # fmt: skip
     run_parser.add_argument("--seed", type=_from_zero, default=0, help="of training and of chip instances (default 0)")
     sizes = {name: study_size(name) for name in WORKLOADS}
     for position, option, what in ((1, "--instances", "chip instances per point"), (0, "--images", "test images per accuracy")):
@@ -152,9 +154,9 @@ def _compress(options: argparse.Namespace) -> int:
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
         found = compress(workload.model, workload.data, chip, dict(options.target), options.out, plan, bar.set_description_str)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
-        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier)
+        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         sheet.save(options.out)
-        save_state(found.model.state_dict(), options.out / "weights.pt")
+        save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
         draw_compression(sheet, options.out)
         bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
     _show_compression(options.out)

@@ -24,8 +24,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from compression.admm import Admm, Rho
-from compression.constraints import ConstraintSet, Filter, Levels
+from compression.admm import COLUMNS, Admm, Rho
+from compression.constraints import Filter, Levels
 from compression.gemm import matrix_layers
 from compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
 from compression.paths import remove_unused_paths
@@ -142,7 +142,8 @@ class CompressionResult:
     """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after.
 
     stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
-    before and after; steps: of the allocation; frontier: one row a method and budget; meta: settings and headline numbers.
+    before and after; steps: of the allocation; frontier: one row a method and budget; admm: residuals by
+    stage, epoch and layer (`compression.admm.Admm.history`); meta: settings and headline numbers.
     """
 
     model: nn.Module = field(repr=False)
@@ -151,6 +152,7 @@ class CompressionResult:
     layers: pd.DataFrame
     steps: pd.DataFrame
     frontier: pd.DataFrame
+    admm: pd.DataFrame
     meta: dict[str, Any]
 
 
@@ -194,6 +196,7 @@ class _Work:
         self.model, self.data, self.chip, self.target = baked(model).eval(), data, chip, target
         self.out, self.plan, self.step, self.kept = out, plan, step, out / "checkpoints"
         self.began = time.monotonic()
+        self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.parts = split(data, plan.validation, plan.seed)
         self.example = data.train_images[:2]
         self.calibration = data.train_images[:200]
@@ -231,8 +234,13 @@ class _Work:
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
         layers = self._layers(final, after, alone)
         return CompressionResult(
-            final, self.chip_after, stages, layers, steps, frontier, self._meta(stages, after, alone, allocation)
+            final, self.chip_after, stages, layers, steps, frontier, self._history(), self._meta(stages, after, alone, allocation)
         )
+
+    def _history(self) -> pd.DataFrame:
+        """Residuals of ADMM after each epoch."""
+        tables = [pd.DataFrame(rows).assign(stage=name) for name, rows in self.histories.items() if rows]
+        return pd.concat(tables, ignore_index=True)[["stage", *COLUMNS]] if tables else pd.DataFrame(columns=["stage", *COLUMNS])
 
     def _models(self, allocation: Allocation) -> dict[str, nn.Module]:
         """The network after each stage, by the stage's name, plain weights."""
@@ -307,13 +315,23 @@ class _Work:
         model, path = begin(), self.kept / f"{name}.pt"
         plain = baked(model)
         if path.is_file():
-            plain.load_state_dict(self._kept(path)["model"])
+            state = self._kept(path)
+            plain.load_state_dict(state["model"])
+            self.histories[name] = state["history"]
             return plain.eval()
+        self.histories[name] = []
         if sets is None or sets:
-            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan.seed, self.kept / f"{name}.checkpoint",
-                   sets, lambda epoch, loss: self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}"))  # fmt: skip
+            admm = Admm(model, sets, RHO) if sets else None
+
+            def told(epoch: int, loss: float) -> None:
+                apart = 0.0 if admm is None else admm.history.tail(len(admm.layers))["primal_residual"].max()
+                least = f", {apart:.1%} from its set at most" if apart else ""
+                self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}{least}")
+
+            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan.seed, admm, self.kept / f"{name}.checkpoint", told)
+            self.histories[name] = [] if admm is None else admm.history.to_dict("records")
         plain = bake(model).eval()
-        save_state({"identity": self.identity, "model": plain.state_dict()}, path)
+        save_state({"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name]}, path)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
 
@@ -433,7 +451,10 @@ class _Work:
         self.step(f"methods: {method} at {', '.join(f'{k} {v:.3g}' for k, v in target.items())}")
         search = self._search(target)
         try:
-            allocation = cost_aware(search)[0] if method == "cost-aware" else uniform(search)
+            if method == "cost-aware":
+                allocation = self._allocation()[0] if target == self.target else cost_aware(search)[0]
+            else:
+                allocation = uniform(search)
         except ValueError as error:
             return {"reached": 0.0, "why": str(error)}
         admm, retraining = self.plan.frontier
@@ -444,11 +465,12 @@ class _Work:
             retraining += admm
         else:
             trained = baked(self.model)
-            _train(trained, parts, recipe, seed, None, self._filter_sets(allocation))
+            sets = self._filter_sets(allocation)
+            _train(trained, parts, recipe, seed, Admm(trained, sets, RHO) if sets else None)
             small = smaller(bake(trained), self.example)
-            sets = input_sets(small, allocation)
-            if sets:
-                _train(small, parts, recipe, seed, None, sets)
+            inputs = input_sets(small, allocation)
+            if inputs:
+                _train(small, parts, recipe, seed, Admm(small, inputs, RHO))
                 bake(small)
                 retraining = max(0, retraining - admm)
         model = hold_zeros(small)
@@ -474,11 +496,10 @@ def _numbers(taken: Footprint) -> dict[str, float]:
 
 
 def _train(
-    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None,
-    sets: Mapping[str, list[ConstraintSet]] | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
+    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, admm: Admm | None = None, checkpoint: Path | None = None,
+    after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
-    """Train in place; with sets under ADMM, and put in them at the end."""
-    admm = Admm(model, sets, RHO) if sets else None
+    """Train in place; under ADMM put in its sets at the end."""
     train_classifier(model, data, recipe, seed, checkpoint, regulariser=admm, after=after)
     if admm is not None:
         admm.project_()

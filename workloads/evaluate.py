@@ -120,7 +120,7 @@ class OnChip:
         if memory < 1 or batch < 1:
             raise ParameterError(f"memory and batch must be 1 or more, got {memory} and {batch}")
         self.chip, self.memory, self.batch = chip, memory, batch
-        self.model = convert(model, chip, calibration_images, seed)
+        self.model = convert(model, chip, calibration_images, seed, pack=True)
         self.layers = analog_layers(self.model)
         self._image_bytes = self._measure(calibration_images[:1])
 

@@ -169,7 +169,7 @@ def run(
     """
     data = workload.data
     step("placing and simulating")
-    network = trace(workload.model, workload.calibration_images)
+    network = trace(workload.model, workload.calibration_images, pack=True)
     placement = place(network, chip)
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
     images, labels = data.test_images[chosen], data.test_labels[chosen]

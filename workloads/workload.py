@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from compression.errors import CompressionError
+from compression.shrink import rebuild
 from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
 from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
@@ -106,8 +108,8 @@ def load_workload(
     entry = _known(name, _ENTRIES)
     if entry.recipe is None or weights is not None:
         path = weights or _weights_path(name, data_directory)
-        model = load_weights(initialise(entry.build, seed), path).eval()
         data = _LOADERS[name](data_directory)
+        model = load_weights(initialise(entry.build, seed), path, data.train_images[:2]).eval()
     else:
         data = _LOADERS[name](data_directory)
         model = _trained(name, entry, entry.recipe, data, seed, progress)
@@ -126,10 +128,11 @@ def study_size(name: str) -> tuple[int, int]:
     return entry.images, entry.instances
 
 
-def load_weights(model: nn.Module, path: Path) -> nn.Module:
+def load_weights(model: nn.Module, path: Path, example: Tensor | None = None) -> nn.Module:
     """`model` with the state of a file that torch.save wrote; raises DataError for another network's or no state.
 
-    The state may lie under "state_dict", its names may begin with "module.", as torch's DataParallel leaves them.
+    The state may lie under "state_dict", its names may begin with "module.", as torch's DataParallel leaves them. With an
+    example input (batch, ...) it may also be what `xbar compress` wrote: the smaller network of that kind then.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file of trained weights")
@@ -137,6 +140,11 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises IndexError, KeyError and others for bytes that are no state
         raise DataError(f"{path}: not a file of weights that torch reads safely: {error}") from None
+    if example is not None and isinstance(state, dict) and "format" in state:
+        try:
+            return rebuild(model, example, state)
+        except CompressionError as error:
+            raise DataError(f"{path}: {error}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path}: holds no state dict, tensors by name")

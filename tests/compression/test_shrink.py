@@ -16,7 +16,7 @@ from compression.magnitude import magnitude_masks, one_shot
 from compression.masks import attach, masks_of, nonzero_masks
 from compression.packing import crossbars_needed, packing, used_arrays
 from compression.paths import remove_unused_paths, silence, unused_path_masks
-from compression.shrink import shrink
+from compression.shrink import rebuild, shrink, small_state
 from hw import Chip, place, trace
 from models import VGG16, DigitsCNN, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
@@ -266,3 +266,37 @@ def test_zeros_inside_stay_zero_where_asked() -> None:
     small.conv2.weight.sum().backward()
     assert _equal(model, small, x)
     assert [groups_of(layer) for layer in matrix_layers(small).values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("build", [LeNet5Caffe, DigitsCNN, ResNet20, ResNet18, VGG16])
+def test_a_small_network_is_built_again_from_its_state(build: Callable[[], nn.Module]) -> None:
+    model = _random(build)
+    example = _images(*{LeNet5Caffe: (1, 28, 28), DigitsCNN: (1, 8, 8)}.get(build, (3, 32, 32)))
+    last = list(matrix_layers(model))[-1]
+    sets = {name: [Filter(ratio=0.5)] for name in matrix_layers(model) if name != last}
+    streams = {name for name in sets if name.endswith("conv2") or name in ("conv1", "layer1.0.conv1")}
+    for name, mask in magnitude_masks(model, sets).items():
+        if name in streams:  # the same channels of every branch of a sum
+            mask[:] = True
+            mask[: len(mask) // 4] = False
+        attach(model, {name: mask})
+    silence(model, example)
+    small = shrink(model, example)
+    state = small_state(small, example)
+    again = rebuild(_random(build, seed=1), example, state)
+    with torch.no_grad():
+        expected, found = small(example), again(example)
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+    assert sum(p.numel() for p in again.parameters()) < sum(p.numel() for p in model.parameters())
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    example = _images(1, 28, 28)
+    state = small_state(LeNet5Caffe().eval(), example)
+    with pytest.raises(CompressionError, match="of another network: layers"):
+        rebuild(ResNet20(), _images(3, 32, 32), state)
+    with pytest.raises(CompressionError, match="format must be"):
+        rebuild(LeNet5Caffe(), example, state | {"format": "small network 9"})
+    state["layers"]["fc1"] = {"weight": torch.zeros(7, 13), "bias": None}
+    with pytest.raises(CompressionError, match="does not fit the network"):
+        rebuild(LeNet5Caffe(), example, state)

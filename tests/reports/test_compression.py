@@ -54,7 +54,7 @@ def sheet() -> CompressionSheet:
         for method in ("cost-aware", "uniform", "magnitude") for budget in (1.0, 2.0)
     ])  # fmt: skip
     frontier.loc[len(frontier)] = {"method": "uniform", "budget": 0.1, "reached": 0.0, "why": "out of reach"}
-    return CompressionSheet(meta, stages, layers, steps, frontier)
+    return CompressionSheet(meta, stages, layers, steps, frontier, pd.DataFrame())
 
 
 def test_saved_and_loaded_draws_the_same_bytes(sheet: CompressionSheet, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_says_what_was_saved_and_by_what(sheet: CompressionSheet) -> None:
 
 
 def test_without_the_picture_of_methods(sheet: CompressionSheet, tmp_path: Path) -> None:
-    bare = CompressionSheet(sheet.meta, sheet.stages, sheet.layers, sheet.steps, pd.DataFrame())
+    bare = CompressionSheet(sheet.meta, sheet.stages, sheet.layers, sheet.steps, pd.DataFrame(), pd.DataFrame())
     bare.save(tmp_path)
     names = {path.name for path in draw_compression(CompressionSheet.load(tmp_path), tmp_path)}
     assert "compression_methods.png" not in names
@@ -103,5 +103,5 @@ def test_ahead_compares_at_equal_accuracy() -> None:
 
 def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet: CompressionSheet) -> None:
     meta = sheet.meta | {"float_longer": 0.9945, "epochs": 41}
-    text = verdict(CompressionSheet(meta, sheet.stages, sheet.layers, sheet.steps, sheet.frontier)).replace("\u00a0", " ")
+    text = verdict(CompressionSheet(meta, sheet.stages, sheet.layers, sheet.steps, sheet.frontier, sheet.admm)).replace("\u00a0", " ")
     assert "trained on for as many epochs, 41: 99.45 %" in text

@@ -257,7 +257,7 @@ def test_the_command_draws_a_saved_one_again(
 ) -> None:
     found = compressed[0]
     meta = found.meta | {"workload": "digits", "title": "Digits CNN"}
-    CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier).save(tmp_path)
+    CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm).save(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     assert "Digits CNN compressed for" in capsys.readouterr().out
     assert (tmp_path / "compression.pdf").stat().st_size > 10_000
