@@ -163,9 +163,14 @@ def verdict(sheet: CompressionSheet) -> str:
     return (
         f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
         f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(m['float_before'], 2)} to {percent(m['float_after'], 2)} "
-        f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at {m['bits_before']}-bit weights throughout: "
+        f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
         f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area."
     )
+
+
+def _bits(meta: Mapping[str, Any], when: str = "before") -> str:
+    """Widths of weights and inputs, in words."""
+    return f"{meta[f'bits_{when}']}-bit weights and {meta[f'input_bits_{when}']}-bit inputs"
 
 
 def _longer(meta: Mapping[str, Any]) -> str:
@@ -214,6 +219,8 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
     taken = [sheet.meta["footprints"][name] for name in ("before", "pruned", "fewer_bits", "after")]
     m = sheet.meta
     yield "bits of a weight", [str(m["bits_before"]), str(m["bits_before"]), str(m["bits_after"]), str(m["bits_after"])]
+    inputs = str(m["input_bits_before"]), str(m["input_bits_after"])
+    yield "bits of an input", [inputs[0], inputs[0], inputs[1], inputs[1]]
     yield "arrays in use", [f"{int(each['arrays']):,}" for each in taken]
     for label, name, unit in (
         ("area", "area_m2", "m²"),
@@ -403,7 +410,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     figure = page(
         "Which way to choose what goes",
         f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training images, "
-        f"{m['bits_after']}-bit footprint; not the full training of the first page",
+        f"footprint at {_bits(m, 'after')}; not the full training of the first page",
     )
     first = m["footprints"]["before"]
     for index, (column, unit, factor, label) in enumerate(
@@ -490,7 +497,6 @@ def definitions(sheet: CompressionSheet) -> Figure:
 
 def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
     m, plan = sheet.meta, sheet.meta["plan"]
-    before, after = m["bits_before"], m["bits_after"]
     yield "Area: arrays in use, times an array and its share of what serves it in its core and tile; off-chip links apart."
     yield (
         f"Power: energy of an inference times {m['rate']:g} inferences per second, before and after alike. Energy: what "
@@ -498,9 +504,9 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         "inferences. Latency: of one inference alone, one copy of each layer."
     )
     yield (
-        f"The chip is the same throughout: arrays of {m['array'][0]} x {m['array'][1]}, cells of {m['cell_bits']} bits, inputs "
-        f'of {m["input_bits"]} bits. A weight has {before} bits before and {after} after, so it takes fewer cells; "pruned '
-        f'alone" is the final network at {before}, "fewer bits alone" the uncompressed network at {after}.'
+        f"The chip is the same throughout: arrays of {m['array'][0]} x {m['array'][1]}, cells of {m['cell_bits']} bits. Before it has "
+        f"{_bits(m)}, after {_bits(m, 'after')}: fewer bits of a weight take fewer cells, of an input fewer steps. \"Pruned "
+        'alone" is the final network at the bits of before, "fewer bits alone" the uncompressed network at those after.'
     )
     yield (
         "Compression: weights of linear and convolution layers, biases not counted, over those that are not zero. Rows and "

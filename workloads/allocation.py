@@ -14,8 +14,8 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from compression.paths import Paths, silence
 from compression.quantise import folded
 from compression.shrink import shrink
 from hw.chip import Chip
-from hw.footprint import Footprint, footprint
+from hw.footprint import Footprint, array_area, footprint
 from hw.network import Network, trace
 from workloads.data import ImageData
 from workloads.training import Recipe, train_classifier
@@ -37,6 +37,7 @@ from workloads.training import Recipe, train_classifier
 TARGETS = ("area", "power", "weights")
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
+SAMPLES = 48  # sizes that the energy of each layer is fitted to
 BATCH = 64  # images that a gradient is the mean of
 TINY_STEPS = 400
 Sizes = dict[str, tuple[int, int]]  # outputs and inputs by layer
@@ -115,67 +116,59 @@ def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
 
 
 class Costs:
-    """What sizes of a network's layers take of a chip at `rate` inferences per second [1/s].
+    """What networks take of a chip at `rate` inferences per second [1/s].
 
-    As long as a layer is cut into as many tiles along its inputs and its outputs, each component's actions are counts of inputs,
-    outputs or both, so energy is bilinear in them: four sizes are simulated for each such cut, and those between interpolated.
+    Of a network (`of`) the simulator tells. Of sizes of layers (`of_sizes`), as a search asks for by the thousand, area follows
+    from the geometry, and a layer's energy is fitted to SAMPLES simulated sizes by what its components count: outputs o, inputs
+    i, tiles along each, and the products that conversions, drives, reads and arrays are. A few per cent off, as tests tell.
     model: the uncompressed network; example: inputs (batch, ...).
     """
 
     def __init__(self, model: nn.Module, chip: Chip, rate: float, example: Tensor):
         self.chip, self.rate, self.example = chip, rate, example
-        self.network = trace(model, example)
-        self._layers = {layer.name: layer for layer in self.network.layers}
-        self._known: dict[tuple[str, int, int], tuple[float, float]] = {}
-        self._static = 0.0
+        network = trace(model, example)
+        self._layers = {layer.name: layer for layer in network.layers}
+        generator = torch.Generator().manual_seed(0)
+        samples = [{name: (_some(layer.outputs, generator), _some(layer.inputs, generator))
+                    for name, layer in self._layers.items()} for _ in range(SAMPLES)]  # fmt: skip
+        taken = [footprint(_resized(network, sizes), chip, rate) for sizes in samples]
+        self._array_area = array_area(chip)
+        self._static = (taken[0].power - rate * float(taken[0].layers["energy_J"].sum())) / taken[0].area
+        self._per_count: dict[str, np.ndarray] = {}
+        for name in self._layers:
+            energy = np.array([each.layers.loc[name, "energy_J"] for each in taken])
+            counts = np.array([self._counts(name, *sizes[name]) for sizes in samples])
+            largest = counts.max(0)
+            fitted = np.linalg.lstsq(counts / largest / energy[:, None], np.ones(SAMPLES), rcond=None)[0]
+            self._per_count[name] = fitted / largest
 
     def of(self, model: nn.Module) -> dict[str, float]:
         """area [m²], power [W] and weights (not zero) of a pruned copy, packed."""
-        network = trace(model, self.example, pack=True)
-        sizes = {layer.name: (layer.outputs, layer.inputs) for layer in network.layers}
-        self.learn([sizes])
-        return self.of_sizes(sizes) | {"weights": float(weights_of(model))}
+        return costs_before(model, footprint(trace(model, self.example, pack=True), self.chip, self.rate))
 
     def of_sizes(self, sizes: Sizes) -> dict[str, float]:
-        """area [m²], power [W] and weights of layers of known sizes; dynamic energy is the sum of the layers' own."""
-        found = [self._between(name, *size) for name, size in sizes.items()]
-        area, energy = (sum(each[i] for each in found) for i in (0, 1))
-        weights = sum(self._layers[name].groups * outputs * inputs for name, (outputs, inputs) in sizes.items())
+        """area [m²], power [W] and weights of layers of those sizes; energy is the sum of the layers' own."""
+        arrays, energy, weights = 0, 0.0, 0
+        for name, (outputs, inputs) in sizes.items():
+            counts = self._counts(name, outputs, inputs)
+            energy += float(self._per_count[name] @ counts)
+            g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
+            arrays += g.row_tiles * g.column_tiles * g.planes * g.groups
+            weights += g.groups * outputs * inputs
+        area = arrays * self._array_area
         return {"area": area, "power": energy * self.rate + self._static * area, "weights": float(weights)}
 
-    def learn(self, wanted: Iterable[Sizes]) -> None:
-        """Make sizes known; as many are simulated at a time as there are layers."""
-        unknown: dict[str, set[tuple[int, int]]] = {}
-        for sizes in wanted:
-            for name, size in sizes.items():
-                outputs, inputs = self._corners(name, *size)
-                missing = {(o, i) for o in outputs for i in inputs if (name, o, i) not in self._known}
-                if missing:
-                    unknown.setdefault(name, set()).update(missing)
-        for each in zip_longest(*map(sorted, unknown.values())):
-            chosen = {name: size for name, size in zip(unknown, each, strict=True) if size is not None}
-            taken = footprint(_resized(self.network, chosen), self.chip, self.rate)
-            for name, size in chosen.items():
-                row = taken.layers.loc[name]
-                self._known[(name, *size)] = float(row["area_m2"]), float(row["energy_J"])
-            self._static = (taken.power - self.rate * float(taken.layers["energy_J"].sum())) / taken.area
+    def _counts(self, name: str, outputs: int, inputs: int) -> list[float]:
+        g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
+        rows, columns = g.row_tiles, g.column_tiles
+        products = outputs * rows, inputs * columns, outputs * inputs, rows * columns
+        return [1.0, *map(float, (outputs, inputs, rows, columns, *products))]
 
-    def _corners(self, name: str, outputs: int, inputs: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The fewest and most outputs, and inputs, of the same cut."""
-        layer = self._layers[name]
-        g = self.chip.geometry(outputs, inputs, layer.groups)
-        most_outputs = min(layer.outputs, g.column_tiles * g.outputs_per_crossbar)
-        most_inputs = min(layer.inputs, g.row_tiles * g.inputs_per_crossbar)
-        return ((g.column_tiles - 1) * g.outputs_per_crossbar + 1, most_outputs), (
-            (g.row_tiles - 1) * g.inputs_per_crossbar + 1, most_inputs)  # fmt: skip
 
-    def _between(self, name: str, outputs: int, inputs: int) -> tuple[float, float]:
-        """Area [m²] and energy [J] of a layer of that size, from its cut's corners."""
-        (o0, o1), (i0, i1) = self._corners(name, outputs, inputs)
-        across, along = (outputs - o0) / max(1, o1 - o0), (inputs - i0) / max(1, i1 - i0)
-        corner = {at: self._known[(name, *at)] for at in ((o0, i0), (o0, i1), (o1, i0), (o1, i1))}
-        first, second = (corner[o, i0][1] + along * (corner[o, i1][1] - corner[o, i0][1]) for o in (o0, o1))
-        return corner[o0, i0][0], first + across * (second - first)
+def _some(most: int, generator: torch.Generator) -> int:
+    """A count from a twentieth of `most` to all, small ones as often as large ones."""
+    share = 20 ** -float(torch.rand((), generator=generator))
+    return max(1, round(most * share))
 
 
 def _resized(network: Network, sizes: Sizes) -> Network:
@@ -280,20 +273,17 @@ class _Round:
         for name, layer in self.layers.items():
             used = (matrix_of(layer.weight.detach(), getattr(layer, "groups", 1)) != 0).any(0)
             self.filters[name], self.columns[name] = used.any(1), used.any(0)
-        self.worth = importance(model, data.train_images, data.train_labels)
+        self.worth = importance(model, data.train_images, data.train_labels, search.refit.bfloat16)
         self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
 
     def cut(self, left: float) -> None:
         """Cut until no more than `left` of the way to the targets is left."""
         search = self.search
         now = self.sizes(self.filters, self.columns)
-        search.costs.learn([now])
         shares = search.shares(search.costs.of_sizes(now))
         while search.way(shares) > left:
-            moves = list(self._moves())
-            search.costs.learn(self.sizes(filters, columns) for _, filters, columns, _ in moves)
             best: tuple[float, str, dict[str, Tensor], dict[str, Tensor], float, dict[str, float]] | None = None
-            for name, filters, columns, harm in moves:
+            for name, filters, columns, harm in self._moves():
                 after = search.shares(search.costs.of_sizes(self.sizes(filters, columns)))
                 spared = search.way(shares) - search.way(after)
                 if spared > 0 and (best is None or spared / harm > best[0]):
@@ -370,7 +360,9 @@ def _fewer(count: int, per_array: int) -> set[int]:
     return {fewer for fewer in (*by_step, arrays) if FEWEST <= fewer < count}
 
 
-def importance(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def importance(
+    model: nn.Module, images: Tensor, labels: Tensor, bfloat16: bool = False
+) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
     """What the loss does without each filter (outputs,) and each input (columns of the matrix) of each layer, to first
     order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
     network = folded(model)
@@ -381,7 +373,9 @@ def importance(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, tu
     device = next(network.parameters()).device
     for x, y in batches:
         network.zero_grad()
-        nn.functional.cross_entropy(network(x.to(device)), y.to(device)).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            scores = network(x.to(device))
+        nn.functional.cross_entropy(scores.float(), y.to(device)).backward()
         for name, layer in layers.items():
             if layer.weight.grad is None:
                 continue

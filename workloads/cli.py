@@ -126,6 +126,7 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     parser.add_argument("--seed", type=_from_zero, default=0)
     parser.add_argument("--bits", type=_from_one, help=f"bits of a weight after (default: the chip's own, at most {BEST_BITS})")
+    parser.add_argument("--input-bits", type=_from_one, help="bits of an input after (default: the chip's own)")
     parser.add_argument("--sigma", type=float, help="programming error of varied chips (default: the cells' own, or "
                         f"{ASSUMED_SIGMA:g} where they have none)")  # fmt: skip
     parser.add_argument("--rate", type=float, default=Plan.rate, help="inferences per second of power figures (default %(default)g)")
@@ -147,7 +148,7 @@ def _target(text: str) -> tuple[str, float]:
 def _compress(options: argparse.Namespace) -> int:
     chip = load_chip(options.chip, dict(options.settings), options.device)
     workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
-    given = {name: getattr(options, name) for name in ("bits", "sigma", "rate", "instances", "images", "seed")}
+    given = {name: getattr(options, name) for name in ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed")}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
     plan = replace(plan, **QUICK) if options.quick else plan
     plan = replace(plan, budgets=()) if options.no_pareto else plan

@@ -65,12 +65,13 @@ RHO = Rho(3e-3, factor=3.0, last=0.3)
 class Plan:
     """How hard to try: epochs of each training, and what is judged.
 
-    rounds, search_images: of the search for what each layer keeps. longer: whether the uncompressed network is trained on for
-    as many epochs as the compressed one takes, to compare with. bits: of a weight after, None for BEST_BITS or the chip's own,
-    where fewer. sigma: programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per
-    second of all power figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1].
-    budgets: multiples of the targets that the picture of methods is drawn at, none for no picture. frontier: epochs of ADMM
-    and of retraining for each of its points, on frontier_images.
+    rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
+    uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
+    None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
+    programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
+    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1]. budgets: multiples of the
+    targets that the picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of
+    its points, on frontier_images.
     """
 
     rounds: int = 6
@@ -88,8 +89,10 @@ class Plan:
     shift: int = 0
     flip: bool = False
     bfloat16: bool = False
+    updates: int = 1
     longer: bool = False
     bits: int | None = None
+    input_bits: int | None = None
     sigma: float | None = None
     rate: float = 1000.0
     validation: int = 5000
@@ -115,14 +118,14 @@ class Plan:
 _COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
 PLANS = {
     "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, images=360, frontier=(10, 30)),
-    "lenet5": Plan(shift=1), "lenet5-caffe": Plan(shift=1),
+    **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0)),
     "resnet20": Plan(
         filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002,
-        instances=3, images=200, budgets=(1.6, 1.3, 1.0, 0.7), frontier=(2, 5), frontier_images=20000, longer=True, **_COLOUR,
+        instances=3, images=200, budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=20000, longer=True, **_COLOUR,
     ),
     **dict.fromkeys(("vgg16", "resnet18"), Plan(
-        search_images=6000, filters=2, inputs=1, pruned=8, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3,
-        most_lost=0.002, instances=3, images=100, budgets=(), longer=True, **_COLOUR,
+        search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
+        updates=4, most_lost=0.001, instances=3, images=100, budgets=(), longer=True, **_COLOUR,
     )),
 }  # fmt: skip
 QUICK = {
@@ -200,8 +203,10 @@ class _Work:
         self.parts = split(data, plan.validation, plan.seed)
         self.example = data.train_images[:2]
         self.calibration = data.train_images[:200]
-        bits = plan.bits or min(BEST_BITS, chip.weights.bits)
-        self.chip_after = chip if bits == chip.weights.bits else chip.with_changes(weights={"bits": bits})
+        bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
+        self.chip_after = chip
+        if (bits, input_bits) != (chip.weights.bits, chip.inputs.bits):
+            self.chip_after = chip.with_changes(weights={"bits": bits}, inputs={"bits": input_bits})
         own = own_write_error(chip.device)
         self.sigma = plan.sigma if plan.sigma is not None else (own or ASSUMED_SIGMA)
         self.device = with_write_error(chip.device, self.sigma)
@@ -328,7 +333,7 @@ class _Work:
                 least = f", {apart:.1%} from its set at most" if apart else ""
                 self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}{least}")
 
-            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan.seed, admm, self.kept / f"{name}.checkpoint", told)
+            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan, admm, self.kept / f"{name}.checkpoint", told)
             self.histories[name] = [] if admm is None else admm.history.to_dict("records")
         plain = bake(model).eval()
         save_state({"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name]}, path)
@@ -412,7 +417,8 @@ class _Work:
         return {
             "version": version("xbar"), "data": self.data.name, "chip": self.chip.name, "chip_title": self.chip.title,
             "array": [self.chip.structure.wordlines, self.chip.structure.bitlines], "cell_bits": self.chip.cell_bits,
-            "input_bits": self.chip.inputs.bits, "target": self.target, "rate": self.plan.rate, "sigma": self.sigma,
+            "input_bits_before": self.chip.inputs.bits, "input_bits_after": self.chip_after.inputs.bits,
+            "target": self.target, "rate": self.plan.rate, "sigma": self.sigma,
             "sigma_is_own": bool(own_write_error(self.chip.device)) and self.plan.sigma is None,
             "programming_model": self.chip.device.programming_model,
             "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
@@ -458,7 +464,7 @@ class _Work:
         except ValueError as error:
             return {"reached": 0.0, "why": str(error)}
         admm, retraining = self.plan.frontier
-        recipe, seed = self.plan.recipe(admm), self.plan.seed
+        recipe = self.plan.recipe(admm)
         parts = first_images(self.parts, self.plan.frontier_images)
         if method == "magnitude":
             small = prune_once(self.model, allocation, self.example)
@@ -466,16 +472,16 @@ class _Work:
         else:
             trained = baked(self.model)
             sets = self._filter_sets(allocation)
-            _train(trained, parts, recipe, seed, Admm(trained, sets, RHO) if sets else None)
+            _train(trained, parts, recipe, self.plan, Admm(trained, sets, RHO) if sets else None)
             small = smaller(bake(trained), self.example)
             inputs = input_sets(small, allocation)
             if inputs:
-                _train(small, parts, recipe, seed, Admm(small, inputs, RHO))
+                _train(small, parts, recipe, self.plan, Admm(small, inputs, RHO))
                 bake(small)
                 retraining = max(0, retraining - admm)
         model = hold_zeros(small)
         if retraining:
-            _train(model, parts, self.plan.recipe(retraining), seed)
+            _train(model, parts, self.plan.recipe(retraining), self.plan)
         bake(model).eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
@@ -496,11 +502,11 @@ def _numbers(taken: Footprint) -> dict[str, float]:
 
 
 def _train(
-    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, admm: Admm | None = None, checkpoint: Path | None = None,
+    model: nn.Module, data: ImageData, recipe: Recipe, plan: Plan, admm: Admm | None = None, checkpoint: Path | None = None,
     after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
     """Train in place; under ADMM put in its sets at the end."""
-    train_classifier(model, data, recipe, seed, checkpoint, regulariser=admm, after=after)
+    train_classifier(model, data, recipe, plan.seed, checkpoint, regulariser=admm, updates=plan.updates, after=after)
     if admm is not None:
         admm.project_()
 

@@ -63,7 +63,7 @@ def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 class Regulariser(Protocol):
-    """What pulls weights besides the loss, as `compression.admm.Admm` does: a term of the loss, moved after each epoch."""
+    """What pulls weights besides the loss, as `compression.admm.Admm` does: a term of the loss, moved now and then."""
 
     def penalty(self) -> Tensor: ...
 
@@ -76,9 +76,10 @@ class Regulariser(Protocol):
 
 def train_classifier(
     model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
-    regulariser: Regulariser | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
+    regulariser: Regulariser | None = None, updates: int = 1, after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
     """Train `model` in place, on the device it is on; test images are not looked at. after(epoch, mean loss) is told.
+    The regulariser is moved `updates` times an epoch.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
     to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file.
@@ -108,10 +109,7 @@ def train_classifier(
         model.to(memory_format=torch.channels_last)
     epochs = tqdm(range(first, recipe.epochs), "training", disable=not progress, unit="epoch")
     for epoch in epochs:
-        penalty = () if regulariser is None else (regulariser.penalty,)
-        loss = _epoch(model, data, recipe, generator, optimiser, schedule, *penalty)
-        if regulariser is not None:
-            regulariser.update(epoch)
+        loss = _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
         epochs.set_postfix(loss=f"{loss:.4f}")
         if checkpoint is not None:
             state = {
@@ -129,13 +127,15 @@ def train_classifier(
 def _epoch(
     model: nn.Module, data: ImageData, recipe: Recipe, generator: torch.Generator,
     optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
-    penalty: Callable[[], Tensor] | None = None,
+    regulariser: Regulariser | None, updates: int, epoch: int,
 ) -> float:  # fmt: skip
     """One pass over the training images in a random order; the mean loss."""
     total = 0.0
     device = next(model.parameters()).device
     order = torch.randperm(len(data.train_labels), generator=generator)
-    for chosen in order.split(recipe.batch):
+    batches = order.split(recipe.batch)
+    moments = {round(len(batches) * (index + 1) / updates) for index in range(updates)}
+    for index, chosen in enumerate(batches, 1):
         images = _shifted(data.train_images[chosen], recipe.shift, generator)
         images = _mirrored(images, generator) if recipe.flip else images
         images, labels = images.to(device), data.train_labels[chosen].to(device)
@@ -143,9 +143,11 @@ def _epoch(
             scores = model(images.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 else images)
         loss = nn.functional.cross_entropy(scores.float(), labels)
         optimiser.zero_grad()
-        (loss if penalty is None else loss + penalty()).backward()
+        (loss if regulariser is None else loss + regulariser.penalty()).backward()
         optimiser.step()
         schedule.step()
+        if regulariser is not None and index in moments:
+            regulariser.update(epoch)
         total += loss.item() * len(chosen)
     return total / len(order)
 

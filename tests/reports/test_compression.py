@@ -29,7 +29,8 @@ def taken(share: float) -> dict[str, float]:
 def sheet() -> CompressionSheet:
     meta: dict[str, Any] = {
         "version": "0", "workload": "lenet5-caffe", "title": "LeNet-5", "chip": "isaac", "chip_title": "ISAAC", "array": [128, 128],
-        "cell_bits": 2, "input_bits": 16, "target": {"area": 0.1}, "rate": 1000.0, "sigma": 0.1, "sigma_is_own": False,
+        "cell_bits": 2, "input_bits_before": 16, "input_bits_after": 8,
+        "target": {"area": 0.1}, "rate": 1000.0, "sigma": 0.1, "sigma_is_own": False,
         "programming_model": "proportional", "bits_before": 16, "bits_after": 8, "weights_before": 430500, "weights_after": 10000,
         "compression": 43.05, "float_before": 0.994, "float_after": 0.993, "test_images": 10000, "chip_images": 1000, "instances": 10,
         "validation_images": 5000, "frontier_images": 15000, "seconds": 600.0,
@@ -72,7 +73,7 @@ def test_says_what_was_saved_and_by_what(sheet: CompressionSheet) -> None:
     text = verdict(sheet).replace("\u00a0", " ")
     assert "43.0 times fewer weights" in text or "43.1 times fewer weights" in text
     assert "95.0 % less power" in text
-    assert "Pruning alone, at 16-bit weights throughout: 90.0 % less power" in text
+    assert "Pruning alone, at the 16-bit weights and 16-bit inputs of before: 90.0 % less power" in text
     assert "+ mismatch retraining" in summary_text(sheet)
 
 
