@@ -95,12 +95,31 @@ class Paths:
     def reached(self, filters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Which features each layer still gets, bool (features,) by layer, where of each layer named only those `filters`,
         bool (outputs,), are left and the others are silent."""
-        alive = torch.zeros(len(self._parent), dtype=torch.bool)
+        alive = self._none()
         alive[self._tied[self._pinned]] = True
         for name, reader in self.readers.items():
             left = filters[name].cpu() if name in filters else torch.ones(len(reader.outputs), dtype=torch.bool)
             alive[self._tied[reader.outputs[left]]] = True
         return {name: alive[self._tied[reader.source]] for name, reader in self.readers.items()}
+
+    def read(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Which filters of each layer are read, bool (outputs,) by layer, where each layer named reads only those `features`,
+        bool (features,), of what it gets; what the network puts out counts as read."""
+        wanted = self._none()
+        wanted[self._tied[self._pinned]] = True
+        for name, reader in self.readers.items():
+            source = reader.source[features[name].cpu()] if name in features else reader.source
+            wanted[self._tied[source]] = True
+        return {name: wanted[self._tied[reader.outputs]] for name, reader in self.readers.items()}
+
+    def fixed(self) -> set[str]:
+        """Layers whose filters cannot go: the network's outputs depend on their number, or they have groups."""
+        pinned = self._none()
+        pinned[self._tied[self._pinned]] = True
+        return {name for name, reader in self.readers.items() if bool(pinned[self._tied[reader.outputs]].any())}
+
+    def _none(self) -> Tensor:
+        return torch.zeros(len(self._parent), dtype=torch.bool)
 
     # ---- which go
 

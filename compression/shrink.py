@@ -92,8 +92,10 @@ def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.G
     """
     if state.get("format") != FORMAT:
         raise CompressionError(f"the state's format must be {FORMAT!r}, got {state.get('format')!r}")
+    _check_state(state)
     graph = traced(fold(model))
     shapes, found = shapes_of(graph, example), state["layers"]
+    outputs = shapes[_last(graph)]
     layers = matrix_layers(graph)
     if set(layers) != set(found):
         raise CompressionError(f"the state is of another network: layers {', '.join(sorted(set(layers) ^ set(found)))} differ")
@@ -112,10 +114,31 @@ def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.G
     graph.eval()
     try:
         with torch.no_grad():
-            graph(example)
+            given = tuple(graph(example).shape[1:])
     except RuntimeError as error:
         raise CompressionError(f"the state does not fit the network: {error}") from None
+    if given != outputs:
+        raise CompressionError(f"the state gives {given} outputs, the network {outputs}")
     return graph
+
+
+def _last(graph: fx.GraphModule) -> str:
+    """The node that the network puts out."""
+    (source,) = next(node for node in graph.graph.nodes if node.op == "output").all_input_nodes
+    return str(source.name)
+
+
+def _check_state(state: Mapping[str, Any]) -> None:
+    """Raises CompressionError where a part of a state is missing or is not what it should be."""
+    if not isinstance(state.get("layers"), dict) or not isinstance(state.get("pads"), list):
+        raise CompressionError("the state has no layers by name, or no list of pads")
+    for name, parts in state["layers"].items():
+        weight = parts.get("weight") if isinstance(parts, dict) else None
+        if not isinstance(weight, Tensor) or weight.dim() not in (2, 4) or not bool(torch.isfinite(weight).all()):
+            raise CompressionError(f"layer {name}: no weight of 2 or 4 dimensions that is finite")
+        bias = parts.get("bias")
+        if bias is not None and (not isinstance(bias, Tensor) or bias.shape != weight.shape[:1] or not bool(torch.isfinite(bias).all())):
+            raise CompressionError(f"layer {name}: the bias must be {len(weight)} finite numbers or none")
 
 
 def _like(name: str, old: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Conv2d | nn.Linear:

@@ -146,7 +146,7 @@ def ahead_text(frontier: pd.DataFrame) -> str:
             if len(found):
                 shares = ", ".join(f"{percent(row['share'], 0)} at {percent(row['accuracy'], 2)}" for _, row in found.iterrows())
                 said.append(f"{what} {shares}")
-        parts.append(f"{METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
+        parts.append(f"Of {METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
     return "What the ratios by cost take of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
 
 
@@ -164,8 +164,15 @@ def verdict(sheet: CompressionSheet) -> str:
         f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
         f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(m['float_before'], 2)} to {percent(m['float_after'], 2)} "
         f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
-        f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area."
+        f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area.{_missed(m)}"
     )
+
+
+def _missed(meta: Mapping[str, Any]) -> str:
+    """Targets that the final network does not meet, in words."""
+    missed = [f"{name} {percent(meta['left'][name], 2)} of {percent(share, 2)}" for name, share in meta["target"].items()
+              if meta["left"][name] > share]  # fmt: skip
+    return f" Not met: {', '.join(missed)}." if missed else ""
 
 
 def _bits(meta: Mapping[str, Any], when: str = "before") -> str:
@@ -360,7 +367,7 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
     )
     subtitle = (
         "rows: outputs, on bitlines; columns: inputs, on wordlines; arrays, pruned only: at the bits before; "
-        "energy: dynamic, per inference"
+        "energy: dynamic, per inference; damage: estimated square of the loss's change"
     )
     figures = []
     for first in range(0, len(rows), LAYERS_PER_PAGE):
@@ -376,7 +383,7 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
             ("layer", 0.31, "left"),
             ("filters", 0.47, "right"),
             ("inputs", 0.55, "right"),
-            ("loss rises by", 0.67, "right"),
+            ("damage", 0.67, "right"),
             *((f"{t} left", 0.77 + 0.09 * i, "right") for i, t in enumerate(targets)),
         )
         cells = [
@@ -385,7 +392,7 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
                 cut(str(r["layer"]), 18),
                 str(int(r["filters"])),
                 str(int(r["inputs"])),
-                f"{r['damage']:.4f}",
+                f"{r['damage']:.1e}",
                 *(percent(r[t]) for t in targets),
             ]
             for _, r in steps.iterrows()
@@ -479,7 +486,9 @@ def methods(sheet: CompressionSheet) -> Figure:
         ]
         for _, r in sheet.frontier.iterrows()
     ]
-    end = _table(figure, 0.300, columns, rows_[:MOST_POINTS], row=0.0165)
+    if len(rows_) > MOST_POINTS:
+        rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
+    end = _table(figure, 0.292, columns, rows_, row=0.0165)
     write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
     return figure
 
@@ -513,14 +522,15 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         "columns of zeros take no bitlines or wordlines: they are packed away when the network is mapped."
     )
     yield (
-        f"Images: all choices (ratios, purification) are made on {m['validation_images']:,} training images that training here "
-        "holds out; the network that came in may have been trained on them, which makes it look better there than it is. "
-        "Test images only judge."
+        f"Images: how much to purify is chosen on {m['validation_images']:,} training images that training here holds out; the "
+        "network that came in may have been trained on them, which makes it look better there than it is. Ratios are chosen on "
+        "images to train on. Test images only judge."
     )
     yield (
         f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs that spare most of the targets' cost for what "
-        "the loss does without them, to first order; then a short retraining, on which the next round measures "
-        f"({plan['search_images']:,} training images). Cost is asked of the simulated chip. What is kept are the numbers."
+        "the loss does without them (squared, to first order); then a short retraining, on which the next round measures "
+        f"({m['search_images']:,} training images). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set right "
+        "by the whole network's after each round. What is kept are the numbers."
     )
     yield (
         f"Training, in epochs: ADMM to filters {plan['filters']}, to inputs {plan['inputs']}, retraining {plan['pruned']}; "

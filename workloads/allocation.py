@@ -1,7 +1,8 @@
 """How much of each layer to keep, chosen by what the chip charges for it.
 
-An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is asked of
-`hw.footprint` for layers as they would lie on the chip, so that what frees no array, conversion or drive gains nothing.
+An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is what
+`hw.footprint` says of layers as they would lie on the chip, fitted to simulated sizes between, so that what frees no array,
+conversion or drive gains nothing; each round begins and ends with the network itself simulated.
 Damage is the first-order estimate of what the loss does without a group of weights: the square of sum(weight x gradient) over
 the group, the mean over small batches of training images, summed over the groups that go; of the network with batch norm
 folded, so that a filter's bias counts and its scale cannot hide (P. Molchanov et al., Importance estimation for neural network
@@ -13,7 +14,7 @@ other's losses, which no measure of a layer alone sees. What is kept of it are t
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.constraints import Column, Filter
-from compression.gemm import matrix_layers, matrix_of, weight_of
+from compression.gemm import groups_of, matrix_layers, matrix_of, weight_of
 from compression.magnitude import one_shot
 from compression.masks import attach, bake, hold_zeros
 from compression.packing import packing
@@ -31,7 +32,7 @@ from compression.shrink import shrink
 from hw.chip import Chip
 from hw.footprint import Footprint, array_area, footprint
 from hw.network import Network, trace
-from workloads.data import ImageData
+from workloads.data import ImageData, first_images
 from workloads.training import Recipe, train_classifier
 
 TARGETS = ("area", "power", "weights")
@@ -39,7 +40,6 @@ FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as man
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
 SAMPLES = 48  # sizes that the energy of each layer is fitted to
 BATCH = 64  # images that a gradient is the mean of
-TINY_STEPS = 400
 Sizes = dict[str, tuple[int, int]]  # outputs and inputs by layer
 
 
@@ -98,7 +98,7 @@ def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Colum
     """The sets of inputs that a network shrunk to its filters is to keep, by layer, where not all."""
     sets = {}
     for name, layer in matrix_layers(small).items():
-        present = len(packing(layer.weight).inputs) if layer.weight.any() else 0
+        present = len(packing(layer.weight, groups_of(layer)).inputs)
         kept = allocation[name].inputs if name in allocation else None
         if kept is not None and 0 < kept < present:
             sets[name] = [Column(k=kept)]
@@ -203,7 +203,6 @@ class Search:
     images: int = 10000
     seed: int = 0
     step: Callable[[str], None] = lambda _: None
-    reached: nn.Module | None = field(default=None, repr=False)  # the network that the last search ended in
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
@@ -224,33 +223,27 @@ class Search:
 def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
     """The allocation that meets the targets at least damage for what is spared, and what each round cut: round, layer, filters
     and inputs left, damage, and the share of each target's cost left after the round. Raises AllocationError."""
-    model = hold_zeros(search.model)
-    example, rows = search.costs.example, []
-    bake(model).eval()
+    model, example = bake(hold_zeros(search.model)).eval(), search.costs.example
+    parts = first_images(search.data, search.images)
     shares = search.shares(search.costs.of(model))
-    way, number = search.way(shares), 0
-    parts = replace(search.data, train_images=search.data.train_images[: search.images],
-                    train_labels=search.data.train_labels[: search.images])  # fmt: skip
+    way, number, rows = search.way(shares), 0, []
     while not search.met(shares):
         number += 1
         if number > 3 * search.rounds:
             raise _out_of_reach(search, shares)
         search.step(f"allocation: round {number} of about {search.rounds}; left are {_told(shares)}")
-        left = way * max(0, search.rounds - number) / search.rounds
-        found = _Round(search, model, parts)
-        found.cut(left if number < search.rounds else 0.0)
-        for name, mask in found.masks().items():
-            attach(model, {name: mask})
+        found = _Round(search, model, parts, shares)
+        found.cut(way * max(0, search.rounds - number) / search.rounds)
+        attach(model, found.masks())
         model = hold_zeros(smaller(bake(model).eval(), example))
         train_classifier(model, parts, search.refit, search.seed + number)
         bake(model).eval()
         shares = search.shares(search.costs.of(model))
         rows += [{"round": number, **row, **shares} for row in found.rows()]
-    search.reached = model
     state = {}
     for name, layer in matrix_layers(model).items():
-        kept = packing(layer.weight)
-        state[name] = Keep(len(kept.outputs), len(kept.inputs))
+        kept = packing(layer.weight, groups_of(layer))
+        state[name] = Keep(len(kept.outputs) * groups_of(layer), len(kept.inputs))
     return state, pd.DataFrame(rows, columns=["round", "layer", "filters", "inputs", "damage", *search.targets])
 
 
@@ -259,32 +252,43 @@ def _told(shares: Mapping[str, float]) -> str:
 
 
 def _out_of_reach(search: Search, shares: Mapping[str, float]) -> AllocationError:
-    left = ", ".join(f"{name} {shares[name]:.3f} of {share:g}" for name, share in search.targets.items())
+    left = ", ".join(f"{name} {shares[name]:.5f} of {share:g}" for name, share in search.targets.items())
     return AllocationError(f"the targets are out of reach by removing filters and inputs; left are {left}")
 
 
 class _Round:
-    """The cuts of one round: what each layer of a network keeps, and what a further cut would do."""
+    """The cuts of one round: what each layer of a network keeps, and what a further cut would do.
 
-    def __init__(self, search: Search, model: nn.Module, data: ImageData):
-        self.search, self.layers = search, matrix_layers(model)
+    filters (outputs,) and columns (inputs of a group,): bool by layer, what is kept; those of layers with groups stay as they
+    are. shares: of the network as it comes in, by which the fitted costs are set right.
+    """
+
+    def __init__(self, search: Search, model: nn.Module, data: ImageData, shares: Mapping[str, float]):
+        self.search, self.layers = search, {name: layer for name, layer in matrix_layers(model).items() if _free(layer)}
+        self.grouped = {name: packing(layer.weight, groups_of(layer)) for name, layer in matrix_layers(model).items()
+                        if name not in self.layers}  # fmt: skip
         self.paths = Paths(model, search.costs.example)
+        self.fixed = self.paths.fixed()
         self.filters, self.columns = {}, {}
         for name, layer in self.layers.items():
-            used = (matrix_of(layer.weight.detach(), getattr(layer, "groups", 1)) != 0).any(0)
-            self.filters[name], self.columns[name] = used.any(1), used.any(0)
+            used = matrix_of(layer.weight.detach())[0] != 0
+            self.filters[name], self.columns[name] = used.any(1).cpu(), used.any(0).cpu()
         self.worth = importance(model, data.train_images, data.train_labels, search.refit.bfloat16)
         self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
+        fitted = search.shares(search.costs.of_sizes(self.before))
+        self.correction = {name: shares[name] / fitted[name] for name in fitted}
 
     def cut(self, left: float) -> None:
         """Cut until no more than `left` of the way to the targets is left."""
         search = self.search
-        now = self.sizes(self.filters, self.columns)
-        shares = search.shares(search.costs.of_sizes(now))
+        shares = self._shares(self.sizes(self.filters, self.columns))
         while search.way(shares) > left:
             best: tuple[float, str, dict[str, Tensor], dict[str, Tensor], float, dict[str, float]] | None = None
             for name, filters, columns, harm in self._moves():
-                after = search.shares(search.costs.of_sizes(self.sizes(filters, columns)))
+                sizes = self.sizes(filters, columns)
+                if any(min(size) < min(FEWEST, *self.before[layer]) for layer, size in sizes.items()):
+                    continue
+                after = self._shares(sizes)
                 spared = search.way(shares) - search.way(after)
                 if spared > 0 and (best is None or spared / harm > best[0]):
                     best = spared / harm, name, filters, columns, harm, after
@@ -293,21 +297,34 @@ class _Round:
             _, name, self.filters, self.columns, harm, shares = best
             self.harm[name] += harm
 
+    def _shares(self, sizes: Sizes) -> dict[str, float]:
+        fitted = self.search.shares(self.search.costs.of_sizes(sizes))
+        return {name: share * self.correction[name] for name, share in fitted.items()}
+
+    def _alive(
+        self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+        """Of those filters and columns what is read and what is fed."""
+        features = {name: columns[name].view(-1, layer.weight.shape[1]).any(0) for name, layer in self.layers.items()}
+        read = self.paths.read(features)
+        left = {name: filters[name] & read[name] for name in self.layers}
+        reached = self.paths.reached(left)
+        fed = {name: columns[name] & reached[name].repeat(_positions(layer)) for name, layer in self.layers.items()}
+        return left, fed
+
     def sizes(self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Sizes:
-        """Outputs and inputs of each layer, where those filters and columns stay and what nothing feeds goes."""
-        reached = self.paths.reached(filters)
-        found = {}
-        for name, layer in self.layers.items():
-            alive = columns[name] & reached[name].repeat(layer.weight[0, 0].numel()) if _free(layer) else columns[name]
-            found[name] = max(1, int(filters[name].sum())), max(1, int(alive.sum()))
-        return found
+        """Outputs and inputs of each layer, of a group, where those filters and columns stay, and what nothing reads or feeds
+        goes."""
+        left, fed = self._alive(filters, columns)
+        found = {name: (int(left[name].sum()), int(fed[name].sum())) for name in self.layers}
+        return found | {name: (len(kept.outputs), len(kept.inputs)) for name, kept in self.grouped.items()}
 
     def masks(self) -> dict[str, Tensor]:
         """What stays, by layer, where not all of it does."""
         found = {}
         for name, layer in self.layers.items():
             matrix = (self.filters[name].unsqueeze(1) & self.columns[name]).unsqueeze(0)
-            mask = weight_of(matrix, layer.weight.shape) if _free(layer) else torch.ones_like(layer.weight, dtype=torch.bool)
+            mask = weight_of(matrix, layer.weight.shape).to(layer.weight.device)
             if not bool((mask | (layer.weight == 0)).all()):
                 found[name] = mask
         return found
@@ -315,26 +332,21 @@ class _Round:
     def rows(self) -> list[dict[str, object]]:
         """What was cut, a row a layer that lost anything."""
         after = self.sizes(self.filters, self.columns)
-        return [{"layer": name, "filters": size[0], "inputs": size[1], "damage": self.harm[name]}
-                for name, size in after.items() if size != self.before[name]]  # fmt: skip
+        return [{"layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
+                for name in self.layers if after[name] != self.before[name]]  # fmt: skip
 
     def _moves(self) -> Iterable[tuple[str, dict[str, Tensor], dict[str, Tensor], float]]:
-        """For each layer fewer filters, and fewer inputs; the last layer's filters are the network's outputs."""
-        structure, now = self.search.costs.chip, self.sizes(self.filters, self.columns)
-        least = 1e-6 * float(sum(each.sum() for each, _ in self.worth.values()))
-        last = list(self.layers)[-1]
-        reached = self.paths.reached(self.filters)
-        for name, layer in self.layers.items():
-            if not _free(layer):
-                continue
-            per_array = structure.geometry(*now[name]).outputs_per_crossbar
-            alive = self.columns[name] & reached[name].repeat(layer.weight[0, 0].numel())
-            worth, by_column = self.worth[name]
+        """For each layer fewer filters, but of those that give the network's outputs, and fewer inputs."""
+        chip = self.search.costs.chip
+        least = max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
+        left, fed = self._alive(self.filters, self.columns)
+        for name in self.layers:
+            g = chip.geometry(max(1, int(left[name].sum())), max(1, int(fed[name].sum())))
             for kind, present, value, whole_arrays in (
-                ("filters", self.filters[name], worth, per_array),
-                ("columns", alive, by_column, structure.structure.wordlines),
+                ("filters", left[name], self.worth[name][0], g.outputs_per_crossbar),
+                ("columns", fed[name], self.worth[name][1], g.inputs_per_crossbar),
             ):
-                if kind == "filters" and name == last:
+                if kind == "filters" and name in self.fixed:
                     continue
                 order = torch.where(present, value, torch.inf).argsort(stable=True)
                 count = int(present.sum())
@@ -342,15 +354,19 @@ class _Round:
                     gone = order[: count - fewer]
                     kept = present.clone()
                     kept[gone] = False
-                    harm = max(least, float(value[gone].sum()))
                     filters = self.filters | {name: kept} if kind == "filters" else self.filters
                     columns = self.columns | {name: kept} if kind == "columns" else self.columns
-                    yield name, filters, columns, harm
+                    yield name, filters, columns, max(least, float(value[gone].sum()))
+
+
+def _positions(layer: nn.Conv2d | nn.Linear) -> int:
+    """Kernel positions of a layer, 1 of a linear one."""
+    return layer.weight[0, 0].numel()
 
 
 def _free(layer: nn.Conv2d | nn.Linear) -> bool:
     """Whether a layer's filters and inputs may go: not those of a convolution with groups."""
-    return not (isinstance(layer, nn.Conv2d) and layer.groups > 1)
+    return groups_of(layer) == 1
 
 
 def _fewer(count: int, per_array: int) -> set[int]:
@@ -367,7 +383,7 @@ def importance(
     order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
     network = folded(model)
     layers = matrix_layers(network)
-    found = {name: (torch.zeros(len(layer.weight)), torch.zeros(matrix_of(layer.weight, getattr(layer, "groups", 1)).shape[2]))
+    found = {name: (torch.zeros(len(layer.weight)), torch.zeros(matrix_of(layer.weight, groups_of(layer)).shape[2]))
              for name, layer in layers.items()}  # fmt: skip
     batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
     device = next(network.parameters()).device
@@ -384,29 +400,28 @@ def importance(
                 filters = product.flatten(1).sum(1)
                 if layer.bias is not None and layer.bias.grad is not None:
                     filters += (layer.bias * layer.bias.grad).cpu()
-                columns = matrix_of(product, getattr(layer, "groups", 1)).sum((0, 1))
+                columns = matrix_of(product, groups_of(layer)).sum((0, 1))
                 found[name][0].add_(filters.square() / len(batches))
                 found[name][1].add_(columns.square() / len(batches))
     return found
 
 
 def uniform(search: Search) -> dict[str, Keep]:
-    """The same share of filters in every layer but the last, the largest that meets the targets. Raises AllocationError."""
+    """The same share of filters in every layer but those that give the outputs, the largest that meets the targets. Raises
+    AllocationError."""
     everything = whole(search.model)
-    last = list(everything)[-1]
-    seen: dict[str, Keep] | None = None
-    for index in range(TINY_STEPS):
-        share = 0.96**index
+    fixed = Paths(search.model, search.costs.example).fixed()
+    seen, share = everything, 1.0
+    while True:
         state = {
-            name: keep if name == last else Keep(max(min(FEWEST, keep.filters), round(share * keep.filters)))
+            name: keep if name in fixed else Keep(max(min(FEWEST, keep.filters), round(share * keep.filters)))
             for name, keep in everything.items()
         }
-        if state == seen:
-            continue
-        seen = state
-        cost = search.costs.of(prune_once(search.model, state, search.costs.example))
-        if search.met(search.shares(cost)):
-            return state
-        if all(keep.filters <= FEWEST for name, keep in state.items() if name != last):
-            break
-    raise AllocationError("no uniform share of filters meets the targets")
+        if state != seen or share == 1.0:
+            seen = state
+            cost = search.costs.of(prune_once(search.model, state, search.costs.example))
+            if search.met(search.shares(cost)):
+                return state
+        if all(keep.filters <= FEWEST for name, keep in state.items() if name not in fixed):
+            raise AllocationError("no uniform share of filters meets the targets")
+        share *= 0.96

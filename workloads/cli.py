@@ -20,8 +20,8 @@ from reports.converters import draw_converters
 from reports.devices import draw_devices
 from reports.render import render
 from reports.results import Results, ResultsError
-from workloads.allocation import TARGETS, AllocationError
-from workloads.compress import ASSUMED_SIGMA, BEST_BITS, PLANS, QUICK, Plan, compress
+from workloads.allocation import TARGETS, AllocationError, check_targets
+from workloads.compress import ASSUMED_SIGMA, BEST_BITS, PLANS, Plan, compress, quick
 from workloads.converters import converter_sheet
 from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
@@ -130,11 +130,16 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--sigma", type=float, help="programming error of varied chips (default: the cells' own, or "
                         f"{ASSUMED_SIGMA:g} where they have none)")  # fmt: skip
     parser.add_argument("--rate", type=float, default=Plan.rate, help="inferences per second of power figures (default %(default)g)")
-    parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {Plan.instances})")
-    parser.add_argument("--images", type=_from_one, help=f"test images judged on chips (default {Plan.images})")
+    parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {_usual('instances')})")
+    parser.add_argument("--images", type=_from_one, help=f"test images judged on chips (default {_usual('images')})")
     parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
     parser.set_defaults(command=_compress)
+
+
+def _usual(name: str) -> str:
+    """What the plans of the workloads have of it, in words."""
+    return ", ".join(f"{workload} {getattr(PLANS.get(workload, Plan()), name)}" for workload in WORKLOADS)
 
 
 def _target(text: str) -> tuple[str, float]:
@@ -146,14 +151,18 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def _compress(options: argparse.Namespace) -> int:
+    targets = dict(options.target)
+    check_targets(targets)
+    if len(targets) < len(options.target):
+        raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
     chip = load_chip(options.chip, dict(options.settings), options.device)
-    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
     given = {name: getattr(options, name) for name in ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed")}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
-    plan = replace(plan, **QUICK) if options.quick else plan
+    plan = quick(plan) if options.quick else plan
     plan = replace(plan, budgets=()) if options.no_pareto else plan
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        found = compress(workload.model, workload.data, chip, dict(options.target), options.out, plan, bar.set_description_str)
+        found = compress(workload.model, workload.data, chip, targets, options.out, plan, bar.set_description_str)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         sheet.save(options.out)

@@ -7,10 +7,11 @@ filters, inputs: ADMM to that many filters, the network shrunk; then to that man
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels, retraining on them; final: retraining on levels under the device's
-programming errors; control: as long without them. All choices are made on validation images that are held out of training
-here; the test images are looked at once, to judge.
+programming errors; control: as long without them. Ratios are chosen by training images, how much to purify by
+validation images that are held out of training here; the test images only judge.
 """
 
+import copy
 import hashlib
 import json
 import time
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from compression.admm import COLUMNS, Admm, Rho
 from compression.constraints import Filter, Levels
+from compression.errors import CompressionError
 from compression.gemm import matrix_layers
 from compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
 from compression.paths import remove_unused_paths
@@ -37,6 +39,7 @@ from hw.network import trace
 from reports.results import write_text
 from workloads.allocation import (
     Allocation,
+    AllocationError,
     Costs,
     Keep,
     Search,
@@ -49,7 +52,7 @@ from workloads.allocation import (
     uniform,
     weights_of,
 )
-from workloads.data import ImageData
+from workloads.data import ImageData, first_images
 from workloads.effects import own_write_error, with_write_error
 from workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
 
@@ -58,12 +61,13 @@ STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control"
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 BEST_BITS = 8  # weights get these, where the chip's have more
 ASSUMED_SIGMA = 0.10  # programming error of varied chips, where the chip's own cells have none
+TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 RHO = Rho(3e-3, factor=3.0, last=0.3)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How hard to try: epochs of each training, and what is judged.
+    """How hard to try: epochs of each training (0: none), and what is judged. Raises TrainingError for values out of range.
 
     rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
     uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
@@ -104,6 +108,20 @@ class Plan:
     frontier_images: int = 15000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images"):
+            _check(name, getattr(self, name) >= 1, getattr(self, name), "1 or more")
+        for name in ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final", "seed"):
+            _check(name, getattr(self, name) >= 0, getattr(self, name), "0 or more")
+        for name in ("learning_rate", "rate"):
+            _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
+        for name in ("bits", "input_bits"):
+            _check(name, getattr(self, name) is None or getattr(self, name) >= 1, getattr(self, name), "1 or more")
+        _check("sigma", self.sigma is None or 0 <= self.sigma < float("inf"), self.sigma, "0 or more and finite")
+        _check("most_lost", 0 <= self.most_lost <= 1, self.most_lost, "from 0 to 1")
+        _check("budgets", all(budget > 0 for budget in self.budgets), self.budgets, "above 0 each")
+        _check("frontier", 1 <= self.frontier[0] <= self.frontier[1], self.frontier, "1 or more of ADMM, at least as many of retraining")
+
     def recipe(self, epochs: int, share: float = 1.0) -> Recipe:
         """A training of that many epochs at a share of the learning rate."""
         rate = self.learning_rate * share
@@ -115,29 +133,29 @@ class Plan:
         return self.filters + self.inputs + self.pruned + self.purified + self.levels + self.quantised + self.final
 
 
+def _check(name: str, holds: bool, value: object, allowed: str) -> None:
+    if not holds:
+        raise TrainingError(f"plan.{name} must be {allowed}, got {value}")
+
+
 _COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
 PLANS = {
     "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, images=360, frontier=(10, 30)),
     **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0)),
     "resnet20": Plan(
         filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002,
-        instances=3, images=200, budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=20000, longer=True, **_COLOUR,
+        instances=3, images=200, budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
     ),
     **dict.fromkeys(("vgg16", "resnet18"), Plan(
         search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
         updates=4, most_lost=0.001, instances=3, images=100, budgets=(), longer=True, **_COLOUR,
     )),
 }  # fmt: skip
-QUICK = {
-    "filters": 4,
-    "inputs": 2,
-    "pruned": 8,
-    "purified": 3,
-    "levels": 2,
-    "quantised": 3,
-    "final": 4,
-    "frontier": (1, 2),
-}
+def quick(plan: Plan) -> Plan:
+    """The plan with no more than a few epochs of everything, to try it out."""
+    most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4}
+    fewer = {name: min(getattr(plan, name), count) for name, count in most.items()}
+    return replace(plan, **fewer, frontier=(1, 2), longer=False)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -185,18 +203,14 @@ def split(data: ImageData, validation: int, seed: int) -> ImageData:
                      data.train_images[held], data.train_labels[held])  # fmt: skip
 
 
-def first_images(data: ImageData, most: int) -> ImageData:
-    """The data with at most so many of its training images."""
-    return replace(data, train_images=data.train_images[:most], train_labels=data.train_labels[:most])
-
-
 class _Work:
     """One compression: its settings, its folder, and its stages in order."""
 
     def __init__(
         self, model: nn.Module, data: ImageData, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step
     ):
-        self.model, self.data, self.chip, self.target = baked(model).eval(), data, chip, target
+        self.model, self.data, self.chip, self.target = baked(model).cpu().eval(), data, chip, target
+        self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.out, self.plan, self.step, self.kept = out, plan, step, out / "checkpoints"
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
@@ -212,7 +226,7 @@ class _Work:
         self.device = with_write_error(chip.device, self.sigma)
         self.levels = Levels.of(self.chip_after)
         self.identity = self._identity()
-        self.before = footprint(trace(self.model, self.example), chip, plan.rate)
+        self.before = footprint(trace(self.model, self.example, pack=True), chip, plan.rate)
         self.costs_before = costs_before(self.model, self.before)
         self.costs = Costs(self.model, self.chip_after, plan.rate, self.example)
 
@@ -221,8 +235,10 @@ class _Work:
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
+        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "longer")
+        plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
-                repr(replace(self.plan, budgets=(), frontier=(0, 0), frontier_images=0, instances=1, images=1, longer=False))]  # fmt: skip
+                repr(sorted(plan.items()))]  # fmt: skip
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     # ---- stages
@@ -293,14 +309,28 @@ class _Work:
 
     def _purified(self, model: nn.Module) -> nn.Module:
         trial = hold_zeros(model)
-        images, labels = self.parts.test_images, self.parts.test_labels
-        threshold = choose_threshold(
-            trial, THRESHOLDS, lambda m: accuracy(m.eval(), images, labels), self.plan.most_lost
-        )
+        threshold = self._remembered("threshold", lambda: {"threshold": self._threshold(trial)})["threshold"]
+        return self._without(trial, threshold)
+
+    def _without(self, model: nn.Module, threshold: float) -> nn.Module:
+        """Smaller, without the groups of little norm and what they leave unused."""
+        trial = copy.deepcopy(model)
         if threshold:
             purify(trial, threshold)
         remove_unused_paths(trial, self.example)
         return hold_zeros(smaller(baked(trial), self.example))
+
+    def _threshold(self, model: nn.Module) -> float:
+        images, labels = self.parts.test_images, self.parts.test_labels
+
+        def score(trial: nn.Module) -> float:
+            try:
+                self._without(trial, 0.0)
+            except CompressionError:  # a layer would be left without weights
+                return 0.0
+            return accuracy(trial.eval(), images, labels)
+
+        return choose_threshold(model, THRESHOLDS, score, self.plan.most_lost)
 
     def _on_levels(self, model: nn.Module) -> nn.Module:
         held = hold_zeros(model)
@@ -325,7 +355,10 @@ class _Work:
             self.histories[name] = state["history"]
             return plain.eval()
         self.histories[name] = []
-        if sets is None or sets:
+        if sets and not epochs:
+            Admm(model, sets, RHO).project_()
+        if epochs and (sets is None or sets):
+            model.to(self.trained_on)
             admm = Admm(model, sets, RHO) if sets else None
 
             def told(epoch: int, loss: float) -> None:
@@ -335,7 +368,7 @@ class _Work:
 
             _train(model, self.parts, self.plan.recipe(epochs, share), self.plan, admm, self.kept / f"{name}.checkpoint", told)
             self.histories[name] = [] if admm is None else admm.history.to_dict("records")
-        plain = bake(model).eval()
+        plain = bake(model).cpu().eval()
         save_state({"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name]}, path)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
@@ -403,7 +436,7 @@ class _Work:
             rows[name] = {
                 "outputs_before": int(row["outputs"]), "inputs_before": int(row["inputs"]),
                 "outputs_after": int(new["outputs"]), "inputs_after": int(new["inputs"]),
-                "weights_before": old.weight.numel(), "weights_after": int((values(small[name]) != 0).sum()),
+                "weights_before": int((old.weight != 0).sum()), "weights_after": int((values(small[name]) != 0).sum()),
                 "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
                 "arrays_before": int(row["arrays"]), "arrays_pruned": int(pruned["arrays"]), "arrays_after": int(new["arrays"]),
                 "energy_before_J": row["energy_J"], "energy_pruned_J": pruned["energy_J"], "energy_after_J": new["energy_J"],
@@ -412,7 +445,7 @@ class _Work:
 
     def _meta(self, stages: pd.DataFrame, after: Footprint, alone: Footprint, allocation: Allocation) -> dict[str, Any]:
         first, last = stages.loc["uncompressed"], stages.loc["final"]
-        fewer_bits = footprint(trace(self.model, self.example), self.chip_after, self.plan.rate)
+        fewer_bits = footprint(trace(self.model, self.example, pack=True), self.chip_after, self.plan.rate)
         taken = {"before": self.before, "fewer_bits": fewer_bits, "pruned": alone, "after": after}
         return {
             "version": version("xbar"), "data": self.data.name, "chip": self.chip.name, "chip_title": self.chip.title,
@@ -426,6 +459,8 @@ class _Work:
             "compression": float(first["weights"] / last["weights"]), "float_before": float(first["float"]),
             "float_longer": float(stages.loc["longer", "float"]) if self.plan.longer else None, "epochs": self.plan.epochs,
             "float_after": float(last["float"]), "test_images": len(self.data.test_labels), "chip_images": self._images(),
+            "search_images": min(self.plan.search_images, len(self.parts.train_labels)),
+            "left": {name: last[column] / first[column] for name, column in TARGET_COLUMNS.items() if name in self.target},
             "frontier_images": min(self.plan.frontier_images, len(self.parts.train_labels)),
             "instances": self.plan.instances, "validation_images": len(self.parts.test_labels),
             "footprints": {name: _numbers(each) for name, each in taken.items()},
@@ -449,7 +484,7 @@ class _Work:
                 name = f"frontier-{method}-{budget:g}"
                 extra = repr((self.plan.frontier, self.plan.frontier_images))
                 found = self._remembered(name, lambda m=method, t=target: self._point(m, t), extra)
-                rows.append({"method": method, "budget": budget, **found})
+                rows.append({"method": method, "budget": budget, **{f"target_{k}": v for k, v in target.items()}, **found})
         return pd.DataFrame(rows)
 
     def _point(self, method: str, target: Mapping[str, float]) -> dict[str, Any]:
@@ -461,7 +496,7 @@ class _Work:
                 allocation = self._allocation()[0] if target == self.target else cost_aware(search)[0]
             else:
                 allocation = uniform(search)
-        except ValueError as error:
+        except AllocationError as error:
             return {"reached": 0.0, "why": str(error)}
         admm, retraining = self.plan.frontier
         recipe = self.plan.recipe(admm)
@@ -470,19 +505,19 @@ class _Work:
             small = prune_once(self.model, allocation, self.example)
             retraining += admm
         else:
-            trained = baked(self.model)
+            trained = baked(self.model).to(self.trained_on)
             sets = self._filter_sets(allocation)
             _train(trained, parts, recipe, self.plan, Admm(trained, sets, RHO) if sets else None)
-            small = smaller(bake(trained), self.example)
+            small = smaller(bake(trained).cpu(), self.example).to(self.trained_on)
             inputs = input_sets(small, allocation)
             if inputs:
                 _train(small, parts, recipe, self.plan, Admm(small, inputs, RHO))
                 bake(small)
-                retraining = max(0, retraining - admm)
-        model = hold_zeros(small)
+                retraining -= admm
+        model = hold_zeros(small).to(self.trained_on)
         if retraining:
             _train(model, parts, self.plan.recipe(retraining), self.plan)
-        bake(model).eval()
+        bake(model).cpu().eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
             "reached": 1.0, "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),

@@ -7,7 +7,7 @@ import math
 import os
 import urllib.request
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -75,6 +75,11 @@ class ImageData:
         for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             hashed.update(part.numpy().tobytes())
         return hashed.hexdigest()
+
+
+def first_images(data: ImageData, most: int) -> ImageData:
+    """The data with at most so many of its training images."""
+    return replace(data, train_images=data.train_images[:most], train_labels=data.train_labels[:most])
 
 
 def cache_directory() -> Path:

@@ -87,10 +87,13 @@ def train_classifier(
     identity = {
         **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
         "seed": seed, "data": data.digest, "initial weights": _digest(model),
+        **({} if regulariser is None else {"updates an epoch": updates}),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = -(-len(data.train_labels) // recipe.batch)
+    if not 1 <= updates <= steps:
+        raise TrainingError(f"updates an epoch must be 1 to the {steps} batches that it has, got {updates}")
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps, pct_start=0.2
     )
@@ -122,6 +125,8 @@ def train_classifier(
             save_state(state, checkpoint)
         after(epoch, loss)
     model.eval()
+    if recipe.bfloat16:  # as they are from a file
+        model.to(memory_format=torch.contiguous_format)
 
 
 def _epoch(
@@ -181,7 +186,8 @@ def save_state(state: dict[str, Any], path: Path) -> None:
         torch.save(state, temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError where its writer fails
-        raise TrainingError(f"{path}: cannot be written ({error}); set XBAR_CACHE to a folder that can be") from None
+        raise TrainingError(f"{path}: cannot be written ({error}); trained weights are kept in XBAR_CACHE, "
+                            "others in the folder of --out") from None
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -297,6 +297,14 @@ def test_a_state_of_another_network_is_refused() -> None:
         rebuild(ResNet20(), _images(3, 32, 32), state)
     with pytest.raises(CompressionError, match="format must be"):
         rebuild(LeNet5Caffe(), example, state | {"format": "small network 9"})
+    for broken, message in (
+        ({"layers": 3}, "no layers by name"),
+        ({"layers": state["layers"] | {"fc1": {"weight": torch.full((500, 800), torch.nan), "bias": None}}}, "layer fc1: no weight"),
+        ({"layers": state["layers"] | {"fc1": {"weight": torch.zeros(7, 800), "bias": torch.zeros(8)}}}, "must be 7 finite"),
+        ({"layers": state["layers"] | {"fc2": {"weight": torch.zeros(4, 500), "bias": None}}}, r"gives \(4,\) outputs"),
+    ):
+        with pytest.raises(CompressionError, match=message):
+            rebuild(LeNet5Caffe(), example, state | broken)
     state["layers"]["fc1"] = {"weight": torch.zeros(7, 13), "bias": None}
     with pytest.raises(CompressionError, match="does not fit the network"):
         rebuild(LeNet5Caffe(), example, state)

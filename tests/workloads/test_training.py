@@ -1,5 +1,6 @@
 """Training: the same bits from the same seed, also after an interrupt; the accuracies that workloads promise."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,56 @@ def test_resumed_after_an_interrupt_to_the_same_bits(
     monkeypatch.setattr(training, "_epoch", epoch)
     assert checkpoint.is_file()
     assert same(whole, bits(trained(digits, checkpoint=checkpoint)))
+
+
+class Counted:
+    """A regulariser that does nothing but count when it is moved, in steps of the optimiser."""
+
+    def __init__(self) -> None:
+        self.steps, self.moved = 0, []  # type: ignore[var-annotated]
+
+    def penalty(self) -> torch.Tensor:
+        self.steps += 1
+        return torch.zeros(())
+
+    def update(self, epoch: int | None = None) -> None:
+        self.moved.append((epoch, self.steps))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]
+
+
+def test_a_regulariser_is_moved_as_often_as_asked(digits: ImageData) -> None:
+    recipe = Recipe(epochs=2, batch=144, learning_rate=1e-3)  # ten batches
+    for updates, expected in ((1, [10]), (2, [5, 10]), (4, [2, 5, 8, 10])):
+        counted = Counted()
+        train_classifier(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=counted, updates=updates)
+        assert counted.moved == [(epoch, 10 * epoch + step) for epoch in (0, 1) for step in expected]
+    for updates in (0, 11):
+        with pytest.raises(TrainingError, match="updates an epoch must be 1 to the 10 batches"):
+            train_classifier(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=Counted(), updates=updates)
+
+
+def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: ImageData, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=20, batch=64, learning_rate=1e-2)
+    found = {}
+    for name, chosen in (("float32", recipe), ("bfloat16", replace(recipe, bfloat16=True))):
+        model = trained(digits, recipe=chosen)
+        assert all(p.dtype == torch.float32 and p.is_contiguous() for p in model.parameters())
+        found[name] = accuracy(model, digits.test_images, digits.test_labels)
+    assert found["bfloat16"] > found["float32"] - 0.03
+
+
+def test_mirrored_images_are_the_image_or_its_mirror() -> None:
+    images = torch.rand(64, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    found = training._mirrored(images, torch.Generator().manual_seed(1))
+    same_ = (found == images).flatten(1).all(1)
+    mirrored = (found == images.flip(3)).flatten(1).all(1)
+    assert bool((same_ | mirrored).all())
+    assert 16 <= int(mirrored.sum()) <= 48
 
 
 def test_a_checkpoint_of_another_training_is_refused(digits: ImageData, tmp_path: Path) -> None:
@@ -158,7 +209,7 @@ class TestWorkloads:
         assert lenet.float_accuracy >= 0.99
 
     def test_unknown_names(self) -> None:
-        known = "digits, lenet5, lenet5-caffe, resnet20"
+        known = "digits, lenet5, lenet5-caffe, resnet20, vgg16, resnet18"
         with pytest.raises(ValueError, match=rf"unknown workload 'digit'; known: {known}; did you mean digits\?"):
             load_workload("digit")
         with pytest.raises(ValueError, match="vgg16"):
