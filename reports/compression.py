@@ -116,8 +116,14 @@ def _footer(figure: Figure, sheet: CompressionSheet, number: int, pages: int) ->
 
 
 def points_lost(sheet: CompressionSheet) -> float:
-    """Points of accuracy lost in float, on all test images, from uncompressed to the end."""
-    return 100 * (sheet.meta["float_before"] - sheet.meta["float_after"])
+    """Points of accuracy lost in float, on all test images: against the uncompressed network trained on as long, where that was
+    done, else as it came in."""
+    return 100 * (_accuracy_before(sheet.meta) - float(sheet.meta["float_after"]))
+
+
+def _accuracy_before(meta: Mapping[str, Any]) -> float:
+    longer = meta.get("float_longer")
+    return float(meta["float_before"] if longer is None else longer)
 
 
 def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-aware") -> pd.DataFrame:
@@ -162,7 +168,7 @@ def verdict(sheet: CompressionSheet) -> str:
     change = "no accuracy lost" if abs(lost) < 0.005 else f"{abs(lost):.2f} points {'lost' if lost > 0 else 'gained'}"
     return (
         f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
-        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(m['float_before'], 2)} to {percent(m['float_after'], 2)} "
+        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(_accuracy_before(m), 2)} to {percent(m['float_after'], 2)} "
         f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
         f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area.{_missed(m)}"
     )
@@ -181,10 +187,13 @@ def _bits(meta: Mapping[str, Any], when: str = "before") -> str:
 
 
 def _longer(meta: Mapping[str, Any]) -> str:
-    """What the uncompressed network reaches when it is trained on for as long."""
+    """What the accuracy before is, where the uncompressed network was trained on to compare with."""
     if meta.get("float_longer") is None:
         return ""
-    return f"; uncompressed but trained on for as many epochs, {meta['epochs']}: {percent(meta['float_longer'], 2)}"
+    return (
+        f"; before: uncompressed, trained on for as many epochs, {meta['epochs']}; as it came in it reaches "
+        f"{percent(meta['float_before'], 2)}"
+    )
 
 
 def summary_text(sheet: CompressionSheet) -> str:
@@ -258,7 +267,8 @@ def summary(sheet: CompressionSheet) -> Figure:
         ("fewer bits alone", 0.78, "right"),
         ("both", 0.95, "right"),
     )
-    end = _table(figure, 0.81, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)])
+    row = ROW if len(sheet.stages) < len(NAMES) else 0.0237
+    end = _table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
     columns = (
         ("accuracy after", 0.05, "left"),
         ("float", 0.34, "right"),
@@ -284,7 +294,7 @@ def summary(sheet: CompressionSheet) -> Figure:
         ]
         for stage, row in sheet.stages.iterrows()
     ]
-    end = _table(figure, end - 0.05, columns, rows)
+    end = _table(figure, end - 0.045, columns, rows, row)
     _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), "Accuracy by step", "y"), sheet.stages)
     _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
     write(figure, 0.05, end - 0.028, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT)
@@ -303,8 +313,8 @@ def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
     axes.set_ylim(max(0.0, low - 0.15 * (100 - low) - 0.2), 100)
     axes.set_xticks(
         list(places),
-        [NAMES[str(s)].replace(", without", ",\nwithout").replace(" retraining", "\nretraining") for s in stages.index],
-        fontsize=6.5,
+        [textwrap.fill(NAMES[str(s)], 13) for s in stages.index],
+        fontsize=5.8,
     )
     axes.set_ylabel("accuracy, %", fontsize=8.5)
     axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="lower right", bbox_to_anchor=(1.04, 0.98))
@@ -441,10 +451,11 @@ def methods(sheet: CompressionSheet) -> Figure:
                 label=METHOD_NAMES[str(method)],
                 markersize=6,
             )
-        axes.axhline(100 * m["float_before"], color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
+        before = 100 * _accuracy_before(m)
+        axes.axhline(before, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.text(
             1.0,
-            100 * m["float_before"],
+            before,
             f"uncompressed, at {human(first[column], unit)}",
             transform=axes.get_yaxis_transform(),
             fontsize=7.5,

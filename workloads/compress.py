@@ -148,7 +148,7 @@ PLANS = {
     ),
     **dict.fromkeys(("vgg16", "resnet18"), Plan(
         search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
-        updates=4, most_lost=0.001, instances=3, images=100, budgets=(), longer=True, **_COLOUR,
+        updates=4, most_lost=0.001, instances=3, images=50, budgets=(), longer=True, **_COLOUR,
     )),
 }  # fmt: skip
 def quick(plan: Plan) -> Plan:
