@@ -207,11 +207,16 @@ def summary_text(sheet: CompressionSheet) -> str:
     lines += ["", f"{'stage':32}{'float':>10}{'ideal chip':>12}{'varied chips':>14}{'weights':>10}{'arrays':>8}"]
     for stage, row in sheet.stages.iterrows():
         lines.append(
-            f"{NAMES[str(stage)]:32}{100 * row['float']:9.2f}%{100 * row['ideal']:11.2f}%{100 * row['varied_mean']:13.2f}%"
+            f"{NAMES[str(stage)]:32}{_or_dash(row['float']):>10}{_or_dash(row['ideal']):>12}{_or_dash(row['varied_mean']):>14}"
             f"{int(row['weights']):10,}{int(row['arrays']):8}"
         )
     lines += ["", *textwrap.wrap(_chips_note(sheet), 110)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("\u00a0", " ") + "\n"
+
+
+def _or_dash(share: float) -> str:
+    """A share in per cent; a dash for networks that were judged in float only."""
+    return percent(share, 2) if pd.notna(share) else "–"
 
 
 def _chips_note(sheet: CompressionSheet) -> str:
@@ -284,9 +289,9 @@ def summary(sheet: CompressionSheet) -> Figure:
         [
             NAMES[str(stage)],
             percent(row["float"], 2),
-            percent(row["ideal"], 2),
-            f"{percent(row['varied_mean'], 2)} ± {100 * row['varied_std']:.2f}",
-            percent(row["varied_least"], 2),
+            _or_dash(row["ideal"]),
+            f"{percent(row['varied_mean'], 2)} ± {100 * row['varied_std']:.2f}" if pd.notna(row["varied_mean"]) else "–",
+            _or_dash(row["varied_least"]),
             f"{int(row['weights']):,}",
             str(int(row["bits"])),
             f"{int(row['arrays']):,}",
@@ -376,8 +381,8 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
         ]
     )
     subtitle = (
-        "rows: outputs, on bitlines; columns: inputs, on wordlines; arrays, pruned only: at the bits before; "
-        "energy: dynamic, per inference; damage: estimated square of the loss's change"
+        "rows: outputs; columns: inputs; pruned only: arrays at the bits before; energy: dynamic, of an inference; "
+        "damage: the loss's change, squared"
     )
     figures = []
     for first in range(0, len(rows), LAYERS_PER_PAGE):

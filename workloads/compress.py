@@ -73,9 +73,10 @@ class Plan:
     uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
     None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
     programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
-    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1]. budgets: multiples of the
-    targets that the picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of
-    its points, on frontier_images.
+    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1]. most_on_chips: networks of
+    more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
+    picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
+    frontier_images.
     """
 
     rounds: int = 6
@@ -103,6 +104,7 @@ class Plan:
     most_lost: float = 0.0004
     instances: int = 10
     images: int = 1000
+    most_on_chips: int = 5_000_000
     budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
     frontier: tuple[int, int] = (1, 3)
     frontier_images: int = 15000
@@ -235,7 +237,7 @@ class _Work:
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
-        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "longer")
+        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer")
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
                 repr(sorted(plan.items()))]  # fmt: skip
@@ -410,22 +412,26 @@ class _Work:
             self.step(f"judging: {name}")
             images, labels = self.data.test_images, self.data.test_labels
             taken = footprint(trace(model, self.example, pack=True), chip, plan.rate)
-            some = slice(None, plan.images)
             found = {
                 "bits": chip.weights.bits, "weights": weights_of(model), "arrays": taken.arrays, "area_m2": taken.area,
                 "power_W": taken.power, "energy_J": taken.energy, "latency_s": taken.latency,
                 "float": accuracy(model, images, labels),
                 "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),
-                "ideal": chip_accuracies(model, chip, self.calibration, images[some], labels[some], (), self.device)[0],
             }  # fmt: skip
+            if weights_of(model) > plan.most_on_chips:
+                return found | {"ideal": None, "varied": []}
+            images, labels = images[: plan.images], labels[: plan.images]
+            ideal = chip_accuracies(model, chip, self.calibration, images, labels, (), self.device)[0]
             seeds = range(plan.seed, plan.seed + plan.instances)
-            varied = chip_accuracies(model, chip, self.calibration, images[some], labels[some], seeds, self.device)
-            return found | {"varied": varied}
+            varied = chip_accuracies(model, chip, self.calibration, images, labels, seeds, self.device)
+            return found | {"ideal": ideal, "varied": varied}
 
-        found = self._remembered(f"judged-{name}", judge, f"{plan.instances} {plan.images}")
-        varied = pd.Series(found.pop("varied"))
+        how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
+        found = self._remembered(f"judged-{name}", judge, how)
+        varied = pd.Series(found.pop("varied"), dtype=float)
+        found["ideal"] = float("nan") if found["ideal"] is None else found["ideal"]
         return found | {"varied_mean": varied.mean(), "varied_least": varied.min(), "varied_most": varied.max(),
-                        "varied_std": varied.std() if len(varied) > 1 else 0.0}  # fmt: skip
+                        "varied_std": 0.0 if len(varied) == 1 else varied.std()}  # fmt: skip
 
     def _layers(self, final: nn.Module, after: Footprint, alone: Footprint) -> pd.DataFrame:
         """One row a layer, before and after."""

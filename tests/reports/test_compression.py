@@ -110,3 +110,13 @@ def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet:
     text = verdict(longer).replace("\u00a0", " ")
     assert "at 0.15 points lost (99.45 % to 99.30 %" in text
     assert "trained on for as many epochs, 41; as it came in it reaches 99.40 %" in text
+
+
+def test_a_network_too_large_for_chips_has_a_dash(sheet: CompressionSheet, tmp_path: Path) -> None:
+    stages = sheet.stages.astype(float).copy()
+    stages.loc["uncompressed", ["ideal", "varied_mean", "varied_least", "varied_most", "varied_std"]] = float("nan")
+    large = CompressionSheet(sheet.meta, stages, sheet.layers, sheet.steps, sheet.frontier, sheet.admm)
+    line = next(line for line in summary_text(large).splitlines() if line.startswith("uncompressed"))
+    assert line.split()[1:5] == ["99.40", "%", "–", "–"]
+    large.save(tmp_path)
+    draw_compression(CompressionSheet.load(tmp_path), tmp_path)

@@ -160,6 +160,15 @@ def test_the_picture_of_methods_trains_all_alike(
         assert (found[f"target_{name}"] == TARGET[name]).all()
 
 
+def test_networks_too_large_for_chips_are_judged_in_float(
+    digits: Workload, isaac: Chip, compressed: tuple[CompressionResult, Path]
+) -> None:
+    stages = compress(digits.model, digits.data, isaac, TARGET, compressed[1], replace(SMALL, most_on_chips=1000)).stages
+    assert stages.loc["uncompressed", ["ideal", "varied_mean"]].isna().all()
+    assert stages.loc["final", ["float", "ideal", "varied_mean"]].notna().all()
+    assert stages.loc["uncompressed", "float"] == compressed[0].stages.loc["uncompressed", "float"]
+
+
 def test_groups_keep_their_filters_and_the_output_is_known_by_what_it_feeds(isaac: Chip, digits: Workload) -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
