@@ -204,11 +204,11 @@ def summary_text(sheet: CompressionSheet) -> str:
     lines.append(f"{head[0]:22}" + "".join(f"{text:>16}" for text in head[1:]))
     for label, cells in _footprint_rows(sheet):
         lines.append(f"{label:22}" + "".join(f"{cell.replace(chr(160), ' '):>16}" for cell in cells))
-    lines += ["", f"{'stage':32}{'float':>10}{'ideal chip':>12}{'varied chips':>14}{'weights':>10}{'arrays':>8}"]
+    lines += ["", f"{'stage':32}{'float':>10}{'ideal chip':>12}{'varied chips':>14}{'weights':>13}{'arrays':>8}"]
     for stage, row in sheet.stages.iterrows():
         lines.append(
             f"{NAMES[str(stage)]:32}{_or_dash(row['float']):>10}{_or_dash(row['ideal']):>12}{_or_dash(row['varied_mean']):>14}"
-            f"{int(row['weights']):10,}{int(row['arrays']):8}"
+            f"{int(row['weights']):13,}{int(row['arrays']):8}"
         )
     lines += ["", *textwrap.wrap(_chips_note(sheet), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
@@ -225,6 +225,7 @@ def _chips_note(sheet: CompressionSheet) -> str:
     return (
         f"Float: all {m['test_images']:,} test images. On chips: {m['chip_images']:,} of them, whose float accuracy may differ; varied: "
         f"mean of {m['instances']} chips with a programming error of {_sigma(m)} ({m['programming_model']}, {whose})."
+        + (" Dash: too large for it, judged in float only." if sheet.stages["ideal"].isna().any() else "")
     )
 
 
@@ -313,6 +314,7 @@ def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
         axes.bar([p + offset for p in places], 100 * stages[column], width=0.22, color=colour, label=label)
     varied = 100 * stages["varied_mean"]
     errors = [varied - 100 * stages["varied_least"], 100 * stages["varied_most"] - varied]
+    errors = [each.clip(lower=0.0) for each in errors]  # the mean of equal numbers may be off by its last bit
     axes.errorbar([p + 0.24 for p in places], varied, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
     low = 100 * float(stages[["float", "ideal", "varied_least"]].min().min())
     axes.set_ylim(max(0.0, low - 0.15 * (100 - low) - 0.2), 100)
