@@ -303,7 +303,7 @@ def summary(sheet: CompressionSheet) -> Figure:
     end = _table(figure, end - 0.045, columns, rows, row)
     _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), "Accuracy by step", "y"), sheet.stages)
     _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
-    write(figure, 0.05, end - 0.028, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT)
+    write(figure, 0.05, end - 0.016, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT, vertical="top")
     return figure
 
 
