@@ -13,12 +13,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from reports.devices import PDF_DPI
 from reports.render import _save_png
 from reports.results import ResultsError, write_text
-from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, human, page, percent, plot, write
+from reports.style import (
+    ACCENT,
+    INK,
+    ROW_HEIGHT,
+    SECOND,
+    SOFT,
+    WARNING,
+    Column,
+    cut,
+    draw_table,
+    human,
+    page,
+    percent,
+    plot,
+    write,
+)
 
 TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None, "admm": None}
 MAY_BE_EMPTY = ("steps", "frontier", "admm")
@@ -37,9 +51,8 @@ METHOD_NAMES = {
     "uniform": "ADMM, uniform ratios",
     "magnitude": "one-shot magnitude, uniform ratios",
 }
-ROW, LAYERS_PER_PAGE = 0.0265, 24
+LAYERS_PER_PAGE = 24
 MOST_POINTS = 12  # of methods and budgets in the table under their picture
-Column = tuple[str, float, str]
 
 
 @dataclass(frozen=True)
@@ -273,8 +286,8 @@ def summary(sheet: CompressionSheet) -> Figure:
         ("fewer bits alone", 0.78, "right"),
         ("both", 0.95, "right"),
     )
-    row = ROW if len(sheet.stages) < len(NAMES) else 0.0237
-    end = _table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
+    row = ROW_HEIGHT if len(sheet.stages) < len(NAMES) else 0.0237
+    end = draw_table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
     columns = (
         ("accuracy after", 0.05, "left"),
         ("float", 0.34, "right"),
@@ -300,7 +313,7 @@ def summary(sheet: CompressionSheet) -> Figure:
         ]
         for stage, row in sheet.stages.iterrows()
     ]
-    end = _table(figure, end - 0.045, columns, rows, row)
+    end = draw_table(figure, end - 0.045, columns, rows, row)
     _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), "Accuracy by step", "y"), sheet.stages)
     _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
     write(figure, 0.05, end - 0.016, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT, vertical="top")
@@ -389,10 +402,10 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
     figures = []
     for first in range(0, len(rows), LAYERS_PER_PAGE):
         figure = page("Layers before and after", subtitle)
-        end = _table(figure, 0.845, columns, rows[first : first + LAYERS_PER_PAGE])
+        end = draw_table(figure, 0.845, columns, rows[first : first + LAYERS_PER_PAGE])
         figures.append(figure)
     steps = sheet.steps
-    room = int((end - 0.16) / ROW)
+    room = int((end - 0.16) / ROW_HEIGHT)
     if len(steps) and room > 3:
         targets = [name for name in ("area", "power", "weights") if name in steps]
         columns = (
@@ -418,7 +431,7 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
             half = room // 2
             left_out = f"{len(cells) - room + 1} rows more in steps.csv"
             cells = [*cells[:half], ["…", left_out, *[""] * (len(columns) - 2)], *cells[len(cells) - room + half + 1 :]]
-        _table(figures[-1], end - 0.07, columns, cells)
+        draw_table(figures[-1], end - 0.07, columns, cells)
     return figures
 
 
@@ -506,7 +519,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     ]
     if len(rows_) > MOST_POINTS:
         rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
-    end = _table(figure, 0.292, columns, rows_, row=0.0165)
+    end = draw_table(figure, 0.292, columns, rows_, row=0.0165)
     write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
     return figure
 
@@ -561,17 +574,3 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
     )
     yield _chips_note(sheet)
     yield f"Compressing took {m['seconds']:.0f} s in this call."
-
-
-def _table(figure: Figure, top: float, columns: tuple[Column, ...], rows: list[list[str]], row: float = ROW) -> float:
-    """A table drawn downwards from `top` of the page; where its last row ends."""
-    for label, x, align in columns:
-        write(figure, x, top, label, size=9, weight="bold", colour=SOFT, align=align)
-    figure.add_artist(Line2D([0.05, 0.95], [top - 0.010] * 2, color=SOFT, linewidth=1))
-    y = top - 0.005
-    for cells in rows:
-        y -= row
-        for (_, x, align), cell in zip(columns, cells, strict=True):
-            write(figure, x, y, cell, size=8.5, align=align)
-        figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * row] * 2, color=FAINT, linewidth=0.7))
-    return y

@@ -21,11 +21,14 @@ from reports.style import (
     GROUPS,
     INK,
     NAMES,
+    ROW_HEIGHT,
     SECOND,
     SOFT,
     STAGES,
     WARNING,
+    Column,
     cut,
+    draw_table,
     human,
     page,
     percent,
@@ -501,7 +504,6 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
 
 # ---- tables
 
-Column = tuple[str, float, str]
 LAYER_COLUMNS: tuple[Column, ...] = (
     ("layer", 0.050, "left"), ("matrix", 0.265, "right"), ("groups", 0.325, "right"), ("vectors", 0.395, "right"),
     ("copies", 0.455, "right"), ("crossbars", 0.530, "right"), ("core area", 0.620, "right"), ("energy", 0.710, "right"),
@@ -512,7 +514,7 @@ COMPONENT_COLUMNS: tuple[Column, ...] = (
     ("per action", 0.565, "right"), ("energy", 0.645, "right"), ("share", 0.710, "right"), ("static power", 0.800, "right"),
     ("area", 0.905, "right"), ("use", 0.950, "right"),
 )  # fmt: skip
-ROW_HEIGHT, TOP, BOTTOM = 0.0265, 0.845, 0.07
+TOP, BOTTOM = 0.845, 0.07
 ROWS_PER_PAGE = int((TOP - BOTTOM) / ROW_HEIGHT)
 
 
@@ -524,12 +526,12 @@ def tables(results: Results) -> list[Figure]:
     figures = []
     for first in range(0, len(layers), ROWS_PER_PAGE):
         figure = page("Layers and components" if together else "Layers", subtitle)
-        end = _table(figure, TOP, LAYER_COLUMNS, layers[first : first + ROWS_PER_PAGE])
+        end = draw_table(figure, TOP, LAYER_COLUMNS, layers[first : first + ROWS_PER_PAGE])
         figures.append(figure)
     if not together:
         figure, end = page("Components", subtitle), TOP + 2 * ROW_HEIGHT
         figures.append(figure)
-    _table(figure, end - 2 * ROW_HEIGHT, COMPONENT_COLUMNS, components)
+    draw_table(figure, end - 2 * ROW_HEIGHT, COMPONENT_COLUMNS, components)
     return figures
 
 
@@ -562,20 +564,6 @@ def _component_rows(results: Results) -> list[list[str]]:
         ]
         for name, row in table.iterrows()
     ]  # fmt: skip
-
-
-def _table(figure: Figure, top: float, columns: tuple[Column, ...], rows: list[list[str]]) -> float:
-    """A table drawn downwards from `top` of the page; where its last row ends."""
-    for label, x, align in columns:
-        write(figure, x, top, label, size=9, weight="bold", colour=SOFT, align=align)
-    figure.add_artist(Line2D([0.05, 0.95], [top - 0.010] * 2, color=SOFT, linewidth=1))
-    y = top - 0.005
-    for cells in rows:
-        y -= ROW_HEIGHT
-        for (_, x, align), cell in zip(columns, cells, strict=True):
-            write(figure, x, y, cell, size=8.5, align=align)
-        figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * ROW_HEIGHT] * 2, color=FAINT, linewidth=0.7))
-    return y
 
 
 LINES_PER_PAGE = 48

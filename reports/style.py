@@ -6,8 +6,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 
 PAGE = (11.69, 8.27)  # A4 landscape [inch]
+ROW_HEIGHT = 0.0265  # of a table's row, share of the page
+Column = tuple[str, float, str]  # of a table: heading, place, alignment
 INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
 
@@ -111,3 +114,17 @@ def plot(figure: Figure, box: tuple[float, float, float, float], title: str, gri
     if grid != "none":
         axes.grid(axis=grid, color=FAINT, linewidth=0.8)  # type: ignore[arg-type]
     return axes
+
+
+def draw_table(figure: Figure, top: float, columns: tuple[Column, ...], rows: list[list[str]], row: float = ROW_HEIGHT) -> float:
+    """A table drawn downwards from `top` of the page, each row `row` of the page high; where its last row ends."""
+    for label, x, align in columns:
+        write(figure, x, top, label, size=9, weight="bold", colour=SOFT, align=align)
+    figure.add_artist(Line2D([0.05, 0.95], [top - 0.010] * 2, color=SOFT, linewidth=1))
+    y = top - 0.005
+    for cells in rows:
+        y -= row
+        for (_, x, align), cell in zip(columns, cells, strict=True):
+            write(figure, x, y, cell, size=8.5, align=align)
+        figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * row] * 2, color=FAINT, linewidth=0.7))
+    return y
