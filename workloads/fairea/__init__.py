@@ -1,0 +1,1 @@
+"""Fair assignment of candidates to open positions in an organisation's network."""
