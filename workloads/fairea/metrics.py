@@ -50,7 +50,7 @@ class MixingMatrix:
 
     def __init__(self, compact: Compact, labels: Ints | None = None):
         """Starts from `labels` (m,), all unfilled if not given."""
-        m, k = compact.beside.shape
+        m = len(compact.beside)
         self.compact = compact
         self.matrix = compact.mixing.copy()
         self.beside = compact.beside.copy()  # (m, K) neighbours by class, open positions included once filled
