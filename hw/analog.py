@@ -1,7 +1,8 @@
 """Torch layers on simulated crossbars, and `convert(model, chip, calibration_data, seed)`.
 
 Each Linear and Conv2d becomes an AnalogLayer: inputs to integers over the calibrated range, crossbar product,
-integers back to values, bias added digitally. Everything else of the model runs as it is.
+integers back to values, bias added digitally. Each Embedding becomes an AnalogEmbedding, which reads rows of its table.
+Everything else of the model runs as it is.
 """
 
 import math
@@ -18,8 +19,9 @@ from hw.chip import Chip
 from hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
 from hw.device import Device
 from hw.errors import MappingError, ParameterError
+from hw.lookup import LookUpMatrix
 from hw.mapping import lines_in_use, matrix_of, straight_through
-from hw.network import fold, matrix_nodes
+from hw.network import Example, check_embedding, check_inputs, check_look_up, fold, inputs_of, matrix_nodes
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
 ROUNDING = 1e-5  # of a signal: deviations below it are the arithmetic's, float32
@@ -73,6 +75,13 @@ class AnalogLayer(nn.Module):
     def to_integers(self, x: Tensor) -> Tensor:
         """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
         return self._vectors(self._converted(x))
+
+    def calibration_of(self, x: Tensor) -> Tensor:
+        """Inputs of the matrix to set ADC ranges with, at most CALIBRATION_VECTORS of those in a batch, evenly spread."""
+        integers = self.to_integers(x)
+        count = integers.shape[1]
+        keep = torch.linspace(0, count - 1, min(count, CALIBRATION_VECTORS)).round().long()
+        return integers[:, keep]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """As of any module; takes over how many chip instances the state is of."""
@@ -178,6 +187,55 @@ class AnalogLayer(nn.Module):
         return int((size + 2 * c["padding"][axis] - spread) // c["stride"][axis] + 1)
 
 
+class AnalogEmbedding(AnalogLayer):
+    """An Embedding whose table lies on crossbars, a row on the wordlines of one input (see `hw.lookup`); same call.
+
+    input_scale: 1 over the DAC's highest code, at which a look-up drives. ADC ranges are set with every row of the table,
+    whatever calibration data look up. Tables are never packed. Raises ParameterError for rows that it does not have.
+    """
+
+    matrix: LookUpMatrix
+
+    def __init__(
+        self, layer: nn.Embedding, chip: Chip, name: str, largest_weight: float | None = None, law: CellLaw | None = None
+    ):
+        nn.Module.__init__(self)
+        check_embedding(layer, name)
+        self.name, self.chip, self.convolution, self.groups = name, chip, None, 1
+        weight = matrix_of(layer)
+        self.outputs, self.inputs = weight.shape[1:]
+        self.register_buffer("kept_outputs", None)
+        self.register_buffer("kept_inputs", None)
+        try:
+            self.matrix = LookUpMatrix(weight, chip, largest_weight, weight.dtype, law)
+        except MappingError as error:
+            raise MappingError(f"layer {name}: {error}") from None
+        scale = torch.tensor(1.0 / self.matrix.high, dtype=torch.float64, device=weight.device)
+        self.register_buffer("input_scale", scale)
+        self.register_buffer("output_scale", torch.ones(1, dtype=torch.float64, device=weight.device))
+        self.bias, self.saturated_share = None, 0.0
+
+    def to_integers(self, x: Tensor) -> Tensor:
+        """The rows looked up, int64 (1, look-ups)."""
+        return x.reshape(1, -1)
+
+    def calibration_of(self, x: Tensor) -> Tensor:
+        """Every row of the table once, (1, rows)."""
+        return torch.arange(self.inputs, device=self.matrix.weight.device).unsqueeze(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows of the table (*x.shape, outputs) as the chip reads them."""
+        instances = len(self.matrix.seeds)
+        if x.shape[0] % instances:
+            raise ParameterError(f"a batch for {instances} chip instances must divide by them, got {tuple(x.shape)}")
+        rows = self.to_integers(x) if instances == 1 else x.reshape(instances, 1, -1)
+        try:
+            value = self.matrix(rows, self.output_scale * self.input_scale)  # (..., 1, look-ups, outputs)
+        except ParameterError as error:
+            raise ParameterError(f"layer {self.name}: {error}") from None
+        return value.to(self.matrix.weight.dtype).reshape(*x.shape, self.outputs)
+
+
 def _convolution(layer: nn.Conv2d) -> dict[str, Any]:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise MappingError("only zero padding given in numbers can be mapped")
@@ -196,6 +254,7 @@ class _Calibrator(fx.Interpreter):
         self.inputs: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        check_look_up(self, n)
         value = super().run_node(n)
         if n.name in self.sources:
             self.inputs[n.name] = value
@@ -203,32 +262,37 @@ class _Calibrator(fx.Interpreter):
 
 
 def convert(
-    model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int, pack: bool = False
+    model: nn.Module, chip: Chip, calibration_data: Example, seed: int, pack: bool = False
 ) -> fx.GraphModule:
-    """A model of the same call signature whose Linear and Conv2d run on `chip`'s crossbars.
+    """A model of the same call signature whose Linear, Conv2d and Embedding run on `chip`'s crossbars.
 
-    Batch norm is folded first. `calibration_data` (batch, ...) sets the input range of each layer and the
-    range of calibrated ADCs; `seed` draws the chip instance. pack: as in `hw.network.trace`. `model` is left alone. Raises
-    TraceError, MappingError or ParameterError.
+    Batch norm is folded first. `calibration_data` (batch, ...), a tuple for a model of several inputs, sets the input
+    range of each layer and the range of calibrated ADCs; `seed` draws the chip instance. pack: as in `hw.network.trace`.
+    `model` is left alone. Raises TraceError, MappingError or ParameterError.
     """
-    if calibration_data.dim() < 2 or calibration_data.shape[0] < 1:
-        raise ParameterError(f"calibration_data must be (batch, ...), got {tuple(calibration_data.shape)}")
-    if not bool(torch.isfinite(calibration_data).all()):
-        raise ParameterError("calibration_data must be finite")
+    given = inputs_of(calibration_data)
+    for data in given:
+        if data.dim() < (2 if data.is_floating_point() else 1) or data.shape[0] < 1:
+            raise ParameterError(f"calibration_data must be (batch, ...), got {tuple(data.shape)}")
+        if not bool(torch.isfinite(data).all()):
+            raise ParameterError("calibration_data must be finite")
     with torch.inference_mode(False):
-        return _converted(model, chip, calibration_data.clone(), seed, pack)
+        return _converted(model, chip, [data.clone() for data in given], seed, pack)
 
 
-def _converted(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int, pack: bool) -> fx.GraphModule:
+def _converted(
+    model: nn.Module, chip: Chip, calibration_data: Sequence[Tensor], seed: int, pack: bool
+) -> fx.GraphModule:
     module = fold(model)
+    check_inputs(module, calibration_data)
     calibrator = _Calibrator(module)
     with torch.no_grad():
-        calibrator.run(calibration_data)
+        calibrator.run(*calibration_data)
     for node in matrix_nodes(module):
         name = str(node.target)
         seen = calibrator.inputs[str(node.args[0])]
-        layer = AnalogLayer(module.get_submodule(name), chip, name, float(seen.min()), float(seen.max()), pack=pack)  # type: ignore[arg-type]
-        vectors = _sample_vectors(layer.to_integers(seen))
+        layer = _analog(module.get_submodule(name), chip, name, seen, pack)
+        vectors = layer.calibration_of(seen)
         layer.saturated_share = layer.matrix.calibrate(vectors)
         layer.matrix.counts = ActionCounts()
         layer.register_buffer("calibration_vectors", vectors, persistent=False)
@@ -238,11 +302,11 @@ def _converted(model: nn.Module, chip: Chip, calibration_data: Tensor, seed: int
     return module.eval()
 
 
-def _sample_vectors(integers: Tensor) -> Tensor:
-    """At most CALIBRATION_VECTORS of (groups, vectors, inputs), evenly spread."""
-    count = integers.shape[1]
-    keep = torch.linspace(0, count - 1, min(count, CALIBRATION_VECTORS)).round().long()
-    return integers[:, keep]
+def _analog(layer: nn.Module, chip: Chip, name: str, seen: Tensor, pack: bool) -> AnalogLayer:
+    """What stands in for a layer that was fed `seen`."""
+    if isinstance(layer, nn.Embedding):
+        return AnalogEmbedding(layer, chip, name)
+    return AnalogLayer(layer, chip, name, float(seen.min()), float(seen.max()), pack=pack)  # type: ignore[arg-type]
 
 
 def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
@@ -328,8 +392,9 @@ class LayerQuality:
     clipped_input_share: float
 
 
-def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
-    """Quality of every layer of a converted model on `data` (batch, ...), given to each chip instance.
+def layer_quality(model: nn.Module, data: Example) -> dict[str, LayerQuality]:
+    """Quality of every layer of a converted model on `data` (batch, ...), given to each chip instance; a tuple for a
+    model of several inputs.
 
     Begins the matrices' `counts` anew, and reads on, as any forward does."""
     found = analog_layers(model)
@@ -348,7 +413,7 @@ def layer_quality(model: nn.Module, data: Tensor) -> dict[str, LayerQuality]:
     instances = len(next(iter(found.values())).matrix.seeds)
     try:
         with torch.no_grad():
-            model(data.repeat(instances, *[1] * (data.dim() - 1)))
+            model(*(each.repeat(instances, *[1] * (each.dim() - 1)) for each in inputs_of(data)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -372,6 +437,6 @@ def read_energies(model: nn.Module) -> dict[str, float]:
     Raises ParameterError where the chip's device names no read voltage.
     """
     return {
-        name: layer.matrix.read_energy(layer.get_buffer("calibration_vectors").double())
+        name: layer.matrix.read_energy(layer.get_buffer("calibration_vectors"))
         for name, layer in analog_layers(model).items()
     }

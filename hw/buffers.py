@@ -21,24 +21,26 @@ class _Times:
         self.order = np.argsort(ledger.activity, kind="stable")
         self.first = np.searchsorted(ledger.activity[self.order], np.arange(len(ledger.activities) + 1))
 
-    def _ends(self, activity: int) -> np.ndarray:
-        """Ends of the runs of an activity in their order [fs]."""
-        return self.ledger.end_fs[self.order[self.first[activity] : self.first[activity + 1]]]
+    def _ends(self, activities: set[int]) -> np.ndarray:
+        """Ends of the runs of these activities (of one stage of a copy, several for a table) in their order [fs]."""
+        runs = [self.order[self.first[k] : self.first[k + 1]] for k in activities]
+        return self.ledger.end_fs[np.sort(np.concatenate(runs))]
 
     def of(self, layer: str, stage: str) -> np.ndarray:
         """End of the stage for every vector [fs], int64 (samples, vectors); copies take vectors in turn."""
         vectors = self.ledger.placement.network.layer(layer).vectors
         copies = len(self.ledger.placement.copies[layer])
         ends = np.zeros(self.ledger.requests * vectors, np.int64)
-        for index, activity in enumerate(self.ledger.activities):
-            if activity.layer == layer and activity.stage == stage:
-                ends[activity.copy :: copies] = self._ends(index)
+        for copy in range(copies):
+            ends[copy::copies] = self._ends({
+                k for k, a in enumerate(self.ledger.activities) if (a.layer, a.stage, a.copy) == (layer, stage, copy)
+            })  # fmt: skip
         return ends.reshape(self.ledger.requests, vectors)
 
     def samples(self) -> np.ndarray:
         """Arrival of every sample over the links [fs] (samples,), empty where samples lay in the buffers."""
         (index,) = (i for i, a in enumerate(self.ledger.activities) if a.layer == INPUT)
-        return self._ends(index)
+        return self._ends({index})
 
 
 def buffer_demand(ledger: Ledger) -> pd.DataFrame:
@@ -53,7 +55,7 @@ def buffer_demand(ledger: Ledger) -> pd.DataFrame:
         if stay is None:
             continue
         made, released = stay
-        each = flow.values / made.shape[1] * chip.inputs.bits
+        each = operations.bits(flow) / made.shape[1]
         moments.append(np.concatenate([made.ravel(), released.ravel()]))
         bits.append(np.concatenate([np.full(made.size, each), np.full(made.size, -each)]))
         weights.append(operations.destination(flow))

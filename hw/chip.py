@@ -254,6 +254,11 @@ class Chip(_Section):
         """Streams of the input that one product takes."""
         return 2 if signed_input and self.inputs.signed == "two_pass" else 1
 
+    @cached_property
+    def one_hot(self) -> "Chip":
+        """The same chip as a look-up drives it: one wordline, in one slice of the DAC's highest code, never negative."""
+        return self.with_changes(inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
+
     def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
         """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
         s = self.structure

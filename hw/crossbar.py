@@ -331,9 +331,10 @@ class CrossbarMatrix(nn.Module):
     def _worst_case_current(self) -> Tensor:
         """Largest |current| that each column can give with ideal cells and wires [level steps], (columns,)."""
         g, device, bits = self.geometry, self.chip.device, self.geometry.cell_bits
-        rows = min(g.inputs, g.inputs_per_crossbar)
+        held = min(g.inputs, g.inputs_per_crossbar)
+        rows = self._most_driven
         top, drive = 2**bits - 1, self._largest_drive
-        levels = rows * top // 2 if g.encoding.flipped_columns else rows * top
+        levels = min(rows * top, held * top // 2) if g.encoding.flipped_columns else rows * top
         beneath = rows * device.g_min / device.level_step(bits) if g.encoding.g_min_current == "converted" else 0.0
         beneath = 0.0 if g.encoding.analog_pair else beneath
         reference = rows * g.reference_level if g.reference_columns else 0
@@ -341,6 +342,11 @@ class CrossbarMatrix(nn.Module):
             torch.full((self.columns,), (levels + beneath) * drive, dtype=torch.float64),
             torch.full((g.column_tiles * g.reference_columns,), (reference + beneath) * drive, dtype=torch.float64),
         ])  # fmt: skip
+
+    @property
+    def _most_driven(self) -> int:
+        """Inputs of one crossbar that can be driven at once."""
+        return min(self.geometry.inputs, self.geometry.inputs_per_crossbar)
 
     @property
     def _largest_drive(self) -> int:
@@ -418,7 +424,7 @@ class CrossbarMatrix(nn.Module):
         """Set the full scale of "calibrated" ADCs from whole-numbered `inputs` (groups, vectors, inputs): the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
-        adc, cells = self.chip.component.adc, self.programmed[:1] if as_programmed else [None]
+        cells = self.programmed[:1] if as_programmed else [None]
         if inputs.dim() != 3 or not inputs.shape[1]:
             raise ParameterError(f"inputs must be (groups, vectors, inputs), one vector or more, got {tuple(inputs.shape)}")
         self._check_inputs(inputs)
@@ -428,16 +434,20 @@ class CrossbarMatrix(nn.Module):
             by_tile: list[list[Tensor]] = [[] for _ in range(self.geometry.row_tiles)]
             for tile, current, _ in self._currents(inputs.to(self.cells.dtype), array, None):
                 by_tile[tile].append(current * step[tile % len(step)])
-            currents = torch.stack([torch.stack(each) for each in by_tile])
-            # (row_tiles, conversions, groups, vectors, columns)
-            if adc.range == "calibrated":
-                self.full_scale = self._percentile(currents.abs()).to(self.full_scale)
-                self._loaded = False
-            codes = currents / self._adc_step().view(-1, 1, 1, 1, currents.shape[-1])
-            return self.adc_range().saturated(codes) / codes.numel()
+            return self._set_range([torch.stack(each) for each in by_tile])
 
-    def _percentile(self, magnitude: Tensor) -> Tensor:
-        """Percentile of (row_tiles, conversions, groups, vectors, columns) per weight slice, over the layer or each
+    def _set_range(self, currents: Sequence[Tensor]) -> float:
+        """Set the full scale of "calibrated" ADCs from the currents of each row tile (..., columns) [level steps]; the
+        share of them that would saturate."""
+        if self.chip.component.adc.range == "calibrated":
+            self.full_scale = self._percentile([current.abs() for current in currents]).to(self.full_scale)
+            self._loaded = False
+        adc, step = self.adc_range(), self._adc_step()
+        saturated = sum(adc.saturated(current / step[tile % len(step)]) for tile, current in enumerate(currents))
+        return saturated / sum(current.numel() for current in currents)
+
+    def _percentile(self, magnitudes: Sequence[Tensor]) -> Tensor:
+        """Percentile of the magnitudes of each row tile (..., columns) per weight slice, over the layer or each
         crossbar, spread to (row_tiles or 1, columns); references have one of their own."""
         g, adc = self.geometry, self.chip.component.adc
         per_crossbar = adc.range_per == "crossbar"
@@ -448,8 +458,8 @@ class CrossbarMatrix(nn.Module):
         kind = torch.cat([slice_of, torch.full((g.column_tiles * g.reference_columns,), g.slices)])
         tile = torch.cat([tile_of, torch.arange(g.column_tiles * g.reference_columns)])
         kind = kind + (g.slices + 1) * tile if per_crossbar else kind
-        rows = magnitude.unbind(0) if per_crossbar else [magnitude]
-        out = torch.ones(len(rows), magnitude.shape[-1], dtype=torch.float64, device=magnitude.device)
+        rows = magnitudes if per_crossbar else [torch.cat([each.flatten(0, -2) for each in magnitudes])]
+        out = torch.ones(len(rows), rows[0].shape[-1], dtype=torch.float64, device=rows[0].device)
         for row, part in enumerate(rows):
             for each in kind.unique().tolist():
                 values = part[..., kind == each].flatten()
@@ -547,15 +557,20 @@ class CrossbarMatrix(nn.Module):
 
     def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
+        integers = self._mapped_integers()
+        product = torch.matmul(inputs.to(integers.dtype), integers).double()
+        scale = self._scale(self.mapped, unit)
+        return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
+
+    def _mapped_integers(self) -> Tensor:
+        """The weights as they were mapped (groups, inputs, outputs), in float32 where sums of products are exact in it."""
         if self._integers is None:
             with torch.inference_mode(False), torch.no_grad():
                 integers = read_integers(self.mapped).transpose(1, 2)
                 largest = float(integers.abs().sum(1).max()) * self.high  # of a sum
                 whole = self.geometry.encoding.quantise and self.chip.inputs.quantise
                 self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
-        product = torch.matmul(inputs.to(self._integers.dtype), self._integers).double()
-        scale = self._scale(self.mapped, unit)
-        return product if scale is None else product * scale.view(*product.shape[:-2], 1, -1)
+        return self._integers
 
     def _train_array(self) -> _Array:
         """Cells of the present weights, written anew."""
@@ -731,7 +746,12 @@ class CrossbarMatrix(nn.Module):
                 total = total.add(codes, alpha=weight) if total.requires_grad else total.add_(codes, alpha=weight)
         assert total is not None
         self._count(values.shape, conversions)
-        return self._combine(total, values, array.mapped, scale, out)
+        return self._combine(total, lambda: self._tile_sums(values), array.mapped, scale, out)
+
+    def _tile_sums(self, values: Tensor) -> Tensor:
+        """Summed inputs of each row tile (instances x groups, vectors, row_tiles) float64."""
+        sums = [self._of_tile(values, tile).double().sum(-1) for tile in range(self.geometry.row_tiles)]
+        return torch.stack(sums, dim=-1)
 
     def _digitise(self, current: Tensor, array: _Array, adc: AdcRange, tile: int) -> Tensor:
         tiles = self.geometry.row_tiles
@@ -761,9 +781,11 @@ class CrossbarMatrix(nn.Module):
         return self.cells.dtype if plain or simple else torch.float64
 
     def _combine(
-        self, total: Tensor, values: Tensor, mapped: MappedMatrix, scale: Tensor | None, out: Tensor | None
-    ) -> Tensor:
-        """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs."""
+        self, total: Tensor, tile_sums: Callable[[], Tensor], mapped: MappedMatrix, scale: Tensor | None,
+        out: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Digital arithmetic after the ADCs: columns (instances x groups, vectors, columns) to outputs. tile_sums: gives
+        the summed inputs of each row tile (instances x groups, vectors, row_tiles) float64."""
         g, step = self.geometry, self._adc_step()
         factor = None if step.shape[0] > 1 or not bool((step != 1).any()) else step
         correction = self._correction(mapped)
@@ -778,8 +800,7 @@ class CrossbarMatrix(nn.Module):
             stored = stored[..., 0] - stored[..., 1] if stored.shape[-1] == 2 else stored[..., 0]
             stored = stored @ mapped.slice_weight.to(stored)
         if correction is not None:
-            sums = [self._of_tile(values, tile).double().sum(-1) for tile in range(g.row_tiles)]
-            per_tile = torch.stack(sums, dim=-1)  # (instances x groups, vectors, row_tiles)
+            per_tile = tile_sums()
             stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
         if g.reference_columns:
             tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
@@ -829,18 +850,24 @@ class CrossbarMatrix(nn.Module):
         power = torch.zeros((), dtype=torch.float64)
         if self.chip.wires.ideal:
             per_wordline = self.layout.place(target, self.device.g_min).sum((1, 3, 5))  # (groups, row_tiles, wordlines)
-            for codes, _ in self._streams(inputs.double()):
-                driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
-                power += (driven.square().mean(2) * per_wordline).sum()
+            for values, share in self._driven(inputs):
+                for codes, _ in self._streams(values):
+                    driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
+                    power += share * (driven.square().mean(2) * per_wordline).sum()
             return float(power) * self.chip.timing.array_read
         if self.chip.wires.topology == "gate_selected":
             raise ParameterError("the energy of reads from the cells' own currents needs wires.topology = row_driven")
         placed = self.layout.place(target, self.device.g_min)
         seen = source_conductance(placed, wires_of(self.chip.wires), g.wordlines_per_input).sum((1, 3))
-        for codes, _ in self._streams(inputs.double()):
-            driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
-            power += torch.einsum("gtvi,gtij,gtvj->", driven, seen, driven) / driven.shape[2]
+        for values, share in self._driven(inputs):
+            for codes, _ in self._streams(values):
+                driven = on_wordlines(self.layout, self._tiled(dac.voltage(codes) * unit))
+                power += share * torch.einsum("gtvi,gtij,gtvj->", driven, seen, driven) / driven.shape[2]
         return float(power) * self.chip.timing.array_read
+
+    def _driven(self, inputs: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """`inputs` as vectors of the DAC (groups, vectors, inputs) float64 in parts, and each part's share of them."""
+        yield inputs.double(), 1.0
 
     # ---- state
 

@@ -376,10 +376,12 @@ def quantise_weights(
     return integer.clamp(-encoding.largest, encoding.largest), scale
 
 
-def matrix_of(layer: nn.Linear | nn.Conv2d) -> Tensor:
+def matrix_of(layer: nn.Linear | nn.Conv2d | nn.Embedding) -> Tensor:
     """The weights of a layer as a matrix (groups, outputs, inputs); a convolution's inputs are ordered kernel row, kernel
-    column, channel."""
+    column, channel; an embedding's are the rows of its table."""
     weight = layer.weight.detach()
+    if isinstance(layer, nn.Embedding):
+        return weight.T.unsqueeze(0)
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     if isinstance(layer, nn.Conv2d):
         weight = weight.permute(0, 2, 3, 1)

@@ -2,14 +2,15 @@
 
 The graph is a networkx.DiGraph whose nodes are the model's operations (torch.fx) with batch norm folded.
 Positions: an image-shaped value (channels, height, width) has height x width positions in raster order, each
-produced by one vector operation of a convolution; a flat value has one.
+produced by one vector operation of a convolution; a flat value has one. Of an embedding each index is a position, read by
+one look-up.
 """
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import networkx as nx
 import numpy as np
@@ -34,13 +35,16 @@ _KIND_OF_FUNCTION: dict[Any, str] = {
     torch.flatten: "flatten", nn.functional.max_pool2d: "pool", torch.max_pool2d: "pool",
     nn.functional.avg_pool2d: "pool", nn.functional.adaptive_avg_pool2d: "pool",
     nn.functional.pad: "pad", operator.getitem: "slice", torch.mean: "pool",
-    nn.functional.dropout: "identity",
+    nn.functional.dropout: "identity", torch.sum: "pool",
 }  # fmt: skip
 _KIND_OF_METHOD = {
     "view": "flatten", "reshape": "flatten", "flatten": "flatten", "relu": "activation",
     "sigmoid": "activation", "tanh": "activation", "add": "add", "add_": "add", "mean": "pool",
-    "contiguous": "identity", "size": "size",
+    "contiguous": "identity", "size": "size", "sum": "pool",
 }  # fmt: skip
+_MATRICES = (nn.Conv2d, nn.Linear, nn.Embedding)
+
+Example = Tensor | tuple[Tensor, ...]  # one tensor an input of the model
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class MatrixLayer:
 
     reads: positions of the input that each vector reads, int64 (vectors, taps), -1 where a tap lies in padding.
     needs: for each earlier layer, how many of its vectors (in raster order) must be done before each of this
-    layer's vectors can start, int64 (vectors,). Digital work on the results is counted per sample.
+    layer's vectors can start, int64 (vectors,). Digital work on the results is counted per sample. lookup: a vector is a
+    look-up of one of `inputs` rows by its number, a one-hot product; its positions are the indices.
     """
 
     name: str
@@ -64,6 +69,12 @@ class MatrixLayer:
     activations: int = 0  # values through the activation unit per sample
     pooled: int = 0  # values into the pooling unit per sample
     added: int = 0  # element-wise additions per sample (residual sums)
+    lookup: bool = False
+
+    @property
+    def index_bits(self) -> int:
+        """Bits that tell the rows of a table apart, at least 1."""
+        return max(1, (self.inputs - 1).bit_length())
 
     @property
     def weights(self) -> int:
@@ -97,7 +108,8 @@ class Network:
     """A traced network: `module` is the folded torch.fx model, `graph` its dataflow, `layers` the matrices.
 
     flows: what travels between layers; consumers: for each layer the layers that wait for its result;
-    input_values and output_values are per sample.
+    input_values and output_values are per sample. index_bits: of those input values that are indices, the bits of each:
+    what the largest table that reads its tensor needs.
     """
 
     module: fx.GraphModule = field(repr=False)
@@ -107,6 +119,7 @@ class Network:
     consumers: dict[str, tuple[str, ...]]
     input_values: int
     output_values: int
+    index_bits: tuple[int, ...] = ()
 
     @property
     def operations(self) -> int:
@@ -119,6 +132,8 @@ class Network:
 
     def positions_read(self, name: str) -> int:
         """Positions of the tensor that the layer reads."""
+        if self.layer(name).lookup:
+            return self.layer(name).vectors
         (source,) = self.graph.predecessors(self.layer(name).node)
         return _positions(self.graph.nodes[source]["shape"])
 
@@ -169,7 +184,7 @@ def _separate_reused_layers(traced: fx.GraphModule) -> None:
             continue
         target = str(node.target)
         module = traced.get_submodule(target)
-        if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        if not isinstance(module, _MATRICES):
             continue
         seen[target] = seen.get(target, 0) + 1
         if seen[target] > 1:
@@ -178,12 +193,48 @@ def _separate_reused_layers(traced: fx.GraphModule) -> None:
 
 
 def matrix_nodes(module: fx.GraphModule) -> list[fx.Node]:
-    """The Linear and Conv2d calls of a folded model, in order."""
+    """The Linear, Conv2d and Embedding calls of a folded model, in order."""
     return [
         node
         for node in module.graph.nodes
-        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), (nn.Conv2d, nn.Linear))
+        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), _MATRICES)
     ]
+
+
+def inputs_of(example: Example) -> tuple[Tensor, ...]:
+    """The tensors of an example, one an input of the model."""
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+def check_inputs(module: fx.GraphModule, given: Sequence[Tensor]) -> None:
+    """Raise TraceError unless there is one tensor (batch, ...) for each input of the folded model, all of one batch."""
+    names = [node.name for node in module.graph.nodes if node.op == "placeholder"]
+    if len(names) != len(given):
+        raise TraceError(f"the model has {len(names)} inputs ({', '.join(names)}), got {len(given)} tensors")
+    if len({len(tensor) for tensor in given}) > 1:
+        raise TraceError(f"inputs must be of one batch, got {', '.join(str(tuple(t.shape)) for t in given)}")
+
+
+def check_embedding(layer: nn.Embedding, name: str) -> None:
+    """Raise TraceError for an embedding that changes its table when it is read."""
+    if layer.max_norm is not None:
+        raise TraceError(f"layer {name}: an Embedding with max_norm rewrites its table at look-ups: it cannot be mapped")
+
+
+def check_look_up(running: fx.Interpreter, n: fx.Node) -> None:
+    """Raise TraceError where an embedding is about to be given anything but rows of its table, as its one argument."""
+    layer = running.module.get_submodule(str(n.target)) if n.op == "call_module" else None
+    if not isinstance(layer, nn.Embedding):
+        return
+    given, named = running.fetch_args_kwargs_from_env(n)
+    rows = given[0] if given and not named else None
+    if not isinstance(rows, Tensor) or rows.dtype not in (torch.int32, torch.int64):
+        raise TraceError(f"layer {n.target}: an Embedding looks up a tensor of whole numbers, int32 or int64")
+    if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < layer.num_embeddings:
+        raise TraceError(
+            f"layer {n.target}: look-ups must be from 0 to {layer.num_embeddings - 1}, got {int(rows.min())} to "
+            f"{int(rows.max())}"
+        )
 
 
 class _Recorder(fx.Interpreter):
@@ -193,32 +244,38 @@ class _Recorder(fx.Interpreter):
         super().__init__(module)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.minimum: dict[str, float] = {}
+        self.whole: set[str] = set()  # values that are whole numbers
 
     def run_node(self, n: fx.Node) -> Any:
+        check_look_up(self, n)
         value = super().run_node(n)
         if isinstance(value, Tensor):
             self.shapes[n.name] = tuple(value.shape[1:])
             self.minimum[n.name] = float(value.min()) if value.numel() else 0.0
+            if value.dtype in (torch.int32, torch.int64):
+                self.whole.add(n.name)
         return value
 
 
-def trace(model: nn.Module, example_input: Tensor, pack: bool = False) -> Network:
-    """The dataflow of `model` for inputs shaped like `example_input` (batch, ...).
+def trace(model: nn.Module, example_input: Example, pack: bool = False) -> Network:
+    """The dataflow of `model` for inputs shaped like `example_input` (batch, ...), a tuple for a model of several inputs.
 
-    pack: rows and columns of a matrix that hold no weight but 0 are left out of it; what is left is packed together.
+    pack: rows and columns of a matrix that hold no weight but 0 are left out of it; what is left is packed together
+    (tables are kept whole). Embeddings are looked up by whole-numbered inputs (batch,) or (batch, look-ups) of the
+    network, or by columns of these; each call of one is a layer of its own, as of any layer.
     Inputs of a layer count as signed when `example_input` makes one of them negative, so give real samples.
     Raises TraceError for operations that the chip has no way to run, or a model without any matrix.
     """
-    module = fold(model)
-    if example_input.dim() < 2 or example_input.shape[0] < 1:
-        raise TraceError(
-            f"the example input must be (batch, ...), one sample or more, got {tuple(example_input.shape)}"
-        )
-    if not bool(torch.isfinite(example_input).all()):
-        raise TraceError("the example input must be finite")
+    module, given = fold(model), inputs_of(example_input)
+    for example in given:
+        if example.dim() < (2 if example.is_floating_point() else 1) or example.shape[0] < 1:
+            raise TraceError(f"the example input must be (batch, ...), one sample or more, got {tuple(example.shape)}")
+        if not bool(torch.isfinite(example).all()):
+            raise TraceError("the example input must be finite")
+    check_inputs(module, given)
     recorder = _Recorder(module)
     with torch.no_grad():
-        recorder.run(example_input)
+        recorder.run(*given)
     builder = _Builder(module, recorder, pack)
     return builder.build()
 
@@ -235,10 +292,13 @@ class _Builder:
 
     def __init__(self, module: fx.GraphModule, recorder: _Recorder, pack: bool):
         self.module, self.shapes, self.minimum, self.pack = module, recorder.shapes, recorder.minimum, pack
+        self.whole = recorder.whole
         self.rests_on: dict[str, dict[str, np.ndarray]] = {}  # node -> layer -> vectors needed per position
         self.graph = nx.DiGraph()
         self.layers: dict[str, dict[str, Any]] = {}
-        self.holders: dict[str, tuple[str, ...]] = {}  # node -> layers at whose tiles the value is made
+        self.holders: dict[str, dict[str, float]] = {}  # node -> layers where its values are made, and their shares
+        self.indices: dict[str, int] = {}  # node -> bits of an index that it holds: an input, or columns of one
+        self.index_of: dict[str, str] = {}  # node of indices -> the input that they are of
         self.flows: list[Flow] = []
         self.input_values = 0
         self.output_values = 0
@@ -252,17 +312,33 @@ class _Builder:
             self.graph.add_node(node.name, kind=kind, shape=self.shapes.get(node.name), target=str(node.target))
             self.graph.add_edges_from((i.name, node.name) for i in inputs)
             getattr(self, f"_visit_{kind}")(node, inputs)
-            passed_on = dict.fromkeys(holder for i in inputs for holder in self.holders[i.name])
-            self.holders.setdefault(node.name, tuple(passed_on))
+            if node.name not in self.holders:
+                self.holders[node.name] = self._passed_on(inputs)
         if not self.layers:
-            raise TraceError("the model has no Linear or Conv2d layer to put on crossbars")
+            raise TraceError("the model has no Linear or Conv2d layer, and no Embedding, to put on crossbars")
         consumers = {
             name: tuple(other for other, spec in self.layers.items() if name in spec["needs"]) for name in self.layers
         }
         layers = tuple(MatrixLayer(**spec) for spec in self.layers.values())
+        index_bits = [bits for name, bits in self.indices.items() for _ in range(self._size(name))]
         return Network(
-            self.module, self.graph, layers, tuple(self.flows), consumers, self.input_values, self.output_values
-        )
+            self.module, self.graph, layers, tuple(self.flows), consumers, self.input_values, self.output_values,
+            tuple(index_bits),
+        )  # fmt: skip
+
+    def _size(self, name: str) -> int:
+        """Values of a node per sample."""
+        return int(np.prod(self.shapes[name]))
+
+    def _passed_on(self, inputs: list[fx.Node]) -> dict[str, float]:
+        """Shares of the values of `inputs` together by the layers that make them."""
+        total = sum(self._size(i.name) for i in inputs)
+        shares: dict[str, float] = {}
+        for i in inputs:
+            for holder, share in self.holders[i.name].items():
+                part = share * self._size(i.name) / total if total else share / len(inputs)
+                shares[holder] = shares.get(holder, 0.0) + part
+        return shares
 
     def _kind(self, node: fx.Node) -> str:
         if node.op in ("placeholder", "output"):
@@ -271,7 +347,7 @@ class _Builder:
         if node.op == "call_module":
             module = self.module.get_submodule(str(node.target))
             for types, name in (
-                ((nn.Conv2d, nn.Linear), "matrix"), (_ACTIVATIONS, "activation"), (_POOLS, "pool"),
+                ((nn.Conv2d, nn.Linear), "matrix"), ((nn.Embedding,), "table"), (_ACTIVATIONS, "activation"), (_POOLS, "pool"),
                 (_IDENTITIES, "identity"), ((nn.Flatten,), "flatten"),
             ):  # fmt: skip
                 if isinstance(module, types):
@@ -292,16 +368,42 @@ class _Builder:
     # ---- one visit a kind; each sets what its result rests on
 
     def _visit_input(self, node: fx.Node, inputs: list[fx.Node]) -> None:
-        if self.input_values:
-            raise TraceError("a network with several inputs cannot be traced yet")
-        self.input_values = int(np.prod(self.shapes[node.name]))
+        self.input_values += self._size(node.name)
         self.rests_on[node.name] = {}
-        self.holders[node.name] = ("",)
+        self.holders[node.name] = {"": 1.0}
+        if node.name in self.whole:
+            self.index_of[node.name] = node.name
 
     def _visit_output(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if len(inputs) != 1:
             raise TraceError("the model must return one tensor")
         self.output_values = int(np.prod(self.shapes[inputs[0].name]))
+
+    def _visit_table(self, node: fx.Node, inputs: list[fx.Node]) -> None:
+        table = self.module.get_submodule(str(node.target))
+        assert isinstance(table, nn.Embedding)
+        check_embedding(table, str(node.target))
+        source, name = inputs[0].name, str(node.target)
+        if source not in self.index_of:
+            raise TraceError(f"layer {name}: look-ups must be an input of the network, or columns of one, got {source}")
+        if len(self.shapes[source]) > 1:
+            raise TraceError(
+                f"layer {name}: look-ups must be (batch,) or (batch, look-ups), got (batch, *{self.shapes[source]})"
+            )
+        vectors = self._size(source)
+        if not vectors:
+            raise TraceError(f"layer {name}: there is nothing to look up, got (batch, 0)")
+        self.layers[name] = dict(
+            name=name, node=node.name, outputs=table.embedding_dim, inputs=table.num_embeddings, groups=1,
+            vectors=vectors, signed_input=False, reads=np.arange(vectors)[:, None], needs={},
+            activations=0, pooled=0, added=0, lookup=True,
+        )  # fmt: skip
+        self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
+        self.holders[node.name] = {name: 1.0}
+        self.flows.append(Flow("", name, float(vectors), addend=False, after=np.zeros(vectors, np.int64)))
+        bits = MatrixLayer(**self.layers[name]).index_bits
+        of = self.index_of[source]
+        self.indices[of] = max(bits, self.indices.get(of, 0))
 
     def _visit_matrix(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         module = self.module.get_submodule(str(node.target))
@@ -329,12 +431,10 @@ class _Builder:
             activations=0, pooled=0, added=0,
         )  # fmt: skip
         self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
-        self.holders[node.name] = (name,)
-        made = [self._values_made(holder) for holder in self.holders[source]]
-        read = int(np.prod(self.shapes[source]))
+        self.holders[node.name] = {name: 1.0}
         self.flows += [
-            Flow(holder, name, read * part / sum(made), addend=False, after=self._after(source, holder))
-            for holder, part in zip(self.holders[source], made, strict=True)
+            Flow(holder, name, self._size(source) * share, addend=False, after=self._after(source, holder))
+            for holder, share in self.holders[source].items()
         ]
 
     def _after(self, value: str, holder: str) -> np.ndarray:
@@ -342,19 +442,18 @@ class _Builder:
         positions = _positions(self.shapes[value])
         return self.rests_on[value].get(holder, np.zeros(positions, np.int64))
 
-    def _values_made(self, holder: str) -> int:
-        """Values per sample of a layer's result, or of the network's input."""
-        if not holder:
-            return self.input_values
-        spec = self.layers[holder]
-        return int(spec["groups"] * spec["outputs"] * spec["vectors"])
-
     def _visit_activation(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self.rests_on[node.name] = self.rests_on[inputs[0].name]
         self._charge(node, "activations", self.shapes[node.name])
 
     def _visit_identity(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self.rests_on[node.name] = self.rests_on[inputs[0].name]
+        self._keep_indices(node, inputs[0].name)
+
+    def _keep_indices(self, node: fx.Node, source: str) -> None:
+        """What only moves indices leaves them an input of the network."""
+        if source in self.index_of:
+            self.index_of[node.name] = self.index_of[source]
 
     def _visit_pool(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         source = inputs[0].name
@@ -391,6 +490,7 @@ class _Builder:
     def _visit_flatten(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         last = np.full(_positions(self.shapes[node.name]), _positions(self.shapes[inputs[0].name]) - 1)
         self.rests_on[node.name] = {k: np.maximum.accumulate(v)[last] for k, v in self.rests_on[inputs[0].name].items()}
+        self._keep_indices(node, inputs[0].name)
 
     def _visit_add(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self._merge(node, inputs)
@@ -398,12 +498,14 @@ class _Builder:
         if len(inputs) < 2 or host is None:
             return
         self._charge(node, "added", self.shapes[node.name])
-        self.holders[node.name] = (host,)
-        values = int(np.prod(self.shapes[node.name]))
+        self.holders[node.name] = {host: 1.0}
+        values = self._size(node.name)
         for source in inputs:
-            others = [holder for holder in self.holders[source.name] if holder != host]
-            share = values / len(self.holders[source.name])
-            self.flows += [Flow(h, host, share, addend=True, after=self._after(source.name, h)) for h in others]
+            self.flows += [
+                Flow(holder, host, values * share, addend=True, after=self._after(source.name, holder))
+                for holder, share in self.holders[source.name].items()
+                if holder != host
+            ]
 
     def _visit_concat(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if _argument(node, 1, "dim", 0) not in (1, -len(self.shapes[node.name])):
@@ -429,7 +531,12 @@ class _Builder:
 
     def _visit_slice(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         source = inputs[0].name
-        shape, index = self.shapes[source], node.args[1]
+        shape, index = self.shapes[source], cast(Any, node.args[1])
+        columns = isinstance(index, tuple) and len(index) == 2 and isinstance(index[1], (int, slice))
+        if source in self.index_of and columns and index[0] == slice(None):
+            self.rests_on[node.name] = self.rests_on[source]
+            self._keep_indices(node, source)
+            return
         if len(shape) != 3 or not isinstance(index, tuple) or not all(isinstance(i, slice) for i in index):
             raise TraceError(f"{node.name}: only slices of image-shaped values, as in x[:, :, ::2, ::2]")
         raster = np.arange(_positions(shape)).reshape(1, 1, *shape[1:])

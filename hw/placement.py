@@ -94,6 +94,11 @@ def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
     return chip.geometry(layer.outputs, layer.inputs, layer.groups)
 
 
+def slices_of(chip: Chip, layer: MatrixLayer) -> int:
+    """Input slices that one vector of a layer drives, over all its passes; a look-up drives one."""
+    return 1 if layer.lookup else chip.input_slices * chip.passes(layer.signed_input)
+
+
 def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
     """Put every layer of `network` on crossbars of `chip`.
 
@@ -151,9 +156,10 @@ def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str,
 
 def _balance(network: Network, chip: Chip, cores: dict[str, int]) -> dict[str, int]:
     """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are
-    free, one more copy for the layer with the most vectors x slices per copy; never more copies than vectors."""
+    free, one more copy for the layer with the most vectors x slices per copy (a look-up takes one slice); never more
+    copies than vectors."""
     free = chip.cores - sum(cores.values())
-    work = np.array([layer.vectors * chip.passes(layer.signed_input) for layer in network.layers], float)
+    work = np.array([layer.vectors * slices_of(chip, layer) for layer in network.layers], float)
     limit = np.array([layer.vectors for layer in network.layers])
     size = np.array([cores[layer.name] for layer in network.layers])
     copies = np.ones(len(size), int)

@@ -11,10 +11,15 @@ Conventions (ours, where the sources are silent): a result travels once to every
 in a copy that reads it, and all results of a layer to the mean of these tiles; partial sums are as wide as
 weight and input together; the buffer port time of writing results is paid with the reader's load, of the
 network's last results not at all; per-sample digital work is spread evenly over the layer's vectors.
+
+A look-up has the same stages, with the crossbars of its row tile alone: its index, of as many bits as tell the rows of
+the table apart, goes to the tiles of the chip that hold the row tile, each core there reads it once, one input's wordlines
+are driven in one slice, and there are no partial sums of other row tiles. What samples and results cost on the way to and
+from a table (routers, links) is that of the mean row, as of rows looked up alike often.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, isqrt
@@ -24,7 +29,7 @@ import numpy as np
 from hw.chip import Chip
 from hw.mapping import Geometry
 from hw.network import Flow, MatrixLayer
-from hw.placement import Crossbar, LayerCopy, Placement
+from hw.placement import Crossbar, LayerCopy, Placement, slices_of
 
 FEMTOSECONDS = 10**15  # in a second
 
@@ -100,6 +105,7 @@ class VectorOperations:
         self.crossbars = {
             copy.rank: placement.crossbars_of(copy) for copies in placement.copies.values() for copy in copies
         }
+        self._read: dict[int, dict[int, list[Crossbar]]] = {}  # of tables, by rank and row tile
         self.tiles = {rank: sorted({x.tile for x in crossbars}) for rank, crossbars in self.crossbars.items()}
         self._readers = {name: self._reader_weight(name) for name in placement.copies}
         self._adders = {name: self._adder_weight(name) for name in placement.copies}
@@ -113,21 +119,47 @@ class VectorOperations:
         held = [{(x.tile, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]} for copy in copies]
         positions = self.network.positions_read(name)
         weight = np.zeros(self.chip.structure.tiles)
+        lines = self.placement.geometry(name).wordlines_per_input if layer.lookup else 1
         for reached, count in _copies_reached(layer, len(copies)).items():
             union = {key: rows for index in reached for key, rows in held[index].items()}
             for (tile, _, _), rows in union.items():
-                weight[tile] += count * rows / (layer.groups * layer.inputs) / positions
+                weight[tile] += count * rows / (layer.groups * layer.inputs * lines) / positions
         return weight
 
     def _adder_weight(self, name: str) -> np.ndarray:
         """Share of the layer's results that each tile completes, on the mean of its copies."""
         weight = np.zeros(self.chip.structure.tiles)
         copies, layer = self.placement.copies[name], self.network.layer(name)
+        geometry = self.placement.geometry(name)
         for copy in copies:
-            for block in _blocks(self.crossbars[copy.rank]).values():
-                outputs = self.placement.geometry(name).outputs_of(block[0].column_tile)
-                weight[block[-1].tile] += outputs / (layer.groups * layer.outputs) / len(copies)
+            for row_tile in self.row_tiles(layer):
+                share = geometry.inputs_of(row_tile) / layer.inputs if layer.lookup else 1.0
+                for block in _blocks(self.read_by(copy, row_tile)).values():
+                    outputs = geometry.outputs_of(block[0].column_tile)
+                    weight[block[-1].tile] += share * outputs / (layer.groups * layer.outputs) / len(copies)
         return weight
+
+    def row_tiles(self, layer: MatrixLayer) -> range:
+        """The row tiles whose vectors differ: all of a table, one for all of another layer."""
+        return range(self.placement.geometry(layer.name).row_tiles if layer.lookup else 1)
+
+    def read_by(self, copy: LayerCopy, row_tile: int = 0) -> list[Crossbar]:
+        """The crossbars of the copy that one of its vectors reads: all, or of a look-up those of a row in `row_tile`, and
+        then `rows` are the wordlines of one input."""
+        if not self.network.layer(copy.layer).lookup:
+            return self.crossbars[copy.rank]
+        if copy.rank not in self._read:
+            driven = self.placement.geometry(copy.layer).wordlines_per_input
+            by_tile: dict[int, list[Crossbar]] = defaultdict(list)
+            for crossbar in self.crossbars[copy.rank]:
+                by_tile[crossbar.row_tile].append(replace(crossbar, rows=driven))
+            self._read[copy.rank] = dict(by_tile)
+        return self._read[copy.rank][row_tile]
+
+    def bits(self, flow: Flow) -> float:
+        """Bits per sample of a flow where it goes to once."""
+        layer = self.network.layer(flow.target)
+        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self.chip.inputs.bits)
 
     def destination(self, flow: Flow) -> np.ndarray:
         """How many times each tile gets one value of the flow, (tiles,)."""
@@ -135,19 +167,22 @@ class VectorOperations:
 
     # ---- one copy
 
-    def of(self, copy: LayerCopy) -> VectorOperation:
-        """The vector operation of a layer copy."""
+    def of(self, copy: LayerCopy, row_tile: int = 0) -> VectorOperation:
+        """The vector operation of a layer copy; row_tile: of a look-up, where its row lies."""
         layer, geometry = self.network.layer(copy.layer), self.placement.geometry(copy.layer)
-        crossbars = self.crossbars[copy.rank]
-        load, load_ports = self._load(layer, copy)
+        crossbars = self.read_by(copy, row_tile)
+        load, load_ports = self._load(copy, row_tile)
         drain, gather_latency, output_ports, hop_latency = self._drain(layer, geometry, crossbars)
         return VectorOperation(
             load_ports, self.cycle(layer, crossbars), gather_latency, output_ports, hop_latency,
             load, compute_actions(self.chip, layer, crossbars), drain,
         )  # fmt: skip
 
-    def core_bits(self, copy: LayerCopy) -> dict[int, int]:
-        """Input bits that each core of the copy reads per vector: each row tile once per core."""
+    def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
+        """Input bits that each core of the copy reads per vector: each row tile once per core; of a look-up, its index."""
+        layer = self.network.layer(copy.layer)
+        if layer.lookup:
+            return dict.fromkeys(sorted({x.core for x in self.read_by(copy, row_tile)}), layer.index_bits)
         held = {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}
         bits: dict[int, int] = defaultdict(int)
         for (core, _, _), rows in held.items():
@@ -159,9 +194,12 @@ class VectorOperations:
         timing = self.chip.timing
         return clock_ticks(bits, min(timing.buffer_width, timing.bus_width), timing.tile_clock)
 
-    def written_bits(self, copy: LayerCopy) -> dict[int, int]:
+    def written_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""
         layer = self.network.layer(copy.layer)
+        if layer.lookup:
+            tiles = sorted({x.tile for x in self.read_by(copy, row_tile)})
+            return dict.fromkeys(tiles, layer.index_bits if self.off_chip_io else 0)
         flows = [f for f in self.network.flows if f.target == copy.layer and (f.source or self.off_chip_io)]
         copies = self.placement.copies[copy.layer]
         written = {}
@@ -172,9 +210,9 @@ class VectorOperations:
             written[tile] = ceil(bits / loads_per_sample)
         return written
 
-    def _load(self, layer: MatrixLayer, copy: LayerCopy) -> tuple[Actions, dict[int, int]]:
-        bits = self.core_bits(copy)
-        ports = {tile: self.port_time(written) for tile, written in self.written_bits(copy).items()}
+    def _load(self, copy: LayerCopy, row_tile: int) -> tuple[Actions, dict[int, int]]:
+        bits = self.core_bits(copy, row_tile)
+        ports = {tile: self.port_time(written) for tile, written in self.written_bits(copy, row_tile).items()}
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return {"buffer": sum(bits.values()), "bus": sum(bits.values())}, ports
@@ -184,9 +222,10 @@ class VectorOperations:
         by_adc: dict[tuple[int, int], int] = defaultdict(int)
         for crossbar in crossbars:
             by_adc[(crossbar.core, self.adc_of(crossbar))] += self.conversion_time(crossbar)
+        chip = self.chip.one_hot if layer.lookup else self.chip
         return ReadCycle(
-            self.chip.conversions_per_column(layer.signed_input),
-            self.chip.reads_per_conversion * round(self.chip.timing.array_read * FEMTOSECONDS),
+            chip.conversions_per_column(layer.signed_input),
+            chip.reads_per_conversion * round(self.chip.timing.array_read * FEMTOSECONDS),
             max(by_adc.values()),
         )
 
@@ -271,14 +310,15 @@ class VectorOperations:
     @cached_property
     def image_in(self) -> Transfer:
         """One sample over the links to the layers that read it."""
-        bits = self.network.input_values * self.chip.inputs.bits
+        indices = self.network.index_bits
+        bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices)
         actions: Actions = defaultdict(float, {"link": bits})
         most = 0
         for flow in self.network.flows:
             if flow.source:
                 continue
             weight = self.destination(flow)
-            copied = flow.values * self.chip.inputs.bits
+            copied = self.bits(flow)
             passed = self.mesh.passed_to_links
             written = copied * weight.sum()
             _add(actions, {"buffer": written, "bus": written, "router": copied * float(passed @ weight)})
@@ -304,10 +344,10 @@ class VectorOperations:
 
 
 def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -> Actions:
-    """Actions of one vector on the given crossbars of a layer, over all slices and passes."""
-    slices = chip.input_slices * chip.passes(layer.signed_input)
+    """Actions of one vector on the crossbars of a layer that it reads, over all slices and passes."""
+    slices, used = slices_of(chip, layer), chip.one_hot if layer.lookup else chip
     drives = slices * sum(crossbar.rows for crossbar in crossbars)
-    conversions = chip.conversions_per_column(layer.signed_input) * sum(crossbar.conversions for crossbar in crossbars)
+    conversions = used.conversions_per_column(layer.signed_input) * sum(crossbar.conversions for crossbar in crossbars)
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,

@@ -84,3 +84,41 @@ class Sequence(nn.Module):
 def sequence() -> tuple[nn.Module, Tensor]:
     """The network on sequences of five rows."""
     return seeded(Sequence), torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(4))
+
+
+class Recommender(nn.Module):
+    """Look-ups of two fields in tables of their own, dense features beside them, two linear layers."""
+
+    def __init__(self, users: int = 300, items: int = 140, width: int = 12) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(users, width), nn.Embedding(items, 2 * width)
+        self.hidden, self.out = nn.Linear(3 * width + 5, 8), nn.Linear(8, 1)
+
+    def forward(self, indices: Tensor, features: Tensor) -> Tensor:
+        """Scores (batch, 1) of indices (batch, 2) and features (batch, 5)."""
+        rows = [self.user(indices[:, 0]), self.item(indices[:, 1])]
+        return self.out(torch.relu(self.hidden(torch.cat([*rows, features], dim=1))))
+
+
+def recommender() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """The recommender, and indices with features."""
+    generator = torch.Generator().manual_seed(5)
+    rows = [torch.randint(count, (6,), generator=generator) for count in (300, 140)]
+    return seeded(Recommender), (torch.stack(rows, dim=1), torch.rand(6, 5, generator=generator))
+
+
+class Histories(nn.Module):
+    """Several look-ups of a sample in one table, a linear layer on each row, their mean, and one more layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.each, self.out = nn.Embedding(700, 70), nn.Linear(70, 6), nn.Linear(6, 3)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(batch, look-ups) to (batch, 3)."""
+        return self.out(torch.relu(self.each(self.table(rows))).mean(1))
+
+
+def histories() -> tuple[nn.Module, Tensor]:
+    """The network on histories of four look-ups."""
+    return seeded(Histories), torch.randint(700, (5, 4), generator=torch.Generator().manual_seed(6))
