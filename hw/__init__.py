@@ -4,7 +4,7 @@ The public door: load a chip, trace a network, then ask. Everything inside is SI
 integer femtoseconds. `hw` imports nothing from the project's other packages.
 """
 
-from hw.analog import AnalogLayer, convert
+from hw.analog import AnalogEmbedding, AnalogLayer, convert
 from hw.chip import Chip, device_names, load_chip, load_device, preset_names
 from hw.device import Device
 from hw.errors import (
@@ -19,9 +19,11 @@ from hw.errors import (
 from hw.ledger import Ledger
 from hw.network import Network, trace
 from hw.placement import Placement, place
+from hw.programming import Update
 from hw.simulator import Arrivals, simulate
 
 __all__ = [
+    "AnalogEmbedding",
     "AnalogLayer",
     "Arrivals",
     "CapacityError",
@@ -36,6 +38,7 @@ __all__ = [
     "ParameterError",
     "Placement",
     "TraceError",
+    "Update",
     "convert",
     "device_names",
     "load_chip",

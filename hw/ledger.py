@@ -13,21 +13,24 @@ import pandas as pd
 
 from hw.chip import ACTIONS, COMPONENTS, Chip
 from hw.placement import Placement
-from hw.programming import programming_cost
+from hw.programming import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
 INPUT, OUTPUT, STATIC = "(input)", "(output)", "(static)"
+WRITE = "write"  # stage and component of updates; only in tables of simulations that have some
 FEMTOSECOND = 1e-15
 
 
 @dataclass(frozen=True)
 class Activity:
-    """One kind of stage: what every run of it does. `copy` is the layer copy's index, 0 for transfers."""
+    """One kind of stage: what every run of it does. `copy` is the layer copy's index, 0 for transfers; `update` the
+    number of the update that a write is of."""
 
     layer: str
     stage: str
     copy: int
     actions: dict[str, float]
+    update: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Ledger:
 
     activity, start_fs, end_fs: int64 (runs,), one entry per run of an activity, in order of their ends;
     arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
-    the cells' own conductances, or None where the published figure per read was charged.
+    the cells' own conductances, or None where the published figure per read was charged. updates: what was written
+    during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
+    update writes over the same time.
     """
 
     placement: Placement = field(repr=False)
@@ -49,6 +54,7 @@ class Ledger:
     span_fs: int
     events: int
     read_energy: dict[str, float] | None = None
+    updates: tuple[Update, ...] = ()
 
     @property
     def chip(self) -> Chip:
@@ -64,6 +70,8 @@ class Ledger:
 
     def _energies(self, activity: Activity) -> dict[str, float]:
         """Energy of one run of an activity by component [J]."""
+        if activity.stage == WRITE:
+            return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         energy = {
             name: count * getattr(self.chip.component, name).energy_per_action
             for name, count in activity.actions.items()
@@ -71,6 +79,11 @@ class Ledger:
         if self.read_energy is not None and "crossbar" in energy:
             energy["crossbar"] = self.read_energy[activity.layer]
         return energy
+
+    @property
+    def _pulse_energy(self) -> float:
+        """Energy of one write pulse [J]; asked for only where something was written."""
+        return self.chip.device.write_energy or 0.0
 
     @cached_property
     def actions(self) -> pd.DataFrame:
@@ -85,17 +98,23 @@ class Ledger:
             name: c.static_power / c.shared_by * self.chip.parents(name) * self.span
             for name, c in self.chip.component.items()
         }
+        static |= {WRITE: 0.0} if self.updates else {}
         table.loc[STATIC] = pd.Series(static)
         return table
 
     def _by_layer(self, per_run) -> pd.DataFrame:  # type: ignore[no-untyped-def]
         runs = np.bincount(self.activity, minlength=len(self.activities))
         rows = [INPUT, *self.placement.copies, OUTPUT]
-        table = pd.DataFrame(0.0, index=pd.Index(rows, name="layer"), columns=list(COMPONENTS))
+        table = pd.DataFrame(0.0, index=pd.Index(rows, name="layer"), columns=self._columns)
         for activity, count in zip(self.activities, runs, strict=True):
             for name, value in per_run(activity).items():
                 table.loc[activity.layer, name] += value * count
         return table
+
+    @property
+    def _columns(self) -> list[str]:
+        """Components of the tables."""
+        return [*COMPONENTS, WRITE] if self.updates else list(COMPONENTS)
 
     @property
     def total_energy(self) -> float:
@@ -117,6 +136,70 @@ class Ledger:
         energy_J, time_s, endurance_share; apart from `energy`, which is of the requests. See
         `hw.programming.programming_cost`; `hw.analog.write_pulses` counts the pulses of a programmed model."""
         return programming_cost(self.placement, pulses_per_cell, cells_at_once)
+
+    # ---- updates
+
+    def updates_table(self) -> pd.DataFrame:
+        """One row an update: layer, begins_s, start_s and end_s of its writing, blocked_s, cells, pulses, energy_J over
+        all copies, endurance_share.
+
+        blocked_s: how long a copy of the layer has a crossbar that is being written, on the mean of copies; all vectors
+        of the layer wait meanwhile, of a table those that look up rows on the crossbars being written.
+        endurance_share: mean pulses of a written cell over the device's endurance, nan where that is not given.
+        """
+        rows = [
+            {
+                "layer": update.layer, "begins_s": update.begins, **self._written([number]),
+                "endurance_share": self._endurance_share(update.pulses_per_cell),
+            }
+            for number, update in enumerate(self.updates)
+        ]  # fmt: skip
+        names = ["layer", "begins_s", "start_s", "end_s", "blocked_s", "cells", "pulses", "energy_J", "endurance_share"]
+        return pd.DataFrame(rows, columns=names).rename_axis("update")
+
+    def wear(self) -> pd.DataFrame:
+        """One row an updated layer, over all its updates: cells (each once, over all copies), pulses, energy_J, blocked_s
+        as in `updates_table`, most_pulses of the most written cell, and its endurance_share. What the network took to
+        programme before the first request is apart, in `programming`."""
+        rows = {}
+        for layer in dict.fromkeys(update.layer for update in self.updates):
+            mine = {number: update for number, update in enumerate(self.updates) if update.layer == layer}
+            pulses = np.zeros(self.placement.network.layer(layer).inputs)
+            for update in mine.values():
+                pulses[slice(None) if update.rows is None else list(update.rows)] += update.pulses_per_cell
+            written = self._written(list(mine))
+            every = Update(layer, 0.0, np.flatnonzero(pulses).tolist())
+            rows[layer] = {
+                "cells": self._cells(every), "pulses": written["pulses"], "energy_J": written["energy_J"],
+                "blocked_s": written["blocked_s"], "most_pulses": float(pulses.max()),
+                "endurance_share": self._endurance_share(float(pulses.max())),
+            }  # fmt: skip
+        names = ["cells", "pulses", "energy_J", "blocked_s", "most_pulses", "endurance_share"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=names).rename_axis("layer")
+
+    def _endurance_share(self, pulses: float) -> float:
+        endurance = self.chip.device.endurance
+        return pulses / endurance if endurance else float("nan")
+
+    def _cells(self, update: Update) -> int:
+        """Cells that an update writes in all copies."""
+        copies = self.placement.copies[update.layer]
+        return sum(write.cells for copy in copies for write in crossbar_writes(self.placement, copy, update))
+
+    def _written(self, numbers: list[int]) -> dict[str, float]:
+        """start_s, end_s, blocked_s, cells, pulses and energy_J of the updates of these numbers, of one layer."""
+        kinds = [k for k, activity in enumerate(self.activities) if activity.update in numbers]
+        runs = np.flatnonzero(np.isin(self.activity, kinds))
+        start, end = self.start_fs[runs], self.end_fs[runs]
+        copy = np.array([self.activities[k].copy for k in self.activity[runs]])
+        spans = [_union(start[copy == index], end[copy == index]) for index in np.unique(copy)]
+        pulses = sum(self.activities[k].actions[WRITE] for k in self.activity[runs])
+        return {
+            "start_s": float(start.min()) * FEMTOSECOND, "end_s": float(end.max()) * FEMTOSECOND,
+            "blocked_s": float(np.mean(spans)) * FEMTOSECOND,
+            "cells": sum(self._cells(self.updates[number]) for number in numbers),
+            "pulses": pulses, "energy_J": pulses * self._pulse_energy,
+        }  # fmt: skip
 
     # ---- power over time
 
@@ -222,13 +305,30 @@ class Ledger:
                 "static_energy_J": energy.loc[STATIC, name], "area_m2": table.loc[name, "area_m2"],
                 "busy_s": busy, "utilisation": busy / (units * self.span) if self.span_fs else 0.0,
             }  # fmt: skip
+        if self.updates:
+            rows[WRITE] = self._write_row()
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("component")
+
+    def _write_row(self) -> dict[str, object]:
+        """The row of writing in `components`: its units are crossbars, each of which writes on its own."""
+        pulses, energy, units = float(self.actions[WRITE].sum()), float(self.energy[WRITE].sum()), self.chip.crossbars
+        busy = FEMTOSECOND * sum(
+            write.duration
+            for update in self.updates
+            for copy in self.placement.copies[update.layer]
+            for write in crossbar_writes(self.placement, copy, update)
+        )
+        return {
+            "action": "write pulses", "units": float(units), "actions": pulses, "energy_J": energy,
+            "dynamic_energy_J": energy, "static_energy_J": 0.0, "area_m2": 0.0, "busy_s": busy,
+            "utilisation": busy / (units * self.span),
+        }  # fmt: skip
 
     def layers(self) -> pd.DataFrame:
         """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
         and last activity of the first request's stages, busy_s per copy and utilisation of its arrays."""
         rows = {}
-        timeline = self.timeline
+        timeline = self.timeline[self.timeline["stage"] != WRITE] if self.updates else self.timeline
         core_area = sum(
             c.parent_area for name, c in self.chip.component.items() if self.chip.parents(name) == self.chip.cores
         )
@@ -276,3 +376,12 @@ class Ledger:
             "crossbars_used": self.placement.crossbars_used, "crossbars": chip.crossbars,
             "cores_used": self.placement.cores_used, "cores": chip.cores,
         }  # fmt: skip
+
+
+def _union(start: np.ndarray, end: np.ndarray) -> int:
+    """Length of the union of spans [fs]."""
+    total = reached = 0
+    for first, last in sorted(zip(start.tolist(), end.tolist(), strict=True)):
+        total += max(0, last - max(first, reached))
+        reached = max(reached, last)
+    return total

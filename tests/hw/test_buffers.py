@@ -19,6 +19,14 @@ def test_a_vector_waits_for_its_reader(isaac: Chip) -> None:
     assert (demand.loc[1:, "peak_bits"] == 0).all()
 
 
+def test_indices_wait_for_their_look_ups(isaac: Chip) -> None:
+    """Four indices of 10 bits come together and are read one after another; one of 700 rows x 70 on one tile."""
+    network = trace(seeded(None, nn.Embedding(700, 70)), torch.zeros(1, 4, dtype=torch.long))
+    demand = buffer_demand(simulate(place(network, isaac, None), Arrivals.batch(1)))
+    assert demand.loc[0, "peak_bits"] == pytest.approx(4 * 10)
+    assert (demand.loc[1:, "peak_bits"] == 0).all()
+
+
 @pytest.mark.parametrize(("channels", "width", "kernel"), [(4, 12, 3), (3, 15, 5)])
 def test_a_convolution_needs_its_line_buffer(isaac: Chip, channels: int, width: int, kernel: int) -> None:
     """ISAAC (ISCA 2016), section on buffers: (N_x (K_y - 1) + K_x) N_if values; the pipeline adds the few

@@ -1,5 +1,7 @@
 """Energy three ways; the same counts in the functional model, the events and the area."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate
 from hw.analog import analog_layers, read_energies
 from hw.crossbar import ActionCounts
 from hw.ledger import INPUT, OUTPUT, STATIC, Ledger
-from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
+from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 
 
 def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -> Ledger:  # type: ignore[no-untyped-def]
@@ -18,7 +20,7 @@ def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
+@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence, recommender, histories])
 @pytest.mark.parametrize("physical_reads", [False, True])
 def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network, physical_reads: bool) -> None:  # type: ignore[no-untyped-def]
     chip = load_chip(preset)
@@ -45,10 +47,11 @@ def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network,
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
+@pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence, recommender, histories])
 def test_functional_model_events_and_geometry_count_the_same(preset: str, network) -> None:  # type: ignore[no-untyped-def]
     """Drives and conversions counted from the tensors of one sample == those of one simulated request;
-    cells programmed == cells of the geometry; all within what the chip's area holds."""
+    cells programmed == cells of the geometry; all within what the chip's area holds. A look-up reads the crossbars of
+    one row tile in one slice."""
     chip = load_chip(preset)
     model, example = network()
     placement = place(trace(model, example), chip)
@@ -57,7 +60,7 @@ def test_functional_model_events_and_geometry_count_the_same(preset: str, networ
     layers = analog_layers(converted)
     for layer in layers.values():
         layer.matrix.counts = ActionCounts()
-    converted(example[:1])
+    converted(*(x[:1] for x in (example if isinstance(example, tuple) else (example,))))
     cells = 0
     for name, layer in layers.items():
         counts, geometry = layer.matrix.counts, placement.geometry(name)
@@ -65,6 +68,10 @@ def test_functional_model_events_and_geometry_count_the_same(preset: str, networ
         assert counts.drives == actions.loc[name, "dac"]
         assert counts.conversions == actions.loc[name, "adc"]
         slices = chip.input_slices * chip.passes(layer.matrix.signed_input) * counts.vectors
+        if placement.network.layer(name).lookup:
+            slices = Fraction(counts.vectors, geometry.row_tiles)
+            assert actions.loc[name, "dac"] == geometry.drives_per_slice * counts.vectors / geometry.inputs
+            assert actions.loc[name, "adc"] == geometry.conversions_per_slice * slices
         assert actions.loc[name, "crossbar"] == geometry.crossbars * slices
         assert actions.loc[name, "sample_hold"] == geometry.bitlines_per_slice * slices
         used = geometry.planes * geometry.row_tiles * geometry.column_tiles * geometry.groups

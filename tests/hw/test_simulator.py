@@ -8,7 +8,7 @@ from torch import nn
 from hw import Arrivals, Chip, ParameterError, place, simulate, trace
 from hw.ledger import Ledger
 from hw.vector_operation import VectorOperations
-from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
+from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 
 PICOSECOND = 1e-12
 
@@ -105,13 +105,24 @@ class TestLockStep:
         assert other.events > one.events
 
     @pytest.mark.parametrize("preset", ["isaac", "edge"])
-    @pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence])
+    @pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence, recommender, histories])
     def test_networks(self, preset: str, network, request: pytest.FixtureRequest) -> None:  # type: ignore[no-untyped-def]
         chip: Chip = request.getfixturevalue(preset).with_changes(structure={"tiles": 4})
         model, example = network()
         placement = place(trace(model, example), chip)
         one, other = (
             simulate(placement, Arrivals.poisson(3e5, 4, seed=3), resolution=resolution)  # type: ignore[arg-type]
+            for resolution in ("group", "crossbar")
+        )
+        self.same(one, other)
+
+    @pytest.mark.parametrize("adcs", [1, 2, 4, 8])
+    def test_tables_over_several_tiles(self, edge: Chip, adcs: int) -> None:
+        """Row tiles whose crossbars share ADCs in different ways, copies that take look-ups in turn, uneven columns."""
+        chip = edge.with_changes(component={"adc": {"units": adcs}}, structure={"tiles": 16})
+        placement = place(trace(*histories()), chip, {"table": 3, "each": 2})
+        one, other = (
+            simulate(placement, Arrivals.poisson(1e6, 12, seed=adcs), resolution=resolution)  # type: ignore[arg-type]
             for resolution in ("group", "crossbar")
         )
         self.same(one, other)
