@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from workloads.fairea.assignment import assign
+from workloads.fairea.assignment import assign, assign_freely
 from workloads.fairea.problem import RESOLUTION, UNFILLED, Compact, FaireaError, Floats, Matching, Problem
 from workloads.fairea.published import _defect_class, _State, local_minority, visible_neighbours
 
@@ -45,10 +45,7 @@ def weighted_hungarian(problem: Problem, *, released_defects: bool = False, coun
     one = RESOLUTION / 10.0 ** math.ceil(math.log10(largest)) if largest > 0 else 1.0
     score = c.score + np.rint(one) * rare[:, c.group]
     allowed = c.qualified & state.waiting[:, None] & state.free[None, :]
-    found = assign(np.maximum(score, 0.0) if released_defects else score, allowed)
-    if released_defects:
-        worth = allowed & (score > 0)
-        found = np.where((found != UNFILLED) & ~worth[np.arange(len(found)), found], UNFILLED, found)
+    found = (assign_freely if released_defects else assign)(np.where(allowed, score, 0.0), allowed)
     return Matching(problem, tuple(np.where(state.chosen != UNFILLED, state.chosen, found)))
 
 

@@ -74,7 +74,8 @@ class Neighbourhood:
         """Feasible neighbours of the pattern of `chosen` (m,), which is the best assignment for it."""
         c, labels = self.compact, self.compact.labels(chosen)
         m, k = c.beside.shape
-        total, parts = c.total(chosen), []
+        none = np.zeros(0, np.int64)
+        total, parts = c.total(chosen), [(none, none, none, none, np.zeros(0), np.zeros(0))]
         gains, place = {}, np.full(m, -1, np.int64)
         for label in range(k):
             members, gains[label] = exchange_gains(self.score, c.group, chosen, label)

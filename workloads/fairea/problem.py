@@ -35,6 +35,10 @@ class FaireaError(ValueError):
         self.field, self.value, self.allowed = field_name, value, allowed
         super().__init__(f"{field_name} = {value!r}: {allowed}")
 
+    def __reduce__(self) -> tuple[type, tuple[str, object, str]]:
+        """Lets worker processes hand the error on."""
+        return type(self), (self.field, self.value, self.allowed)
+
 
 class UndefinedAssortativityError(FaireaError):
     """Newman's coefficient divides by zero: no edge between filled positions, or one class at every edge's end."""
