@@ -67,27 +67,34 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
     if not filled:
         return Matching(problem, tuple(best))
     rows, columns = np.nonzero(c.qualified)
-    pairs, (m, t) = len(rows), c.score.shape
-    terms, degree, fixed, size = _neighbourhoods(problem, rows, columns)
-    deviations = size * len(c.groups)
+    pairs, (m, t), k = len(rows), c.score.shape, len(c.groups)
+    mirror, fixed, degrees = _neighbourhoods(problem)
+    sizes = pairs, m * k, len(fixed)  # variables: pairs x_ij, classes y_ic of positions, deviations e_uc
     worth = c.score[rows, columns] / max(c.total(best) - c.total(assign(-c.score, c.qualified)), 1.0)
-    price = np.concatenate([-worth, np.full(deviations, diversity_weight / max(degree, 1))])
-    once = sparse.vstack([
-        sparse.csr_array((np.ones(pairs), (rows, np.arange(pairs))), (m, pairs)),
-        sparse.csr_array((np.ones(pairs), (columns, np.arange(pairs))), (t, pairs)),
-    ])  # fmt: skip
-    one = sparse.eye_array(deviations)
-    constraints = [
-        LinearConstraint(sparse.hstack([once, sparse.csr_array((m + t, deviations))]).tocsr(), 0, 1),
-        LinearConstraint(np.concatenate([np.ones(pairs), np.zeros(deviations)])[None], filled, filled),
-    ]
-    if deviations:
-        constraints.append(LinearConstraint(sparse.hstack([-terms, one]).tocsr(), fixed, np.inf))
-        constraints.append(LinearConstraint(sparse.hstack([terms, one]).tocsr(), -fixed, np.inf))
+    at = np.arange(pairs)
+    each_position = sparse.csr_array((np.ones(pairs), (rows, at)), (m, pairs))
+    each_candidate = sparse.csr_array((np.ones(pairs), (columns, at)), (t, pairs))
+    each_class = sparse.csr_array((np.ones(pairs), (rows * k + c.group[columns], at)), (m * k, pairs))
+    one = sparse.eye_array(len(fixed))
+
+    def over(*blocks: Any) -> Any:
+        """A matrix over all variables; None is zeros."""
+        height = next(block.shape[0] for block in blocks if block is not None)
+        filled_in = [sparse.csr_array((height, n)) if block is None else block for block, n in zip(blocks, sizes, strict=True)]
+        return sparse.hstack(filled_in).tocsr()
+
     solved = milp(
-        price, integrality=np.concatenate([np.ones(pairs), np.zeros(deviations)]),
-        bounds=Bounds(0, np.concatenate([np.ones(pairs), np.full(deviations, np.inf)])),
-        constraints=constraints, options={"time_limit": seconds, "mip_rel_gap": 1e-4},
+        np.concatenate([-worth, np.zeros(m * k), np.full(len(fixed), diversity_weight / max(degrees, 1))]),
+        integrality=np.repeat([1, 0, 0], sizes), bounds=Bounds(0, np.repeat([1.0, 1.0, np.inf], sizes)),
+        constraints=[
+            LinearConstraint(over(each_position, None, None), 0, 1),
+            LinearConstraint(over(each_candidate, None, None), 0, 1),
+            LinearConstraint(over(sparse.csr_array(np.ones((1, pairs))), None, None), filled, filled),
+            LinearConstraint(over(each_class, -sparse.eye_array(m * k), None), 0, 0),
+            LinearConstraint(over(None, -mirror, one), fixed, np.inf),
+            LinearConstraint(over(None, mirror, one), -fixed, np.inf),
+        ],
+        options={"time_limit": seconds, "mip_rel_gap": 1e-4},
     )  # fmt: skip
     if solved.x is None:
         raise FaireaError("seconds", seconds, f"the solver found no matching: {solved.message}")
@@ -97,31 +104,27 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
     return Matching(problem, tuple(chosen))
 
 
-def _neighbourhoods(problem: Problem, rows: npt.NDArray, columns: npt.NDArray) -> tuple[Any, int, Floats, int]:
-    """n_uc(x) - p_c n_u(x) as (terms @ x + fixed), rows u-major; also the sum of degrees and the number of u."""
+def _neighbourhoods(problem: Problem) -> tuple[Any, Floats, int]:
+    """n_uc - p_c n_u as (matrix @ y + fixed) of the classes y_ic of open positions, u-major; and the sum of degrees."""
     c, graph, index = problem.compact, problem.graph, problem.position_index
     k, number = len(c.groups), {name: g for g, name in enumerate(c.groups)}
     groups = [*problem.classes.values(), *problem.candidates.values()]
-    share = np.array([groups.count(name) for name in c.groups]) / len(groups)
-    around = {}  # position: numbers of its open neighbours
+    share = np.bincount([number[name] for name in groups], minlength=k) / len(groups)
+    around: dict[Hashable, list[int]] = {}  # position: its open neighbours
     for position, i in index.items():
         for u in graph[position]:
             if u != position:
                 around.setdefault(u, []).append(i)
-    data, at, pair, fixed = [], [], [], []
+    block = np.eye(k) - share[:, None]  # n_uc of one neighbour of each class, less what is expected of it
+    rows, columns, fixed = [], [], np.zeros((len(around), k))
     for n, (u, open_neighbours) in enumerate(around.items()):
-        filled = np.zeros(k)
         for v in graph[u]:
             if v != u and v not in index:
-                filled[number[problem.classes[v]]] += 1
-        fixed.append(filled - share * filled.sum())
-        for p in np.flatnonzero(np.isin(rows, open_neighbours)):
-            for g in range(k):
-                data.append(float(c.group[columns[p]] == g) - share[g])
-                at.append(n * k + g)
-                pair.append(p)
-    terms = sparse.csr_array((data, (at, pair)), (len(around) * k, len(rows)))
-    return terms, sum(graph.degree(u) for u in around), np.concatenate(fixed) if fixed else np.zeros(0), len(around)
+                fixed[n] += block[:, number[problem.classes[v]]]
+        rows += [n] * len(open_neighbours)
+        columns += open_neighbours
+    beside = sparse.csr_array((np.ones(len(rows)), (rows, columns)), (len(around), len(index)))
+    return sparse.kron(beside, block).tocsr(), fixed.ravel(), sum(graph.degree(u) for u in around)
 
 
 def random_matching(problem: Problem, seed: int | np.random.Generator, steps: int | None = None) -> Matching:

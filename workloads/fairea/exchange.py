@@ -15,15 +15,15 @@ from workloads.fairea.metrics import coefficient
 from workloads.fairea.problem import UNFILLED, Compact, Floats, Ints
 
 
-def exchange_gains(score: Floats, group: Ints, chosen: Ints, label: int) -> tuple[Ints, Floats]:
+def exchange_gains(score: Floats, group: Ints, chosen: Ints, labels: Ints, label: int) -> tuple[Ints, Floats]:
     """Change of class `label`'s best score when one position enters it and another leaves.
 
-    `score` (m, t) with -inf where infeasible, `chosen` (m,) the best assignment for its pattern. Returns the n
-    positions of the class, and (m + 1, n + 1) gains: row i enters (row m: nobody), column k leaves (column n: nobody);
+    `score` (m, t) with -inf where infeasible, `chosen` (m,) the best assignment for the pattern `labels`. Returns the
+    n positions of the class, and (m + 1, n + 1) gains: row i enters (row m: nobody), column k leaves (column n: nobody);
     -inf where impossible, and meaningless in rows of positions that are in the class already.
     """
     m = len(score)
-    members = np.flatnonzero((chosen != UNFILLED) & (group[chosen] == label))
+    members = np.flatnonzero(labels == label)
     n, held = len(members), chosen[members]
     open_to = group == label
     open_to[held] = False
@@ -78,7 +78,7 @@ class Neighbourhood:
         total, parts = c.total(chosen), [(none, none, none, none, np.zeros(0), np.zeros(0))]
         gains, place = {}, np.full(m, -1, np.int64)
         for label in range(k):
-            members, gains[label] = exchange_gains(self.score, c.group, chosen, label)
+            members, gains[label] = exchange_gains(self.score, c.group, chosen, labels, label)
             place[members] = np.arange(len(members))  # column of a position in its class's gains
         effect = _Effect(c, labels)
         of = {label: np.flatnonzero(labels == label) for label in range(UNFILLED, k)}

@@ -1,6 +1,7 @@
 """Sets of matchings none of which is dominated: more fitness, less |assortativity|."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ class Front:
     matchings: tuple[Matching, ...]
     work: float = 0.0  # nominal seconds that the search spent, a count and not a clock
 
-    @property
+    @cached_property
     def points(self) -> Floats:
         """(n, 2) fitness and |r|."""
         values = [(match.fitness, abs(MixingMatrix(self.problem.compact, match.labels).r)) for match in self.matchings]
@@ -33,7 +34,7 @@ class Front:
 
 def rounded(r: Floats) -> Floats:
     """|r|, so that equal ones compare equal."""
-    return np.round(np.abs(r), DIGITS)
+    return np.abs(np.asarray(r, np.float64)).round(DIGITS)
 
 
 def non_dominated(fitness: Floats, distance: Floats) -> Ints:

@@ -203,13 +203,13 @@ class _Search:
         new = np.flatnonzero(distance < nearest)
         if len(new):
             new = new[non_dominated(moves.score[new], distance[new])]
-            found = [_packed(moves.apply(labels, i)) for i in new]
+            found = [_packed(moves.apply(labels, int(i))) for i in new]
             self.archive.add(moves.score[new], distance[new], found)
         extent = max(float(self.archive.distance[0]), 1e-12) if len(self.archive.score) else 1.0
         miss = np.minimum((best - moves.score) / self.range, (distance - nearest) / extent)
         old = np.flatnonzero(distance >= nearest)
         for i in old[np.argsort(miss[old], kind="stable")][:NEAR_MISSES]:
-            pattern = _packed(moves.apply(labels, i))
+            pattern = _packed(moves.apply(labels, int(i)))
             if pattern not in self.listed and pattern not in self.explored:
                 self.listed.add(pattern)
                 heapq.heappush(self.later, (float(miss[i]), len(self.listed), pattern))

@@ -169,7 +169,8 @@ def _attach(size: int, minority_share: float, homophily: float, edges_per_node: 
     rng = _stream("attach", seed)
     group = np.zeros(size, np.int64)
     group[rng.permutation(size)[: _members(size, minority_share)]] = 1
-    graph, ends = nx.Graph(), ([], [])  # ends[g]: nodes of a class, as often as they have edges
+    graph = nx.Graph()
+    ends: tuple[list[int], list[int]] = [], []  # by class: its nodes, each as often as it has edges
     for u in range(edges_per_node + 1):
         for v in range(u):
             graph.add_edge(u, v)
@@ -245,10 +246,10 @@ def _chart(
     if not apart:
         graph.add_edges_from(combinations(heads, 2))
     minority = _members(size, minority_share)
-    start = _stream("chart", seed).permutation(size)
+    order = _stream("chart", seed).permutation(size)
     if target > 0.1:
-        start = np.arange(size)[::-1]  # segregated: whole departments
-    chosen = set(start[:minority].tolist())
+        order = np.arange(size)[::-1]  # segregated: whole departments
+    chosen = set(order[:minority].tolist())
     nx.set_node_attributes(graph, {u: "minority" if u in chosen else "majority" for u in graph}, "class")
     return _tuned(graph, target, tolerance, seed)
 

@@ -60,10 +60,10 @@ class Problem:
     """
 
     graph: nx.Graph
-    classes: Mapping[Hashable, Hashable]
+    classes: Mapping[Any, Hashable]
     open_positions: Sequence[Hashable]
-    candidates: Mapping[Hashable, Hashable]
-    fitness: Mapping[tuple[Hashable, Hashable], float] | npt.NDArray[Any]
+    candidates: Mapping[Any, Hashable]
+    fitness: Mapping[tuple[Any, Any], float] | npt.NDArray[Any]
     allowed_classes: Sequence[Hashable] | None = None
     weights: Floats = field(init=False, repr=False)  # (open positions, candidates), NaN where infeasible
 

@@ -12,6 +12,7 @@ from workloads.fairea.exchange import Neighbourhood
 from workloads.fairea.front import Front, covers, dominates, hypervolume, non_dominated
 from workloads.fairea.improved import improved_front
 from workloads.fairea.metrics import MixingMatrix, coefficient
+from workloads.fairea.networks import make_problem, open_at_random, scale_free
 from workloads.fairea.problem import UNFILLED, FaireaError, Matching, Problem, UndefinedAssortativityError
 
 
@@ -199,3 +200,19 @@ def test_a_front_as_a_table() -> None:
     assert frame["fitness"].is_monotonic_decreasing
     assert isinstance(front.matchings[int(frame["matching"].iloc[0])], Matching)
     assert isinstance(front, Front)
+
+
+def test_without_candidates_the_front_is_the_network_as_it_is() -> None:
+    graph = nx.path_graph(6)
+    problem = Problem(graph, {2: "a", 3: "a", 4: "b", 5: "b"}, [0, 1], {}, {})
+    for search in (exact_front, improved_front):  # the path a-a-b-b has r = 1/3
+        np.testing.assert_allclose(search(problem).points, [[0.0, 1 / 3]])
+
+
+def test_more_work_gains_little_on_a_larger_problem() -> None:
+    graph = scale_free(600, 0.3, 0.4, seed=1)
+    problem = make_problem(graph, "class", open_at_random(graph, 0.06, seed=1), pool=4, seed=1)
+    little, usual, much = (improved_front(problem, work=work).points for work in (0.01, 0.3, 1.0))
+    reference = little[:, 0].min() - 1, little[:, 1].max() * 1.02
+    areas = [hypervolume(points, reference) for points in (little, usual, much)]
+    assert areas[0] <= areas[1] <= areas[2] <= 1.002 * areas[1]
