@@ -83,8 +83,8 @@ class MatrixLayer:
 
     @property
     def operations(self) -> int:
-        """Multiplications and additions per sample."""
-        return 2 * self.weights * self.vectors
+        """Multiplications and additions per sample; a look-up takes none."""
+        return 0 if self.lookup else 2 * self.weights * self.vectors
 
 
 @dataclass(frozen=True)

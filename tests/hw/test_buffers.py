@@ -25,6 +25,9 @@ def test_indices_wait_for_their_look_ups(isaac: Chip) -> None:
     demand = buffer_demand(simulate(place(network, isaac, None), Arrivals.batch(1)))
     assert demand.loc[0, "peak_bits"] == pytest.approx(4 * 10)
     assert (demand.loc[1:, "peak_bits"] == 0).all()
+    apart = Arrivals.trace([0.0, 1e-3, 2e-3])
+    single = place(trace(seeded(None, nn.Embedding(700, 70)), torch.zeros(1, dtype=torch.long)), isaac, None)
+    assert buffer_demand(simulate(single, apart, lookups={"0": [650, 300, 0]})).loc[0, "peak_bits"] == pytest.approx(10)
 
 
 @pytest.mark.parametrize(("channels", "width", "kernel"), [(4, 12, 3), (3, 15, 5)])

@@ -130,9 +130,24 @@ def levels_of(matrix: Any) -> np.ndarray:
     return (levels[..., 0] - levels[..., 1]).numpy()
 
 
+@pytest.mark.parametrize(("changes", "largest"), [
+    ({}, 15), ({"scheme": "offset", "subtraction": "digital", "offset_reference": "digital"}, 15),
+    ({"scheme": "offset", "subtraction": "digital", "offset_reference": "digital", "flipped_columns": True}, 15),
+])  # fmt: skip
+def test_a_range_over_the_largest_current_is_that_of_one_row(edge: Chip, changes: dict[str, Any], largest: int) -> None:
+    """A full cell at the highest DAC code, not a column of them."""
+    chip = edge.with_changes(weights=changes, component={"dac": {"bits": 2}, "adc": {"range": "full_scale"}})
+    table, _, order = tables(200, 6)
+    matrix = analog_layers(convert(table, chip, order, seed=1))["0"].matrix
+    assert (matrix.full_scale == largest * 3).all()
+
+
 def test_each_look_up_has_read_noise_of_its_own(edge: Chip) -> None:
     """Variance of 4,000 reads of each of three rows against the cells' own, both cells of a pair."""
-    chip = edge.with_changes(device={"programming_sigma": 0.0, "read_noise_sigma": 0.05}, component={"adc": {"range": "ideal"}})
+    chip = edge.with_changes(
+        device={"programming_sigma": 0.0, "read_noise_sigma": 0.05},
+        component={"dac": {"bits": 2}, "adc": {"range": "ideal"}},
+    )
     table, _, order = tables(200, 6)
     converted = convert(table, chip, order, seed=1)
     matrix, reads = analog_layers(converted)["0"].matrix, 4000
@@ -275,7 +290,8 @@ class TestTrace:
         assert each.needs["table"].tolist() == [1, 2, 3, 4]
         assert out.needs["each"].tolist() == [4]
         assert network.index_bits == (10, 10, 10, 10)
-        assert table.operations == 2 * 4 * 700 * 70
+        assert (table.weights, table.operations) == (700 * 70, 0)
+        assert network.operations == 2 * (4 * 70 * 6 + 6 * 3)
 
     @pytest.mark.parametrize(("rows", "bits"), [(1, 1), (2, 1), (3, 2), (256, 8), (257, 9)])
     def test_bits_that_tell_rows_apart(self, rows: int, bits: int) -> None:
@@ -339,6 +355,21 @@ class TestOnTheChip:
         assert ledger.actions.loc["0", "sample_hold"] == 96
         assert ledger.actions.loc["0", "accumulator"] == 12, "no partial sums of other row tiles"
 
+    @pytest.mark.parametrize("resolution", ["group", "crossbar"])
+    def test_an_index_from_outside_is_written_before_it_is_read(self, isaac: Chip, resolution: Any) -> None:
+        """One word through the buffer's port each time."""
+        network = trace(seeded(None, nn.Embedding(300, 12)), torch.zeros(2, dtype=torch.long))
+        timeline = simulate(place(network, isaac), Arrivals.batch(1), resolution=resolution).timeline
+        load = timeline[timeline["stage"] == "load"].iloc[0]
+        assert load["end_s"] - load["start_s"] == pytest.approx(2 / 1.2e9, abs=2e-15)
+
+    @pytest.mark.parametrize("resolution", ["group", "crossbar"])
+    def test_one_slice_needs_no_analog_accumulation(self, edge: Chip, resolution: Any) -> None:
+        chips = edge, edge.with_changes(component={"adc": {"conversion": "after_accumulation"}})
+        one, other = (self.run(chip, 300, 12, look_ups=3, resolution=resolution) for chip in chips)
+        assert one.latency == pytest.approx(other.latency, abs=0)
+        assert one.actions.equals(other.actions)
+
     @pytest.mark.parametrize(("width", "resolution"), [(12, "group"), (12, "crossbar"), (64, "group"), (64, "crossbar")])
     def test_look_ups_follow_at_the_slowest_stage(self, edge: Chip, width: int, resolution: Any) -> None:
         """One slice each: a read of 100 ns, or 64 results drained in 67 ns, conversions in 50 ns behind it."""
@@ -358,13 +389,40 @@ class TestOnTheChip:
         assert ledger.actions["link"].tolist()[0] == 3 * (2 * 9 + 5 * 8)
         assert ledger.actions["link"].tolist()[-1] == 3 * 8
 
-    def test_a_table_over_several_tiles_is_reached_by_the_share_of_its_rows(self, edge: Chip) -> None:
-        """3,000 rows of pairs on 24 crossbars, 16 a tile: an index goes to one of two tiles, by their rows."""
+    @pytest.mark.parametrize(
+        ("subtraction", "rows"), [("analog", [2048, 952, 0]), ("shared_bitline", [1024, 1024, 952])]
+    )
+    def test_a_table_is_reached_by_the_share_of_its_rows(self, edge: Chip, subtraction: str, rows: list[int]) -> None:
+        """3,000 rows, 16 crossbars a tile, of 128 rows or, where pairs take two wordlines, 64: an index goes to one tile."""
+        network = trace(seeded(None, nn.Embedding(3000, 64)), torch.zeros(2, dtype=torch.long))
+        placement = place(network, edge.with_changes(weights={"subtraction": subtraction}))
+        operations = VectorOperations(placement, off_chip_io=True)
+        (flow,) = network.flows
+        assert operations.destination(flow)[:3].tolist() == pytest.approx([share / 3000 for share in rows])
+
+    def test_rows_leave_from_the_tile_that_holds_them(self, edge: Chip) -> None:
+        """What is added to a row goes to the row's tile, by the share of rows; a look-up loads and drains on its own."""
+        class Sum(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.second = nn.Embedding(20, 64), nn.Embedding(3000, 64)
+
+            def forward(self, rows: Tensor) -> Tensor:
+                return self.first(rows[:, 0]) + self.second(rows[:, 1])
+
+        network = trace(Sum(), torch.zeros(2, 2, dtype=torch.long))
+        placement = place(network, edge)
+        (copy,) = placement.copies["second"]
+        assert copy.first_core == 1, "the first table has a core of its own, a quarter of the tile"
+        operations = VectorOperations(placement, off_chip_io=True)
+        (addend,) = (flow for flow in network.flows if flow.addend)
+        assert (addend.source, addend.target, addend.values) == ("first", "second", 64)
+        assert operations.destination(addend)[:3].tolist() == pytest.approx([12 * 128 / 3000, (3000 - 12 * 128) / 3000, 0])
+
+    def test_a_large_tables_look_ups_use_the_ports_of_one_tile(self, edge: Chip) -> None:
         network = trace(seeded(None, nn.Embedding(3000, 64)), torch.zeros(2, dtype=torch.long))
         placement = place(network, edge)
         operations = VectorOperations(placement, off_chip_io=True)
-        (flow,) = network.flows
-        assert operations.destination(flow)[:3].tolist() == pytest.approx([2048 / 3000, 952 / 3000, 0])
         (copy,) = placement.copies["0"]
         reached = [sorted(operations.of(copy, row_tile).load_ports) for row_tile in operations.row_tiles(network.layers[0])]
         assert reached == [[0]] * 16 + [[1]] * 8
