@@ -17,6 +17,7 @@ from workloads.fairea.problem import RESOLUTION, UNFILLED, Compact, FaireaError,
 from workloads.fairea.published import _defect_class, _State, local_minority, visible_neighbours
 
 MOST_COUNTED = 2**21  # entries of the table that counts matchings, above which a chain draws
+MOST_STEPS = 2_000_000  # of that chain between looks, unless asked for more
 
 
 def maximum_fitness(problem: Problem) -> Matching:
@@ -130,12 +131,15 @@ def _neighbourhoods(problem: Problem) -> tuple[Any, Floats, int]:
 def random_matching(problem: Problem, seed: int | np.random.Generator, steps: int | None = None) -> Matching:
     """A uniform draw from all maximum matchings: exact where they can be counted, by a Markov chain elsewhere.
 
-    Counting takes a table of 2**m sets for each candidate (permanents by the recursion of Ryser's kind, over
-    candidates); up to `MOST_COUNTED` entries it is made and the draw is exactly uniform. Otherwise, or if `steps` is
-    given, the chain of Jerrum and Sinclair (SIAM J. Comput. 18, 1149 (1989)) on matchings with as many pairs as
-    possible or one fewer runs for `steps` (20 m times the feasible pairs if None) and then until it is at a maximum
-    matching: symmetric and connected, hence uniform in the limit; how near after `steps` is not bounded here.
+    Counting takes a table of 2**m sets for each candidate (permanents, by a recursion over candidates); up to
+    `MOST_COUNTED` entries it is made and the draw is exactly uniform. Otherwise, or if `steps` is given, the chain of
+    Jerrum and Sinclair (SIAM J. Comput. 18, 1149 (1989)) on matchings with n pairs, as many as possible, or n - 1: of
+    a full one, a pair is given up with odds 1 in n², so that it is full a fair share of the time. It is looked at every
+    `steps` (20 m times the feasible pairs, at most `MOST_STEPS`, if None), and the first full matching seen is the
+    draw: uniform in the limit of many steps; how near after `steps` is not bounded here.
     """
+    if steps is not None and steps < 1:
+        raise FaireaError("steps", steps, "must be at least 1")
     rng = np.random.default_rng(seed)
     c = problem.compact
     m, t = c.score.shape
@@ -176,19 +180,19 @@ def _counted_draw(c: Compact, rng: np.random.Generator) -> npt.NDArray[np.int64]
 def _chain_draw(c: Compact, rng: np.random.Generator, steps: int | None) -> npt.NDArray[np.int64]:
     chosen = assign(np.zeros_like(c.score), c.qualified)
     most = size = int((chosen != UNFILLED).sum())
-    rows, columns = np.nonzero(c.qualified)
     if not size:
         return chosen
+    rows, columns = (found.tolist() for found in np.nonzero(c.qualified))
     holder = np.full(c.score.shape[1], UNFILLED, np.int64)
     holder[chosen[chosen != UNFILLED]] = np.flatnonzero(chosen != UNFILLED)
-    least = 20 * len(chosen) * len(rows) if steps is None else steps
-    done = 0
-    while done < least or size < most:
-        for pair in rng.integers(len(rows), size=4096).tolist():
+    block = min(20 * len(chosen) * len(rows), MOST_STEPS) if steps is None else steps
+    while True:
+        pairs, odds = rng.integers(len(rows), size=block), rng.random(block) * most * most
+        for pair, odd in zip(pairs.tolist(), odds.tolist(), strict=True):
             i, j = rows[pair], columns[pair]
             held, holds = chosen[i], holder[j]
             if held == j:
-                if size == most:
+                if size == most and odd < 1:
                     chosen[i] = holder[j] = UNFILLED
                     size -= 1
             elif held == UNFILLED and holds == UNFILLED:
@@ -201,7 +205,5 @@ def _chain_draw(c: Compact, rng: np.random.Generator, steps: int | None) -> npt.
             elif holds == UNFILLED:
                 holder[held] = UNFILLED
                 chosen[i], holder[j] = j, i
-            done += 1
-            if done >= least and size == most:
-                break
-    return chosen
+        if size == most:
+            return chosen

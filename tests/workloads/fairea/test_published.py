@@ -172,7 +172,7 @@ def _objective(match, everything) -> float:
     return match.fitness / (max(values) - min(values)) - 2.0 * deviation / degrees
 
 
-@pytest.mark.parametrize("steps", [None, 400])
+@pytest.mark.parametrize("steps", [None, 1000])
 @pytest.mark.parametrize("case", [(3, 2, 3, 4, 0.8), (2, 2, 4, 3, 0.8)])
 def test_random_matchings_are_uniform(steps, case) -> None:
     problem = small_problem(*case)
