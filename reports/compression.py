@@ -1,7 +1,6 @@
 """What compressing a network for a chip brought: tables, one JSON file, and pages drawn from them."""
 
 import json
-import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from reports.devices import PDF_DPI
-from reports.render import _save_png
+from reports.pages import save_document
 from reports.results import ResultsError, write_text
 from reports.style import (
     ACCENT,
@@ -104,25 +101,12 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
     if len(_reached(sheet)):
         named["compression_methods"] = methods(sheet)
     named["compression_definitions"] = definitions(sheet)
-    for number, figure in enumerate(named.values(), 1):
-        _footer(figure, sheet, number, len(named))
-    target = directory / "compression.pdf"
-    temporary = target.with_name(target.name + ".part")
-    title = f"{sheet.meta['title']} compressed for {sheet.meta['chip_title']}"
-    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
-        for figure in named.values():
-            pdf.savefig(figure, dpi=PDF_DPI)
-    os.replace(temporary, target)
-    paths = [target, *(_save_png(figure, directory / f"{name}.png") for name, figure in named.items())]
+    m = sheet.meta
+    footer = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
+    title = f"{m['title']} compressed for {m['chip_title']}"
+    paths = save_document(named, directory / "compression.pdf", title, footer)
     write_text(directory / "summary.txt", summary_text(sheet))
     return [*paths, directory / "summary.txt"]
-
-
-def _footer(figure: Figure, sheet: CompressionSheet, number: int, pages: int) -> None:
-    m = sheet.meta
-    text = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
-    write(figure, 0.05, 0.025, text, size=8, colour=SOFT)
-    write(figure, 0.95, 0.025, f"{number} / {pages}", size=8, colour=SOFT, align="right")
 
 
 # ---- in words

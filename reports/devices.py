@@ -1,6 +1,5 @@
 """One page a cell technology: what its writes give, how far they spread, how they drift, how reads scatter."""
 
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.render import PDF_DPI, _save_png
+from reports.pages import save_pdf, save_png
 from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, significant, write
 
 MOST_LEVELS = 16  # distributions drawn on a page
@@ -69,12 +67,7 @@ def draw_devices(sheets: Sequence[DeviceSheet], directory: Path) -> list[Path]:
 def save_page(figure: Figure, title: str, directory: Path, name: str) -> list[Path]:
     """Write a page as NAME.png and NAME.pdf; the paths."""
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{name}.pdf"
-    temporary = target.with_name(target.name + ".part")
-    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
-        pdf.savefig(figure, dpi=PDF_DPI)
-    os.replace(temporary, target)
-    return [_save_png(figure, directory / f"{name}.png"), target]
+    return [save_png(figure, directory / f"{name}.png"), save_pdf([figure], directory / f"{name}.pdf", title)]
 
 
 def _shades(count: int) -> list[tuple[float, float, float, float]]:

@@ -1,19 +1,16 @@
 """Everything that a results folder can be drawn as: PDF, PNGs, a trace file, plain text."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from reports import figures, studies
+from reports.pages import save_document
 from reports.results import Results, write_text
-from reports.style import SOFT, write
 
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,
@@ -28,8 +25,6 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",)}
-PNG_DPI = 130
-PDF_DPI = 220  # of the parts that are too many to draw as shapes
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 
 
@@ -39,11 +34,10 @@ def render(results: Results, directory: Path) -> list[Path]:
     named = {name: PAGES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
         named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
-    for number, figure in enumerate(named.values(), 1):
-        _footer(figure, results, number, len(named))
-    paths = [_save_pdf(list(named.values()), results, directory / "report.pdf")]
-    for name, figure in named.items():
-        paths.append(_save_png(figure, directory / f"{name}.png"))
+    meta = results.meta
+    workload, chip, seed = meta["workload"], meta["chip"], meta["study"]["seed"]
+    footer = f"xbar {meta['version']}  ·  workload {workload['name']}  ·  chip {chip['name']}  ·  seed {seed}"
+    paths = save_document(named, directory / "report.pdf", f"{workload['title']} on {chip['title']}", footer)
     write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":"), allow_nan=False))
     write_text(directory / "summary.txt", figures.summary_text(results))
     return [*paths, directory / "trace.json", directory / "summary.txt"]
@@ -52,32 +46,6 @@ def render(results: Results, directory: Path) -> list[Path]:
 def pages_of(results: Results) -> list[str]:
     """Names of the pages that these results have something for."""
     return [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
-
-
-def _footer(figure: Figure, results: Results, number: int, pages: int) -> None:
-    meta = results.meta
-    workload, chip, seed = meta["workload"]["name"], meta["chip"]["name"], meta["study"]["seed"]
-    text = f"xbar {meta['version']}  ·  workload {workload}  ·  chip {chip}  ·  seed {seed}"
-    write(figure, 0.05, 0.025, text, size=8, colour=SOFT)
-    write(figure, 0.95, 0.025, f"{number} / {pages}", size=8, colour=SOFT, align="right")
-
-
-def _save_pdf(pages: list[Figure], results: Results, path: Path) -> Path:
-    temporary = path.with_name(path.name + ".part")
-    title = f"{results.meta['workload']['title']} on {results.meta['chip']['title']}"
-    with PdfPages(temporary, metadata={"Title": title, "Creator": "xbar", "CreationDate": None}) as pdf:
-        for figure in pages:
-            pdf.savefig(figure, dpi=PDF_DPI)
-    os.replace(temporary, path)
-    return path
-
-
-def _save_png(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(path.name + ".part")
-    FigureCanvasAgg(figure)
-    figure.savefig(temporary, dpi=PNG_DPI, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
-    return path
 
 
 def trace_events(results: Results) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from hw.errors import HardwareError
 from reports.compression import CompressionSheet, draw_compression
 from reports.converters import draw_converters
 from reports.devices import draw_devices
+from reports.recommender import FILE as RECOMMENDER_FILE
+from reports.recommender import RecommenderSheet, draw_recommender
 from reports.render import render
 from reports.results import Results, ResultsError
 from workloads.allocation import TARGETS, AllocationError, check_targets
@@ -25,11 +27,16 @@ from workloads.compress import ASSUMED_SIGMA, BEST_BITS, PLANS, Plan, compress, 
 from workloads.converters import converter_sheet
 from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
+from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
+from workloads.recommender.store import StoreError
 from workloads.run import Study, run
 from workloads.training import TrainingError, save_state
 from workloads.workload import WORKLOADS, load_workload, study_size
 
-EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, OSError)
+EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, OSError)
+OTHERS = {
+    "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
+}  # workloads that are not classifiers of images
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run_parser = commands.add_parser("run", help="run a workload on a chip and write a report")
     workloads = "; ".join(f"{name}: {text}" for name, text in WORKLOADS.items())
-    run_parser.add_argument("workload", choices=list(WORKLOADS), help=workloads)
+    run_parser.add_argument("workload", choices=[*WORKLOADS, *OTHERS], help=f"{workloads}; " + "; ".join(
+        f"{name}: {text}" for name, text in OTHERS.items()))  # fmt: skip
     run_parser.add_argument(
         "--chip", default="isaac", metavar="PRESET_OR_FILE", help=f"{', '.join(preset_names())} or a TOML file"
     )
@@ -92,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         "--study", choices=("full", "quick"), default="full",
         help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances",
     )  # fmt: skip
+    run_parser.add_argument(
+        "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RecommenderStudy.seeds})"
+    )
+    run_parser.add_argument(
+        "--candidates", type=_from_one, help=f"recommender: scored in a request (default {RecommenderStudy.candidates})"
+    )
     run_parser.set_defaults(command=_run)
     _add_compress(commands)
 
@@ -200,6 +214,8 @@ def _whole(text: str, least: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.workload == "recommender":
+        return _run_recommender(options)
     chip = load_chip(options.chip, dict(options.settings), options.device)
     workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
     images, instances = study_size(options.workload)
@@ -219,7 +235,32 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_recommender(options: argparse.Namespace) -> int:
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    given = {name: getattr(options, name) for name in ("seeds", "instances", "candidates")}
+    given["requests"] = options.requests if options.requests != Study.requests else None
+    study = RecommenderStudy(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
+    study = study.quick() if options.study == "quick" else study
+    data = load_interactions(options.data, options.seed)
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        sheet = run_recommender(data, chip, options.out, study, bar.set_description_str)
+        sheet.save(options.out)
+        draw_recommender(sheet, options.out)
+        bar.set_description_str(f"{sheet.meta['title']} on {chip.title}: done")
+    _show_recommender(options.out)
+    return 0
+
+
+def _show_recommender(directory: Path) -> None:
+    print((directory / "summary.txt").read_text("utf-8"), end="")
+    print(f"\nreport:     {directory / 'report.pdf'}\ntables:     {directory}/*.csv\nembeddings: {directory / 'embeddings.sqlite'}")
+
+
 def _report(options: argparse.Namespace) -> int:
+    if (options.directory / RECOMMENDER_FILE).is_file():
+        draw_recommender(RecommenderSheet.load_from(options.directory), options.directory)
+        _show_recommender(options.directory)
+        return 0
     if (options.directory / "compression.json").is_file():
         draw_compression(CompressionSheet.load(options.directory), options.directory)
         _show_compression(options.directory)

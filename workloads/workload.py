@@ -16,6 +16,7 @@ from compression.errors import CompressionError
 from compression.shrink import rebuild
 from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
+from models.limaml import GlobalBlock
 from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
 from workloads.training import (
     Recipe,
@@ -89,13 +90,14 @@ _ENTRIES = {
 }  # fmt: skip
 WORKLOADS: dict[str, str] = {name: entry.description for name, entry in _ENTRIES.items()}
 
-_SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], float]] = {
+_SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
     "digits": (DigitsCNN, (1, 8, 8), 0.0),
     "lenet5": (LeNet5, (1, 28, 28), 0.0),
     "lenet5-caffe": (LeNet5Caffe, (1, 28, 28), 0.0),
     "resnet20": (ResNet20, (3, 32, 32), -0.5),
     "resnet18": (ResNet18, (3, 32, 32), -0.5),
     "vgg16": (VGG16, (3, 32, 32), -0.5),
+    "recommender": (lambda: GlobalBlock(72), (72,), -0.5),
 }  # input shape, and where its values begin: colour images are normalised around 0
 
 
@@ -178,7 +180,7 @@ def _weights_path(name: str, directory: Path | None) -> Path:
 
 
 def untrained(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
-    """A network with initial weights and an example input of its shape (2, c, h, w), for time, energy and area."""
+    """A network with initial weights and an example input of its shape (2, ...), for time, energy and area."""
     build, shape, low = _known(name, _SHAPES)
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed)) + low
     return initialise(build, seed).eval(), example

@@ -12,7 +12,7 @@ from hw import Arrivals, load_chip, place, preset_names, simulate, trace
 from workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
-NETWORKS = ("digits", "lenet5", "resnet20")
+NETWORKS = ("digits", "lenet5", "resnet20", "recommender")
 TOLERANCE = 1e-9  # values are sums of the same terms; only their order may differ
 
 

@@ -1,0 +1,287 @@
+"""The recommender on a chip: what its scores lose, what a request costs, what writing embeddings costs, how it stands load.
+
+The global block is the network on the crossbars. Embeddings lie in buffer memory (they come in as values), or on
+crossbars as one-hot look-ups (`LookupScorer`). A request scores K candidates: K vectors through the same three matrices
+(`CandidateScorer`, the same weights as 1 x 1 convolutions over candidates).
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
+from hw.analog import analog_layers, program
+from hw.errors import ParameterError
+from hw.footprint import array_area
+from hw.programming import years_to_wear_out
+from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from workloads.recommender.learning import Learner
+from workloads.recommender.quality import Ranking, Split
+
+BITS = 8  # of weights and inputs of the judged chip
+SIGMA = 0.05  # its programming error
+CALIBRATION = 500  # inputs that set the ranges of converters
+# What no device preset knows, used where the chip's cells are silent and said so in the report.
+ASSUMED_WRITES = {
+    "write_energy": (
+        0.606e-12,
+        "J a pulse",
+        "write of one cell, RRAM array of 128 x 128 at 32 nm, NeuroSim 1.3 through hwcomponents",
+    ),
+    "write_time": (100e-9, "s a pulse", "assumed: as long as that array's read, which the same source gives"),
+    "endurance": (1e8, "pulses", "assumed: a middle value of oxide cells; scales lifetimes in proportion"),
+}
+PULSES = 10.0  # of a cell at a rewrite, assumed: write-verify of a few levels
+DAY = 86400.0
+
+
+def judged_chip(chip: Chip, sigma: float = SIGMA) -> Chip:
+    """The chip with at most BITS bits of weights and inputs, that programming error [1], and numbers for writing."""
+    device = {name: value for name, (value, _, _) in ASSUMED_WRITES.items() if getattr(chip.device, name) is None}
+    noisy = chip.device.with_programming_sigma(sigma).model_dump()
+    changes = {name: value for name, value in noisy.items() if value != getattr(chip.device, name)} | device
+    bits = {"weights": {"bits": min(BITS, chip.weights.bits)}, "inputs": {"bits": min(BITS, chip.inputs.bits)}}
+    return chip.with_changes(device=changes, **bits)
+
+
+# ---- what the global block reads, and what it says
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs of the global block (n, inputs) float32, with what became of them: liked bool (n,), user int64 (n,)."""
+
+    inputs: Tensor
+    liked: np.ndarray
+    user: np.ndarray
+
+    def auc(self, logits: np.ndarray) -> float:
+        """AUC of logits (n,)."""
+        return float(Ranking(self.user, self.liked, logits).metrics()["auc"].iloc[0])
+
+
+@torch.no_grad()
+def examples(learner: Learner, split: Split, rows: np.ndarray, ends: np.ndarray) -> Examples:
+    """The interactions in `rows`, each with the embedding of its member adapted to what lies before row `ends` (n,)."""
+    tables = split.tables
+    members = tables.data.user[rows]
+    tasks, task_of = np.unique(np.stack([members, ends], 1), axis=0, return_inverse=True)
+    order = np.argsort(tasks[:, 1] - tables.firsts[tasks[:, 0]], kind="stable")
+    embeddings = torch.zeros(len(tasks), learner.recipe.size)
+    for some in np.array_split(order, max(1, len(order) // 64)):
+        support = tables.support(tasks[some, 0], tasks[some, 1], learner.recipe.support)
+        embeddings[some] = learner.embeddings(tasks[some, 0], support)
+    rest = learner.rest(tables.batch(rows, rows + 1))[:, 0]
+    return Examples(torch.cat([embeddings[task_of], rest], 1), tables.data.liked[rows], members)
+
+
+def training_examples(learner: Learner, split: Split, stretch: int = 16, most: int = 40000, seed: int = 0) -> Examples:
+    """Interactions before the test ones, each with an embedding from what lay before its stretch of the history."""
+    tables = split.tables
+    rows = np.arange(len(tables.items))
+    rows = rows[rows < split.test_begins[tables.data.user]]
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    begins = tables.firsts[:-1][tables.data.user[rows]]
+    return examples(learner, split, rows, begins + (rows - begins) // stretch * stretch)
+
+
+@torch.no_grad()
+def chip_scores(on_chip: nn.Module, inputs: Tensor, seeds: list[int], batch: int = 4000) -> np.ndarray:
+    """Logits (instances, n) of the network on chip instances `seeds`; programmed anew."""
+    on_chip.eval()
+    program(on_chip, seeds)
+    parts = [
+        on_chip(part.repeat(len(seeds), *[1] * (part.dim() - 1))).reshape(len(seeds), -1)
+        for part in inputs.split(batch)
+    ]
+    return torch.cat(parts, 1).numpy()
+
+
+def retrain_with_noise(
+    block: GlobalBlock, data: Examples, chip: Chip, epochs: int = 3, batch: int = 512, learning_rate: float = 5e-4, seed: int = 0,
+    step: Callable[[str], None] = lambda _: None,
+) -> GlobalBlock:  # fmt: skip
+    """The global block after training on the chip's model: fresh cells at every forward, gradients straight through rounding.
+
+    The embeddings stay as they are, so what is stored still serves.
+    """
+    on_chip = convert(block, chip, data.inputs[:CALIBRATION], seed)
+    generator = torch.Generator().manual_seed(seed)
+    on_chip.train()
+    optimiser = torch.optim.Adam(on_chip.parameters(), lr=learning_rate)
+    liked = torch.from_numpy(data.liked.astype(np.float32))
+    steps = epochs * -(-len(liked) // batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for epoch in range(epochs):
+        for chosen in torch.randperm(len(liked), generator=generator).split(batch):
+            logits = on_chip(data.inputs[chosen])[:, 0]
+            loss = functional.binary_cross_entropy_with_logits(logits, liked[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        step(f"retraining with programming errors: epoch {epoch + 1} of {epochs}")
+    found = copy.deepcopy(block)
+    with torch.no_grad():
+        for name, layer in analog_layers(on_chip).items():
+            trained = found.get_submodule(name)
+            trained.weight.copy_(layer.matrix.weight.reshape(trained.weight.shape))
+            trained.bias.copy_(layer.bias)
+    return found.eval()
+
+
+# ---- costs
+
+
+def mapping_costs(
+    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, candidates: int
+) -> pd.DataFrame:
+    """What one request of K candidates takes with embeddings in buffer memory, and with them on crossbars as look-ups.
+
+    One row a mapping: arrays, area_m2, energy_J of a request without static power and links, member_lookup_J, item_lookup_J,
+    block_J of one candidate each, latency_s of one candidate alone. A request looks its member up once, and each candidate's item.
+    In buffers the tables take no arrays; their values come in over the buffer, whose area the chip has anyway.
+    """
+    member, item, rest = torch.zeros(2, dtype=torch.int64), torch.arange(2), torch.zeros(2, block.first.in_features - embeddings.shape[1]
+                                                                                          - learner.model.item.embedding_dim)  # fmt: skip
+    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
+    networks = {
+        "buffer": trace(block.eval(), torch.zeros(2, block.first.in_features)),
+        "crossbars": trace(scorer.eval(), (member, item, rest)),
+    }
+    rows = {}
+    for name, network in networks.items():
+        placement = place(network, chip, None)
+        ledger = simulate(placement, Arrivals.batch(1), off_chip_io=False)
+        arrays = sum(placement.geometry(layer.name).crossbars for layer in network.layers)
+        energy = ledger.energy.drop(index="(static)").sum(axis=1)
+        lookups = {layer: float(energy[layer]) if layer in energy.index else 0.0 for layer in ("member", "item")}
+        per_candidate = float(energy.sum()) - sum(lookups.values())
+        rows[name] = {
+            "arrays": arrays, "area_m2": arrays * array_area(chip), "member_lookup_J": lookups["member"],
+            "item_lookup_J": lookups["item"], "block_J": per_candidate,
+            "energy_J": lookups["member"] + candidates * (lookups["item"] + per_candidate), "latency_s": float(ledger.latency[0]),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mapping")
+
+
+@dataclass(frozen=True)
+class RefreshCost:
+    """What writing takes. table: one row per what is written (all meta embeddings, one member's, the global block): cells, pulses,
+    energy_J, time_s, blocked_s. intervals: one row per what and refresh interval: hours, energy_per_day_J, years, blocked_share.
+    during: latencies [s] of requests that came while all embeddings were written, and without."""
+
+    table: pd.DataFrame
+    intervals: pd.DataFrame
+    during: dict[str, np.ndarray]
+
+
+def refresh_costs(
+    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, hours: tuple[float, ...] = (1 / 6, 1, 4, 24, 168),
+    pulses: float = PULSES, requests: int = 400, seed: int = 0,
+) -> RefreshCost:  # fmt: skip
+    """Rewriting embeddings on crossbars, or the global block, as events of the simulation, at several refresh intervals [h]."""
+    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach()).eval()
+    rest = torch.zeros(2, block.first.in_features - embeddings.shape[1] - learner.model.item.embedding_dim)
+    placement = place(trace(scorer, (torch.zeros(2, dtype=torch.int64), torch.arange(2), rest)), chip, None)
+    blocks = [name for name in placement.copies if name not in ("member", "item")]
+    wanted = {
+        "all meta embeddings": [Update("member", 0.0, None, pulses)],
+        "one member's": [Update("member", 0.0, (0,), pulses)],
+        "the global block": [Update(name, 0.0, None, pulses) for name in blocks],
+    }
+    rows, by_interval = {}, []
+    for what, updates in wanted.items():
+        found = simulate(placement, Arrivals.batch(0), off_chip_io=False, updates=updates).updates_table()
+        time = float(found["end_s"].max())
+        rows[what] = {"cells": float(found["cells"].sum()), "pulses": float(found["pulses"].sum()),
+                      "energy_J": float(found["energy_J"].sum()), "time_s": time, "blocked_s": float(found["blocked_s"].max())}  # fmt: skip
+        for hour in hours:
+            interval = hour * 3600.0
+            by_interval.append({
+                "what": what, "hours": hour, "energy_per_day_J": rows[what]["energy_J"] * DAY / interval,
+                "years": years_to_wear_out(chip.device, interval, pulses), "blocked_share": rows[what]["blocked_s"] / interval,
+            })  # fmt: skip
+    alone = simulate(placement, Arrivals.batch(1), off_chip_io=False).latency[0]
+    span = rows["all meta embeddings"]["time_s"]
+    rate = min(requests / (2 * span), 0.3 / alone) if span else 0.3 / alone
+    arrivals = Arrivals.poisson(rate, requests, seed)
+    during = {
+        "while embeddings are written": simulate(
+            placement, arrivals, off_chip_io=False, updates=wanted["all meta embeddings"]
+        ).latency,
+        "without": simulate(placement, arrivals, off_chip_io=False).latency,
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
+    return RefreshCost(table, pd.DataFrame(by_interval), during)
+
+
+# ---- load
+
+
+def serving_placement(block: GlobalBlock, chip: Chip, candidates: int, copies: int | None = 1) -> Placement:
+    """The global block over K candidates on the chip; copies of each layer, None to fill the chip. Raises CapacityError."""
+    if candidates < 1:
+        raise ParameterError(f"candidates must be 1 or more, got {candidates}")
+    network = trace(CandidateScorer(block).eval(), torch.zeros(2, block.first.in_features, candidates, 1))
+    return place(network, chip, "balance" if copies is None else {layer.name: copies for layer in network.layers})
+
+
+def service_time(placement: Placement) -> float:
+    """Time that one request holds the pipeline at saturation [s]: candidates times the bottleneck's interval."""
+    few, many = (simulate(placement, Arrivals.batch(n), off_chip_io=False) for n in (4, 12))
+    return (float(np.max(many.finish_fs)) - float(np.max(few.finish_fs))) * 1e-15 / 8
+
+
+def under_load(
+    placement: Placement, shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.1), requests: int = 1500,
+    replicas: tuple[int, ...] = (1, 2, 4), seed: int = 0, step: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:  # fmt: skip
+    """Latency and power against the request rate: replicas, share of capacity, rate, p50_s, p95_s, p99_s, power_W, energy_per_request_J.
+
+    Poisson requests. Replicas are whole chips; a request goes to one of them at random, so each sees a Poisson stream of rate / n
+    (exactly: a thinned Poisson process), and one is simulated. The first tenth of requests is left out of the percentiles.
+    At more than 1 of capacity queues grow without end: the percentiles then tell how long they got in so many requests.
+    """
+    capacity = 1 / service_time(placement)
+    rows = []
+    for share in shares:
+        ledger: Ledger = simulate(placement, Arrivals.poisson(share * capacity, requests, seed), off_chip_io=False)
+        latency = np.sort(ledger.latency[requests // 10 :])
+        spent = ledger.total_energy / ledger.span
+        found = dict(zip(("p50_s", "p95_s", "p99_s"), np.percentile(latency, (50, 95, 99)).tolist(), strict=True))
+        for count in replicas:
+            rows.append({"replicas": count, "share": share, "rate": count * share * capacity, **found,
+                         "power_W": count * spent, "energy_per_request_J": ledger.total_energy / requests})  # fmt: skip
+        step(f"load: {100 * share:.0f} % of capacity")
+    return pd.DataFrame(rows).sort_values(["replicas", "share"], ignore_index=True)
+
+
+# ---- accuracy
+
+
+def chip_quality(
+    block: GlobalBlock, retrained: GlobalBlock, test: Examples, calibration: Tensor, chip: Chip, instances: int
+) -> pd.DataFrame:
+    """AUC of the test interactions: float, on an ideal chip, on varied ones before and after retraining with noise; one row a chip
+    instance: network, chip, instance, auc."""
+    rows = []
+    ideal = chip.with_changes(device={"programming_sigma": 0.0})
+    for name, network in (("as trained", block), ("retrained with noise", retrained)):
+        with torch.no_grad():
+            rows.append(
+                {"network": name, "chip": "float", "instance": 0, "auc": test.auc(network(test.inputs)[:, 0].numpy())}
+            )
+        for which, on in (("ideal", ideal), ("varied", chip)):
+            seeds = list(range(instances)) if which == "varied" else [0]
+            on_chip = convert(network, on, calibration, 0)
+            for instance, logits in zip(seeds, chip_scores(on_chip, test.inputs, seeds), strict=True):
+                rows.append({"network": name, "chip": which, "instance": instance, "auc": test.auc(logits)})
+    return pd.DataFrame(rows)

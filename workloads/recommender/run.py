@@ -1,0 +1,295 @@
+"""The recommender as a workload: learn, store embeddings, serve, put on a chip, compress, judge; one call, one folder."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from hw.analog import convert
+from hw.chip import Chip
+from models.limaml import GlobalBlock
+from reports.recommender import RecommenderSheet
+from reports.results import write_text
+from workloads.compress import Plan, compress
+from workloads.data import DataError, ImageData
+from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
+from workloads.recommender.on_chip import (
+    ASSUMED_WRITES,
+    BITS,
+    CALIBRATION,
+    PULSES,
+    SIGMA,
+    Examples,
+    chip_quality,
+    chip_scores,
+    examples,
+    judged_chip,
+    mapping_costs,
+    refresh_costs,
+    retrain_with_noise,
+    service_time,
+    serving_placement,
+    training_examples,
+    under_load,
+)
+from workloads.recommender.quality import (
+    COLD,
+    META,
+    METHODS,
+    QualityStudy,
+    Split,
+    by_support,
+    one_thread,
+    staleness,
+    study_quality,
+    table,
+)
+from workloads.recommender.store import EmbeddingStore, Scorer, refresh
+from workloads.training import TrainingError
+
+Step = Callable[[str], None]
+MANY_MEMBERS = 10**8  # for which the offline job's time is told
+HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 720.0)  # of staleness, on synthetic data
+COMPRESSION = Plan(
+    rounds=4, search_images=8000, filters=4, inputs=3, pruned=8, purified=6, levels=3, quantised=4, final=6, batch=256,
+    learning_rate=1e-3, weight_decay=0.02, instances=5, images=4000, budgets=(), longer=True,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RecommenderStudy:
+    """How much to do. seeds: of training, each for every method; instances: chips; candidates: of a request; requests: simulated
+    at each rate; targets: of compressing the global block, none to leave that out. Raises TrainingError."""
+
+    seeds: int = 5
+    instances: int = 10
+    candidates: int = 50
+    requests: int = 1500
+    methods: tuple[str, ...] = tuple(METHODS)
+    targets: tuple[tuple[str, float], ...] = (("weights", 0.3),)
+    workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "instances", "candidates", "requests", "workers"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+    def quick(self) -> "RecommenderStudy":
+        """One seed, fewer chips and requests, without MAML on the whole network and without compression."""
+        methods = tuple(name for name in self.methods if name != "maml_all")
+        return replace(
+            self,
+            seeds=1,
+            instances=min(3, self.instances),
+            requests=min(300, self.requests),
+            methods=methods,
+            targets=(),
+        )
+
+
+def run_recommender(
+    data: Interactions, chip: Chip, out: Path, study: RecommenderStudy | None = None, step: Step = lambda _: None
+) -> RecommenderSheet:
+    """Everything for one set of interactions and one chip. `out` gets the embeddings (embeddings.sqlite) and what an interrupted
+    call goes on from; the caller saves and draws the sheet. Same seed, same numbers, besides seconds."""
+    study = study or RecommenderStudy()
+    kept = _kept(out, data)
+    step("training")
+    quality = study_quality(data, data.split_by_history(), study.seeds, META, kept, step, study.methods, study.workers)
+    with one_thread():
+        return _judge(data, chip, out, study, step, quality, kept)
+
+
+def load_interactions(folder: Path | None, seed: int = 0) -> Interactions:
+    """MovieLens from a folder, or the synthetic stand-in without one."""
+    return synthetic(Taste(), seed) if folder is None else load_movielens(folder)
+
+
+def _kept(out: Path, data: Interactions) -> Path:
+    """Folder of checkpoints; emptied where it is of other data."""
+    folder = out / "checkpoints"
+    told = folder / "data.json"
+    if told.is_file() and json.loads(told.read_text("utf-8")).get("digest") != data.digest:
+        raise TrainingError(f"{out} holds the run of other data; remove it or give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(told, json.dumps({"digest": data.digest}))
+    return folder
+
+
+def _judge(
+    data: Interactions, chip: Chip, out: Path, study: RecommenderStudy, step: Step, quality: QualityStudy, kept: Path
+) -> RecommenderSheet:
+    split, learner = quality.split, quality.learners[0]
+    block = learner.model.globals.eval()
+    step("how support and its age matter")
+    hours = HOURS if data.synthetic else ()
+    supports, stale = by_support(learner, split), staleness(learner, split, hours=hours, seed=study.seed)
+    step("offline job: embeddings of all members")
+    serving = _serve(split, learner, out)
+    step("what the global block reads")
+    rows = split.test_rows
+    test = examples(learner, split, rows, split.test_begins[data.user[rows]])
+    training = training_examples(learner, split, seed=study.seed)
+    on = judged_chip(chip)
+    retrained = retrain_with_noise(block, training, on, seed=study.seed, step=step)
+    step("AUC on chips")
+    on_chips = chip_quality(block, retrained, test, training.inputs[:CALIBRATION], on, study.instances)
+    members = np.arange(data.users)
+    embeddings = learner.embeddings(members, split.tables.support(members, split.test_begins, learner.recipe.support))
+    step("embeddings in buffers and on crossbars")
+    mappings = mapping_costs(learner, block, embeddings, on, study.candidates)
+    step("refreshes")
+    costs = refresh_costs(learner, block, embeddings, on, seed=study.seed)
+    placement = serving_placement(block, on, study.candidates)
+    load = under_load(placement, requests=study.requests, seed=study.seed, step=step)
+    compressed = _compress(block, training, test, chip, dict(study.targets), kept / "compression", study, step)
+    during = pd.DataFrame([{"when": when, "latency_s": value} for when, each in costs.during.items() for value in each])
+    return RecommenderSheet(
+        meta=_meta(data, chip, on, study, quality, serving, service_time(placement)) | {"compression": compressed},
+        quality=quality.tables(), by_date=_by_date(data, study, kept, step), supports=supports, staleness=stale, on_chips=on_chips,
+        mappings=mappings.reset_index(), refreshes=costs.table.reset_index(), intervals=costs.intervals, during=during, load=load,
+    )  # fmt: skip
+
+
+def _serve(split: Split, learner: Any, out: Path) -> dict[str, Any]:
+    """Run the offline job into the store of `out`, and the online scorer on it."""
+    with EmbeddingStore(out / "embeddings.sqlite") as store:
+        done: list[float] = []
+        began = time.monotonic()
+        job = refresh(
+            store, learner, split.tables, split.test_begins, lambda count, of: done.append(time.monotonic() - began)
+        )
+        seconds = time.monotonic() - began
+        scorer, data = Scorer(learner, store), split.tables.data
+        items = np.arange(min(50, data.items))
+        began = time.monotonic()
+        for member in data.user_ids[:100]:
+            scorer.score(member, items, job.version.through)
+        request = (time.monotonic() - began) / min(100, data.users)
+        store.prune()
+    rate = job.adapted / done[-1] if done else None
+    return {"members": data.users, "adapted": job.adapted, "kept": job.kept, "seconds": seconds, "members_per_second": rate,
+            "request_seconds": request, "version": job.version.number, "learner": job.version.learner}  # fmt: skip
+
+
+def _by_date(data: Interactions, study: RecommenderStudy, kept: Path, step: Step) -> pd.DataFrame:
+    """The same comparison, split at one date for all users, one seed; empty where the date leaves too little to compare."""
+    parts = data.split_by_date()
+    step("split by date")
+    few = tuple(name for name in study.methods if name in ("meta", "global", "wide_deep"))
+    try:
+        found = study_quality(data, parts, 1, META, kept / "by-date", methods=few)
+    except (TrainingError, DataError):
+        return pd.DataFrame()
+    seen = found.split.support[found.rankings["meta"][0].users] > 0
+    groups = {"all": None, "seen before the date": seen, "new": ~seen}
+    tables = [
+        table(found.rankings, part).assign(users_are=name)
+        for name, part in groups.items()
+        if part is None or part.sum() > 1
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+# ---- compression of the global block
+
+
+class TwoClasses(nn.Module):
+    """The global block (n, inputs, 1, 1) as a classifier of two classes (n, 2): half of the logit against, half for."""
+
+    def __init__(self, block: GlobalBlock):
+        super().__init__()
+        self.first, self.second = nn.Linear(*block.first.weight.T.shape), nn.Linear(*block.second.weight.T.shape)
+        self.score = nn.Linear(block.score.in_features, 2)
+        with torch.no_grad():
+            for name in ("first", "second"):
+                getattr(self, name).load_state_dict(getattr(block, name).state_dict())
+            for parameter in ("weight", "bias"):
+                half = getattr(block.score, parameter) / 2
+                getattr(self.score, parameter).copy_(torch.cat([-half, half]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of both classes."""
+        return self.score(torch.relu(self.second(torch.relu(self.first(torch.flatten(inputs, 1))))))
+
+
+def _images(training: Examples, test: Examples) -> ImageData:
+    shape = (-1, training.inputs.shape[1], 1, 1)
+    return ImageData("inputs of the global block", training.inputs.reshape(shape), torch.from_numpy(training.liked.astype(np.int64)),
+                     test.inputs.reshape(shape), torch.from_numpy(test.liked.astype(np.int64)))  # fmt: skip
+
+
+def _compress(
+    block: GlobalBlock, training: Examples, test: Examples, chip: Chip, targets: dict[str, float], out: Path,
+    study: RecommenderStudy, step: Step,
+) -> dict[str, Any] | None:  # fmt: skip
+    """The compression's headline numbers with AUC before and after; None without targets."""
+    if not targets:
+        return None
+    bits = {"bits": min(BITS, chip.weights.bits), "input_bits": min(BITS, chip.inputs.bits)}
+    count = len(training.liked)
+    plan = replace(COMPRESSION, sigma=SIGMA, seed=study.seed, validation=min(5000, max(1, count // 5)), **bits)
+    data = _images(training, test)
+    found = compress(TwoClasses(block), data, chip, targets, out, plan, step)
+
+    def auc(network: Callable[[Tensor], Tensor]) -> float:
+        with torch.no_grad():
+            scores = network(data.test_images)
+        return test.auc((scores[:, 1] - scores[:, 0]).numpy())
+
+    varied = judged_chip(found.chip)
+    on_chip = convert(found.model, varied, data.train_images[:CALIBRATION], study.seed)
+    each = [auc(lambda images, seed=seed: _two_scores(on_chip, images, seed)) for seed in range(study.instances)]  # type: ignore[misc]
+    told = {name: found.meta[name] for name in ("footprints", "compression", "epochs")}
+    return told | bits | {
+        "targets": targets, "auc_before": auc(TwoClasses(block)), "auc_after": auc(found.model),
+        "auc_varied_mean": float(np.mean(each)), "auc_varied_least": min(each),
+        "layers": found.layers.reset_index().to_dict("records"),
+    }  # fmt: skip
+
+
+def _two_scores(on_chip: nn.Module, images: Tensor, seed: int) -> Tensor:
+    return torch.from_numpy(chip_scores(on_chip, images, [seed])).reshape(-1, 2)
+
+
+def _meta(
+    data: Interactions,
+    chip: Chip,
+    on: Chip,
+    study: RecommenderStudy,
+    quality: QualityStudy,
+    serving: dict[str, Any],
+    service: float,
+) -> dict[str, Any]:
+    learner = quality.learners[0]
+    weights = sum(parameter.numel() for parameter in learner.shared().values())
+    everything = sum(parameter.numel() for parameter in learner.model.globals.parameters()) + weights
+    rate = serving["members_per_second"]
+    return {
+        "version": version("xbar"), "workload": "recommender", "title": "Meta-embedding recommender",
+        "chip": chip.name, "chip_title": chip.title,
+        "data": data.name, "synthetic": data.synthetic, "interactions": len(data), "users": data.users, "items": data.items,
+        "liked_share": float(data.liked.mean()), "dropped": data.dropped, "shares": SHARES, "cold": COLD,
+        "cold_users": int((quality.split.support <= COLD).sum()), "one_class_users": _one_class(quality), "study": asdict(study),
+        "recipe": asdict(META), "methods": {name: METHODS[name] for name in study.methods}, "settings": quality.settings,
+        "training_seconds": quality.seconds, "serving": serving,
+        "hours_of_many_members": None if rate is None else MANY_MEMBERS / rate / 3600, "many_members": MANY_MEMBERS,
+        "service_s": service, "embedding": learner.recipe.size, "meta_weights": weights, "all_weights": everything,
+        "bits": on.weights.bits, "input_bits": on.inputs.bits, "sigma": SIGMA, "pulses": PULSES,
+        "writes": {name: {"value": getattr(on.device, name), "own": getattr(chip.device, name) is not None, "unit": unit, "why": why}
+                   for name, (_, unit, why) in ASSUMED_WRITES.items()},
+    }  # fmt: skip
+
+
+def _one_class(quality: QualityStudy) -> int:
+    first = quality.rankings["meta"][0]
+    return int(((first.positives == 0) | (first.negatives == 0)).sum())
