@@ -11,9 +11,11 @@ Jalali, Kenthapadi and Soundarajan, CompleNet 2021 (arXiv 2105.06929), in the va
    by the Hungarian method's labels; after each path the network shows the new classes, and 2 and 3 are done again.
 6. Until every position that can be filled is.
 
-Two classes or more: a class is the minority where it is the rarest among the neighbours and another is less rare. In
-round 4 of the released code the matched classes are not shown to the network, unfilled neighbours count as one of the
-two classes, and a self-loop as a neighbour; here they do so only with `released_defects`.
+Two classes or more: a class is the minority where it is the rarest among the neighbours and another is less rare. The
+network shows the classes of exactly the pairs that are matched at the time; a new round starts from what the round
+before it left. In the released code, classes matched in step 4 are not shown, those once shown in step 5 stay, unfilled
+neighbours count as one of the two classes, and a self-loop as a neighbour; here this is so with `released_defects` alone.
+Ties between equal matchings and equal paths are broken in another order than there.
 """
 
 import math
