@@ -1,0 +1,560 @@
+"""The recommender: data, learning, store, quality, chip."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import ndcg_score, roc_auc_score
+from torch import Tensor, nn
+
+from hw import Arrivals, load_chip, simulate, trace
+from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from workloads.data import DataError
+from workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
+from workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
+from workloads.recommender.on_chip import (
+    examples,
+    judged_chip,
+    mapping_costs,
+    refresh_costs,
+    retrain_with_noise,
+    service_time,
+    serving_placement,
+    training_examples,
+    under_load,
+)
+from workloads.recommender.quality import Ranking, Split, adapted_scores, plain_scores, resamples, study_quality, table
+from workloads.recommender.run import RecommenderStudy, TwoClasses, run_recommender
+from workloads.recommender.store import EmbeddingStore, Scorer, StoreError, default_embedding, refresh
+from workloads.training import TrainingError
+
+SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8), batch=64)
+
+
+@pytest.fixture(scope="module")
+def data() -> Interactions:
+    return synthetic(Taste(members=30, items=40, interactions=15), seed=3)
+
+
+@pytest.fixture(scope="module")
+def split(data: Interactions) -> Split:
+    return Split.of(data, data.split_by_history())
+
+
+@pytest.fixture(scope="module")
+def learner(split: Split) -> Learner:
+    return meta_train(split.tables, split.test_begins, SMALL, seed=1).eval()
+
+
+def everyone(split: Split, learner: Learner) -> Tensor:
+    members = np.arange(split.tables.data.users)
+    return learner.embeddings(members, split.tables.support(members, split.test_begins, learner.recipe.support))
+
+
+# ---- data
+
+
+def write_100k(folder: Path, ratings: str, users: str = "1|24|M|writer|1\n7|53|F|other|2\n") -> Path:
+    films = "".join(
+        f"{n}|Film {n} (199{n})|01-Jan-199{n}|||" + "|".join("1" if g == n else "0" for g in range(19)) + "\n"
+        for n in (1, 2, 3)
+    )
+    for name, text in (("u.data", ratings), ("u.item", films), ("u.user", users)):
+        (folder / name).write_text(text, "latin-1")
+    return folder
+
+
+RATINGS = "1\t2\t4\t50\n7\t1\t3\t10\n1\t1\t5\t20\n1\t3\t1\t20\n"
+
+
+def test_movielens_100k_is_read_in_order_of_user_and_time(tmp_path: Path) -> None:
+    found = load_movielens(write_100k(tmp_path, RATINGS))
+    assert found.user.tolist() == [0, 0, 0, 1]
+    assert found.item.tolist() == [0, 2, 1, 0]
+    assert found.liked.tolist() == [True, False, True, False]
+    assert found.time.tolist() == [20, 20, 50, 10]
+    assert found.user_features[0, found.user_columns.index("gender M")] == 1
+    assert found.item_features[1, found.item_columns.index("genre 2")] == 1
+    assert found.item_features[:, -1] == pytest.approx([-0.1, 0.0, 0.1])  # decades from the median year, 1992
+
+
+def test_the_other_official_forms_hold_the_same_interactions(tmp_path: Path) -> None:
+    (tmp_path / "users.dat").write_text("1::M::18::16::1\n7::F::50::2::2\n")
+    (tmp_path / "movies.dat").write_text("".join(f"{n}::Film {n} (199{n})::Drama|War\n" for n in (1, 2, 3)), "latin-1")
+    (tmp_path / "ratings.dat").write_text(RATINGS.replace("\t", "::"))
+    million = load_movielens(tmp_path)
+    other = tmp_path / "latest"
+    other.mkdir()
+    (other / "movies.csv").write_text(
+        "movieId,title,genres\n" + "".join(f'{n},"Film, {n} (199{n})",Drama|War\n' for n in (1, 2, 3))
+    )
+    (other / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + RATINGS.replace("\t", ","))
+    latest = load_movielens(other)
+    for name in ("user", "item", "time", "liked"):
+        assert getattr(million, name).tolist() == getattr(latest, name).tolist()
+    assert million.item_columns == latest.item_columns
+    assert latest.user_features.shape == (2, 0)
+
+
+def test_unknown_and_repeated_rows_are_counted(tmp_path: Path) -> None:
+    found = load_movielens(write_100k(tmp_path, RATINGS + "9\t1\t4\t60\n1\t9\t4\t60\n1\t1\t2\t70\n"))
+    assert len(found) == 4
+    assert found.dropped == {"unknown user": 1, "unknown item": 1, "same user and item again": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [("1\t2\t6\t50", "line 1: rating must be from 0.5 to 5, got '6'"), ("1\t2\tnan\t50", "rating must be"), ("1\t2\t4", "needs 4 fields"),
+     ("1\t2\t4\t-5", "time stamp must be a whole number"), ("1\t2\t4\t5.5", "time stamp"), ("9\t2\t4\t5", "no rating of a known")],
+)  # fmt: skip
+def test_rows_that_cannot_be_read_are_named(tmp_path: Path, row: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        load_movielens(write_100k(tmp_path, row + "\n"))
+
+
+def test_a_folder_without_movielens_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no u\.data, ratings\.dat or ratings\.csv"):
+        load_movielens(tmp_path)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 3))
+def test_a_split_by_history_is_in_order_and_leaves_one_to_train_on(counts: list[int], validation: int) -> None:
+    user = np.repeat(np.arange(len(counts)), counts)
+    n = len(user)
+    found = Interactions("made", user, np.zeros(n, int), np.zeros(n, int), np.zeros(n, bool), np.zeros((len(counts), 1), np.float32),
+                         np.zeros((1, 1), np.float32), ("a",), ("b",), tuple(map(str, range(len(counts)))), ("x",))  # fmt: skip
+    shares = (0.8 - validation / 10, validation / 10, 0.2)
+    parts = found.split_by_history(shares)
+    for member, count in enumerate(counts):
+        mine = parts[user == member]
+        assert (np.diff(mine) >= 0).all()
+        assert mine[0] == 0
+        assert (mine == 2).sum() == (max(1, round(0.2 * count)) if count > 1 else 0)
+
+
+def test_a_split_by_date_is_one_moment_for_all(data: Interactions) -> None:
+    parts = data.split_by_date(0.7)
+    assert data.time[parts == 0].max() < data.time[parts == 2].min()
+
+
+def test_synthetic_preferences_can_be_learned_and_are_the_seeds_alone() -> None:
+    first, again, other = (synthetic(Taste(members=20, items=15, interactions=8), seed) for seed in (1, 1, 2))
+    assert first.digest == again.digest != other.digest
+    assert first.synthetic
+    with pytest.raises(DataError, match=r"taste\.sharpness"):
+        Taste(sharpness=-1)
+
+
+# ---- learning
+
+
+def test_zero_inner_steps_equal_the_ordinary_network(split: Split, learner: Learner) -> None:
+    tables, rows = split.tables, split.test_rows
+    ends = split.test_begins[tables.data.user[rows]]
+    unadapted = adapted_scores(learner, tables, rows, ends, steps=0)
+    assert unadapted == pytest.approx(plain_scores(learner, tables, rows), abs=1e-5)
+    assert np.abs(adapted_scores(learner, tables, rows, ends) - unadapted).max() > 1e-3
+
+
+def test_only_the_meta_block_moves_in_the_inner_loop(split: Split, learner: Learner) -> None:
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    members = np.arange(5)
+    inputs = learner.inputs(torch.from_numpy(members))
+    weights = learner.adapted(inputs, split.tables.support(members, split.test_begins[members], 12))
+    assert set(weights) == {"meta.hidden.weight", "meta.hidden.bias", "meta.out.weight", "meta.out.bias", INPUTS}
+    for name, value in weights.items():
+        start = inputs if name == INPUTS else before[f"model.{name}"].expand_as(value)
+        assert not torch.equal(value, start), name
+    features = split.tables.member_features.shape[1]
+    assert torch.equal(weights[INPUTS][:, :features], inputs[:, :features])  # a member's features are not learned
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+def test_the_whole_network_moves_where_asked_for(split: Split) -> None:
+    everything = Learner.build(split.tables, replace(SMALL, adapt="all"), 0)
+    weights = everything.adapted(
+        everything.inputs(torch.arange(3)), split.tables.support(np.arange(3), split.test_begins[:3], 12)
+    )
+    assert {name for name in weights if name.startswith("globals.")} == {
+        f"globals.{layer}.{kind}" for layer in ("first", "second", "score") for kind in ("weight", "bias")
+    }
+
+
+class Quadratic(Learner):
+    """A task loss of a (w - c)^2 / 2 in one weight, to compare with derivatives by hand."""
+
+    a, c = 0.8, 2.0
+
+    def support_loss(self, weights: dict[str, Tensor], rest: Tensor, liked: Tensor, mask: Tensor) -> Tensor:
+        return self.a * (weights["meta.out.bias"][0] - self.c) ** 2 / 2
+
+
+@pytest.mark.parametrize("second_order", [True, False])
+def test_a_step_of_maml_is_that_of_derivatives_by_hand(split: Split, second_order: bool) -> None:
+    recipe = replace(SMALL, steps=2, inner_rate=0.3, second_order=second_order)
+    quadratic = Quadratic(
+        Learner.build(split.tables, recipe, 0).model, recipe, split.tables.member_features, split.tables.item_features
+    )
+    bias, rate = quadratic.model.meta.out.bias, quadratic.rates["meta out bias"]
+    with torch.no_grad():
+        bias.fill_(0.5)
+    weights = quadratic.adapted(
+        quadratic.inputs(torch.arange(1)), split.tables.support(np.arange(1), split.test_begins[:1], 4)
+    )
+    adapted = weights["meta.out.bias"][0, 0]
+    a, c, step, w, b, d = Quadratic.a, Quadratic.c, 0.3, 0.5, 1.7, -0.4
+    w1 = w - step * a * (w - c)
+    w2 = w1 - step * a * (w1 - c)
+    assert adapted.item() == pytest.approx(w2, rel=1e-6)
+    (b * (adapted - d) ** 2 / 2).backward()
+    through = (1 - step * a) ** 2 if second_order else 1.0
+    assert float(bias.grad[0]) == pytest.approx(b * (w2 - d) * through, rel=1e-5)
+    # d w2 / d log step, step = exp(log step): - step a [(w1 - c) + (1 - step a) (w - c)], or without second derivatives' path
+    by_rate = -step * a * ((w1 - c) + (1 - step * a if second_order else 1.0) * (w - c))
+    assert float(rate.grad) == pytest.approx(b * (w2 - d) * by_rate, rel=1e-5)
+
+
+def test_a_meta_embedding_rests_on_its_member_alone(split: Split, learner: Learner) -> None:
+    together = everyone(split, learner)
+    alone = learner.embeddings(np.array([4]), split.tables.support(np.array([4]), split.test_begins[[4]], 12))
+    assert alone[0] == pytest.approx(together[4], abs=1e-6)
+    zero = learner.model.meta(split.tables.member_features[:3], torch.arange(3)).sum()
+    (gradient,) = torch.autograd.grad(zero, learner.model.item.weight, allow_unused=True)
+    assert gradient is None  # no item in it before adaptation, and after it those of the support set only
+    other = Tables(replace(split.tables.data, item=np.where(split.tables.data.user == 5, 0, split.tables.data.item)))
+    changed = learner.embeddings(np.arange(30), other.support(np.arange(30), split.test_begins, 12))
+    assert torch.equal(changed[:5], together[:5])
+    assert not torch.equal(changed[5], together[5])
+
+
+def test_no_test_interaction_reaches_training_or_a_support_set(data: Interactions) -> None:
+    parts = data.split_by_history()
+    poisoned = replace(data, liked=np.where(parts == 2, ~data.liked, data.liked))
+    for fit in (meta_train, train):
+        scores = []
+        for each in (data, poisoned):
+            split = Split.of(each, parts)
+            found = fit(split.tables, split.test_begins, SMALL, 0).eval()
+            scores.append(
+                adapted_scores(found, split.tables, split.test_rows, split.test_begins[each.user[split.test_rows]])
+            )
+        assert np.array_equal(*scores)
+    split = Split.of(data, parts)
+    tasks = stretches(split.tables, split.test_begins, SMALL, torch.Generator().manual_seed(0))
+    assert (tasks[:, 1] <= tasks[:, 2]).all()
+    assert (tasks[:, 2] < tasks[:, 3]).all()
+    assert (tasks[:, 3] <= split.test_begins[tasks[:, 0]]).all()
+    assert (tasks[:, 3] - tasks[:, 2]).sum() == (parts < 2).sum()  # every training interaction is a query once
+
+
+def test_a_support_set_that_would_hold_what_is_scored_is_refused(split: Split, learner: Learner) -> None:
+    rows = split.test_rows[:2]
+    with pytest.raises(TrainingError, match="after the interaction that is scored"):
+        adapted_scores(learner, split.tables, rows, rows + 1)
+
+
+def test_training_goes_on_after_an_interrupt_to_the_same_bits(split: Split, learner: Learner, tmp_path: Path) -> None:
+    def stop(epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    place = tmp_path / "kept.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(split.tables, split.test_begins, SMALL, 1, place, stop)
+    resumed = meta_train(split.tables, split.test_begins, SMALL, 1, place)
+    assert resumed.version == learner.version
+    with pytest.raises(TrainingError, match="another seed"):
+        meta_train(split.tables, split.test_begins, SMALL, 2, place)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 0}, {"inner_rate": float("nan")}, {"adapt": "none"}, {"id_dropout": 1.0}, {"steps": -1}]
+)
+def test_recipes_out_of_range_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(TrainingError, match=f"meta.*{next(iter(bad))}"):
+        MetaRecipe(**bad)  # type: ignore[arg-type]
+
+
+# ---- store
+
+
+def test_a_stored_embedding_scores_as_the_adapted_network(split: Split, learner: Learner, tmp_path: Path) -> None:
+    data = split.tables.data
+    with EmbeddingStore(tmp_path / "e.sqlite") as store:
+        refresh(store, learner, split.tables, split.test_begins)
+        scorer = Scorer(learner, store)
+        for row in split.test_rows[::17]:
+            member = data.user[row]
+            online = scorer.score(data.user_ids[member], data.item[[row]], int(data.time[row]))
+            support = split.tables.support(np.array([member]), split.test_begins[[member]], SMALL.support)
+            weights = learner.adapted(learner.inputs(torch.tensor([member])), support)
+            own = learner.logits(weights, split.tables.batch(np.array([row]), np.array([row + 1])))
+            assert online == pytest.approx(own.detach().numpy()[0], abs=1e-5)
+        unknown, known = store.look_up(["nobody"], learner.version)
+        assert not known[0]
+        assert torch.equal(unknown[0], default_embedding(learner))
+
+
+def test_another_version_of_the_meta_block_is_refused(split: Split, learner: Learner, tmp_path: Path) -> None:
+    other = meta_train(split.tables, split.test_begins, SMALL, seed=2).eval()
+    with EmbeddingStore(tmp_path / "e.sqlite") as store:
+        refresh(store, learner, split.tables, split.test_begins)
+        with pytest.raises(
+            StoreError, match=f"made by the meta block {learner.version}, which a global block of {other.version}"
+        ):
+            Scorer(other, store)
+        scorer = Scorer(learner, store)
+        refresh(store, other, split.tables, split.test_begins)
+        with pytest.raises(StoreError, match="cannot read"):
+            scorer.score("m0", np.arange(3), 0)
+        assert store.roll_back().learner == learner.version
+        assert len(scorer.score("m0", np.arange(3), 0)) == 3
+
+
+def test_a_refresh_adapts_only_members_with_new_interactions(split: Split, learner: Learner, tmp_path: Path) -> None:
+    later = split.test_begins.copy()
+    later[[2, 9]] += 1
+    with EmbeddingStore(tmp_path / "e.sqlite") as store:
+        first = refresh(store, learner, split.tables, split.test_begins)
+        second = refresh(store, learner, split.tables, later)
+        assert (first.adapted, first.kept, second.adapted, second.kept) == (30, 0, 2, 28)
+        before = store.look_up(["m2", "m3"], learner.version)[0]
+        assert store.roll_back() == first.version
+        after = store.look_up(["m2", "m3"], learner.version)[0]
+        assert torch.equal(before[1], after[1])
+        assert not torch.equal(before[0], after[0])
+        with pytest.raises(StoreError, match="no version before 1"):
+            store.roll_back()
+        assert store.prune(keep=1) == 0  # the one that serves, and the last, share 28 and hold 2 each
+        store.roll_back(2)
+        assert store.prune(keep=1) == 2
+        assert [version.number for version in store.versions()] == [2]
+
+
+def test_files_that_are_no_store_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="not a store of embeddings"):
+        EmbeddingStore(path)
+    with (
+        EmbeddingStore(tmp_path / "new.sqlite") as store,
+        pytest.raises(StoreError, match="no version was published yet"),
+    ):
+        store.serving()
+
+
+KILLED = """
+import os, sys, torch, numpy as np
+from pathlib import Path
+from workloads.recommender import store as module
+from workloads.recommender.interactions import Taste, synthetic
+from workloads.recommender.learning import Learner, MetaRecipe
+from workloads.recommender.quality import Split
+SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8))
+module.MEMBERS_AT_ONCE = 8
+data = synthetic(Taste(members=30, items=40, interactions=15), seed=3)
+split = Split.of(data, data.split_by_history())
+learner = Learner.build(split.tables, SMALL, 5).eval()
+ends = split.test_begins + int(sys.argv[2])
+with module.EmbeddingStore(Path(sys.argv[1])) as store:
+    stop = int(sys.argv[3])
+    done = module.refresh(store, learner, split.tables, ends, lambda count, of: os._exit(9) if count >= stop else None)
+    print(done.adapted, done.kept, done.version.number)
+"""
+
+
+def test_a_killed_job_leaves_the_version_before_serving_and_a_rerun_does_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+
+    def job(later: int, stop: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(path), str(later), str(stop)]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=os.environ, check=False
+        )
+
+    assert job(0, 999).stdout.split() == ["30", "0", "1"]
+    assert job(1, 16).returncode == 9
+    with EmbeddingStore(path) as store:
+        serving = store.serving()
+        assert serving.number == 1
+        assert store.look_up(["m3"], serving.learner)[1][0]
+    assert job(1, 999).stdout.split() == ["14", "16", "2"]  # 16 were kept before the kill
+
+
+# ---- quality
+
+
+def test_metrics_are_those_of_scikit_learn(generator: torch.Generator) -> None:
+    draw = np.random.default_rng(4)
+    user = draw.integers(0, 12, 300)
+    liked, score = draw.random(300) < 0.4, np.round(draw.normal(size=300), 1)  # with ties
+    ranking = Ranking(user, liked, score)
+    found = ranking.metrics().iloc[0]
+    assert found["auc"] == pytest.approx(roc_auc_score(liked, score), abs=1e-12)
+    each = [(roc_auc_score(liked[user == u], score[user == u]), (user == u).sum()) for u in range(12)]
+    assert found["gauc"] == pytest.approx(np.average([a for a, _ in each], weights=[n for _, n in each]), abs=1e-12)
+    smooth = score + 1e-6 * draw.normal(size=300)  # ties have no one NDCG
+    ndcg = [ndcg_score([liked[user == u]], [smooth[user == u]], k=10) for u in range(12)]
+    assert Ranking(user, liked, smooth).metrics()["ndcg"].iloc[0] == pytest.approx(np.mean(ndcg), abs=1e-12)
+    weights = resamples(12, 3, seed=1)
+    for row, result in zip(weights, ranking.metrics(weights)["auc"], strict=True):
+        again = np.concatenate([np.repeat(np.flatnonzero(user == u), int(row[u])) for u in range(12)])
+        assert result == pytest.approx(roc_auc_score(liked[again], score[again]), abs=1e-12)
+
+
+def test_leads_are_paired_and_bands_hold_what_they_should() -> None:
+    draw = np.random.default_rng(0)
+    user, liked = np.repeat(np.arange(40), 20), draw.random(800) < 0.5
+    good, bad = liked + draw.normal(size=800), liked + 3 * draw.normal(size=800)
+    found = table(
+        {
+            "meta": [Ranking(user, liked, good)],
+            "other": [Ranking(user, liked, bad)],
+            "same": [Ranking(user, liked, good)],
+        }
+    )
+    auc = found[found["metric"] == "auc"].set_index("method")
+    assert auc.loc["other", "lead_low"] > 0
+    assert auc.loc["other", "lead"] == pytest.approx(auc.loc["meta", "mean"] - auc.loc["other", "mean"])
+    assert (auc.loc["same", ["lead", "lead_low", "lead_high"]] == 0).all()
+    assert (auc["low"] < auc["mean"]).all()
+    assert (auc["mean"] < auc["high"]).all()
+
+
+def test_a_study_is_the_same_with_two_workers(data: Interactions) -> None:
+    parts = data.split_by_history()
+    found = [study_quality(data, parts, 2, SMALL, methods=("meta", "global"), workers=n).tables() for n in (1, 2)]
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
+# ---- on the chip
+
+
+def test_networks_for_the_chip_score_as_the_global_block(split: Split, learner: Learner) -> None:
+    block, embeddings = learner.model.globals.eval(), everyone(split, learner)
+    rows = split.test_rows[:9]
+    found = examples(learner, split, rows, split.test_begins[split.tables.data.user[rows]])
+    wanted = block(found.inputs)[:, 0].detach()
+    assert wanted.numpy() == pytest.approx(
+        adapted_scores(learner, split.tables, rows, split.test_begins[split.tables.data.user[rows]]), abs=1e-5
+    )
+    assert CandidateScorer(block)(found.inputs.T[None, :, :, None])[0, 0, :, 0].detach() == pytest.approx(wanted, abs=1e-5)
+    member, item = (torch.from_numpy(getattr(split.tables.data, name)[rows]) for name in ("user", "item"))
+    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
+    rest = found.inputs[:, embeddings.shape[1] + learner.model.item.embedding_dim :]
+    assert scorer(member, item, rest)[:, 0].detach() == pytest.approx(wanted, abs=1e-5)
+    both = TwoClasses(block)(found.inputs[:, :, None, None]).detach()
+    assert both[:, 1] - both[:, 0] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_retraining_with_noise_leaves_the_given_block_and_changes_its_copy(split: Split, learner: Learner) -> None:
+    block = learner.model.globals.eval()
+    before = {name: value.clone() for name, value in block.state_dict().items()}
+    data = training_examples(learner, split)
+    found = retrain_with_noise(block, data, judged_chip(load_chip("isaac")), epochs=1)
+    assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
+    assert any(not torch.equal(value, before[name]) for name, value in found.state_dict().items())
+    loss = nn.functional.binary_cross_entropy_with_logits
+    liked = torch.from_numpy(data.liked.astype(np.float32))
+    assert float(loss(found(data.inputs)[:, 0], liked)) < float(loss(block(data.inputs)[:, 0], liked)) + 0.01
+
+
+@pytest.mark.parametrize("preset", ["isaac", "edge"])
+def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learner, preset: str) -> None:
+    chip = judged_chip(load_chip(preset))
+    embeddings = everyone(split, learner)
+    found = refresh_costs(learner, learner.model.globals.eval(), embeddings, chip, requests=30)
+    costs = found.table
+    energy, time = chip.device.write_energy, chip.device.write_time
+    assert energy
+    assert time
+    assert chip.device.endurance
+    assert costs["pulses"].to_numpy() == pytest.approx(10 * costs["cells"].to_numpy())
+    assert costs["energy_J"].to_numpy() == pytest.approx(costs["pulses"].to_numpy() * energy)
+    members, one = costs.loc["all meta embeddings"], costs.loc["one member's"]
+    assert members["cells"] == 30 * one["cells"]  # 30 members on the wordlines of one row tile
+    assert members["time_s"] == pytest.approx(30 * one["time_s"])
+    hourly = found.intervals[(found.intervals["what"] == "all meta embeddings") & (found.intervals["hours"] == 1)].iloc[
+        0
+    ]
+    assert hourly["energy_per_day_J"] == pytest.approx(24 * members["energy_J"])
+    assert hourly["years"] == pytest.approx(chip.device.endurance / 10 / 24 / 365.25)
+    assert found.during["while embeddings are written"].max() > found.during["without"].max()
+    mapped = mapping_costs(learner, learner.model.globals, embeddings, chip, 7)
+    row = mapped.loc["crossbars"]
+    assert row["energy_J"] == pytest.approx(row["member_lookup_J"] + 7 * (row["item_lookup_J"] + row["block_J"]))
+    assert row["arrays"] > mapped.loc["buffer", "arrays"]
+    assert mapped.loc["buffer", "item_lookup_J"] == 0
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
+def test_waiting_under_poisson_requests_is_that_of_one_server(load: float) -> None:
+    """Pollaczek and Khinchine for constant service S = candidates x the bottleneck's interval: rho S / (2 (1 - rho))."""
+    candidates = 3
+    placement = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), candidates)
+    service = service_time(placement)
+    one = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 1)
+    assert service == pytest.approx(candidates * service_time(one), rel=1e-9)
+    alone = float(simulate(placement, Arrivals.batch(1), off_chip_io=False).latency[0])
+    means = []
+    for seed in range(8):
+        latency = simulate(placement, Arrivals.poisson(load / service, 1500, seed), off_chip_io=False).latency
+        means.append(float((latency[300:] - alone).mean()))
+    expected = load * service / (2 * (1 - load))
+    assert abs(np.mean(means) - expected) < 3 * stats.sem(means)
+
+
+def test_replicas_carry_a_multiple_of_the_rate() -> None:
+    found = under_load(serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 3), (0.2, 0.8), 60, (1, 2))
+    one, two = (found[found["replicas"] == n].reset_index() for n in (1, 2))
+    assert (two["rate"] == 2 * one["rate"]).all()
+    assert (two["p99_s"] == one["p99_s"]).all()
+    assert two["power_W"].to_numpy() == pytest.approx(2 * one["power_W"].to_numpy())
+    assert one["p99_s"].iloc[1] > one["p99_s"].iloc[0]
+
+
+def test_a_run_leaves_everything(data: Interactions, tmp_path: Path) -> None:
+    from reports.recommender import RecommenderSheet, draw_recommender, row_of
+
+    study = RecommenderStudy(
+        seeds=2, instances=2, candidates=4, requests=40, methods=("meta", "global", "wide_deep"), targets=(), workers=1
+    )
+    sheet = run_recommender(data, load_chip("edge"), tmp_path, study)
+    sheet.save(tmp_path)
+    loaded = RecommenderSheet.load_from(tmp_path)
+    for table_name in ("quality", "on_chips", "load", "intervals"):
+        pd.testing.assert_frame_equal(
+            getattr(sheet, table_name), getattr(loaded, table_name), check_dtype=False, rtol=1e-9
+        )
+    paths = draw_recommender(loaded, tmp_path)
+    assert len(paths) == 8
+    assert all(path.stat().st_size > 1000 for path in paths[:7])
+    said = (tmp_path / "summary.txt").read_text()
+    assert f"{row_of(sheet.quality, 'meta')['mean']:.4f}" in said
+    assert "Synthetic" in said
+    again = run_recommender(data, load_chip("edge"), tmp_path, study)  # from checkpoints
+    pd.testing.assert_frame_equal(again.quality, sheet.quality)
+    with pytest.raises(TrainingError, match="other data"):
+        run_recommender(synthetic(Taste(members=9, items=9, interactions=5)), load_chip("edge"), tmp_path, study)
+
+
+def test_the_lookup_network_is_traced_as_look_ups(split: Split, learner: Learner) -> None:
+    scorer = LookupScorer(learner.model.globals, everyone(split, learner), learner.model.item.weight.detach())
+    rest = torch.zeros(2, learner.model.globals.first.in_features - 6 - learner.model.item.embedding_dim)
+    network = trace(scorer.eval(), (torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), rest))
+    assert {layer.name: layer.lookup for layer in network.layers}["member"]
+    assert network.layer("item").inputs == 40
+
+
+def test_an_empty_support_set_is_no_adaptation(learner: Learner) -> None:
+    empty = Batch(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, 4), torch.zeros(1, 1), torch.zeros(1, 1))
+    adapted = learner.embeddings(np.array([3]), empty)
+    assert torch.equal(adapted, learner.embeddings(np.array([3]), empty, steps=0))
