@@ -5,8 +5,6 @@ output, the meta embedding, is one vector a member, whatever the item; the globa
 sizes could not be read; those here are our own.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -115,7 +113,7 @@ class LookupScorer(nn.Module):
         super().__init__()
         self.member = nn.Embedding.from_pretrained(members.clone())
         self.item = nn.Embedding.from_pretrained(items.clone())
-        self.block = copy.deepcopy(block)
+        self.block = block
 
     def forward(self, member: Tensor, item: Tensor, rest: Tensor) -> Tensor:
         """Logits (batch, 1)."""

@@ -323,7 +323,9 @@ def chip(sheet: RecommenderSheet) -> Figure:
     )
     axes = plot(figure, (0.07, 0.53, 0.38, 0.32), "AUC of chips")
     order = [
-        (network, which) for network in ("as trained", "retrained with noise") for which in ("float", "ideal", "varied")
+        (network, which)
+        for network in ("as trained", "retrained with noise")
+        for which in ("float", "ideal", "varied", "tables too")
     ]
     for place, (network, which) in enumerate(order):
         each = sheet.on_chips[(sheet.on_chips["network"] == network) & (sheet.on_chips["chip"] == which)]["auc"]

@@ -93,14 +93,14 @@ def training_examples(learner: Learner, split: Split, stretch: int = 16, most: i
 
 
 @torch.no_grad()
-def chip_scores(on_chip: nn.Module, inputs: Tensor, seeds: list[int], batch: int = 4000) -> np.ndarray:
-    """Logits (instances, n) of the network on chip instances `seeds`; programmed anew."""
+def chip_scores(on_chip: nn.Module, inputs: tuple[Tensor, ...], seeds: list[int], batch: int = 4000) -> np.ndarray:
+    """Scores (instances, n, ...) of the network on chip instances `seeds`; programmed anew. inputs: (n, ...) each."""
     on_chip.eval()
     program(on_chip, seeds)
-    parts = [
-        on_chip(part.repeat(len(seeds), *[1] * (part.dim() - 1))).reshape(len(seeds), -1)
-        for part in inputs.split(batch)
-    ]
+    parts = []
+    for some in zip(*(each.split(batch) for each in inputs), strict=True):
+        scores = on_chip(*(part.repeat(len(seeds), *[1] * (part.dim() - 1)) for part in some))
+        parts.append(scores.reshape(len(seeds), len(some[0]), *scores.shape[1:]))
     return torch.cat(parts, 1).numpy()
 
 
@@ -268,20 +268,35 @@ def under_load(
 
 
 def chip_quality(
-    block: GlobalBlock, retrained: GlobalBlock, test: Examples, calibration: Tensor, chip: Chip, instances: int
-) -> pd.DataFrame:
-    """AUC of the test interactions: float, on an ideal chip, on varied ones before and after retraining with noise; one row a chip
-    instance: network, chip, instance, auc."""
+    learner: Learner, block: GlobalBlock, retrained: GlobalBlock, embeddings: Tensor, split: Split, test: Examples, calibration: Tensor,
+    chip: Chip, instances: int,
+) -> pd.DataFrame:  # fmt: skip
+    """AUC of the test interactions: float, on an ideal chip, on varied ones before and after retraining with noise, and with both tables of
+    embeddings on the varied chips' crossbars too; one row a chip instance: network, chip, instance, auc."""
     rows = []
     ideal = chip.with_changes(device={"programming_sigma": 0.0})
+    item, rest = _lookups(learner, split, embeddings)
     for name, network in (("as trained", block), ("retrained with noise", retrained)):
         with torch.no_grad():
             rows.append(
                 {"network": name, "chip": "float", "instance": 0, "auc": test.auc(network(test.inputs)[:, 0].numpy())}
             )
-        for which, on in (("ideal", ideal), ("varied", chip)):
-            seeds = list(range(instances)) if which == "varied" else [0]
-            on_chip = convert(network, on, calibration, 0)
-            for instance, logits in zip(seeds, chip_scores(on_chip, test.inputs, seeds), strict=True):
-                rows.append({"network": name, "chip": which, "instance": instance, "auc": test.auc(logits)})
+        tables = LookupScorer(network, embeddings, learner.model.item.weight.detach()).eval()
+        given = (torch.from_numpy(test.user), item, rest)
+        seeds = list(range(instances))
+        for which, on_chip, inputs, drawn in (
+            ("ideal", convert(network, ideal, calibration, 0), (test.inputs,), [0]),
+            ("varied", convert(network, chip, calibration, 0), (test.inputs,), seeds),
+            ("tables too", convert(tables, chip, tuple(each[:CALIBRATION] for each in given), 0), given, seeds),
+        ):
+            for instance, logits in zip(drawn, chip_scores(on_chip, inputs, drawn), strict=True):
+                rows.append({"network": name, "chip": which, "instance": instance, "auc": test.auc(logits[:, 0])})
     return pd.DataFrame(rows)
+
+
+def _lookups(learner: Learner, split: Split, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Items (n,) of the test interactions, and what the global block reads of each besides the embeddings (n, ...)."""
+    rows = split.test_rows
+    with torch.no_grad():
+        read = learner.rest(split.tables.batch(rows, rows + 1))[:, 0]
+    return split.tables.items[rows], read[:, learner.model.item.embedding_dim :]

@@ -141,10 +141,12 @@ def _judge(
     training = training_examples(learner, split, seed=study.seed)
     on = judged_chip(chip)
     retrained = retrain_with_noise(block, training, on, seed=study.seed, step=step)
-    step("AUC on chips")
-    on_chips = chip_quality(block, retrained, test, training.inputs[:CALIBRATION], on, study.instances)
     members = np.arange(data.users)
     embeddings = learner.embeddings(members, split.tables.support(members, split.test_begins, learner.recipe.support))
+    step("AUC on chips")
+    on_chips = chip_quality(
+        learner, block, retrained, embeddings, split, test, training.inputs[:CALIBRATION], on, study.instances
+    )
     step("embeddings in buffers and on crossbars")
     mappings = mapping_costs(learner, block, embeddings, on, study.candidates)
     step("refreshes")
@@ -258,7 +260,7 @@ def _compress(
 
 
 def _two_scores(on_chip: nn.Module, images: Tensor, seed: int) -> Tensor:
-    return torch.from_numpy(chip_scores(on_chip, images, [seed])).reshape(-1, 2)
+    return torch.from_numpy(chip_scores(on_chip, (images,), [seed])[0])
 
 
 def _meta(
