@@ -56,8 +56,8 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
     maximise  sum_ij w_ij x_ij / W  -  diversity_weight / D  sum_uc e_uc
     with      e_uc >= | n_uc(x) - p_c n_u(x) |
     over all positions u with an open neighbour and classes c: n_uc of the filled neighbours are of class c, n_u in
-    all, and p_c is the share of c among filled positions and candidates together. W is the largest sum of fitness
-    (over its range, if smaller), D the sum of the degrees. Each position and candidate once at most, as many as
+    all, and p_c is the share of c among filled positions and candidates together. W is the range of the sum of
+    fitness, D the sum of the degrees of these u. Each position and candidate once at most, as many as
     can be filled. HiGHS to a relative gap of 1e-4 or `seconds`, which it may overrun; raises `FaireaError` if nothing was
     found by then. 500 positions and 2,500 feasible pairs take a second, 500 and a million find nothing in 20 s.
     """
