@@ -23,6 +23,7 @@ golden: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/functional_product.py
 	$(BIN)/python benchmarks/events.py
+	$(BIN)/python benchmarks/fairea.py
 
 $(INSTALLED): setup.cfg constraints.txt
 	python3 -m venv $(VENV)
