@@ -464,7 +464,8 @@ def test_retraining_with_noise_leaves_the_given_block_and_changes_its_copy(split
     assert any(not torch.equal(value, before[name]) for name, value in found.state_dict().items())
     loss = nn.functional.binary_cross_entropy_with_logits
     liked = torch.from_numpy(data.liked.astype(np.float32))
-    assert float(loss(found(data.inputs)[:, 0], liked)) < float(loss(block(data.inputs)[:, 0], liked)) + 0.01
+    after, at_first = (loss(network(data.inputs)[:, 0], liked).item() for network in (found, block))
+    assert after < at_first + 0.01
 
 
 @pytest.mark.parametrize("preset", ["isaac", "edge"])
