@@ -246,18 +246,21 @@ def noise_text(sheet: FaireaSheet) -> str:
         f"On {m['study']['instances']} chips {_share_band(noise_row(sheet, 'changed'))} of positions get another "
         f"candidate than in float. Candidates of the minority ({m['minority']}) move {shift['minority']:.2f} ranks, "
         f"others {shift['majority']:.2f}, a gap of {_band(gap, sign=True)}; independent random errors of the same "
-        f"variance give {_band(control, sign=True)}{_explained(net)}. {_direction(noise_row(sheet, 'lost_gap'))} Of "
+        f"variance give {_band(control, sign=True)}{_explained(gap, net)}. {_direction(noise_row(sheet, 'lost_gap'))} Of "
         f"those chosen in float, {_share_band(dropped['minority'])} of the minority and "
         f"{_share_band(dropped['majority'])} of the others lose any position; the gap is {_points_band(dropped_net)} "
         f"from that of random errors. Ratio of selection rates {_band(noise_row(sheet, 'selection_ratio'))}{ratio}."
     )
 
 
-def _explained(net: pd.Series) -> str:
-    """What the chip's gap less the control's says."""
+def _explained(gap: pd.Series, net: pd.Series) -> str:
+    """What the gap, and the chip's less the control's, say."""
+    told = _band(net, sign=True)
     if net["low"] > 0 or net["high"] < 0:
-        return f", so the chip {'adds' if net['low'] > 0 else 'takes'} {_band(net, sign=True)}"
-    return f", which explains it (difference {_band(net, sign=True)})"
+        return f", so the chip {'adds' if net['low'] > 0 else 'takes'} {told}"
+    if gap["low"] > 0 or gap["high"] < 0:
+        return f": the gap is what any errors of that size would make (difference {told})"
+    return f": no gap is seen (difference {told})"
 
 
 def _points_band(row: pd.Series) -> str:

@@ -303,7 +303,7 @@ def control_logits(noisy: Floats, exact: Floats, kind: Literal["own variance", "
     """
     if len(noisy) < 2:
         raise FaireaError("instances", len(noisy), "at least 2 are needed for a variance")
-    variance = noisy.var(0, ddof=1)
+    variance = np.where(np.ptp(noisy, axis=0) > 0, noisy.var(0, ddof=1), 0.0)  # equal ones vary by rounding
     variance = variance if kind == "own variance" else np.full_like(variance, variance.mean())
     return exact + np.sqrt(variance) * stream(f"control {kind}", seed).normal(size=noisy.shape)
 
@@ -447,16 +447,11 @@ def _repairs(chip: Chip, network: PairScorer, retrained: PairScorer, reads: Sequ
     ]
     for number, (label, changed, chosen) in enumerate(changes):
         yield Case("repair", number, label, changed, chosen)
-    for count in reads:
-        yield Case("repair", len(changes), f"mean of {count} reads", chip, network, Reading(reads=count))
-    yield Case(
-        "repair",
-        len(changes),
-        f"write-verify, mean of {max(reads)} reads",
-        verified,
-        network,
-        Reading(reads=max(reads)),
-    )
+    for number, count in enumerate(reads, len(changes)):
+        yield Case("repair", number, f"mean of {count} reads", chip, network, Reading(reads=count))
+    if reads:
+        label = f"write-verify, mean of {min(reads)} reads"
+        yield Case("repair", len(changes) + len(reads), label, verified, network, Reading(reads=min(reads)))
 
 
 @dataclass(frozen=True)

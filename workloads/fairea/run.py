@@ -79,8 +79,9 @@ class FaireaStudy:
     """How much to do.
 
     share: of positions that open, most_positions of them at most; pool: candidates per opening; attribute: of interest,
-    None for the network's own, gender, or the first of few classes; instances: chips of each condition; pairs, epochs: of
-    training; minority_shares: of the study of many pools, none to leave it out. Raises `FaireaError`.
+    None for the network's own, gender, or the first of few classes; instances: chips of each condition; openings: of the
+    study in which every chip has an opening, or half as often a pool, of its own; pairs, epochs: of training;
+    minority_shares: of the study of many pools, none to leave it out. Raises `FaireaError`.
     """
 
     share: float = 0.3
@@ -88,11 +89,12 @@ class FaireaStudy:
     pool: int = 2
     attribute: str | None = None
     instances: int = 50
+    openings: int = 200
     pairs: int = 24_000
     epochs: int = 10
     sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
     adc_bits: tuple[int, ...] = (4, 5, 6, 8)
-    times: tuple[float, ...] = (1.0, DAY, YEAR, 10 * YEAR)
+    times: tuple[float, ...] = (1.0, DAY, 10 * YEAR)
     reads: tuple[int, ...] = (4, 8)
     minority_shares: tuple[float, ...] = (0.1, 0.2, 0.5)
     seed: int = 0
@@ -102,6 +104,7 @@ class FaireaStudy:
             ("most_positions", 2),
             ("pool", 1),
             ("instances", 2),
+            ("openings", 4),
             ("pairs", 1),
             ("epochs", 1),
             ("seed", 0),
@@ -120,10 +123,10 @@ class FaireaStudy:
 
     def quick(self) -> "FaireaStudy":
         """Fewer chips and conditions, shorter training, without the study of many pools."""
-        return replace(
-            self, instances=min(10, self.instances), pairs=min(6000, self.pairs), epochs=min(5, self.epochs), sigmas=self.sigmas[::2],
-            adc_bits=self.adc_bits[::2], times=self.times[::2], reads=self.reads[:1], minority_shares=(),
-        )  # fmt: skip
+        fewer = {"instances": 10, "openings": 20, "pairs": 6000, "epochs": 5}
+        sizes = {name: min(most, getattr(self, name)) for name, most in fewer.items()}
+        every_other = {name: getattr(self, name)[::2] for name in ("sigmas", "adc_bits", "times")}
+        return replace(self, **sizes, **every_other, reads=self.reads[:1], minority_shares=())
 
 
 def load_network(source: str | Path | None, attribute: str | None = None) -> tuple[nx.Graph, str, str]:
@@ -189,7 +192,7 @@ def _study(
     if world.groups < 2:
         raise FaireaError(attribute, world.names[0], "two classes at least are needed")
     sizes = {"share": study.share, "most": study.most_positions, "pool": study.pool}
-    openings = draw_openings(graph, attribute, world, 1 + study.instances, seed=seed, **sizes)  # type: ignore[arg-type]
+    openings = draw_openings(graph, attribute, world, 1 + study.openings, seed=seed, **sizes)  # type: ignore[arg-type]
     opening = openings[0]
     step("training the scoring network")
     network, pairs = _trained(world, study, step)
@@ -206,7 +209,7 @@ def _study(
     step("chips with openings of their own")
     wider = study_openings(network, judged, pairs, openings[1:], seed)
     pools = study_pools(
-        judged, study.minority_shares, lambda other: _trained(other, study), study.instances, seed=seed, step=step
+        judged, study.minority_shares, lambda other: _trained(other, study), study.openings // 2, seed=seed, step=step
     ) if study.minority_shares else pd.DataFrame()  # fmt: skip
     nodes, edges = _drawing(graph, opening, found, seed)
     meta = _meta(graph, attribute, name, chip, judged, study, opening, world, problem, found, fronts, exact, held_out)

@@ -1,0 +1,151 @@
+"""The report on fair assignment: drawn from saved tables alone, and what it says."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.fairea import (
+    METHODS,
+    FaireaSheet,
+    _explained,
+    _share_band,
+    _value,
+    draw_fairea,
+    methods_text,
+    noise_text,
+    summary_text,
+)
+from reports.results import ResultsError
+
+MEASURES = [f"{x}_{g}" for x in ("shift", "lost", "dropped") for g in ("minority", "majority", "gap")]
+MEASURES += ["error", "changed", "selection_ratio"]
+REPAIRS = ("9-bit weights", "write-verify")
+
+
+def rows(sources: tuple[str, ...], **labels: object) -> list[dict[str, object]]:
+    return [
+        {**labels, "source": source, "assigner": assigner, "measure": name, "mean": 0.2, "low": 0.1, "high": 0.3, "instances": 9}
+        for source, name, assigner in product(sources, MEASURES, ("FairEA", "largest fitness"))
+    ]
+
+
+@pytest.fixture
+def sheet() -> FaireaSheet:
+    placed = {"fitness": 5.0, "distance": 0.3, "dominated_by": 2, "front": 3, "least_distance": 0.1, "most_fitness": 6.0}
+    meta: dict[str, Any] = {
+        "version": "0", "workload": "fairea", "title": "Fair assignment", "chip": "edge", "chip_title": "Edge", "network": "club",
+        "attribute": "place", "positions": 12, "edges": 14, "classes": {"NA": 6, "b": 4, "c": 2}, "open": 3,
+        "candidates": {"NA": 4, "c": 2}, "minority": "c", "pairs": 20, "r_full": 0.3, "r_filled": 0.25, "test_correlation": 0.9,
+        "test_rmse": 0.1, "exact": False, "patterns": 0, "gap": None, "gap_fairea": None, "float_ratio": None,
+        "placed": {"actual holders": placed, "FairEA": placed}, "random_draws": 4,
+        "study": {"instances": 9, "pool": 2, "pairs": 100, "epochs": 1},
+        "world": {"skills": 6, "background": 2, "steepness": 2.5, "outcome_noise": 0.5, "profile_shift": 0.5, "applicants": 3,
+                  "more_positions": 4, "shares": {"NA": 0.5, "b": 0.3, "c": 0.2}},
+        "judged": {"weight_bits": 5, "input_bits": 8, "cell_bits": 4, "adc_bits": 8, "programming_model": "polynomial",
+                   "programming_sigma": 0.0, "sigma_is_own": True, "read_noise_sigma": 0.0, "read_noise_is_own": True,
+                   "drift_is_own": True, "drift_levels": 16, "tolerance": 0.01, "most_pulses": 100, "four_fifths": 0.8},
+        "writes": {"write_energy": {"value": 1e-12, "own": False, "unit": "J a pulse", "why": "assumed"},
+                   "write_time": {"value": 1e-7, "own": True, "unit": "s a pulse", "why": ""}},
+    }  # fmt: skip
+    angle = np.linspace(0, 6, 12)
+    held = ["NA"] * 6 + ["b"] * 4 + ["c"] * 2
+    opened = [n in (0, 7, 11) for n in range(12)]
+    nodes = pd.DataFrame({"position": [str(n) for n in range(12)], "x": np.cos(angle), "y": np.sin(angle), "open": opened,
+                          "before": ["" if o else c for o, c in zip(opened, held, strict=True)], "fairea": ["", *held[1:]],
+                          "improved": held, "actual": held})  # fmt: skip
+    edges = pd.DataFrame({"source": range(11), "target": range(1, 12)})
+    names = [*METHODS, "random"]
+    methods = pd.DataFrame({
+        "method": names, "fitness": np.linspace(2, 6, len(names)), "true_fitness": 3.0, "fitness_normalised": 0.5,
+        "abs_assortativity": np.linspace(0.3, 0.0, len(names)), "assortativity": 0.1, "cross_group_share": 0.4, "isolated_share": 0.2,
+        "unfilled": 1.0,
+    })  # fmt: skip
+    points = pd.DataFrame({"front": ["improved"] * 3 + ["random"] * 2, "fitness": [4.0, 5, 6, 3, 2],
+                           "abs_assortativity": [0.0, 0.1, 0.2, 0.3, 0.4]})  # fmt: skip
+    both = ("chip", "own variance", "one variance", "chip less own variance", "chip less one variance")
+    noise = rows(both, series="judged", value=0.0, label="as judged")
+    for series, value in (("sigma", 0.0), ("sigma", 0.1), ("adc", 6.0), ("drift", 1.0), ("drift", 86400.0), ("drift, compensated", 1.0)):
+        noise += rows(both[:2], series=series, value=value, label=f"{series} {value:g}")
+    for number, label in enumerate(REPAIRS):
+        noise += rows(both[:2], series="repair", value=float(number), label=label)
+    costs = pd.DataFrame([
+        {"label": label, "pairs": 20, "filled": 3, "reads": 1, "actions": 1e5, "energy_J": 1e-7, "static_J": 0.0, "latency_s": 1e-5,
+         "energy_per_pair_J": 5e-9, "energy_per_position_J": 3e-8, "towers_once_J": 5e-8, "arrays": 3, "writing_J": 1e-9, "pulses": 1.0}
+        for label in ("as judged", *REPAIRS)
+    ])  # fmt: skip
+    openings = pd.DataFrame(rows(("float", "chip", "one variance", "chip less one variance")))
+    return FaireaSheet(
+        meta, nodes, edges, methods, points, pd.DataFrame(noise), pd.DataFrame({"instance": [0], "changed": [0.1]}), costs, openings,
+        pd.DataFrame(),
+    )  # fmt: skip
+
+
+def test_a_sheet_comes_back_as_it_was_saved(sheet: FaireaSheet, tmp_path: Path) -> None:
+    for pools in (pd.DataFrame({"share": [0.1, 0.2], "mean": [0.25, np.nan]}), pd.DataFrame()):
+        saved = replace(sheet, pools=pools)
+        saved.save(tmp_path)
+        found = FaireaSheet.load_from(tmp_path)
+        assert found.meta == saved.meta
+        for name in ("nodes", "edges", "methods", "points", "noise", "instances", "costs", "openings", "pools"):
+            pd.testing.assert_frame_equal(getattr(found, name), getattr(saved, name), check_dtype=False)
+    assert list(found.nodes["before"][:2]) == ["", "NA"]  # a class of that name stays one
+
+
+def test_a_folder_without_a_run_is_named(sheet: FaireaSheet, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="fair assignment"):
+        FaireaSheet.load_from(tmp_path)
+    sheet.save(tmp_path)
+    (tmp_path / "noise.csv").unlink()
+    with pytest.raises(ResultsError, match=r"noise\.csv"):
+        FaireaSheet.load_from(tmp_path)
+
+
+def test_pages_are_drawn_without_exact_front_and_pools(sheet: FaireaSheet, tmp_path: Path) -> None:
+    paths = draw_fairea(sheet, tmp_path)
+    assert len(paths) == 9
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def test_what_the_report_says(sheet: FaireaSheet) -> None:
+    assert "2 of 3 matchings of the front" in methods_text(sheet)
+    assert "exact front" not in methods_text(sheet)
+    free = {**sheet.meta, "placed": {"actual holders": {**sheet.meta["placed"]["FairEA"], "dominated_by": 0}}}
+    assert "nothing found is better" in methods_text(replace(sheet, meta=free))
+    exact = {**sheet.meta, "exact": True, "gap": 0.0, "gap_fairea": 0.125, "patterns": 1234}
+    assert "(1,234 class patterns)" in methods_text(replace(sheet, meta=exact))
+    assert "12.5" in methods_text(replace(sheet, meta=exact))
+    assert "so the chip adds +0.20 (+0.10 to +0.30)" in noise_text(sheet)
+    assert "ranks go down" in noise_text(sheet)
+    assert "in float" not in noise_text(sheet).rpartition("selection")[2]  # no ratio in float is known
+    assert "weighted Hungarian" in summary_text(sheet)
+
+
+@pytest.mark.parametrize(
+    ("gap", "net", "told"),
+    [((0.1, 0.3), (0.1, 0.2), "adds"), ((-0.3, -0.1), (-0.2, -0.1), "takes"), ((0.1, 0.3), (-0.1, 0.1), "any errors of that size"),
+     ((-0.1, 0.3), (-0.1, 0.1), "no gap"), ((np.nan, np.nan), (np.nan, np.nan), "no gap")],
+)  # fmt: skip
+def test_a_gap_is_called_the_chips_only_where_the_control_has_less(
+    gap: tuple[float, float], net: tuple[float, float], told: str
+) -> None:
+    made = [pd.Series({"mean": sum(band) / 2, "low": band[0], "high": band[1]}) for band in (gap, net)]
+    assert told in _explained(*made)
+
+
+def test_shares_stay_within_what_a_share_can_be() -> None:
+    assert _share_band(pd.Series({"mean": 0.01, "low": -0.01, "high": 0.02})) == "1\u00a0% (0\u00a0% to 2\u00a0%)"
+    assert _share_band(pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan})) == "–"
+
+
+@pytest.mark.parametrize(
+    ("series", "value", "shown"),
+    [("drift", 1.0, "1 s"), ("drift", 60.0, "1 min"), ("drift", 7200.0, "2 h"), ("drift", 86400.0, "1 day"),
+     ("drift", 10 * 31557600.0, "10 years"), ("sigma", 0.05, "5\u00a0%"), ("adc", 8.0, "8")],
+)  # fmt: skip
+def test_values_of_sweeps_in_words(series: str, value: float, shown: str) -> None:
+    assert _value(series, value) == shown
