@@ -165,13 +165,10 @@ def _data_text(sheet: RecommenderSheet) -> str:
 
 def _serving_text(sheet: RecommenderSheet) -> str:
     m, s = sheet.meta, sheet.meta["serving"]
-    rate = s["members_per_second"]
-    speed = "All embeddings were there already." if rate is None else (
-        f"The offline job adapted {s['adapted']:,} members in {s['seconds']:.1f} s, {rate:,.0f} a second in one process; "
-        f"{m['many_members']:.0e} members would take {m['hours_of_many_members']:,.0f} hours of it, over n processes 1/n of that."
-    )  # fmt: skip
     return (
-        f"{speed} Stored are {m['embedding']} numbers a member, {m['embedding'] * s['members']:,} in all; the meta block of each member "
+        f"The offline job adapts {s['members']:,} members in {s['seconds']:.1f} s, {s['members_per_second']:,.0f} a second in one process; "
+        f"{m['many_members']:.0e} members would take {m['hours_of_many_members']:,.0f} hours of it, over n processes 1/n of that. "
+        f"Stored are {m['embedding']} numbers a member, {m['embedding'] * s['members']:,} in all; the meta block of each member "
         f"would be {m['meta_weights']:,}, the whole network {m['all_weights']:,} a member, "
         f"{m['all_weights'] / m['embedding']:,.0f} times as much."
     )
@@ -254,8 +251,8 @@ def _leads(axes: Axes, sheet: RecommenderSheet) -> None:
             )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(others)), [f"over {NAMES[name]}" for name in reversed(others)])
-    axes.set_ylim(-0.5, len(others) - 0.1)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=3)
+    axes.set_ylim(-0.5, len(others) - 0.4)
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1.03, 0.0))
 
 
 def members(sheet: RecommenderSheet) -> Figure:
@@ -438,7 +435,7 @@ def refreshes(sheet: RecommenderSheet) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("microseconds")
     axes.set_ylabel("share of requests below")
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
     text = (
         "Crossbars are written in parallel, cell after cell in each wordline; a look-up waits while the crossbars of "
         "its own row tile are written, so "

@@ -1,6 +1,7 @@
 """The recommender as a workload: learn, store embeddings, serve, put on a chip, compress, judge; one call, one folder."""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from reports.results import write_text
 from workloads.compress import Plan, compress
 from workloads.data import DataError, ImageData
 from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
+from workloads.recommender.learning import Learner
 from workloads.recommender.on_chip import (
     ASSUMED_WRITES,
     BITS,
@@ -162,25 +164,24 @@ def _judge(
     )  # fmt: skip
 
 
-def _serve(split: Split, learner: Any, out: Path) -> dict[str, Any]:
-    """Run the offline job into the store of `out`, and the online scorer on it."""
-    with EmbeddingStore(out / "embeddings.sqlite") as store:
-        done: list[float] = []
+def _serve(split: Split, learner: Learner, out: Path) -> dict[str, Any]:
+    """Run the offline job into the store of `out`, time it from nothing, and let the online scorer answer requests."""
+    data = split.tables.data
+    with tempfile.TemporaryDirectory() as folder, EmbeddingStore(Path(folder) / "timed.sqlite") as timed:
         began = time.monotonic()
-        job = refresh(
-            store, learner, split.tables, split.test_begins, lambda count, of: done.append(time.monotonic() - began)
-        )
+        refresh(timed, learner, split.tables, split.test_begins)
         seconds = time.monotonic() - began
-        scorer, data = Scorer(learner, store), split.tables.data
+    with EmbeddingStore(out / "embeddings.sqlite") as store:
+        job = refresh(store, learner, split.tables, split.test_begins)
+        scorer = Scorer(learner, store)
         items = np.arange(min(50, data.items))
         began = time.monotonic()
         for member in data.user_ids[:100]:
             scorer.score(member, items, job.version.through)
         request = (time.monotonic() - began) / min(100, data.users)
         store.prune()
-    rate = job.adapted / done[-1] if done else None
-    return {"members": data.users, "adapted": job.adapted, "kept": job.kept, "seconds": seconds, "members_per_second": rate,
-            "request_seconds": request, "version": job.version.number, "learner": job.version.learner}  # fmt: skip
+    return {"members": data.users, "seconds": seconds, "members_per_second": data.users / seconds, "request_seconds": request,
+            "version": job.version.number, "learner": job.version.learner}  # fmt: skip
 
 
 def _by_date(data: Interactions, study: RecommenderStudy, kept: Path, step: Step) -> pd.DataFrame:
@@ -275,7 +276,6 @@ def _meta(
     learner = quality.learners[0]
     weights = sum(parameter.numel() for parameter in learner.shared().values())
     everything = sum(parameter.numel() for parameter in learner.model.globals.parameters()) + weights
-    rate = serving["members_per_second"]
     return {
         "version": version("xbar"), "workload": "recommender", "title": "Meta-embedding recommender",
         "chip": chip.name, "chip_title": chip.title,
@@ -284,7 +284,7 @@ def _meta(
         "cold_users": int((quality.split.support <= COLD).sum()), "one_class_users": _one_class(quality), "study": asdict(study),
         "recipe": asdict(META), "methods": {name: METHODS[name] for name in study.methods}, "settings": quality.settings,
         "training_seconds": quality.seconds, "serving": serving,
-        "hours_of_many_members": None if rate is None else MANY_MEMBERS / rate / 3600, "many_members": MANY_MEMBERS,
+        "hours_of_many_members": MANY_MEMBERS / serving["members_per_second"] / 3600, "many_members": MANY_MEMBERS,
         "service_s": service, "embedding": learner.recipe.size, "meta_weights": weights, "all_weights": everything,
         "bits": on.weights.bits, "input_bits": on.inputs.bits, "sigma": SIGMA, "pulses": PULSES,
         "writes": {name: {"value": getattr(on.device, name), "own": getattr(chip.device, name) is not None, "unit": unit, "why": why}
