@@ -191,7 +191,7 @@ def _method(sheet: FaireaSheet, name: str) -> pd.Series:
 def opening_text(sheet: FaireaSheet) -> str:
     """The problem in words."""
     m = sheet.meta
-    candidates = ", ".join(f"{count} {name}" for name, count in m["candidates"].items())
+    candidates = ", ".join(f"{name} {count}" for name, count in m["candidates"].items())
     return (
         f"{m['network']}: {m['positions']:,} positions, {m['edges']:,} edges, attribute {m['attribute']} "
         f"(assortativity {m['r_full']:.3f}). {m['open']} positions are open; candidates: {candidates}; {m['pairs']} "
@@ -201,7 +201,7 @@ def opening_text(sheet: FaireaSheet) -> str:
 
 def _subtitle(sheet: FaireaSheet) -> str:
     m = sheet.meta
-    candidates = ", ".join(f"{count} {name}" for name, count in m["candidates"].items())
+    candidates = ", ".join(f"{name} {count}" for name, count in m["candidates"].items())
     return f"{m['network']}: {m['positions']:,} positions, {m['open']} of them open; candidates by {m['attribute']}: {candidates}"
 
 
@@ -249,7 +249,17 @@ def noise_text(sheet: FaireaSheet) -> str:
         f"variance give {_band(control, sign=True)}{_explained(gap, net)}. {_direction(noise_row(sheet, 'lost_gap'))} Of "
         f"those chosen in float, {_share_band(dropped['minority'])} of the minority and "
         f"{_share_band(dropped['majority'])} of the others lose any position; the gap is {_points_band(dropped_net)} "
-        f"from that of random errors. Ratio of selection rates {_band(noise_row(sheet, 'selection_ratio'))}{ratio}."
+        f"from that of random errors. {_lost_text(sheet)} Ratio of selection rates "
+        f"{_band(noise_row(sheet, 'selection_ratio'))}{ratio}."
+    )
+
+
+def _lost_text(sheet: FaireaSheet) -> str:
+    """Regret in fitness and in diversity."""
+    fitness, truth, distance = (noise_row(sheet, name) for name in ("regret", "regret_truth", "distance"))
+    return (
+        f"Fitness lost: {_band(fitness, 1, True, 100)} % of its range by float scores, {_band(truth, 1, True, 100)} % by the "
+        f"truth; |r| grows by {_band(distance, 3, True)}."
     )
 
 
@@ -435,32 +445,22 @@ def network(sheet: FaireaSheet) -> Figure:
 def _draw_network(axes: Axes, sheet: FaireaSheet, column: str) -> None:
     nodes, at = sheet.nodes, sheet.nodes[["x", "y"]].to_numpy()
     size = float(np.clip(5200 / len(nodes), 6, 150))
+    larger, outline = max(1.4 * size, 40.0), 1.8 if size > 40 else 1.2
     ends = sheet.edges[["source", "target"]].to_numpy()
     many = len(ends) > 1500
+    width, shade = (0.3, 0.15) if many else (0.7, 0.45)
     axes.add_collection(
-        LineCollection(
-            list(at[ends]),
-            colors=SOFT,
-            linewidths=0.3 if many else 0.7,
-            alpha=0.15 if many else 0.45,
-            rasterized=many,
-            zorder=1,
-        )
+        LineCollection(list(at[ends]), colors=SOFT, linewidths=width, alpha=shade, rasterized=many, zorder=1)
     )
     for name, (colour, marker) in _looks(sheet).items():
-        for is_open in (False, True):
-            chosen = ((nodes[column] == name) & (nodes["open"] == is_open)).to_numpy()
-            axes.scatter(
-                *at[chosen].T,
-                s=size * (1.4 if is_open else 1),
-                c=colour,
-                marker=marker,
-                zorder=3 if is_open else 2,
-                edgecolors=INK if is_open else PAPER,
-                linewidths=1.8 if is_open else 0.5,
-            )
+        holds = nodes[column] == name
+        filled, hired = (at[(holds & mine).to_numpy()].T for mine in (~nodes["open"], nodes["open"]))
+        axes.scatter(
+            *filled, s=size, c=colour, marker=marker, zorder=2, edgecolors=PAPER, linewidths=0.0 if many else 0.5
+        )
+        axes.scatter(*hired, s=larger, c=colour, marker=marker, zorder=3, edgecolors=INK, linewidths=outline)
     empty = (nodes[column] == "").to_numpy()
-    axes.scatter(*at[empty].T, s=size * 1.4, c=PAPER, marker="o", edgecolors=INK, linewidths=1.8, zorder=3)
+    axes.scatter(*at[empty].T, s=larger, c=PAPER, marker="o", edgecolors=INK, linewidths=outline, zorder=3)
     for side in axes.spines.values():
         side.set_visible(False)
     axes.set_xticks([])
@@ -573,7 +573,7 @@ def noise(sheet: FaireaSheet) -> Figure:
         if what == "lost":
             axes.axhline(0, color=INK, linewidth=0.8)
         else:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # so that a marker at 0 is seen whole
         if what == "dropped":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         _legend_above(axes, 2)

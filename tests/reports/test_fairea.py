@@ -23,7 +23,7 @@ from reports.fairea import (
 from reports.results import ResultsError
 
 MEASURES = [f"{x}_{g}" for x in ("shift", "lost", "dropped") for g in ("minority", "majority", "gap")]
-MEASURES += ["error", "changed", "selection_ratio"]
+MEASURES += ["error", "changed", "selection_ratio", "regret", "regret_truth", "distance"]
 REPAIRS = ("9-bit weights", "write-verify")
 
 
@@ -122,6 +122,7 @@ def test_what_the_report_says(sheet: FaireaSheet) -> None:
     assert "so the chip adds +0.20 (+0.10 to +0.30)" in noise_text(sheet)
     assert "ranks go down" in noise_text(sheet)
     assert "in float" not in noise_text(sheet).rpartition("selection")[2]  # no ratio in float is known
+    assert "Fitness lost: +20.0 (+10.0 to +30.0) % of its range" in noise_text(sheet)
     assert "weighted Hungarian" in summary_text(sheet)
 
 

@@ -101,9 +101,9 @@ class Reading:
 
 def chip_logits(
     network: nn.Module, chip: Chip, calibration: Pairs, inputs: tuple[Tensor, Tensor], instances: int,
-    reading: Reading | None = None,
+    reading: Reading | None = None, seed: int = 0,
 ) -> tuple[Floats, dict[str, float]]:  # fmt: skip
-    """Logits (instances, n) of pairs on chip instances 0, 1, ...; and mean write pulses of a cell by layer.
+    """Logits (instances, n) of pairs on chip instances from `seed` on; and mean write pulses of a cell by layer.
 
     inputs: candidates and positions, a row a pair, (n, features), the same on all chips, or (instances, n, features) each
     its own. Raises `ParameterError`, `FaireaError`.
@@ -115,7 +115,7 @@ def chip_logits(
     on_chip = convert(network, chip, seen, 0)
     found, pulses = [], {name: 0.0 for name in analog_layers(on_chip)}
     for part in np.array_split(np.arange(instances), math.ceil(instances / AT_ONCE)):
-        program(on_chip, [int(seed) for seed in part])
+        program(on_chip, [seed + int(each) for each in part])
         for name, each in write_pulses(on_chip).items():
             pulses[name] += each * len(part) / instances
         set_time(on_chip, reading.seconds)
@@ -476,7 +476,7 @@ def study_noise(
     seed: int = 0,
     step: Step = lambda _: None,
 ) -> NoiseStudy:
-    """Judge every case on `instances` chips. A retrained network is measured against its own float matching and truth.
+    """Judge every case on `instances` chips, from chip `seed` on. A retrained network is measured against its own float matching and truth.
 
     Raises `FaireaError`.
     """
@@ -486,7 +486,7 @@ def study_noise(
     for number, case in enumerate(wanted):
         step(f"chips: {case.label}")
         exact = logits(case.network, *opening.inputs)
-        noisy, pulses = chip_logits(case.network, case.chip, calibration, opening.inputs, instances, case.reading)
+        noisy, pulses = chip_logits(case.network, case.chip, calibration, opening.inputs, instances, case.reading, seed)
         kinds = SOURCES[1:] if first is None else SOURCES[1:2]
         frames = {"chip": judge(opening, exact, noisy)}
         for kind in kinds:
@@ -527,7 +527,7 @@ def study_openings(
     """
     sizes = [len(opening.pairs[0]) for opening in openings]
     fed = [_padded([opening.inputs[i] for opening in openings], max(sizes)) for i in (0, 1)]
-    noisy = chip_logits(network, chip, calibration, (fed[0], fed[1]), len(openings))[0]
+    noisy = chip_logits(network, chip, calibration, (fed[0], fed[1]), len(openings), seed=seed)[0]
     exact = [logits(network, *opening.inputs) for opening in openings]
     errors = np.concatenate([found[:size] - right for found, right, size in zip(noisy, exact, sizes, strict=True)])
     drawn = stream("openings control", seed).normal(size=noisy.shape) * errors.std()
@@ -579,7 +579,7 @@ def study_pools(
         drawn = [_pool(world, group, positions, rng) for _ in range(instances)]
         inputs = torch.stack([c for c, _ in drawn]), torch.stack([p for _, p in drawn])
         exact = np.stack([logits(network, *each) for each in drawn])
-        noisy = chip_logits(network, chip, pairs, inputs, instances)[0]
+        noisy = chip_logits(network, chip, pairs, inputs, instances, seed=seed)[0]
         control = exact + (noisy - exact).std() * stream(f"pool control {share:g}", seed).normal(size=exact.shape)
         frames = {}
         for source, found in (("float", exact), ("chip", noisy), ("one variance", control)):

@@ -223,6 +223,7 @@ def test_an_instance_of_many_scores_as_it_does_alone(network: PairScorer, pairs:
     alone, _ = chip_logits(network, quiet, pairs, inputs, 1)
     np.testing.assert_allclose(together[0], alone[0], atol=1e-6)
     assert np.abs(together[0] - together[1]).max() > 1e-3
+    np.testing.assert_allclose(chip_logits(network, quiet, pairs, inputs, 1, seed=1)[0][0], together[1], atol=1e-6)
     assert set(pulses.values()) == {1.0}
     own = tuple(x.expand(3, *x.shape) for x in inputs)
     np.testing.assert_allclose(chip_logits(network, quiet, pairs, own, 3)[0], together, atol=1e-6)  # type: ignore[arg-type]
