@@ -1,0 +1,318 @@
+"""Points over workload, chip, device and compression: names, the TOML file, and what a point is worth."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw import Arrivals, load_chip, place, simulate, trace
+from hw.analog import read_energies
+from hw.chip import Chip
+from hw.footprint import footprint
+from workloads import points as module
+from workloads.evaluate import Condition, OnChip
+from workloads.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
+from workloads.sweep import SUMMARY, InProcess, SweepError, point_key
+from workloads.training import accuracy
+from workloads.workload import Workload, load_workload
+
+ROOT = Path(__file__).parents[2]
+SMALL: dict[str, Any] = {"study.images": 40, "study.instances": 2, "study.requests": 3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XBAR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.delenv("XBAR_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return load_workload("digits")
+
+
+# ---- names
+
+
+def test_every_setting_of_a_chip_is_a_name(isaac: Chip) -> None:
+    """Those that a preset states, and with a value each of them."""
+    assert set(isaac.provenance) <= set(CHIP_FIELDS)
+    for name, quantity in isaac.provenance.items():
+        assert CHIP_FIELDS[name].holds(quantity.value), name
+        load_chip("isaac", {name: str(quantity.value)})
+
+
+def test_a_point_is_complete_with_its_defaults() -> None:
+    whole = complete({"chip.name": "edge", "device.levels": 8})
+    assert whole["workload.name"] == "digits"
+    assert whole["study.seed"] == 0
+    assert whole["device.levels"] == 8
+    assert complete(whole) == whole
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ({"device.level": 4}, "device.level = 4: unknown name; did you mean device.levels"),
+        ({"device.levels": 4.5}, "device.levels = 4.5: must be a whole number"),
+        ({"device.levels": True}, "device.levels = True: must be a whole number"),
+        ({"weights.scheme": "diff"}, "weights.scheme = 'diff': must be one of differential, offset, separate"),
+        ({"workload.name": "digit"}, "workload.name = 'digit': must be one of digits, lenet5"),
+        ({"study.instances": 0}, "study.instances = 0: must be a whole number from 1"),
+        ({"study.rate": 0}, "study.rate = 0: must be a number from 1e-300"),
+        ({"study.seconds": float("inf")}, "study.seconds = inf: must be a number from 0"),
+        ({"compression.bits": 4}, "compression.bits = 4: needs a target, one or more of compression.area"),
+        ({"compression.power": 1.5}, "compression.power = 1.5: must be a number from 1e-09 to 1"),
+        ({"inputs.quantise": "yes"}, "inputs.quantise = 'yes': must be true or false"),
+    ],
+)
+def test_what_a_point_cannot_have_is_named(point: dict[str, Any], said: str) -> None:
+    with pytest.raises(SweepError, match=said):
+        complete(point)
+
+
+def test_a_point_is_known_by_the_contents_of_the_files_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    shutil.copy(ROOT / "hw/presets/edge.toml", file)
+    point = {"chip.name": str(file)}
+    before = point_key(point, judge, files_of(point))
+    file.write_text(file.read_text() + "\n# a remark\n")
+    assert point_key(point, judge, files_of(point)) != before
+    assert files_of({"chip.name": "edge"}) == files_of({"chip.name": str(tmp_path / "missing")}) == ""
+    table = tmp_path / "cells.csv"
+    table.write_text("1")
+    file.write_text('[device]\nprogramming_table = "cells.csv"\n')
+    named = files_of({"device.name": str(file)})
+    table.write_text("2")
+    module._digest_of.cache_clear()  # the name of the TOML file has not changed
+    assert files_of({"device.name": str(file)}) != named
+
+
+# ---- the file
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sweep.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_grid_file_is_the_product_of_its_axes(tmp_path: Path) -> None:
+    file = read_sweep(written(tmp_path, """
+        [fixed]
+        workload.name = "digits"
+        chip.name = "chips/mine.toml"
+        [axes]
+        component.adc.bits = [6, 8]
+        device.programming_sigma = { low = 1, high = 100, scale = "log", steps = 3 }
+        study.seed = { low = 0, high = 1 }
+    """))  # fmt: skip
+    expected = list(itertools.product([6, 8], [1.0, 10.0, 100.0], [0, 1]))
+    names = ("component.adc.bits", "device.programming_sigma", "study.seed")
+    found = [tuple(point[name] for name in names) for point in file.points]
+    assert np.allclose(np.array(found), np.array(expected), rtol=1e-12)
+    assert {point["chip.name"] for point in file.points} == {str(tmp_path / "chips/mine.toml")}
+    assert all(isinstance(point["study.seed"], int) for point in file.points)
+
+
+def test_a_list_file_is_its_points(tmp_path: Path) -> None:
+    file = read_sweep(written(tmp_path, """
+        title = "two"
+        [fixed]
+        chip.name = "edge"
+        [[points]]
+        device.levels = 4
+        [[points]]
+        weights = { range = "percentile" }
+        device.name = "pcm"
+    """))  # fmt: skip
+    assert file.title == "two"
+    assert file.points == [
+        complete({"chip.name": "edge", "device.levels": 4}),
+        complete({"chip.name": "edge", "weights.range": "percentile", "device.name": "pcm"}),
+    ]
+
+
+def test_the_example_file_gives_the_same_points_again() -> None:
+    one, other = (read_sweep(ROOT / "examples/sweep.toml").points for _ in range(2))
+    assert one == other
+    assert len(one) == 24
+    sigmas = [np.log(point["device.programming_sigma"] / 0.5) / np.log(40) for point in one]
+    assert sorted(int(share * 24) for share in sigmas) == list(range(24))
+    assert {point["component.adc.bits"] for point in one} == {5, 6, 7, 8, 9}
+
+
+AXES = "[axes]\ndevice.levels = [2]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nonsense", "is not TOML"),
+        ("", r"axes = \(none\)"),
+        (AXES + "[extra]\n", "extra = {}: unknown key; allowed: title, space, fixed, axes, points"),
+        (AXES + "[space]\nkind = 'sobol'\n", "space.kind = 'sobol': must be one of grid, list"),
+        (AXES + "[space]\nkind = 'random'\n", r"space.samples = \(missing\): needed where space.kind = random"),
+        (AXES + "[space]\nkind = 'random'\nsamples = 0\n", "space.samples = 0 points: must be 1 to"),
+        (AXES + "[space]\nkind = 'random'\nsamples = 3\nseed = 1.5\n", "space.seed = 1.5: must be a whole number"),
+        (AXES + "[space]\nsamples = 3\n", "space.samples = 3: not used where space.kind = grid"),
+        (AXES + "[space]\nkind = 'list'\n", r"axes = \(given\): must be left out where space.kind = list"),
+        ("[space]\nkind = 'list'\n", r"points = \(none\): must be one \[\[points\]\] or more"),
+        ("title = 3\n" + AXES, "title = 3: must be a text"),
+        ("axes = 3", "axes = 3: must be a table"),
+        ("[axes]\ndevice.levels = []", r"device.levels = \[\]: must be a list of one value or more"),
+        ("[axes]\ndevice.levels = [2, 'x']", "device.levels = 'x': must be a whole number"),
+        ("[axes]\ndevice.levels = 4", r"device.levels = 4: an axis must be a list of values, or { low, high, scale, steps }"),
+        ("[axes]\nweights.range = { low = 1, high = 2 }", "weights.range = .*: an axis must be a list of values$"),
+        ("[axes]\ndevice.levels = { low = 4 }", r"device.levels.high = \(missing\)"),
+        ("[axes]\ndevice.levels = { low = 4, high = 2 }", "device.levels.low = 4: must be below high = 2"),
+        ("[axes]\ndevice.g_max = { low = 0, high = 2, scale = 'log', steps = 3 }", "device.g_max.low = 0: must be above 0"),
+        ("[axes]\ndevice.g_max = { low = 0, high = 2, scale = 'ln' }", "device.g_max.scale = 'ln': must be linear or log"),
+        ("[axes]\ndevice.g_max = { low = 0, high = 2 }", r"device.g_max.steps = \(missing\)"),
+        ("[axes]\ndevice.g_max = { low = 0, high = 2, step = 3 }", "device.g_max.step = 3: unknown key; allowed: low, high"),
+        ("[axes]\ndevice.g_maks = { low = 0, high = 2 }", "device.g_maks.low = 0: unknown name; did you mean"),
+        (AXES + "[fixed]\ndevice.levels = 4", r"device.levels = 4: is in \[fixed\] and varies too"),
+        ("[axes]\ndevice.levels = [2]\n'device.levels' = [4]", r"device.levels = \[4\]: is given twice"),
+    ],
+)
+def test_a_file_that_cannot_be_is_told_by_key_value_and_what_is_allowed(text: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(SweepError, match=said) as caught:
+        read_sweep(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def _toml(value: Any) -> str:
+    """A value of JSON's kinds as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, float) and value != value:
+        return "nan"
+    return "inf" if value == float("inf") else "-inf" if value == float("-inf") else json.dumps(value)
+
+
+words = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8)
+scalars = st.one_of(st.integers(), st.floats(), st.booleans(), words, st.just(10**400), st.sampled_from(["grid", "random", "log"]))
+names = st.one_of(st.sampled_from([*FIELDS, "device", "low", "high"]), words)
+spans = st.fixed_dictionaries({}, optional={key: scalars for key in ("low", "high", "scale", "steps", "more")})
+axes = st.dictionaries(names, st.one_of(scalars, st.lists(scalars, max_size=3), spans), max_size=3)
+fixed = st.dictionaries(names, st.one_of(scalars, st.dictionaries(names, scalars, max_size=2)), max_size=3)
+space = st.fixed_dictionaries({}, optional={
+    "kind": st.one_of(scalars, st.sampled_from(["grid", "list", "random", "latin_hypercube"])),
+    "samples": st.one_of(st.integers(-2, 50), scalars), "seed": scalars,
+})  # fmt: skip
+files = st.fixed_dictionaries({}, optional={
+    "title": scalars, "space": st.one_of(space, scalars), "fixed": st.one_of(fixed, scalars), "axes": st.one_of(axes, scalars),
+    "points": st.one_of(scalars, st.lists(st.one_of(fixed, scalars), max_size=3)), "other": scalars,
+})  # fmt: skip
+
+
+def _read_or_named(content: bytes, folder: Path) -> None:
+    path = folder / "fuzz.toml"
+    path.write_bytes(content)
+    try:
+        points = read_sweep(path).points
+    except SweepError as caught:
+        said = str(caught)
+    else:
+        assert points
+        assert all(complete(point) == point for point in points)
+        return
+    assert said.startswith(f"{path}: ")
+    assert len(said) > len(f"{path}: ") + 5
+
+
+@settings(max_examples=250, deadline=None)
+@given(file=files)
+def test_any_tables_are_points_or_a_named_error(file: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = "\n".join(f"{key} = {_toml(value)}" for key, value in file.items())
+    _read_or_named(text.encode("utf-8"), tmp_path_factory.getbasetemp())
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))))
+def test_any_bytes_are_points_or_a_named_error(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    _read_or_named(content, tmp_path_factory.getbasetemp())
+
+
+# ---- what a point is worth
+
+POINTS: list[dict[str, Any]] = [
+    {"chip.name": "edge"},
+    {"chip.name": "edge", "device.programming_sigma": 12.0, "device.stuck_off_rate": 0.01},
+    {"chip.name": "edge", "device.name": "pcm", "study.seconds": 1e5, "study.correction": "compensated"},
+    {"chip.name": "edge", "device.g_max": 40.0, "study.rate": 1e5},
+    {"chip.name": "edge", "device.read_noise_sigma": 0.0, "component.adc.bits": 6, "study.seed": 5},
+    {"chip.name": "isaac"},
+    {"chip.name": "isaac", "device.programming_sigma": 4.0, "study.rate": 1e9},
+]
+
+
+def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> None:
+    """Each point against conversion, simulation and placement of its whole chip; points share what does not differ."""
+    for point in POINTS * 2:
+        whole = complete({**SMALL, **point})
+        chip = load_chip(
+            point["chip.name"], {name: str(value) for name, value in point.items() if name in CHIP_FIELDS}, point.get("device.name")
+        )
+        seed, rate, found = whole["study.seed"], whole["study.rate"], judge(whole)
+        chosen = torch.from_numpy(np.random.default_rng(seed).permutation(360)[:40])
+        images, labels = workload.data.test_images[chosen], workload.data.test_labels[chosen]
+        on_chip = OnChip(workload.model, chip, workload.calibration_images, seed)
+        energies = read_energies(on_chip.model) if chip.device.read_voltage is not None else None
+        condition = Condition(None, None, whole["study.seconds"], whole["study.correction"])
+        instances = [value for part in on_chip.accuracies([seed, seed + 1], images, labels, condition) for value in part.values()]
+        network = trace(workload.model, workload.calibration_images, pack=True)
+        batch, alone = (simulate(place(network, chip), Arrivals.batch(count), read_energy=energies) for count in (3, 1))
+        taken = footprint(network, chip, rate, energies)
+        summary = batch.summary()
+        expected = {
+            "accuracy_float": accuracy(workload.model, images, labels), "accuracy": sum(instances) / 2,
+            "accuracy_smallest": min(instances), "accuracy_largest": max(instances),
+            "energy_J": summary["energy_per_request_J"], "latency_s": alone.latency[0], "area_m2": chip.area,
+            "throughput_per_s": summary["steady_throughput_per_s"], "weights": sum(layer.weights for layer in network.layers),
+            "footprint_area_m2": taken.area, "footprint_power_W": taken.power, "arrays": taken.arrays,
+            "power_W": summary["dynamic_energy_per_request_J"] * rate + chip.static_power
+            if rate <= summary["steady_throughput_per_s"] else None,
+        }  # fmt: skip
+        components = {f"energy_{name}_J": joule / 3 for name, joule in batch.components()["energy_J"].items()}
+        assert found == expected | components, point
+        assert sum(components.values()) == pytest.approx(found["energy_J"], rel=1e-12)
+
+
+def test_a_sweep_of_chips_has_a_row_a_point(tmp_path: Path) -> None:
+    points = [*POINTS[:2], {"chip.name": "isac"}, {"chip.name": "edge", "device.levels": 3}]
+    result = sweep_chips([{**SMALL, **point} for point in points], tmp_path, InProcess())
+    frame = result.frame()
+    assert frame["error"].isna().tolist() == [True, True, False, False]
+    assert "no such file, and no such preset; presets: edge, isaac" in frame["error"][2]
+    assert "weights.cell_bits" in frame["error"][3] or "levels" in frame["error"][3]
+    assert frame["accuracy"][0] == judge({**SMALL, **POINTS[0]})["accuracy"]
+    assert json.loads((tmp_path / SUMMARY).read_text())["fixed"]["study.images"] == 40
+    pd.testing.assert_series_equal(frame["study.seed"], pd.Series([0] * 4, name="study.seed"))
+
+
+def test_compression_makes_the_network_smaller_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compression without training: cutting alone; its damage does not matter here."""
+    trained = ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final")
+    none = {f"compression.{name}": 0 for name in trained} | {f"compression.{name}": 1 for name in ("rounds", "instances")}
+    point = {**SMALL, "chip.name": "isaac", "compression.weights": 0.5, "compression.bits": 4, "compression.images": 20,
+             "compression.search_images": 100, **none}  # fmt: skip
+    whole, small = judge({**SMALL, "chip.name": "isaac"}), judge(point)
+    assert small["weights"] < whole["weights"]
+    assert small["footprint_power_W"] < whole["footprint_power_W"]
+    monkeypatch.setattr(module, "compress", None)  # kept in the cache: not called again
+    module._compressed.found.clear()
+    assert judge({**point, "study.rate": 10.0})["weights"] == small["weights"]

@@ -1,0 +1,542 @@
+"""Points of a sweep over workload, chip, device and compression: their names, the TOML file that spans them, and what one
+is worth: accuracy, energy, time, power and area.
+
+Names are those of `--set` (device.levels, component.adc.bits, wires.wordline, in the chip file's own units) and those of
+`FIELDS`. What points share (training, compression, tracing, placement and simulation, conversion and calibration) is
+computed once in a process, by content; training and compression once for all processes of a user, in the cache.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import os
+import shutil
+import threading
+import tomllib
+import typing
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+from pydantic import BaseModel
+from torch import nn
+
+from compression.shrink import small_state
+from hw.analog import read_energies
+from hw.chip import Chip, load_chip, preset_names
+from hw.crossbar import ideal_of
+from hw.footprint import Footprint, footprint
+from hw.ledger import Ledger
+from hw.network import Network, trace
+from hw.placement import place
+from hw.quantity import Unit
+from hw.simulator import Arrivals, simulate
+from workloads import sweep as engine
+from workloads.allocation import TARGETS
+from workloads.compress import PLANS, Plan, compress, quick
+from workloads.data import cache_directory
+from workloads.evaluate import Condition, Correction, OnChip
+from workloads.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
+from workloads.training import accuracy, save_state
+from workloads.workload import WORKLOADS, Workload, load_weights, load_workload
+
+SPACES = ("grid", "list", "random", "latin_hypercube")
+PATHS = ("chip.name", "device.name", "workload.data", "workload.weights")  # relative ones begin where the TOML file is
+COMPRESSION = "compression."
+_working = threading.Lock()  # converted networks hold the state of one point at a time
+
+
+# ---- names
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a name of a point may be: its type, least and most, words allowed, and its value where a point is silent."""
+
+    kind: type
+    default: Value = None
+    choices: tuple[str, ...] | None = None
+    least: float = -math.inf
+    most: float = math.inf
+
+    @property
+    def allowed(self) -> str:
+        """What may stand there, for messages."""
+        if self.choices is not None:
+            return f"must be one of {', '.join(self.choices)}"
+        if self.kind in (int, float):
+            bounds = [f"from {self.least:g}"] * (self.least > -math.inf) + [f"to {self.most:g}"] * (self.most < math.inf)
+            return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds])
+        return "must be true or false" if self.kind is bool else "must be a text that is not empty"
+
+    def holds(self, value: object) -> bool:
+        """True where `value` may stand there."""
+        if self.kind is bool or isinstance(value, bool):
+            return self.kind is bool and isinstance(value, bool)
+        if self.kind is str:
+            return isinstance(value, str) and bool(value) and (self.choices is None or value in self.choices)
+        number = isinstance(value, int) or (self.kind is float and isinstance(value, float) and math.isfinite(value))
+        return number and abs(value) <= 1e300 and self.least <= value <= self.most  # type: ignore[arg-type, operator]
+
+
+def _count(default: int, least: int = 1) -> Field:
+    return Field(int, default, least=least, most=2**53)
+
+
+_OWN: dict[str, Field] = {
+    "workload.name": Field(str, "digits", tuple(WORKLOADS)),
+    "workload.seed": _count(0, 0),  # of training
+    "workload.data": Field(str),  # folder of the official data files
+    "workload.weights": Field(str),  # file of trained weights
+    "chip.name": Field(str, "isaac"),  # a preset or a TOML file
+    "device.name": Field(str),  # cells in place of the chip's own: a preset or a TOML file
+    "study.seed": _count(0, 0),  # of the first chip instance, and of the choice of images
+    "study.instances": _count(3),  # of the chip
+    "study.images": _count(360),  # test images
+    "study.requests": _count(8, 2),  # simulated in one batch
+    "study.rate": Field(float, 1000.0, least=1e-300),  # inferences per second of power [1/s]
+    "study.seconds": Field(float, 0.0, least=0),  # after programming
+    "study.correction": Field(str, "none", typing.get_args(Correction)),
+}
+
+
+def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str, Field]:
+    """Every value of a chip file that --set may change."""
+    found: dict[str, Field] = {}
+    for name, field in model.model_fields.items():
+        kinds = [each for each in _parts(field.annotation) if each is not type(None)]
+        if isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
+            found |= _fields_of_chip(kinds[0], f"{prefix}{name}.")
+        elif not prefix or name == "programming_table":
+            continue
+        elif any(isinstance(each, Unit) for each in field.metadata):
+            found[prefix + name] = Field(int if kinds[0] is int else float)
+        elif typing.get_origin(kinds[0]) is Literal:
+            found[prefix + name] = Field(str, choices=typing.get_args(kinds[0]))
+        elif kinds[0] in (bool, str):
+            found[prefix + name] = Field(kinds[0])
+    return found
+
+
+def _fields_of_compression() -> dict[str, Field]:
+    """Targets, and what of a plan is one number or switch."""
+    found = {f"{COMPRESSION}{name}": Field(float, least=1e-9, most=1) for name in TARGETS}
+    for field in fields(Plan):
+        kind = next(each for each in _parts(field.type) if each is not type(None))
+        if kind in (int, float, bool):
+            found[f"{COMPRESSION}{field.name}"] = Field(kind)
+    return found | {f"{COMPRESSION}quick": Field(bool)}
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the one type."""
+    return typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
+
+
+CHIP_FIELDS = _fields_of_chip()
+FIELDS: dict[str, Field] = _OWN | CHIP_FIELDS | _fields_of_compression()
+
+
+def complete(point: Point) -> dict[str, Value]:
+    """The point with every value that decides its result but the chip file's own; raises SweepError naming what is wrong."""
+    for name, value in point.items():
+        _check(name, value)
+    defaults = {name: field.default for name, field in _OWN.items() if field.default is not None}
+    whole = {**defaults, **point}
+    targets = [name for name in TARGETS if COMPRESSION + name in whole]
+    other = next((name for name in whole if name.startswith(COMPRESSION)), None)
+    if other is not None and not targets:
+        raise SweepError(f"{other} = {whole[other]!r}: needs a target, one or more of "
+                         + ", ".join(COMPRESSION + name for name in TARGETS))  # fmt: skip
+    return whole
+
+
+def _check(name: str, value: object) -> None:
+    if name not in FIELDS:
+        near = difflib.get_close_matches(str(name), FIELDS, n=3, cutoff=0.4)
+        raise SweepError(f"{name} = {value!r}: unknown name{f'; did you mean {chr(32).join(near)}?' if near else ''}")
+    if not FIELDS[name].holds(value):
+        raise SweepError(f"{name} = {value!r}: {FIELDS[name].allowed}")
+
+
+# ---- the file
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep as its TOML file tells it: complete points in order; `text` is the file."""
+
+    title: str
+    points: list[dict[str, Value]]
+    text: str
+
+
+def read_sweep(path: str | Path) -> SweepFile:
+    """The points that a TOML file spans (`examples/sweep.toml` explains its form); the same file gives the same points.
+
+    Raises SweepError naming the file, the key, its value and what is allowed; OSError where it cannot be opened.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+        raw = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        raise SweepError(f"{path}: is not TOML: {error}") from None
+    try:
+        points = [complete(_placed(point, path.parent)) for point in _spanned(raw)]
+        title = raw.get("title", path.stem)
+        if not isinstance(title, str):
+            raise SweepError(f"title = {title!r}: must be a text")
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from None
+    return SweepFile(title, points, text)
+
+
+def _spanned(raw: dict[str, Any]) -> list[dict[str, Value]]:
+    """The points of a file, as written."""
+    _only(raw, ("title", "space", "fixed", "axes", "points"), "")
+    space = _table(raw, "space")
+    _only(space, ("kind", "samples", "seed"), "space.")
+    kind = space.get("kind", "list" if "points" in raw else "grid")
+    if not isinstance(kind, str) or kind not in SPACES:
+        raise SweepError(f"space.kind = {kind!r}: must be one of {', '.join(SPACES)}")
+    drawn = kind in ("random", "latin_hypercube")
+    for name in ("samples", "seed"):
+        if (name in space) != drawn and ((drawn and name == "samples") or name in space):
+            raise SweepError(f"space.{name} = {space.get(name, '(missing)')}: "
+                             f"{'needed' if drawn else 'not used'} where space.kind = {kind}")  # fmt: skip
+    other, mine = ("axes", "points") if kind == "list" else ("points", "axes")
+    if other in raw:
+        raise SweepError(f"{other} = (given): must be left out where space.kind = {kind}, which takes [{mine}]")
+    fixed = _flat(_table(raw, "fixed"), "", _value)
+    if kind == "list":
+        given = raw.get("points", [])
+        if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+            raise SweepError("points = (none): must be one [[points]] or more")
+        varied = [_flat(each, "", _value) for each in given]
+    else:
+        axes = _flat(_table(raw, "axes"), "", _axis)
+        varied = _drawn(kind, axes, space)
+    for name in fixed:
+        if any(name in point for point in varied):
+            raise SweepError(f"{name} = {fixed[name]!r}: is in [fixed] and varies too")
+    return [fixed | point for point in varied]
+
+
+def _drawn(kind: str, axes: dict[str, Axis], space: dict[str, Any]) -> list[dict[str, Value]]:
+    if kind == "grid":
+        return engine.grid(axes)
+    draw = engine.random if kind == "random" else engine.latin_hypercube
+    try:
+        return draw(axes, space["samples"], space.get("seed", 0))
+    except SweepError as error:
+        where = "" if str(error).startswith("axes") else "space."
+        raise SweepError(f"{where}{error}") from None
+
+
+def _only(table: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+    for key, value in table.items():
+        if key not in allowed:
+            raise SweepError(f"{prefix}{key} = {value!r}: unknown key; allowed: {', '.join(allowed)}")
+
+
+def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    found = raw.get(name, {})
+    if not isinstance(found, dict):
+        raise SweepError(f"{name} = {found!r}: must be a table")
+    return found
+
+
+def _flat(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Values by dotted name; a table is one value where its name is a point's."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = prefix + key
+        inner = _flat(value, f"{name}.", read) if isinstance(value, dict) and name not in FIELDS else {name: read(name, value)}
+        for each in inner:
+            if each in found:
+                raise SweepError(f"{each} = {inner[each]!r}: is given twice")
+        found |= inner
+    return found
+
+
+def _value(name: str, value: Any) -> Value:
+    _check(name, value)
+    checked: Value = value
+    return checked
+
+
+def _axis(name: str, value: Any) -> Axis:
+    """The axis of that name: a list of values, or a table of low, high, scale and steps."""
+    if name not in FIELDS:
+        _check(name, value)
+    if isinstance(value, list):
+        for each in value:
+            _check(name, each)
+        if not value:
+            raise SweepError(f"{name} = []: must be a list of one value or more")
+        return value
+    field = FIELDS[name]
+    if not isinstance(value, dict) or field.kind not in (int, float):
+        form = "a list of values" + (", or { low, high, scale, steps }" if field.kind in (int, float) else "")
+        raise SweepError(f"{name} = {value!r}: an axis must be {form}")
+    _only(value, ("low", "high", "scale", "steps"), f"{name}.")
+    for key in ("low", "high"):
+        if key not in value:
+            raise SweepError(f"{name}.{key} = (missing): a span needs low and high")
+        if not field.holds(value[key]):
+            raise SweepError(f"{name}.{key} = {value[key]!r}: {field.allowed}")
+    if value.get("scale", "linear") not in ("linear", "log"):
+        raise SweepError(f"{name}.scale = {value['scale']!r}: must be linear or log")
+    try:
+        return Span(value["low"], value["high"], value.get("scale") == "log", field.kind is int, value.get("steps"))
+    except SweepError as error:
+        raise SweepError(f"{name}.{error}") from None
+
+
+def _placed(point: dict[str, Value], folder: Path) -> dict[str, Value]:
+    """The point with files named from where the TOML file is."""
+    return {name: placed(name, value, folder) for name, value in point.items()}
+
+
+def placed(name: str, value: Value, folder: Path) -> Value:
+    """The value of a name; a file or folder, where it is one and not a preset, as a path from `folder`."""
+    if name not in PATHS or not isinstance(value, str) or (name == "chip.name" and value in preset_names()):
+        return value
+    if name == "device.name" and not value.endswith(".toml"):
+        return value
+    return str(folder / value)
+
+
+def files_of(point: Point) -> str:
+    """The contents of the files that a point names, as one text; of a data folder only its name counts."""
+    return " ".join(_digest(str(point[name])) for name in PATHS if name != "workload.data" and name in point)
+
+
+def _digest(name: str) -> str:
+    try:
+        stat = Path(name).stat()
+        return _digest_of(name, stat.st_mtime_ns, stat.st_size) if Path(name).is_file() else ""
+    except (OSError, ValueError):  # a preset, or a file that is missed when the point is computed
+        return ""
+
+
+@cache
+def _digest_of(name: str, _modified: int, _size: int) -> str:
+    """SHA-256 of a file, and of the table that a TOML file of cells names."""
+    content = Path(name).read_bytes()
+    hashed = hashlib.sha256(content)
+    if name.endswith(".toml"):
+        try:
+            table = tomllib.loads(content.decode()).get("device", {}).get("programming_table")
+            hashed.update((Path(name).parent / table).read_bytes() if table else b"")
+        except (OSError, ValueError, TypeError, AttributeError):  # told when the point is computed
+            pass
+    return hashed.hexdigest()
+
+
+def sweep_chips(
+    points: typing.Iterable[Point], out: str | Path, executor: Executor | None = None, **options: Any
+) -> SweepResult:
+    """`workloads.sweep.sweep` of `judge` over points of `FIELDS`; options as there. Raises SweepError."""
+    return sweep([complete(point) for point in points], judge, out, executor, depends=files_of, **options)
+
+
+# ---- what a point is worth
+
+
+class _Kept:
+    """The last few of what is made, by what it is made of."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.found: OrderedDict[str, Any] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], Any]) -> Any:
+        if key not in self.found:
+            made = make()
+            while len(self.found) >= self.most:
+                self.found.popitem(last=False)
+            self.found[key] = made
+        self.found.move_to_end(key)
+        return self.found[key]
+
+
+_workloads, _compressed, _networks = _Kept(2), _Kept(4), _Kept(4)
+_simulated, _converted, _accuracies, _footprints = _Kept(16), _Kept(4), _Kept(1000), _Kept(16)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A trained network, perhaps made smaller, and a chip for it; `key`: the network's own content."""
+
+    key: str
+    workload: Workload
+    model: nn.Module
+    chip: Chip
+
+
+def judge(point: Point) -> dict[str, Value]:
+    """What a point is worth. Accuracies are shares of 1 over `study.images` test images.
+
+    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
+    `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included;
+    throughput_per_s; latency_s: of one inference alone. power_W: of the chip at `study.rate`, missing where it cannot
+    serve that many. area_m2 of the chip. footprint_area_m2, footprint_power_W (at the rate) and arrays: what one copy of
+    the network takes of the chip (`hw.footprint`). weights: that the network has.
+
+    Raises SweepError and what `hw`, `workloads` and `compression` raise.
+    """
+    whole = complete(point)
+    with _working:
+        subject = _subject(whole)
+        energies = _on_chip(subject, whole)[1]
+        network = _network(subject)
+        return {
+            **_accuracy(subject, whole), **_cost(subject, network, energies, whole),
+            **_footprint(subject, network, energies, whole), "weights": sum(layer.weights for layer in network.layers),
+        }  # fmt: skip
+
+
+def _subject(point: dict[str, Value]) -> _Subject:
+    settings = {name: _written(value) for name, value in point.items() if name in CHIP_FIELDS}
+    device = point.get("device.name")
+    chip = load_chip(str(point["chip.name"]), settings, None if device is None else str(device))
+    name, seed = str(point["workload.name"]), int(point["workload.seed"] or 0)
+    data, weights = (None if point.get(key) is None else Path(str(point[key])) for key in ("workload.data", "workload.weights"))
+    identity = json.dumps([name, seed, str(data), str(weights), _digest(str(weights)), os.environ.get("XBAR_DATA")])
+
+    def load() -> tuple[str, Workload]:
+        with _only_one(f"{name}-{seed}"):
+            workload = load_workload(name, seed, data, weights=weights)
+        return _content(workload.model) + workload.data.digest, workload
+
+    key, workload = _workloads.get(identity, load)
+    whole = _Subject(key, workload, workload.model, chip)
+    given = {key.removeprefix(COMPRESSION): value for key, value in point.items() if key.startswith(COMPRESSION)}
+    return _smaller(whole, given) if given else whole
+
+
+def _written(value: Value) -> str:
+    """A value as --set writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _content(model: nn.Module) -> str:
+    hashed = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        hashed.update(f"{name} {tuple(value.shape)} ".encode() + value.cpu().numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _only_one(name: str) -> FileLock:
+    """Held by the one process of this user that makes what others then find in the cache."""
+    folder = cache_directory() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
+
+
+def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
+    """The network compressed for the chip, which then has the bits that the compression chose; kept in the cache."""
+    targets = {name: float(given.pop(name) or 0) for name in TARGETS if name in given}
+    fast = given.pop("quick", False)
+    plan = replace(PLANS.get(subject.workload.name, Plan()), budgets=(), **given)  # type: ignore[arg-type]
+    plan = quick(plan) if fast else plan
+    told = [subject.key, subject.chip.model_dump_json(), sorted(targets.items()), repr(plan), code_version()]
+    key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+    def make() -> _Subject:
+        folder = cache_directory() / "compressed" / key
+        weights, bits = folder / "weights.pt", folder / "bits.json"
+        with _only_one(key):
+            if not weights.is_file():
+                found = compress(subject.model, subject.workload.data, subject.chip, targets, folder, plan)
+                bits.write_text(json.dumps({"weights": found.chip.weights.bits, "inputs": found.chip.inputs.bits}), "utf-8")
+                save_state(small_state(found.model, subject.workload.calibration_images[:2]), weights)
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        model = load_weights(subject.model, weights, subject.workload.calibration_images[:2]).eval()
+        chosen = {section: {"bits": count} for section, count in json.loads(bits.read_text("utf-8")).items()}
+        return _Subject(_content(model), subject.workload, model, subject.chip.with_changes(**chosen))
+
+    smaller: _Subject = _compressed.get(key, make)
+    return smaller
+
+
+def _network(subject: _Subject) -> Network:
+    network: Network = _networks.get(
+        subject.key, lambda: trace(subject.model, subject.workload.calibration_images[:2], pack=True)
+    )
+    return network
+
+
+def _without_errors(chip: Chip) -> Chip:
+    """The chip with cells that have no error: what conversion, calibration, placement and events depend on."""
+    return chip.model_copy(update={"device": ideal_of(chip.device)})
+
+
+def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dict[str, float] | None]:
+    """The network converted and calibrated, and the energy of its array reads by layer [J], where cells say."""
+    ideal = _without_errors(subject.chip)
+
+    def make() -> tuple[OnChip, dict[str, float] | None]:
+        converted = OnChip(subject.model, ideal, subject.workload.calibration_images)
+        return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
+
+    found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json(), make)
+    return found
+
+
+def _accuracy(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
+    data, seed = subject.workload.data, int(point["study.seed"] or 0)
+    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(data.test_labels))[: int(point["study.images"] or 0)])
+    images, labels = data.test_images[chosen], data.test_labels[chosen]
+    condition = Condition(subject.chip.device, None, float(point["study.seconds"] or 0), point["study.correction"])  # type: ignore[arg-type]
+    on_chip = _on_chip(subject, point)[0]
+    count = int(point["study.instances"] or 0) if on_chip.varies(condition) else 1
+    described = [subject.key, subject.chip.model_dump_json(), seed, count, len(labels), condition.seconds, condition.correction]
+
+    def measure() -> list[float]:
+        seeds = range(seed, seed + count)
+        return [value for part in on_chip.accuracies(seeds, images, labels, condition) for value in part.values()]
+
+    found = _accuracies.get(json.dumps(described), measure)
+    of_float = _accuracies.get(json.dumps([subject.key, seed, len(labels)]), lambda: accuracy(subject.model, images, labels))
+    return {
+        "accuracy_float": of_float, "accuracy": sum(found) / count, "accuracy_smallest": min(found), "accuracy_largest": max(found),
+    }  # fmt: skip
+
+
+def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:
+    requests, rate = int(point["study.requests"] or 0), float(point["study.rate"] or 0)
+    batch, alone = (_ledger(subject, network, energies, count) for count in (requests, 1))
+    by_component = {f"energy_{name}_J": float(joule) / requests for name, joule in batch.energy.sum().items()}
+    dynamic, throughput = (batch.total_energy - batch.static_energy) / requests, batch.steady_throughput
+    chip = subject.chip
+    return {
+        "energy_J": batch.energy_per_request, **by_component, "latency_s": float(alone.latency[0]),
+        "throughput_per_s": throughput, "power_W": dynamic * rate + chip.static_power if rate <= throughput else None,
+        "area_m2": chip.area,
+    }  # fmt: skip
+
+
+def _ledger(subject: _Subject, network: Network, energies: dict[str, float] | None, requests: int) -> Ledger:
+    """The simulation of that many requests at once: events once for all cells, whose energy is put in."""
+    events = _without_errors(subject.chip).model_dump(exclude={"name", "title", "description", "source", "device"})
+    key = f"{subject.key} {requests} {subject.chip.cell_bits} {json.dumps(events)}"
+    ledger: Ledger = _simulated.get(key, lambda: simulate(place(network, subject.chip), Arrivals.batch(requests)))
+    return replace(ledger, placement=replace(ledger.placement, chip=subject.chip), read_energy=energies)
+
+
+def _footprint(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:
+    rate = float(point["study.rate"] or 0)
+    key = f"{subject.key} {rate} {_without_errors(subject.chip).model_dump_json()}"
+    found: Footprint = _footprints.get(key, lambda: footprint(network, subject.chip, rate, energies))
+    return {"footprint_area_m2": found.area, "footprint_power_W": found.power, "arrays": found.arrays}
