@@ -259,7 +259,7 @@ def _lost_text(sheet: FaireaSheet) -> str:
     fitness, truth, distance = (noise_row(sheet, name) for name in ("regret", "regret_truth", "distance"))
     return (
         f"Fitness lost: {_band(fitness, 1, True, 100)} % of its range by float scores, {_band(truth, 1, True, 100)} % by the "
-        f"truth; |r| grows by {_band(distance, 3, True)}."
+        f"truth; |r| changes by {_band(distance, 3, True)}."
     )
 
 
