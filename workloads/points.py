@@ -148,7 +148,7 @@ FIELDS: dict[str, Field] = _OWN | CHIP_FIELDS | _fields_of_compression()
 def complete(point: Point) -> dict[str, Value]:
     """The point with every value that decides its result but the chip file's own; raises SweepError naming what is wrong."""
     for name, value in point.items():
-        _check(name, value)
+        check_value(name, value)
     defaults = {name: field.default for name, field in _OWN.items() if field.default is not None}
     whole = {**defaults, **point}
     targets = [name for name in TARGETS if COMPRESSION + name in whole]
@@ -159,7 +159,8 @@ def complete(point: Point) -> dict[str, Value]:
     return whole
 
 
-def _check(name: str, value: object) -> None:
+def check_value(name: str, value: object) -> None:
+    """Raises SweepError where a point cannot have that name or that value."""
     if name not in FIELDS:
         near = difflib.get_close_matches(str(name), FIELDS, n=3, cutoff=0.4)
         raise SweepError(f"{name} = {value!r}: unknown name{f'; did you mean {chr(32).join(near)}?' if near else ''}")
@@ -269,7 +270,7 @@ def _flat(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -
 
 
 def _value(name: str, value: Any) -> Value:
-    _check(name, value)
+    check_value(name, value)
     checked: Value = value
     return checked
 
@@ -277,10 +278,10 @@ def _value(name: str, value: Any) -> Value:
 def _axis(name: str, value: Any) -> Axis:
     """The axis of that name: a list of values, or a table of low, high, scale and steps."""
     if name not in FIELDS:
-        _check(name, value)
+        check_value(name, value)
     if isinstance(value, list):
         for each in value:
-            _check(name, each)
+            check_value(name, each)
         if not value:
             raise SweepError(f"{name} = []: must be a list of one value or more")
         return value

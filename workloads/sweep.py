@@ -293,6 +293,7 @@ def _text(error: BaseException) -> str:
 def _begin_worker(parent: int) -> None:
     """In a local worker: leave Ctrl-C to the sweep, and end when the sweep is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, left behind by a process that is killed
 
     def watch() -> None:
         while os.getppid() == parent:
