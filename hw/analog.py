@@ -314,6 +314,26 @@ def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
     return {m.name: m for m in model.modules() if isinstance(m, AnalogLayer)}
 
 
+@torch.no_grad()
+def copy_weights(model: nn.Module, to: nn.Module) -> None:
+    """Give the layers of `to` the weights and biases of the converted `model`, after training it on the chip's model.
+
+    `to` is a network of the same layers by name, without batch norm, which conversion folds; raises ParameterError else.
+    """
+    for name, layer in analog_layers(model).items():
+        try:
+            own = to.get_submodule(name)
+        except AttributeError:
+            raise ParameterError(f"{type(to).__name__} has no layer {name}, which the converted model has") from None
+        weight = layer.matrix.weight
+        if not isinstance(own.weight, Tensor) or own.weight.numel() != weight.numel() or (own.bias is None) != (layer.bias is None):
+            raise ParameterError(f"layer {name} needs a weight of {weight.numel()} values and "
+                                 f"{'no bias' if layer.bias is None else 'a bias'}, as the converted model has")  # fmt: skip
+        own.weight.copy_(weight.reshape(own.weight.shape))
+        if layer.bias is not None:
+            own.bias.copy_(layer.bias)  # type: ignore[operator]
+
+
 def program(
     model: nn.Module, seed: int | Sequence[int], device: Device | None = None, write: int = 0,
     layers: Collection[str] | None = None,

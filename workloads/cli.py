@@ -18,6 +18,8 @@ from hw.errors import HardwareError
 from reports.compression import CompressionSheet, draw_compression
 from reports.converters import draw_converters
 from reports.devices import draw_devices
+from reports.fairea import FILE as FAIREA_FILE
+from reports.fairea import FaireaSheet, draw_fairea
 from reports.recommender import FILE as RECOMMENDER_FILE
 from reports.recommender import RecommenderSheet, draw_recommender
 from reports.render import render
@@ -27,15 +29,19 @@ from workloads.compress import ASSUMED_SIGMA, BEST_BITS, PLANS, Plan, compress, 
 from workloads.converters import converter_sheet
 from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
+from workloads.fairea.problem import FaireaError
+from workloads.fairea.run import FaireaStudy, run_fairea
 from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from workloads.recommender.store import StoreError
 from workloads.run import Study, run
 from workloads.training import TrainingError, save_state
 from workloads.workload import WORKLOADS, load_workload, study_size
 
-EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, OSError)
+EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError, OSError)
 OTHERS = {
     "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
+    "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
+    "edges.csv and nodes.csv, or a GraphML file, in --data",
 }  # workloads that are not classifiers of images
 
 
@@ -106,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument(
         "--candidates", type=_from_one, help=f"recommender: scored in a request (default {RecommenderStudy.candidates})"
     )
+    run_parser.add_argument("--attribute", help="fairea: of people, whose mixing counts (default: the network's own, or gender)")
     run_parser.set_defaults(command=_run)
     _add_compress(commands)
 
@@ -216,6 +223,8 @@ def _whole(text: str, least: int) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.workload == "recommender":
         return _run_recommender(options)
+    if options.workload == "fairea":
+        return _run_fairea(options)
     chip = load_chip(options.chip, dict(options.settings), options.device)
     workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
     images, instances = study_size(options.workload)
@@ -256,7 +265,29 @@ def _show_recommender(directory: Path) -> None:
     print(f"\nreport:     {directory / 'report.pdf'}\ntables:     {directory}/*.csv\nembeddings: {directory / 'embeddings.sqlite'}")
 
 
+def _run_fairea(options: argparse.Namespace) -> int:
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    study = FaireaStudy(attribute=options.attribute, instances=options.instances or FaireaStudy.instances, seed=options.seed)
+    study = study.quick() if options.study == "quick" else study
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        sheet = run_fairea(options.data, chip, options.out, study, bar.set_description_str)
+        sheet.save(options.out)
+        draw_fairea(sheet, options.out)
+        bar.set_description_str(f"{sheet.meta['title']} on {chip.title}: done")
+    _show_fairea(options.out)
+    return 0
+
+
+def _show_fairea(directory: Path) -> None:
+    print((directory / "summary.txt").read_text("utf-8"), end="")
+    print(f"\nreport: {directory / 'report.pdf'}\ntables: {directory}/*.csv")
+
+
 def _report(options: argparse.Namespace) -> int:
+    if (options.directory / FAIREA_FILE).is_file():
+        draw_fairea(FaireaSheet.load_from(options.directory), options.directory)
+        _show_fairea(options.directory)
+        return 0
     if (options.directory / RECOMMENDER_FILE).is_file():
         draw_recommender(RecommenderSheet.load_from(options.directory), options.directory)
         _show_recommender(options.directory)

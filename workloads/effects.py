@@ -23,6 +23,13 @@ _HEAT = ("temperature", "activation_energy", "reference_temperature")
 _LAW = ("iv", "iv_v0", "iv_c2", "iv_c3")
 _NO_ADC_ERRORS = {"offset_sigma": 0.0, "gain_sigma": 0.0, "inl_sigma": 0.0}
 _FINE_BITS = 8  # of weights and inputs that are not rounded: only their range matters
+BITS = 8  # of weights and inputs of the chips that the recommender and fair assignment are judged on
+# What no device preset knows of writing: used where a chip's cells are silent, and said so in reports.
+ASSUMED_WRITES = {
+    "write_energy": (0.606e-12, "J a pulse", "write of one cell, RRAM array of 128 x 128 at 32 nm, NeuroSim 1.3 through hwcomponents"),
+    "write_time": (100e-9, "s a pulse", "assumed: as long as that array's read, which the same source gives"),
+    "endurance": (1e8, "pulses", "assumed: a middle value of oxide cells; scales lifetimes in proportion"),
+}
 SCALED = ("polynomial", "table")  # laws of a write error without a sigma: their own error is scaled
 
 
@@ -98,6 +105,16 @@ def with_write_error(device: Device, amount: float) -> Device:
 def own_write_error(device: Device) -> float:
     """The amount with which `with_write_error` gives the device itself."""
     return 1.0 if device.programming_model in SCALED else device.programming_sigma
+
+
+def missing_writes(device: Device) -> dict[str, float]:
+    """Those of ASSUMED_WRITES that the device has no number of its own for."""
+    return {name: value for name, (value, _, _) in ASSUMED_WRITES.items() if getattr(device, name) is None}
+
+
+def fewer_bits(chip: Chip, most: int = BITS) -> dict[str, dict[str, int]]:
+    """Changes of the chip that leave at most so many bits of weights and inputs."""
+    return {"weights": {"bits": min(most, chip.weights.bits)}, "inputs": {"bits": min(most, chip.inputs.bits)}}
 
 
 def with_stuck_cells(device: Device, rate: float) -> Device:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hw import Chip, convert, load_chip
-from hw.analog import analog_layers, program, set_time
+from hw.analog import analog_layers, copy_weights, program, set_time
 from hw.crossbar import CrossbarMatrix
+from hw.errors import ParameterError
 from hw.mapping import quantise_weights
 from tests.hw.networks import residual, seeded, small_convolutional
 from tests.hw.test_crossbar import small_chip
@@ -299,3 +300,20 @@ class TestStates:
         noisy = there(x.cuda().repeat(2, 1, 1, 1))
         assert torch.isfinite(noisy).all()
         assert not torch.equal(noisy[:4], noisy[4:])
+
+
+def test_trained_weights_are_copied_back_to_the_network(isaac: Chip) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    on_chip = convert(model, isaac, torch.rand(8, 6), seed=0)
+    with torch.no_grad():
+        for parameter in on_chip.parameters():
+            parameter.add_(0.25)
+    other = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    copy_weights(on_chip, other)
+    for trained, start in zip(other.parameters(), model.parameters(), strict=True):
+        assert torch.equal(trained, start + 0.25)
+    for wrong, told in ((nn.Sequential(nn.Linear(6, 4)), "no layer 2"), (nn.Sequential(nn.Linear(6, 3)), "weight of 24 values")):
+        with pytest.raises(ParameterError, match=told):
+            copy_weights(on_chip, wrong)
+    with pytest.raises(ParameterError, match="no bias"):
+        copy_weights(on_chip, nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)))

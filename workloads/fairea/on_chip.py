@@ -25,10 +25,10 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from hw import Arrivals, Chip, convert, load_device, place, simulate, trace
-from hw.analog import analog_layers, compensate_drift, program, set_time, write_pulses
+from hw.analog import analog_layers, compensate_drift, copy_weights, program, set_time, write_pulses
 from hw.programming import programming_cost
 from models.fairea import PairScorer
-from workloads.effects import own_write_error, with_write_error
+from workloads.effects import fewer_bits, missing_writes, own_write_error, with_write_error
 from workloads.evaluate import mean_band
 from workloads.fairea.assignment import assign
 from workloads.fairea.baselines import maximum_fitness
@@ -44,7 +44,6 @@ from workloads.fairea.problem import (
 )
 from workloads.fairea.published import fairea
 from workloads.fairea.scoring import Opening, Pairs, World, fit, logits, stream
-from workloads.recommender.on_chip import ASSUMED_WRITES, BITS
 
 SIGMA, READ_SIGMA = 0.05, 0.02  # write error and read noise of the judged chip's cells, where its own are ideal
 CALIBRATION = 200  # pairs that set the ranges of converters, and that drift compensation reads
@@ -63,23 +62,20 @@ Step = Callable[[str], None]
 def judged_chip(chip: Chip) -> Chip:
     """The chip with at most 8 bits of weights and inputs, and SIGMA, READ_SIGMA and the cost of write pulses where its cells
     have none of their own."""
-    device = {name: value for name, (value, _, _) in ASSUMED_WRITES.items() if getattr(chip.device, name) is None}
+    device = missing_writes(chip.device)
     if not own_write_error(chip.device):
         device["programming_sigma"] = SIGMA
     if not chip.device.has_read_noise:
         device["read_noise_sigma"] = READ_SIGMA
-    bits = {"weights": {"bits": min(BITS, chip.weights.bits)}, "inputs": {"bits": min(BITS, chip.inputs.bits)}}
-    return chip.with_changes(device=device, **bits)
+    return chip.with_changes(device=device, **fewer_bits(chip))
 
 
 def drifting_chip(chip: Chip) -> Chip:
     """The chip itself where its cells drift, else with phase-change cells (preset pcm) that hold as many bits as its own."""
     if chip.device.drifts:
         return chip
-    costs = {name: value for name, (value, _, _) in ASSUMED_WRITES.items()}
-    device = load_device("pcm").model_dump()
-    device |= {name: value for name, value in costs.items() if device[name] is None}
-    return chip.with_changes(device=device, weights={"cell_bits": chip.cell_bits})
+    cells = load_device("pcm")
+    return chip.with_changes(device=cells.model_dump() | missing_writes(cells), weights={"cell_bits": chip.cell_bits})
 
 
 # ---- scores
@@ -153,11 +149,7 @@ def retrain_with_noise(
     on_chip.train()
     fit(on_chip, pairs, epochs, batch, learning_rate, 0.0, seed)
     found = copy.deepcopy(network)
-    with torch.no_grad():
-        for name, layer in analog_layers(on_chip).items():
-            trained = found.get_submodule(name)
-            trained.weight.copy_(layer.matrix.weight.reshape(trained.weight.shape))
-            trained.bias.copy_(layer.bias)
+    copy_weights(on_chip, found)
     return found.eval()
 
 

@@ -17,7 +17,7 @@ from scipy.special import expit
 from hw.chip import Chip
 from models.fairea import PairScorer
 from reports.fairea import FaireaSheet
-from workloads.effects import own_write_error
+from workloads.effects import ASSUMED_WRITES, own_write_error
 from workloads.fairea.baselines import (
     maximum_fitness,
     minimum_fitness,
@@ -62,7 +62,6 @@ from workloads.fairea.scoring import (
     logits,
     train_scorer,
 )
-from workloads.recommender.on_chip import ASSUMED_WRITES
 from workloads.recommender.quality import one_thread
 
 Step = Callable[[str], None]

@@ -16,38 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
-from hw.analog import analog_layers, program
+from hw.analog import copy_weights, program
 from hw.errors import ParameterError
 from hw.footprint import array_area
 from hw.programming import years_to_wear_out
 from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from workloads.effects import fewer_bits, missing_writes
 from workloads.recommender.learning import Learner
 from workloads.recommender.quality import Ranking, Split
 
-BITS = 8  # of weights and inputs of the judged chip
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters
-# What no device preset knows, used where the chip's cells are silent and said so in the report.
-ASSUMED_WRITES = {
-    "write_energy": (
-        0.606e-12,
-        "J a pulse",
-        "write of one cell, RRAM array of 128 x 128 at 32 nm, NeuroSim 1.3 through hwcomponents",
-    ),
-    "write_time": (100e-9, "s a pulse", "assumed: as long as that array's read, which the same source gives"),
-    "endurance": (1e8, "pulses", "assumed: a middle value of oxide cells; scales lifetimes in proportion"),
-}
 PULSES = 10.0  # of a cell at a rewrite, assumed: write-verify of a few levels
 DAY = 86400.0
 
 
 def judged_chip(chip: Chip, sigma: float = SIGMA) -> Chip:
     """The chip with at most BITS bits of weights and inputs, that programming error [1], and numbers for writing."""
-    device = {name: value for name, (value, _, _) in ASSUMED_WRITES.items() if getattr(chip.device, name) is None}
     noisy = chip.device.with_programming_sigma(sigma).model_dump()
-    changes = {name: value for name, value in noisy.items() if value != getattr(chip.device, name)} | device
-    bits = {"weights": {"bits": min(BITS, chip.weights.bits)}, "inputs": {"bits": min(BITS, chip.inputs.bits)}}
-    return chip.with_changes(device=changes, **bits)
+    changes = {name: value for name, value in noisy.items() if value != getattr(chip.device, name)}
+    return chip.with_changes(device=changes | missing_writes(chip.device), **fewer_bits(chip))
 
 
 # ---- what the global block reads, and what it says
@@ -129,11 +117,7 @@ def retrain_with_noise(
             schedule.step()
         step(f"retraining with programming errors: epoch {epoch + 1} of {epochs}")
     found = copy.deepcopy(block)
-    with torch.no_grad():
-        for name, layer in analog_layers(on_chip).items():
-            trained = found.get_submodule(name)
-            trained.weight.copy_(layer.matrix.weight.reshape(trained.weight.shape))
-            trained.bias.copy_(layer.bias)
+    copy_weights(on_chip, found)
     return found.eval()
 
 

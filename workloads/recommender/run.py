@@ -21,11 +21,10 @@ from reports.recommender import RecommenderSheet
 from reports.results import write_text
 from workloads.compress import Plan, compress
 from workloads.data import DataError, ImageData
+from workloads.effects import ASSUMED_WRITES, BITS
 from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from workloads.recommender.learning import Learner
 from workloads.recommender.on_chip import (
-    ASSUMED_WRITES,
-    BITS,
     CALIBRATION,
     PULSES,
     SIGMA,
