@@ -123,7 +123,8 @@ def _checked(configuration: Mapping[str, Value]) -> dict[str, Value]:
     for name, value in configuration.items():
         if name not in NAMES and name not in CHIP_FIELDS:
             near = difflib.get_close_matches(str(name), [*NAMES, *CHIP_FIELDS], n=3, cutoff=0.4)
-            raise PinError(f"{name} = {value!r}: unknown name{f'; did you mean {chr(32).join(near)}?' if near else ''}")
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise PinError(f"{name} = {value!r}: unknown name{hint}")
         if name == "workload.name" and value in NETWORKS:
             continue
         try:

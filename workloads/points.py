@@ -163,7 +163,8 @@ def check_value(name: str, value: object) -> None:
     """Raises SweepError where a point cannot have that name or that value."""
     if name not in FIELDS:
         near = difflib.get_close_matches(str(name), FIELDS, n=3, cutoff=0.4)
-        raise SweepError(f"{name} = {value!r}: unknown name{f'; did you mean {chr(32).join(near)}?' if near else ''}")
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise SweepError(f"{name} = {value!r}: unknown name{hint}")
     if not FIELDS[name].holds(value):
         raise SweepError(f"{name} = {value!r}: {FIELDS[name].allowed}")
 

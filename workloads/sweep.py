@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -341,16 +343,24 @@ def cluster(address: str, timeout: float = 30.0) -> Iterator[Executor]:
     Workers need the same version of this project, and their own data files. timeout [s]: to reach the scheduler. Raises
     SweepError where dask.distributed is not installed, and where no scheduler answers.
     """
+    if not re.fullmatch(r"(tcp|tls|ws|wss|ucx)://\S+:\d+", address):
+        raise SweepError(f"scheduler = {address!r}: must be an address, as in tcp://host:8786")
     try:
         from distributed import Client
     except ImportError:
         raise SweepError("scheduler: needs dask.distributed; install it with: pip install 'xbar[cluster]'") from None
     try:
         client = Client(address, timeout=timeout, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise SweepError(f"scheduler = {address}: no dask scheduler answers there: {error}") from None
-    with client:
-        yield client.get_executor(pure=False)
+    logger = logging.getLogger("distributed.client")  # of a scheduler that is gone it tells in tracebacks, the sweep in a line
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with client:
+            yield client.get_executor(pure=False)
+    finally:
+        logger.setLevel(before)
 
 
 # ---- the journal
@@ -502,6 +512,11 @@ class _Pool:
             raise SweepError(f"the executor broke ({type(error).__name__}: {error}); sweep again into the same folder to go on")
         self.close()
 
+    def cancel(self, futures: Iterable[Future[_Outcome]]) -> None:
+        """Take back what was given out; our own processes are ended instead, which a cancelled future would hold up."""
+        for future in futures if self.given is not None else ():
+            future.cancel()
+
     def close(self) -> None:
         """End our own processes, with what they are computing."""
         if self._own is not None:
@@ -545,8 +560,7 @@ class _Sweep:
                 if self.given or not self.done.empty():
                     self._take(self.done.get())
         except BaseException:
-            for future in self.given:
-                future.cancel()
+            self.pool.cancel(self.given)
             raise
 
     def _give(self, item: tuple[str, dict[str, Value]]) -> None:
@@ -619,7 +633,7 @@ def _write_results(path: Path, points: list[dict[str, Value]], keys: list[str], 
             seen = kinds.setdefault(name, set())
             if value is not None:
                 seen.add(float if isinstance(value, int) and abs(value) > MOST_WHOLE else type(value))
-    own = {"point": {int}, **kinds, "wall_s": {float}, "error": {str}, "key": {str}}
+    own: dict[str, set[type]] = {"point": {int}, **kinds, "wall_s": {float}, "error": {str}, "key": {str}}
     schema = pa.schema([(name, _arrow(pa, seen)) for name, seen in own.items()])
     temporary = path.with_name(path.name + ".part")
     with pq.ParquetWriter(temporary, schema) as writer:

@@ -249,6 +249,40 @@ def test_any_bytes_are_points_or_a_named_error(content: bytes, tmp_path_factory:
 
 # ---- what a point is worth
 
+
+def _values(name: str) -> st.SearchStrategy[Any]:
+    """Values that a setting's type has; whether the chip can have them is for it to say."""
+    field = CHIP_FIELDS[name]
+    if field.choices is not None:
+        return st.sampled_from(field.choices)
+    if field.kind is bool:
+        return st.booleans()
+    if field.kind is int:
+        return st.sampled_from([-1, 0, 1, 2, 3, 5, 8, 16, 31, 64, 128, 2**40])
+    return st.sampled_from([-1.0, 0.0, 1e-3, 0.5, 1.0, 2.0, 10.0, 100.0, 1e6]) if field.kind is float else st.just("none.csv")
+
+
+settings_of_chips = st.lists(st.sampled_from(sorted(CHIP_FIELDS)), min_size=1, max_size=2, unique=True).flatmap(
+    lambda chosen: st.fixed_dictionaries({name: _values(name) for name in chosen})
+)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(chip=st.sampled_from(["edge", "isaac"]), device=st.sampled_from([None, "pcm", "hfox"]), changed=settings_of_chips)
+def test_any_setting_is_judged_or_a_named_error(chip: str, device: str | None, changed: dict[str, Any]) -> None:
+    point = {"chip.name": chip, "study.images": 10, "study.instances": 1, "study.requests": 2, **changed}
+    if device is not None:
+        point["device.name"] = device
+    try:
+        worth = judge(point)
+    except ValueError as caught:  # what the project raises is a ValueError of its own
+        error: Exception = caught
+    else:
+        assert 0 <= worth["accuracy"] <= 1
+        assert worth["energy_J"] > 0
+        return
+    assert type(error).__module__.split(".")[0] in ("hw", "workloads", "compression"), repr(error)
+
 POINTS: list[dict[str, Any]] = [
     {"chip.name": "edge"},
     {"chip.name": "edge", "device.programming_sigma": 12.0, "device.stuck_off_rate": 0.01},

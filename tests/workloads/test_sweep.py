@@ -287,6 +287,9 @@ def test_what_cannot_go_on_is_named(tmp_path: Path) -> None:
             sweep([{"x": 5}], slow, tmp_path / "c", **options)  # type: ignore[arg-type]
     with pytest.raises(SweepError, match="no dask scheduler answers there"), cluster("tcp://127.0.0.1:1", timeout=0.2):
         pass
+    for address in ("", "host", "tcp://host", "http://host:1"):
+        with pytest.raises(SweepError, match=f"scheduler = '{address}': must be an address"), cluster(address):
+            pass
 
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,6 +360,22 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
         return {}
 
     assert sweep([{"x": 1}], second, tmp_path, InProcess()).frame()["error"].isna().all()
+
+
+def test_ctrl_c_ends_a_sweep_on_processes_soon(tmp_path: Path) -> None:
+    """As from a terminal, where the signal reaches the workers too; what was given out does not hold it up."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and lines(tmp_path) <= 10:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == -signal.SIGINT
+    assert said.strip().endswith("KeyboardInterrupt")
+    assert "InvalidStateError" not in said
+    assert 11 <= lines(tmp_path) < 61
+    assert (tmp_path / JOURNAL).read_bytes().endswith(b"\n")
 
 
 CHILD = """
