@@ -24,6 +24,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/functional_product.py
 	$(BIN)/python benchmarks/events.py
 	$(BIN)/python benchmarks/fairea.py
+	$(BIN)/python benchmarks/sweep.py
 
 $(INSTALLED): setup.cfg constraints.txt
 	python3 -m venv $(VENV)

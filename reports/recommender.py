@@ -34,12 +34,13 @@ from reports.style import (
 FILE = "recommender.json"
 NAMES = {
     "meta": "meta embeddings",
+    "unadapted": "meta network, not adapted",
     "global": "no personalisation",
     "wide_deep": "wide and deep, IDs",
     "fine_tuned": "fine-tuned a member",
     "maml_all": "MAML, whole network",
 }
-LOOKS = {"meta": ACCENT, "wide_deep": SECOND, "global": SOFT, "fine_tuned": "#2f9e77", "maml_all": WARNING}
+MAY_MISS = ("by_date", "staleness", "refreshes", "intervals", "during")  # tables that may be empty
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg": "NDCG@10"}
 PERCENTILES = {"p50_s": ("median", "-", ACCENT), "p95_s": ("95 %", "--", SECOND), "p99_s": ("99 %", ":", WARNING)}
 KINDS = {"all meta embeddings": ("o", ACCENT), "one member's": ("s", "#2f9e77"), "the global block": ("^", SECOND)}
@@ -81,7 +82,7 @@ class RecommenderSheet:
             meta = json.loads((directory / FILE).read_text("utf-8"))
             paths = {name: directory / f"{name}.csv" for name in _tables()}
             tables = {
-                name: pd.read_csv(path) if name != "by_date" or path.is_file() else pd.DataFrame()
+                name: pd.read_csv(path) if name not in MAY_MISS or path.is_file() else pd.DataFrame()
                 for name, path in paths.items()
             }
         except (OSError, ValueError) as error:
@@ -96,8 +97,10 @@ def _tables() -> list[str]:
 def draw_recommender(sheet: RecommenderSheet, directory: Path) -> list[Path]:
     """Write report.pdf, a PNG a page and summary.txt; the paths."""
     directory.mkdir(parents=True, exist_ok=True)
-    drawn = {"report": summary(sheet), "report_members": members(sheet), "report_chip": chip(sheet), "report_refresh": refreshes(sheet),
-             "report_load": load(sheet), "report_method": method(sheet)}  # fmt: skip
+    drawn = {"report": summary(sheet), "report_members": members(sheet), "report_chip": chip(sheet)}
+    if len(sheet.refreshes):
+        drawn["report_refresh"] = refreshes(sheet)
+    drawn |= {"report_load": load(sheet), "report_method": method(sheet)}
     footer = f"xbar {sheet.meta['version']}  ·  recommender  ·  {sheet.meta['data']}  ·  chip {sheet.meta['chip']}"
     paths = save_document(drawn, directory / "report.pdf", _title(sheet), footer)
     write_text(directory / "summary.txt", summary_text(sheet))
@@ -122,7 +125,7 @@ def verdict(sheet: RecommenderSheet) -> str:
     m = sheet.meta
     mine = row_of(sheet.quality, "meta")
     said = []
-    for other in ("global", "wide_deep"):
+    for other in ("global", "wide_deep", "unadapted"):
         if other in m["methods"]:
             row = row_of(sheet.quality, other)
             holds = "ahead of" if row["lead_low"] > 0 else "behind" if row["lead_high"] < 0 else "not told apart from"
@@ -133,7 +136,7 @@ def verdict(sheet: RecommenderSheet) -> str:
     lost = chips["as trained", "float"] - chips["retrained with noise", "varied"]
     made = "Synthetic interactions. " if m["synthetic"] else ""
     return (
-        f"{made}Meta embeddings rank test interactions with an AUC of {mine['mean']:.4f}, {' and '.join(said)}. On {m['bits']}-bit "
+        f"{made}Meta embeddings rank test interactions with an AUC of {mine['mean']:.4f}, {'; '.join(said)}. On {m['bits']}-bit "
         f"crossbars with {percent(m['sigma'], 0)} programming error, retrained with noise, {chips['retrained with noise', 'varied']:.4f}: "
         f"{lost:.4f} below float (without that retraining {chips['as trained', 'varied']:.4f}). A request of {m['study']['candidates']} "
         f"candidates takes {human(float(sheet.mappings['energy_J'].iloc[0]), 'J')} besides static power."
@@ -270,23 +273,7 @@ def members(sheet: RecommenderSheet) -> Figure:
     axes.set_xlabel("latest interactions that an embedding rests on, at most")
     axes.legend(fontsize=8, frameon=False)
     axes = plot(figure, (0.56, 0.55, 0.39, 0.30), "What a stale embedding costs")
-    for kind, marker, colour in (("interactions", "o", ACCENT), ("hours", "s", SECOND)):
-        part = sheet.staleness[sheet.staleness["kind"] == kind]
-        if part.empty or (kind == "interactions" and (sheet.staleness["kind"] == "hours").any()):
-            continue
-        loss = part["auc"] - part["auc"].iloc[0]
-        places = np.arange(len(part))
-        axes.fill_between(places, part["loss_low"], part["loss_high"], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(places, loss, marker + "-", color=colour)
-        axes.set_xticks(places, [f"{v:g}" for v in part["missed"]])
-        what = (
-            "a member's own latest interactions missed"
-            if kind == "interactions"
-            else "hours since the refresh"
-        )
-        axes.set_xlabel(what + (" (synthetic drift)" if kind == "hours" else ""))
-    axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_ylabel("AUC against nothing missed")
+    _stale(axes, sheet)
     columns: tuple[Column, ...] = (
         ("users", 0.05, "left"), ("method", 0.21, "left"), ("users", 0.42, "right"), ("AUC", 0.50, "right"), ("GAUC", 0.58, "right"),
         ("NDCG@10", 0.67, "right"), ("meta leads in AUC", 0.95, "right"),
@@ -309,6 +296,28 @@ def members(sheet: RecommenderSheet) -> Figure:
                 )
     draw_table(figure, 0.455, columns, rows, 0.0235)
     return figure
+
+
+def _stale(axes: Axes, sheet: RecommenderSheet) -> None:
+    """AUC lost against the age of embeddings: in hours on synthetic data, else in interactions missed."""
+    if sheet.staleness.empty:
+        write(axes, 0.5, 0.5, "histories are too short to tell", size=8.5, colour=SOFT, align="center")
+        return
+    kind = "hours" if (sheet.staleness["kind"] == "hours").any() else "interactions"
+    part = sheet.staleness[sheet.staleness["kind"] == kind]
+    places = np.arange(len(part))
+    if len(part):
+        axes.fill_between(places, part["loss_low"], part["loss_high"], color=ACCENT, alpha=0.2, linewidth=0)
+        axes.plot(places, part["auc"] - part["auc"].iloc[0], "o-", color=ACCENT, markersize=5)
+    axes.set_xticks(places, [f"{v:g}" for v in part["missed"]])
+    drift = sheet.meta["drift_hours"]
+    axes.set_xlabel(
+        f"hours old (tastes drift to 1/e in {drift:g} h)"
+        if kind == "hours"
+        else "a member's latest interactions missed"
+    )
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_ylabel("AUC lost")
 
 
 def chip(sheet: RecommenderSheet) -> Figure:
@@ -363,7 +372,7 @@ def chip(sheet: RecommenderSheet) -> Figure:
         for _, row in sheet.mappings.iterrows()
     ]  # fmt: skip
     end = draw_table(figure, 0.425, columns, rows)
-    note = "In buffers embeddings come in as values, read in the block\'s energy. On crossbars a look-up drives one wordline."
+    note = "In buffers embeddings come in as values, read in the block's energy. On crossbars a look-up drives one wordline."
     write(figure, 0.05, end - 0.02, note, size=8, colour=SOFT, vertical="top")
     _compression_table(figure, sheet, end - 0.075)
     return figure
@@ -421,7 +430,7 @@ def refreshes(sheet: RecommenderSheet) -> Figure:
         for _, row in sheet.refreshes.iterrows()
     ]  # fmt: skip
     end = draw_table(figure, 0.44, columns, rows)
-    axes = plot(figure, (0.07, 0.10, 0.40, end - 0.20), "Latency of requests", "both")
+    axes = plot(figure, (0.07, 0.10, 0.28, end - 0.20), "One candidate's latency meanwhile", "both")
     for (when, part), colour, style in zip(sheet.during.groupby("when"), (SECOND, ACCENT), ("-", "--"), strict=False):
         latency = np.sort(part["latency_s"].to_numpy()) * 1e6
         axes.step(
@@ -435,17 +444,16 @@ def refreshes(sheet: RecommenderSheet) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("microseconds")
     axes.set_ylabel("share of requests below")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    _stale(plot(figure, (0.43, 0.10, 0.24, end - 0.20), "What not refreshing costs"), sheet)
     text = (
-        "Crossbars are written in parallel, cell after cell in each wordline; a look-up waits while the crossbars of "
-        "its own row tile are written, so "
-        "a whole refresh blocks the table for its whole length, one member's only its part. What an embedding that is "
-        "not refreshed costs in AUC is on "
-        "the page before the last two: refreshing more often than members act gains nothing. Lifetimes count pulses "
-        "against a stated endurance; "
-        "every refresh rewrites every cell of what is written."
-    ).replace("the page before the last two", "page 2")
-    write(figure, 0.54, end - 0.08, "\n".join(textwrap.wrap(text, 70)), size=9, vertical="top")
+        "Crossbars are written in parallel, cell after cell in each wordline; a look-up waits while the crossbars of its own row tile are "
+        "written: a whole refresh blocks the table for its whole length, one member's only its part. The latencies are "
+        "of single candidates "
+        "that come while all embeddings are written, half of them before it is done. Lifetimes count pulses against a stated endurance; "
+        "a refresh rewrites every cell of what is written."
+    )
+    write(figure, 0.71, end - 0.08, "\n".join(textwrap.wrap(text, 42)), size=8.5, vertical="top")
     return figure
 
 
@@ -460,62 +468,74 @@ def _writes(meta: dict[str, Any]) -> str:
 def load(sheet: RecommenderSheet) -> Figure:
     """Latency and power against the rate of requests."""
     m = sheet.meta
-    capacity = 1 / m["service_s"]
+    said = [
+        f"{name}, {m['arrays'][name]:,} arrays: at most {1 / service:,.0f} requests/s"
+        for name, service in m["service_s"].items()
+    ]
     figure = page(
-        "Under load",
-        f"Poisson requests of {m['study']['candidates']} candidates; one chip takes {human(capacity, 'requests/s')} at most",
+        "Under load", f"Poisson requests of {m['study']['candidates']} candidates  ·  one chip with {'; '.join(said)}"
     )
     one = sheet.load[sheet.load["replicas"] == 1]
-    axes = plot(figure, (0.07, 0.53, 0.40, 0.32), "Latency of one chip", "both")
+    axes = plot(figure, (0.07, 0.54, 0.40, 0.31), "Latency of a chip with one copy of each layer", "both")
+    single = one[one["placement"] == "one copy"]
     for column, (label, style, colour) in PERCENTILES.items():
-        axes.semilogy(one["rate"], one[column] * 1e6, "o" + style, color=colour, label=label, markersize=4)
-    axes.axvline(capacity, color=INK, linewidth=0.8)
-    axes.text(
-        capacity, axes.get_ylim()[0] * 1.1, " saturation ", fontsize=8, color=INK, ha="right", va="bottom", rotation=90
-    )
-    axes.set_xlabel("requests per second")
+        errors = 2e6 * single[column.replace("_s", "_se_s")]
+        axes.errorbar(
+            single["rate"],
+            single[column] * 1e6,
+            yerr=errors,
+            fmt="o" + style,
+            color=colour,
+            label=label,
+            markersize=4,
+            capsize=2,
+        )
+    axes.set_yscale("log")
+    axes.set_xlim(0, 1.03 / m["service_s"]["one copy"])
+    axes.axvline(1 / m["service_s"]["one copy"], color=INK, linewidth=0.8, label="saturation")
+    axes.set_xlabel("requests per second; bars: two standard errors")
     axes.set_ylabel("microseconds")
     _plain(axes.yaxis)
     axes.legend(fontsize=8, frameon=False, loc="upper left")
-    axes = plot(figure, (0.56, 0.53, 0.39, 0.32), "99th percentile, n chips, requests to one at random", "both")
-    for (count, part), style, colour in zip(
-        sheet.load.groupby("replicas"), ("-", "--", ":"), (ACCENT, SECOND, "#2f9e77"), strict=False
-    ):
-        axes.loglog(
-            part["rate"],
-            part["p99_s"] * 1e6,
-            "o" + style,
-            color=colour,
-            label=f"{count} chip{'s' if count > 1 else ''}",
-            markersize=4,
-        )
-    axes.set_xlabel("requests per second")
+    axes = plot(figure, (0.56, 0.54, 0.39, 0.31), "99th percentile of n chips", "both")
+    looks = (
+        ("one copy", 1, "-", ACCENT),
+        ("chip filled", 1, "-", SECOND),
+        ("chip filled", 2, "--", SECOND),
+        ("chip filled", 4, ":", SECOND),
+    )
+    for placement, count, style, colour in looks:
+        part = sheet.load[(sheet.load["placement"] == placement) & (sheet.load["replicas"] == count)]
+        label = f"{count} chip{'s' if count > 1 else ''}, {'one copy each' if placement == 'one copy' else 'filled'}"
+        axes.loglog(part["rate"], part["p99_s"] * 1e6, "o" + style, color=colour, label=label, markersize=4)
+    axes.set_xlabel("requests per second, each to one of the chips at random")
     axes.set_ylabel("microseconds")
     _plain(axes.yaxis)
-    _plain(axes.xaxis)
+    _plain(axes.xaxis, (1.0, 3.0))
     axes.legend(fontsize=8, frameon=False)
     columns: tuple[Column, ...] = (
-        ("load", 0.10, "right"), ("requests/s", 0.24, "right"), ("median", 0.37, "right"), ("95 %", 0.49, "right"), ("99 %", 0.61, "right"),
-        ("power of one chip", 0.78, "right"), ("energy per request", 0.95, "right"),
+        ("one chip", 0.05, "left"), ("load", 0.22, "right"), ("requests/s", 0.33, "right"), ("median", 0.45, "right"),
+        ("95 %", 0.56, "right"), ("99 %", 0.67, "right"), ("power", 0.79, "right"), ("energy per request", 0.95, "right"),
     )  # fmt: skip
     rows = [
-        [percent(row["share"], 0), f"{row['rate']:,.0f}", *(human(row[name], "s") for name in PERCENTILES), human(row["power_W"], "W"),
-         human(row["energy_per_request_J"], "J")]
+        [str(row["placement"]), percent(row["share"], 0), f"{row['rate']:,.0f}", *(human(row[name], "s") for name in PERCENTILES),
+         human(row["power_W"], "W"), human(row["energy_per_request_J"], "J")]
         for _, row in one.iterrows()
     ]  # fmt: skip
-    end = draw_table(figure, 0.425, columns, rows)
+    end = draw_table(figure, 0.435, columns, rows, 0.0225)
     note = (
-        "Off-chip links apart; static power of the whole chip included, which is most of it where the network fills "
-        "little of the chip. Beyond saturation "
-        f"queues grow without end: those rows tell how far they got in {m['study']['requests']:,} requests."
+        "Off-chip links apart. Power is of the whole chip, static power included, which is most of it where the "
+        "network fills little of the "
+        f"chip. From {int(sheet.load['requests'].min()):,} requests a point far from saturation to "
+        f"{int(sheet.load['requests'].max()):,} near it."
     )
-    write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note, 175)), size=8, colour=SOFT, vertical="top")
+    write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note, 165)), size=8, colour=SOFT, vertical="top")
     return figure
 
 
-def _plain(axis: Axis) -> None:
-    """Ticks of a logarithmic axis at 1, 2 and 5, in plain decimals."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+def _plain(axis: Axis, at: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis in plain decimals, at these multiples of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=at))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -524,7 +544,12 @@ def method(sheet: RecommenderSheet) -> Figure:
     """How it was done, what is assumed, where numbers come from."""
     m, r = sheet.meta, sheet.meta["recipe"]
     figure = page("Method, assumptions, sources", "what the numbers rest on")
-    seconds = ", ".join(f"{NAMES[name]} {value:.0f} s" for name, value in m["training_seconds"].items())
+    seconds = ", ".join(
+        f"{NAMES[name]} {value:.0f} s"
+        for name, value in m["training_seconds"].items()
+        if value > 0 and name not in ("unadapted", "fine_tuned")
+    )
+    chosen = "; ".join(f"{NAMES[name]} {setting}" for name, setting in m["settings"].items() if name in m["methods"])
     texts = {
         "Model": "After LiMAML (Wang et al., KDD 2024, arXiv 2403.00803), of which the outline is known to us, not the "
         "paper's sizes, rates or tables: a meta "
@@ -535,8 +560,9 @@ def method(sheet: RecommenderSheet) -> Figure:
         f"the member's id vector from the last "
         f"{r['support']} interactions before each stretch of {r['query']}, second order, inner rates learned; outer "
         f"loop AdamW, {r['epochs']} epochs. "
-        "All methods learn from all interactions before the test ones. Epochs and sizes were chosen on validation interactions; "
-        f"fine-tuning's too ({m['settings'].get('fine_tuned', 'left out')}). Training of one seed, one thread: {seconds}.",
+        "All methods learn from all interactions before the test ones. "
+        "The meta network's settings were chosen by hand among about ten on the validation interactions of MovieLens-100K; those of "
+        f"the methods compared with by a grid on this data's: {chosen}. Training of one seed, one thread: {seconds}.",
         "Data": f"{_data_text(sheet)} Ties in time are in the order of the file. " + (f"Left out: {m['dropped']}. " if m["dropped"] else "")
         + ("Synthetic: members like an item with probability logistic(taste . item + quality), tastes partly told by features, drifting."
            if m["synthetic"] else ""),

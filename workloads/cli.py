@@ -1,6 +1,7 @@
 """The command `xbar`: run a workload on a chip, compress it for one, list chips, draw a report again."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,13 +32,19 @@ from workloads.data import DataError
 from workloads.devices import device_sheet, device_table
 from workloads.fairea.problem import FaireaError
 from workloads.fairea.run import FaireaStudy, run_fairea
+from workloads.pin import PinError, accept, check, pin, setting
+from workloads.points import read_sweep, sweep_chips
 from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from workloads.recommender.store import StoreError
 from workloads.run import Study, run
+from workloads.sweep import SUMMARY, SweepError, cluster
 from workloads.training import TrainingError, save_state
 from workloads.workload import WORKLOADS, load_workload, study_size
 
-EXPECTED = (HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError, OSError)
+EXPECTED = (
+    HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
+    SweepError, PinError, OSError,
+)  # fmt: skip
 OTHERS = {
     "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
     "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
@@ -99,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument(
         "--requests",
         type=_from_one,
-        default=Study.requests,
-        help="requests simulated in one batch (default %(default)s)",
+        help=f"requests simulated in one batch (default {Study.requests}); recommender: at each rate "
+        f"(default {RecommenderStudy.requests})",
     )
     run_parser.add_argument(
         "--study", choices=("full", "quick"), default="full",
@@ -115,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--attribute", help="fairea: of people, whose mixing counts (default: the network's own, or gender)")
     run_parser.set_defaults(command=_run)
     _add_compress(commands)
+    _add_sweep(commands)
+    _add_pin(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
@@ -199,6 +208,64 @@ def _show_compression(directory: Path) -> None:
     print(f"\nreport:  {directory / 'compression.pdf'}\ntables:  {directory}/*.csv\nweights: {directory / 'weights.pt'}")
 
 
+def _add_sweep(commands: Any) -> None:
+    parser = commands.add_parser("sweep", help="judge many points over workload, chip, device and compression, from a TOML file")
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="the points; examples/sweep.toml explains its form")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder for results.parquet; points that are done there are not computed again")  # fmt: skip
+    parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers compute the points instead")
+    parser.add_argument("--retry-failed", action="store_true", help="compute again what ended in an error before")
+    parser.set_defaults(command=_sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    file = read_sweep(options.file)
+    given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
+    with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
+        found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
+    print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\nresults: {found.path}\n"
+          f"sweep:   {options.out / SUMMARY}")  # fmt: skip
+    if found.failed:
+        errors = found.frame()["error"].dropna().value_counts()
+        print(f"most frequent error, {errors.iloc[0]} times: {errors.index[0]}", file=sys.stderr)
+    return int(found.failed == found.points)
+
+
+def _add_pin(commands: Any) -> None:
+    parser = commands.add_parser("pin", help="write a configuration's energy, latency and area to a file, or check such files")
+    networks = [*WORKLOADS, "recommender"]
+    parser.add_argument("workload", nargs="?", choices=networks, metavar="WORKLOAD", help=", ".join(networks))
+    parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help=f"{', '.join(preset_names())} or a TOML file")
+    parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
+    parser.add_argument("--weights", metavar="FILE", help="trained weights, as for run; without them initial ones")
+    parser.add_argument(
+        "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="as for run"
+    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--out", type=Path, metavar="FILE.json", help="write the present values of WORKLOAD on the chip")
+    action.add_argument("--check", type=Path, nargs="+", metavar="FILE.json", help="show what changed; the exit code is 1 then")
+    action.add_argument("--accept", type=Path, nargs="+", metavar="FILE.json", help="write the present values to these files")
+    parser.set_defaults(command=_pin)
+
+
+def _pin(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        if options.workload is None:
+            raise PinError("workload = (missing): what is to be pinned needs one, as in: xbar pin digits --chip edge --out FILE.json")
+        given = {"workload.name": options.workload, "chip.name": options.chip, "device.name": options.device,
+                 "workload.weights": options.weights}  # fmt: skip
+        settings = {key: setting(key, text) for key, text in options.settings}
+        print(pin({key: value for key, value in given.items() if value is not None} | settings, options.out))
+        return 0
+    for file in options.accept or ():
+        print(accept(file))
+    changed = {file: check(file) for file in options.check or ()}
+    for file, table in changed.items():
+        print(f"{file}: {'changed' if table else 'as pinned'}{table and chr(10)}{table}")
+    return int(any(changed.values()))
+
+
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
@@ -229,7 +296,8 @@ def _run(options: argparse.Namespace) -> int:
     workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
     images, instances = study_size(options.workload)
     study = Study(
-        instances=options.instances or instances, images=options.images or images, requests=options.requests, seed=options.seed
+        instances=options.instances or instances, images=options.images or images, seed=options.seed,
+        requests=options.requests or Study.requests,
     )
     study = study.quick() if options.study == "quick" else study
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
@@ -246,8 +314,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_recommender(options: argparse.Namespace) -> int:
     chip = load_chip(options.chip, dict(options.settings), options.device)
-    given = {name: getattr(options, name) for name in ("seeds", "instances", "candidates")}
-    given["requests"] = options.requests if options.requests != Study.requests else None
+    given = {name: getattr(options, name) for name in ("seeds", "instances", "candidates", "requests")}
     study = RecommenderStudy(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
     study = study.quick() if options.study == "quick" else study
     data = load_interactions(options.data, options.seed)

@@ -13,7 +13,6 @@ from workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
 NETWORKS = ("digits", "lenet5", "resnet20", "recommender")
-TOLERANCE = 1e-9  # values are sums of the same terms; only their order may differ
 
 
 def measure(preset: str, network: str) -> dict[str, float]:
@@ -42,17 +41,6 @@ def pinned() -> dict[tuple[str, str], dict[str, float]]:
         (str(preset), str(network)): dict(zip(part["quantity"], part["value"], strict=True))
         for (preset, network), part in table.groupby(["preset", "network"])
     }
-
-
-def differences(old: dict[str, float], new: dict[str, float]) -> str:
-    """A table of old, new and ratio of every quantity that changed; empty where none did."""
-    rows = []
-    for quantity in sorted(old.keys() | new.keys()):
-        before, after = old.get(quantity, float("nan")), new.get(quantity, float("nan"))
-        if not abs(after - before) <= TOLERANCE * abs(before):
-            ratio = after / before if before else float("inf")
-            rows.append({"quantity": quantity, "old": before, "new": after, "ratio": ratio})
-    return pd.DataFrame(rows).to_string(index=False, float_format="{:.6g}".format) if rows else ""
 
 
 if __name__ == "__main__":

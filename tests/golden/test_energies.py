@@ -3,7 +3,8 @@
 import pytest
 
 from hw import preset_names
-from tests.golden.energies import NETWORKS, differences, measure, pinned
+from tests.golden.energies import NETWORKS, measure, pinned
+from workloads.pin import differences
 
 
 @pytest.mark.parametrize("network", NETWORKS)

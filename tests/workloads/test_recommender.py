@@ -1,6 +1,7 @@
 """The recommender: data, learning, store, quality, chip."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,11 +18,13 @@ from sklearn.metrics import ndcg_score, roc_auc_score
 from torch import Tensor, nn
 
 from hw import Arrivals, load_chip, simulate, trace
+from hw.errors import ParameterError
 from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
 from workloads.data import DataError
 from workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
 from workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
 from workloads.recommender.on_chip import (
+    calibration_of,
     examples,
     judged_chip,
     mapping_costs,
@@ -32,11 +35,21 @@ from workloads.recommender.on_chip import (
     training_examples,
     under_load,
 )
-from workloads.recommender.quality import Ranking, Split, adapted_scores, plain_scores, resamples, study_quality, table
+from workloads.recommender.quality import (
+    Ranking,
+    Split,
+    adapted_scores,
+    plain_scores,
+    resamples,
+    staleness,
+    study_quality,
+    table,
+)
 from workloads.recommender.run import RecommenderStudy, TwoClasses, run_recommender
 from workloads.recommender.store import EmbeddingStore, Scorer, StoreError, default_embedding, refresh
 from workloads.training import TrainingError
 
+SIGNED = torch.linspace(-1, 1, 80).reshape(4, 20)  # inputs of a global block, of both signs
 SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8), batch=64)
 
 
@@ -351,6 +364,41 @@ def test_files_that_are_no_store_are_told(tmp_path: Path) -> None:
         store.serving()
 
 
+def test_what_a_job_has_made_and_not_published_is_not_pruned(split: Split, learner: Learner, tmp_path: Path) -> None:
+    with EmbeddingStore(tmp_path / "e.sqlite") as store:
+        refresh(store, learner, split.tables, split.test_begins)
+        store.add(learner.version, {("m1", "new"): torch.zeros(6)})
+        assert store.prune(keep=1) == 0
+        assert store.missing(learner.version, {"m1": "new"}) == []
+        with pytest.raises(StoreError, match="1 members have no embedding yet, the first is m2"):
+            store.publish(learner.version, {"m1": "new", "m2": "new"}, torch.zeros(6), 0)
+        assert store.serving().number == 1
+
+
+def test_readers_do_not_wait_for_a_writer(split: Split, learner: Learner, tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+    with EmbeddingStore(path) as store, EmbeddingStore(path) as reader:
+        refresh(store, learner, split.tables, split.test_begins)
+        before = reader.look_up(["m1"], learner.version)[0]
+        with store._work("IMMEDIATE"):
+            store.connection.execute("DELETE FROM embeddings")
+            assert torch.equal(reader.look_up(["m1"], learner.version)[0], before)  # the snapshot before
+        with pytest.raises(StoreError, match="has lost the embedding of m1"):
+            reader.look_up(["m1"], learner.version)
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (a)")
+    other.close()
+    with pytest.raises(StoreError, match="not a store of embeddings"):
+        EmbeddingStore(path)
+    with sqlite3.connect(path) as other:
+        assert [row[0] for row in other.execute("SELECT name FROM sqlite_master")] == ["mine"]
+    other.close()
+
+
 KILLED = """
 import os, sys, torch, numpy as np
 from pathlib import Path
@@ -435,6 +483,33 @@ def test_a_study_is_the_same_with_two_workers(data: Interactions) -> None:
     pd.testing.assert_frame_equal(*found, check_exact=True)
 
 
+def test_too_little_to_rank_is_told(data: Interactions) -> None:
+    parts = data.split_by_history()
+    for changed, told in ((replace(data, liked=np.ones(len(data), bool)), "liked and other interactions before"),
+                          (replace(data, liked=data.liked & (parts < 2)), "liked and other interactions among")):  # fmt: skip
+        with pytest.raises(DataError, match=told):
+            study_quality(changed, parts, 1, SMALL)
+    with pytest.raises(DataError, match="2 users or more"):
+        study_quality(data, np.where((parts == 2) & (data.user > 0), 1, parts).astype(np.int8), 1, SMALL)
+
+
+def test_an_old_embedding_rests_on_as_much_as_a_new_one(split: Split, learner: Learner) -> None:
+    found = staleness(learner, split, missed=(0, 3), hours=(0.0, 5.0), window=8)
+    assert (found["support"] >= 4).all()
+    assert set(found["kind"]) == {"interactions", "hours"}
+    for _, part in found.groupby("kind"):
+        assert part["interactions"].nunique() == 1
+        assert (part.iloc[0][["loss_low", "loss_high"]] == 0).all()
+    assert staleness(learner, split, missed=(0, 500), window=8).empty  # nobody has so long a history
+
+
+def test_members_that_were_not_trained_on_have_the_unknown_ones_vector(split: Split) -> None:
+    ends = split.test_begins.copy()
+    ends[7] = split.tables.firsts[7]
+    found = meta_train(split.tables, ends, SMALL, 0)
+    assert found.ids(torch.tensor([6, 7, 30])).tolist() == [6, 30, 30]
+
+
 # ---- on the chip
 
 
@@ -446,7 +521,9 @@ def test_networks_for_the_chip_score_as_the_global_block(split: Split, learner: 
     assert wanted.numpy() == pytest.approx(
         adapted_scores(learner, split.tables, rows, split.test_begins[split.tables.data.user[rows]]), abs=1e-5
     )
-    assert CandidateScorer(block)(found.inputs.T[None, :, :, None])[0, 0, :, 0].detach() == pytest.approx(wanted, abs=1e-5)
+    assert CandidateScorer(block)(found.inputs.T[None, :, :, None])[0, 0, :, 0].detach() == pytest.approx(
+        wanted, abs=1e-5
+    )
     member, item = (torch.from_numpy(getattr(split.tables.data, name)[rows]) for name in ("user", "item"))
     scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
     rest = found.inputs[:, embeddings.shape[1] + learner.model.item.embedding_dim :]
@@ -472,7 +549,8 @@ def test_retraining_with_noise_leaves_the_given_block_and_changes_its_copy(split
 def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learner, preset: str) -> None:
     chip = judged_chip(load_chip(preset))
     embeddings = everyone(split, learner)
-    found = refresh_costs(learner, learner.model.globals.eval(), embeddings, chip, requests=30)
+    shown = calibration_of(training_examples(learner, split), 0)
+    found = refresh_costs(learner, learner.model.globals.eval(), embeddings, chip, shown, requests=30)
     costs = found.table
     energy, time = chip.device.write_energy, chip.device.write_time
     assert energy
@@ -489,20 +567,42 @@ def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learne
     assert hourly["energy_per_day_J"] == pytest.approx(24 * members["energy_J"])
     assert hourly["years"] == pytest.approx(chip.device.endurance / 10 / 24 / 365.25)
     assert found.during["while embeddings are written"].max() > found.during["without"].max()
-    mapped = mapping_costs(learner, learner.model.globals, embeddings, chip, 7)
+    mapped = mapping_costs(learner, learner.model.globals, embeddings, chip, 7, shown)
     row = mapped.loc["crossbars"]
     assert row["energy_J"] == pytest.approx(row["member_lookup_J"] + 7 * (row["item_lookup_J"] + row["block_J"]))
+    assert row["block_J"] == pytest.approx(
+        mapped.loc["buffer", "block_J"], rel=0.05
+    )  # values from a table come over the network
     assert row["arrays"] > mapped.loc["buffer", "arrays"]
     assert mapped.loc["buffer", "item_lookup_J"] == 0
+
+
+def test_signed_inputs_are_charged_as_such() -> None:
+    edge = load_chip("edge")  # reads them in two passes
+    signed, positive = (
+        service_time(serving_placement(GlobalBlock(20, (16, 8)), edge, 2, shown)) for shown in (SIGNED, SIGNED.abs())
+    )
+    assert signed == pytest.approx(2 * positive, rel=1e-6)
+
+
+def test_a_filled_chip_carries_more_than_one_copy() -> None:
+    block, edge = GlobalBlock(20, (16, 8)), load_chip("edge")
+    one, filled = (serving_placement(block, edge, 6, SIGNED, copies) for copies in (1, None))
+    copies = [len(each) for each in filled.copies.values()]
+    faster = service_time(one) / service_time(filled)
+    assert 1 < min(copies) <= faster * 1.01
+    assert faster <= max(copies) * 1.01
+    with pytest.raises(ParameterError, match="candidates must be 1 or more"):
+        serving_placement(block, edge, 0, SIGNED)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
 def test_waiting_under_poisson_requests_is_that_of_one_server(load: float) -> None:
     """Pollaczek and Khinchine for constant service S = candidates x the bottleneck's interval: rho S / (2 (1 - rho))."""
     candidates = 3
-    placement = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), candidates)
+    placement = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), candidates, SIGNED)
     service = service_time(placement)
-    one = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 1)
+    one = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 1, SIGNED)
     assert service == pytest.approx(candidates * service_time(one), rel=1e-9)
     alone = float(simulate(placement, Arrivals.batch(1), off_chip_io=False).latency[0])
     means = []
@@ -514,7 +614,9 @@ def test_waiting_under_poisson_requests_is_that_of_one_server(load: float) -> No
 
 
 def test_replicas_carry_a_multiple_of_the_rate() -> None:
-    found = under_load(serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 3), (0.2, 0.8), 60, (1, 2))
+    found = under_load(
+        {"one": serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 3, SIGNED)}, (0.2, 0.8), 60, (1, 2)
+    )
     one, two = (found[found["replicas"] == n].reset_index() for n in (1, 2))
     assert (two["rate"] == 2 * one["rate"]).all()
     assert (two["p99_s"] == one["p99_s"]).all()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,12 +104,13 @@ class Interactions:
     def split_by_history(self, shares: tuple[float, float, float] = SHARES) -> np.ndarray:
         """0 training, 1 validation, 2 test for each interaction: each user's in order of time; int8 (n,).
 
-        A user of few interactions has at least one for training, and its last one is for test from two on.
+        A user has at least one for training, and from two on its last one is for test.
         """
         if min(shares) < 0 or not math.isclose(sum(shares), 1) or shares[0] == 0:
             raise DataError(f"shares must be 0 or more, the first above 0, 1 in all; got {shares}")
         count = self.history[self.user]
         test = np.where(count > 1, np.maximum(np.round(shares[2] * count), shares[2] > 0), 0)
+        test = np.minimum(test, count - 1)
         validation = np.minimum(np.round(shares[1] * count), count - test - 1)
         return ((self.position >= count - test - validation).astype(np.int8) + (self.position >= count - test)).astype(
             np.int8
@@ -143,7 +145,8 @@ def _rows(path: Path, separator: str, fields: int, exactly: bool = True) -> Iter
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     text = path.read_bytes().decode("utf-8" if path.suffix == ".csv" else "latin-1", errors="replace")
-    lines = csv.reader(text.splitlines()) if separator == "," else (line.split(separator) for line in text.splitlines())
+    rows = text.replace("\r\n", "\n").split("\n")  # not splitlines(): titles may hold other line ends of Unicode
+    lines = csv.reader(rows) if separator == "," else (line.split(separator) for line in rows)
     try:
         for number, row in enumerate(lines, 1):
             if not row or row == [""]:
@@ -166,6 +169,7 @@ def _whole(path: Path, line: int, name: str, text: str, least: int = 0) -> int:
 def _read_100k(folder: Path) -> Interactions:
     users = {}
     for line, row in _rows(folder / "u.user", "|", 5):
+        _once(folder / "u.user", line, row[0], users)
         users[row[0]] = _person(_whole(folder / "u.user", line, "age", row[1]), row[2], row[3])
     items = {}
     path = folder / "u.item"
@@ -181,6 +185,7 @@ def _read_100k(folder: Path) -> Interactions:
 def _read_1m(folder: Path) -> Interactions:
     users = {}
     for line, row in _rows(folder / "users.dat", "::", 5):
+        _once(folder / "users.dat", line, row[0], users)
         users[row[0]] = _person(_whole(folder / "users.dat", line, "age", row[2]), row[1], row[3])
     items = {row[0]: (_year(row[1]), row[2].split("|")) for _, row in _rows(folder / "movies.dat", "::", 3)}
     ratings = ((line, *row) for line, row in _rows(folder / "ratings.dat", "::", 4))
@@ -188,12 +193,21 @@ def _read_1m(folder: Path) -> Interactions:
 
 
 def _read_csv(folder: Path) -> Interactions:
+    for name, first in (("movies.csv", "movieId"), ("ratings.csv", "userId")):
+        header = next((row for _, row in _rows(folder / name, ",", 3, exactly=False)), [""])
+        if header[0] != first:
+            raise DataError(f"{folder / name}, line 1: needs a header that begins with {first}, got {header[0][:40]!r}")
     items = {
         row[0]: (_year(row[1]), row[2].split("|")) for line, row in _rows(folder / "movies.csv", ",", 3) if line > 1
     }
     rows = [(line, *row) for line, row in _rows(folder / "ratings.csv", ",", 4) if line > 1]
     users = {row[1]: None for row in rows}
     return _assemble("MovieLens", folder / "ratings.csv", users, items, iter(rows))
+
+
+def _once(path: Path, line: int, key: str, known: dict[str, Any]) -> None:
+    if key in known:
+        raise DataError(f"{path}, line {line}: {key[:40]!r} is there a second time")
 
 
 def _person(age: int, gender: str, occupation: str) -> dict[str, float]:
@@ -270,11 +284,11 @@ class Taste:
     members: int = 600
     items: int = 400
     factors: int = 6
-    interactions: int = 60
-    rate: float = 0.5
+    interactions: int = 80
+    rate: float = 0.15
     told: float = 0.3
     sharpness: float = 2.5
-    drift_hours: float = 720.0
+    drift_hours: float = 500.0
 
     def __post_init__(self) -> None:
         for name in ("members", "items", "factors", "interactions", "rate", "sharpness", "drift_hours"):

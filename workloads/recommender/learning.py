@@ -9,6 +9,7 @@ weights; the outer loop moves both blocks, and the inner rate of each tensor.
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -76,8 +77,13 @@ class MetaRecipe:
         for name in ("inner_rate", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise TrainingError(f"meta.{name} must be above 0 and finite, got {getattr(self, name)}")
-        if self.prior < 0 or self.weight_decay < 0 or not 0 <= self.id_dropout < 1:
-            raise TrainingError("meta.prior and weight_decay must be 0 or more, id_dropout from 0 to below 1")
+        for name, least in (("prior", 0.0), ("weight_decay", 0.0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise TrainingError(f"meta.{name} must be 0 or more and finite, got {getattr(self, name)}")
+        if not 0 <= self.id_dropout < 1:
+            raise TrainingError(f"meta.id_dropout must be from 0 to below 1, got {self.id_dropout}")
+        if min(self.hidden) < 1:
+            raise TrainingError(f"meta.hidden must be 1 or more each, got {self.hidden}")
         if self.adapt not in ("meta", "all"):
             raise TrainingError(f"meta.adapt must be 'meta' or 'all', got {self.adapt!r}")
 
@@ -137,6 +143,8 @@ class Learner(nn.Module):
     def __init__(self, model: Recommender, recipe: MetaRecipe, member_features: Tensor, item_features: Tensor):
         super().__init__()
         self.model, self.recipe = model, recipe
+        self.seen = torch.ones(len(member_features), dtype=torch.bool)  # members that were trained on
+        self.seconds = 0.0  # of training
         self.register_buffer("member_features", member_features)
         self.register_buffer("item_features", item_features)
         self.rates = nn.ParameterDict(
@@ -167,6 +175,7 @@ class Learner(nn.Module):
     def version(self) -> str:
         """Hash of everything that a meta embedding, and a score from it, depends on."""
         hashed = hashlib.sha256(repr(asdict(self.recipe)).encode())
+        hashed.update(self.seen.numpy().tobytes())
         for name, value in sorted(self.state_dict().items()):
             hashed.update(name.encode() + value.detach().cpu().numpy().tobytes())
         return hashed.hexdigest()[:16]
@@ -190,8 +199,12 @@ class Learner(nn.Module):
         features = torch.cat([self.member_features, self.member_features.mean(0, keepdim=True)])[members]
         if self.model.meta.identity is None:
             return features
-        ids = members if known is None else torch.where(known, members, self.unknown)
-        return torch.cat([features, self.model.meta.identity(ids)], 1)
+        return torch.cat([features, self.model.meta.identity(self.ids(members, known))], 1)
+
+    def ids(self, members: Tensor, known: Tensor | None = None) -> Tensor:
+        """The number of the vector that stands for each member (n,): the unknown one's where it was not trained on, or not `known`."""
+        seen = torch.cat([self.seen, torch.zeros(1, dtype=torch.bool)])[members]
+        return torch.where(seen if known is None else seen & known, members, self.unknown)
 
     def rest(self, batch: Batch) -> Tensor:
         """What the global block reads besides the meta embedding (tasks, n, ...)."""
@@ -283,7 +296,10 @@ def meta_train(
     With `checkpoint`, progress is kept after each epoch and a later call of the same settings goes on from there. after(epoch,
     mean loss) is told. Raises TrainingError where the checkpoint belongs to another training.
     """
+    if recipe.wide:
+        raise TrainingError("meta.wide is of networks that are trained the ordinary way")
     learner = Learner.build(tables, recipe, seed)
+    learner.seen = torch.from_numpy(ends > tables.firsts[:-1])
     generator = torch.Generator().manual_seed(seed)
     count = len(stretches(tables, ends, recipe, torch.Generator().manual_seed(seed)))
     most = recipe.epochs * (-(-count // recipe.tasks) + 2)  # the number of tasks differs a little from epoch to epoch
@@ -309,6 +325,7 @@ def train(
 ) -> Learner:  # fmt: skip
     """The same network trained the ordinary way, every interaction by itself; see `meta_train`."""
     learner = Learner.build(tables, recipe, seed)
+    learner.seen = torch.from_numpy(ends > tables.firsts[:-1])
     generator = torch.Generator().manual_seed(seed)
     within = np.arange(len(tables.items)) < ends[tables.data.user]
     rows = torch.from_numpy(np.flatnonzero(within))
@@ -326,9 +343,10 @@ def train(
 
 def _plain_logits(learner: Learner, tables: Tables, rows: Tensor, known: Tensor | None = None) -> Tensor:
     members, items = tables.members[rows], tables.items[rows]
-    ids = members if known is None else torch.where(known, members, learner.unknown)
     features = learner.member_features[members]
-    return learner.model(features, ids, items, learner.item_features[items], tables.context[rows])
+    return learner.model(
+        features, learner.ids(members, known), items, learner.item_features[items], tables.context[rows]
+    )
 
 
 @torch.no_grad()
@@ -361,19 +379,23 @@ def _train(
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     rates = [recipe.learning_rate, RATE_OF_RATES * recipe.learning_rate]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=most)
-    first = 0
+    first, before = 0, 0.0
     if checkpoint is not None and checkpoint.is_file():
         state = read_state(checkpoint)
+        told = state.get("identity") if isinstance(state, dict) else None
+        if not isinstance(told, dict) or "epoch" not in state:
+            raise TrainingError(f"{checkpoint}: not a checkpoint of a training; remove it")
         for name, value in identity.items():
-            if state.get("identity", {}).get(name) != value:
+            if told.get(name) != value:
                 raise TrainingError(
                     f"{checkpoint}: kept by a training with another {name}; remove it or train elsewhere"
                 )
-        first = state["epoch"] + 1
+        first, before = state["epoch"] + 1, state.get("seconds", 0.0)
         learner.load_state_dict(state["learner"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         generator.set_state(state["generator"])
+    learner.seconds, began = before, time.monotonic()
     for epoch in range(first, recipe.epochs):
         losses = []
         for loss in steps(epoch):
@@ -383,6 +405,9 @@ def _train(
             if schedule.last_epoch < most - 1:
                 schedule.step()
             losses.append(loss.detach())
+        if not losses:
+            raise TrainingError("there is no interaction to train on")
+        learner.seconds = before + time.monotonic() - began
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             raise TrainingError(
@@ -390,7 +415,8 @@ def _train(
             )
         if checkpoint is not None:
             save_state({"identity": identity, "epoch": epoch, "learner": learner.state_dict(), "optimiser": optimiser.state_dict(),
-                        "schedule": schedule.state_dict(), "generator": generator.get_state()}, checkpoint)  # fmt: skip
+                        "schedule": schedule.state_dict(), "seconds": learner.seconds,
+                        "generator": generator.get_state()}, checkpoint)  # fmt: skip
         after(epoch, mean)
 
 

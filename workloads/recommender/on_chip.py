@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
 from hw.analog import copy_weights, program
-from hw.errors import ParameterError
+from hw.crossbar import ideal_of
+from hw.errors import CapacityError, ParameterError
 from hw.footprint import array_area
 from hw.programming import years_to_wear_out
 from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
@@ -27,6 +28,8 @@ from workloads.recommender.quality import Ranking, Split
 
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters
+PERCENTILES, BATCHES = (50, 95, 99), 10  # of latencies
+MOST_LONGER = 6.0  # times the requests, near saturation
 PULSES = 10.0  # of a cell at a rewrite, assumed: write-verify of a few levels
 DAY = 86400.0
 
@@ -80,6 +83,12 @@ def training_examples(learner: Learner, split: Split, stretch: int = 16, most: i
     return examples(learner, split, rows, begins + (rows - begins) // stretch * stretch)
 
 
+def calibration_of(data: Examples, seed: int) -> Tensor:
+    """Inputs (n, inputs) that set the ranges of converters, drawn from training examples."""
+    order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(seed))
+    return data.inputs[order[:CALIBRATION]]
+
+
 @torch.no_grad()
 def chip_scores(on_chip: nn.Module, inputs: tuple[Tensor, ...], seeds: list[int], batch: int = 4000) -> np.ndarray:
     """Scores (instances, n, ...) of the network on chip instances `seeds`; programmed anew. inputs: (n, ...) each."""
@@ -98,10 +107,10 @@ def retrain_with_noise(
 ) -> GlobalBlock:  # fmt: skip
     """The global block after training on the chip's model: fresh cells at every forward, gradients straight through rounding.
 
-    The embeddings stay as they are, so what is stored still serves.
+    The embeddings stay as they are: the block is retrained to read those of its learner.
     """
-    on_chip = convert(block, chip, data.inputs[:CALIBRATION], seed)
     generator = torch.Generator().manual_seed(seed)
+    on_chip = convert(block, chip, calibration_of(data, seed), seed)
     on_chip.train()
     optimiser = torch.optim.Adam(on_chip.parameters(), lr=learning_rate)
     liked = torch.from_numpy(data.liked.astype(np.float32))
@@ -124,22 +133,42 @@ def retrain_with_noise(
 # ---- costs
 
 
+def tables_of(learner: Learner, embeddings: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """An example for `LookupScorer`: two members, two items, and what else is read, of inputs `shown` (n, inputs) of the global block."""
+    rest = shown[:, embeddings.shape[1] + learner.model.item.embedding_dim :]
+    count = torch.arange(len(shown))
+    return count % len(embeddings), count % len(learner.model.item.weight), rest
+
+
+def lookups_fit(learner: Learner, users: int, chip: Chip) -> bool:
+    """Whether both tables of embeddings and the global block go on the chip once."""
+    block, size = learner.model.globals, learner.recipe.size
+    scorer = LookupScorer(block, torch.zeros(users, size), learner.model.item.weight.detach()).eval()
+    try:
+        place(
+            trace(scorer, tables_of(learner, torch.zeros(users, size), torch.zeros(2, block.first.in_features))),
+            chip,
+            None,
+        )
+    except CapacityError:
+        return False
+    return True
+
+
 def mapping_costs(
-    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, candidates: int
+    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, candidates: int, shown: Tensor
 ) -> pd.DataFrame:
     """What one request of K candidates takes with embeddings in buffer memory, and with them on crossbars as look-ups.
 
-    One row a mapping: arrays, area_m2, energy_J of a request without static power and links, member_lookup_J, item_lookup_J,
-    block_J of one candidate each, latency_s of one candidate alone. A request looks its member up once, and each candidate's item.
-    In buffers the tables take no arrays; their values come in over the buffer, whose area the chip has anyway.
+    shown: real inputs of the global block (n, inputs), whose signs tell how they are driven. One row a mapping: arrays, area_m2,
+    energy_J of a request without static power and links, member_lookup_J, item_lookup_J, block_J of one candidate each,
+    latency_s of one candidate alone. A request looks its member up once, and each candidate's item. In buffers the tables
+    take no arrays; their values come in over the buffer, whose area the chip has anyway. Tables that do not fit are left out.
     """
-    member, item, rest = torch.zeros(2, dtype=torch.int64), torch.arange(2), torch.zeros(2, block.first.in_features - embeddings.shape[1]
-                                                                                          - learner.model.item.embedding_dim)  # fmt: skip
-    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
-    networks = {
-        "buffer": trace(block.eval(), torch.zeros(2, block.first.in_features)),
-        "crossbars": trace(scorer.eval(), (member, item, rest)),
-    }
+    networks = {"buffer": trace(block.eval(), shown)}
+    if lookups_fit(learner, len(embeddings), chip):
+        scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
+        networks["crossbars"] = trace(scorer.eval(), tables_of(learner, embeddings, shown))
     rows = {}
     for name, network in networks.items():
         placement = place(network, chip, None)
@@ -168,13 +197,13 @@ class RefreshCost:
 
 
 def refresh_costs(
-    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, hours: tuple[float, ...] = (1 / 6, 1, 4, 24, 168),
-    pulses: float = PULSES, requests: int = 400, seed: int = 0,
+    learner: Learner, block: GlobalBlock, embeddings: Tensor, chip: Chip, shown: Tensor,
+    hours: tuple[float, ...] = (1 / 6, 1, 4, 24, 168), pulses: float = PULSES, requests: int = 400, seed: int = 0,
 ) -> RefreshCost:  # fmt: skip
-    """Rewriting embeddings on crossbars, or the global block, as events of the simulation, at several refresh intervals [h]."""
+    """Rewriting embeddings on crossbars, or the global block, as events of the simulation, at several refresh intervals [h]; shown: as in
+    `mapping_costs`. Requests of one candidate come while all embeddings are written, about half of them before it is done."""
     scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach()).eval()
-    rest = torch.zeros(2, block.first.in_features - embeddings.shape[1] - learner.model.item.embedding_dim)
-    placement = place(trace(scorer, (torch.zeros(2, dtype=torch.int64), torch.arange(2), rest)), chip, None)
+    placement = place(trace(scorer, tables_of(learner, embeddings, shown)), chip, None)
     blocks = [name for name in placement.copies if name not in ("member", "item")]
     wanted = {
         "all meta embeddings": [Update("member", 0.0, None, pulses)],
@@ -210,11 +239,17 @@ def refresh_costs(
 # ---- load
 
 
-def serving_placement(block: GlobalBlock, chip: Chip, candidates: int, copies: int | None = 1) -> Placement:
-    """The global block over K candidates on the chip; copies of each layer, None to fill the chip. Raises CapacityError."""
+def serving_placement(
+    block: GlobalBlock, chip: Chip, candidates: int, shown: Tensor, copies: int | None = 1
+) -> Placement:
+    """The global block over K candidates on the chip; copies of each layer, None to fill the chip. shown: as in `mapping_costs`.
+
+    Raises CapacityError, ParameterError.
+    """
     if candidates < 1:
         raise ParameterError(f"candidates must be 1 or more, got {candidates}")
-    network = trace(CandidateScorer(block).eval(), torch.zeros(2, block.first.in_features, candidates, 1))
+    example = shown[torch.arange(2 * candidates) % len(shown)].reshape(2, candidates, -1).transpose(1, 2)[..., None]
+    network = trace(CandidateScorer(block).eval(), example)
     return place(network, chip, "balance" if copies is None else {layer.name: copies for layer in network.layers})
 
 
@@ -225,27 +260,36 @@ def service_time(placement: Placement) -> float:
 
 
 def under_load(
-    placement: Placement, shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.1), requests: int = 1500,
+    placements: dict[str, Placement], shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), requests: int = 500,
     replicas: tuple[int, ...] = (1, 2, 4), seed: int = 0, step: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Latency and power against the request rate: replicas, share of capacity, rate, p50_s, p95_s, p99_s, power_W, energy_per_request_J.
+    """Latency and power against the request rate: placement (its name), replicas, share of capacity, rate, p50_s, p95_s, p99_s and
+    their standard errors (p50_se_s ...), requests, power_W, energy_per_request_J.
 
-    Poisson requests. Replicas are whole chips; a request goes to one of them at random, so each sees a Poisson stream of rate / n
-    (exactly: a thinned Poisson process), and one is simulated. The first tenth of requests is left out of the percentiles.
-    At more than 1 of capacity queues grow without end: the percentiles then tell how long they got in so many requests.
+    Poisson requests; queues settle in a time that grows as 1 / (1 - load)^2, so that more are simulated near saturation:
+    `requests` up to half of it, up to six times as many above; the first third is left out. Standard errors are of ten
+    batches in a row. Replicas are whole chips; a request goes to one of them at random, so each sees a Poisson stream of
+    rate / n (exactly: a thinned Poisson process), and one is simulated.
     """
-    capacity = 1 / service_time(placement)
     rows = []
-    for share in shares:
-        ledger: Ledger = simulate(placement, Arrivals.poisson(share * capacity, requests, seed), off_chip_io=False)
-        latency = np.sort(ledger.latency[requests // 10 :])
-        spent = ledger.total_energy / ledger.span
-        found = dict(zip(("p50_s", "p95_s", "p99_s"), np.percentile(latency, (50, 95, 99)).tolist(), strict=True))
-        for count in replicas:
-            rows.append({"replicas": count, "share": share, "rate": count * share * capacity, **found,
-                         "power_W": count * spent, "energy_per_request_J": ledger.total_energy / requests})  # fmt: skip
-        step(f"load: {100 * share:.0f} % of capacity")
-    return pd.DataFrame(rows).sort_values(["replicas", "share"], ignore_index=True)
+    for name, placement in placements.items():
+        capacity = 1 / service_time(placement)
+        for share in shares:
+            if not 0 < share < 1:
+                raise ParameterError(f"shares of the capacity must be between 0 and 1, got {share}")
+            count = round(requests * min(max(0.25 / (1 - share) ** 2, 1.0), MOST_LONGER))
+            ledger: Ledger = simulate(placement, Arrivals.poisson(share * capacity, count, seed), off_chip_io=False)
+            settled = ledger.latency[count // 3 :]
+            batches = np.array([np.percentile(part, PERCENTILES) for part in np.array_split(settled, BATCHES)])
+            errors = batches.std(0, ddof=1) / np.sqrt(BATCHES)
+            found = {f"p{p}_s": float(v) for p, v in zip(PERCENTILES, np.percentile(settled, PERCENTILES), strict=True)}
+            found |= {f"p{p}_se_s": float(v) for p, v in zip(PERCENTILES, errors, strict=True)}
+            for chips in replicas:
+                rows.append({"placement": name, "replicas": chips, "share": share, "rate": chips * share * capacity, **found,
+                             "requests": count, "power_W": chips * ledger.total_energy / ledger.span,
+                             "energy_per_request_J": ledger.total_energy / count})  # fmt: skip
+            step(f"load, {name}: {100 * share:.0f} % of capacity")
+    return pd.DataFrame(rows).sort_values(["placement", "replicas", "share"], ignore_index=True)
 
 
 # ---- accuracy
@@ -253,29 +297,41 @@ def under_load(
 
 def chip_quality(
     learner: Learner, block: GlobalBlock, retrained: GlobalBlock, embeddings: Tensor, split: Split, test: Examples, calibration: Tensor,
-    chip: Chip, instances: int,
+    chip: Chip, seeds: list[int],
 ) -> pd.DataFrame:  # fmt: skip
-    """AUC of the test interactions: float, on an ideal chip, on varied ones before and after retraining with noise, and with both tables of
-    embeddings on the varied chips' crossbars too; one row a chip instance: network, chip, instance, auc."""
+    """AUC of the test interactions: float, on chips with ideal cells, on varied ones before and after retraining with noise, and with both
+    tables of embeddings on the varied chips' crossbars too, where they fit; one row a chip instance: network, chip, instance, auc.
+
+    calibration: training inputs of the global block, which set the ranges of all converters.
+    """
     rows = []
-    ideal = chip.with_changes(device={"programming_sigma": 0.0})
     item, rest = _lookups(learner, split, embeddings)
+    given = (torch.from_numpy(test.user), item, rest)
+    fits = lookups_fit(learner, len(embeddings), chip)
     for name, network in (("as trained", block), ("retrained with noise", retrained)):
         with torch.no_grad():
             rows.append(
                 {"network": name, "chip": "float", "instance": 0, "auc": test.auc(network(test.inputs)[:, 0].numpy())}
             )
-        tables = LookupScorer(network, embeddings, learner.model.item.weight.detach()).eval()
-        given = (torch.from_numpy(test.user), item, rest)
-        seeds = list(range(instances))
-        for which, on_chip, inputs, drawn in (
-            ("ideal", convert(network, ideal, calibration, 0), (test.inputs,), [0]),
-            ("varied", convert(network, chip, calibration, 0), (test.inputs,), seeds),
-            ("tables too", convert(tables, chip, tuple(each[:CALIBRATION] for each in given), 0), given, seeds),
-        ):
+        judged = [("ideal", convert(network, _ideal(chip), calibration, 0), (test.inputs,), seeds[:1]),
+                  ("varied", convert(network, chip, calibration, 0), (test.inputs,), seeds)]  # fmt: skip
+        if fits:
+            tables = LookupScorer(network, embeddings, learner.model.item.weight.detach()).eval()
+            judged.append(
+                ("tables too", convert(tables, chip, tables_of(learner, embeddings, calibration), 0), given, seeds)
+            )
+        for which, on_chip, inputs, drawn in judged:
             for instance, logits in zip(drawn, chip_scores(on_chip, inputs, drawn), strict=True):
                 rows.append({"network": name, "chip": which, "instance": instance, "auc": test.auc(logits[:, 0])})
     return pd.DataFrame(rows)
+
+
+def _ideal(chip: Chip) -> Chip:
+    """The chip with cells that hold what is written."""
+    cells = ideal_of(chip.device).model_dump()
+    return chip.with_changes(
+        device={name: value for name, value in cells.items() if value != getattr(chip.device, name)}
+    )
 
 
 def _lookups(learner: Learner, split: Split, embeddings: Tensor) -> tuple[Tensor, Tensor]:

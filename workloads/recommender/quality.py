@@ -5,11 +5,12 @@ within each user, weighted by the user's interactions; users of one class only h
 user's interactions ranked by score, liked ones of gain 1 (Jarvelin and Kekalainen 2002), users without a liked one left out.
 """
 
-import time
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
-from workloads.recommender.interactions import Interactions
+from workloads.data import DataError
+from workloads.recommender.interactions import HOUR, Interactions
 from workloads.recommender.learning import Learner, MetaRecipe, Tables, meta_train, plain_scores, train
 from workloads.training import TrainingError
 
@@ -30,12 +33,14 @@ METRICS = ("auc", "gauc", "ndcg")
 META = MetaRecipe()
 METHODS: dict[str, str] = {
     "meta": "meta embeddings (MAML on the meta block)",
+    "unadapted": "the same network without any inner step",
     "global": "no personalisation",
     "wide_deep": "wide and deep, ID embeddings",
     "fine_tuned": "no personalisation, then fine-tuned a member",
     "maml_all": "MAML on the whole network",
 }
 TASKS_AT_ONCE = 64
+VALUES_AT_ONCE = 4_000_000  # of weights in a bootstrap
 
 
 class Ranking:
@@ -55,16 +60,36 @@ class Ranking:
         self.negatives = counts - self.positives
 
     @cached_property
-    def wins(self) -> np.ndarray:
-        """Pairs of a liked one of user u (row) and another of user v (column) that the scores put in order; (users, users)."""
-        found = np.zeros((len(self.users), len(self.users)))
-        owner = np.repeat(np.arange(len(self.users)), self.counts)[self.liked]
-        positives = self.score[self.liked]
-        for column, (begin, end) in enumerate(zip(self.first[:-1], self.first[1:], strict=True)):
-            others = np.sort(self.score[begin:end][~self.liked[begin:end]])
-            if len(others):
-                below = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
-                found[:, column] = np.bincount(owner, below / 2, len(self.users))
+    def _ties(self) -> tuple[np.ndarray, np.ndarray]:
+        """Interactions from the lowest score to the highest, and where each run of equal scores begins."""
+        order = np.argsort(self.score, kind="stable")
+        ordered = self.score[order]
+        return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+    def _auc(self, weights: np.ndarray) -> np.ndarray:
+        """AUC for each row of weights of the users (resamples, users): the share of pairs in order, ties half."""
+        order, begins = self._ties
+        owner = np.repeat(np.arange(len(self.users)), self.counts)[order]
+        liked = self.liked[order]
+        found = []
+        for some in np.array_split(weights, max(1, len(weights) * len(order) // VALUES_AT_ONCE)):
+            each = some[:, owner]  # (resamples, interactions)
+            liked_here = np.add.reduceat(each * liked, begins, axis=1)
+            others_here = np.add.reduceat(each * ~liked, begins, axis=1)
+            below = np.cumsum(others_here, axis=1) - others_here / 2
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found.append((liked_here * below).sum(1) / (liked_here.sum(1) * others_here.sum(1)))
+        return np.concatenate(found)
+
+    @cached_property
+    def auc_of_users(self) -> np.ndarray:
+        """AUC within each user; nan where it has one class only."""
+        found = np.full(len(self.users), np.nan)
+        for index, (begin, end) in enumerate(pairwise(self.first)):
+            if self.positives[index] and self.negatives[index]:
+                ranks = stats.rankdata(self.score[begin:end])[self.liked[begin:end]]
+                p, n = self.positives[index], self.negatives[index]
+                found[index] = (ranks.sum() - p * (p + 1) / 2) / (p * n)  # Mann and Whitney's U
         return found
 
     @cached_property
@@ -72,7 +97,7 @@ class Ranking:
         """NDCG@10 of each user; nan without a liked one."""
         found = np.full(len(self.users), np.nan)
         discount = 1 / np.log2(np.arange(2, RANKED + 2))
-        for index, (begin, end) in enumerate(zip(self.first[:-1], self.first[1:], strict=True)):
+        for index, (begin, end) in enumerate(pairwise(self.first)):
             if self.positives[index]:
                 best = np.argsort(-self.score[begin:end], kind="stable")[:RANKED]
                 gained = (self.liked[begin:end][best] * discount[: len(best)]).sum()
@@ -82,15 +107,11 @@ class Ranking:
     def metrics(self, weights: np.ndarray | None = None) -> pd.DataFrame:
         """auc, gauc, ndcg for each row of `weights`, how often each user is in (resamples, users); without them, once each."""
         weights = np.ones((1, len(self.users))) if weights is None else weights
-        pairs = (weights @ self.positives) * (weights @ self.negatives)
-        both = (self.positives > 0) & (self.negatives > 0)
-        own = np.zeros(len(self.users))
-        own[both] = np.diag(self.wins)[both] / (self.positives * self.negatives)[both]
-        ranked = np.isfinite(self.ndcg_of_users)
+        both, ranked = np.isfinite(self.auc_of_users), np.isfinite(self.ndcg_of_users)
         with np.errstate(invalid="ignore", divide="ignore"):
             return pd.DataFrame({
-                "auc": ((weights @ self.wins) * weights).sum(1) / pairs,
-                "gauc": (weights @ (own * self.counts)) / (weights @ (both * self.counts)),
+                "auc": self._auc(weights),
+                "gauc": (weights @ (np.nan_to_num(self.auc_of_users) * self.counts)) / (weights @ (both * self.counts)),
                 "ndcg": (weights @ np.nan_to_num(self.ndcg_of_users)) / (weights @ ranked),
             })  # fmt: skip
 
@@ -202,11 +223,29 @@ def adapted_scores(
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """Steps and rate of fine-tuning a member's meta block of a network that was not meta-learned; found on validation."""
+class Grid:
+    """What is tried on validation interactions for the methods that are compared with: epochs and weight decay of ordinary training, and
+    steps and rate of fine-tuning a member's meta block of a network that was not meta-learned."""
 
+    epochs: tuple[int, ...] = (8, 12)
+    decays: tuple[float, ...] = (0.1, 1.0)
     steps: tuple[int, ...] = (1, 3, 10)
     rates: tuple[float, ...] = (0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of it was best, by method: recipes of ordinary training; steps and rate of fine-tuning."""
+
+    recipes: dict[str, MetaRecipe]
+    fine_tuning: tuple[int, float]
+
+    def told(self) -> dict[str, str]:
+        """By method, in words."""
+        words = {
+            name: f"{each.epochs} epochs, weight decay {each.weight_decay:g}" for name, each in self.recipes.items()
+        }
+        return words | {"fine_tuned": f"{self.fine_tuning[0]} steps at a rate of {self.fine_tuning[1]:g}"}
 
 
 def fine_tuned(learner: Learner, rate: float) -> Learner:
@@ -242,31 +281,42 @@ class QualityStudy:
 
 def study_quality(
     data: Interactions, parts: np.ndarray, seeds: int, recipe: MetaRecipe, kept: Path | None = None,
-    step: Callable[[str], None] = lambda _: None, methods: tuple[str, ...] = tuple(METHODS), workers: int = 1,
+    step: Callable[[str], None] = lambda _: None, methods: tuple[str, ...] = tuple(METHODS), workers: int = 1, first: int = 0,
 ) -> QualityStudy:  # fmt: skip
     """Train every method with every seed on what comes before the test interactions, and rank these.
 
-    All methods may learn from training and validation interactions; how far to fine-tune is chosen on validation, by the first seed's
-    network trained on training interactions alone. kept: a folder for trained networks, used again by a later call. workers:
-    processes that share the seeds, each with one thread; the outcome is the same whatever their number.
+    All methods learn from training and validation interactions; settings of those that are compared with are chosen on validation
+    (`Grid`), by the first seed's networks trained on training interactions alone. kept: a folder for trained networks, used
+    again by a later call. workers: processes that share the seeds, each with one thread; the outcome is the same whatever
+    their number. first: the first of the seeds. Raises DataError where too little is left to train on or to rank.
     """
     if seeds < 1 or workers < 1 or "meta" not in methods or set(methods) - set(METHODS):
         raise TrainingError(f"needs 1 seed and worker or more, and methods of {', '.join(METHODS)}, meta among them")
     split = Split.of(data, parts)
-    plain = replace(recipe, members=False)
+    _check_split(data, split)
     with one_thread():
-        best = _how_far(
-            split, train(split.tables, split.train_ends, plain, 0, _place(kept, "validation", 0)), FineTuning()
-        )
-    jobs = (joblib.delayed(_one_seed)(split, seed, recipe, methods, best, kept) for seed in range(seeds))
+        chosen = _choose(split, recipe, methods, Grid(), first, kept)
+    jobs = (joblib.delayed(_one_seed)(split, first + seed, recipe, methods, chosen, kept) for seed in range(seeds))
     found = []
     for seed, result in enumerate(joblib.Parallel(n_jobs=min(workers, seeds), return_as="generator")(jobs)):
         found.append(result)
         step(f"quality: {seed + 1} of {seeds} seeds trained and ranked")
     rankings = {name: [ranking[name] for ranking, _, _ in found] for name in methods}
     means = {name: float(np.mean([seconds[name] for _, _, seconds in found])) for name in methods}
-    settings = {"fine_tuned": f"{best[0]} steps at a rate of {best[1]:g}"} if "fine_tuned" in methods else {}
-    return QualityStudy(split, rankings, [learner for _, learner, _ in found], means, settings)
+    return QualityStudy(split, rankings, [learner for _, learner, _ in found], means, chosen.told())
+
+
+def _check_split(data: Interactions, split: Split) -> None:
+    """Raise DataError unless there is something to learn from and something to rank."""
+    test, trained = data.liked[split.test_rows], data.liked[np.arange(len(data)) < split.test_begins[data.user]]
+    users = len(np.unique(data.user[split.test_rows]))
+    for what, labels in (("before the test interactions", trained), ("among the test interactions", test)):
+        if not len(labels) or labels.all() or not labels.any():
+            raise DataError(
+                f"{data.name}: needs liked and other interactions {what}, has {int(labels.sum())} of {len(labels)} liked"
+            )
+    if users < 2:
+        raise DataError(f"{data.name}: needs test interactions of 2 users or more, has {users}")
 
 
 @contextmanager
@@ -281,57 +331,76 @@ def one_thread() -> Iterator[None]:
 
 
 def _one_seed(
-    split: Split, seed: int, recipe: MetaRecipe, methods: tuple[str, ...], best: tuple[int, float], kept: Path | None
+    split: Split, seed: int, recipe: MetaRecipe, methods: tuple[str, ...], chosen: Chosen, kept: Path | None
 ) -> tuple[dict[str, Ranking], Learner, dict[str, float]]:
     """Rankings of all methods, the meta-learned network, and seconds of training by method."""
     tables, rows = split.tables, split.test_rows
     ends = split.test_begins[tables.data.user[rows]]
-    plain = replace(recipe, members=False)
-    recipes = {
-        "meta": recipe,
-        "global": plain,
-        "wide_deep": replace(recipe, wide=True),
-        "maml_all": replace(recipe, adapt="all"),
-    }
+    recipes = {"meta": recipe, "maml_all": replace(recipe, adapt="all")} | chosen.recipes
+    steps, rate = chosen.fine_tuning
     trained: dict[str, Learner] = {}
     rankings, seconds = {}, {}
     with one_thread():
         for name in methods:
-            began = time.monotonic()
-            of = "global" if name == "fine_tuned" else name
+            of = {"fine_tuned": "global", "unadapted": "meta"}.get(name, name)
             if of not in trained:
                 fit = meta_train if of in ("meta", "maml_all") else train
-                trained[of] = fit(tables, split.test_begins, recipes[of], seed, _place(kept, of, seed)).eval()
+                trained[of] = fit(
+                    tables, split.test_begins, recipes[of], seed, _place(kept, of, seed, recipes[of])
+                ).eval()
             learner = trained[of]
-            seconds[name] = time.monotonic() - began
+            seconds[name] = learner.seconds
             if name in ("meta", "maml_all"):
                 scores = adapted_scores(learner, tables, rows, ends)
             elif name == "fine_tuned":
-                scores = adapted_scores(fine_tuned(learner, best[1]), tables, rows, ends, steps=best[0])
+                scores = adapted_scores(fine_tuned(learner, rate), tables, rows, ends, steps=steps)
             else:
                 scores = plain_scores(learner, tables, rows)
             rankings[name] = Ranking(tables.data.user[rows], tables.data.liked[rows], scores)
     return rankings, trained["meta"], seconds
 
 
-def _how_far(split: Split, learner: Learner, grid: FineTuning) -> tuple[int, float]:
-    """Steps and rate of fine-tuning with the best AUC on validation interactions."""
-    tables = split.tables
+def _choose(
+    split: Split, recipe: MetaRecipe, methods: tuple[str, ...], grid: Grid, seed: int, kept: Path | None
+) -> Chosen:
+    """Settings with the best AUC on validation interactions; the first of each grid without any."""
+    tables, user = split.tables, split.tables.data.user
     rows = np.arange(len(tables.items))
-    user = tables.data.user
     rows = rows[(rows >= split.train_ends[user]) & (rows < split.test_begins[user])]
-    if not len(rows):
-        return grid.steps[0], grid.rates[0]
+    starts = {"global": replace(recipe, members=False), "wide_deep": replace(recipe, wide=True)}
+    first = {name: replace(start, epochs=grid.epochs[0], weight_decay=grid.decays[0]) for name, start in starts.items()}
+    if not len(rows) or tables.data.liked[rows].all() or not tables.data.liked[rows].any():
+        return Chosen(first, (grid.steps[0], grid.rates[0]))
 
-    def auc(steps: int, rate: float) -> float:
-        scores = adapted_scores(fine_tuned(learner, rate), tables, rows, split.train_ends[user[rows]], steps=steps)
+    def auc(scores: np.ndarray) -> float:
         return float(Ranking(user[rows], tables.data.liked[rows], scores).metrics()["auc"].iloc[0])
 
-    return max(((steps, rate) for steps in grid.steps for rate in grid.rates), key=lambda setting: auc(*setting))
+    found, best = {}, first
+    for name, start in starts.items():
+        if not {name, "fine_tuned" if name == "global" else name} & set(methods):
+            continue
+        for epochs, decay in product(grid.epochs, grid.decays):
+            tried = replace(start, epochs=epochs, weight_decay=decay)
+            learner = train(
+                tables, split.train_ends, tried, seed, _place(kept, f"validation-{name}", seed, tried)
+            ).eval()
+            score = auc(plain_scores(learner, tables, rows))
+            if score > found.get(name, (-1.0, learner))[0]:
+                found[name], best = (score, learner), best | {name: tried}
+    if "fine_tuned" not in methods:
+        return Chosen(best, (grid.steps[0], grid.rates[0]))
+
+    def tuned(setting: tuple[int, float]) -> float:
+        learner = fine_tuned(found["global"][1], setting[1])
+        return auc(adapted_scores(learner, tables, rows, split.train_ends[user[rows]], steps=setting[0]))
+
+    return Chosen(best, max(product(grid.steps, grid.rates), key=tuned))
 
 
-def _place(kept: Path | None, name: str, seed: int) -> Path | None:
-    return None if kept is None else kept / f"{name}-{seed}.checkpoint"
+def _place(kept: Path | None, name: str, seed: int, recipe: MetaRecipe) -> Path | None:
+    """The checkpoint of that training, a name of its own for every recipe."""
+    told = hashlib.sha256(repr(recipe).encode()).hexdigest()[:8]
+    return None if kept is None else kept / f"{name}-{told}-{seed}.checkpoint"
 
 
 # ---- how support and its age matter
@@ -353,34 +422,54 @@ def by_support(
 
 def staleness(
     learner: Learner, split: Split, missed: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50), hours: tuple[float, ...] = (),
-    most: int = 4000, seed: int = 0,
+    window: int = 32, most: int = 4000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """AUC of test interactions scored by embeddings that miss the latest interactions before them: kind, missed, auc, auc_low, auc_high.
+    """AUC of test interactions scored by embeddings that miss the latest interactions before them: kind, missed, auc, loss_low, loss_high,
+    support, interactions.
 
-    kind "interactions": so many of the member's own are missed; "hours": all of the last so many. Of the test interactions at most
-    `most`, drawn by seed, the same for every point; the band is of the loss against nothing missed, paired by user.
+    kind "interactions": so many of the member's own are missed; "hours": all of the last so many. An embedding rests on the
+    `window` interactions before those that are missed, so that its age changes and not its size; scored are test
+    interactions with half a window or more even before the most that are missed, at most `most`, drawn by seed. support: mean interactions
+    that an embedding rests on. loss_low, loss_high: band of the AUC less that with nothing missed, paired by user. Kinds for
+    which too little is left are left out.
     """
     tables = split.tables
-    rows = split.test_rows
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    begins = tables.firsts[:-1][tables.data.user[rows]]
     user, times = tables.data.user, tables.data.time
-    points: list[tuple[str, float, np.ndarray]] = [("interactions", m, np.maximum(rows - m, begins)) for m in missed]
-    for hour in hours:
-        moments = times[rows] - hour * 3600
-        side = "left" if hour else "right"
-        ends = [
-            b + np.searchsorted(times[b:r], moment, side) for r, b, moment in zip(rows, begins, moments, strict=True)
-        ]
-        points.append(("hours", hour, np.array(ends, np.int64)))
-    found, fresh = [], {}
-    for kind, amount, ends in points:
-        ranking = Ranking(user[rows], tables.data.liked[rows], adapted_scores(learner, tables, rows, ends))
-        weights = resamples(len(ranking.users), seed=seed)
-        drawn = ranking.metrics(weights)["auc"].to_numpy()
-        fresh.setdefault(kind, drawn)
-        auc = float(ranking.metrics()["auc"].iloc[0])
-        low, high = np.nanpercentile(drawn - fresh[kind], BAND)
-        found.append({"kind": kind, "missed": amount, "auc": auc, "loss_low": low, "loss_high": high})
-    return pd.DataFrame(found)
+    found = []
+    for kind, amounts in (("interactions", missed), ("hours", hours)):
+        if not amounts:
+            continue
+        rows = split.test_rows
+        begins = tables.firsts[:-1][user[rows]]
+        ends = np.stack([_ends_before(times, rows, begins, kind, amount) for amount in amounts])
+        enough = ends.min(0) - begins >= window // 2
+        chosen = np.flatnonzero(enough)
+        if len(chosen) > most:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
+        rows, ends, begins = rows[chosen], ends[:, chosen], begins[chosen]
+        liked = tables.data.liked[rows]
+        if len(np.unique(user[rows])) < 2 or liked.all() or not liked.any():
+            continue
+        fresh = None
+        for amount, end in zip(amounts, ends, strict=True):
+            ranking = Ranking(user[rows], liked, adapted_scores(learner, tables, rows, end, most=window))
+            drawn = ranking.metrics(resamples(len(ranking.users), seed=seed))["auc"].to_numpy()
+            fresh = drawn if fresh is None else fresh
+            low, high = np.nanpercentile(drawn - fresh, BAND)
+            found.append({
+                "kind": kind, "missed": amount, "auc": float(ranking.metrics()["auc"].iloc[0]), "loss_low": low, "loss_high": high,
+                "support": float(np.minimum(end - begins, window).mean()), "interactions": len(rows),
+            })  # fmt: skip
+    return pd.DataFrame(found, columns=["kind", "missed", "auc", "loss_low", "loss_high", "support", "interactions"])
+
+
+def _ends_before(times: np.ndarray, rows: np.ndarray, begins: np.ndarray, kind: str, amount: float) -> np.ndarray:
+    """Where the support set of each interaction in `rows` ends when so much before it is missed; int64 (n,)."""
+    if kind == "interactions":
+        return np.maximum(rows - int(amount), begins)
+    if amount == 0:
+        return rows
+    moments = times[rows] - amount * HOUR
+    return np.array(
+        [b + np.searchsorted(times[b:r], m, "left") for r, b, m in zip(rows, begins, moments, strict=True)], np.int64
+    )

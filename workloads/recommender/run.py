@@ -1,5 +1,6 @@
 """The recommender as a workload: learn, store embeddings, serve, put on a chip, compress, judge; one call, one folder."""
 
+import hashlib
 import json
 import tempfile
 import time
@@ -20,15 +21,15 @@ from models.limaml import GlobalBlock
 from reports.recommender import RecommenderSheet
 from reports.results import write_text
 from workloads.compress import Plan, compress
-from workloads.data import DataError, ImageData
+from workloads.data import ImageData
 from workloads.effects import ASSUMED_WRITES, BITS
 from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
-from workloads.recommender.learning import Learner
+from workloads.recommender.learning import Learner, Tables
 from workloads.recommender.on_chip import (
-    CALIBRATION,
     PULSES,
     SIGMA,
     Examples,
+    calibration_of,
     chip_quality,
     chip_scores,
     examples,
@@ -58,7 +59,7 @@ from workloads.training import TrainingError
 
 Step = Callable[[str], None]
 MANY_MEMBERS = 10**8  # for which the offline job's time is told
-HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 720.0)  # of staleness, on synthetic data
+HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 504.0)  # of staleness, on synthetic data
 COMPRESSION = Plan(
     rounds=4, search_images=8000, filters=4, inputs=3, pruned=8, purified=6, levels=3, quantised=4, final=6, batch=256,
     learning_rate=1e-3, weight_decay=0.02, instances=5, images=4000, budgets=(), longer=True,
@@ -73,7 +74,7 @@ class RecommenderStudy:
     seeds: int = 5
     instances: int = 10
     candidates: int = 50
-    requests: int = 1500
+    requests: int = 500
     methods: tuple[str, ...] = tuple(METHODS)
     targets: tuple[tuple[str, float], ...] = (("weights", 0.3),)
     workers: int = 2
@@ -91,7 +92,7 @@ class RecommenderStudy:
             self,
             seeds=1,
             instances=min(3, self.instances),
-            requests=min(300, self.requests),
+            requests=min(150, self.requests),
             methods=methods,
             targets=(),
         )
@@ -104,10 +105,19 @@ def run_recommender(
     call goes on from; the caller saves and draws the sheet. Same seed, same numbers, besides seconds."""
     study = study or RecommenderStudy()
     kept = _kept(out, data)
+    _check_room(data, judged_chip(chip), study.candidates)
     step("training")
-    quality = study_quality(data, data.split_by_history(), study.seeds, META, kept, step, study.methods, study.workers)
+    parts, first = data.split_by_history(), study.seed
+    quality = study_quality(data, parts, study.seeds, META, kept, step, study.methods, study.workers, first)
     with one_thread():
         return _judge(data, chip, out, study, step, quality, kept)
+
+
+def _check_room(data: Interactions, chip: Chip, candidates: int) -> None:
+    """Raise CapacityError before hours of training where the global block does not go on the chip."""
+    untrained = Learner.build(Tables(data), META, 0)
+    shown = torch.zeros(2, untrained.model.globals.first.in_features)
+    serving_placement(untrained.model.globals.eval(), chip, candidates, shown)
 
 
 def load_interactions(folder: Path | None, seed: int = 0) -> Interactions:
@@ -116,10 +126,14 @@ def load_interactions(folder: Path | None, seed: int = 0) -> Interactions:
 
 
 def _kept(out: Path, data: Interactions) -> Path:
-    """Folder of checkpoints; emptied where it is of other data."""
+    """Folder of checkpoints; raises TrainingError where it is of other data."""
     folder = out / "checkpoints"
     told = folder / "data.json"
-    if told.is_file() and json.loads(told.read_text("utf-8")).get("digest") != data.digest:
+    try:
+        other = told.is_file() and json.loads(told.read_text("utf-8")) != {"digest": data.digest}
+    except ValueError:
+        raise TrainingError(f"{told}: not JSON; remove the folder or give another one") from None
+    if other:
         raise TrainingError(f"{out} holds the run of other data; remove it or give another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(told, json.dumps({"digest": data.digest}))
@@ -141,25 +155,35 @@ def _judge(
     test = examples(learner, split, rows, split.test_begins[data.user[rows]])
     training = training_examples(learner, split, seed=study.seed)
     on = judged_chip(chip)
+    shown = calibration_of(training, study.seed)
     retrained = retrain_with_noise(block, training, on, seed=study.seed, step=step)
     members = np.arange(data.users)
     embeddings = learner.embeddings(members, split.tables.support(members, split.test_begins, learner.recipe.support))
     step("AUC on chips")
-    on_chips = chip_quality(
-        learner, block, retrained, embeddings, split, test, training.inputs[:CALIBRATION], on, study.instances
-    )
+    seeds = list(range(study.seed, study.seed + study.instances))
+    on_chips = chip_quality(learner, block, retrained, embeddings, split, test, shown, on, seeds)
     step("embeddings in buffers and on crossbars")
-    mappings = mapping_costs(learner, block, embeddings, on, study.candidates)
-    step("refreshes")
-    costs = refresh_costs(learner, block, embeddings, on, seed=study.seed)
-    placement = serving_placement(block, on, study.candidates)
-    load = under_load(placement, requests=study.requests, seed=study.seed, step=step)
-    compressed = _compress(block, training, test, chip, dict(study.targets), kept / "compression", study, step)
-    during = pd.DataFrame([{"when": when, "latency_s": value} for when, each in costs.during.items() for value in each])
+    mappings = mapping_costs(learner, block, embeddings, on, study.candidates, shown)
+    refreshes = intervals = during = pd.DataFrame()
+    if "crossbars" in mappings.index:
+        step("refreshes")
+        costs = refresh_costs(learner, block, embeddings, on, shown, seed=study.seed)
+        refreshes, intervals = costs.table.reset_index(), costs.intervals
+        during = pd.DataFrame(
+            [{"when": when, "latency_s": value} for when, each in costs.during.items() for value in each]
+        )
+    placements = {
+        name: serving_placement(block, on, study.candidates, shown, copies)
+        for name, copies in (("one copy", 1), ("chip filled", None))
+    }
+    load = under_load(placements, requests=study.requests, seed=study.seed, step=step)
+    compressed = _compress(block, training, test, chip, dict(study.targets), kept, study, step)
+    service = {name: service_time(placement) for name, placement in placements.items()}
+    arrays = {name: placement.crossbars_used for name, placement in placements.items()}
     return RecommenderSheet(
-        meta=_meta(data, chip, on, study, quality, serving, service_time(placement)) | {"compression": compressed},
+        meta=_meta(data, chip, on, study, quality, serving) | {"compression": compressed, "service_s": service, "arrays": arrays},
         quality=quality.tables(), by_date=_by_date(data, study, kept, step), supports=supports, staleness=stale, on_chips=on_chips,
-        mappings=mappings.reset_index(), refreshes=costs.table.reset_index(), intervals=costs.intervals, during=during, load=load,
+        mappings=mappings.reset_index(), refreshes=refreshes, intervals=intervals, during=during, load=load,
     )  # fmt: skip
 
 
@@ -188,10 +212,13 @@ def _by_date(data: Interactions, study: RecommenderStudy, kept: Path, step: Step
     parts = data.split_by_date()
     step("split by date")
     few = tuple(name for name in study.methods if name in ("meta", "global", "wide_deep"))
-    try:
-        found = study_quality(data, parts, 1, META, kept / "by-date", methods=few)
-    except (TrainingError, DataError):
+    rest = [data.liked[parts == part] for part in (0, 2)]
+    if (
+        any(not len(labels) or labels.all() or not labels.any() for labels in rest)
+        or len(np.unique(data.user[parts == 2])) < 2
+    ):
         return pd.DataFrame()
+    found = study_quality(data, parts, 1, META, kept / "by-date", methods=few, first=study.seed)
     seen = found.split.support[found.rankings["meta"][0].users] > 0
     groups = {"all": None, "seen before the date": seen, "new": ~seen}
     tables = [
@@ -231,7 +258,7 @@ def _images(training: Examples, test: Examples) -> ImageData:
 
 
 def _compress(
-    block: GlobalBlock, training: Examples, test: Examples, chip: Chip, targets: dict[str, float], out: Path,
+    block: GlobalBlock, training: Examples, test: Examples, chip: Chip, targets: dict[str, float], kept: Path,
     study: RecommenderStudy, step: Step,
 ) -> dict[str, Any] | None:  # fmt: skip
     """The compression's headline numbers with AUC before and after; None without targets."""
@@ -240,6 +267,8 @@ def _compress(
     bits = {"bits": min(BITS, chip.weights.bits), "input_bits": min(BITS, chip.inputs.bits)}
     count = len(training.liked)
     plan = replace(COMPRESSION, sigma=SIGMA, seed=study.seed, validation=min(5000, max(1, count // 5)), **bits)
+    identity = hashlib.sha256(f"{chip.model_dump_json()} {study.seed} {targets}".encode()).hexdigest()[:12]
+    out = kept / f"compression-{identity}"
     data = _images(training, test)
     found = compress(TwoClasses(block), data, chip, targets, out, plan, step)
 
@@ -249,8 +278,11 @@ def _compress(
         return test.auc((scores[:, 1] - scores[:, 0]).numpy())
 
     varied = judged_chip(found.chip)
-    on_chip = convert(found.model, varied, data.train_images[:CALIBRATION], study.seed)
-    each = [auc(lambda images, seed=seed: _two_scores(on_chip, images, seed)) for seed in range(study.instances)]  # type: ignore[misc]
+    on_chip = convert(found.model, varied, calibration_of(training, study.seed)[..., None, None], study.seed)
+    each = [
+        auc(lambda images, seed=seed: _two_scores(on_chip, images, study.seed + seed))
+        for seed in range(study.instances)
+    ]  # type: ignore[misc]
     told = {name: found.meta[name] for name in ("footprints", "compression", "epochs")}
     return told | bits | {
         "targets": targets, "auc_before": auc(TwoClasses(block)), "auc_after": auc(found.model),
@@ -270,7 +302,6 @@ def _meta(
     study: RecommenderStudy,
     quality: QualityStudy,
     serving: dict[str, Any],
-    service: float,
 ) -> dict[str, Any]:
     learner = quality.learners[0]
     weights = sum(parameter.numel() for parameter in learner.shared().values())
@@ -278,13 +309,14 @@ def _meta(
     return {
         "version": version("xbar"), "workload": "recommender", "title": "Meta-embedding recommender",
         "chip": chip.name, "chip_title": chip.title,
-        "data": data.name, "synthetic": data.synthetic, "interactions": len(data), "users": data.users, "items": data.items,
+        "data": data.name, "synthetic": data.synthetic,
+        "drift_hours": Taste().drift_hours if data.synthetic else None, "interactions": len(data), "users": data.users, "items": data.items,
         "liked_share": float(data.liked.mean()), "dropped": data.dropped, "shares": SHARES, "cold": COLD,
         "cold_users": int((quality.split.support <= COLD).sum()), "one_class_users": _one_class(quality), "study": asdict(study),
         "recipe": asdict(META), "methods": {name: METHODS[name] for name in study.methods}, "settings": quality.settings,
         "training_seconds": quality.seconds, "serving": serving,
         "hours_of_many_members": MANY_MEMBERS / serving["members_per_second"] / 3600, "many_members": MANY_MEMBERS,
-        "service_s": service, "embedding": learner.recipe.size, "meta_weights": weights, "all_weights": everything,
+        "embedding": learner.recipe.size, "meta_weights": weights, "all_weights": everything,
         "bits": on.weights.bits, "input_bits": on.inputs.bits, "sigma": SIGMA, "pulses": PULSES,
         "writes": {name: {"value": getattr(on.device, name), "own": getattr(chip.device, name) is not None, "unit": unit, "why": why}
                    for name, (_, unit, why) in ASSUMED_WRITES.items()},

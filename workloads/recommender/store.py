@@ -11,9 +11,11 @@ interrupt only what is missing.
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,17 +24,22 @@ from torch import Tensor
 from workloads.recommender.learning import Batch, Learner, Tables, context_of
 
 MEMBERS_AT_ONCE = 64  # adapted together, and committed together
-FORMAT = 1
+FORMAT = 2
+APPLICATION = 0x78626172  # of SQLite's application_id: this program's files
 _SCHEMA = """
 CREATE TABLE embeddings (
     learner TEXT, member TEXT, basis TEXT, vector BLOB NOT NULL, PRIMARY KEY (learner, member, basis)
 ) WITHOUT ROWID;
 CREATE TABLE versions (
-    number INTEGER PRIMARY KEY, learner TEXT NOT NULL, size INTEGER NOT NULL, standard BLOB NOT NULL, through INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, learner TEXT NOT NULL, size INTEGER NOT NULL, standard BLOB NOT NULL, through INTEGER NOT NULL,
+    members INTEGER NOT NULL
 );
 CREATE TABLE contents (version INTEGER, member TEXT, basis TEXT NOT NULL, PRIMARY KEY (version, member)) WITHOUT ROWID;
 CREATE TABLE serving (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL);
 """
+
+
+_VERSION = "number, learner, size, through, members"  # as `Version` has them
 
 
 class StoreError(ValueError):
@@ -65,19 +72,18 @@ class EmbeddingStore:
     def __init__(self, path: Path):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            with self._transaction():
-                kept = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
-                if kept == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self.connection.execute(statement)
-                    self.connection.execute(f"PRAGMA user_version = {FORMAT}")
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path}: not a store of embeddings: {error}") from None
-        if kept not in (0, FORMAT):
-            raise StoreError(f"{path}: a store of format {kept}, this program reads format {FORMAT}")
+        self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        with self._work("EXCLUSIVE"):
+            kept, owner = (int(self._one(f"PRAGMA {name}")[0]) for name in ("user_version", "application_id"))
+            tables = int(self._one("SELECT count(*) FROM sqlite_master")[0])
+            if not tables and not kept:
+                for statement in _SCHEMA.split(";"):
+                    self.connection.execute(statement)
+                self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+                self.connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            elif owner != APPLICATION or kept != FORMAT:
+                raise StoreError(f"{path}: not a store of embeddings of format {FORMAT}")
+        self.connection.execute("PRAGMA journal_mode = WAL")  # readers see a snapshot, and wait for nobody
 
     def close(self) -> None:
         """Release the file."""
@@ -89,123 +95,145 @@ class EmbeddingStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self.connection)
+    @contextmanager
+    def _work(self, kind: str) -> Iterator[None]:
+        """A transaction: all of what is done within, or none of it; a process that dies leaves none. kind: DEFERRED to read.
+
+        What SQLite cannot do is a StoreError.
+        """
+        try:
+            self.connection.execute(f"BEGIN {kind}")
+            try:
+                yield
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path}: not a store of embeddings, or one that cannot be used now: {error}"
+            ) from None
+
+    def _one(self, query: str, values: Sequence[object] = ()) -> Any:
+        return self.connection.execute(query, values).fetchone()
 
     # ---- reading
 
     def versions(self) -> list[Version]:
         """All published versions, the oldest first."""
-        rows = self.connection.execute(
-            "SELECT number, learner, size, through, (SELECT count(*) FROM contents WHERE version = number) FROM versions ORDER BY number"
-        )
-        return [Version(*row) for row in rows]
+        with self._work("DEFERRED"):
+            rows = self.connection.execute(f"SELECT {_VERSION} FROM versions ORDER BY number")
+            return [Version(*row) for row in rows]
 
     def serving(self) -> Version:
         """The version that serves; raises StoreError where none was published."""
-        row = self.connection.execute("SELECT version FROM serving").fetchone()
+        with self._work("DEFERRED"):
+            return self._serving()
+
+    def _serving(self) -> Version:
+        row = self._one(f"SELECT {_VERSION} FROM serving JOIN versions ON version = number")
         if row is None:
             raise StoreError(f"{self.path}: no version was published yet")
-        return next(version for version in self.versions() if version.number == row[0])
+        return Version(*row)
 
     def look_up(self, members: Sequence[str], learner: str) -> tuple[Tensor, np.ndarray]:
         """Embeddings float32 (n, size) that serve, and whether each member is known (n,); an unknown one gets the default's.
 
         Raises StoreError where what serves was made by another learner than the one of that version.
         """
-        with self._transaction():
-            serving = self.serving()
+        with self._work("DEFERRED"):
+            serving = self._serving()
             if serving.learner != learner:
                 raise StoreError(f"{self.path}: version {serving.number} was made by the meta block {serving.learner}, "
                                  f"which a global block of {learner} cannot read")  # fmt: skip
-            standard = self.connection.execute(
-                "SELECT standard FROM versions WHERE number = ?", [serving.number]
-            ).fetchone()[0]
+            standard = self._one("SELECT standard FROM versions WHERE number = ?", [serving.number])[0]
             found = [self._vector(serving, member) for member in members]
         known = np.array([vector is not None for vector in found], bool)
         together = b"".join(standard if vector is None else vector for vector in found)
+        if len(together) != 4 * len(members) * serving.size:
+            raise StoreError(f"{self.path}: holds embeddings of another size than {serving.size} numbers")
         values = np.frombuffer(together, np.float32).reshape(len(members), serving.size)
         return torch.from_numpy(values.copy()), known
 
     def _vector(self, version: Version, member: str) -> bytes | None:
-        row = self.connection.execute(
-            "SELECT vector FROM contents JOIN embeddings USING (member, basis) WHERE version = ? AND member = ? AND learner = ?",
-            [version.number, member, version.learner],
-        ).fetchone()
-        return None if row is None else bytes(row[0])
+        """The member's vector; None where the version has no such member."""
+        basis = self._one("SELECT basis FROM contents WHERE version = ? AND member = ?", [version.number, member])
+        if basis is None:
+            return None
+        row = self._one(
+            "SELECT vector FROM embeddings WHERE learner = ? AND member = ? AND basis = ?",
+            [version.learner, member, *basis],
+        )
+        if row is None:
+            raise StoreError(f"{self.path}: version {version.number} has lost the embedding of {member}")
+        return bytes(row[0])
 
     # ---- writing
 
     def missing(self, learner: str, bases: dict[str, str]) -> list[str]:
         """Members whose embedding on that basis is not there yet."""
+        with self._work("DEFERRED"):
+            return self._missing(learner, bases)
+
+    def _missing(self, learner: str, bases: dict[str, str]) -> list[str]:
         there = set(self.connection.execute("SELECT member, basis FROM embeddings WHERE learner = ?", [learner]))
         return [member for member, basis in bases.items() if (member, basis) not in there]
 
     def add(self, learner: str, vectors: dict[tuple[str, str], Tensor]) -> None:
         """Keep embeddings by (member, basis), all or none."""
         rows = [(learner, member, basis, _bytes(vector)) for (member, basis), vector in vectors.items()]
-        with self._transaction():
+        with self._work("IMMEDIATE"):
             self.connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
 
     def publish(self, learner: str, bases: dict[str, str], standard: Tensor, through: int) -> Version:
         """A new version of these members' embeddings, all of which must be there, and switch to it; all or nothing."""
-        absent = self.missing(learner, bases)
-        if absent:
-            raise StoreError(f"{self.path}: {len(absent)} members have no embedding yet, the first is {absent[0]}")
-        with self._transaction():
+        with self._work("IMMEDIATE"):
+            absent = self._missing(learner, bases)
+            if absent:
+                raise StoreError(f"{self.path}: {len(absent)} members have no embedding yet, the first is {absent[0]}")
             number = self.connection.execute(
-                "INSERT INTO versions (learner, size, standard, through) VALUES (?, ?, ?, ?)",
-                [learner, len(standard), _bytes(standard), through],
+                "INSERT INTO versions (learner, size, standard, through, members) VALUES (?, ?, ?, ?, ?)",
+                [learner, len(standard), _bytes(standard), through, len(bases)],
             ).lastrowid
             self.connection.executemany(
                 "INSERT INTO contents VALUES (?, ?, ?)", [(number, *pair) for pair in bases.items()]
             )
             self._switch(int(number or 0))
-        return self.serving()
+            return self._serving()
 
     def roll_back(self, number: int | None = None) -> Version:
         """Serve an earlier version again: that number, or the one before the present; raises StoreError without one."""
-        present = self.serving().number
-        known = [version.number for version in self.versions()]
-        earlier = [each for each in known if each < present]
-        target = (earlier[-1] if earlier else None) if number is None else number
-        if target not in known:
-            raise StoreError(
-                f"{self.path}: no version {'before ' + str(present) if number is None else number}; there are {known}"
-            )
-        with self._transaction():
+        with self._work("IMMEDIATE"):
+            present = self._serving().number
+            known = [row[0] for row in self.connection.execute("SELECT number FROM versions ORDER BY number")]
+            earlier = [each for each in known if each < present]
+            target = (earlier[-1] if earlier else None) if number is None else number
+            if target not in known:
+                wanted = f"before {present}" if number is None else number
+                raise StoreError(f"{self.path}: no version {wanted}; there are {known}")
             self._switch(target)
-        return self.serving()
+            return self._serving()
 
     def prune(self, keep: int = 2) -> int:
-        """Remove all but the last `keep` versions and the one that serves, and embeddings of none; how many embeddings went."""
+        """Remove all but the last `keep` versions and the one that serves, and embeddings that only removed versions had; how many
+        embeddings went. What a job has made and not yet published stays."""
         if keep < 1:
             raise StoreError(f"keep must be at least 1 version, got {keep}")
-        kept = {version.number for version in self.versions()[-keep:]} | {self.serving().number}
-        marks = ",".join("?" * len(kept))
-        with self._transaction():
+        with self._work("IMMEDIATE"):
+            numbers = [row[0] for row in self.connection.execute("SELECT number FROM versions ORDER BY number")]
+            gone = set(numbers[:-keep]) - {self._serving().number}
+            marks = ",".join("?" * len(gone))
+            there = "SELECT learner, member, basis FROM contents JOIN versions ON version = number WHERE number"
+            removed = self.connection.execute(
+                f"DELETE FROM embeddings WHERE (learner, member, basis) IN ({there} IN ({marks})) "
+                f"AND (learner, member, basis) NOT IN ({there} NOT IN ({marks}))", [*gone, *gone],
+            ).rowcount  # fmt: skip
             for table, column in (("contents", "version"), ("versions", "number")):
-                self.connection.execute(f"DELETE FROM {table} WHERE {column} NOT IN ({marks})", list(kept))
-            return self.connection.execute(
-                "DELETE FROM embeddings WHERE NOT EXISTS (SELECT 1 FROM contents JOIN versions ON version = number "
-                "WHERE contents.member = embeddings.member AND contents.basis = embeddings.basis AND versions.learner = embeddings.learner)"
-            ).rowcount
+                self.connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", list(gone))
+            return removed
 
     def _switch(self, number: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", [number])
-
-
-class _Transaction:
-    """All of what is done within, or none of it; a process that dies leaves none."""
-
-    def __init__(self, connection: sqlite3.Connection):
-        self.connection = connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.connection.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
 def _bytes(vector: Tensor) -> bytes:
