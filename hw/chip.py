@@ -115,8 +115,8 @@ class WireResistance(_Section):
 class Timing(_Section):
     """Clocks and widths of what moves data."""
 
-    array_read: Annotated[float, Unit("s"), Field(gt=0)]  # one analog read of a crossbar
-    tile_clock: Annotated[float, Unit("1/s"), Field(gt=0)]
+    array_read: Annotated[float, Unit("s"), Field(ge=1e-15, le=1)]  # one analog read of a crossbar
+    tile_clock: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
     buffer_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     flit_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock, into the network

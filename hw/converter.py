@@ -21,7 +21,7 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     units: Annotated[int, Unit("1"), Field(ge=1)]
-    rate: Annotated[float, Unit("1/s"), Field(gt=0)]  # actions per second of one unit at full load
+    rate: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]  # actions per second of one unit at full load; the event clock ticks in fs
     power: Annotated[float | None, Unit("W"), Field(ge=0)] = None  # all units at full load
     energy: Annotated[float | None, Unit("J"), Field(ge=0)] = None  # per action
     area: Annotated[float, Unit("m²"), Field(ge=0)]  # all units
