@@ -468,13 +468,8 @@ def _writes(meta: dict[str, Any]) -> str:
 def load(sheet: RecommenderSheet) -> Figure:
     """Latency and power against the rate of requests."""
     m = sheet.meta
-    said = [
-        f"{name}, {m['arrays'][name]:,} arrays: at most {1 / service:,.0f} requests/s"
-        for name, service in m["service_s"].items()
-    ]
-    figure = page(
-        "Under load", f"Poisson requests of {m['study']['candidates']} candidates  ·  one chip with {'; '.join(said)}"
-    )
+    said = [f"{name} ({m['arrays'][name]:,} arrays) at most {1 / service:,.0f}/s" for name, service in m["service_s"].items()]
+    figure = page("Under load", f"Poisson requests of {m['study']['candidates']} candidates  ·  one chip: {'; '.join(said)}")
     one = sheet.load[sheet.load["replicas"] == 1]
     axes = plot(figure, (0.07, 0.54, 0.40, 0.31), "Latency of a chip with one copy of each layer", "both")
     single = one[one["placement"] == "one copy"]
@@ -500,18 +495,18 @@ def load(sheet: RecommenderSheet) -> Figure:
     axes = plot(figure, (0.56, 0.54, 0.39, 0.31), "99th percentile of n chips", "both")
     looks = (
         ("one copy", 1, "-", ACCENT),
-        ("chip filled", 1, "-", SECOND),
-        ("chip filled", 2, "--", SECOND),
-        ("chip filled", 4, ":", SECOND),
+        ("most copies", 1, "-", SECOND),
+        ("most copies", 2, "--", SECOND),
+        ("most copies", 4, ":", SECOND),
     )
     for placement, count, style, colour in looks:
         part = sheet.load[(sheet.load["placement"] == placement) & (sheet.load["replicas"] == count)]
-        label = f"{count} chip{'s' if count > 1 else ''}, {'one copy each' if placement == 'one copy' else 'filled'}"
+        label = f"{count} chip{'s' if count > 1 else ''}, {placement}"
         axes.loglog(part["rate"], part["p99_s"] * 1e6, "o" + style, color=colour, label=label, markersize=4)
     axes.set_xlabel("requests per second, each to one of the chips at random")
     axes.set_ylabel("microseconds")
     _plain(axes.yaxis)
-    _plain(axes.xaxis, (1.0, 3.0))
+    _plain(axes.xaxis, (1.0,))
     axes.legend(fontsize=8, frameon=False)
     columns: tuple[Column, ...] = (
         ("one chip", 0.05, "left"), ("load", 0.22, "right"), ("requests/s", 0.33, "right"), ("median", 0.45, "right"),

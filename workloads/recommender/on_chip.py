@@ -242,7 +242,8 @@ def refresh_costs(
 def serving_placement(
     block: GlobalBlock, chip: Chip, candidates: int, shown: Tensor, copies: int | None = 1
 ) -> Placement:
-    """The global block over K candidates on the chip; copies of each layer, None to fill the chip. shown: as in `mapping_costs`.
+    """The global block over K candidates on the chip; copies of each layer, None for as many as fit and find a
+    candidate each to work on. shown: as in `mapping_costs`.
 
     Raises CapacityError, ParameterError.
     """

@@ -174,7 +174,7 @@ def _judge(
         )
     placements = {
         name: serving_placement(block, on, study.candidates, shown, copies)
-        for name, copies in (("one copy", 1), ("chip filled", None))
+        for name, copies in (("one copy", 1), ("most copies", None))
     }
     load = under_load(placements, requests=study.requests, seed=study.seed, step=step)
     compressed = _compress(block, training, test, chip, dict(study.targets), kept, study, step)
