@@ -575,7 +575,7 @@ def noise(sheet: FaireaSheet) -> Figure:
         else:
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # so that a marker at 0 is seen whole
         if what == "dropped":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _legend_above(axes, 2)
     _openings(plot(figure, (0.065, 0.17, 0.245, 0.26), "Gap over many openings, FairEA"), sheet)
     if sheet.pools.empty:

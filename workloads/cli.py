@@ -181,6 +181,7 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def _compress(options: argparse.Namespace) -> int:
+    _check_folder(options.out, "compression.json")
     targets = dict(options.target)
     check_targets(targets)
     if len(targets) < len(options.target):
@@ -220,6 +221,7 @@ def _add_sweep(commands: Any) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    _check_folder(options.out, SUMMARY)
     file = read_sweep(options.file)
     given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
@@ -287,7 +289,21 @@ def _whole(text: str, least: int) -> int:
     return int(text)
 
 
+RESULT_FILES = {"run.json": "xbar run of a network", RECOMMENDER_FILE: "xbar run recommender", FAIREA_FILE: "xbar run fairea",
+                "compression.json": "xbar compress", SUMMARY: "xbar sweep"}  # fmt: skip
+
+
+def _check_folder(out: Path, own: str) -> None:
+    """Raise ResultsError where the folder holds results of another kind, which this command would write over in part."""
+    for name, what in RESULT_FILES.items():
+        if name != own and (out / name).exists():
+            raise ResultsError(f"{out} holds the results of {what}; give another folder")
+    if out.exists() and not out.is_dir():
+        raise ResultsError(f"{out} is a file; give a folder")
+
+
 def _run(options: argparse.Namespace) -> int:
+    _check_folder(options.out, {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json"))
     if options.workload == "recommender":
         return _run_recommender(options)
     if options.workload == "fairea":

@@ -143,3 +143,26 @@ def test_a_network_too_large_says_by_how_many_crossbars(tmp_path: Path, capsys: 
     assert main(["run", "digits", "--chip", "edge", *flags, "--out", str(tmp_path / "out"), *QUICK]) == 1
     assert "too small by 2 crossbars" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "command"),
+    [
+        ("fairea.json", ["run", "digits"]),
+        ("run.json", ["run", "recommender"]),
+        ("run.json", ["compress", "digits", "--target", "area=0.5"]),
+    ],
+)
+def test_results_of_another_kind_are_not_written_over(
+    kept: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / kept).write_text("{}")
+    assert main([*command, "--out", str(tmp_path)]) == 1
+    assert f"error: {tmp_path} holds the results of xbar run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+
+
+def test_a_file_for_a_folder_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    assert main(["run", "digits", "--out", str(tmp_path / "taken")]) == 1
+    assert "is a file; give a folder" in capsys.readouterr().err
