@@ -147,13 +147,13 @@ def summary_text(sheet: RecommenderSheet) -> str:
     """The headline numbers as plain text."""
     m = sheet.meta
     lines = [_title(sheet), "", *textwrap.wrap(verdict(sheet), 110), "", _data_text(sheet), ""]
-    lines.append(f"{'method':22}{'AUC':>9}{'95 % band':>20}{'GAUC':>9}{'NDCG@10':>9}{'meta leads in AUC by':>30}")
+    lines.append(f"{'method':26}{'AUC':>9}{'95 % band':>20}{'GAUC':>9}{'NDCG@10':>9}{'meta leads in AUC by':>30}")
     for name in m["methods"]:
         row = row_of(sheet.quality, name)
         others = [row_of(sheet.quality, name, metric)["mean"] for metric in ("gauc", "ndcg")]
         lead = "" if name == "meta" else f"{row['lead']:+.4f} ({row['lead_low']:+.4f} to {row['lead_high']:+.4f})"
         band = f"{row['low']:.4f} to {row['high']:.4f}"
-        lines.append(f"{NAMES[name]:22}{row['mean']:9.4f}{band:>20}{others[0]:9.4f}{others[1]:9.4f}{lead:>30}")
+        lines.append(f"{NAMES[name]:26}{row['mean']:9.4f}{band:>20}{others[0]:9.4f}{others[1]:9.4f}{lead:>30}")
     lines += ["", *textwrap.wrap(_serving_text(sheet), 110), *textwrap.wrap(_compression_text(sheet), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
