@@ -326,18 +326,19 @@ def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
 
 def _shares(axes: Axes, sheet: CompressionSheet) -> None:
     rows = {"area": "area_m2", "power": "power_W", "arrays": "arrays", "latency": "latency_s"}
-    places = range(len(rows))
+    places, most = range(len(rows)), 100.0
     for offset, to, colour, label in (
         (0.24, "pruned", ACCENT, "pruned alone"),
         (0, "fewer_bits", "#9aa5b1", "fewer bits alone"),
         (-0.24, "after", SECOND, "both"),
     ):
         left = [100 * (1 - saved(sheet, name, to)) for name in rows.values()]
+        most = max(most, *left)
         axes.barh([p + offset for p in places], left, height=0.22, color=colour, label=label)
         for place, value in zip(places, left, strict=True):
             axes.text(value + 1, place + offset, f"{value:.1f}", fontsize=7, color=SOFT, va="center")
     axes.set_yticks(list(places), list(rows), fontsize=8.5)
-    axes.set_xlim(0, 118)
+    axes.set_xlim(0, 1.18 * most)
     axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper right", bbox_to_anchor=(1.0, -0.14))
 
 
