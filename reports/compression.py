@@ -1,6 +1,5 @@
 """What compressing a network for a chip brought: tables, one JSON file, and pages drawn from them."""
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.pages import save_document
-from reports.results import ResultsError, write_text
+from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
     INK,
@@ -31,6 +30,7 @@ from reports.style import (
     write,
 )
 
+FILE = "compression.json"
 TABLES = {"stages": "stage", "layers": "layer", "steps": None, "frontier": None, "admm": None}
 MAY_BE_EMPTY = ("steps", "frontier", "admm")
 NAMES = {
@@ -66,30 +66,18 @@ class CompressionSheet:
 
     def save(self, directory: Path) -> None:
         """Write each table as CSV and compression.json last."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, index in TABLES.items():
-            table: pd.DataFrame = getattr(self, name)
-            if table.empty:
-                (directory / f"{name}.csv").unlink(missing_ok=True)
-            else:
-                write_text(directory / f"{name}.csv", table.to_csv(index=index is not None, float_format="%.12g"))
-        write_text(directory / "compression.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+        indexed = [name for name, index in TABLES.items() if index is not None]
+        save_sheet(directory, FILE, self.meta, {name: getattr(self, name) for name in TABLES}, indexed)
 
     @classmethod
     def load(cls, directory: Path) -> "CompressionSheet":
         """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
-        try:
-            meta = json.loads((directory / "compression.json").read_text("utf-8"))
-            tables = {}
-            for name, index in TABLES.items():
-                path = directory / f"{name}.csv"
-                if name in MAY_BE_EMPTY and not path.is_file():
-                    tables[name] = pd.DataFrame()
-                else:
-                    table = pd.read_csv(path, dtype={"layer": str})
-                    tables[name] = table.set_index(index) if index is not None else table
-        except (OSError, ValueError, KeyError) as error:
-            raise ResultsError(f"{directory}: no compression can be read there: {error}") from None
+
+        def read(path: Path, name: str) -> pd.DataFrame:
+            table, index = pd.read_csv(path, dtype={"layer": str}), TABLES[name]
+            return table if index is None else table.set_index(index)
+
+        meta, tables = load_sheet(directory, FILE, "compression", {name: name in MAY_BE_EMPTY for name in TABLES}, read)
         return cls(meta, **tables)
 
 

@@ -1,6 +1,5 @@
 """Fair assignment on a chip: tables, one JSON file, and pages drawn from them."""
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from reports.pages import save_document
-from reports.results import ResultsError, write_text
+from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
     INK,
@@ -30,7 +29,9 @@ from reports.style import (
     human,
     page,
     percent,
+    plain_decimals,
     plot,
+    sections,
     significant,
     write,
 )
@@ -91,29 +92,17 @@ class FaireaSheet:
 
     def save(self, directory: Path) -> None:
         """Write each table as CSV and fairea.json last."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in _tables():
-            table: pd.DataFrame = getattr(self, name)
-            if table.empty and name in OPTIONAL:
-                (directory / f"{name}.csv").unlink(missing_ok=True)
-            else:
-                write_text(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.12g"))
-        write_text(directory / FILE, json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+        save_sheet(directory, FILE, self.meta, {name: getattr(self, name) for name in _tables()})
 
     @classmethod
     def load_from(cls, directory: Path) -> "FaireaSheet":
         """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
-        try:
-            meta = json.loads((directory / FILE).read_text("utf-8"))
-            tables = {name: _read(directory / f"{name}.csv", name) for name in _tables()}
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{directory}: no run of fair assignment can be read there: {error}") from None
+        may_miss = {name: name in OPTIONAL for name in _tables()}
+        meta, tables = load_sheet(directory, FILE, "run of fair assignment", may_miss, _read)
         return cls(meta, **tables)
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
-    if name in OPTIONAL and not path.is_file():
-        return pd.DataFrame()
     if name == "nodes":  # a class may be called "NA"
         words = dict.fromkeys(("position", "before", "fairea", "improved", "actual"), str)
         return pd.read_csv(path, dtype=words, keep_default_na=False)
@@ -841,9 +830,9 @@ def repairs(sheet: FaireaSheet) -> Figure:
         axes.set_xlabel("nJ for each filled position")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        spent = [entry[1] * 1e9 for entry in shown]
+        axes.set_xlim(min(spent) / 1.4, max(spent) * 1.4)  # room for a label beyond the last point
+        plain_decimals(axes.xaxis)
     axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.06, 1.02))
     return figure
 
@@ -907,10 +896,5 @@ def method(sheet: FaireaSheet) -> Figure:
             f"Events of the simulation, one copy of each layer, links apart. Writing: {writes}. All scale in proportion."
         ),
     }
-    top = 0.875
-    for heading, text in texts.items():
-        lines = textwrap.wrap(text, 150)
-        write(figure, 0.05, top, heading, size=10, weight="bold", vertical="top")
-        write(figure, 0.14, top, "\n".join(lines), size=8.6, vertical="top")
-        top -= 0.0216 * len(lines) + 0.018
+    sections(figure, texts)
     return figure

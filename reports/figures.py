@@ -1,7 +1,7 @@
 """The pages of a report: one function a page, from Results to a matplotlib figure."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import matplotlib
@@ -105,10 +105,17 @@ def verdict(results: Results) -> str:
     several = s["requests"] > 1
     alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
-        f"On this chip the network {change} ({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
+        f"On this chip{_ideal(results.meta['chip'])} the network {change} "
+        f"({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
         f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
         f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}.{costliest(results)}"
     )
+
+
+def _ideal(chip: Mapping[str, Any]) -> str:
+    """What of the chip has no error, as its file has it."""
+    parts = [what for what, is_so in (("cells", chip.get("ideal_cells")), ("wires", chip["wires"] is None)) if is_so]
+    return f", whose {' and '.join(parts)} are ideal as its file has them," if "cells" in parts else ""
 
 
 def _of_instances(a: dict[str, float]) -> str:

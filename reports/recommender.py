@@ -1,6 +1,5 @@
 """The recommender on a chip: tables, one JSON file, and pages drawn from them."""
 
-import json
 import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.pages import save_document
-from reports.results import ResultsError, write_text
+from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
     INK,
@@ -26,7 +23,9 @@ from reports.style import (
     human,
     page,
     percent,
+    plain_decimals,
     plot,
+    sections,
     significant,
     write,
 )
@@ -66,27 +65,12 @@ class RecommenderSheet:
 
     def save(self, directory: Path) -> None:
         """Write each table as CSV and recommender.json last."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in _tables():
-            table: pd.DataFrame = getattr(self, name)
-            if table.empty:
-                (directory / f"{name}.csv").unlink(missing_ok=True)
-            else:
-                write_text(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.12g"))
-        write_text(directory / FILE, json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+        save_sheet(directory, FILE, self.meta, {name: getattr(self, name) for name in _tables()})
 
     @classmethod
     def load_from(cls, directory: Path) -> "RecommenderSheet":
         """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
-        try:
-            meta = json.loads((directory / FILE).read_text("utf-8"))
-            paths = {name: directory / f"{name}.csv" for name in _tables()}
-            tables = {
-                name: pd.read_csv(path) if name not in MAY_MISS or path.is_file() else pd.DataFrame()
-                for name, path in paths.items()
-            }
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{directory}: no run of the recommender can be read there: {error}") from None
+        meta, tables = load_sheet(directory, FILE, "run of the recommender", {name: name in MAY_MISS for name in _tables()})
         return cls(meta, **tables)
 
 
@@ -490,7 +474,7 @@ def load(sheet: RecommenderSheet) -> Figure:
     axes.axvline(1 / m["service_s"]["one copy"], color=INK, linewidth=0.8, label="saturation")
     axes.set_xlabel("requests per second; bars: two standard errors")
     axes.set_ylabel("microseconds")
-    _plain(axes.yaxis)
+    plain_decimals(axes.yaxis)
     axes.legend(fontsize=8, frameon=False, loc="upper left")
     axes = plot(figure, (0.56, 0.54, 0.39, 0.31), "99th percentile of n chips", "both")
     looks = (
@@ -505,8 +489,8 @@ def load(sheet: RecommenderSheet) -> Figure:
         axes.loglog(part["rate"], part["p99_s"] * 1e6, "o" + style, color=colour, label=label, markersize=4)
     axes.set_xlabel("requests per second, each to one of the chips at random")
     axes.set_ylabel("microseconds")
-    _plain(axes.yaxis)
-    _plain(axes.xaxis, (1.0,))
+    plain_decimals(axes.yaxis)
+    plain_decimals(axes.xaxis, (1.0,))
     axes.legend(fontsize=8, frameon=False)
     columns: tuple[Column, ...] = (
         ("one chip", 0.05, "left"), ("load", 0.22, "right"), ("requests/s", 0.33, "right"), ("median", 0.45, "right"),
@@ -526,13 +510,6 @@ def load(sheet: RecommenderSheet) -> Figure:
     )
     write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note, 165)), size=8, colour=SOFT, vertical="top")
     return figure
-
-
-def _plain(axis: Axis, at: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
-    """Ticks of a logarithmic axis in plain decimals, at these multiples of powers of ten."""
-    axis.set_major_locator(LogLocator(subs=at))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def method(sheet: RecommenderSheet) -> Figure:
@@ -573,12 +550,7 @@ def method(sheet: RecommenderSheet) -> Figure:
         "and so on replace them.",
         "Replicas": "Whole chips; a request goes to one at random, so each sees a Poisson stream, and one is simulated.",
     }  # fmt: skip
-    top = 0.875
-    for heading, text in texts.items():
-        lines = textwrap.wrap(text, 142)
-        write(figure, 0.05, top, heading, size=10, weight="bold", vertical="top")
-        write(figure, 0.15, top, "\n".join(lines), size=9, vertical="top")
-        top -= 0.0235 * len(lines) + 0.022
+    sections(figure, texts)
     return figure
 
 

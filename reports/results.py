@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,33 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(text, "utf-8")
     os.replace(temporary, path)
+
+
+def save_sheet(directory: Path, file: str, meta: dict[str, Any], tables: dict[str, pd.DataFrame], indexed: Collection[str] = ()) -> None:
+    """Write each table as CSV, those `indexed` with their index, and meta as JSON in `file` last; empty tables leave no file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        if table.empty:
+            (directory / f"{name}.csv").unlink(missing_ok=True)
+        else:
+            write_text(directory / f"{name}.csv", table.to_csv(index=name in indexed, float_format="%.12g"))
+    write_text(directory / file, json.dumps(meta, indent=2, allow_nan=False) + "\n")
+
+
+def load_sheet(
+    directory: Path, file: str, what: str, may_miss: dict[str, bool],
+    read: Callable[[Path, str], pd.DataFrame] = lambda path, name: pd.read_csv(path),
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:  # fmt: skip
+    """What `save_sheet` wrote: meta, and the tables by name, empty where they may miss and do. read: of one table's file.
+
+    Raises ResultsError naming the folder and `what` was to be there.
+    """
+    try:
+        meta = json.loads((directory / file).read_text("utf-8"))
+        paths = {name: directory / f"{name}.csv" for name in may_miss}
+        tables = {
+            name: pd.DataFrame() if may_miss[name] and not path.is_file() else read(path, name) for name, path in paths.items()
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(f"{directory}: no {what} can be read there: {error}") from None
+    return meta, tables

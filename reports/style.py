@@ -1,12 +1,15 @@
 """One look for every page: colours, type, units for people."""
 
 import math
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PAGE = (11.69, 8.27)  # A4 landscape [inch]
 ROW_HEIGHT = 0.0265  # of a table's row, share of the page
@@ -128,3 +131,20 @@ def draw_table(figure: Figure, top: float, columns: tuple[Column, ...], rows: li
             write(figure, x, y, cell, size=8.5, align=align)
         figure.add_artist(Line2D([0.05, 0.95], [y - 0.28 * row] * 2, color=FAINT, linewidth=0.7))
     return y
+
+
+def plain_decimals(axis: Axis, at: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis in plain decimals, at these multiples of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def sections(figure: Figure, texts: dict[str, str], width: int = 142) -> None:
+    """Paragraphs with their headings beside them, down the page; width: characters of a line."""
+    top = 0.875
+    for heading, text in texts.items():
+        lines = textwrap.wrap(text, width)
+        write(figure, 0.05, top, heading, size=10, weight="bold", vertical="top")
+        write(figure, 0.15, top, "\n".join(lines), size=9, vertical="top")
+        top -= 0.0235 * len(lines) + 0.020

@@ -3,8 +3,8 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from compression.errors import CompressionError
 from compression.shrink import small_state
-from hw.chip import device_names, load_chip, load_device_file, preset_names
+from hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
+from reports.compression import FILE as COMPRESSION_FILE
 from reports.compression import CompressionSheet, draw_compression
 from reports.converters import draw_converters
 from reports.devices import draw_devices
@@ -45,6 +46,8 @@ EXPECTED = (
     HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
     SweepError, PinError, OSError,
 )  # fmt: skip
+Step = Callable[[str], None]
+POINTS = "points.json"  # of an interrupted run of a network
 OTHERS = {
     "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
     "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
@@ -181,7 +184,7 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    _check_folder(options.out, "compression.json")
+    _check_folder(options.out, COMPRESSION_FILE)
     targets = dict(options.target)
     check_targets(targets)
     if len(targets) < len(options.target):
@@ -200,13 +203,8 @@ def _compress(options: argparse.Namespace) -> int:
         save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
         draw_compression(sheet, options.out)
         bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
-    _show_compression(options.out)
+    _show(options.out, KINDS[COMPRESSION_FILE])
     return 0
-
-
-def _show_compression(directory: Path) -> None:
-    print((directory / "summary.txt").read_text("utf-8"), end="")
-    print(f"\nreport:  {directory / 'compression.pdf'}\ntables:  {directory}/*.csv\nweights: {directory / 'weights.pt'}")
 
 
 def _add_sweep(commands: Any) -> None:
@@ -289,13 +287,41 @@ def _whole(text: str, least: int) -> int:
     return int(text)
 
 
-RESULT_FILES = {"run.json": "xbar run of a network", RECOMMENDER_FILE: "xbar run recommender", FAIREA_FILE: "xbar run fairea",
-                "compression.json": "xbar compress", SUMMARY: "xbar sweep"}  # fmt: skip
+@dataclass(frozen=True)
+class _Kind:
+    """Results of one command in a folder: who wrote them, how they are read and drawn, and which files to name."""
+
+    what: str
+    load: Callable[[Path], Any]
+    draw: Callable[[Any, Path], object]
+    files: dict[str, str]
+
+
+KINDS = {
+    "run.json": _Kind(
+        "xbar run of a network", Results.load, render, {"report": "report.pdf", "tables": "*.csv", "Perfetto": "trace.json"}
+    ),
+    RECOMMENDER_FILE: _Kind(
+        "xbar run recommender", RecommenderSheet.load_from, draw_recommender,
+        {"report": "report.pdf", "tables": "*.csv", "embeddings": "embeddings.sqlite"},
+    ),
+    FAIREA_FILE: _Kind("xbar run fairea", FaireaSheet.load_from, draw_fairea, {"report": "report.pdf", "tables": "*.csv"}),
+    COMPRESSION_FILE: _Kind(
+        "xbar compress", CompressionSheet.load, draw_compression,
+        {"report": "compression.pdf", "tables": "*.csv", "weights": "weights.pt"},
+    ),
+}  # fmt: skip
+
+
+def _show(directory: Path, kind: _Kind) -> None:
+    print((directory / "summary.txt").read_text("utf-8"))
+    width = max(map(len, kind.files)) + 2
+    print("\n".join(f"{label + ':':{width}}{directory}/{name}" for label, name in kind.files.items()))
 
 
 def _check_folder(out: Path, own: str) -> None:
     """Raise ResultsError where the folder holds results of another kind, which this command would write over in part."""
-    for name, what in RESULT_FILES.items():
+    for name, what in ({name: kind.what for name, kind in KINDS.items()} | {SUMMARY: "xbar sweep"}).items():
         if name != own and (out / name).exists():
             raise ResultsError(f"{out} holds the results of {what}; give another folder")
     if out.exists() and not out.is_dir():
@@ -303,90 +329,66 @@ def _check_folder(out: Path, own: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _check_folder(options.out, {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json"))
-    if options.workload == "recommender":
-        return _run_recommender(options)
-    if options.workload == "fairea":
-        return _run_fairea(options)
+    _check_options(options)
+    own = {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json")
+    _check_folder(options.out, own)
     chip = load_chip(options.chip, dict(options.settings), options.device)
-    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
-    images, instances = study_size(options.workload)
-    study = Study(
-        instances=options.instances or instances, images=options.images or images, seed=options.seed,
-        requests=options.requests or Study.requests,
-    )
-    study = study.quick() if options.study == "quick" else study
+    prepare = {"recommender": _recommender, "fairea": _fairea}.get(options.workload, _network)
+    work = prepare(options, chip)
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        kept = options.out / "points.json"
-        results = run(workload, chip, study, step=bar.set_description_str, kept=kept)
+        results = work(bar.set_description_str)
         bar.set_description_str("drawing the report")
         results.save(options.out)
-        render(results, options.out)
-        kept.unlink(missing_ok=True)
-        bar.set_description_str(f"{workload.title} on {chip.title}: done")
-    _show(options.out)
+        KINDS[own].draw(results, options.out)
+        (options.out / POINTS).unlink(missing_ok=True)
+        bar.set_description_str(f"{options.workload} on {chip.title}: done")
+    _show(options.out, KINDS[own])
     return 0
 
 
-def _run_recommender(options: argparse.Namespace) -> int:
-    chip = load_chip(options.chip, dict(options.settings), options.device)
-    given = {name: getattr(options, name) for name in ("seeds", "instances", "candidates", "requests")}
-    study = RecommenderStudy(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse what the workload has no use for."""
+    without = {"recommender": ("weights", "images", "attribute"), "fairea": ("weights", "images", "requests", "seeds", "candidates")}
+    for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
+        if getattr(options, name) is not None:
+            raise ResultsError(f"--{name} is of no use to {options.workload}")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    images, instances = study_size(options.workload)
+    given = {"images": images, "instances": instances} | _given(options, "images", "instances", "requests")
+    study = Study(seed=options.seed, **given)
+    study = study.quick() if options.study == "quick" else study
+    return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
+
+
+def _recommender(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    study = RecommenderStudy(seed=options.seed, **_given(options, "seeds", "instances", "candidates", "requests"))
     study = study.quick() if options.study == "quick" else study
     data = load_interactions(options.data, options.seed)
-    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        sheet = run_recommender(data, chip, options.out, study, bar.set_description_str)
-        sheet.save(options.out)
-        draw_recommender(sheet, options.out)
-        bar.set_description_str(f"{sheet.meta['title']} on {chip.title}: done")
-    _show_recommender(options.out)
-    return 0
+    return lambda step: run_recommender(data, chip, options.out, study, step)
 
 
-def _show_recommender(directory: Path) -> None:
-    print((directory / "summary.txt").read_text("utf-8"), end="")
-    print(f"\nreport:     {directory / 'report.pdf'}\ntables:     {directory}/*.csv\nembeddings: {directory / 'embeddings.sqlite'}")
-
-
-def _run_fairea(options: argparse.Namespace) -> int:
-    chip = load_chip(options.chip, dict(options.settings), options.device)
-    study = FaireaStudy(attribute=options.attribute, instances=options.instances or FaireaStudy.instances, seed=options.seed)
+def _fairea(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    study = FaireaStudy(seed=options.seed, **_given(options, "attribute", "instances"))
     study = study.quick() if options.study == "quick" else study
-    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        sheet = run_fairea(options.data, chip, options.out, study, bar.set_description_str)
-        sheet.save(options.out)
-        draw_fairea(sheet, options.out)
-        bar.set_description_str(f"{sheet.meta['title']} on {chip.title}: done")
-    _show_fairea(options.out)
-    return 0
-
-
-def _show_fairea(directory: Path) -> None:
-    print((directory / "summary.txt").read_text("utf-8"), end="")
-    print(f"\nreport: {directory / 'report.pdf'}\ntables: {directory}/*.csv")
+    return lambda step: run_fairea(options.data, chip, options.out, study, step)
 
 
 def _report(options: argparse.Namespace) -> int:
-    if (options.directory / FAIREA_FILE).is_file():
-        draw_fairea(FaireaSheet.load_from(options.directory), options.directory)
-        _show_fairea(options.directory)
-        return 0
-    if (options.directory / RECOMMENDER_FILE).is_file():
-        draw_recommender(RecommenderSheet.load_from(options.directory), options.directory)
-        _show_recommender(options.directory)
-        return 0
-    if (options.directory / "compression.json").is_file():
-        draw_compression(CompressionSheet.load(options.directory), options.directory)
-        _show_compression(options.directory)
-        return 0
-    render(Results.load(options.directory), options.directory)
-    _show(options.directory)
+    found = [(name, kind) for name, kind in KINDS.items() if (options.directory / name).is_file()]
+    if not found:
+        raise ResultsError(f"{options.directory}: no {', '.join(KINDS)} there; give the folder that --out named")
+    for _, kind in found:
+        kind.draw(kind.load(options.directory), options.directory)
+        _show(options.directory, kind)
     return 0
-
-
-def _show(directory: Path) -> None:
-    print((directory / "summary.txt").read_text("utf-8"), end="")
-    print(f"\nreport:   {directory / 'report.pdf'}\ntables:   {directory}/*.csv\nPerfetto: {directory / 'trace.json'}")
 
 
 def _devices(options: argparse.Namespace) -> int:

@@ -279,6 +279,7 @@ def _meta(
             "programming_model": chip.device.programming_model,
             "programming_scaled": chip.device.programming_model in SCALED,
             "programming_own": own_write_error(chip.device), "drifts": chip.device.drifts,
+            "ideal_cells": not chip.device.draws,
             "wires": None if chip.wires.ideal else [chip.wires.wordline, chip.wires.bitline],
             "iv": chip.device.iv, "read_noise": _read_noise(chip),
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,

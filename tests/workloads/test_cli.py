@@ -99,7 +99,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "lenet5", "--data", "/nonexistent", "--out", "x"], "no train-images-idx3-ubyte"),
         (["run", "resnet20", "--out", "x"], "resnet20 needs trained weights"),
         (["run", "digits", "--weights", "/nonexistent", "--out", "x"], "no such file of trained weights"),
-        (["report", "/nonexistent"], "no run.json there"),
+        (["report", "/nonexistent"], "no run.json, "),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_message(
