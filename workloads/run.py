@@ -195,7 +195,7 @@ def run(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
-        adc_bits=adc, provenance=_provenance(chip), sources=_sources(chip),
+        adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
         **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]),
     )  # fmt: skip
 
@@ -329,7 +329,8 @@ def _first_runs(ledger: Ledger) -> pd.DataFrame:
     return timeline[timeline["start_s"] < until].reset_index(drop=True)
 
 
-def _provenance(chip: Chip) -> pd.DataFrame:
+def provenance_table(chip: Chip) -> pd.DataFrame:
+    """Every number of the chip file as written: key, value, unit, kind, source, why."""
     rows = [
         {"key": key, "value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source or "", "why": q.why or ""}
         for key, q in chip.provenance.items()
@@ -337,6 +338,7 @@ def _provenance(chip: Chip) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sources(chip: Chip) -> pd.DataFrame:
+def sources_table(chip: Chip) -> pd.DataFrame:
+    """What the numbers cite, and how that was read, by the name of the source."""
     rows = {name: {"cite": source.cite, "read": source.read} for name, source in chip.source.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
