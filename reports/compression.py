@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.pages import save_document
+from reports.pages import Document, save_document
+from reports.record import Record
 from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
@@ -92,7 +93,10 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
     m = sheet.meta
     footer = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
     title = f"{m['title']} compressed for {m['chip_title']}"
-    paths = save_document(named, directory / "compression.pdf", title, footer)
+    document = Document(
+        title, verdict(sheet), named, footer, tables={name: getattr(sheet, name) for name in TABLES}, record=Record.load(directory),
+    )  # fmt: skip
+    paths = save_document(document, directory / "compression.pdf")
     write_text(directory / "summary.txt", summary_text(sheet))
     return [*paths, directory / "summary.txt"]
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from reports.pages import save_document
+from reports.pages import Document, save_document
+from reports.record import Record
 from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
@@ -127,7 +128,11 @@ def draw_fairea(sheet: FaireaSheet, directory: Path) -> list[Path]:
     }
     m = sheet.meta
     footer = f"xbar {m['version']}  ·  fair assignment  ·  {m['network']}, {m['attribute']}  ·  chip {m['chip']}"
-    paths = save_document(drawn, directory / "report.pdf", _title(sheet), footer)
+    document = Document(
+        _title(sheet), verdict(sheet), drawn, footer, tables={name: getattr(sheet, name) for name in _tables()},
+        record=Record.load(directory),
+    )  # fmt: skip
+    paths = save_document(document, directory / "report.pdf")
     write_text(directory / "summary.txt", summary_text(sheet))
     return [*paths, directory / "summary.txt"]
 
@@ -306,6 +311,11 @@ def cost_text(sheet: FaireaSheet) -> str:
     )
 
 
+def verdict(sheet: FaireaSheet) -> str:
+    """What came of it, a paragraph each: the openings, the methods, the noise, wider effects, the cost."""
+    return "\n".join((opening_text(sheet), methods_text(sheet), noise_text(sheet), wider_text(sheet), cost_text(sheet)))
+
+
 def summary_text(sheet: FaireaSheet) -> str:
     """The headline numbers as plain text."""
     m = sheet.meta
@@ -333,7 +343,7 @@ def summary(sheet: FaireaSheet) -> Figure:
     """Verdict and table of methods."""
     figure = page(_title(sheet), _subtitle(sheet))
     top = 0.885
-    for text in (opening_text(sheet), methods_text(sheet), noise_text(sheet), wider_text(sheet), cost_text(sheet)):
+    for text in verdict(sheet).split("\n"):
         lines = textwrap.wrap(text, 158)
         write(figure, 0.05, top, "\n".join(lines), size=9.5, vertical="top")
         top -= 0.0215 * len(lines) + 0.013

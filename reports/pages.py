@@ -1,26 +1,115 @@
-"""From figures to files: one PDF with all pages, a PNG of each, the same footer on all."""
+"""From figures to files: one document of a run or sweep as PDF, as one HTML page, and a PNG of each page."""
 
 import os
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from reports.style import SOFT, write
+from reports.html import Section, html
+from reports.record import Record, constants_pages, reproducibility_page
+from reports.results import write_text
+from reports.style import FAINT, SOFT, page, write
 
 PNG_DPI = 130
 PDF_DPI = 220  # of the parts that are too many to draw as shapes
 
 
-def save_document(pages: Mapping[str, Figure], pdf: Path, title: str, footer: str) -> list[Path]:
-    """Write the pages to `pdf` and, each by its name, as PNG beside it; the paths. The same figures give the same bytes."""
+@dataclass(frozen=True)
+class Document:
+    """What one run or sweep found, to be read.
+
+    verdict: in a sentence or two; headlines: label, value and detail of each number that counts most; pages: by the names of
+    their PNGs, the first of them a summary; tables: by the names of their CSVs, SI, units in the columns' names; record: how it
+    was made, if kept; footer: of each page. constants, sources: those of the record unless given.
+    """
+
+    title: str
+    verdict: str
+    pages: Mapping[str, Figure]
+    footer: str
+    headlines: Sequence[tuple[str, str, str]] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    record: Record | None = None
+    constants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sources: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def save_document(document: Document, pdf: Path) -> list[Path]:
+    """Write the document to `pdf`, as one HTML page beside it, and each page, by its name, as PNG; the paths.
+
+    The pages are the document's own, with the contents after the first, and every constant with its source and what is needed
+    to do it again at the end. The same document gives the same bytes.
+    """
+    pages = _whole(document)
     for number, figure in enumerate(pages.values(), 1):
-        write(figure, 0.05, 0.025, footer, size=8, colour=SOFT)
+        write(figure, 0.05, 0.025, document.footer, size=8, colour=SOFT)
         write(figure, 0.95, 0.025, f"{number} / {len(pages)}", size=8, colour=SOFT, align="right")
-    save_pdf(list(pages.values()), pdf, title)
-    return [pdf, *(save_png(figure, pdf.with_name(f"{name}.png")) for name, figure in pages.items())]
+    save_pdf(list(pages.values()), pdf, document.title)
+    pictures = {name: save_png(figure, pdf.with_name(f"{name}.png")) for name, figure in pages.items()}
+    sections = [
+        Section(name, title_of(figure), shown_on(figure), pictures[name].read_bytes())
+        for name, figure in pages.items() if name != "contents"
+    ]  # fmt: skip
+    constants, sources = _constants(document)
+    text = html(document.title, document.verdict, document.headlines, sections, document.tables, constants, sources,
+                document.record, document.footer)  # fmt: skip
+    write_text(pdf.with_suffix(".html"), text)
+    return [pdf, pdf.with_suffix(".html"), *pictures.values()]
+
+
+def _constants(document: Document) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if document.record is None or len(document.constants):
+        return document.constants, document.sources
+    return document.record.tables()
+
+
+def _whole(document: Document) -> dict[str, Figure]:
+    """All pages: the first, the contents, the others, constants, reproducibility."""
+    constants, sources = _constants(document)
+    last = constants_pages(constants, sources, document.title) if len(constants) else []
+    ends = {f"constants_{number}": figure for number, figure in enumerate(last, 1)}
+    ends["reproducibility"] = reproducibility_page(document.record, document.title)
+    (first, summary), *others = document.pages.items()
+    listed = [(title_of(summary), shown_on(summary), 1)]
+    entries = [*others, *ends.items()]
+    contents = page("Contents", document.title)
+    for number, (_, figure) in enumerate(entries, 3):
+        if title_of(figure) != listed[-1][0]:  # of several pages of one title the first
+            listed.append((title_of(figure), shown_on(figure), number))
+    _draw_contents(contents, listed)
+    return {first: summary, "contents": contents, **dict(others), **ends}
+
+
+def _draw_contents(figure: Figure, listed: Sequence[tuple[str, str, int]]) -> None:
+    """Title, what is shown, and number of each page."""
+    row = min(0.052, 0.79 / max(1, len(listed)))
+    for place, (title, shown, number) in enumerate(listed):
+        y = 0.865 - place * row
+        write(figure, 0.05, y, title, size=10.5, weight="bold", vertical="top")
+        lines = textwrap.wrap(shown, 92)
+        kept = lines[: max(1, int(row / 0.017))]
+        if len(lines) > len(kept):
+            kept[-1] = kept[-1][:90].rstrip(" ,;") + " …"
+        write(figure, 0.37, y - 0.002, "\n".join(kept), size=8.5, colour=SOFT, vertical="top")
+        write(figure, 0.95, y, str(number), size=10.5, align="right", vertical="top")
+        figure.add_artist(Line2D([0.05, 0.95], [y - row + 0.008] * 2, color=FAINT, linewidth=0.7))
+
+
+def title_of(figure: Figure) -> str:
+    """The heading of a page."""
+    return str(figure.get_label())
+
+
+def shown_on(figure: Figure) -> str:
+    """What a page shows: the headings of its pictures."""
+    return "; ".join(dict.fromkeys(title for axes in figure.axes if (title := axes.get_title(loc="left").replace("\n", " "))))
 
 
 def save_pdf(pages: list[Figure], path: Path, title: str) -> Path:

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.pages import save_document
+from reports.pages import Document, save_document
+from reports.record import Record
 from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
@@ -86,7 +87,11 @@ def draw_recommender(sheet: RecommenderSheet, directory: Path) -> list[Path]:
         drawn["report_refresh"] = refreshes(sheet)
     drawn |= {"report_load": load(sheet), "report_method": method(sheet)}
     footer = f"xbar {sheet.meta['version']}  ·  recommender  ·  {sheet.meta['data']}  ·  chip {sheet.meta['chip']}"
-    paths = save_document(drawn, directory / "report.pdf", _title(sheet), footer)
+    document = Document(
+        _title(sheet), verdict(sheet), drawn, footer, tables={name: getattr(sheet, name) for name in _tables()},
+        record=Record.load(directory),
+    )  # fmt: skip
+    paths = save_document(document, directory / "report.pdf")
     write_text(directory / "summary.txt", summary_text(sheet))
     return [*paths, directory / "summary.txt"]
 

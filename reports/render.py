@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import figures, studies
-from reports.pages import save_document
+from reports.pages import Document, save_document
+from reports.record import Record
 from reports.results import Results, write_text
 
 PAGES: dict[str, Callable[[Results], Figure]] = {
@@ -25,11 +26,16 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",)}
+# Tables that the HTML page has; the others are curves of thousands of points, or the constants.
+LISTED = (
+    "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",
+    "yields", "drift",
+)  # fmt: skip
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 
 
 def render(results: Results, directory: Path) -> list[Path]:
-    """Write report.pdf, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes."""
+    """Write report.pdf, report.html, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     named = {name: PAGES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
@@ -37,7 +43,11 @@ def render(results: Results, directory: Path) -> list[Path]:
     meta = results.meta
     workload, chip, seed = meta["workload"], meta["chip"], meta["study"]["seed"]
     footer = f"xbar {meta['version']}  ·  workload {workload['name']}  ·  chip {chip['name']}  ·  seed {seed}"
-    paths = save_document(named, directory / "report.pdf", f"{workload['title']} on {chip['title']}", footer)
+    document = Document(
+        f"{workload['title']} on {chip['title']}", figures.verdict(results), named, footer, figures.headlines(results),
+        {name: getattr(results, name) for name in LISTED}, Record.load(directory), results.provenance, results.sources,
+    )  # fmt: skip
+    paths = save_document(document, directory / "report.pdf")
     write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":"), allow_nan=False))
     write_text(directory / "summary.txt", figures.summary_text(results))
     return [*paths, directory / "trace.json", directory / "summary.txt"]

@@ -1,0 +1,173 @@
+"""How results were made, kept beside them: command, settings, versions, and every constant with its source."""
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.results import ResultsError, write_text
+from reports.style import FAINT, INK, SOFT, page, write
+
+FILE = "record.json"
+NONE_KEPT = "no record was kept with these results"
+LINE = 0.0152  # height of a line of the constants' pages, share of the page
+LINES_PER_PAGE = 52
+COLUMNS = (("constant", 0.05), ("value", 0.285), ("low to high", 0.365), ("kind", 0.465), ("source, reason", 0.53))
+
+
+@dataclass(frozen=True)
+class Record:
+    """How one folder of results was made.
+
+    command: as given; settings: every option with its value; configuration: text of a file that it read, if one; packages:
+    versions by name; computer: system, processor, cores, threads; began: date and time with its zone; took_s [s]: of the
+    last call, which may have gone on where an earlier one was interrupted. constants: one row a number of the chip's file
+    (of, key, value, unit, kind, source, why and, where known, low, high), as written there; sources: name, cite, read.
+    """
+
+    version: str
+    command: str
+    settings: dict[str, Any]
+    packages: dict[str, str]
+    computer: dict[str, Any]
+    began: str
+    took_s: float
+    code: str = ""
+    seed: int | None = None
+    configuration: str = ""
+    constants: list[dict[str, Any]] = field(default_factory=list)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, directory: Path) -> None:
+        """Write record.json."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text(directory / FILE, json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> "Record | None":
+        """What `save` wrote, or None where nothing was; raises ResultsError naming the file where it cannot be read."""
+        path = directory / FILE
+        if not path.is_file():
+            return None
+        try:
+            raw = json.loads(path.read_text("utf-8"))
+            found = cls(**raw)
+            found.tables()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ResultsError(f"{path}: is no record of a run: {error}") from None
+        return found
+
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Constants and sources as tables."""
+        constants = pd.DataFrame(self.constants, columns=_columns(self.constants))
+        return constants, pd.DataFrame(self.sources, columns=["name", "cite", "read"]).set_index("name")
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """What is needed to do it again, by heading, as text."""
+        how = {"command": self.command, "began": self.began, "took": f"{self.took_s:,.1f} s"}
+        versions = {"xbar": self.version + (f", code {self.code}" if self.code else ""), **self.packages}
+        return {
+            "How": how, "Settings": {name: _shown(value) for name, value in self.settings.items()}, "Versions": versions,
+            "Computer": {name: _shown(value) for name, value in self.computer.items()},
+        }  # fmt: skip
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    """Columns that some row has, in their usual order."""
+    usual = ["of", "key", "value", "low", "high", "unit", "kind", "source", "why"]
+    needed = ("key", "value", "unit", "kind", "source", "why")
+    return [name for name in usual if name in needed or any(name in row for row in rows)]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return "not given" if value is None else str(value)
+
+
+def number(value: Any) -> str:
+    """A number of a chip's file as one writes it; nothing for one that is missing."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{float(value):.6g}"
+
+
+def band_of(row: pd.Series) -> str:
+    """Low and high of a constant where they are known and differ."""
+    low, high = number(row.get("low")), number(row.get("high"))
+    return "" if low == high else f"{low} to {high}"
+
+
+# ---- pages
+
+
+def constants_pages(constants: pd.DataFrame, sources: pd.DataFrame, heading: str) -> list[Figure]:
+    """Every constant with unit, kind, source and reason, and the sources; as many pages as it takes."""
+    lines = list(_constant_lines(constants, sources))
+    cut = [lines[first : first + LINES_PER_PAGE] for first in range(0, len(lines), LINES_PER_PAGE)]
+    figures = []
+    for place, part in enumerate(cut, 1):
+        figure = page("Every constant, with its source", f"{heading}  ·  values as the chip's file states them  ·  {place} of {len(cut)}")
+        for label, x in COLUMNS:
+            write(figure, x, 0.878, label, size=8, weight="bold", colour=SOFT)
+        figure.add_artist(Line2D([0.05, 0.95], [0.872] * 2, color=SOFT, linewidth=1))
+        for row, (cells, bold, begins) in enumerate(part, 1):
+            y = 0.866 - row * LINE
+            if begins:
+                figure.add_artist(Line2D([0.05, 0.95], [y + 0.78 * LINE] * 2, color=FAINT, linewidth=0.5))
+            for x, text in cells:
+                write(figure, x, y, text, size=7, weight="bold" if bold else "normal", colour=INK)
+        figures.append(figure)
+    return figures
+
+
+def _constant_lines(constants: pd.DataFrame, sources: pd.DataFrame) -> Iterator[tuple[list[tuple[float, str]], bool, bool]]:
+    """(cells with their places, whether bold, whether a row begins) of each line."""
+    places = [x for _, x in COLUMNS]
+    of = None
+    for _, row in constants.iterrows():
+        if "of" in row and row["of"] != of:
+            of = row["of"]
+            yield [(places[0], str(of))], True, True
+        unit = "" if str(row["unit"]) == "1" else f" {row['unit']}"
+        reason = ": ".join(str(part) for part in (row["source"], row["why"]) if isinstance(part, str) and part)
+        wrapped = textwrap.wrap(reason or "given on the command line", 96)
+        cells = [str(row["key"]), number(row["value"]) + unit, band_of(row), str(row["kind"]), wrapped[0]]
+        yield list(zip(places, cells, strict=True)), False, True
+        for more in wrapped[1:]:
+            yield [(places[-1], more)], False, False
+    yield [(places[0], "Sources")], True, True
+    for name, source in sources.iterrows():
+        for place, text in enumerate(textwrap.wrap(f"{name}: {source['cite']}. Read: {source['read']}.", 190)):
+            yield [(places[0] + (0.012 if place else 0.0), text)], False, place == 0
+
+
+def reproducibility_page(record: Record | None, heading: str) -> Figure:
+    """Command, settings, versions and computer; of a configuration that was read, as much as fits."""
+    figure = page("Reproducibility", heading)
+    if record is None:
+        write(figure, 0.05, 0.86, f"{NONE_KEPT[0].upper()}{NONE_KEPT[1:]}; the command line keeps one.", size=10)
+        return figure
+    top = 0.872
+    for title, rows in record.rows().items():
+        write(figure, 0.05, top, title, size=10, weight="bold", vertical="top")
+        told = [f"{name}: {value}" for name, value in rows.items()]
+        told = ["  ·  ".join(told)] if len(told) > 6 else told  # many short ones run on
+        for text in (line for part in told for line in textwrap.wrap(part, 138)):
+            write(figure, 0.15, top, text, size=8.5, vertical="top")
+            top -= 0.0205
+        top -= 0.016
+    if record.configuration:
+        write(figure, 0.05, top, "Configuration", size=10, weight="bold", vertical="top")
+        lines = [line for line in record.configuration.splitlines() if line.strip()]
+        room = max(1, int((top - 0.07) / 0.0165))
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines; the whole text stands in {FILE}"]
+        for place, text in enumerate(lines):
+            write(figure, 0.15, top - place * 0.0165, text[:150], size=7.5, vertical="top")
+    return figure
