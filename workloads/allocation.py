@@ -33,9 +33,9 @@ from hw.chip import Chip
 from hw.footprint import Footprint, array_area, footprint
 from hw.network import Network, trace
 from workloads.data import ImageData, first_images
+from workloads.offered import TARGETS
 from workloads.training import Recipe, train_classifier
 
-TARGETS = ("area", "power", "weights")
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
 SAMPLES = 48  # sizes that the energy of each layer is fitted to

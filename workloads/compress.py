@@ -54,13 +54,12 @@ from workloads.allocation import (
 )
 from workloads.data import ImageData, first_images
 from workloads.effects import own_write_error, with_write_error
+from workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
 from workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
 
 Step = Callable[[str], None]
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
-BEST_BITS = 8  # weights get these, where the chip's have more
-ASSUMED_SIGMA = 0.10  # programming error of varied chips, where the chip's own cells have none
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 RHO = Rho(3e-3, factor=3.0, last=0.3)
 
@@ -99,7 +98,7 @@ class Plan:
     bits: int | None = None
     input_bits: int | None = None
     sigma: float | None = None
-    rate: float = 1000.0
+    rate: float = RATE
     validation: int = 5000
     most_lost: float = 0.0004
     instances: int = 10
@@ -141,18 +140,24 @@ def _check(name: str, holds: bool, value: object, allowed: str) -> None:
 
 
 _COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
-PLANS = {
-    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, images=360, frontier=(10, 30)),
+_TRAINING = {
+    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30)),
     **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0)),
     "resnet20": Plan(
         filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002,
-        instances=3, images=200, budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
+        budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
     ),
     **dict.fromkeys(("vgg16", "resnet18"), Plan(
         search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
-        updates=4, most_lost=0.001, instances=3, images=50, budgets=(), longer=True, **_COLOUR,
+        updates=4, most_lost=0.001, budgets=(), longer=True, **_COLOUR,
     )),
 }  # fmt: skip
+PLANS = {
+    name: replace(plan, images=NETWORKS[name].compressed_images, instances=NETWORKS[name].compressed_instances)
+    for name, plan in _TRAINING.items()
+}
+
+
 def quick(plan: Plan) -> Plan:
     """The plan with no more than a few epochs of everything, to try it out."""
     most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4}

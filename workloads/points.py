@@ -44,9 +44,10 @@ from workloads.allocation import TARGETS
 from workloads.compress import PLANS, Plan, compress, quick
 from workloads.data import cache_directory
 from workloads.evaluate import Condition, Correction, OnChip
+from workloads.offered import WORKLOADS
 from workloads.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
 from workloads.training import accuracy, save_state
-from workloads.workload import WORKLOADS, Workload, load_weights, load_workload
+from workloads.workload import Workload, load_weights, load_workload
 
 SPACES = ("grid", "list", "random", "latin_hypercube")
 PATHS = ("chip.name", "device.name", "workload.data", "workload.weights")  # relative ones begin where the TOML file is

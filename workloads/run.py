@@ -30,6 +30,7 @@ from reports.results import Results, write_text
 from workloads import studies
 from workloads.effects import SCALED, Assumed, own_write_error, with_write_error
 from workloads.evaluate import Condition, OnChip
+from workloads.offered import STUDY_REQUESTS
 from workloads.training import accuracy
 from workloads.workload import Workload
 
@@ -58,7 +59,7 @@ class Study:
     multiples: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
     adc_bits: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10)
     images: int = 1000
-    requests: int = 50
+    requests: int = STUDY_REQUESTS
     seed: int = 0
     parts: tuple[str, ...] = PARTS
     assumed: Assumed = field(default_factory=Assumed)

@@ -18,6 +18,7 @@ from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
 from models.limaml import GlobalBlock
 from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
+from workloads.offered import NETWORKS
 from workloads.training import (
     Recipe,
     TrainingError,
@@ -50,45 +51,22 @@ class Workload:
 
 @dataclass(frozen=True)
 class _Entry:
-    """recipe: None where trained weights are given in a file. images, instances: what a study takes unless told."""
+    """recipe: None where trained weights are given in a file."""
 
-    title: str
-    description: str
     build: Callable[[], nn.Module]
     recipe: Recipe | None
-    images: int = 1000
-    instances: int = 10
 
 
 _COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True)
 
 _ENTRIES = {
-    "digits": _Entry(
-        "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; no download, trains in seconds",
-        DigitsCNN, Recipe(epochs=120, batch=64, learning_rate=2e-2, weight_decay=0.3),
-    ),
-    "lenet5": _Entry(
-        "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror",
-        LeNet5, Recipe(epochs=8, batch=128, learning_rate=4e-3, shift=1), images=500,
-    ),
-    "lenet5-caffe": _Entry(
-        "LeNet-5, 20-50-500-10", "LeNet-5 as papers on compression have it (430,500 weights), on MNIST as lenet5",
-        LeNet5Caffe, Recipe(epochs=10, batch=128, learning_rate=2e-3, shift=1), images=500,
-    ),
-    "resnet20": _Entry(
-        "ResNet-20", "ResNet-20 (option A) on CIFAR-10, both from --data DIR or XBAR_DATA, trained weights also from --weights",
-        ResNet20, None, images=100, instances=3,
-    ),
-    "vgg16": _Entry(
-        "VGG-16", "VGG-16 with batch norm on CIFAR-10 as for resnet20, trained when first used (an hour on two cores)",
-        VGG16, _COLOUR, images=100, instances=3,
-    ),
-    "resnet18": _Entry(
-        "ResNet-18", "ResNet-18 in its form for CIFAR-10, trained when first used (an hour on two cores)",
-        ResNet18, replace(_COLOUR, epochs=6), images=100, instances=3,
-    ),
-}  # fmt: skip
-WORKLOADS: dict[str, str] = {name: entry.description for name, entry in _ENTRIES.items()}
+    "digits": _Entry(DigitsCNN, Recipe(epochs=120, batch=64, learning_rate=2e-2, weight_decay=0.3)),
+    "lenet5": _Entry(LeNet5, Recipe(epochs=8, batch=128, learning_rate=4e-3, shift=1)),
+    "lenet5-caffe": _Entry(LeNet5Caffe, Recipe(epochs=10, batch=128, learning_rate=2e-3, shift=1)),
+    "resnet20": _Entry(ResNet20, None),
+    "vgg16": _Entry(VGG16, _COLOUR),
+    "resnet18": _Entry(ResNet18, replace(_COLOUR, epochs=6)),
+}  # titles and sizes of each: workloads/offered.py
 
 _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
     "digits": (DigitsCNN, (1, 8, 8), 0.0),
@@ -115,19 +93,13 @@ def load_workload(
     else:
         data = _LOADERS[name](data_directory)
         model = _trained(name, entry, entry.recipe, data, seed, progress)
-    return Workload(name, entry.title, model, data, accuracy(model, data.test_images, data.test_labels))
+    return Workload(name, NETWORKS[name].title, model, data, accuracy(model, data.test_images, data.test_labels))
 
 
 _LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
     "digits": lambda directory: load_digits(), "lenet5": load_mnist, "lenet5-caffe": load_mnist, "resnet20": load_cifar10,
     "resnet18": load_cifar10, "vgg16": load_cifar10,
 }  # fmt: skip
-
-
-def study_size(name: str) -> tuple[int, int]:
-    """Test images and chip instances that a study of that workload takes unless told otherwise."""
-    entry = _known(name, _ENTRIES)
-    return entry.images, entry.instances
 
 
 def load_weights(model: nn.Module, path: Path, example: Tensor | None = None) -> nn.Module:

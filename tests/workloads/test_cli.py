@@ -1,6 +1,8 @@
 """The command line as users meet it: what it prints, where it writes, how it fails."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,18 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         main(arguments)
     assert caught.value.code == 2
     assert "usage: xbar" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["run", "--help"], 0), (["run", "digits"], 2)])
+def test_help_and_wrong_usage_do_not_wait_for_what_computes(arguments: list[str], code: int) -> None:
+    script = (
+        "import sys\nfrom workloads.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop:\n"
+        "    heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "    sys.exit(f'loaded: {heavy}' if heavy else stop.code)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=60).returncode == code
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from reports.results import write_text
 from workloads.compress import Plan, compress
 from workloads.data import ImageData
 from workloads.effects import ASSUMED_WRITES, BITS
+from workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
 from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from workloads.recommender.learning import Learner, Tables
 from workloads.recommender.on_chip import (
@@ -71,10 +72,10 @@ class RecommenderStudy:
     """How much to do. seeds: of training, each for every method; instances: chips; candidates: of a request; requests: simulated
     at each rate; targets: of compressing the global block, none to leave that out. Raises TrainingError."""
 
-    seeds: int = 5
+    seeds: int = RECOMMENDER_SEEDS
     instances: int = 10
-    candidates: int = 50
-    requests: int = 500
+    candidates: int = RECOMMENDER_CANDIDATES
+    requests: int = RECOMMENDER_REQUESTS
     methods: tuple[str, ...] = tuple(METHODS)
     targets: tuple[tuple[str, float], ...] = (("weights", 0.3),)
     workers: int = 2

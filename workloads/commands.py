@@ -1,0 +1,254 @@
+"""What the command `xbar` does when asked (`workloads/cli.py`): a function for each of its commands."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from compression.errors import CompressionError
+from compression.shrink import small_state
+from hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
+from hw.errors import HardwareError
+from reports.compression import FILE as COMPRESSION_FILE
+from reports.compression import CompressionSheet, draw_compression
+from reports.converters import draw_converters
+from reports.devices import draw_devices
+from reports.fairea import FILE as FAIREA_FILE
+from reports.fairea import FaireaSheet, draw_fairea
+from reports.recommender import FILE as RECOMMENDER_FILE
+from reports.recommender import RecommenderSheet, draw_recommender
+from reports.render import render
+from reports.results import Results, ResultsError
+from workloads.allocation import AllocationError, check_targets
+from workloads.compress import PLANS, Plan, compress, quick
+from workloads.converters import converter_sheet
+from workloads.data import DataError
+from workloads.devices import device_sheet, device_table
+from workloads.fairea.problem import FaireaError
+from workloads.fairea.run import FaireaStudy, run_fairea
+from workloads.offered import NETWORKS
+from workloads.pin import PinError, accept, check, pin, setting
+from workloads.points import read_sweep, sweep_chips
+from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
+from workloads.recommender.store import StoreError
+from workloads.run import Study, run
+from workloads.sweep import SUMMARY, SweepError, cluster
+from workloads.training import TrainingError, save_state
+from workloads.workload import load_workload
+
+EXPECTED = (
+    HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
+    SweepError, PinError, OSError,
+)  # fmt: skip
+Step = Callable[[str], None]
+POINTS = "points.json"  # of an interrupted run of a network
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what the command line asked; returns the exit code: 0 done, 1 it cannot be done, as told in one message."""
+    try:
+        return COMMANDS[options.command](options)
+    except BrokenPipeError:
+        return 141
+    except EXPECTED as error:
+        print(f"xbar: error: {error}", file=sys.stderr)
+        return 1
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Results of one command in a folder: who wrote them, how they are read and drawn, and which files to name."""
+
+    what: str
+    load: Callable[[Path], Any]
+    draw: Callable[[Any, Path], object]
+    files: dict[str, str]
+
+
+KINDS = {
+    "run.json": _Kind(
+        "xbar run of a network", Results.load, render, {"report": "report.pdf", "tables": "*.csv", "Perfetto": "trace.json"}
+    ),
+    RECOMMENDER_FILE: _Kind(
+        "xbar run recommender", RecommenderSheet.load_from, draw_recommender,
+        {"report": "report.pdf", "tables": "*.csv", "embeddings": "embeddings.sqlite"},
+    ),
+    FAIREA_FILE: _Kind("xbar run fairea", FaireaSheet.load_from, draw_fairea, {"report": "report.pdf", "tables": "*.csv"}),
+    COMPRESSION_FILE: _Kind(
+        "xbar compress", CompressionSheet.load, draw_compression,
+        {"report": "compression.pdf", "tables": "*.csv", "weights": "weights.pt"},
+    ),
+}  # fmt: skip
+
+
+def _show(directory: Path, kind: _Kind) -> None:
+    print((directory / "summary.txt").read_text("utf-8"))
+    width = max(map(len, kind.files)) + 2
+    print("\n".join(f"{label + ':':{width}}{directory}/{name}" for label, name in kind.files.items()))
+
+
+def _check_folder(out: Path, own: str) -> None:
+    """Raise ResultsError where the folder holds results of another kind, which this command would write over in part."""
+    for name, what in ({name: kind.what for name, kind in KINDS.items()} | {SUMMARY: "xbar sweep"}).items():
+        if name != own and (out / name).exists():
+            raise ResultsError(f"{out} holds the results of {what}; give another folder")
+    if out.exists() and not out.is_dir():
+        raise ResultsError(f"{out} is a file; give a folder")
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check_options(options)
+    own = {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json")
+    _check_folder(options.out, own)
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    prepare = {"recommender": _recommender, "fairea": _fairea}.get(options.workload, _network)
+    work = prepare(options, chip)
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        results = work(bar.set_description_str)
+        bar.set_description_str("drawing the report")
+        results.save(options.out)
+        KINDS[own].draw(results, options.out)
+        (options.out / POINTS).unlink(missing_ok=True)
+        bar.set_description_str(f"{options.workload} on {chip.title}: done")
+    _show(options.out, KINDS[own])
+    return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse what the workload has no use for."""
+    without = {"recommender": ("weights", "images", "attribute"), "fairea": ("weights", "images", "requests", "seeds", "candidates")}
+    for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
+        if getattr(options, name) is not None:
+            raise ResultsError(f"--{name} is of no use to {options.workload}")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    offered = NETWORKS[options.workload]
+    given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
+    study = Study(seed=options.seed, **given)
+    study = study.quick() if options.study == "quick" else study
+    return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
+
+
+def _recommender(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    study = RecommenderStudy(seed=options.seed, **_given(options, "seeds", "instances", "candidates", "requests"))
+    study = study.quick() if options.study == "quick" else study
+    data = load_interactions(options.data, options.seed)
+    return lambda step: run_recommender(data, chip, options.out, study, step)
+
+
+def _fairea(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    study = FaireaStudy(seed=options.seed, **_given(options, "attribute", "instances"))
+    study = study.quick() if options.study == "quick" else study
+    return lambda step: run_fairea(options.data, chip, options.out, study, step)
+
+
+def _compress(options: argparse.Namespace) -> int:
+    _check_folder(options.out, COMPRESSION_FILE)
+    targets = dict(options.target)
+    check_targets(targets)
+    if len(targets) < len(options.target):
+        raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    given = {name: getattr(options, name) for name in ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed")}
+    plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
+    plan = quick(plan) if options.quick else plan
+    plan = replace(plan, budgets=()) if options.no_pareto else plan
+    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
+        found = compress(workload.model, workload.data, chip, targets, options.out, plan, bar.set_description_str)
+        meta = found.meta | {"workload": workload.name, "title": workload.title}
+        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
+        sheet.save(options.out)
+        save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
+        draw_compression(sheet, options.out)
+        bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
+    _show(options.out, KINDS[COMPRESSION_FILE])
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    _check_folder(options.out, SUMMARY)
+    file = read_sweep(options.file)
+    given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
+    with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
+        found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
+    print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\nresults: {found.path}\n"
+          f"sweep:   {options.out / SUMMARY}")  # fmt: skip
+    if found.failed:
+        errors = found.frame()["error"].dropna().value_counts()
+        print(f"most frequent error, {errors.iloc[0]} times: {errors.index[0]}", file=sys.stderr)
+    return int(found.failed == found.points)
+
+
+def _pin(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        if options.workload is None:
+            raise PinError("workload = (missing): what is to be pinned needs one, as in: xbar pin digits --chip edge --out FILE.json")
+        given = {"workload.name": options.workload, "chip.name": options.chip, "device.name": options.device,
+                 "workload.weights": options.weights}  # fmt: skip
+        settings = {key: setting(key, text) for key, text in options.settings}
+        print(pin({key: value for key, value in given.items() if value is not None} | settings, options.out))
+        return 0
+    for file in options.accept or ():
+        print(accept(file))
+    changed = {file: check(file) for file in options.check or ()}
+    for file, table in changed.items():
+        print(f"{file}: {'changed' if table else 'as pinned'}{table and chr(10)}{table}")
+    return int(any(changed.values()))
+
+
+def _report(options: argparse.Namespace) -> int:
+    found = [(name, kind) for name, kind in KINDS.items() if (options.directory / name).is_file()]
+    if not found:
+        raise ResultsError(f"{options.directory}: no {', '.join(KINDS)} there; give the folder that --out named")
+    for _, kind in found:
+        kind.draw(kind.load(options.directory), options.directory)
+        _show(options.directory, kind)
+    return 0
+
+
+def _devices(options: argparse.Namespace) -> int:
+    files = [load_device_file(name) for name in device_names()]
+    print(device_table(files).to_string())
+    print("\nSpreads and what a year leaves are of a cell at mid range. xbar run --device takes any TOML file of this form.")
+    if options.out is not None:
+        for path in draw_devices([device_sheet(file) for file in files], options.out):
+            print(path)
+    return 0
+
+
+def _chips(options: argparse.Namespace) -> int:
+    rows = {}
+    for name in preset_names():
+        chip = load_chip(name)
+        peak = chip.peak_operations_per_second
+        rows[name] = {
+            "crossbars": chip.crossbars, "array": f"{chip.structure.wordlines}x{chip.structure.bitlines}",
+            "weights": f"{chip.weights.bits} bit", "inputs": f"{chip.inputs.bits} bit",
+            "peak power W": f"{chip.peak_power:.3f}", "area mm²": f"{chip.area * 1e6:.3f}",
+            "peak TOPS": f"{peak * 1e-12:.3f}", "TOPS/W": f"{peak / chip.peak_power * 1e-12:.3f}",
+        }  # fmt: skip
+    print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
+    print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.")
+    if options.out is not None:
+        for path in draw_converters([converter_sheet(load_chip(name)) for name in preset_names()], options.out):
+            print(path)
+    return 0
+
+
+COMMANDS = {
+    "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
+}  # fmt: skip

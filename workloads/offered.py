@@ -1,0 +1,59 @@
+"""What the command line offers, with its defaults: plain values apart from what computes, so that help and wrong usage
+are told before torch is loaded."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with its data set. images, instances: test images and chip instances that a study takes unless told otherwise;
+    compressed_images, compressed_instances: the same of a compression."""
+
+    title: str
+    description: str
+    images: int = 1000
+    instances: int = 10
+    compressed_images: int = 1000
+    compressed_instances: int = 10
+
+
+NETWORKS = {
+    "digits": Network(
+        "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; no download, trains in seconds",
+        compressed_images=360,
+    ),
+    "lenet5": Network(
+        "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror", images=500,
+    ),
+    "lenet5-caffe": Network(
+        "LeNet-5, 20-50-500-10", "LeNet-5 as papers on compression have it (430,500 weights), on MNIST as lenet5", images=500,
+    ),
+    "resnet20": Network(
+        "ResNet-20", "ResNet-20 (option A) on CIFAR-10, both from --data DIR or XBAR_DATA, trained weights also from --weights",
+        images=100, instances=3, compressed_images=200, compressed_instances=3,
+    ),
+    "vgg16": Network(
+        "VGG-16", "VGG-16 with batch norm on CIFAR-10 as for resnet20, trained when first used (an hour on two cores)",
+        images=100, instances=3, compressed_images=50, compressed_instances=3,
+    ),
+    "resnet18": Network(
+        "ResNet-18", "ResNet-18 in its form for CIFAR-10, trained when first used (an hour on two cores)",
+        images=100, instances=3, compressed_images=50, compressed_instances=3,
+    ),
+}  # fmt: skip
+WORKLOADS = {name: network.description for name, network in NETWORKS.items()}  # classifiers of images
+OTHERS = {
+    "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
+    "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
+    "edges.csv and nodes.csv, or a GraphML file, in --data",
+}  # workloads that are not classifiers of images
+
+STUDY_REQUESTS = 50  # simulated in one batch
+RECOMMENDER_SEEDS = 5  # trainings of each method
+RECOMMENDER_CANDIDATES = 50  # scored in a request
+RECOMMENDER_REQUESTS = 500  # simulated at each rate
+
+TARGETS = ("area", "power", "weights")  # what a compression may be asked to leave a share of
+BEST_BITS = 8  # weights get these after compression, where the chip's have more
+ASSUMED_SIGMA = 0.10  # programming error of a compression's varied chips, where the chip's own cells have none
+RATE = 1000.0  # inferences per second that power is told for
