@@ -16,24 +16,21 @@ the new values. In Python: `pin`, `check`, `accept`. Files that a configuration 
 
 import difflib
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hw import Arrivals, convert, load_chip, place, simulate, trace
 from hw.analog import read_energies
 from hw.chip import preset_names
+from reports.differences import differences
 from reports.results import write_text
 from workloads.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
 from workloads.sweep import SweepError, Value
 from workloads.workload import load_weights, untrained
 
 FORMAT = "xbar pin 1"
-TOLERANCE = 1e-9  # values are sums of the same terms; only their order may differ
 NAMES = ("workload.name", "workload.seed", "workload.weights", "chip.name", "device.name")
 NETWORKS = ("recommender",)  # besides those that a sweep judges
 
@@ -97,16 +94,6 @@ def accept(path: str | Path) -> Path:
     configuration, _ = _read(Path(path))
     folder = Path(path).parent
     return pin({name: placed(name, value, folder) for name, value in configuration.items()}, path)
-
-
-def differences(old: Mapping[str, float], new: Mapping[str, float], tolerance: float = TOLERANCE) -> str:
-    """A table of old, new and ratio of every quantity that changed by more than `tolerance` of it; empty where none did."""
-    rows = []
-    for quantity in sorted(old.keys() | new.keys()):
-        before, after = old.get(quantity, math.nan), new.get(quantity, math.nan)
-        if not abs(after - before) <= tolerance * abs(before):
-            rows.append({"quantity": quantity, "old": before, "new": after, "ratio": after / before if before else math.inf})
-    return pd.DataFrame(rows).to_string(index=False, float_format="{:.6g}".format) if rows else ""
 
 
 def setting(name: str, text: str) -> Value:
