@@ -191,6 +191,7 @@ def run(
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
         "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
         "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
+        "by_instance": described.tolist(),
     } | cut  # fmt: skip
     return Results(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
