@@ -43,18 +43,20 @@ ACTIONS = {
 _M = typing.TypeVar("_M", bound=BaseModel)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a description file; an unknown key is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Section):
+class Source(Section):
     """Where numbers come from: `cite` the publication, `read` how it was read."""
 
     cite: str
     read: str
 
 
-class Structure(_Section):
+class Structure(Section):
     """How many of what."""
 
     tiles: Annotated[int, Unit("1"), Field(ge=1)]
@@ -64,7 +66,7 @@ class Structure(_Section):
     bitlines: Annotated[int, Unit("1"), Field(ge=1)]
 
 
-class Inputs(_Section):
+class Inputs(Section):
     """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
 
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
@@ -88,7 +90,7 @@ class Inputs(_Section):
         return (-largest if signed else 0), largest
 
 
-class WireResistance(_Section):
+class WireResistance(Section):
     """Resistances of a crossbar's wires and of each cell's access transistor; all 0 is ideal.
 
     wordline, bitline: of one segment between neighbouring cells; driver: from a source to its line's first cell;
@@ -112,10 +114,10 @@ class WireResistance(_Section):
         return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
 
 
-class Timing(_Section):
+class Timing(Section):
     """Clocks and widths of what moves data."""
 
-    array_read: Annotated[float, Unit("s"), Field(ge=1e-15, le=1)]  # one analog read of a crossbar
+    array_read: Annotated[float, Unit("s", banded=True), Field(ge=1e-15, le=1)]  # one analog read of a crossbar
     tile_clock: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
     buffer_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
@@ -124,7 +126,7 @@ class Timing(_Section):
     buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
 
 
-class Components(_Section):
+class Components(Section):
     """Costs of every component that the simulation charges."""
 
     dac: Dac
@@ -148,7 +150,7 @@ class Components(_Section):
         return ((name, getattr(self, name)) for name in COMPONENTS)
 
 
-class Chip(_Section):
+class Chip(Section):
     """One chip; the single description from which accuracy, time, energy and area are computed."""
 
     name: str
@@ -342,7 +344,7 @@ class Chip(_Section):
         return changed
 
 
-class DeviceFile(_Section):
+class DeviceFile(Section):
     """A cell technology in a file of its own: the `device` section of a chip, and the sources of its numbers."""
 
     name: str
@@ -366,15 +368,16 @@ CHIP_PRESETS, DEVICE_PRESETS = "hw.presets", "hw.presets.devices"
 
 def preset_names() -> list[str]:
     """Names of the chip presets that ship with the package."""
-    return _names_in(CHIP_PRESETS)
+    return names_in(CHIP_PRESETS)
 
 
 def device_names() -> list[str]:
     """Names of the device presets that ship with the package."""
-    return _names_in(DEVICE_PRESETS)
+    return names_in(DEVICE_PRESETS)
 
 
-def _names_in(package: str) -> list[str]:
+def names_in(package: str) -> list[str]:
+    """Names of the TOML files that ship in a package."""
     return sorted(f.name.removesuffix(".toml") for f in resources.files(package).iterdir() if f.name.endswith(".toml"))
 
 
@@ -387,12 +390,12 @@ def load_chip(
     cell, so that only what a cell does changes. Overrides come last.
     Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
     """
-    label, raw = _read_toml(preset_or_file, CHIP_PRESETS, "chip")
+    label, raw = read_toml(preset_or_file, CHIP_PRESETS, "chip")
     if device is not None:
         _insert_device(raw, device, label)
     for key, value in (overrides or {}).items():
         _override(raw, key, value, label)
-    chip, provenance = _build(Chip, raw, label)
+    chip, provenance = build(Chip, raw, label)
     chip._provenance = provenance
     return chip
 
@@ -404,8 +407,8 @@ def load_device(preset_or_file: str | Path) -> Device:
 
 def load_device_file(preset_or_file: str | Path) -> DeviceFile:
     """A device preset or TOML file with its title and sources; raises ConfigurationError."""
-    label, raw = _read_toml(preset_or_file, DEVICE_PRESETS, "device")
-    file, provenance = _build(DeviceFile, raw, label)
+    label, raw = read_toml(preset_or_file, DEVICE_PRESETS, "device")
+    file, provenance = build(DeviceFile, raw, label)
     file._provenance = provenance
     return file
 
@@ -413,7 +416,7 @@ def load_device_file(preset_or_file: str | Path) -> DeviceFile:
 def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
     """Put a device file's section and sources into the raw chip file, which keeps its bits per cell."""
     load_device_file(device)  # says what is wrong with it under its own name
-    device_label, added = _read_toml(device, DEVICE_PRESETS, "device")
+    device_label, added = read_toml(device, DEVICE_PRESETS, "device")
     weights, own, sources = (raw.setdefault(name, {}) for name in ("weights", "device", "source"))
     if not (isinstance(weights, dict) and isinstance(own, dict) and isinstance(sources, dict)):
         return  # reported with everything else that is wrong with the chip file
@@ -428,9 +431,9 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
     raw["device"] = added["device"]
 
 
-def _read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
+def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
     """(label for messages, content) of a preset or TOML file; a table that it names is looked for beside it."""
-    name, names, folder = str(preset_or_file), _names_in(package), TABLE_FOLDER
+    name, names, folder = str(preset_or_file), names_in(package), TABLE_FOLDER
     if name in names:
         label, text = f"{name}.toml", (resources.files(package) / f"{name}.toml").read_text("utf-8")
     else:
@@ -453,7 +456,7 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str
     return label, raw
 
 
-def _build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
+def build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
     """The checked model of a file's content, and its numbers as written; raises ConfigurationError."""
     sources = set(raw["source"]) if isinstance(raw.get("source"), dict) else set()
     provenance: dict[str, Quantity] = {}

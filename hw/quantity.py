@@ -1,5 +1,6 @@
 """Numbers with a unit, a kind and a source, as chip files write them; SI floats once loaded."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ KINDS = ("published", "measured", "fitted", "derived", "assumed")
 UNITS: dict[str, tuple[str, float]] = {
     "1": ("1", 1.0), "%": ("1", 1e-2),
     "bit": ("bit", 1.0), "byte": ("bit", 8.0), "KB": ("bit", 8.0 * 1024), "KiB": ("bit", 8.0 * 1024),
+    "MiB": ("bit", 8.0 * 1024**2),
     "W": ("W", 1.0), "mW": ("W", 1e-3), "µW": ("W", 1e-6), "nW": ("W", 1e-9),
+    "m": ("m", 1.0), "mm": ("m", 1e-3), "µm": ("m", 1e-6), "nm": ("m", 1e-9),
     "m²": ("m²", 1.0), "mm²": ("m²", 1e-6), "µm²": ("m²", 1e-12),
     "min": ("s", 60.0), "h": ("s", 3600.0), "day": ("s", 86400.0), "year": ("s", 365.25 * 86400.0),
     "s": ("s", 1.0), "ms": ("s", 1e-3), "µs": ("s", 1e-6), "ns": ("s", 1e-9), "ps": ("s", 1e-12),
@@ -29,9 +32,13 @@ UNITS: dict[str, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """Marks a numeric field of a chip description with its dimension, written as the SI unit."""
+    """Marks a numeric field of a chip description with its dimension, written as the SI unit.
+
+    banded: its quantity may state a low and a high, which are carried through to the totals (`hw.bands`).
+    """
 
     dimension: str
+    banded: bool = False
 
     @property
     def spellings(self) -> list[str]:
@@ -41,19 +48,28 @@ class Unit:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number of a chip file: `value` in `unit` as written, what kind of number it is, and its source."""
+    """One number of a chip file: `value` in `unit` as written, what kind of number it is, and its source.
+
+    low, high: between which the true value is taken to lie, in the same unit, where the file states it.
+    """
 
     value: float
     unit: str
     kind: str
     source: str | None = None
     why: str | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def si(self) -> float:
         """The value in SI units; an integer stays an integer when the factor is 1."""
+        return self.to_si(self.value)
+
+    def to_si(self, written: float) -> float:
+        """A number written in this quantity's unit, in SI units."""
         factor = UNITS[self.unit][1]
-        return self.value if factor == 1.0 else self.value * factor
+        return written if factor == 1.0 else written * factor
 
 
 class QuantityProblem(Exception):
@@ -67,19 +83,33 @@ class QuantityProblem(Exception):
 
 
 def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
-    """The Quantity in a TOML table `{value, unit, kind, source, why}`; raises QuantityProblem."""
-    form = '{ value = NUMBER, unit = "...", kind = "...", source = "...", why = "..." }'
+    """The Quantity in a TOML table `{value, unit, kind, source, why}`, of a banded one with low and high where they are
+    known; raises QuantityProblem."""
+    ends = ("low", "high") if unit.banded else ()
+    form = f'{{ value = NUMBER, {"".join(f"{end} = NUMBER, " for end in ends)}unit = "...", kind = "...", source = "...", why = "..." }}'
     if not isinstance(raw, dict):
         raise QuantityProblem("", raw, f"must be a table {form}")
     for key in raw:
-        if key not in ("value", "unit", "kind", "source", "why"):
+        if key in ("low", "high") and not unit.banded:
+            carried = "only energies, powers, areas and what an array read draws by (voltage, conductances, time) have a band"
+            raise QuantityProblem(f".{key}", raw[key], f"not carried: {carried}")
+        if key not in ("value", "unit", "kind", "source", "why", *ends):
             raise QuantityProblem(f".{key}", raw[key], f"unknown key; allowed form: {form}")
     for key in ("value", "unit", "kind"):
         if key not in raw:
             raise QuantityProblem(f".{key}", "(missing)", f"required; the form is {form}")
     value = raw["value"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise QuantityProblem(".value", value, "must be a number")
+    for key in ("value", *ends):
+        number = raw.get(key, 0)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise QuantityProblem(f".{key}", number, "must be a number")
+    low, high = raw.get("low"), raw.get("high")
+    if (low is None) != (high is None):
+        raise QuantityProblem(f".{'low' if low is None else 'high'}", "(missing)", "low and high need each other")
+    if low is not None and not (math.isfinite(low) and low <= value):
+        raise QuantityProblem(".low", low, f"must be finite and at most the value, {value}")
+    if high is not None and not (math.isfinite(high) and high >= value):
+        raise QuantityProblem(".high", high, f"must be finite and at least the value, {value}")
     if raw["unit"] not in unit.spellings:
         raise QuantityProblem(".unit", raw["unit"], f"must be one of {', '.join(unit.spellings)}")
     kind, source, why = raw["kind"], raw.get("source"), raw.get("why")
@@ -92,4 +122,4 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
         raise QuantityProblem(".source", "(missing)", f"a {kind} number needs its source")
     if kind in ("derived", "assumed") and not why:
         raise QuantityProblem(".why", "(missing)", f"a number that is {kind} needs its reason in `why`")
-    return Quantity(value, raw["unit"], kind, source, why)
+    return Quantity(value, raw["unit"], kind, source, why, low, high)
