@@ -54,9 +54,8 @@ def save_document(document: Document, pdf: Path) -> list[Path]:
     save_pdf(list(pages.values()), pdf, document.title)
     pictures = {name: save_png(figure, pdf.with_name(f"{name}.png")) for name, figure in pages.items()}
     sections = [
-        Section(name, title_of(figure), shown_on(figure), pictures[name].read_bytes())
-        for name, figure in pages.items() if name != "contents"
-    ]  # fmt: skip
+        Section(name, title_of(figure), shown_on(figure), pictures[name].read_bytes()) for name, figure in document.pages.items()
+    ]
     constants, sources = _constants(document)
     text = html(document.title, document.verdict, document.headlines, sections, document.tables, constants, sources,
                 document.record, document.footer)  # fmt: skip
@@ -108,8 +107,9 @@ def title_of(figure: Figure) -> str:
 
 
 def shown_on(figure: Figure) -> str:
-    """What a page shows: the headings of its pictures."""
-    return "; ".join(dict.fromkeys(title for axes in figure.axes if (title := axes.get_title(loc="left").replace("\n", " "))))
+    """What a page shows: the headings of its pictures, or what stands below its own."""
+    headings = dict.fromkeys(title for axes in figure.axes if (title := axes.get_title(loc="left").replace("\n", " ")))
+    return "; ".join(headings) or str(figure.get_gid() or "")
 
 
 def save_pdf(pages: list[Figure], path: Path, title: str) -> Path:

@@ -1,16 +1,15 @@
 """How results were made, kept beside them: command, settings, versions, and every constant with its source."""
 
-import json
 import math
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reports.results import ResultsError, write_text
 from reports.style import FAINT, INK, SOFT, page, write
@@ -22,14 +21,39 @@ LINES_PER_PAGE = 52
 COLUMNS = (("constant", 0.05), ("value", 0.285), ("low to high", 0.365), ("kind", 0.465), ("source, reason", 0.53))
 
 
-@dataclass(frozen=True)
-class Record:
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Constant(_Strict):
+    """A number of a chip's file as it stands there; `of`: the chip, where there are several; low, high: its band, if known."""
+
+    key: str
+    value: float
+    unit: str
+    kind: str
+    source: str = ""
+    why: str = ""
+    of: str = ""
+    low: float | None = None
+    high: float | None = None
+    band_from: str = ""
+
+
+class Source(_Strict):
+    """What is cited under a name, and how it was read."""
+
+    name: str
+    cite: str
+    read: str
+
+
+class Record(_Strict):
     """How one folder of results was made.
 
     command: as given; settings: every option with its value; configuration: text of a file that it read, if one; packages:
-    versions by name; computer: system, processor, cores, threads; began: date and time with its zone; took_s [s]: of the
-    last call, which may have gone on where an earlier one was interrupted. constants: one row a number of the chip's file
-    (of, key, value, unit, kind, source, why and, where known, low, high), as written there; sources: name, cite, read.
+    versions by name; code: of the project, as a hash; computer: system, processor, cores, threads; began: date and time with
+    its zone; took_s [s]: of the last call, which may have gone on where an earlier one was interrupted.
     """
 
     version: str
@@ -42,13 +66,13 @@ class Record:
     code: str = ""
     seed: int | None = None
     configuration: str = ""
-    constants: list[dict[str, Any]] = field(default_factory=list)
-    sources: list[dict[str, Any]] = field(default_factory=list)
+    constants: list[Constant] = []
+    sources: list[Source] = []
 
     def save(self, directory: Path) -> None:
         """Write record.json."""
         directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / FILE, json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        write_text(directory / FILE, self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> "Record | None":
@@ -57,33 +81,27 @@ class Record:
         if not path.is_file():
             return None
         try:
-            raw = json.loads(path.read_text("utf-8"))
-            found = cls(**raw)
-            found.tables()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ResultsError(f"{path}: is no record of a run: {error}") from None
-        return found
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise ResultsError(f"{path}: is no record of a run: {place}: {first['msg']}") from None
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Constants and sources as tables."""
-        constants = pd.DataFrame(self.constants, columns=_columns(self.constants))
-        return constants, pd.DataFrame(self.sources, columns=["name", "cite", "read"]).set_index("name")
+        """Constants and sources, the latter by name, as tables."""
+        constants = pd.DataFrame([each.model_dump() for each in self.constants], columns=list(Constant.model_fields))
+        sources = pd.DataFrame([each.model_dump() for each in self.sources], columns=list(Source.model_fields))
+        return constants, sources.set_index("name")
 
     def rows(self) -> dict[str, dict[str, str]]:
         """What is needed to do it again, by heading, as text."""
-        how = {"command": self.command, "began": self.began, "took": f"{self.took_s:,.1f} s"}
+        seed = {} if self.seed is None else {"seed": str(self.seed)}
+        how = {"command": self.command, **seed, "began": self.began, "took": f"{self.took_s:,.1f} s"}
         versions = {"xbar": self.version + (f", code {self.code}" if self.code else ""), **self.packages}
         return {
             "How": how, "Settings": {name: _shown(value) for name, value in self.settings.items()}, "Versions": versions,
             "Computer": {name: _shown(value) for name, value in self.computer.items()},
         }  # fmt: skip
-
-
-def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    """Columns that some row has, in their usual order."""
-    usual = ["of", "key", "value", "low", "high", "unit", "kind", "source", "why"]
-    needed = ("key", "value", "unit", "kind", "source", "why")
-    return [name for name in usual if name in needed or any(name in row for row in rows)]
 
 
 def _shown(value: Any) -> str:
@@ -129,14 +147,14 @@ def constants_pages(constants: pd.DataFrame, sources: pd.DataFrame, heading: str
 def _constant_lines(constants: pd.DataFrame, sources: pd.DataFrame) -> Iterator[tuple[list[tuple[float, str]], bool, bool]]:
     """(cells with their places, whether bold, whether a row begins) of each line."""
     places = [x for _, x in COLUMNS]
-    of = None
+    of = ""
     for _, row in constants.iterrows():
-        if "of" in row and row["of"] != of:
-            of = row["of"]
-            yield [(places[0], str(of))], True, True
+        if row.get("of", "") != of:
+            of = str(row["of"])
+            yield [(places[0], of)], True, True
         unit = "" if str(row["unit"]) == "1" else f" {row['unit']}"
         reason = ": ".join(str(part) for part in (row["source"], row["why"]) if isinstance(part, str) and part)
-        wrapped = textwrap.wrap(reason or "given on the command line", 96)
+        wrapped = textwrap.wrap(reason or "given on the command line", 90)
         cells = [str(row["key"]), number(row["value"]) + unit, band_of(row), str(row["kind"]), wrapped[0]]
         yield list(zip(places, cells, strict=True)), False, True
         for more in wrapped[1:]:

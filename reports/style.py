@@ -85,7 +85,7 @@ def cut(text: str, most: int) -> str:
 
 def page(title: str, subtitle: str) -> Figure:
     """An empty page with its heading."""
-    figure = Figure(figsize=PAGE, facecolor=PAPER, label=title)
+    figure = Figure(figsize=PAGE, facecolor=PAPER, label=title, gid=subtitle)  # which the contents tell
     write(figure, 0.05, 0.945, cut(title, 60), size=18, weight="bold")
     write(figure, 0.05, 0.912, cut(subtitle, 140), size=10, colour=SOFT)
     return figure

@@ -1,0 +1,190 @@
+"""A document: contents that tell the pages, every constant on paper, one page of HTML that needs nothing else."""
+
+import json
+import re
+import shutil
+import subprocess
+from argparse import Namespace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from hw import load_chip
+from reports.pages import Document, save_document, title_of
+from reports.record import Record, constants_pages, reproducibility_page
+from reports.results import ResultsError
+from reports.style import page, plot
+from workloads.record import record
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+HOSTILE = "<script>alert('x')</script> & \"quotes\" $1$ {{ 1 }}"
+
+
+def a_record(**changes: object) -> Record:
+    """A record of a run on ISAAC."""
+    settings = Namespace(command=print, chip="isaac", data=None, settings=[("a.b", "1")], out=Path("out"), seed=3)
+    made = record(settings, [load_chip("isaac")], datetime(2026, 1, 1, tzinfo=UTC), command=["xbar", "run", "digits"])
+    return made.model_copy(update=changes)
+
+
+def a_page(title: str, *headings: str) -> Figure:
+    figure = page(title, f"below {title}")
+    for number, heading in enumerate(headings):
+        plot(figure, (0.1 + 0.4 * number, 0.2, 0.3, 0.5), heading).plot([0, 1], [0, 1])
+    return figure
+
+
+def a_document(made: Record | None, verdict: str = "It works.") -> Document:
+    pages = {"first": a_page("Summary"), "second": a_page("Energy", "By component", "By layer"), "third": a_page("Notes")}
+    table = pd.DataFrame({"layer": ["conv", HOSTILE], "energy_J": [1e-9, 2.5e-7]})
+    return Document("A title", verdict, pages, "a footer", [("Latency", "1 ms", HOSTILE)], {"layers": table}, made)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text().strip()]  # type: ignore[attr-defined]
+
+
+class Reader(HTMLParser):
+    """Collects what a page refers to, its identifiers, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.identifiers: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.identifiers.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text("utf-8"))
+    return reader
+
+
+def test_the_html_page_needs_no_network_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    save_document(a_document(a_record()), tmp_path / "report.pdf")
+    text, found = (tmp_path / "report.html").read_text("utf-8"), read(tmp_path / "report.html")
+    assert found.addresses
+    for address in found.addresses:
+        assert address.startswith(("data:", "#")), address
+        assert not address.startswith("#") or address[1:] in found.identifiers
+    assert len(found.identifiers) == len(set(found.identifiers))
+    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttp", text)
+    assert text.count("data:image/png;base64,") == 3
+
+
+def test_what_is_told_cannot_become_markup(tmp_path: Path) -> None:
+    save_document(a_document(a_record(command=HOSTILE, configuration=HOSTILE), HOSTILE), tmp_path / "report.pdf")
+    found = read(tmp_path / "report.html")
+    assert found.tags.count("script") == 1
+    assert "".join(found.text).count(HOSTILE) == 5  # verdict, tile, table, command, configuration
+
+
+def test_every_constant_and_source_is_on_paper_and_on_the_html_page(tmp_path: Path) -> None:
+    made = a_record()
+    constants, sources = made.tables()
+    assert len(constants) == len(load_chip("isaac").provenance) > 50
+    drawn = [text for figure in constants_pages(constants, sources, "x") for text in texts(figure)]
+    save_document(a_document(made), tmp_path / "report.pdf")
+    html = "".join(read(tmp_path / "report.html").text)
+    for key in constants["key"]:
+        assert drawn.count(key) == 1
+        assert key in html
+    together = " ".join(drawn)
+    for _, row in constants.iterrows():
+        for why in str(row["why"]).split() if isinstance(row["why"], str) else ():
+            assert why in together
+    for name, source in sources.iterrows():
+        for part in (str(name), source["cite"], source["read"]):
+            assert part in html
+        assert all(word in together for word in source["cite"].split())
+
+
+def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:
+    document = a_document(a_record())
+    paths = save_document(document, tmp_path / "report.pdf")
+    names = [path.stem for path in paths if path.suffix == ".png"]
+    assert names == ["first", "contents", "second", "third", "constants_1", "constants_2", "reproducibility"]
+    from reports import pages
+
+    drawn = texts(pages._whole(document)["contents"])
+    for title, number in (("Summary", 1), ("Energy", 3), ("Notes", 4), ("Every constant, with its source", 5), ("Reproducibility", 7)):
+        assert drawn[drawn.index(title) + 2] == str(number)
+    assert {"By component; By layer", "below Notes"} <= set(drawn)
+
+
+def test_the_same_document_gives_the_same_bytes(tmp_path: Path) -> None:
+    made, written = a_record(), []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        paths = save_document(a_document(made), tmp_path / name / "report.pdf")
+        assert not list((tmp_path / name).glob("*.part"))
+        written.append({path.name: path.read_bytes() for path in paths})
+    assert written[0] == written[1]
+
+
+def test_without_a_record_the_document_says_so(tmp_path: Path) -> None:
+    paths = save_document(a_document(None), tmp_path / "report.pdf")
+    assert not any("constants" in path.name for path in paths)
+    assert any("No record was kept" in text for text in texts(reproducibility_page(None, "x")))
+    assert "no record was kept" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_long_configuration_stays_on_its_page() -> None:
+    figure = reproducibility_page(a_record(configuration="\n".join(f"line {n} = {'x' * 300}" for n in range(400))), "x")
+    assert any("more lines" in text for text in texts(figure))
+    assert title_of(figure) == "Reproducibility"
+    for text in figure.findobj(Text):
+        assert text.get_position()[1] > 0.05  # type: ignore[attr-defined]
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = a_record(configuration="ä = 1\n")
+    made.save(tmp_path)
+    assert Record.load(tmp_path) == made
+    assert made.settings == {"chip": "isaac", "data": None, "settings": ["a.b=1"], "out": "out"}
+    assert Record.load(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"version": "1"}', '{"unknown": 1}', "null", "\x00", "[" * 5000])
+def test_what_is_no_record_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "record.json").write_text(text, "utf-8")
+    with pytest.raises(ResultsError, match=r"record\.json: is no record of a run"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["constants", "sources", "settings", "packages", "computer", "took_s"])
+def test_a_record_with_a_field_of_another_type_is_told(tmp_path: Path, name: str) -> None:
+    a_record().save(tmp_path)
+    raw = json.loads((tmp_path / "record.json").read_text("utf-8"))
+    (tmp_path / "record.json").write_text(json.dumps(raw | {name: "text"}), "utf-8")
+    with pytest.raises(ResultsError, match=r"record\.json: is no record of a run"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_the_html_page_without_a_word_on_its_console(tmp_path: Path) -> None:
+    save_document(a_document(a_record()), tmp_path / "report.pdf")
+    command = [
+        str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000",
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri() + "#table-layers",
+    ]  # fmt: skip
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in found.stderr
+    assert '<details id="table-layers" open' in found.stdout  # the script ran

@@ -1,0 +1,71 @@
+"""The record that a command leaves beside its results: how they were made, and what they rest on."""
+
+import argparse
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hw.chip import Chip
+from reports.record import Constant, Record, Source
+from workloads.run import provenance_table, sources_table
+from workloads.sweep import code_version
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "simpy", "pydantic", "matplotlib", "pyarrow")
+NOT_SETTINGS = ("command", "seed")
+
+
+def record(
+    options: argparse.Namespace, chips: Sequence[Chip], began: datetime, configuration: str = "", command: Sequence[str] | None = None
+) -> Record:
+    """The record of a command that ends now.
+
+    options: as parsed; chips: whose constants the results rest on; began: with its zone; configuration: text of a file that
+    it read; command: its words (default: those of this process).
+    """
+    words = ["xbar", *sys.argv[1:]] if command is None else list(command)
+    constants, sources = [], {}
+    for chip in chips:
+        of = {"of": chip.title} if len(chips) > 1 else {}
+        constants += [Constant(**(of | _plain(row))) for row in provenance_table(chip).to_dict("records")]
+        sources |= {str(name): Source(name=str(name), **_plain(row)) for name, row in sources_table(chip).to_dict("index").items()}
+    return Record(
+        version=version("xbar"), command=shlex.join(words),
+        settings={name: _text(value) for name, value in vars(options).items() if name not in NOT_SETTINGS},
+        packages={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        computer={
+            "system": platform.platform(), "processor": processor(), "cores": os.cpu_count(), "torch threads": torch.get_num_threads(),
+        },
+        began=began.isoformat(timespec="seconds"), took_s=(datetime.now(UTC) - began).total_seconds(), code=code_version()[:16],
+        seed=getattr(options, "seed", None), configuration=configuration, constants=constants,
+        sources=list(sources.values()),
+    )  # fmt: skip
+
+
+def processor() -> str:
+    """The name of this computer's processor, as its system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(value: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if isinstance(value, list | tuple):
+        return ["=".join(map(str, each)) if isinstance(each, tuple) else _text(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row without what is missing."""
+    return {str(name): value for name, value in row.items() if value == value and value is not None}
