@@ -1,0 +1,1 @@
+"""Digital accelerators as TOML files; every number with its unit, kind and source."""
