@@ -577,13 +577,13 @@ LINES_PER_PAGE = 48
 
 
 def assumptions(results: Results) -> list[Figure]:
-    """What was assumed, derived or changed, how it was modelled, and the sources; as many pages as it takes."""
+    """How it was modelled, what was changed and assumed; as many pages as it takes."""
     lines = list(_assumption_lines(results))
     pages = [lines[i : i + LINES_PER_PAGE] for i in range(0, len(lines), LINES_PER_PAGE)]
     figures = []
     for number, part in enumerate(pages, 1):
         of = f"  ·  {number} of {len(pages)}" if len(pages) > 1 else ""
-        figure = page("Assumptions and sources", f"{_heading(results)}{of}")
+        figure = page("Method and assumptions", f"{_heading(results)}{of}")
         for row, (indent, text, bold) in enumerate(part):
             y = 0.865 - row * 0.0172
             write(
@@ -630,10 +630,6 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
         for _, row in chosen.iterrows():
             why = row["why"] if isinstance(row["why"], str) and row["why"] else "given on the command line"
             yield from _wrapped(f"{_stated(row)}: {why}")
-    yield 0.0, "", False
-    yield 0.0, "Sources", True
-    for name, source in results.sources.iterrows():
-        yield from _wrapped(f"{name}: {source['cite']}. Read: {source['read']}.")
 
 
 def _analog_note(chip: dict[str, Any]) -> str:

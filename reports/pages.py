@@ -76,12 +76,10 @@ def _whole(document: Document) -> dict[str, Figure]:
     ends = {f"constants_{number}": figure for number, figure in enumerate(last, 1)}
     ends["reproducibility"] = reproducibility_page(document.record, document.title)
     (first, summary), *others = document.pages.items()
-    listed = [(title_of(summary), shown_on(summary), 1)]
-    entries = [*others, *ends.items()]
-    contents = page("Contents", document.title)
-    for number, (_, figure) in enumerate(entries, 3):
+    contents, listed = page("Contents", document.title), [(title_of(summary), shown_on(summary), 1)]
+    for number, (_, figure) in enumerate([*others, *ends.items()], 3):
         if title_of(figure) != listed[-1][0]:  # of several pages of one title the first
-            listed.append((title_of(figure), shown_on(figure), number))
+            listed.append((title_of(figure), shown_on(figure).removeprefix(document.title).lstrip(" ·"), number))
     _draw_contents(contents, listed)
     return {first: summary, "contents": contents, **dict(others), **ends}
 

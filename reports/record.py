@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from reports.results import ResultsError, write_text
+from reports.results import RECORD, ResultsError, write_text
 from reports.style import FAINT, INK, SOFT, page, write
 
-FILE = "record.json"
 NONE_KEPT = "no record was kept with these results"
 LINE = 0.0152  # height of a line of the constants' pages, share of the page
 LINES_PER_PAGE = 52
@@ -72,12 +71,12 @@ class Record(_Strict):
     def save(self, directory: Path) -> None:
         """Write record.json."""
         directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / FILE, self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
+        write_text(directory / RECORD, self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> "Record | None":
         """What `save` wrote, or None where nothing was; raises ResultsError naming the file where it cannot be read."""
-        path = directory / FILE
+        path = directory / RECORD
         if not path.is_file():
             return None
         try:
@@ -128,9 +127,11 @@ def constants_pages(constants: pd.DataFrame, sources: pd.DataFrame, heading: str
     """Every constant with unit, kind, source and reason, and the sources; as many pages as it takes."""
     lines = list(_constant_lines(constants, sources))
     cut = [lines[first : first + LINES_PER_PAGE] for first in range(0, len(lines), LINES_PER_PAGE)]
+    kinds = constants["kind"].value_counts()
+    told = "  ·  ".join(f"{count} {kind}" for kind, count in kinds.items())
     figures = []
     for place, part in enumerate(cut, 1):
-        figure = page("Every constant, with its source", f"{heading}  ·  values as the chip's file states them  ·  {place} of {len(cut)}")
+        figure = page("Every constant, with its source", f"{heading}  ·  {told}{f'  ·  {place} of {len(cut)}' if len(cut) > 1 else ''}")
         for label, x in COLUMNS:
             write(figure, x, 0.878, label, size=8, weight="bold", colour=SOFT)
         figure.add_artist(Line2D([0.05, 0.95], [0.872] * 2, color=SOFT, linewidth=1))
@@ -185,7 +186,7 @@ def reproducibility_page(record: Record | None, heading: str) -> Figure:
         lines = [line for line in record.configuration.splitlines() if line.strip()]
         room = max(1, int((top - 0.07) / 0.0165))
         if len(lines) > room:
-            lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines; the whole text stands in {FILE}"]
+            lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines; the whole text stands in {RECORD}"]
         for place, text in enumerate(lines):
             write(figure, 0.15, top - place * 0.0165, text[:150], size=7.5, vertical="top")
     return figure

@@ -12,6 +12,10 @@ import pandas as pd
 INDEXES = {"components": "component", "layers": "layer", "energy": "layer", "requests": "request", "sources": "source"}
 
 
+RECORD = "record.json"  # how they were made; see reports/record.py
+MEASURED = "measured.json"  # what differs at every run
+
+
 class ResultsError(ValueError):
     """A results folder is incomplete or unreadable; the message names the file."""
 
@@ -25,7 +29,9 @@ class Results:
     request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
     first requests; variation: sigma, instance, accuracy; adc_bits: bits, instance, accuracy; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
-    they were not studied; their columns are told where they are made, in `workloads.studies`.
+    they were not studied; their columns are told where they are made, in `workloads.studies` and `workloads.baselines`.
+    measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
+    the same again; it may be empty.
     """
 
     meta: dict[str, Any]
@@ -46,10 +52,13 @@ class Results:
     yields: pd.DataFrame = field(default_factory=pd.DataFrame)
     drift: pd.DataFrame = field(default_factory=pd.DataFrame)
     layer_quality: pd.DataFrame = field(default_factory=pd.DataFrame)
+    baselines: pd.DataFrame = field(default_factory=pd.DataFrame)
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
         """Write every table as CSV, the timeline as Parquet as well, and run.json last."""
         directory.mkdir(parents=True, exist_ok=True)
+        (directory / RECORD).unlink(missing_ok=True)  # of the results before these
         for name in _tables():
             table: pd.DataFrame = getattr(self, name)
             if table.empty and name in _may_miss():
@@ -59,6 +68,10 @@ class Results:
         temporary = directory / "timeline.parquet.part"
         self.timeline.to_parquet(temporary)
         os.replace(temporary, directory / "timeline.parquet")
+        if self.measured:
+            write_text(directory / MEASURED, json.dumps(self.measured, indent=2, allow_nan=False) + "\n")
+        else:
+            (directory / MEASURED).unlink(missing_ok=True)
         write_text(directory / "run.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
 
     @classmethod
@@ -77,15 +90,19 @@ class Results:
                 tables[name] = table.set_index(INDEXES[name]) if name in INDEXES else table
             except (OSError, ValueError, KeyError) as error:
                 raise ResultsError(f"{path}: cannot be read: {error}") from None
-        try:
-            meta = json.loads((directory / "run.json").read_text("utf-8"))
-        except ValueError as error:
-            raise ResultsError(f"{directory / 'run.json'}: not JSON: {error}") from None
-        return cls(meta=meta, **tables)
+        measured = _read_json(directory / MEASURED) if (directory / MEASURED).is_file() else {}
+        return cls(meta=_read_json(directory / "run.json"), measured=measured, **tables)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ResultsError(f"{path}: not JSON: {error}") from None
 
 
 def _tables() -> list[str]:
-    return [field.name for field in fields(Results) if field.name != "meta"]
+    return [field.name for field in fields(Results) if field.name not in ("meta", "measured")]
 
 
 def _may_miss() -> list[str]:
@@ -102,6 +119,7 @@ def write_text(path: Path, text: str) -> None:
 def save_sheet(directory: Path, file: str, meta: dict[str, Any], tables: dict[str, pd.DataFrame], indexed: Collection[str] = ()) -> None:
     """Write each table as CSV, those `indexed` with their index, and meta as JSON in `file` last; empty tables leave no file."""
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / RECORD).unlink(missing_ok=True)  # of the results before these
     for name, table in tables.items():
         if table.empty:
             (directory / f"{name}.csv").unlink(missing_ok=True)

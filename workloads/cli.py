@@ -25,6 +25,7 @@ from workloads.offered import (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the request cannot be met, 2 wrong usage."""
     options = _parser().parse_args(arguments)
+    options.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         from workloads.commands import execute  # here: it loads torch, which help and wrong usage need not wait for
 

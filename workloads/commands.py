@@ -5,6 +5,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from workloads.pin import PinError, accept, check, pin, setting
 from workloads.points import read_sweep, sweep_chips
 from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from workloads.recommender.store import StoreError
+from workloads.record import record
 from workloads.run import Study, run
 from workloads.sweep import SUMMARY, SweepError, cluster
 from workloads.training import TrainingError, save_state
@@ -73,16 +75,19 @@ class _Kind:
 
 KINDS = {
     "run.json": _Kind(
-        "xbar run of a network", Results.load, render, {"report": "report.pdf", "tables": "*.csv", "Perfetto": "trace.json"}
+        "xbar run of a network", Results.load, render,
+        {"report": "report.pdf", "browser": "report.html", "tables": "*.csv", "Perfetto": "trace.json"},
     ),
     RECOMMENDER_FILE: _Kind(
         "xbar run recommender", RecommenderSheet.load_from, draw_recommender,
-        {"report": "report.pdf", "tables": "*.csv", "embeddings": "embeddings.sqlite"},
+        {"report": "report.pdf", "browser": "report.html", "tables": "*.csv", "embeddings": "embeddings.sqlite"},
     ),
-    FAIREA_FILE: _Kind("xbar run fairea", FaireaSheet.load_from, draw_fairea, {"report": "report.pdf", "tables": "*.csv"}),
+    FAIREA_FILE: _Kind(
+        "xbar run fairea", FaireaSheet.load_from, draw_fairea, {"report": "report.pdf", "browser": "report.html", "tables": "*.csv"}
+    ),
     COMPRESSION_FILE: _Kind(
         "xbar compress", CompressionSheet.load, draw_compression,
-        {"report": "compression.pdf", "tables": "*.csv", "weights": "weights.pt"},
+        {"report": "compression.pdf", "browser": "compression.html", "tables": "*.csv", "weights": "weights.pt"},
     ),
 }  # fmt: skip
 
@@ -106,13 +111,14 @@ def _run(options: argparse.Namespace) -> int:
     _check_options(options)
     own = {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json")
     _check_folder(options.out, own)
-    chip = load_chip(options.chip, dict(options.settings), options.device)
+    began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
     prepare = {"recommender": _recommender, "fairea": _fairea}.get(options.workload, _network)
     work = prepare(options, chip)
     with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
         results = work(bar.set_description_str)
         bar.set_description_str("drawing the report")
         results.save(options.out)
+        record(options, [chip], began).save(options.out)
         KINDS[own].draw(results, options.out)
         (options.out / POINTS).unlink(missing_ok=True)
         bar.set_description_str(f"{options.workload} on {chip.title}: done")
@@ -161,7 +167,7 @@ def _compress(options: argparse.Namespace) -> int:
     check_targets(targets)
     if len(targets) < len(options.target):
         raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
-    chip = load_chip(options.chip, dict(options.settings), options.device)
+    began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
     given = {name: getattr(options, name) for name in ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed")}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
     plan = quick(plan) if options.quick else plan
@@ -172,6 +178,7 @@ def _compress(options: argparse.Namespace) -> int:
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         sheet.save(options.out)
+        record(options, [chip], began).save(options.out)
         save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
         draw_compression(sheet, options.out)
         bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")

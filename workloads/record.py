@@ -4,7 +4,6 @@ import argparse
 import os
 import platform
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,25 +19,22 @@ from workloads.run import provenance_table, sources_table
 from workloads.sweep import code_version
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "simpy", "pydantic", "matplotlib", "pyarrow")
-NOT_SETTINGS = ("command", "seed")
+NOT_SETTINGS = ("command", "seed", "words")
 
 
-def record(
-    options: argparse.Namespace, chips: Sequence[Chip], began: datetime, configuration: str = "", command: Sequence[str] | None = None
-) -> Record:
+def record(options: argparse.Namespace, chips: Sequence[Chip], began: datetime, configuration: str = "") -> Record:
     """The record of a command that ends now.
 
-    options: as parsed; chips: whose constants the results rest on; began: with its zone; configuration: text of a file that
-    it read; command: its words (default: those of this process).
+    options: as parsed, with its `words`; chips: whose constants the results rest on; began: with its zone; configuration: text
+    of a file that it read.
     """
-    words = ["xbar", *sys.argv[1:]] if command is None else list(command)
     constants, sources = [], {}
     for chip in chips:
         of = {"of": chip.title} if len(chips) > 1 else {}
         constants += [Constant(**(of | _plain(row))) for row in provenance_table(chip).to_dict("records")]
         sources |= {str(name): Source(name=str(name), **_plain(row)) for name, row in sources_table(chip).to_dict("index").items()}
     return Record(
-        version=version("xbar"), command=shlex.join(words),
+        version=version("xbar"), command=shlex.join(["xbar", *options.words]),
         settings={name: _text(value) for name, value in vars(options).items() if name not in NOT_SETTINGS},
         packages={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         computer={

@@ -27,8 +27,8 @@ HOSTILE = "<script>alert('x')</script> & \"quotes\" $1$ {{ 1 }}"
 
 def a_record(**changes: object) -> Record:
     """A record of a run on ISAAC."""
-    settings = Namespace(command=print, chip="isaac", data=None, settings=[("a.b", "1")], out=Path("out"), seed=3)
-    made = record(settings, [load_chip("isaac")], datetime(2026, 1, 1, tzinfo=UTC), command=["xbar", "run", "digits"])
+    settings = Namespace(command=print, chip="isaac", data=None, settings=[("a.b", "1")], out=Path("out"), seed=3, words=["run", "digits"])
+    made = record(settings, [load_chip("isaac")], datetime(2026, 1, 1, tzinfo=UTC))
     return made.model_copy(update=changes)
 
 
