@@ -123,7 +123,7 @@ def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:
     assert names == ["first", "contents", "second", "third", "constants_1", "constants_2", "reproducibility"]
     from reports import pages
 
-    drawn = texts(pages._whole(document)["contents"])
+    drawn = [text.get_text() for text in pages._whole(document)["contents"].texts]
     for title, number in (("Summary", 1), ("Energy", 3), ("Notes", 4), ("Every constant, with its source", 5), ("Reproducibility", 7)):
         assert drawn[drawn.index(title) + 2] == str(number)
     assert {"By component; By layer", "below Notes"} <= set(drawn)
