@@ -448,7 +448,7 @@ def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str,
             raise ConfigurationError(label, [("file", name, f"cannot be read as UTF-8 text: {error}")]) from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also what int() says of thousands of digits
         raise ConfigurationError(label, [("file", name, f"is not TOML: {error}")]) from None
     section = raw.get("device")
     if isinstance(section, dict) and isinstance(section.get("programming_table"), str):
@@ -552,7 +552,8 @@ def _to_si(
 
 
 def _show(value: Any) -> str:
-    return value if isinstance(value, str) and value == "(missing)" else repr(value)
+    shown = value if isinstance(value, str) and value == "(missing)" else repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
 
 
 def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Quantity]) -> _M:

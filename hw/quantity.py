@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("published", "measured", "fitted", "derived", "assumed")
+LARGEST = 1e100  # of a number as written: sums and products of a few stay far from what a float ends at
 
 # Unit as written -> (dimension, factor to SI). SI prefixes and unit definitions: BIPM, The International
 # System of Units (SI), 9th edition, 2019, tables 1, 4, 7 and 8;
@@ -103,6 +104,8 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
         number = raw.get(key, 0)
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise QuantityProblem(f".{key}", number, "must be a number")
+        if not abs(number) <= LARGEST:  # nan too
+            raise QuantityProblem(f".{key}", number, f"must be a finite number, of at most {LARGEST:g}")
     low, high = raw.get("low"), raw.get("high")
     if (low is None) != (high is None):
         raise QuantityProblem(f".{'low' if low is None else 'high'}", "(missing)", "low and high need each other")
@@ -115,11 +118,13 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
     kind, source, why = raw["kind"], raw.get("source"), raw.get("why")
     if kind not in (*KINDS, "override"):
         raise QuantityProblem(".kind", kind, f"must be one of {', '.join(KINDS)}")
-    if source is not None and source not in sources:
+    if source is not None and not (isinstance(source, str) and source in sources):
         known = ", ".join(sorted(sources)) or "none"
         raise QuantityProblem(".source", source, f"must be a [source.*] of this file: {known}")
     if kind in ("published", "measured", "fitted") and source is None:
         raise QuantityProblem(".source", "(missing)", f"a {kind} number needs its source")
+    if why is not None and not isinstance(why, str):
+        raise QuantityProblem(".why", why, "must be a text")
     if kind in ("derived", "assumed") and not why:
         raise QuantityProblem(".why", "(missing)", f"a number that is {kind} needs its reason in `why`")
     return Quantity(value, raw["unit"], kind, source, why, low, high)
