@@ -29,7 +29,9 @@ from reports.style import (
     Column,
     cut,
     draw_table,
+    group_of,
     human,
+    look,
     page,
     percent,
     plot,
@@ -175,7 +177,8 @@ def energy_and_area(results: Results) -> Figure:
     _layer_bars(
         plot(figure, (0.07, 0.15, 0.69, 0.27), "Dynamic energy per request, by layer"), results.energy, requests
     )
-    handles = [Patch(color=colour, label=name) for name, (colour, _) in GROUPS.items()]
+    used = {group_of(str(name)) for name in results.energy.columns}
+    handles = [Patch(**look(name), label=name) for name in GROUPS if name in used]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.785, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
     )
@@ -200,10 +203,6 @@ def _split(axes: Axes, per_request: pd.DataFrame) -> None:
         write(axes, x, 1.5, f"{name} {human(value, 'J')}", size=8, weight="bold", colour=colour, align=align)
 
 
-def _colour_of(component: str) -> str:
-    return next(colour for colour, members in GROUPS.values() if component in members)
-
-
 def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
     requests = max(1, int(results.meta["summary"]["requests"]))
     values = results.components["dynamic_energy_J"] / requests
@@ -222,8 +221,9 @@ def _bars(axes: Axes, values: pd.Series, unit: str, most: int, size: float) -> N
         rest = float(values.iloc[most - 1 :].sum())
         shown = pd.concat([values.iloc[: most - 1], pd.Series({f"{len(values) - most + 1} others": rest})])
     factor, prefix = (1e6, "m") if unit == "m²" else scale_of(float(values.max()) if len(values) else 0.0)
-    colours = [_colour_of(name) if name in NAMES else SOFT for name in shown.index]
-    axes.barh([NAMES.get(str(name), str(name)) for name in shown.index], shown * factor, color=colours, height=0.72)
+    bars = axes.barh([NAMES.get(str(name), str(name)) for name in shown.index], shown * factor, height=0.72)
+    for bar, name in zip(bars, shown.index, strict=True):
+        bar.set(**look(group_of(str(name))))
     axes.invert_yaxis()
     total = float(values.sum())
     for row, value in enumerate(shown):
@@ -248,9 +248,9 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
     rows = rows[rows.sum(axis=1) > 0]
     factor, prefix = scale_of(float(rows.sum(axis=1).max()) if len(rows) else 0.0)
     bottom = np.zeros(len(rows))
-    for colour, members in GROUPS.values():
-        height = rows[list(members)].sum(axis=1).to_numpy() * factor
-        axes.bar(np.arange(len(rows)), height, bottom=bottom, color=colour, width=0.7)
+    for group, (_, members) in GROUPS.items():
+        height = rows[[name for name in members if name in rows]].sum(axis=1).to_numpy() * factor
+        axes.bar(np.arange(len(rows)), height, bottom=bottom, width=0.7, **look(group))
         bottom += height
     crowded = len(rows) > 8
     axes.set_xticks(
@@ -292,12 +292,12 @@ def timeline(results: Results) -> Figure:
     _lanes(axes, runs, order, factor, window)
     axes.set_xlim(0, window)
     axes.set_xticklabels([])
-    handles = [Patch(color=colour, label=stage) for stage, colour in STAGES.items()]
+    handles = [Patch(color=colour, label=stage) for stage, colour in STAGES.items() if stage != "write" or _writes(runs)]
     axes.legend(
         handles=handles,
         loc="lower right",
         bbox_to_anchor=(1, 1.005),
-        ncols=4,
+        ncols=len(handles),
         frameon=False,
         fontsize=8.5,
         labelcolor=INK,
@@ -321,12 +321,17 @@ def timeline(results: Results) -> Figure:
 
 MOST_SPACED = 8  # copies of a layer that are drawn apart
 # Least width of a stage as a share of the window: at its true width a short one would vanish.
-LEAST_WIDTH = {"compute": 0.0, "load": 0.001, "drain": 0.001, "transfer": 0.0025}
+LEAST_WIDTH = {"compute": 0.0, "load": 0.001, "drain": 0.001, "transfer": 0.0025, "write": 0.001}
+
+
+def _writes(runs: pd.DataFrame) -> bool:
+    """Whether cells were written meanwhile."""
+    return bool((runs["stage"] == "write").any())
 
 
 def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float, window: float) -> None:
     """One lane a layer, its copies one above the other; loads in the upper, drains in the lower third of a copy."""
-    span = {"compute": (0.0, 0.92), "transfer": (0.1, 0.8), "load": (0.0, 0.31), "drain": (0.61, 0.92)}
+    span = {"compute": (0.0, 0.92), "transfer": (0.1, 0.8), "load": (0.0, 0.31), "drain": (0.61, 0.92), "write": (0.0, 0.92)}
     for lane, layer in enumerate(layers):
         mine = runs[runs["layer"] == layer]
         copies = int(mine["copy"].max()) + 1

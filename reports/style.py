@@ -28,15 +28,31 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Routers": ("#9bcf8c", ("router",)),
     "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
     "Links": ("#9aa5b1", ("link",)),
+    "Writes": ("#1f2933", ("write",)),
 }
-STAGES = {"load": "#2f9e77", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#9aa5b1"}
+# Printed in grey some of the colours are alike: these are hatched too.
+HATCHES = {"Arrays, sample-and-hold": "////", "Registers": "\\\\\\\\", "Activation, pooling, sums": "....", "DAC": "---"}
+STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#3e4c59", "write": "#1f2933"}
 
 NAMES = {
     "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
     "input_register": "input registers", "output_register": "output registers", "buffer": "buffers", "bus": "buses",
     "router": "routers", "activation": "activation", "accumulator": "accumulators", "pool": "pooling",
-    "tile_register": "tile registers", "link": "links",
+    "tile_register": "tile registers", "link": "links", "write": "writes",
 }  # fmt: skip
+
+
+
+def look(group: str) -> dict[str, Any]:
+    """How bars and patches of a group of components are filled; of none of the groups, plainly."""
+    colour = GROUPS[group][0] if group in GROUPS else SOFT
+    return {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0, "hatch": HATCHES.get(group)}
+
+
+def group_of(component: str) -> str:
+    """The group that a component belongs to, or its own name."""
+    return next((group for group, (_, members) in GROUPS.items() if component in members), component)
+
 
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
