@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # Printed in grey some of the colours are alike: these are hatched too.
 HATCHES = {"Arrays, sample-and-hold": "////", "Registers": "\\\\\\\\", "Activation, pooling, sums": "....", "DAC": "---"}
-STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#3e4c59", "write": "#1f2933"}
+STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {
     "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
