@@ -5,6 +5,7 @@ integer femtoseconds. `hw` imports nothing from the project's other packages.
 """
 
 from hw.analog import AnalogEmbedding, AnalogLayer, convert
+from hw.bands import chip_bands, ledger_bands
 from hw.chip import Chip, device_names, load_chip, load_device, preset_names
 from hw.device import Device
 from hw.errors import (
@@ -39,8 +40,10 @@ __all__ = [
     "Placement",
     "TraceError",
     "Update",
+    "chip_bands",
     "convert",
     "device_names",
+    "ledger_bands",
     "load_chip",
     "load_device",
     "place",

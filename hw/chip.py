@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from hw.converter import Adc, Component, Dac
 from hw.device import TABLE_FOLDER, Device, find_table
@@ -472,12 +472,12 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     where: Any = raw
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
-        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in _leaves(Chip) else None
+        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
     if not isinstance(where, dict) or not parents:
-        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, _leaves(Chip))}")])
-    unit = _leaves(Chip).get(key)
-    if key not in _leaves(Chip):
-        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, _leaves(Chip))}")])
+        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, leaves(Chip))}")])
+    unit = leaves(Chip).get(key)
+    if key not in leaves(Chip):
+        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, leaves(Chip))}")])
     if unit is None:
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return
@@ -498,16 +498,16 @@ def _unit_of(field: Any) -> Unit | None:
     return next((m for m in field.metadata if isinstance(m, Unit)), None)
 
 
-def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
     """Dotted keys of every field below `model` with its unit (None for words and switches)."""
-    leaves: dict[str, Unit | None] = {}
+    found: dict[str, Unit | None] = {}
     for name, field in model.model_fields.items():
         section = _section_of(field.annotation)
         if section is not None:
-            leaves |= _leaves(section, f"{prefix}{name}.")
+            found |= leaves(section, f"{prefix}{name}.")
         else:
-            leaves[prefix + name] = _unit_of(field)
-    return leaves
+            found[prefix + name] = _unit_of(field)
+    return found
 
 
 def _suggest(key: str, known: Any) -> str:
@@ -539,6 +539,7 @@ def _to_si(
             except QuantityProblem as problem:
                 problems.append((dotted + problem.key_suffix, _show(problem.value), problem.allowed))
                 continue
+            problems += _ends_out_of_range(field, quantity, dotted)
             provenance[dotted] = quantity
             data[key] = quantity.si
         else:
@@ -549,6 +550,19 @@ def _to_si(
             allowed = f"required; a number in {' or '.join(what.spellings)}" if what else "required"
             problems.append((prefix + name, "(missing)", allowed))
     return data
+
+
+def _ends_out_of_range(field: Any, quantity: Quantity, dotted: str) -> list[tuple[str, str, str]]:
+    """Problems of a stated low or high that the value itself could not be."""
+    problems = []
+    for end, written in (("low", quantity.low), ("high", quantity.high)):
+        if written is not None:
+            try:
+                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(quantity.to_si(written))
+            except ValidationError as error:
+                message = f"{error.errors()[0]['msg']} (in {_unit_of(field).dimension})"  # type: ignore[union-attr]
+                problems.append((f"{dotted}.{end}", f"{written} {quantity.unit}", message))
+    return problems
 
 
 def _show(value: Any) -> str:
@@ -579,5 +593,5 @@ def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Q
 
 
 def _unit_name(model: type[BaseModel], key: str) -> str:
-    unit = _leaves(model).get(key)
+    unit = leaves(model).get(key)
     return unit.dimension if unit else "SI"

@@ -22,10 +22,10 @@ class Component(BaseModel):
 
     units: Annotated[int, Unit("1"), Field(ge=1)]
     rate: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]  # actions per second of one unit at full load; the event clock ticks in fs
-    power: Annotated[float | None, Unit("W"), Field(ge=0)] = None  # all units at full load
-    energy: Annotated[float | None, Unit("J"), Field(ge=0)] = None  # per action
-    area: Annotated[float, Unit("m²"), Field(ge=0)]  # all units
-    static_power: Annotated[float, Unit("W"), Field(ge=0)] = 0.0  # all units, drawn whenever powered
+    power: Annotated[float | None, Unit("W", banded=True), Field(ge=0)] = None  # all units at full load
+    energy: Annotated[float | None, Unit("J", banded=True), Field(ge=0)] = None  # per action
+    area: Annotated[float, Unit("m²", banded=True), Field(ge=0)]  # all units
+    static_power: Annotated[float, Unit("W", banded=True), Field(ge=0)] = 0.0  # all units, drawn whenever powered
     shared_by: Annotated[int, Unit("1"), Field(ge=1)] = 1  # parents that share these units
 
     @model_validator(mode="after")

@@ -82,8 +82,8 @@ class Device(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     levels: Annotated[int, Unit("1"), Field(ge=2, le=65536)]
-    g_min: Annotated[float, Unit("S"), Field(ge=0, lt=1)]
-    g_max: Annotated[float, Unit("S"), Field(gt=0, lt=1)]
+    g_min: Annotated[float, Unit("S", banded=True), Field(ge=0, lt=1)]
+    g_max: Annotated[float, Unit("S", banded=True), Field(gt=0, lt=1)]
 
     # ---- writing: a fresh draw at every pulse
     programming_model: ProgrammingModel = "proportional"
@@ -96,7 +96,7 @@ class Device(BaseModel):
     limit_to_range: bool = False
     write_verify_tolerance: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None  # of g_max - g_min
     write_verify_most: Annotated[int | None, Unit("1"), Field(ge=1, le=10_000)] = None  # pulses per cell
-    write_energy: Annotated[float | None, Unit("J"), Field(ge=0, lt=1)] = None  # per pulse
+    write_energy: Annotated[float | None, Unit("J", banded=True), Field(ge=0, lt=1)] = None  # per pulse
     write_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # per pulse
     endurance: Annotated[float | None, Unit("1"), Field(gt=0)] = None  # write cycles
 
@@ -122,7 +122,7 @@ class Device(BaseModel):
     telegraph_dwell_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None
 
     # ---- reading
-    read_voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
+    read_voltage: Annotated[float | None, Unit("V", banded=True), Field(gt=0)] = None
     read_noise_model: ReadNoiseModel = "proportional"
     read_noise_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
     read_noise_q0: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0  # flicker: Q = min(q0 / g^q1, q_max)

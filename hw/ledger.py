@@ -103,13 +103,14 @@ class Ledger:
         return table
 
     def _by_layer(self, per_run) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-        runs = np.bincount(self.activity, minlength=len(self.activities))
-        rows = [INPUT, *self.placement.copies, OUTPUT]
-        table = pd.DataFrame(0.0, index=pd.Index(rows, name="layer"), columns=self._columns)
+        runs = np.bincount(self.activity, minlength=len(self.activities)).tolist()
+        rows, columns = [INPUT, *self.placement.copies, OUTPUT], self._columns
+        found = {row: dict.fromkeys(columns, 0.0) for row in rows}
         for activity, count in zip(self.activities, runs, strict=True):
+            mine = found[activity.layer]
             for name, value in per_run(activity).items():
-                table.loc[activity.layer, name] += value * count
-        return table
+                mine[name] += value * count
+        return pd.DataFrame.from_dict(found, orient="index", columns=columns).rename_axis("layer")
 
     @property
     def _columns(self) -> list[str]:

@@ -1,0 +1,395 @@
+"""Bands of energy and area: closed forms, against chips loaded anew with other constants, drawn at random."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw import (
+    Arrivals,
+    Chip,
+    ConfigurationError,
+    Update,
+    chip_bands,
+    convert,
+    ledger_bands,
+    load_chip,
+    place,
+    preset_names,
+    simulate,
+    trace,
+)
+from hw.analog import read_energies
+from hw.bands import ENDS, End, band_of, band_table, banded, chip_at, ledger_at, read_factor
+from hw.chip import COMPONENTS, build, read_toml
+from hw.ledger import Ledger
+from hw.quantity import KINDS
+from tests.hw.networks import recommender, small_convolutional
+
+PUBLISHED, MEASURED, FITTED, DERIVED, ASSUMED = (0.81, 1.32), (0.9, 1.1), (0.81, 2.86), (0.65, 1.74), (0.33, 3.0)
+
+
+def loaded(raw: dict[str, Any]) -> Chip:
+    """The chip of a raw file, as `load_chip` makes it."""
+    chip, provenance = build(Chip, raw, "test")
+    chip._provenance = provenance
+    return chip
+
+
+def at(table: pd.DataFrame, quantity: str, name: str = "", of: str = "total") -> pd.Series:
+    """The one row of a quantity."""
+    rows = table[(table["of"] == of) & (table["name"] == name) & (table["quantity"] == quantity)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def ends(chip: Chip, end: End) -> dict[str, str]:
+    """Every constant that is not exact at one end, as overrides in the file's units."""
+    found = {}
+    for key, quantity in chip.provenance.items():
+        low, high, _ = band_of(key, quantity)
+        if low != high:
+            found[key] = repr(low if end == "low" else high)
+    return found
+
+
+def simulated(chip: Chip, network=small_convolutional, read_energy: dict[str, float] | None = None) -> Ledger:  # type: ignore[no-untyped-def]
+    model, example = network()
+    return simulate(place(trace(model, example), chip), Arrivals.batch(3), read_energy=read_energy)
+
+
+def cells_energy(chip: Chip) -> dict[str, float] | None:
+    """Energy of the array reads of a vector by layer, where cells say."""
+    model, example = small_convolutional()
+    return None if chip.device.read_voltage is None else read_energies(convert(model, chip, example, seed=0))
+
+
+# ---- the table of factors
+
+
+def test_factors_have_kind_and_source_and_widen_with_what_is_known_less() -> None:
+    table, written = band_table()
+    assert set(KINDS) | {"source"} == set(type(table).model_fields)
+    for key, quantity in written.items():
+        assert quantity.kind in KINDS, key
+        assert quantity.why, key
+        assert quantity.source is None or quantity.source in table.source, key
+    found = {kind: (getattr(table, kind).low, getattr(table, kind).high) for kind in KINDS}
+    assert found == {
+        "published": PUBLISHED, "measured": MEASURED, "fitted": FITTED, "derived": DERIVED, "assumed": ASSUMED,
+    }  # fmt: skip
+    for narrow, wide in (("measured", "published"), ("published", "fitted"), ("published", "derived"), ("derived", "assumed"),
+                         ("fitted", "assumed")):  # fmt: skip
+        assert found[wide][0] <= found[narrow][0] <= 1 <= found[narrow][1] <= found[wide][1]
+
+
+def test_factors_follow_from_what_was_found() -> None:
+    """24 % and 65 % of the source, to the three digits of the file."""
+    assert pytest.approx((1 / 1.24, 1 / (1 - 0.24)), rel=0.005) == PUBLISHED
+    assert FITTED[1] == pytest.approx(1 / (1 - 0.65), rel=0.005)
+    assert pytest.approx((0.81**2, 1.32**2), rel=0.01) == DERIVED
+
+
+# ---- what a file may state
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "said"),
+    [
+        ("power", {"low": 12}, ["component.adc.power.high", "(missing)", "need each other"]),
+        ("power", {"high": 20}, ["component.adc.power.low", "(missing)", "need each other"]),
+        ("power", {"low": 17, "high": 20}, ["component.adc.power.low", "17", "at most the value, 16"]),
+        ("power", {"low": 12, "high": 15}, ["component.adc.power.high", "15", "at least the value, 16"]),
+        ("power", {"low": float("nan"), "high": 20}, ["component.adc.power.low", "nan", "finite"]),
+        ("power", {"low": 12, "high": float("inf")}, ["component.adc.power.high", "inf", "finite"]),
+        ("power", {"low": "12", "high": 20}, ["component.adc.power.low", "must be a number"]),
+        ("power", {"low": True, "high": 20}, ["component.adc.power.low", "must be a number"]),
+        ("power", {"low": -1, "high": 20}, ["component.adc.power.low", "-1 mW", "greater than or equal to 0"]),
+        ("units", {"low": 8, "high": 8}, ["component.adc.units.low", "8", "not carried", "energies, powers, areas"]),
+        ("rate", {"low": 1, "high": 2}, ["component.adc.rate.low", "not carried"]),
+    ],
+)
+def test_a_wrong_band_is_named(key: str, changes: dict[str, object], said: list[str]) -> None:
+    _, raw = read_toml("isaac", "hw.presets", "chip")
+    quantity = raw["component"]["adc"][key]
+    quantity.pop("low", None), quantity.pop("high", None)
+    quantity.update(changes)
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(raw)
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_a_file_may_state_bands_where_its_numbers_have_one() -> None:
+    """In the unit of the value, also around a value of 0, and through the ADC's scaling with bits."""
+    chip = _sar()
+    bands, share = chip_bands(chip), chip.cores
+    energy = at(bands, "energy_per_action_J", "adc", "component")
+    one = 1e-3 / (8 * 1.28e9) * 2**10 / 2**8
+    assert energy[["low", "value", "high"]].tolist() == pytest.approx([8 * one, 16 * one, 64 * one])
+    assert at(bands, "area_m2", "adc", "component")[["low", "value", "high"]].tolist() == pytest.approx(
+        [share * area * 1e-6 * 4 for area in (0.0048, 0.0096, 0.0096)]
+    )
+    link = at(bands, "energy_per_action_J", "link", "component")
+    assert link[["low", "value", "high"]].tolist() == pytest.approx([0, 0, 5e-12])
+
+
+def _sar() -> Chip:
+    _, raw = read_toml("isaac", "hw.presets", "chip")
+    adc = raw["component"]["adc"]
+    adc["power"] |= {"low": 8, "high": 64}
+    adc["area"] |= {"low": 0.0048, "high": 0.0096}
+    adc["bits"]["value"] = 10
+    adc |= {"architecture": "sar", "stated_bits": {"value": 8, "unit": "1", "kind": "assumed", "why": "test"}}
+    raw["component"]["link"]["energy"] |= {"low": 0, "high": 5}
+    return loaded(raw)
+
+
+def test_bands_by_kind_in_closed_form(isaac: Chip) -> None:
+    """Areas of ISAAC are published, all by the same factors; independent ones add up as squares."""
+    area = at(chip_bands(isaac), "area_m2")
+    parts = isaac.table()["area_m2"]
+    assert area["low"] == pytest.approx(0.81 * isaac.area)
+    assert area["high"] == pytest.approx(1.32 * isaac.area)
+    assert area["inner_low"] == pytest.approx(isaac.area - 0.19 * np.sqrt((parts**2).sum()))
+    assert area["inner_high"] == pytest.approx(isaac.area + 0.32 * np.sqrt((parts**2).sum()))
+
+
+def test_what_is_exact(edge: Chip) -> None:
+    """Counts, rates and times; what was changed by hand, in a file, on the command line or in Python; and no file at all."""
+    for key in ("component.adc.units", "component.adc.rate", "timing.array_read", "timing.tile_clock", "device.g_max"):
+        low, high, said = band_of(key, edge.provenance[key])
+        assert low == high == edge.provenance[key].value
+        assert said.startswith("exact")
+    for chip in (load_chip("edge", {"component.adc.energy": "2"}), edge.with_changes(component={"adc": {"energy": 2e-12}})):
+        energy = at(chip_bands(chip), "energy_per_action_J", "adc", "component")
+        assert energy[["low", "value", "high"]].tolist() == pytest.approx([2e-12] * 3, rel=1e-12)
+    bare = Chip.model_validate(edge.model_dump())
+    bands = chip_bands(bare)
+    for column in ("low", "high", "inner_low", "inner_high"):
+        assert bands[column].to_numpy() == pytest.approx(bands["value"].to_numpy(), rel=1e-12)
+
+
+def test_only_energies_powers_areas_and_reads_have_bands() -> None:
+    assert set(banded()) == {
+        f"component.{name}.{leaf}" for name in COMPONENTS for leaf in ("power", "energy", "static_power", "area")
+    } | {"device.read_voltage", "device.g_min", "device.g_max", "device.write_energy", "timing.array_read"}  # fmt: skip
+
+
+# ---- the reads of cells: V² G t
+
+
+def test_the_band_of_a_read_is_that_of_its_product(edge: Chip) -> None:
+    assert read_factor(edge, "low") == pytest.approx((0.1 / 0.2) ** 2)
+    assert read_factor(edge, "high") == pytest.approx((0.3 / 0.2) ** 2)
+    _, raw = read_toml("edge", "hw.presets", "chip")
+    raw["device"]["g_max"] |= {"low": 20, "high": 40}
+    raw["timing"]["array_read"] |= {"low": 50, "high": 150}
+    chip = loaded(raw)
+    assert read_factor(chip, "low") == pytest.approx(0.25 * 20 / 25 * 0.5)
+    assert read_factor(chip, "high") == pytest.approx(2.25 * 40 / 25 * 1.5)
+    raw["device"]["g_min"] |= {"value": 1, "low": 0.5, "high": 3}
+    chip = loaded(raw)
+    assert read_factor(chip, "low") == pytest.approx(0.25 * 0.5 * 0.5)  # the wider of the two conductances' bands
+    assert read_factor(chip, "high") == pytest.approx(2.25 * 3 * 1.5)
+
+
+# ---- against a chip that is loaded anew with the constants at their ends
+
+
+def _raw_of(case: str) -> dict[str, Any]:
+    name, _, change = case.partition(" ")
+    _, raw = read_toml(name, "hw.presets", "chip")
+    if change == "leaks":  # static power, a conductance and its time with bands, a product with g_min
+        raw["component"]["buffer"]["static_power"] = {"value": 1, "unit": "mW", "kind": "assumed", "why": "test"}
+        raw["device"]["g_min"] |= {"value": 2.5, "low": 2.0, "high": 5.0}
+        raw["device"]["g_max"] |= {"low": 20, "high": 50}
+        raw["timing"]["array_read"] |= {"low": 60, "high": 140}
+    return raw
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("case", [*preset_names(), "edge leaks", "edge device", "isaac device"])
+def test_the_outer_band_is_a_chip_with_every_constant_at_its_end(case: str, end: End) -> None:
+    """Time is as stated: the events run on the stated clock, and only the energy of a read takes its own time."""
+    name, _, change = case.partition(" ")
+    device = "taox" if change == "device" else None
+    stated = load_chip(name, device=device) if change != "leaks" else loaded(_raw_of(case))
+    overrides = ends(stated, end)
+    read_time = overrides.pop("timing.array_read", None)
+    if change == "leaks":
+        raw = _raw_of(case)
+        for key, text in overrides.items():
+            *parents, leaf = key.split(".")
+            where = raw
+            for parent in parents:
+                where = where[parent]
+            where[leaf] = {"value": float(text), "unit": where[leaf]["unit"], "kind": "override"}
+        other = loaded(raw)
+    else:
+        other = load_chip(name, overrides, device)
+    slow = other if read_time is None else other.with_changes(timing={"array_read": float(read_time) * 1e-9})
+    energies = cells_energy(slow)
+    expected, ledger = simulated(other, read_energy=energies), simulated(stated, read_energy=cells_energy(stated))
+    assert (energies is None) == (case == "isaac")
+    assert ledger_at(ledger, end).energy.to_numpy() == pytest.approx(expected.energy.to_numpy(), rel=1e-9)
+    assert ledger_at(ledger, end).peak_power == pytest.approx(expected.peak_power, rel=1e-9)
+    bands, opposite = ledger_bands(ledger), {"low": "high", "high": "low"}[end]
+    summary = expected.summary()
+    for quantity in ("energy_per_request_J", "dynamic_energy_per_request_J", "average_power_W", "area_m2", "static_power_W"):
+        assert at(bands, quantity)[end] == pytest.approx(summary[quantity], rel=1e-9), quantity
+    assert at(bands, "table_power_W")[end] == pytest.approx(other.peak_power, rel=1e-9)
+    assert at(bands, "operations_per_J")[opposite] == pytest.approx(summary["operations_per_J"], rel=1e-9)
+    peak = other.peak_operations_per_second / other.peak_power
+    assert at(bands, "table_operations_per_J")[opposite] == pytest.approx(peak, rel=1e-9)
+    table, components, layers = other.table(), expected.components(), expected.layers()
+    for component in COMPONENTS:
+        for quantity, value in (
+            ("area_m2", table.loc[component, "area_m2"]), ("table_power_W", table.loc[component, "power_W"]),
+            ("dynamic_energy_per_request_J", components.loc[component, "dynamic_energy_J"] / 3),
+            ("static_energy_per_request_J", components.loc[component, "static_energy_J"] / 3),
+        ):  # fmt: skip
+            assert at(bands, quantity, component, "component")[end] == pytest.approx(value, rel=1e-9, abs=1e-30)
+    for layer, row in layers.iterrows():
+        for quantity, value in (("dynamic_energy_per_request_J", row["energy_J"] / 3), ("core_area_m2", row["core_area_m2"])):
+            assert at(bands, quantity, str(layer), "layer")[end] == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_inner_band_adds_squares_of_one_constant_at_a_time(preset: str) -> None:
+    """Each constant alone at its end, by loading the chip again."""
+    chip, sums = load_chip(preset), {("area", end): 0.0 for end in ENDS} | {("power", end): 0.0 for end in ENDS}
+    for end in ENDS:
+        for key, text in ends(chip, end).items():
+            other = load_chip(preset, {key: text})
+            sums["area", end] += (other.area - chip.area) ** 2
+            sums["power", end] += (other.peak_power - chip.peak_power) ** 2
+    bands = chip_bands(chip)
+    for quantity, name, value in (("area_m2", "area", chip.area), ("table_power_W", "power", chip.peak_power)):
+        row = at(bands, quantity)
+        assert value - row["inner_low"] == pytest.approx(np.sqrt(sums[name, "low"]), rel=1e-6)
+        assert row["inner_high"] - value == pytest.approx(np.sqrt(sums[name, "high"]), rel=1e-6)
+
+
+def test_the_inner_band_is_the_spread_of_independent_draws() -> None:
+    """Constants drawn with their deviation to one side as standard deviation: that of the total is the inner band's side.
+
+    Energy from the counts of actions times what each costs. 40,000 draws: the standard error of a spread is 0.35 %.
+    """
+    chip = load_chip("edge")
+    ledger = simulated(chip, read_energy=cells_energy(chip))
+    row = at(ledger_bands(ledger), "energy_per_request_J")
+    tables = [chip.table()["energy_per_action_J"], *(chip_at(chip, end).table()["energy_per_action_J"] for end in ENDS)]
+    generator = np.random.default_rng(0)
+    for end, side in ((0, "inner_low"), (1, "inner_high")):
+        draws = generator.standard_normal((40_000, len(COMPONENTS)))
+        counts = np.array([float(ledger.actions[name].sum()) / 3 for name in COMPONENTS])
+        value, other = tables[0].to_numpy(copy=True), tables[1 + end].to_numpy(copy=True)
+        reads = COMPONENTS.index("crossbar")
+        counts[reads], value[reads] = 1.0, float(ledger.energy["crossbar"].sum()) / 3
+        other[reads] = value[reads] * read_factor(chip, ENDS[end])
+        totals = ((value + draws * (other - value)) * counts).sum(axis=1)
+        assert totals.mean() == pytest.approx(row["value"], rel=0.01)
+        assert totals.std() == pytest.approx(abs(row[side] - row["value"]), rel=0.02)
+
+
+# ---- of any chip
+
+
+def _in_order(bands: pd.DataFrame) -> None:
+    slack = 1e-12 * bands["value"].abs()
+    for less, more in (("low", "inner_low"), ("inner_low", "value"), ("value", "inner_high"), ("inner_high", "high")):
+        assert (bands[less] <= bands[more] + slack).all(), bands[bands[less] > bands[more] + slack]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("network", [small_convolutional, recommender])
+def test_every_preset_lies_in_its_bands_and_layers_add_up(preset: str, network) -> None:  # type: ignore[no-untyped-def]
+    ledger = simulated(load_chip(preset), network)
+    bands = ledger_bands(ledger)
+    assert np.isfinite(bands[["value", "low", "high", "inner_low", "inner_high"]].to_numpy()).all()
+    _in_order(bands)
+    moving = bands[bands["quantity"] == "dynamic_energy_per_request_J"]
+    for column in ("value", "low", "high"):
+        total = float(moving.loc[moving["of"] == "total", column].iloc[0])
+        for of in ("layer", "component"):
+            assert moving.loc[moving["of"] == of, column].sum() == pytest.approx(total, rel=1e-12)
+    values = ledger.summary()
+    for quantity in ("energy_per_request_J", "average_power_W", "area_m2", "operations_per_J"):
+        assert at(bands, quantity)["value"] == pytest.approx(values[quantity], rel=1e-12)
+
+
+_FACTORS = st.tuples(st.floats(0, 1), st.floats(1, 1e3))
+
+
+@st.composite
+def _descriptions(draw: st.DrawFn) -> dict[str, Any]:
+    """A preset's raw file with random costs, kinds and stated bands."""
+    _, raw = read_toml(draw(st.sampled_from(preset_names())), "hw.presets", "chip")
+    for name in COMPONENTS:
+        component = raw["component"][name]
+        for leaf in (*(component.keys() & {"power", "energy", "area"}), "static_power"):
+            unit = {"energy": "pJ", "area": "µm²"}.get(leaf, "mW")
+            kind, value = draw(st.sampled_from([*KINDS, "override"])), draw(st.one_of(st.just(0.0), st.floats(1e-6, 1e6)))
+            new = {"value": value, "unit": unit, "kind": kind, "why": "drawn", "source": next(iter(raw["source"]))}
+            if draw(st.booleans()):
+                low, high = draw(_FACTORS)
+                new |= {"low": value * low, "high": value * high}
+            component[leaf] = new
+    return raw
+
+
+@pytest.fixture(scope="module")
+def events() -> dict[str, Ledger]:
+    """A simulation on each preset; other costs of the same chip can be put in."""
+    return {name: simulated(load_chip(name)) for name in preset_names()}
+
+
+@settings(max_examples=15, deadline=None)
+@given(raw=_descriptions())
+def test_of_any_chip_values_lie_in_their_bands(events: dict[str, Ledger], raw: dict[str, Any]) -> None:
+    chip = loaded(raw)
+    ledger = events[chip.name]
+    _in_order(ledger_bands(replace(ledger, placement=replace(ledger.placement, chip=chip))))
+
+
+@settings(max_examples=25, deadline=None)
+@given(raw=_descriptions(), factor=st.floats(1e-3, 1e3))
+def test_bands_scale_with_the_constants(raw: dict[str, Any], factor: float) -> None:
+    bands, larger = chip_bands(loaded(raw)), copy.deepcopy(raw)
+    for name in COMPONENTS:
+        for leaf in larger["component"][name].keys() & {"power", "energy", "area", "static_power"}:
+            quantity = larger["component"][name][leaf]
+            quantity |= {end: quantity[end] * factor for end in ("value", "low", "high") if end in quantity}
+    again, costs = chip_bands(loaded(larger)), bands["quantity"] != "table_operations_per_J"
+    for column in ("value", "low", "high", "inner_low", "inner_high"):
+        tiny = 1e-9 * factor * bands.loc[costs, "high"].to_numpy()  # where differences cancel
+        off = np.abs(again.loc[costs, column].to_numpy() - factor * bands.loc[costs, column].to_numpy())
+        assert (off <= tiny).all()
+
+
+def test_without_requests_only_the_chip_has_bands(edge: Chip) -> None:
+    model, example = small_convolutional()
+    ledger = simulate(place(trace(model, example), edge), Arrivals.batch(0))
+    pd.testing.assert_frame_equal(ledger_bands(ledger), chip_bands(edge))
+
+
+def test_written_cells_have_the_band_of_their_pulses() -> None:
+    _, raw = read_toml("edge", "hw.presets", "chip")
+    raw["device"] |= {
+        "write_energy": {"value": 2, "unit": "pJ", "kind": "assumed", "why": "test"},
+        "write_time": {"value": 100, "unit": "ns", "kind": "assumed", "why": "test"},
+    }
+    model, example = small_convolutional()
+    placement = place(trace(model, example), loaded(raw))
+    ledger = simulate(placement, Arrivals.batch(2), updates=[Update("0", 0.0)])
+    row = at(ledger_bands(ledger), "dynamic_energy_per_request_J", "write", "component")
+    assert row["value"] > 0
+    assert row["low"] == pytest.approx(0.33 * row["value"])
+    assert row["high"] == pytest.approx(3 * row["value"])
+
