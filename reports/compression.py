@@ -16,6 +16,7 @@ from reports.record import Record
 from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
+    FILLS,
     INK,
     ROW_HEIGHT,
     SECOND,
@@ -298,9 +299,9 @@ def summary(sheet: CompressionSheet) -> Figure:
 
 def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
     places = range(len(stages))
-    kinds = (("float", ACCENT, "float"), ("ideal", "#2f9e77", "ideal chip"), ("varied_mean", SECOND, "varied chips"))
-    for offset, (column, colour, label) in zip((-0.24, 0, 0.24), kinds, strict=True):
-        axes.bar([p + offset for p in places], 100 * stages[column], width=0.22, color=colour, label=label)
+    kinds = (("float", "float"), ("ideal", "ideal chip"), ("varied_mean", "varied chips"))
+    for offset, (column, label), fill in zip((-0.24, 0, 0.24), kinds, FILLS, strict=True):
+        axes.bar([p + offset for p in places], 100 * stages[column], width=0.22, label=label, **fill)
     varied = 100 * stages["varied_mean"]
     errors = [varied - 100 * stages["varied_least"], 100 * stages["varied_most"] - varied]
     errors = [each.clip(lower=0.0) for each in errors]  # the mean of equal numbers may be off by its last bit
@@ -319,14 +320,11 @@ def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
 def _shares(axes: Axes, sheet: CompressionSheet) -> None:
     rows = {"area": "area_m2", "power": "power_W", "arrays": "arrays", "latency": "latency_s"}
     places, most = range(len(rows)), 100.0
-    for offset, to, colour, label in (
-        (0.24, "pruned", ACCENT, "pruned alone"),
-        (0, "fewer_bits", "#9aa5b1", "fewer bits alone"),
-        (-0.24, "after", SECOND, "both"),
-    ):
+    kinds = ((0.24, "pruned", "pruned alone"), (0, "fewer_bits", "fewer bits alone"), (-0.24, "after", "both"))
+    for (offset, to, label), fill in zip(kinds, FILLS, strict=True):
         left = [100 * (1 - saved(sheet, name, to)) for name in rows.values()]
         most = max(most, *left)
-        axes.barh([p + offset for p in places], left, height=0.22, color=colour, label=label)
+        axes.barh([p + offset for p in places], left, height=0.22, label=label, **fill)
         for place, value in zip(places, left, strict=True):
             axes.text(value + 1, place + offset, f"{value:.1f}", fontsize=7, color=SOFT, va="center")
     axes.set_yticks(list(places), list(rows), fontsize=8.5)

@@ -15,6 +15,7 @@ from reports.record import Record
 from reports.results import load_sheet, save_sheet, write_text
 from reports.style import (
     ACCENT,
+    FILLS,
     INK,
     SECOND,
     SOFT,
@@ -339,12 +340,10 @@ def chip(sheet: RecommenderSheet) -> Figure:
     count = m["study"]["candidates"]
     for place, (_, row) in enumerate(sheet.mappings.iloc[::-1].iterrows()):
         begin = 0.0
-        parts = (("global block", row["block_J"] * count, ACCENT), ("item look-ups", row["item_lookup_J"] * count, SECOND),
-                 ("member look-up", row["member_lookup_J"], "#2f9e77"))  # fmt: skip
-        for label, value, colour in parts:
-            axes.barh(
-                place, value * 1e9, left=begin * 1e9, color=colour, height=0.5, label=label if place == 0 else None
-            )
+        parts = (("global block", row["block_J"] * count), ("item look-ups", row["item_lookup_J"] * count),
+                 ("member look-up", row["member_lookup_J"]))  # fmt: skip
+        for (label, value), fill in zip(parts, FILLS, strict=True):
+            axes.barh(place, value * 1e9, left=begin * 1e9, height=0.5, label=label if place == 0 else None, **fill)
             begin += value
     axes.set_yticks(range(len(sheet.mappings)), list(sheet.mappings["mapping"].iloc[::-1]))
     axes.set_ylim(-0.6, len(sheet.mappings) + 0.1)
@@ -420,7 +419,10 @@ def refreshes(sheet: RecommenderSheet) -> Figure:
     ]  # fmt: skip
     end = draw_table(figure, 0.44, columns, rows)
     axes = plot(figure, (0.07, 0.10, 0.28, end - 0.20), "One candidate's latency meanwhile", "both")
-    for (when, part), colour, style in zip(sheet.during.groupby("when"), (SECOND, ACCENT), ("-", "--"), strict=False):
+    parts = sheet.during.groupby("when") if len(sheet.during) else ()
+    if not parts:
+        write(axes, 0.5, 0.5, "not kept with these results", size=8, colour=SOFT, align="center")
+    for (when, part), colour, style in zip(parts, (SECOND, ACCENT), ("-", "--"), strict=False):
         latency = np.sort(part["latency_s"].to_numpy()) * 1e6
         axes.step(
             latency,
@@ -433,7 +435,8 @@ def refreshes(sheet: RecommenderSheet) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("microseconds")
     axes.set_ylabel("share of requests below")
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    if parts:
+        axes.legend(fontsize=7.5, frameon=False, loc="lower right")
     _stale(plot(figure, (0.43, 0.10, 0.24, end - 0.20), "What not refreshing costs"), sheet)
     text = (
         "Crossbars are written in parallel, cell after cell in each wordline; a look-up waits while the crossbars of its own row tile are "

@@ -49,6 +49,13 @@ def look(group: str) -> dict[str, Any]:
     return {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0, "hatch": HATCHES.get(group)}
 
 
+# Of bars side by side or stacked, told apart in grey too.
+FILLS = tuple(
+    {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0, "hatch": hatch}
+    for colour, hatch in ((ACCENT, None), ("#8ed6b8", None), (SECOND, "////"))
+)
+
+
 def group_of(component: str) -> str:
     """The group that a component belongs to, or its own name."""
     return next((group for group, (_, members) in GROUPS.items() if component in members), component)
