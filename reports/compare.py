@@ -1,0 +1,620 @@
+"""What changed between two results folders: what was asked, headline numbers, each component, each layer; tables and pages.
+
+Values are old and new, ratio new over old; energies, static energies and busy times are per request.
+"""
+
+import json
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.compression import FILE as COMPRESSION_FILE
+from reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
+from reports.explore import FILE as SWEEP_FILE
+from reports.explore import SweepSheet, unit_of
+from reports.fairea import FILE as FAIREA_FILE
+from reports.noise import accuracy_difference
+from reports.recommender import FILE as RECOMMENDER_FILE
+from reports.results import Results, ResultsError, save_sheet
+from reports.style import NAMES, cut, human, percent, significant
+
+FILE = "comparison.json"
+RUN_FILE = "run.json"
+KINDS = {
+    RUN_FILE: "xbar run of a network", COMPRESSION_FILE: "xbar compress", RECOMMENDER_FILE: "xbar run recommender",
+    FAIREA_FILE: "xbar run fairea", SWEEP_FILE: "xbar sweep",
+}  # fmt: skip
+MISSING = "–"
+STATIC = ", static"  # after a component's name
+ASKED = ["what", "key", "old", "new", "unit", "kind"]
+TABLES = {"asked": False, "metrics": True, "components": True, "layers": True, "points": False}  # whether written with its index
+Meta = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A headline number of a run: where its JSON has it, its unit, and which way is better, if one is."""
+
+    label: str
+    unit: str
+    places: tuple[str, ...]
+    better: str = ""
+
+
+METRICS = {
+    "accuracy_chip": Metric("Accuracy on chip", "%", ("accuracy.chip",), "high"),
+    "accuracy_float": Metric("Accuracy in float", "%", ("accuracy.float",), "high"),
+    "latency_s": Metric("Latency, one request", "s", ("single_request.latency_s",), "low"),
+    "latency_p99_s": Metric("Latency in a batch, 99th percentile", "s", ("summary.latency_p99_s",), "low"),
+    "throughput_per_s": Metric("Requests per second", "/s", ("summary.steady_throughput_per_s", "summary.throughput_per_s"), "high"),
+    "operations_per_s": Metric("Operations per second", "OPS", ("summary.operations_per_s",), "high"),
+    "energy_per_request_J": Metric("Energy per request", "J", ("summary.energy_per_request_J",), "low"),
+    "dynamic_energy_per_request_J": Metric("  dynamic", "J", ("summary.dynamic_energy_per_request_J",), "low"),
+    "static_energy_per_request_J": Metric("  static", "J", ("summary.static_energy_per_request_J",), "low"),
+    "operations_per_J": Metric("Efficiency", "OPS/W", ("summary.operations_per_J",), "high"),
+    "average_power_W": Metric("Average power", "W", ("summary.average_power_W",), "low"),
+    "peak_power_W": Metric("Peak power", "W", ("summary.peak_power_W",), "low"),
+    "static_power_W": Metric("Static power", "W", ("summary.static_power_W",), "low"),
+    "table_power_W": Metric("Table power of the chip", "W", ("chip.peak_power_W",), "low"),
+    "table_operations_per_s": Metric("Table peak of the chip", "OPS", ("chip.peak_operations_per_s",), "high"),
+    "area_m2": Metric("Chip area", "m²", ("summary.area_m2",), "low"),
+    "crossbars_used": Metric("Crossbars in use", "", ("summary.crossbars_used",), "low"),
+    "crossbars": Metric("Crossbars of the chip", "", ("summary.crossbars",)),
+}
+COMPONENT_VALUES = {"energy_J": "J", "static_energy_J": "J", "area_m2": "m²", "busy_s": "s"}
+LAYER_VALUES = {"energy_J": "J", "busy_s": "s", "vector_time_s": "s", "crossbars": ""}
+ASKED_PARTS = ("plan", "study", "recipe", "target", "shares", "version")  # of other results' JSON: settings, not findings
+# Wall-clock times of the computer that made the results: never the same twice, so they are shown and never count as a change.
+MEASURED = re.compile(r"(^|\.)(training_seconds|seconds|request_seconds|members_per_second|hours_of_many_members)(\.|$)|(^|_)seconds_")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results folders of one kind.
+
+    asked: what, key, old, new (texts), unit, kind of every setting and constant that differs. metrics: by quantity: label,
+    unit, better, old, new, ratio, changed. components, layers: columns as `reports.differences.tables_side_by_side`; layers
+    have the rows (input), (output) and (static) of the energy too. accuracy: whether the accuracies differ by more than noise,
+    with difference, low, high, method, verdict and text. points (of sweeps): the point's settings, metric, old, new, ratio.
+    matched: points of two sweeps: joined, only_old, only_new, fails_old, fails_new. names: of the folders; titles: of what is in them.
+    """
+
+    kind: str
+    names: tuple[str, str]
+    titles: tuple[str, str]
+    tolerance: float
+    asked: pd.DataFrame
+    metrics: pd.DataFrame
+    components: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    accuracy: dict[str, Any] = field(default_factory=dict)
+    matched: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """True where any result changed by more than the tolerance, or only one of the two has it."""
+        return self.changed_values > 0 or any(self.matched.get(name, 0) for name in self.matched if name != "joined")
+
+    @property
+    def changed_values(self) -> int:
+        """Results that changed: of headline numbers, components and layers; of two sweeps of all points' metrics."""
+        if self.kind == SWEEP_FILE:
+            return int(self.points["changed"].sum())
+        found = int(self.metrics["changed"].sum())
+        for table, values in ((self.components, COMPONENT_VALUES), (self.layers, LAYER_VALUES)):
+            for column in values if len(table) else ():
+                found += int(is_changed(table[f"{column}_old"], table[f"{column}_new"], self.tolerance).sum())
+        return found
+
+
+# ---- from folders
+
+
+def compare(old: Path, new: Path, tolerance: float = TOLERANCE) -> Comparison:
+    """What changed from the results in folder `old` to those in `new`.
+
+    tolerance: share of the old value up to which a value counts as the same. Raises ResultsError naming the folder, file or
+    value where one cannot be read or the two are of different kinds.
+    """
+    if not tolerance >= 0:
+        raise ResultsError(f"tolerance = {tolerance}: must be 0 or more")
+    kinds = [_kinds(folder) for folder in (old, new)]
+    both = [name for name in kinds[0] if name in kinds[1]]
+    if not both:
+        told = "; ".join(f"{folder} is of {' and of '.join(KINDS[name] for name in found)}"
+                         for folder, found in zip((old, new), kinds, strict=True))  # fmt: skip
+        raise ResultsError(f"results of different kinds cannot be compared: {told}")
+    names = (str(old), str(new))
+    if both[0] == RUN_FILE:
+        return compare_runs(Results.load(old), Results.load(new), tolerance, names)
+    if both[0] == SWEEP_FILE:
+        return compare_sweeps(SweepSheet.load(old), SweepSheet.load(new), tolerance, names)
+    return _compare_leaves(both[0], _leaves_of(old / both[0]), _leaves_of(new / both[0]), tolerance, names)
+
+
+def _kinds(folder: Path) -> list[str]:
+    found = [name for name in KINDS if (folder / name).is_file()]
+    if not found:
+        raise ResultsError(f"{folder}: no {', '.join(KINDS)} there; give folders that --out named")
+    return found
+
+
+def compare_runs(
+    old: Results, new: Results, tolerance: float = TOLERANCE, names: tuple[str, str] = ("old", "new")
+) -> Comparison:
+    """Two runs of a network. Raises ResultsError naming run, table and column where one lacks what is compared."""
+    runs = [_checked(results, name) for results, name in zip((old, new), names, strict=True)]
+    (before, after), requests = (run["values"] for run in runs), [run["requests"] for run in runs]
+    metrics = side_by_side(before, after)
+    metrics = metrics[metrics["old"].notna() | metrics["new"].notna()]
+    about = [METRICS[name] for name in metrics.index]
+    for column in ("label", "unit", "better"):
+        metrics[column] = [getattr(each, column) for each in about]
+    metrics["changed"] = is_changed(metrics["old"], metrics["new"], tolerance)
+    components = [results.components[list(COMPONENT_VALUES)].astype(np.float64).assign(
+        **{name: results.components[name] / count for name in ("energy_J", "static_energy_J", "busy_s")}
+    ) for results, count in zip((old, new), requests, strict=True)]  # fmt: skip
+    layers = [_layers(results, count) for results, count in zip((old, new), requests, strict=True)]
+    titles = tuple(f"{r.meta['workload'].get('title')} on {r.meta['chip'].get('title')}" for r in (old, new))
+    return Comparison(
+        RUN_FILE, names, (titles[0], titles[1]), tolerance, _asked(old, new), metrics,
+        tables_side_by_side(*components, list(COMPONENT_VALUES)), tables_side_by_side(*layers, list(LAYER_VALUES)),
+        accuracy=accuracy_difference(old.meta, new.meta),
+    )  # fmt: skip
+
+
+def _checked(results: Results, name: str) -> dict[str, Any]:
+    """Headline numbers by quantity, and requests; raises ResultsError where something that is compared is missing."""
+    meta = results.meta
+    for part in ("workload", "chip", "study", "summary", "single_request", "accuracy"):
+        if not isinstance(meta, dict) or not isinstance(meta.get(part), dict):
+            raise ResultsError(f"{name}/{RUN_FILE}: {part} is missing or no table; is it of an interrupted or older run?")
+    numbers = {"components": list(COMPONENT_VALUES), "layers": list(LAYER_VALUES), "energy": list(results.energy)}
+    for table, columns in numbers.items():
+        _check_table(getattr(results, table), columns, f"{name}/{table}.csv")
+        _check_once(getattr(results, table).index, f"{name}/{table}.csv")
+        for column in columns:
+            if not pd.api.types.is_numeric_dtype(getattr(results, table)[column]):
+                raise ResultsError(f"{name}/{table}.csv: {column} must be numbers")
+    _check_table(results.provenance, ["key", "value", "unit", "kind"], f"{name}/provenance.csv")
+    _check_once(pd.Index(results.provenance["key"]), f"{name}/provenance.csv")
+    leaves = dict(_leaves(meta))
+    requests = _number(leaves, "summary.requests", name)
+    requests = 1.0 if math.isnan(requests) or requests < 1 else requests
+    leaves["summary.static_energy_per_request_J"] = _number(leaves, "summary.static_energy_J", name) / requests
+    values = {
+        quantity: next((found for place in metric.places if not math.isnan(found := _number(leaves, place, name))), math.nan)
+        for quantity, metric in METRICS.items()
+    }  # fmt: skip
+    return {"values": values, "requests": requests}
+
+
+def _check_table(table: pd.DataFrame, columns: Sequence[str], path: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ResultsError(f"{path}: has no column {', '.join(missing)}")
+
+
+def _check_once(names: pd.Index, path: str) -> None:
+    if names.has_duplicates:
+        raise ResultsError(f"{path}: {names[names.duplicated()][0]} is there twice")
+
+
+def _number(leaves: Meta, place: str, name: str) -> float:
+    value = leaves.get(place)
+    if value is not None and not _is_number(value):
+        raise ResultsError(f"{name}/{RUN_FILE}: {place} = {value!r}: must be a number")
+    return math.nan if value is None else float(value)
+
+
+def _layers(results: Results, requests: float) -> pd.DataFrame:
+    """Values of each layer per request, and of what the energy has besides: input, output, static."""
+    rows = results.layers[list(LAYER_VALUES)].astype(np.float64)
+    rows = rows.reindex([*rows.index, *(name for name in results.energy.index if name not in rows.index)])
+    energy = results.energy.sum(axis=1).reindex(rows.index)
+    return rows.assign(energy_J=energy.fillna(rows["energy_J"]) / requests, busy_s=rows["busy_s"] / requests)
+
+
+def _asked(old: Results, new: Results) -> pd.DataFrame:
+    """What differs in workload, study, version, texts of the chip, and every constant."""
+    rows: list[dict[str, str]] = []
+    for what, parts in (("version", ("version",)), ("workload", ("workload",)), ("study", ("study",)), ("chip", ("chip",))):
+        found = [
+            {key: value for key, value in _leaves(results.meta) if key.partition(".")[0] in parts and _is_setting(what, key, value)}
+            for results in (old, new)
+        ]  # fmt: skip
+        rows += _differing(what, *found)
+    tables = [results.provenance.set_index("key") for results in (old, new)]
+    for key in dict.fromkeys([*tables[0].index, *tables[1].index]):
+        cells = [table.loc[key] if key in table.index else None for table in tables]
+        told = [MISSING if cell is None else plain(cell["value"]) for cell in cells]
+        units, kinds = ([str(cell[name]) for cell in cells if cell is not None] for name in ("unit", "kind"))
+        if told[0] != told[1] or len(set(units)) > 1:
+            rows.append({"what": "constant", "key": str(key), "old": told[0], "new": told[1],
+                         "unit": " → ".join(dict.fromkeys(units)), "kind": " → ".join(dict.fromkeys(kinds))})  # fmt: skip
+    return pd.DataFrame(rows, columns=ASKED)
+
+
+def _is_setting(what: str, key: str, value: Any) -> bool:
+    """Of the chip only texts: its numbers are constants, and are told as such."""
+    if what != "chip":
+        return True
+    return isinstance(value, str) and key not in ("chip.title", "chip.description", "chip.read_noise") and "overrides" not in key
+
+
+def _differing(what: str, old: Meta, new: Meta) -> list[dict[str, str]]:
+    keys = dict.fromkeys([*old, *new])
+    texts = {key: [plain(found[key]) if key in found else MISSING for found in (old, new)] for key in keys}
+    return [{"what": what, "key": key, "old": before, "new": after, "unit": "", "kind": ""}
+            for key, (before, after) in texts.items() if before != after]  # fmt: skip
+
+
+def plain(value: Any) -> str:
+    """A setting or constant as one writes it."""
+    if _is_number(value):
+        return f"{value:,}" if isinstance(value, int) else f"{float(value):.12g}"
+    return MISSING if value is None or value != value else str(value).replace("\u00a0", " ")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# ---- other kinds of results
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested tables and lists by dotted name."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield name, value
+        return
+    for key, each in inner:
+        yield from _leaves(each, f"{name}.{key}" if name else str(key))
+
+
+def _leaves_of(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text("utf-8"))
+        found = dict(_leaves(meta))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(meta, dict):
+        raise ResultsError(f"{path}: must be a table of names and values")
+    return found
+
+
+def _compare_leaves(kind: str, old: dict[str, Any], new: dict[str, Any], tolerance: float, names: tuple[str, str]) -> Comparison:
+    """Every number of two JSON files; texts and settings are what was asked."""
+    sides = (old, new)
+    found = [
+        {key: float(value) for key, value in side.items() if _is_number(value) and key.split(".")[0] not in ASKED_PARTS}
+        for side in sides
+    ]  # fmt: skip
+    asked = [{key: value for key, value in side.items() if key not in numbers and not (other.get(key) is None and value is None)}
+             for side, other, numbers in zip(sides, (new, old), found, strict=True)]  # fmt: skip
+    asked = [{key: value for key, value in each.items() if key not in found[0] and key not in found[1]} for each in asked]
+    metrics = side_by_side(*found)
+    measured = pd.Series([MEASURED.search(name) is not None for name in metrics.index], index=metrics.index)
+    metrics = metrics.assign(
+        label=metrics.index, unit=[unit_of(name.rpartition(".")[2]) for name in metrics.index],
+        better="", changed=is_changed(metrics["old"], metrics["new"], tolerance) & ~measured, measured=measured,
+    )  # fmt: skip
+    rows = pd.DataFrame(_differing("setting", *asked), columns=ASKED)
+    titles = tuple(" on ".join(str(side[name]) for name in ("title", "chip_title") if side.get(name)) or KINDS[kind] for side in sides)
+    return Comparison(kind, names, (titles[0], titles[1]), tolerance, rows, metrics)
+
+
+# ---- sweeps
+
+
+def compare_sweeps(
+    old: SweepSheet, new: SweepSheet, tolerance: float = TOLERANCE, names: tuple[str, str] = ("old", "new")
+) -> Comparison:
+    """Two sweeps, point by point: those with the same values in every setting that varies in either.
+
+    Raises ResultsError where a setting that varies in one is not among the other's.
+    """
+    sheets = (old, new)
+    settings = list(dict.fromkeys([*old.axes, *new.axes]))
+    for sheet, name in zip(sheets, names, strict=True):
+        missing = [each for each in settings if each not in sheet.frame]
+        if missing:
+            raise ResultsError(f"{name}/{SWEEP_FILE}: has no {', '.join(missing)}, which the other sweep varies; points cannot be joined")
+    frames = []
+    for sheet in sheets:
+        keys = [json.dumps([plain(value) for value in row]) for row in sheet.frame[settings].itertuples(index=False, name=None)]
+        frames.append(sheet.frame.assign(key=keys).drop_duplicates("key").set_index("key"))
+    shared = [key for key in frames[0].index if key in frames[1].index]
+    fails = [frame.loc[shared, "error"].notna() for frame in frames]
+    rows = []
+    joined = [key for key in shared if not (fails[0][key] or fails[1][key])]
+    metrics = list(dict.fromkeys([*old.metrics, *new.metrics]))
+    for metric in metrics:
+        values = [
+            (frame.loc[joined, metric].astype(np.float64) if metric in sheet.metrics else pd.Series(math.nan, index=joined))
+            for frame, sheet in zip(frames, sheets, strict=True)
+        ]  # fmt: skip
+        table = pd.DataFrame({"old": values[0], "new": values[1]}, index=joined)
+        pair = side_by_side(values[0].to_dict(), values[1].to_dict())
+        table["ratio"], table["changed"] = pair["ratio"], is_changed(pair["old"], pair["new"], tolerance)
+        rows.append(pd.concat([frames[0].loc[joined, settings], table.assign(metric=metric)], axis=1))
+    empty = pd.DataFrame(columns=[*settings, "old", "new", "ratio", "changed", "metric"])
+    points = pd.concat(rows, ignore_index=True) if rows else empty
+    points = points[[*settings, "metric", "old", "new", "ratio", "changed"]].astype({"changed": bool})
+    fixed = [{key: value for key, value in sheet.meta["fixed"].items() if key not in settings} for sheet in sheets]
+    versions = [dict(_leaves(sheet.meta.get("versions", {}), "versions")) for sheet in sheets]
+    asked = [*_differing("version", *versions), *_differing("fixed", *fixed)]
+    matched = {
+        "joined": len(joined), "only_old": len(frames[0]) - len(shared), "only_new": len(frames[1]) - len(shared),
+        "fails_old": int((fails[0] & ~fails[1]).sum()), "fails_new": int((fails[1] & ~fails[0]).sum()),
+    }  # fmt: skip
+    told = pd.DataFrame(asked, columns=ASKED)
+    return Comparison(
+        SWEEP_FILE, names, (old.title, new.title), tolerance, told, _ratios(points, metrics), points=points, matched=matched
+    )
+
+
+def _ratios(points: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Of each metric over the joined points: medians of old, new and ratio, smallest and largest ratio, points that changed."""
+    rows = []
+    for name in metrics:
+        part = points[points["metric"] == name]
+        ratio = part["ratio"].dropna()
+        rows.append({
+            "old": part["old"].median(), "new": part["new"].median(), "ratio": ratio.median(), "smallest": ratio.min(),
+            "largest": ratio.max(), "points": len(part), "changed_points": int(part["changed"].sum()), "label": name,
+            "unit": unit_of(name), "better": "", "changed": bool(part["changed"].any()),
+        })  # fmt: skip
+    columns = ["old", "new", "ratio", "smallest", "largest", "points", "changed_points", "label", "unit", "better", "changed"]
+    return pd.DataFrame(rows, index=pd.Index(metrics, name="quantity", dtype=object), columns=columns)
+
+
+# ---- in words
+
+
+def verdict(comparison: Comparison) -> str:
+    """What changed, in a few sentences."""
+    c = comparison
+    asked = f"what was asked differs in {_counted(len(c.asked), 'setting or constant', 'settings and constants')}"
+    if not c.changed:
+        within = f" (within {c.tolerance:.3g} of each value)" if c.tolerance > TOLERANCE else ""
+        end = "and so is what was asked" if c.asked.empty else f"though {asked}"
+        return f"Nothing changed{within}: the results are the same, {end}."
+    told = {RUN_FILE: _run_verdict, SWEEP_FILE: _sweep_verdict}.get(c.kind, _leaves_verdict)(c)
+    return f"{told} {asked[0].upper()}{asked[1:]}." if len(c.asked) else f"{told} What was asked is the same."
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _run_verdict(c: Comparison) -> str:
+    parts = []
+    for name, subject, table in (("energy_per_request_J", "energy per request", energy_steps), ("area_m2", "area", area_steps),
+                                 ("latency_s", "latency of one request", None), ("throughput_per_s", "throughput", None)):  # fmt: skip
+        if name not in c.metrics.index or not c.metrics.loc[name, "changed"]:
+            continue
+        row = c.metrics.loc[name]
+        steps = table(c) if table else pd.Series(dtype=np.float64)
+        share = steps.iloc[0] / steps.sum() if len(steps) and abs(steps.sum()) > TOLERANCE * steps.abs().sum() else math.nan
+        most = f"; {percent(share, 0)} of the change is {steps.index[0]}" if share > 0 else ""
+        parts.append(f"{subject} {value_of(row, 'old')} → {value_of(row, 'new')} (× {ratio_text(row, c.tolerance)}{most})")
+    text = "; ".join(parts) or f"{_counted(c.changed_values, 'value', 'values')} changed, energy, area, latency and throughput did not"
+    return f"{text[0].upper()}{text[1:]}. {c.accuracy['text']}"
+
+
+def _sweep_verdict(c: Comparison) -> str:
+    m = c.matched
+    alone = [f"{m[name]:,} {text}" for name, text in (
+        ("only_old", "only in the old sweep"), ("only_new", "only in the new one"), ("fails_old", "failed only in the old one"),
+        ("fails_new", "fail only in the new one"),
+    ) if m[name]]  # fmt: skip
+    counts = f"{_counted(m['joined'], 'point is', 'points are')} in both and computed in both" + (f", {', '.join(alone)}" if alone else "")
+    changed = c.metrics[c.metrics["changed"]]
+    if changed.empty:
+        return f"{counts}; of those in both no metric changed."
+    row = changed.iloc[0]
+    return (f"{counts}. Of {_counted(len(c.metrics), 'metric', 'metrics')} {len(changed):,} changed; {row['label']} at "
+            f"{_counted(int(row['changed_points']), 'point', 'points')}, ratio {times(row['ratio'])} at the median, "
+            f"{times(row['smallest'])} to {times(row['largest'])}.")  # fmt: skip
+
+
+def _leaves_verdict(c: Comparison) -> str:
+    both = c.metrics["ratio"].notna() | (c.metrics["old"].notna() & c.metrics["new"].notna())
+    return (f"Of {_counted(int(both.sum()), 'number', 'numbers')} in both {int((c.metrics['changed'] & both).sum()):,} changed; "
+            f"{_counted(int((~both).sum()), 'is', 'are')} only in one.")  # fmt: skip
+
+
+def energy_steps(comparison: Comparison) -> pd.Series:
+    """What each component adds to the change of energy per request [J], static energy apart; largest first. They sum to
+    the whole change."""
+    table = comparison.components
+    static = table["static_energy_J_change"]
+    dynamic = table["energy_J_change"] - static
+    steps = pd.concat([dynamic.rename(name_of), static.rename(lambda name: name_of(name) + STATIC)])
+    return _largest_first(steps, table["energy_J_old"].sum() + table["energy_J_new"].sum())
+
+
+def area_steps(comparison: Comparison) -> pd.Series:
+    """What each component adds to the change of area [m²], largest first."""
+    table = comparison.components
+    return _largest_first(table["area_m2_change"].rename(name_of), table["area_m2_old"].sum() + table["area_m2_new"].sum())
+
+
+def _largest_first(steps: pd.Series, scale: float) -> pd.Series:
+    """Steps that are more than a rounding of the whole."""
+    return steps[steps.abs() > 1e-12 * scale].sort_values(key=np.abs, ascending=False, kind="stable")
+
+
+def name_of(component: object) -> str:
+    return NAMES.get(str(component), str(component))
+
+
+def value_of(row: pd.Series, side: str) -> str:
+    return shown(row[side], row["unit"])
+
+
+def shown(value: float, unit: str) -> str:
+    """A value with its unit; counts in full."""
+    if math.isnan(value):
+        return MISSING
+    if unit == "%":
+        return percent(value, 2)
+    if unit == "m²" and 0 < abs(value) < 1e-8:  # human tells areas in mm² only
+        return f"{value * 1e12:,.1f}\u00a0µm²"
+    if unit:
+        return human(value, unit, 4) if value >= 0 else f"-{human(-value, unit, 4)}"
+    if float(value).is_integer() and abs(value) < 1e12:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def ratio_text(row: pd.Series, tolerance: float) -> str:
+    """New over old, or that they are the same, or that one is missing."""
+    if pd.isna(row["old"]) or pd.isna(row["new"]):
+        return MISSING
+    changed = is_changed(pd.Series([row["old"]]), pd.Series([row["new"]]), tolerance).iloc[0]
+    return times(row["ratio"]) if changed else "same"
+
+
+def times(ratio: float) -> str:
+    if pd.isna(ratio):
+        return MISSING
+    if math.isinf(ratio):
+        return "∞" if ratio > 0 else "-∞"
+    if ratio != 1 and abs(ratio - 1) < 5e-5:
+        return "≈ 1"
+    if ratio and not 1e-4 <= abs(ratio) < 1e6:
+        return f"{ratio:.2e}"
+    return significant(ratio, 3 if abs(ratio) < 0.1 else 5 if abs(ratio - 1) < 0.01 else 4)
+
+
+def note(comparison: Comparison, name: str) -> str:
+    """Whether a headline number became better or worse, an accuracy within noise or not."""
+    row = comparison.metrics.loc[name]
+    if pd.isna(row["old"]) or pd.isna(row["new"]):
+        return f"only in {'new' if pd.isna(row['old']) else 'old'}"
+    if row.get("measured"):
+        return "computer's time"
+    if not row["changed"]:
+        return ""
+    if name == "accuracy_chip":
+        found = {"within": "within noise", "open": "may be noise"}.get(comparison.accuracy["verdict"])
+        if found:
+            return found
+    if not row["better"]:
+        return ""
+    return "better" if (row["new"] > row["old"]) == (row["better"] == "high") else "worse"
+
+
+def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Label, ratio, and old and new of the numbers that count most."""
+    c = comparison
+    usual = ("accuracy_chip", "latency_s", "throughput_per_s", "energy_per_request_J", "average_power_W", "area_m2",
+             "crossbars_used", "operations_per_J")  # fmt: skip
+    names = [name for name in usual if name in c.metrics.index] if c.kind == RUN_FILE else list(by_change(c.metrics).index[:8])
+    rows = [(c.metrics.loc[name], name) for name in names]
+    return [(str(row["label"]).strip(), _ratio_of_row(c, row), f"{value_of(row, 'old')} → {value_of(row, 'new')}") for row, _ in rows]
+
+
+def _ratio_of_row(comparison: Comparison, row: pd.Series) -> str:
+    return times(row["ratio"]) if comparison.kind == SWEEP_FILE else ratio_text(row, comparison.tolerance)
+
+
+def by_change(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Rows that changed, those whose ratio is furthest from 1 first; what only one has last."""
+    rows = metrics[metrics["changed"]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far = np.abs(np.log(rows["ratio"].where(rows["ratio"] > 0, 0.0)))
+    return rows.assign(far=far.where(rows["ratio"].notna(), -1.0)).sort_values("far", ascending=False, kind="stable").drop(columns="far")
+
+
+MOST_LINES = 20  # of a part of the plain text; the tables have all
+
+
+def summary_text(comparison: Comparison) -> str:
+    """What changed as aligned plain text."""
+    c = comparison
+    lines = [f"old: {c.names[0]}: {c.titles[0]}", f"new: {c.names[1]}: {c.titles[1]}", "", *textwrap.wrap(verdict(c), 110)]
+    if len(c.asked):
+        rows = [[f"{row['what']}: {row['key']}", cut(row["old"], 36), cut(row["new"], 36),
+                 "" if row["unit"] == "1" else row["unit"], row["kind"]] for _, row in c.asked.iterrows()]  # fmt: skip
+        lines += ["", *_aligned(["asked", "old", "new", "unit", "kind"], rows, "<<<<<")]
+    if c.kind == SWEEP_FILE:
+        rows = [[row["label"], f"{row['points']:,}", f"{row['changed_points']:,}", value_of(row, "old"), value_of(row, "new"),
+                 *(times(row[name]) for name in ("ratio", "smallest", "largest"))] for _, row in c.metrics.iterrows()]  # fmt: skip
+        head = ["metric", "points", "changed", "old, median", "new, median", "ratio, median", "smallest", "largest"]
+        return "\n".join([*lines, "", *_aligned(head, rows, "<>>>>>>>")]) + "\n"
+    listed = c.metrics if c.kind == RUN_FILE else by_change(c.metrics)
+    rows = [[row["label"], value_of(row, "old"), value_of(row, "new"), ratio_text(row, c.tolerance), note(c, str(name))]
+            for name, row in listed.iterrows()]  # fmt: skip
+    if rows:
+        lines += ["", *_aligned(["", "old", "new", "ratio", ""], rows, "<>>><")]
+    if c.kind == RUN_FILE and c.changed:
+        for title, table, columns in (("component", c.components, COMPONENT_VALUES), ("layer", c.layers, LAYER_VALUES)):
+            parts = {"component": ("energy_J", "area_m2", "busy_s"), "layer": ("energy_J", "busy_s", "crossbars")}[title]
+            head = [title, *(text for name in parts for text in (f"{VALUE_NAMES[name]} old", "new", "ratio"))]
+            rows = [[name_of(name), *cells_of(row, parts, columns, c.tolerance)] for name, row in table.iterrows()]
+            lines += ["", *_aligned(head, rows, "<" + ">" * (len(head) - 1))]
+    return "\n".join(lines) + "\n"
+
+
+VALUE_NAMES = {"energy_J": "energy", "static_energy_J": "static", "area_m2": "area", "busy_s": "busy", "vector_time_s": "time/vector",
+               "crossbars": "crossbars"}  # fmt: skip
+
+
+def cells_of(row: pd.Series, columns: Sequence[str], units: Mapping[str, str], tolerance: float) -> list[str]:
+    """Old, new and ratio of each column."""
+    cells = []
+    for column in columns:
+        pair = row[[f"{column}_old", f"{column}_new", f"{column}_ratio"]].set_axis(["old", "new", "ratio"])
+        cells += [shown(pair["old"], units[column]), shown(pair["new"], units[column]), ratio_text(pair, tolerance)]
+    return cells
+
+
+def _aligned(head: list[str], rows: list[list[str]], sides: str) -> list[str]:
+    """Lines of a table in plain text, at most MOST_LINES rows of it."""
+    kept = rows if len(rows) <= MOST_LINES else rows[: MOST_LINES - 1]
+    widths = [max(len(row[place]) for row in [head, *kept]) for place in range(len(head))]
+    padded = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)] for row in [head, *kept]]
+    lines = ["  ".join(row).rstrip() for row in padded]
+    return lines if len(kept) == len(rows) else [*lines, f"… and {len(rows) - len(kept):,} more"]
+
+
+def share_text(share: float) -> str:
+    return MISSING if pd.isna(share) else percent(share + 0.0 if abs(share) >= 5e-4 else 0.0)
+
+
+# ---- to a folder
+
+
+def save_comparison(comparison: Comparison, directory: Path) -> None:
+    """Write each table as CSV and comparison.json last; ratios that are infinite are null there."""
+    c = comparison
+    metrics = {
+        name: {side: _json(row[side]) for side in ("old", "new", "ratio")} | {"unit": row["unit"], "changed": bool(row["changed"])}
+        for name, row in c.metrics.iterrows()
+    }
+    meta = {
+        "version": version("xbar"), "kind": KINDS[c.kind], "old": {"folder": c.names[0], "title": c.titles[0]},
+        "new": {"folder": c.names[1], "title": c.titles[1]}, "tolerance": c.tolerance, "changed": c.changed, "verdict": verdict(c),
+        "asked": c.asked.to_dict("records"), "metrics": metrics, "accuracy": {name: _json(value) for name, value in c.accuracy.items()},
+        "matched": c.matched,
+    }  # fmt: skip
+    if len(c.components):
+        meta["steps"] = {"energy_J": energy_steps(c).to_dict(), "area_m2": area_steps(c).to_dict()}
+    save_sheet(directory, FILE, meta, {name: getattr(c, name) for name in TABLES}, [name for name, indexed in TABLES.items() if indexed])
+
+
+def _json(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
