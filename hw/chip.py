@@ -4,7 +4,6 @@ chip -> tiles -> cores -> crossbars. A chip file states every number as
 `{ value, unit, kind, source, why }`; the loader turns it into SI and keeps the statement as provenance.
 """
 
-import difflib
 import tomllib
 import types
 import typing
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, Val
 
 from hw.converter import Adc, Component, Dac
 from hw.device import TABLE_FOLDER, Device, find_table
-from hw.errors import ConfigurationError
+from hw.errors import ConfigurationError, did_you_mean
 from hw.mapping import Geometry, WeightEncoding
 from hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
 
@@ -59,11 +58,11 @@ class Source(Section):
 class Structure(Section):
     """How many of what."""
 
-    tiles: Annotated[int, Unit("1"), Field(ge=1)]
-    cores_per_tile: Annotated[int, Unit("1"), Field(ge=1)]
-    crossbars_per_core: Annotated[int, Unit("1"), Field(ge=1)]
-    wordlines: Annotated[int, Unit("1"), Field(ge=1)]
-    bitlines: Annotated[int, Unit("1"), Field(ge=1)]
+    tiles: Annotated[int, Unit("1"), Field(ge=1, le=4096)]  # distances between all of them are held at once
+    cores_per_tile: Annotated[int, Unit("1"), Field(ge=1, le=4096)]
+    crossbars_per_core: Annotated[int, Unit("1"), Field(ge=1, le=4096)]
+    wordlines: Annotated[int, Unit("1"), Field(ge=1, le=65536)]
+    bitlines: Annotated[int, Unit("1"), Field(ge=1, le=65536)]
 
 
 class Inputs(Section):
@@ -511,8 +510,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
 
 
 def _suggest(key: str, known: Any) -> str:
-    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0.4)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return did_you_mean(key, known)
 
 
 def _to_si(
@@ -578,10 +576,10 @@ def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Q
         problems = []
         for finding in error.errors():
             key = ".".join(str(part) for part in finding["loc"])
-            message = finding["msg"].removeprefix("Value error, ")
+            message = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             quantity = provenance.get(key)
             if quantity is not None:
-                shown = f"{quantity.value} {quantity.unit}"
+                shown = str(quantity.value) if quantity.unit == "1" else f"{quantity.value} {quantity.unit}"
                 if quantity.si != quantity.value:
                     message += f" (in {_unit_name(model, key)})"
             elif isinstance(finding["input"], (str, int, float, bool, types.NoneType)):

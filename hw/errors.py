@@ -1,5 +1,27 @@
 """Errors that the simulated hardware raises at its public doors; each names what came and what is allowed."""
 
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: what it may be of the known ones; empty where nothing is near.
+
+    A dotted name whose last parts these are comes before one that is spelt alike, a section's name gives some of its keys, and
+    one that is clearly nearest stands alone.
+    """
+    known, written = list(known), name.lower()
+    inside = [each for each in known if each.startswith(f"{written}.")]
+    if inside:
+        return f"; it is a section: name one of its keys, as {', '.join(inside[:3])}"
+    near = [each for each in known if each.lower() == written or each.endswith(f".{written}") or written.startswith(f"{each}.")]
+    if not near:
+        near = difflib.get_close_matches(written, known, n=3, cutoff=0.5)
+        alike = [difflib.SequenceMatcher(None, written, each).ratio() for each in near]
+        near = [each for each, ratio in zip(near, alike, strict=True) if ratio > max(alike) - 0.05]
+    near = near[:4]
+    return f"; did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}?" if near else ""
+
 
 class HardwareError(ValueError):
     """Base of every error that `hw` raises on purpose."""

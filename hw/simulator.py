@@ -40,6 +40,7 @@ from hw.placement import Crossbar, LayerCopy, Placement
 from hw.programming import CrossbarWrite, Update, check_updates, crossbar_writes
 from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
 
+LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
 BEFORE_ALL_ELSE, AFTER_ALL_ELSE = -1, 2  # SimPy's own events have priorities 0 and 1 at the same time
 Steps = Generator[Event, Any, None]
 
@@ -74,6 +75,7 @@ class Arrivals:
         values = np.asarray(times, float)
         if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any() or (np.diff(values) < 0).any():
             raise ParameterError("arrival times must be finite seconds from 0 on, in order")
+        _check_reach(values.max(initial=0.0) * FEMTOSECONDS)
         return cls(tuple(values.tolist()))
 
     @property
@@ -86,6 +88,14 @@ def _count(requests: int) -> int:
     if requests < 0:
         raise ParameterError(f"requests must be 0 or more, got {requests}")
     return requests
+
+
+def _check_reach(time: float) -> None:
+    if not time < LARGEST_TIME:
+        raise ParameterError(
+            f"the simulation comes to {time / FEMTOSECONDS:.3g} s, beyond the {LARGEST_TIME / FEMTOSECONDS:.4g} s that its clock "
+            "of femtoseconds reaches: requests come, or the chip's units work, too slowly"
+        )
 
 
 def _check_rate(per_second: float) -> None:
@@ -511,6 +521,7 @@ class _Simulation:
             yield self.env.timeout(self.result_out.hop_latency)
             start = yield self.links.serve(2 * sample + 1, self.result_out.hold)
             self.journal.write(self.output_run, start, int(self.env.now))
+        _check_reach(int(self.env.now))
         self.finish_fs[sample] = int(self.env.now)
         for layer in self.network.layers:
             self._progress.pop((layer.name, sample), None)
@@ -643,6 +654,7 @@ def simulate(
     if resolution == "crossbar":
         simulation.enter_counted_actions()
     span = max([round(horizon * FEMTOSECONDS), *journal.end, *simulation.finish_fs.tolist()])
+    _check_reach(span)
     activity, start, end = (np.array(each) for each in (journal.activity, journal.start, journal.end))
     if updates:  # writes come after all else until here
         order = np.argsort(end, kind="stable")

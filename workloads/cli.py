@@ -170,7 +170,8 @@ def _add_pin(commands: Any) -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--out", type=Path, metavar="FILE.json", help="write the present values of WORKLOAD on the chip")
     action.add_argument("--check", type=Path, nargs="+", metavar="FILE.json", help="show what changed; the exit code is 1 then")
-    action.add_argument("--accept", type=Path, nargs="+", metavar="FILE.json", help="write the present values to these files")
+    action.add_argument("--accept", type=Path, nargs="+", metavar="FILE.json", help="write the present values, and show what changed")
+    parser.add_argument("--replace", action="store_true", help="with --out: write over a pin that is there")
     parser.set_defaults(command="pin")
 
 

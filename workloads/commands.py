@@ -207,10 +207,14 @@ def _pin(options: argparse.Namespace) -> int:
         given = {"workload.name": options.workload, "chip.name": options.chip, "device.name": options.device,
                  "workload.weights": options.weights}  # fmt: skip
         settings = {key: setting(key, text) for key, text in options.settings}
-        print(pin({key: value for key, value in given.items() if value is not None} | settings, options.out))
+        configuration = {key: value for key, value in given.items() if value is not None} | settings
+        print(pin(configuration, options.out, options.replace))
         return 0
+    if options.replace:
+        raise PinError("--replace is of use with --out only")
     for file in options.accept or ():
-        print(accept(file))
+        table = accept(file)
+        print(f"{file}: {'accepted' if table else 'as pinned'}{table and chr(10)}{table}")
     changed = {file: check(file) for file in options.check or ()}
     for file, table in changed.items():
         print(f"{file}: {'changed' if table else 'as pinned'}{table and chr(10)}{table}")

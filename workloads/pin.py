@@ -14,7 +14,6 @@ A change fails with a table of old, new and ratio; `xbar pin --check FILE` print
 the new values. In Python: `pin`, `check`, `accept`. Files that a configuration names are found from the pin's own folder.
 """
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 from hw import Arrivals, convert, load_chip, place, simulate, trace
 from hw.analog import read_energies
 from hw.chip import preset_names
+from hw.errors import did_you_mean
 from reports.differences import differences
 from reports.results import write_text
 from workloads.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
@@ -67,10 +67,13 @@ def measure(configuration: Mapping[str, Value], folder: Path = Path()) -> dict[s
     }  # fmt: skip
 
 
-def pin(configuration: Mapping[str, Value], path: str | Path) -> Path:
+def pin(configuration: Mapping[str, Value], path: str | Path, replace: bool = False) -> Path:
     """Write the present costs of a configuration (see `measure`), whose relative files begin in the current folder, to a
-    JSON file. Raises as `measure`, and OSError."""
+    JSON file. Raises PinError where there is one already and it is not to be replaced, else as `measure`, and OSError."""
     path = Path(path)
+    if path.exists() and not replace:
+        raise PinError(f"{path}: is there already; xbar pin --accept {path} takes the present values of what it pins, and --replace "
+                       "with --out pins another configuration in its place")  # fmt: skip
     folder = path.parent.resolve()
     kept = {name: _from_folder(name, value, folder) for name, value in _checked(configuration).items()}
     values = {quantity: float(f"{value:.12g}") for quantity, value in measure(configuration).items()}
@@ -89,11 +92,12 @@ def check(path: str | Path) -> str:
     return differences(old, measure(configuration, Path(path).parent))
 
 
-def accept(path: str | Path) -> Path:
-    """Write the present costs of a pinned configuration to its file. Raises as `check`."""
-    configuration, _ = _read(Path(path))
+def accept(path: str | Path) -> str:
+    """Write the present costs of a pinned configuration to its file; what that changed, as `check` says it. Raises as `check`."""
+    configuration, old = _read(Path(path))
     folder = Path(path).parent
-    return pin({name: placed(name, value, folder) for name, value in configuration.items()}, path)
+    pin({name: placed(name, value, folder) for name, value in configuration.items()}, path, replace=True)
+    return differences(old, _read(Path(path))[1])
 
 
 def setting(name: str, text: str) -> Value:
@@ -109,9 +113,7 @@ def setting(name: str, text: str) -> Value:
 def _checked(configuration: Mapping[str, Value]) -> dict[str, Value]:
     for name, value in configuration.items():
         if name not in NAMES and name not in CHIP_FIELDS:
-            near = difflib.get_close_matches(str(name), [*NAMES, *CHIP_FIELDS], n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise PinError(f"{name} = {value!r}: unknown name{hint}")
+            raise PinError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), [*NAMES, *CHIP_FIELDS])}")
         if name == "workload.name" and value in NETWORKS:
             continue
         try:

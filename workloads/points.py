@@ -6,7 +6,6 @@ Names are those of `--set` (device.levels, component.adc.bits, wires.wordline, i
 computed once in a process, by content; training and compression once for all processes of a user, in the cache.
 """
 
-import difflib
 import hashlib
 import json
 import math
@@ -33,6 +32,7 @@ from compression.shrink import small_state
 from hw.analog import read_energies
 from hw.chip import Chip, load_chip, preset_names
 from hw.crossbar import ideal_of
+from hw.errors import did_you_mean
 from hw.footprint import Footprint, footprint
 from hw.ledger import Ledger
 from hw.network import Network, trace
@@ -163,9 +163,7 @@ def complete(point: Point) -> dict[str, Value]:
 def check_value(name: str, value: object) -> None:
     """Raises SweepError where a point cannot have that name or that value."""
     if name not in FIELDS:
-        near = difflib.get_close_matches(str(name), FIELDS, n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise SweepError(f"{name} = {value!r}: unknown name{hint}")
+        raise SweepError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), FIELDS)}")
     if not FIELDS[name].holds(value):
         raise SweepError(f"{name} = {value!r}: {FIELDS[name].allowed}")
 

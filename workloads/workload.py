@@ -1,6 +1,5 @@
 """Model and data together, trained on first use and kept in the cache; untrained networks, for cost alone."""
 
-import difflib
 import hashlib
 import os
 import sys
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from compression.errors import CompressionError
 from compression.shrink import rebuild
+from hw.errors import did_you_mean
 from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
 from models.limaml import GlobalBlock
@@ -160,9 +160,7 @@ def untrained(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
 
 def _known(name: str, table: Mapping[str, _T]) -> _T:
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"unknown workload {name!r}; known: {', '.join(table)}{hint}")
+        raise ValueError(f"unknown workload {name!r}; known: {', '.join(table)}{did_you_mean(name, table)}")
     return table[name]
 
 

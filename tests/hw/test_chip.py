@@ -139,12 +139,20 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("key", "value", "said"),
         [
-            ("device.level", "16", "did you mean device.levels"),
+            ("device.level", "16", r"did you mean device\.levels\?$"),
+            ("levels", "16", r"did you mean device\.levels\?$"),
+            ("adc.bits", "16", r"did you mean component\.adc\.bits\?$"),
+            ("Component.adc.bit", "16", r"did you mean component\.adc\.bits\?$"),
+            ("wordline", "1", r"did you mean wires\.wordline\?$"),
+            ("xyzzy.foo", "1", "unknown key$"),
             ("device.levels", "many", "must be a number"),
-            ("device.levels", "1", "greater than or equal to 2"),
-            ("structure", "3", "unknown key"),
+            ("device.levels", "1", r"device\.levels = 1: must be greater than or equal to 2"),
+            ("device.levels", "1" * 5000, "must be a number$"),
+            ("structure", "3", "it is a section: name one of its keys, as structure.tiles"),
+            ("structure.tiles", "1000000", "less than or equal to 4096"),
             ("weights.cell_bits", "4", "more than the device has levels for"),
-            ("device.programming_sigma", "inf", "less than or equal to 2"),
+            ("device.programming_sigma", "inf", "must be a finite number"),
+            ("component.adc.energy", "1e300", "must be a finite number"),
         ],
     )
     def test_wrong(self, key: str, value: str, said: str) -> None:

@@ -38,7 +38,7 @@ def test_pin_writes_checks_and_accepts(
     assert main(["pin", "digits", "--chip", "mine.toml", "--set", "component.adc.bits=6", "--out", "pins/mine.json"]) == 0
     assert main(["pin", "--check", "pins/mine.json"]) == 0
     text = Path("mine.toml").read_text("utf-8")
-    Path("mine.toml").write_text(text.replace("energy = { value = 1.54, unit", "energy = { value = 3.08, unit"), "utf-8")
+    Path("mine.toml").write_text(text.replace("energy = { value = 1.54,", "energy = { value = 3.08,"), "utf-8")
     capsys.readouterr()
     assert main(["pin", "--check", "pins/mine.json"]) == 1
     printed = capsys.readouterr().out.splitlines()

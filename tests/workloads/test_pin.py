@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw import Arrivals, load_chip, place, simulate, trace
+from workloads.cli import main
 from workloads.pin import PinError, accept, check, differences, measure, pin, setting
 from workloads.workload import untrained
 
@@ -54,13 +55,18 @@ def test_what_is_pinned_is_the_ledger_of_one_inference(project: Path) -> None:
 
 def test_a_change_is_shown_as_old_new_and_ratio_until_it_is_accepted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check("tests/pins/mine.json") == ""
-    change(project, "energy = { value = 1.54, unit", "energy = { value = 2.31, unit")
+    change(project, "energy = { value = 1.54,", "energy = { value = 2.31,")
     monkeypatch.chdir(project / "tests")  # files are found from the pin, wherever one stands
     shown = check("pins/mine.json").splitlines()
     assert shown[0].split() == ["quantity", "old", "new", "ratio"]
     assert [line.split()[0] for line in shown[1:]] == ["energy_adc_J"]
     assert shown[1].split()[3] == "1.5"
-    accept("pins/mine.json")
+    kept = Path("pins/mine.json").read_bytes()
+    with pytest.raises(PinError, match=r"pins/mine.json: is there already; xbar pin --accept .*--replace"):
+        pin(OWN, "pins/mine.json")
+    assert Path("pins/mine.json").read_bytes() == kept
+    assert accept("pins/mine.json").splitlines() == shown
+    assert accept("pins/mine.json") == ""
     assert check("pins/mine.json") == ""
     assert json.loads(Path("pins/mine.json").read_text("utf-8"))["configuration"] == OWN | {"chip.name": "../../chips/mine.toml"}
 
@@ -112,6 +118,24 @@ def test_what_cannot_be_pinned_is_named(configuration: dict[str, Any], said: str
     with pytest.raises(PinError, match=said):
         pin(configuration, tmp_path / "x.json")
     assert not os.listdir(tmp_path)
+
+
+def test_commands_show_what_they_accept_and_replace_only_when_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pin", "digits", "--chip", "chips/mine.toml", "--out", "own.json"]
+    assert main(arguments) == 0
+    change(project, "energy = { value = 1.54,", "energy = { value = 2.31,")
+    assert main(arguments) == 1
+    assert "own.json: is there already" in capsys.readouterr().err
+    assert main(["pin", "--accept", "own.json"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "own.json: accepted"
+    assert said[2].split()[0] == "energy_adc_J"
+    assert said[2].split()[-1] == "1.5"
+    assert main(["pin", "--accept", "own.json"]) == 0
+    assert capsys.readouterr().out == "own.json: as pinned\n"
+    assert main([*arguments, "--set", "component.adc.bits=6", "--replace"]) == 0
+    assert json.loads(Path("own.json").read_text("utf-8"))["configuration"]["component.adc.bits"] == 6
+    assert main(["pin", "--check", "own.json", "--replace"]) == 1
 
 
 def test_settings_of_a_command_line() -> None:
