@@ -67,7 +67,7 @@ MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts p
 FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compared, not its thirds
 MOST_BINS = 8
 MOST_DRAWN = 20_000  # points in one picture
-MOST_AXES = 16  # bars on a page
+MOST_AXES = 12  # bars on a page
 MOST_PARALLEL = 11  # columns in parallel
 ROWS_OF_FRONT = 11  # under its picture
 
@@ -471,6 +471,11 @@ def name_of(column: str) -> str:
     return column.removesuffix(end).replace("_", " ") if end or column.startswith("accuracy") else column
 
 
+def ending(text: str, most: int) -> str:
+    """The end of a name that is too long for its place: what tells it from others is there."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Settings by the last part of their names, where no other ends so and it says enough."""
     names = list(names)
@@ -541,8 +546,11 @@ def _counted(count: int, one: str, many: str) -> str:
 
 def _sides(view: View) -> str:
     """The columns of the front with their better sides."""
-    parts = [f"{name_of(name)} ({view.better[name]})" for name in view.pareto]
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return _listed([f"{name_of(name)} ({view.better[name]})" for name in view.pareto])
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def best_points(sheet: SweepSheet, view: View) -> list[tuple[str, str, pd.Series, int]]:
@@ -596,15 +604,17 @@ def _metric_rows(sheet: SweepSheet, view: View) -> list[list[str]]:
     rows = []
     for name in names:
         values = sheet.done[name].dropna()
-        middle = float(values.median())
-        rows.append([name, view.better.get(name, "–"), *(shown(name, v) for v in (values.min(), middle, values.max())), f"{len(values):,}"])
+        span = (shown(name, value) for value in (values.min(), float(values.median()), values.max()))
+        rows.append([ending(name, 34), view.better.get(name, "–"), *span, f"{len(values):,}"])
     return rows
 
 
 def overview(sheet: SweepSheet, view: View) -> Figure:
     """What was swept, ranges of the metrics, the best points, and what failed."""
-    figure = page(cut(sheet.title, 60), verdict(sheet, view))
-    axes = [[name, cut(_values_of(sheet.frame[name]), 92), f"{sheet.frame[name].nunique(dropna=False):,}"] for name in sheet.axes]
+    figure = page(sheet.title, verdict(sheet, view))
+    figure.set_label(cut(sheet.title, 40))  # as the contents have it
+    swept = [sheet.frame[name] for name in sheet.axes]
+    axes = [[ending(str(c.name), 34), cut(_values_of(c), 92), f"{c.nunique(dropna=False):,}"] for c in swept]
     metrics = _metric_rows(sheet, view)
     best = best_points(sheet, view)
     errors = [line for text in errors_of(sheet) for line in textwrap.wrap(cut(text, 290), 150)]
@@ -662,9 +672,9 @@ def _width(text: str, size: float, weight: str = "normal") -> float:
 def _fitted_table(figure: Figure, top: float, table: pd.DataFrame, row: float) -> float:
     """A table of texts as wide as its texts; columns that have no room are left out, and it says so. Where its last row ends."""
     gap, x, columns, used = 0.016, 0.05, [], []
-    table = table.map(lambda text: cut(text, 34))
+    table = table.map(lambda text: ending(text, 34))
     widths = {
-        name: max(_width(cut(str(name), 24), 9, "bold"), *(_width(text, 8.5) for text in table[name])) for name in table
+        name: max(_width(ending(str(name), 24), 9, "bold"), *(_width(text, 8.5) for text in table[name])) for name in table
     }
     crowded = sum(widths.values()) + gap * (len(widths) - 1) > 0.9
     for place, name in enumerate(table):
@@ -672,7 +682,7 @@ def _fitted_table(figure: Figure, top: float, table: pd.DataFrame, row: float) -
             write(figure, 0.95, top, f"+{len(table.columns) - place} more", size=9, colour=SOFT, align="right")
             break
         numbers = place > 0 and not any(text[:1].isalpha() for text in table[name])
-        columns.append((cut(str(name), 24), x + widths[name] if numbers else x, "right" if numbers else "left"))
+        columns.append((ending(str(name), 24), x + widths[name] if numbers else x, "right" if numbers else "left"))
         used.append(name)
         x += widths[name] + gap
     return draw_table(figure, top, tuple(columns), table[used].to_numpy().tolist(), row)
@@ -687,10 +697,11 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     table = front_table(sheet, view)
     tied = int(table.duplicated(list(view.pareto), keep=False).sum())
     left_out = len(sheet.done) - len(whole)
-    told = f"{len(table):,} of {_counted(len(whole), 'point', 'points')}: no other is as good in every column and better in one"
+    told = f"Better: {cut(', '.join(f'{name_of(name)} {side}' for name, side in sides.items()), 60)}  ·  {len(table):,} of "
+    told += f"{_counted(len(whole), 'point', 'points')}: no other at least as good in all and better in one"
     told += f"  ·  {tied:,} of them as good as another" if tied else ""
     told += f"  ·  {left_out:,} without a value" if left_out else ""
-    figure = page(f"Pareto front: {cut(_sides(view), 44)}", told)
+    figure = page(cut(f"Pareto front: {_listed([name_of(name) for name in view.pareto])}", 40), told)
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
@@ -759,7 +770,7 @@ def _colour_bar(figure: Figure, box: tuple[float, float, float, float], norm: No
 def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figure:
     """The main effect of each axis on a metric: bars around the mean, and the numbers."""
     values = sheet.done[metric].dropna().astype(float)
-    figure = page(f"What each axis does to {cut(name_of(metric), 36)}", f"Main effects over {len(values):,} points, "
+    figure = page(cut(f"What each axis does to {name_of(metric)}", 40), f"Main effects over {len(values):,} points, "
                   f"mean {shown(metric, values.mean())}, from {shown(metric, values.min())} to {shown(metric, values.max())}")  # fmt: skip
     part = effects.head(MOST_AXES)
     if part.empty:
@@ -786,9 +797,9 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     for place, a, b, e, (low_name, high_name) in zip(places, low, high, reach, part[["low", "high"]].to_numpy(), strict=True):
         sign = 1 if b >= a else -1
         for text, at, side in ((low_name, sign * min(sign * a, sign * b - e), -sign), (high_name, b + sign * e, sign)):
-            axes.annotate(cut(str(text), 20), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center", fontsize=7.5,
+            axes.annotate(ending(str(text), 20), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center", fontsize=7.5,
                           color=INK, ha="left" if side > 0 else "right")  # fmt: skip
-    axes.set_yticks(places, [cut(name, 30) for name in part.index], fontsize=8.5, color=INK)
+    axes.set_yticks(places, [ending(str(name), 30) for name in part.index], fontsize=8.5, color=INK)
     axes.set_ylim(len(part) - 0.4, -0.6)
     scale.apply(axes, "x")
     if unit_of(metric) == "%":  # a whisker may reach where no share can be
@@ -805,7 +816,8 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
         ("mean, low end", 0.68, "right"), ("mean, high end", 0.79, "right"), ("effect", 0.95, "right"),
     )  # fmt: skip
     rows = [
-        [cut(str(axis), 32), cut(str(r["low"]), 18), cut(str(r["high"]), 18), f"{int(r['points_low']):,}, {int(r['points_high']):,}",
+        [ending(str(axis), 32), ending(str(r["low"]), 17), ending(str(r["high"]), 17),
+         f"{int(r['points_low']):,}, {int(r['points_high']):,}",
          shown(metric, r["mean_low"]), shown(metric, r["mean_high"]), _effect(metric, r["effect"], r["standard_error"])]
         for axis, r in part.iterrows()
     ]  # fmt: skip
@@ -844,9 +856,11 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
     told = f"Mean over {each} a cell" + (f", {_counted(len(others), 'other axis', 'other axes')} as sampled" if others else "")
     figure = page(f"{name_of(metric)[:1].upper()}{cut(name_of(metric), 30)[1:]} over two axes", told
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
+    short = short_names(sheet.axes)
+    title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"
     scale = replace(_scale(metric, table["mean"]), log=False)
     values = pd.Series(means[filled] * scale.factor)
-    axes = plot(figure, (0.17, 0.17, 0.63, 0.66), f"{name_of(metric)} by {across} and {up}", "none")
+    axes = plot(figure, (0.17, 0.17, 0.63, 0.66), title, "none")
     norm = _norm(values) if len(values) else Normalize(0, 1)
     empty = {"facecolor": PAPER, "hatch": "////", "edgecolor": "#cbd2d9"}
     axes.add_patch(Rectangle((0, 0), shape[1], shape[0], linewidth=0, zorder=0, **empty))
@@ -864,14 +878,14 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
         if counted:
             axes.annotate(f"n = {counts[row, column]:,}", middle, (0, -7), fontsize=6.5, **style)
     for bins, axis, most in ((x, axes.xaxis, 16), (y, axes.yaxis, 18)):
-        labels = bins.bounds or [cut(name, most) for name in bins.names]
+        labels = bins.bounds or [ending(name, most) for name in bins.names]
         axis.set_ticks(np.arange(len(labels)) + (0.0 if bins.bounds else 0.5), labels, fontsize=8.5)
     crowded = max(len(label.get_text()) for label in axes.get_xticklabels()) * shape[1] > 120
     axes.tick_params(axis="x", labelrotation=20 if crowded else 0)
     axes.set_xlim(0, shape[1])
     axes.set_ylim(0, shape[0])
-    axes.set_xlabel(across + (", binned" if x.bounds else ""), fontsize=8.5)
-    axes.set_ylabel(up + (", binned" if y.bounds else ""), fontsize=8.5)
+    axes.set_xlabel(ending(across, 60) + (", binned" if x.bounds else ""), fontsize=8.5)
+    axes.set_ylabel(ending(up, 60) + (", binned" if y.bounds else ""), fontsize=8.5)
     if len(values):
         _colour_bar(figure, (0.84, 0.17, 0.016, 0.66), norm, scale.label)
     if not filled.all():
@@ -907,7 +921,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     norm = _norm(rows[colour_by].astype(float) * scale.factor)
     best = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
     axes = plot(figure, (0.085, 0.17, 0.76, 0.65), "Settings and what came of them", "none")
-    axes.set_title(axes.get_title(loc="left"), loc="left", pad=19)
+    axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=11, color=INK, fontweight="bold", pad=19)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     heights, ticks = zip(*(_heights(rows[name]) for name in columns), strict=True)
@@ -929,13 +943,13 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     for place, (name, marks) in enumerate(zip(columns, ticks, strict=True)):
         axes.axvline(place, color=SOFT, linewidth=1.0, zorder=5)
         for (height, _), text in zip(marks, _told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
-            write(axes, place + 0.03, height, cut(text, 14), size=7.5, vertical="center", transform=axes.transData, zorder=6,
+            write(axes, place + 0.03, height, ending(text, 14), size=7.5, vertical="center", transform=axes.transData, zorder=6,
                   bbox={"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
         if _is_number(rows[name]) and rows[name].isna().any():
             has_missing = True
             write(axes, place + 0.03, -0.12, "missing", size=7.5, vertical="center", colour=SOFT, transform=axes.transData, zorder=6)
         below = {"transform": axes.get_xaxis_transform()}
-        label = cut(names.get(name, name_of(name)), 40).replace("_", "_ ").replace(".", ". ")
+        label = ending(names.get(name, name_of(name)), 40).replace("_", "_ ").replace(".", ". ")
         label = textwrap.fill(label, 13, break_long_words=False).replace("_ ", "_").replace(". ", ".")
         write(axes, place, -0.02, label, size=8, weight="bold", align="center", vertical="top", **below)
         if name in sheet.metrics and name in view.better:

@@ -23,7 +23,8 @@ from workloads.offered import (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 the request cannot be met, 2 wrong usage."""
+    """Run the command line; returns the exit code: 0 done, 1 the request cannot be met, 2 wrong usage, 3 a sweep of
+    which some points failed, 130 interrupted."""
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compress(commands)
     _add_sweep(commands)
     _add_pin(commands)
+    _add_compare(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
@@ -101,8 +103,36 @@ def _parser() -> argparse.ArgumentParser:
 
     report_parser = commands.add_parser("report", help="draw the report of a results folder again")
     report_parser.add_argument("directory", type=Path, metavar="DIR")
+    of_sweep = report_parser.add_argument_group("of a sweep", "columns are those of its results.parquet")
+    of_sweep.add_argument("--pareto", type=_columns, metavar="COLUMN,COLUMN[,COLUMN]", help="columns of the Pareto front")
+    of_sweep.add_argument("--heat", type=_columns, metavar="AXIS,AXIS[,METRIC]", help="axes of the heat map, and what it shows")
+    of_sweep.add_argument("--tornado", action="append", default=[], metavar="METRIC",
+                          help="whose sensitivity to each axis is drawn; may be repeated")  # fmt: skip
+    of_sweep.add_argument("--better", action="append", default=[], type=_side, metavar="COLUMN=low|high",
+                          help="which side of a column is better, where its name does not tell; may be repeated")  # fmt: skip
     report_parser.set_defaults(command="report")
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser("compare", help="what changed between two results folders, component by component")
+    parser.add_argument("old", type=Path, metavar="OLD", help="folder that --out of run, compress or sweep named")
+    parser.add_argument("new", type=Path, metavar="NEW", help="another of the same command")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it only a table is printed")
+    parser.add_argument("--tolerance", type=_tolerance, metavar="SHARE",
+                        help="of the old value, up to which a value counts as the same (default 1e-9)")  # fmt: skip
+    parser.add_argument("--fail", action="store_true", help="exit code 1 where a result changed by more than the tolerance; else it is 0")
+    parser.set_defaults(command="compare")
+
+
+def _tolerance(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share of 0 or more, as in 0.01")
+    return share
 
 
 def _add_compress(commands: Any) -> None:
@@ -147,10 +177,15 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def _add_sweep(commands: Any) -> None:
-    parser = commands.add_parser("sweep", help="judge many points over workload, chip, device and compression, from a TOML file")
+    parser = commands.add_parser(
+        "sweep", help="judge many points over workload, chip, device and compression, from a TOML file",
+        epilog="Exit code: 0 all points done, 3 some failed (their errors stand in results.parquet), 1 all failed or the sweep cannot "
+        "be done.",
+    )  # fmt: skip
     parser.add_argument("file", type=Path, metavar="FILE.toml", help="the points; examples/sweep.toml explains its form")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder for results.parquet; points that are done there are not computed again")  # fmt: skip
+                        help="folder for results.parquet and report; points that are done there are not computed again, "
+                        "and a sweep that was there before must be a part of this one")  # fmt: skip
     parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers compute the points instead")
     parser.add_argument("--retry-failed", action="store_true", help="compute again what ended in an error before")
@@ -180,6 +215,20 @@ def _setting(text: str) -> tuple[str, str]:
     if not (key and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in device.levels=16")
     return key, value
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) not in (2, 3) or not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two or three names with commas between, as in accuracy,energy_J")
+    return names
+
+
+def _side(text: str) -> tuple[str, str]:
+    column, _, side = text.rpartition("=")
+    if not column or side not in ("low", "high"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=low or COLUMN=high")
+    return column, side
 
 
 def _from_one(text: str) -> int:

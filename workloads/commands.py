@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,15 @@ from compression.errors import CompressionError
 from compression.shrink import small_state
 from hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
+from reports.compare import FILE as COMPARISON_FILE
+from reports.compare import compare, save_comparison, summary_text
+from reports.compare_pages import draw_comparison
 from reports.compression import FILE as COMPRESSION_FILE
 from reports.compression import CompressionSheet, draw_compression
 from reports.converters import draw_converters
 from reports.devices import draw_devices
+from reports.differences import TOLERANCE
+from reports.explore import SweepSheet, View, draw_sweep
 from reports.fairea import FILE as FAIREA_FILE
 from reports.fairea import FaireaSheet, draw_fairea
 from reports.recommender import FILE as RECOMMENDER_FILE
@@ -40,7 +45,7 @@ from workloads.recommender.run import RecommenderStudy, load_interactions, run_r
 from workloads.recommender.store import StoreError
 from workloads.record import record
 from workloads.run import Study, run
-from workloads.sweep import SUMMARY, SweepError, cluster
+from workloads.sweep import SUMMARY, Point, SweepError, cluster
 from workloads.training import TrainingError, save_state
 from workloads.workload import load_workload
 
@@ -50,6 +55,8 @@ EXPECTED = (
 )  # fmt: skip
 Step = Callable[[str], None]
 POINTS = "points.json"  # of an interrupted run of a network
+SOME_FAILED = 3  # exit code of a sweep of which some points failed
+MOST_CHIPS = 4  # whose constants the report of a sweep lists
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -89,6 +96,9 @@ KINDS = {
         "xbar compress", CompressionSheet.load, draw_compression,
         {"report": "compression.pdf", "browser": "compression.html", "tables": "*.csv", "weights": "weights.pt"},
     ),
+    SUMMARY: _Kind(
+        "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
+    ),
 }  # fmt: skip
 
 
@@ -100,7 +110,7 @@ def _show(directory: Path, kind: _Kind) -> None:
 
 def _check_folder(out: Path, own: str) -> None:
     """Raise ResultsError where the folder holds results of another kind, which this command would write over in part."""
-    for name, what in ({name: kind.what for name, kind in KINDS.items()} | {SUMMARY: "xbar sweep"}).items():
+    for name, what in ({name: kind.what for name, kind in KINDS.items()} | {COMPARISON_FILE: "xbar compare"}).items():
         if name != own and (out / name).exists():
             raise ResultsError(f"{out} holds the results of {what}; give another folder")
     if out.exists() and not out.is_dir():
@@ -188,16 +198,28 @@ def _compress(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     _check_folder(options.out, SUMMARY)
-    file = read_sweep(options.file)
+    began, file = datetime.now(UTC), read_sweep(options.file)
     given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
-    print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\nresults: {found.path}\n"
-          f"sweep:   {options.out / SUMMARY}")  # fmt: skip
+    record(options, _chips_of(file.points), began, file.text).save(options.out)
+    draw_sweep(SweepSheet.load(options.out), options.out)
+    print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\n")
+    _show(options.out, KINDS[SUMMARY])
     if found.failed:
         errors = found.frame()["error"].dropna().value_counts()
         print(f"most frequent error, {errors.iloc[0]} times: {errors.index[0]}", file=sys.stderr)
-    return int(found.failed == found.points)
+    return 0 if not found.failed else 1 if found.failed == found.points else SOME_FAILED
+
+
+def _chips_of(points: Sequence[Point]) -> list[Chip]:
+    """The chips that the points begin with, before what a point sets; none where they are too many to print all their constants."""
+    pairs = dict.fromkeys((str(point["chip.name"]), point.get("device.name")) for point in points)
+    chips = []
+    for chip, device in pairs if len(pairs) <= MOST_CHIPS else ():
+        with contextlib.suppress(HardwareError, OSError):  # its points have failed, each with the reason
+            chips.append(load_chip(chip, {}, None if device is None else str(device)))
+    return chips
 
 
 def _pin(options: argparse.Namespace) -> int:
@@ -225,10 +247,34 @@ def _report(options: argparse.Namespace) -> int:
     found = [(name, kind) for name, kind in KINDS.items() if (options.directory / name).is_file()]
     if not found:
         raise ResultsError(f"{options.directory}: no {', '.join(KINDS)} there; give the folder that --out named")
-    for _, kind in found:
-        kind.draw(kind.load(options.directory), options.directory)
+    view = View(options.pareto or (), options.heat or (), tuple(options.tornado), dict(options.better))
+    for name, kind in found:
+        if name != SUMMARY and view.asked:
+            raise ResultsError(f"{options.directory} holds the results of {kind.what}; --pareto, --heat, --tornado and --better are of "
+                               "use to those of a sweep")  # fmt: skip
+    for name, kind in found:
+        sheet = kind.load(options.directory)
+        if name == SUMMARY:
+            draw_sweep(sheet, options.directory, view)
+        else:
+            kind.draw(sheet, options.directory)
         _show(options.directory, kind)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    began = datetime.now(UTC)
+    if options.out is not None:
+        _check_folder(options.out, COMPARISON_FILE)
+    found = compare(options.old, options.new, TOLERANCE if options.tolerance is None else options.tolerance)
+    if options.out is not None:
+        save_comparison(found, options.out)
+        record(options, [], began).save(options.out)
+        draw_comparison(found, options.out)
+    print(summary_text(found), end="")
+    if options.out is not None:
+        print(f"\nreport:  {options.out}/comparison.pdf\nbrowser: {options.out}/comparison.html\ntables:  {options.out}/*.csv")
+    return int(options.fail and found.changed)
 
 
 def _devices(options: argparse.Namespace) -> int:
@@ -262,4 +308,5 @@ def _chips(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
+    "compare": _compare,
 }  # fmt: skip

@@ -3,7 +3,8 @@
 A point is a dict of dotted names and values (texts, numbers, switches). It is known by a hash of all its values, of what
 they name (`depends`), of the function and of the code, so a point that is done is not run again, and one of other code is.
 Each finished point is a line of `journal.jsonl` in the sweep's folder; killed at any moment, a sweep loses what was being
-computed. A point that fails is a row with its error. At the end `results.parquet` has one row a point, in their order.
+computed. A point that fails is a row with its error. At the end `results.parquet` has one row a point, in their order. A
+sweep may grow: the same folder takes more points, but not fewer or others, whose results would be lost.
 """
 
 import contextlib
@@ -53,6 +54,7 @@ IN_FLIGHT = 4  # points given to each worker ahead, so that it need not wait
 ATTEMPTS = 2  # of a point alone in a worker that dies
 IDLE_SECONDS = 300  # after which a worker without work ends
 BATCH_ROWS = 5000  # of the results file, in memory at once
+SECONDS_A_LINE, LINES_OF_ALL = 30.0, 20  # of progress where no terminal shows it: after so long, or so large a part
 OWN_COLUMNS = ("point", "wall_s", "error", "key")
 
 
@@ -216,11 +218,17 @@ def _function_version(run: Run) -> str:
     """The function of a sweep: its name, and its file where that is not one of the project's."""
     inner = getattr(run, "func", run)  # of functools.partial
     bound = f"{getattr(run, 'args', ())!r} {getattr(run, 'keywords', {})!r}" if inner is not run else ""
-    module, name = getattr(inner, "__module__", ""), getattr(inner, "__qualname__", type(inner).__qualname__)
+    module = getattr(inner, "__module__", "")
     file = getattr(sys.modules.get(module), "__file__", None)
     outside = file is not None and module.split(".")[0] not in PACKAGES
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file is not None and outside else ""
-    return f"{module}.{name} {bound} {source}" if module != "__main__" else f"{name} {bound} {source}"
+    return f"{_function_name(run)} {bound} {source}"
+
+
+def _function_name(run: Run) -> str:
+    inner = getattr(run, "func", run)
+    module, name = getattr(inner, "__module__", ""), getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{module}.{name}" if module != "__main__" else str(name)
 
 
 def point_key(point: Point, run: Run, depends: str = "") -> str:
@@ -454,8 +462,9 @@ def sweep(
     left. about: what else `sweep.json` is to say. The results are the same bits whatever the executor, workers and window,
     where `run` itself is deterministic; equal points are computed once.
 
-    Raises SweepError for points that cannot be, for a folder whose journal is not one or is in use, for workers of other
-    code, and where the executor given breaks; the journal is complete then, as it is after KeyboardInterrupt.
+    Where `out` has results already, these points must contain all of theirs, for the same function: a sweep grows, and what it
+    had is never lost. Raises SweepError where they do not, for points that cannot be, for a folder whose journal is not one or is
+    in use, for workers of other code, and where the executor given breaks; the journal is complete then, as it is after KeyboardInterrupt.
     """
     _check_counts(workers=workers, threads=threads, window=window)
     folder = Path(out)
@@ -465,20 +474,90 @@ def sweep(
     keys = [_key(point, code, depends(point) if depends else "") for point in plain]
     journal = _Journal(folder / JOURNAL)
     try:
+        _check_grown(folder, plain, run, journal)
         known = {key for key in keys if key in journal.begins and not (retry_failed and key in journal.failed)}
         todo = {key: point for key, point in zip(keys, plain, strict=True) if key not in known}
         pool = _Pool(executor, run, workers, threads)
         try:
-            with tqdm(total=len(known) + len(todo), initial=len(known), unit="point", disable=not progress, file=sys.stderr) as bar:
+            with _progress(len(known), len(known) + len(todo), progress) as bar:
                 _Sweep(pool, run, threads, journal, window or pool.window, bar).all(todo)
         finally:
             pool.close()
         failed = sum(key in journal.failed for key in keys)
         _write_results(folder / RESULTS, plain, keys, journal)
-        _write_summary(folder, plain, failed, code, about or {})
+        _write_summary(folder, plain, failed, code, {**(about or {}), "function": _function_name(run)})
     finally:
         journal.close()
     return SweepResult(folder / RESULTS, len(plain), sum(key in known for key in keys), failed)
+
+
+def _check_grown(folder: Path, points: list[dict[str, Value]], run: Run, journal: _Journal) -> None:
+    """Raise SweepError where the folder's results are of points that are not among these, or of another function."""
+    path = folder / RESULTS
+    if not path.exists():
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    choice = f"give another folder, or remove {RESULTS} there to replace it"
+    try:
+        before = set(pq.read_table(path, columns=["key"])["key"].to_pylist())
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise SweepError(f"{path}: cannot be read as the results of a sweep ({error}); {choice}") from None
+    function = _kept_function(folder)
+    if function is not None and function != _function_name(run):
+        raise SweepError(f"{folder}: holds the results of the function {function}, not of {_function_name(run)}; {choice}")
+    mine = {json.dumps(point, sort_keys=True) for point in points}
+    known = [journal.entry(key).get("point") for key in before if key in journal.begins]
+    lost = sum(json.dumps(point, sort_keys=True) not in mine for point in known)
+    if lost:
+        raise SweepError(f"{folder}: holds the results of another sweep: {lost} of its {len(before)} points are not among these "
+                         f"{len(points)}; {choice} (what is computed stays in {JOURNAL})")  # fmt: skip
+
+
+def _kept_function(folder: Path) -> str | None:
+    """The name of the function whose results are in the folder, where it is told."""
+    try:
+        found = json.loads((folder / SUMMARY).read_text("utf-8"))["function"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return str(found)
+
+
+@contextlib.contextmanager
+def _progress(done: int, total: int, shown: bool) -> Iterator[Any]:
+    """What is told of a sweep on its way: a bar on a terminal, else a line now and then."""
+    if shown and not sys.stderr.isatty():
+        yield _Lines(done, total)
+        return
+    with tqdm(total=total, initial=done, unit="point", disable=not shown, file=sys.stderr) as bar:
+        yield bar
+
+
+class _Lines:
+    """Progress in plain lines: one after each twentieth of the points, or after 30 s, and one at the end."""
+
+    def __init__(self, done: int, total: int):
+        self.known, self.done, self.total, self.failed = done, done, total, 0
+        self.began = self.said_at = time.monotonic()
+        self.said = done
+        print(f"sweep: {done} of {total} points known before", file=sys.stderr, flush=True)
+
+    def set_postfix(self, failed: int, refresh: bool = False) -> None:
+        """How many failed so far."""
+        self.failed = failed
+
+    def update(self) -> None:
+        """One more point is done."""
+        self.done += 1
+        now = time.monotonic()
+        if (self.done - self.said) * LINES_OF_ALL < self.total and now - self.said_at < SECONDS_A_LINE and self.done < self.total:
+            return
+        took = now - self.began
+        left = took / (self.done - self.known) * (self.total - self.done)
+        failed = f", {self.failed} failed" if self.failed else ""
+        print(f"sweep: {self.done} of {self.total} points{failed}, {took:.0f} s, about {left:.0f} s left", file=sys.stderr, flush=True)
+        self.said, self.said_at = self.done, now
 
 
 class _Pool:

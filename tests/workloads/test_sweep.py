@@ -241,6 +241,53 @@ def test_equal_points_are_computed_once_and_columns_take_any_mixture(tmp_path: P
     assert frame["b"].tolist()[3:5] == [2.0**60, 0.5]
 
 
+# ---- a folder that has results
+
+
+def test_a_sweep_grows_but_what_it_had_is_not_lost(tmp_path: Path) -> None:
+    sweep(numbered(4), polynomial, tmp_path, InProcess())
+    result = sweep(numbered(6)[::-1], polynomial, tmp_path, InProcess())  # more, in another order
+    assert (result.points, result.reused) == (6, 4)
+    before = (tmp_path / RESULTS).read_bytes()
+    for fewer in (numbered(5), [*numbered(6)[1:], {"x": 9.0, "seed": 9}]):
+        with pytest.raises(SweepError, match=r"holds the results of another sweep: 1 of its 6 points are not among these \d"):
+            sweep(fewer, polynomial, tmp_path, InProcess())
+    with pytest.raises(SweepError, match=r"holds the results of the function .*\.polynomial, not of .*\.slow"):
+        sweep(numbered(6), slow, tmp_path, InProcess())
+    assert (tmp_path / RESULTS).read_bytes() == before
+    (tmp_path / RESULTS).unlink()  # as the message says
+    assert sweep(numbered(5), polynomial, tmp_path, InProcess()).reused == 5
+
+
+def test_results_that_are_not_a_sweeps_are_not_replaced(tmp_path: Path) -> None:
+    for content in (b"", b"PAR1 and more", b"\0" * 100):
+        (tmp_path / RESULTS).write_bytes(content)
+        with pytest.raises(SweepError, match="cannot be read as the results of a sweep"):
+            sweep(numbered(2), polynomial, tmp_path, InProcess())
+        assert (tmp_path / RESULTS).read_bytes() == content
+    pd.DataFrame({"mine": [1]}).to_parquet(tmp_path / RESULTS)
+    with pytest.raises(SweepError, match="cannot be read as the results of a sweep"):
+        sweep(numbered(2), polynomial, tmp_path, InProcess())
+
+
+def test_lines_of_progress_come_a_twentieth_or_half_a_minute_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("workloads.sweep.time.monotonic", lambda: clock[0])
+
+    def at_once(point: dict[str, float]) -> dict[str, object]:
+        clock[0] += 0.001 if point["seed"] < 200 else 20.0 if point["seed"] < 210 else 0.0
+        return {}
+
+    sweep(numbered(400), at_once, tmp_path, InProcess(), progress=True)
+    said = capsys.readouterr().err.splitlines()
+    at = [int(line.split()[1]) for line in said]
+    assert at == [0, *range(20, 201, 20), 202, 204, 206, 208, 210, *range(230, 400, 20), 400]
+    assert said[10] == "sweep: 200 of 400 points, 0 s, about 0 s left"
+    assert said[15] == f"sweep: 210 of 400 points, 200 s, about {200.2 / 210 * 190:.0f} s left"
+
+
 # ---- executors
 
 

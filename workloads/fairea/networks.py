@@ -8,6 +8,7 @@ self-loops kept.
 
 import csv
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -132,8 +133,10 @@ def _rows(path: str | Path, *needed: str) -> list[tuple[int, dict[str, str]]]:
 def read_graphml(path: str | Path) -> nx.Graph:
     """The network of a GraphML file, undirected, with its node attributes as strings; raises `FaireaError`."""
     try:
-        found = nx.read_graphml(path)
-    except (OSError, ParseError, nx.NetworkXError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():  # of attributes without a type, which become text as all others do
+            warnings.simplefilter("ignore", UserWarning)
+            found = nx.read_graphml(path)
+    except (OSError, ParseError, nx.NetworkXError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise FaireaError("file", str(path), f"must be a readable GraphML file ({error})") from error
     graph = nx.Graph(found.edges() if not found.is_multigraph() else [(u, v) for u, v, _ in found.edges(keys=True)])
     for node, attributes in found.nodes(data=True):
