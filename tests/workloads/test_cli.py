@@ -102,6 +102,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "resnet20", "--out", "x"], "resnet20 needs trained weights"),
         (["run", "digits", "--weights", "/nonexistent", "--out", "x"], "no such file of trained weights"),
         (["report", "/nonexistent"], "no run.json, "),
+        (["run", "recommender", "--requests", "14", "--out", "x"], "requests must be 15 or more"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_message(

@@ -29,6 +29,7 @@ from workloads.recommender.quality import Ranking, Split
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters
 PERCENTILES, BATCHES = (50, 95, 99), 10  # of latencies
+LEAST_REQUESTS = BATCHES * 3 // 2  # of which a third is left out, and each batch has one at least
 MOST_LONGER = 6.0  # times the requests, near saturation
 PULSES = 10.0  # of a cell at a rewrite, assumed: write-verify of a few levels
 DAY = 86400.0

@@ -27,6 +27,8 @@ from workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECO
 from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from workloads.recommender.learning import Learner, Tables
 from workloads.recommender.on_chip import (
+    BATCHES,
+    LEAST_REQUESTS,
     PULSES,
     SIGMA,
     Examples,
@@ -85,6 +87,8 @@ class RecommenderStudy:
         for name in ("seeds", "instances", "candidates", "requests", "workers"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.requests < LEAST_REQUESTS:
+            raise TrainingError(f"requests must be {LEAST_REQUESTS} or more, {BATCHES} batches after the first third, got {self.requests}")
 
     def quick(self) -> "RecommenderStudy":
         """One seed, fewer chips and requests, without MAML on the whole network and without compression."""
