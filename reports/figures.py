@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
+from reports.baseline import summary_line
 from reports.results import Results
 from reports.studies import amount_axis, costliest
 from reports.style import (
@@ -662,4 +663,5 @@ def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
     lines = [_heading(results), _subtitle(results), *filter(None, [_changed(results)]), ""]
     lines += [f"{label:<22} {value:>12}   {detail}" for label, value, detail in headlines(results)]
+    lines += [f"{'Against digital':<22} {line}" for line in filter(None, [summary_line(results)])]
     return "\n".join(lines) + "\n"

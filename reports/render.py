@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import figures, studies
+from reports import baseline, figures, studies
 from reports.pages import Document, save_document
 from reports.record import Record
 from reports.results import Results, write_text
@@ -23,13 +23,15 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "layers": studies.layers,
     "yield": studies.yields,
     "drift": studies.drift,
+    "baselines": baseline.baselines,
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
-NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",)}
+NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
+         "baselines": ("baselines",)}  # fmt: skip
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
     "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",
-    "yields", "drift",
+    "yields", "drift", "baselines",
 )  # fmt: skip
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 

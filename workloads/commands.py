@@ -32,6 +32,7 @@ from reports.recommender import RecommenderSheet, draw_recommender
 from reports.render import render
 from reports.results import Results, ResultsError
 from workloads.allocation import AllocationError, check_targets
+from workloads.baselines import accelerator_table
 from workloads.compress import PLANS, Plan, compress, quick
 from workloads.converters import converter_sheet
 from workloads.data import DataError
@@ -300,6 +301,8 @@ def _chips(options: argparse.Namespace) -> int:
         }  # fmt: skip
     print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
     print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.")
+    print(f"\n{accelerator_table().to_string()}")
+    print("\nDigital accelerators that a run is set against, as published; no scaling between technology nodes.")
     if options.out is not None:
         for path in draw_converters([converter_sheet(load_chip(name)) for name in preset_names()], options.out):
             print(path)

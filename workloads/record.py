@@ -5,16 +5,15 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from hw.chip import Chip
 from reports.record import Constant, Record, Source
+from workloads.computer import processor
 from workloads.run import provenance_table, sources_table
 from workloads.sweep import code_version
 
@@ -44,15 +43,6 @@ def record(options: argparse.Namespace, chips: Sequence[Chip], began: datetime, 
         seed=getattr(options, "seed", None), configuration=configuration, constants=constants,
         sources=list(sources.values()),
     )  # fmt: skip
-
-
-def processor() -> str:
-    """The name of this computer's processor, as its system tells it."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _text(value: Any) -> Any:

@@ -28,6 +28,8 @@ from hw.simulator import Arrivals, simulate
 from hw.vector_operation import VectorOperations
 from reports.results import Results, write_text
 from workloads import studies
+from workloads.baselines import baselines, integer_chip
+from workloads.computer import measure
 from workloads.effects import SCALED, Assumed, own_write_error, with_write_error
 from workloads.evaluate import Condition, OnChip
 from workloads.offered import STUDY_REQUESTS
@@ -198,8 +200,22 @@ def run(
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]),
+        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
+        measured=_measured(workload, study, step),
     )  # fmt: skip
+
+
+def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Bench) -> pd.DataFrame:
+    """The same network on digital accelerators, each judged with integers of its own width."""
+    return baselines(
+        network, meta, study.requests,
+        lambda bits: bench.judge(integer_chip(bits), Condition(), f"integers of {bits} bits")[0],
+    )  # fmt: skip
+
+
+def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
+    step("timing this computer")
+    return measure(workload.model, workload.data.test_images[: study.requests])
 
 
 def _parts(

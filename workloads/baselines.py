@@ -1,0 +1,83 @@
+"""What the same network takes on digital accelerators, beside the chip: one table."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from hw.chip import Chip, load_chip
+from hw.digital import Accelerator, accelerator_names, estimate, load_accelerator, products_of
+from hw.network import Network
+from workloads.effects import analog_ideal
+
+
+def integer_chip(bits: int) -> Chip:
+    """A chip without any analog error whose weights and inputs are integers of `bits` bits, symmetric about 0: what a
+    digital accelerator of that width computes, products and sums exact, each layer's ranges calibrated as on a chip."""
+    return analog_ideal(load_chip("isaac")).with_changes(weights={"bits": bits}, inputs={"bits": bits})
+
+
+def baselines(network: Network, meta: Mapping[str, Any], batch: int, judge: Callable[[int], float]) -> pd.DataFrame:
+    """The chip's row, then one an accelerator, with times and energies of one request alone and of a batch; SI.
+
+    meta: of the chip's run, as `workloads.run` makes it. judge: accuracy with integers of that many bits. `assumed` tells
+    what of an accelerator was assumed or fitted, `source` who published it and how that was read.
+    """
+    accelerators = [load_accelerator(name) for name in accelerator_names()]
+    widths = sorted({accelerator.technology.word for accelerator in accelerators})
+    accuracies = {bits: judge(bits) for bits in widths}
+    products = products_of(network)
+    rows = [_of_chip(meta)]
+    for accelerator in accelerators:
+        alone, many = (estimate(products, accelerator, count) for count in (1, batch))
+        technology, power = accelerator.technology, accelerator.power
+        rows.append({
+            "name": accelerator.name, "title": accelerator.title, "kind": "digital", "description": accelerator.description,
+            "node_m": technology.node, "weight_bits": technology.word, "input_bits": technology.word,
+            "weights_from": "DRAM, its power left out", "area_m2": technology.area,
+            "peak_operations_per_s": accelerator.peak_operations_per_second, "batch": batch,
+            "latency_s": alone.time, "throughput_per_s": many.throughput, "energy_alone_J": alone.energy,
+            "energy_per_request_J": many.energy_per_sample, "operations_per_J": many.operations / many.energy,
+            "utilisation": many.utilisation, "accuracy": accuracies[technology.word],
+            "busy_power_W": power.busy, "idle_power_W": power.idle,
+            "source": "; ".join(f"{each.cite} Read: {each.read}" for each in accelerator.source.values()),
+            "assumed": _assumed(accelerator),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def accelerator_table() -> pd.DataFrame:
+    """One row a digital accelerator, in units for people."""
+    rows = {}
+    for accelerator in map(load_accelerator, accelerator_names()):
+        a, technology, peak = accelerator.array, accelerator.technology, accelerator.peak_operations_per_second
+        rows[accelerator.name] = {
+            "array": f"{a.rows}x{a.columns}", "weights, inputs": f"{technology.word} bit", "node nm": f"{technology.node * 1e9:.0f}",
+            "busy power W": f"{accelerator.power.busy:.3f}", "area mm²": f"{technology.area * 1e6:.3f}",
+            "peak TOPS": f"{peak * 1e-12:.3f}", "TOPS/W": f"{peak / accelerator.power.busy * 1e-12:.3f}",
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("digital")
+
+
+def _of_chip(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The chip's own row, from what its run found; its node is as its description says."""
+    chip, s, alone = meta["chip"], meta["summary"], meta["single_request"]
+    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
+    return {
+        "name": chip["name"], "title": chip["title"], "kind": "chip", "description": chip["description"],
+        "weight_bits": chip["weight_bits"], "input_bits": chip["input_bits"], "weights_from": "its cells, where they stay",
+        "area_m2": s["area_m2"], "peak_operations_per_s": chip["peak_operations_per_s"], "batch": int(s["requests"]),
+        "latency_s": alone["latency_s"], "throughput_per_s": rate, "energy_alone_J": alone["energy_J"],
+        "energy_per_request_J": s["energy_per_request_J"], "operations_per_J": s["operations_per_J"],
+        "utilisation": meta["workload"]["operations"] * rate / chip["peak_operations_per_s"],
+        "accuracy": meta["accuracy"]["chip"], "busy_power_W": s["average_power_W"], "idle_power_W": s["static_power_W"],
+    }  # fmt: skip
+
+
+def _assumed(accelerator: Accelerator) -> str:
+    """Numbers of an accelerator that were not published as they stand."""
+    return "; ".join(
+        f"{key} = {quantity.value:g}{'' if quantity.unit == '1' else ' ' + quantity.unit} ({quantity.kind}): {quantity.why}"
+        for key, quantity in accelerator.provenance.items()
+        if quantity.kind in ("assumed", "fitted", "derived")
+    )
