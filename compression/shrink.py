@@ -2,7 +2,7 @@
 network as tensors to keep, from which it is built again."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -98,14 +98,17 @@ def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.G
     outputs = shapes[_last(graph)]
     layers = matrix_layers(graph)
     if set(layers) != set(found):
-        raise CompressionError(f"the state is of another network: layers {', '.join(sorted(set(layers) ^ set(found)))} differ")
+        raise CompressionError(f"the state is of another network: layers {', '.join(sorted(map(str, set(layers) ^ set(found))))} differ")
     for name, parts in found.items():
         graph.set_submodule(name, _like(name, layer_of(graph, name), parts["weight"], parts["bias"]))
     pads = list(_pads(graph, shapes))
     if len(pads) != len(state["pads"]):
         raise CompressionError(f"the state is of another network: {len(state['pads'])} pads, this has {len(pads)}")
-    for node, (low, high) in zip(pads, state["pads"], strict=True):
-        _set_padding(node, len(shapes[node.name]), low, high)
+    for node, pair in zip(pads, state["pads"], strict=True):
+        whole = channel_padding(node, len(shapes[node.name]))
+        if len(pair) != 2 or not all(type(n) is int and 0 <= n <= most for n, most in zip(pair, whole, strict=True)):
+            raise CompressionError(f"a pad of {pair} channels: two whole numbers from 0 to {whole[0]} and {whole[1]}")
+        _set_padding(node, len(shapes[node.name]), *pair)
     for node in list(graph.graph.nodes):
         if node.name in shapes and node.op != "call_module" and kind_of(graph, node) == "flatten":
             _flatten_again(graph, node, shapes[node.all_input_nodes[0].name] != shapes[node.name])
@@ -114,7 +117,7 @@ def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.G
     graph.eval()
     try:
         with torch.no_grad():
-            given = tuple(graph(example).shape[1:])
+            given = tuple(graph.forward(example).shape[1:])  # graph(example) prints a traceback where it fails
     except RuntimeError as error:
         raise CompressionError(f"the state does not fit the network: {error}") from None
     if given != outputs:
@@ -128,16 +131,25 @@ def _last(graph: fx.GraphModule) -> str:
     return str(source.name)
 
 
+def are_numbers(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a plain tensor of finite real numbers: not sparse, quantised or complex, and with its values at hand."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+        return False
+    return bool(torch.isfinite(value).all())
+
+
 def _check_state(state: Mapping[str, Any]) -> None:
     """Raises CompressionError where a part of a state is missing or is not what it should be."""
     if not isinstance(state.get("layers"), dict) or not isinstance(state.get("pads"), list):
         raise CompressionError("the state has no layers by name, or no list of pads")
+    if not all(isinstance(pair, list | tuple) for pair in state["pads"]):
+        raise CompressionError("pads must be pairs of whole numbers")
     for name, parts in state["layers"].items():
         weight = parts.get("weight") if isinstance(parts, dict) else None
-        if not isinstance(weight, Tensor) or weight.dim() not in (2, 4) or not bool(torch.isfinite(weight).all()):
+        if not are_numbers(weight) or weight.dim() not in (2, 4) or not weight.numel():
             raise CompressionError(f"layer {name}: no weight of 2 or 4 dimensions that is finite")
-        bias = parts.get("bias")
-        if bias is not None and (not isinstance(bias, Tensor) or bias.shape != weight.shape[:1] or not bool(torch.isfinite(bias).all())):
+        bias = parts.get("bias", "(missing)")
+        if bias is not None and (not are_numbers(bias) or bias.shape != weight.shape[:1]):
             raise CompressionError(f"layer {name}: the bias must be {len(weight)} finite numbers or none")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.errors import CompressionError
-from compression.shrink import rebuild
+from compression.shrink import are_numbers, rebuild
 from hw.errors import did_you_mean
 from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from models.lenet import LeNet5Caffe
@@ -131,7 +131,9 @@ def load_weights(model: nn.Module, path: Path, example: Tensor | None = None) ->
             what = f"has {key}, which" if key in state else f"lacks {key}, which"
             raise DataError(f"{path}: {what} the network {'lacks' if key in state else 'has'}")
     for key, value in state.items():
-        if tuple(value.shape) != shapes[key]:
+        if not are_numbers(value):
+            raise DataError(f"{path}: {key} must be finite real numbers, dense as torch.save keeps a network's own")
+        if tuple(value.shape) != shapes.get(key, tuple(value.shape)):
             raise DataError(f"{path}: {key} is {tuple(value.shape)}, the network's {shapes[key]}")
     model.load_state_dict(wanted | state)
     return model
