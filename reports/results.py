@@ -1,8 +1,10 @@
 """What one run leaves behind: a folder of tables and one JSON file, from which every report is drawn."""
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ INDEXES = {"components": "component", "layers": "layer", "energy": "layer", "req
 
 
 RECORD = "record.json"  # how they were made; see reports/record.py
+CHECKSUMS = "checksums.json"  # of the files that a report is drawn from
 MEASURED = "measured.json"  # what differs at every run
 
 
@@ -58,21 +61,25 @@ class Results:
     def save(self, directory: Path) -> None:
         """Write every table as CSV, the timeline as Parquet as well, and run.json last."""
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / RECORD).unlink(missing_ok=True)  # of the results before these
+        _forget(directory)
+        saved = ["run.json"]
         for name in _tables():
             table: pd.DataFrame = getattr(self, name)
             if table.empty and name in _may_miss():
                 (directory / f"{name}.csv").unlink(missing_ok=True)
                 continue
             write_text(directory / f"{name}.csv", table.to_csv(index=name in INDEXES, float_format="%.12g"))
+            saved.append(f"{name}.csv")
         temporary = directory / "timeline.parquet.part"
         self.timeline.to_parquet(temporary)
         os.replace(temporary, directory / "timeline.parquet")
         if self.measured:
             write_text(directory / MEASURED, json.dumps(self.measured, indent=2, allow_nan=False) + "\n")
+            saved.append(MEASURED)
         else:
             (directory / MEASURED).unlink(missing_ok=True)
         write_text(directory / "run.json", json.dumps(self.meta, indent=2, allow_nan=False) + "\n")
+        save_checksums(directory, saved)
 
     @classmethod
     def load(cls, directory: Path) -> "Results":
@@ -97,7 +104,7 @@ class Results:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ResultsError(f"{path}: not JSON: {error}") from None
 
 
@@ -116,16 +123,56 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def _forget(directory: Path) -> None:
+    """Remove what tells of the results that were in the folder before."""
+    for name in (RECORD, CHECKSUMS):
+        (directory / name).unlink(missing_ok=True)
+
+
+def save_checksums(directory: Path, names: Iterable[str]) -> None:
+    """Keep the SHA-256 of files as they were saved; see `drawing_again`."""
+    found = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
+    write_text(directory / CHECKSUMS, json.dumps(found, indent=2) + "\n")
+
+
+@contextmanager
+def drawing_again(directory: Path, file: str) -> Iterator[None]:
+    """A block in which results that were saved with `file` are loaded and drawn; raises ResultsError before it, naming a file that is
+    not as it was saved. Results without checksums are of an earlier version: what of them this one misses is told as ResultsError.
+    """
+    if (directory / CHECKSUMS).is_file():
+        kept = _read_json(directory / CHECKSUMS)
+        if file not in kept:
+            raise ResultsError(f"{directory / CHECKSUMS}: must have the SHA-256 of {file}; give the command again that made the results")
+        for name, digest in kept.items():
+            path = directory / Path(name).name
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                what = "is not as it was saved" if path.is_file() else "is missing"
+                raise ResultsError(f"{path}: {what}; put it back as it was, or give the command again that made the results")
+        yield
+        return
+    try:
+        yield
+    except ResultsError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ResultsError(f"{directory}: cannot be drawn, its results are not what this xbar writes ({type(error).__name__}: "
+                           f"{error}); give the command again that made them") from None  # fmt: skip
+
+
 def save_sheet(directory: Path, file: str, meta: dict[str, Any], tables: dict[str, pd.DataFrame], indexed: Collection[str] = ()) -> None:
     """Write each table as CSV, those `indexed` with their index, and meta as JSON in `file` last; empty tables leave no file."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / RECORD).unlink(missing_ok=True)  # of the results before these
+    _forget(directory)
+    saved = [file]
     for name, table in tables.items():
         if table.empty:
             (directory / f"{name}.csv").unlink(missing_ok=True)
         else:
             write_text(directory / f"{name}.csv", table.to_csv(index=name in indexed, float_format="%.12g"))
+            saved.append(f"{name}.csv")
     write_text(directory / file, json.dumps(meta, indent=2, allow_nan=False) + "\n")
+    save_checksums(directory, saved)
 
 
 def load_sheet(
@@ -142,6 +189,6 @@ def load_sheet(
         tables = {
             name: pd.DataFrame() if may_miss[name] and not path.is_file() else read(path, name) for name, path in paths.items()
         }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise ResultsError(f"{directory}: no {what} can be read there: {error}") from None
     return meta, tables

@@ -30,7 +30,7 @@ from reports.fairea import FaireaSheet, draw_fairea
 from reports.recommender import FILE as RECOMMENDER_FILE
 from reports.recommender import RecommenderSheet, draw_recommender
 from reports.render import render
-from reports.results import Results, ResultsError
+from reports.results import Results, ResultsError, drawing_again, save_checksums
 from workloads.allocation import AllocationError, check_targets
 from workloads.baselines import accelerator_table
 from workloads.compress import PLANS, Plan, compress, quick
@@ -46,7 +46,7 @@ from workloads.recommender.run import RecommenderStudy, load_interactions, run_r
 from workloads.recommender.store import StoreError
 from workloads.record import record
 from workloads.run import Study, run
-from workloads.sweep import SUMMARY, Point, SweepError, cluster
+from workloads.sweep import RESULTS, SUMMARY, Point, SweepError, cluster
 from workloads.training import TrainingError, save_state
 from workloads.workload import load_workload
 
@@ -204,6 +204,7 @@ def _sweep(options: argparse.Namespace) -> int:
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
     record(options, _chips_of(file.points), began, file.text).save(options.out)
+    save_checksums(options.out, (SUMMARY, RESULTS))
     draw_sweep(SweepSheet.load(options.out), options.out)
     print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\n")
     _show(options.out, KINDS[SUMMARY])
@@ -254,11 +255,12 @@ def _report(options: argparse.Namespace) -> int:
             raise ResultsError(f"{options.directory} holds the results of {kind.what}; --pareto, --heat, --tornado and --better are of "
                                "use to those of a sweep")  # fmt: skip
     for name, kind in found:
-        sheet = kind.load(options.directory)
-        if name == SUMMARY:
-            draw_sweep(sheet, options.directory, view)
-        else:
-            kind.draw(sheet, options.directory)
+        with drawing_again(options.directory, name):
+            sheet = kind.load(options.directory)
+            if name == SUMMARY:
+                draw_sweep(sheet, options.directory, view)
+            else:
+                kind.draw(sheet, options.directory)
         _show(options.directory, kind)
     return 0
 

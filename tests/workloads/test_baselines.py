@@ -14,7 +14,7 @@ from models import DigitsCNN
 from reports import figures
 from reports.baseline import summary_line
 from reports.render import pages_of
-from reports.results import MEASURED, Results, ResultsError
+from reports.results import CHECKSUMS, MEASURED, Results, ResultsError
 from workloads.baselines import integer_chip
 from workloads.computer import LEAST, MOST, measure
 from workloads.data import load_digits
@@ -75,7 +75,7 @@ def test_what_is_measured_stays_in_a_file_of_its_own(results: Results, tmp_path:
     judged().save(tmp_path / "other")
     files = {path.name for path in (tmp_path / "one").iterdir()}
     assert MEASURED in files
-    for name in files - {MEASURED, "timeline.parquet"}:
+    for name in files - {MEASURED, CHECKSUMS, "timeline.parquet"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
     assert Results.load(tmp_path / "one").measured == results.measured
     replace(results, measured={}).save(tmp_path / "one")
