@@ -69,6 +69,12 @@ def band_table() -> tuple[BandTable, dict[str, Quantity]]:
     return build(BandTable, raw, label)
 
 
+def factors_used(chip: Chip) -> dict[str, Quantity]:
+    """The factors that bands of the chip's constants rest on, as written, under keys as `bands.published.low`."""
+    used = {band_of(key, quantity)[2].removeprefix("kind ") for key, quantity in chip.provenance.items()}
+    return {f"bands.{key}": quantity for key, quantity in band_table()[1].items() if key.partition(".")[0] in used}
+
+
 # ---- constants
 
 
@@ -155,7 +161,7 @@ def _inverse(row: Mapping[str, object], quantity: str, numerator: float) -> dict
     """`numerator` over a banded quantity."""
     ends = [float(str(row[column])) for column in ("value", "high", "low", "inner_high", "inner_low")]
     of_ends = [numerator / end if end > 0 else float("inf") for end in ends]
-    return dict(zip(COLUMNS, ("total", "", quantity, *of_ends), strict=True))
+    return dict(zip(COLUMNS, ("total", "total", quantity, *of_ends), strict=True))
 
 
 def _terms(names: Iterable[str], tables: Iterable[Mapping[str, float]]) -> Terms:
@@ -184,9 +190,9 @@ def chip_bands(chip: Chip) -> pd.DataFrame:
             _row("component", name, "table_power_W", {"moving": moving[name], "static": static[name]}),
             _row("component", name, "area_m2", {name: area[name]}),
         ]
-    drawn = _row("total", "", "table_power_W", power)
+    drawn = _row("total", "total", "table_power_W", power)
     rows += [
-        _row("total", "", "static_power_W", static), drawn, _row("total", "", "area_m2", area),
+        _row("total", "total", "static_power_W", static), drawn, _row("total", "total", "area_m2", area),
         _inverse(drawn, "table_operations_per_J", chip.peak_operations_per_second),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -222,11 +228,11 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
         if layer not in (INPUT, OUTPUT):
             cores = sum(copy.cores for copy in ledger.placement.copies[layer])
             rows.append(_row("layer", layer, "core_area_m2", areas, cores))
-    energy = _row("total", "", "energy_per_request_J", both)
+    energy = _row("total", "total", "energy_per_request_J", both)
     rows += [
-        energy, _row("total", "", "dynamic_energy_per_request_J", dynamic),
-        _row("total", "", "static_energy_per_request_J", static),
-        _row("total", "", "average_power_W", both, ledger.throughput),
+        energy, _row("total", "total", "dynamic_energy_per_request_J", dynamic),
+        _row("total", "total", "static_energy_per_request_J", static),
+        _row("total", "total", "average_power_W", both, ledger.throughput),
         _inverse(energy, "operations_per_J", ledger.placement.network.operations),
     ]  # fmt: skip
     return pd.concat([found, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)

@@ -12,6 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.patheffects import withStroke
 
 from reports.baseline import summary_line
 from reports.results import Results
@@ -22,6 +23,7 @@ from reports.style import (
     GROUPS,
     INK,
     NAMES,
+    PAPER,
     ROW_HEIGHT,
     SECOND,
     SOFT,
@@ -38,6 +40,7 @@ from reports.style import (
     plot,
     scale_of,
     significant,
+    span,
     write,
 )  # fmt: skip
 
@@ -137,6 +140,7 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
     timed = "between results" if s["steady_throughput_per_s"] else "first to last"
     timed = f"batch of {requests}, {timed}" if several else "one after another"
+    table_power = f"table power {human(chip['peak_power_W'], 'W')}"
     energy, dynamic = human(s["energy_per_request_J"], "J"), human(s["dynamic_energy_per_request_J"], "J")
     static = human(s["static_energy_J"] / max(1, requests), "J")
     idle = human(s["static_power_W"], "W")
@@ -146,12 +150,26 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
         ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
-        ("Energy per request", energy, f"dynamic {dynamic}, static {static}"),
+        ("Energy per request", energy, f"{_span_or(results, 'energy_per_request_J', 'J', f'dynamic {dynamic}')}, static {static}"),
         ("Average power", human(s["average_power_W"], "W"), f"peak {human(s['peak_power_W'], 'W')}, idle {idle}"),
-        ("Chip area", human(s["area_m2"], "m²"), f"table power {human(chip['peak_power_W'], 'W')}"),
+        ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
         ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
         ("Efficiency", human(efficiency, "OPS/W"), f"table peak {human(peak, 'OPS/W')}"),
     ]  # fmt: skip
+
+
+def _span_or(results: Results, quantity: str, unit: str, otherwise: str = "") -> str:
+    """The outer band of a total in words, where the results have bands."""
+    if results.bands.empty:
+        return otherwise
+    total = _banded(results, "total", quantity).loc["total"]
+    return span(total["low"], total["high"], unit)
+
+
+def _banded(results: Results, of: str, quantity: str) -> pd.DataFrame:
+    """Bands of a quantity: value, low, high (outer), inner_low, inner_high by name; empty where there are none."""
+    bands = results.bands
+    return bands if bands.empty else bands[(bands["of"] == of) & (bands["quantity"] == quantity)].set_index("name")
 
 
 def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: str) -> None:
@@ -170,24 +188,71 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
 
 
 def energy_and_area(results: Results) -> Figure:
-    """Energy and area by component, energy by layer."""
+    """Energy and area by component, energy by layer, and totals, with their bands where the results have some."""
     requests = max(1, int(results.meta["summary"]["requests"]))
+    with_bands = not results.bands.empty
     figure = page("Energy and area", f"{_heading(results)}  ·  {_batch(requests)}; static energy is shown apart")
     _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
-    _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results.components)
-    _layer_bars(
-        plot(figure, (0.07, 0.15, 0.69, 0.27), "Dynamic energy per request, by layer"), results.energy, requests
-    )
+    _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
+    axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")
+    _layer_bars(axes, results.energy, requests, _banded(results, "layer", ENERGY))
+    side = 0.497 if with_bands else 0.785
     used = {group_of(str(name)) for name in results.energy.columns}
     handles = [Patch(**look(name), label=name) for name in GROUPS if name in used]
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.785, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
+        handles=handles, loc="upper left", bbox_to_anchor=(side, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
     )
     _split(
-        figure.add_axes((0.785, 0.15, 0.165, 0.018)),
+        figure.add_axes((side, 0.15, 0.165, 0.018)),
         results.components[["dynamic_energy_J", "static_energy_J"]] / requests,
     )
+    if with_bands:
+        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals and their bands", "x"), results)
+        write(figure, 0.692, 0.190, "\n".join(textwrap.wrap(WHAT_BANDS_ARE, 59)), size=7, colour=SOFT, vertical="top")
     return figure
+
+
+ENERGY = "dynamic_energy_per_request_J"
+WHAT_BANDS_ARE = (
+    "Whiskers and thin lines: all energies, powers and areas that the chip file states are at their low ends together, or all "
+    "at their high ends. Thick lines (in brackets): these constants independent of each other, the root of the sum of squares. "
+    "Ends are as the file states them, else by kind; see the constants' pages. Times are taken as stated. A band tells how "
+    "sure the constants are. It is no confidence interval, and covers neither what the model leaves out nor its conventions."
+)
+TOTALS = (("energy", "energy_per_request_J", "J"), ("table power", "table_power_W", "W"), ("area", "area_m2", "m²"),
+          ("efficiency", "operations_per_J", "OPS/W"))  # fmt: skip
+
+
+def _totals(axes: Axes, results: Results) -> None:
+    """Outer and inner band of each total over its value, and in words."""
+    most = 1.0
+    for row, (_, quantity, unit) in enumerate(TOTALS):
+        total = _banded(results, "total", quantity).loc["total"]
+        words = span(total["low"], total["high"], unit, (total["inner_low"], total["inner_high"]))
+        write(axes, 0.01, row - 0.33, words, size=7, transform=axes.get_yaxis_transform())
+        if not total["value"] > 0:
+            continue
+        low, high, inner_low, inner_high = total[["low", "high", "inner_low", "inner_high"]] / total["value"]
+        axes.plot([low, high], [row, row], color=INK, linewidth=1, marker="|", markersize=6)
+        axes.plot([inner_low, inner_high], [row, row], color=ACCENT, linewidth=5, solid_capstyle="butt", alpha=0.75)
+        axes.plot([1], [row], color=PAPER, marker="o", markersize=4.5, markeredgecolor=INK)
+        most = max(most, high if np.isfinite(high) else 1.0)
+    axes.set_yticks(range(len(TOTALS)), [name for name, _, _ in TOTALS])
+    axes.tick_params(axis="y", labelsize=8, length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.set_ylim(len(TOTALS) - 0.6, -0.85)
+    axes.set_xlim(0, 1.08 * most)
+    axes.set_xlabel("times the value", fontsize=8)
+
+
+def _whiskers(axes: Axes, place: np.ndarray, ends: pd.DataFrame, factor: float, across: bool) -> None:
+    """Low to high of bars at these places; `across` where bars lie."""
+    value, low, high = (ends[column].to_numpy() * factor for column in ("value", "low", "high"))
+    error = np.stack([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+    where = {"x": value, "y": place, "xerr": error} if across else {"x": place, "y": value, "yerr": error}
+    drawn = axes.errorbar(**where, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.2, capthick=0.9)
+    for part in (*drawn.lines[1], *drawn.lines[2]):  # seen on dark bars too
+        part.set_path_effects([withStroke(linewidth=2.4, foreground=PAPER)])
 
 
 def _split(axes: Axes, per_request: pd.DataFrame) -> None:
@@ -206,45 +271,49 @@ def _split(axes: Axes, per_request: pd.DataFrame) -> None:
 
 def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
     requests = max(1, int(results.meta["summary"]["requests"]))
-    values = results.components["dynamic_energy_J"] / requests
-    _bars(axes, values[values > 0].sort_values(ascending=False), "J", most, 7.5 if small else 8.5)
+    ends = pd.DataFrame() if small else _banded(results, "component", ENERGY)
+    _bars(axes, results.components["dynamic_energy_J"] / requests, ends, "J", most, 7.5 if small else 8.5)
 
 
-def _area_bars(axes: Axes, components: pd.DataFrame) -> None:
-    values = components["area_m2"]
-    _bars(axes, values[values > 0].sort_values(ascending=False), "m²", MOST_BARS, 8.5)
+def _area_bars(axes: Axes, results: Results) -> None:
+    _bars(axes, results.components["area_m2"], _banded(results, "component", "area_m2"), "m²", MOST_BARS, 8.5)
 
 
-def _bars(axes: Axes, values: pd.Series, unit: str, most: int, size: float) -> None:
-    """Horizontal bars, largest on top, value and share beside each; the smallest joined as one."""
-    shown = values.iloc[:most]
+def _bars(axes: Axes, values: pd.Series, ends: pd.DataFrame, unit: str, most: int, size: float) -> None:
+    """Horizontal bars, largest on top, value and share beside each, with whiskers where there are `ends` by name; the
+    smallest joined as one."""
+    values = values[values > 0].sort_values(ascending=False)
+    table = pd.DataFrame({"value": values, **{end: values if ends.empty else ends.reindex(values.index)[end] for end in ("low", "high")}})
     if len(values) > most:
-        rest = float(values.iloc[most - 1 :].sum())
-        shown = pd.concat([values.iloc[: most - 1], pd.Series({f"{len(values) - most + 1} others": rest})])
+        rest = table.iloc[most - 1 :].sum().rename(f"{len(values) - most + 1} others")
+        table = pd.concat([table.iloc[: most - 1], rest.to_frame().T])
+    shown = table["value"]
     factor, prefix = (1e6, "m") if unit == "m²" else scale_of(float(values.max()) if len(values) else 0.0)
     bars = axes.barh([NAMES.get(str(name), str(name)) for name in shown.index], shown * factor, height=0.72)
     for bar, name in zip(bars, shown.index, strict=True):
         bar.set(**look(group_of(str(name))))
     axes.invert_yaxis()
-    total = float(values.sum())
+    if not ends.empty:
+        _whiskers(axes, np.arange(len(table)), table, factor, across=True)
+    total, reach = float(values.sum()), table[["value", "high"]].max(axis=1)
     for row, value in enumerate(shown):
         text = f"{human(value, unit)}  {percent(value / total)}"
         axes.annotate(
             text,
-            (value * factor, row),
+            (reach.iloc[row] * factor, row),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=size,
             color=INK,
         )
-    axes.set_xlim(0, max(float(shown.max()) * factor, 1e-30) * 1.55)
+    axes.set_xlim(0, max(float(reach.max()) * factor, 1e-30) * 1.55)
     axes.set_xlabel(f"mm{'²'}" if unit == "m²" else f"{prefix}{unit}", fontsize=8.5)
     axes.tick_params(axis="y", labelsize=size, length=0, labelcolor=INK)
 
 
-def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
-    """Stacked bars of each layer's energy by group of components."""
+def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int, ends: pd.DataFrame) -> None:
+    """Stacked bars of each layer's energy by group of components, with whiskers where there are `ends` by layer."""
     rows = energy.drop(index=STATIC) / requests
     rows = rows[rows.sum(axis=1) > 0]
     factor, prefix = scale_of(float(rows.sum(axis=1).max()) if len(rows) else 0.0)
@@ -253,6 +322,11 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
         height = rows[[name for name in members if name in rows]].sum(axis=1).to_numpy() * factor
         axes.bar(np.arange(len(rows)), height, bottom=bottom, width=0.7, **look(group))
         bottom += height
+    top = float(bottom.max(initial=0.0))
+    if not ends.empty:
+        mine = ends.set_axis(ends.index.astype(str)).reindex(rows.index.astype(str)).dropna()
+        _whiskers(axes, np.flatnonzero(rows.index.astype(str).isin(mine.index)), mine, factor, across=False)
+        top = max(top, float(mine["high"].max()) * factor) if len(mine) else top
     crowded = len(rows) > 8
     axes.set_xticks(
         np.arange(len(rows)), [_short(str(name)) for name in rows.index],
@@ -260,7 +334,7 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int) -> None:
     )  # fmt: skip
     axes.set_ylabel(f"{prefix}J", fontsize=8.5)
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_ylim(0, max(float(bottom.max(initial=0.0)), 1e-30) * 1.1)
+    axes.set_ylim(0, max(top, 1e-30) * 1.1)
 
 
 def _fitting(axes: Axes, labels: int, most: float, across: bool = False) -> float:

@@ -32,7 +32,7 @@ class Results:
     request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
     first requests; variation: sigma, instance, accuracy; adc_bits: bits, instance, accuracy; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
-    they were not studied; their columns are told where they are made, in `workloads.studies` and `workloads.baselines`.
+    they were not studied; their columns are told where they are made, in `workloads.studies`, `workloads.baselines` and `hw.bands`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -56,6 +56,7 @@ class Results:
     drift: pd.DataFrame = field(default_factory=pd.DataFrame)
     layer_quality: pd.DataFrame = field(default_factory=pd.DataFrame)
     baselines: pd.DataFrame = field(default_factory=pd.DataFrame)
+    bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:

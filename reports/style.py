@@ -88,6 +88,19 @@ def human(value: float | None, unit: str, digits: int = 3) -> str:
     return f"{shown}\u00a0{prefix}{unit}".rstrip()  # a space that does not break
 
 
+def span(low: float, high: float, unit: str, inner: tuple[float, float] | None = None, digits: int = 3) -> str:
+    """From `low` to `high` (SI) in the prefix of `high`, as in 1.20 to 2.41 µJ; with `inner` 1.20 (1.31) to (1.90) 2.41 µJ."""
+    values = [low, *(inner or ()), high]
+    if not all(map(math.isfinite, values)):
+        return f"{human(low, unit, digits)} to {human(high, unit, digits)}"
+    largest, space, name = human(high, unit, digits).partition("\u00a0")
+    factor = 1e6 if unit == "m²" else 10.0 ** -next(power for power, prefix in _PREFIXES.items() if prefix + unit == name)
+    *lower, _ = (significant(value * factor, digits) for value in values)
+    if inner is None:
+        return f"{lower[0]} to {largest}{space}{name}"
+    return f"{lower[0]} ({lower[1]}) to ({lower[2]}) {largest}{space}{name}"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """`value` in plain decimals with that many significant digits, never in powers of ten."""
     if value == 0:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from compression.errors import CompressionError
 from compression.shrink import small_state
+from hw.bands import ENDS, chip_at
 from hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
 from hw.errors import HardwareError
 from reports.compare import FILE as COMPARISON_FILE
@@ -294,15 +295,18 @@ def _chips(options: argparse.Namespace) -> int:
     rows = {}
     for name in preset_names():
         chip = load_chip(name)
-        peak = chip.peak_operations_per_second
+        peak, ends = chip.peak_operations_per_second, [chip_at(chip, end) for end in ENDS]
         rows[name] = {
             "crossbars": chip.crossbars, "array": f"{chip.structure.wordlines}x{chip.structure.bitlines}",
             "weights": f"{chip.weights.bits} bit", "inputs": f"{chip.inputs.bits} bit",
             "peak power W": f"{chip.peak_power:.3f}", "area mm²": f"{chip.area * 1e6:.3f}",
             "peak TOPS": f"{peak * 1e-12:.3f}", "TOPS/W": f"{peak / chip.peak_power * 1e-12:.3f}",
+            "peak power W, band": " to ".join(f"{each.peak_power:.3g}" for each in ends),
+            "area mm², band": " to ".join(f"{each.area * 1e6:.3g}" for each in ends),
         }  # fmt: skip
     print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
-    print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.")
+    print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.\n"
+          "Band: all energy, power and area constants at their low, or high, ends together; see hw/README.md.")  # fmt: skip
     print(f"\n{accelerator_table().to_string()}")
     print("\nDigital accelerators that a run is set against, as published; no scaling between technology nodes.")
     if options.out is not None:

@@ -30,6 +30,7 @@ from torch import nn
 
 from compression.shrink import small_state
 from hw.analog import read_energies
+from hw.bands import ENDS, chip_at, ledger_at
 from hw.chip import Chip, load_chip, preset_names
 from hw.crossbar import ideal_of
 from hw.errors import did_you_mean
@@ -390,6 +391,8 @@ def judge(point: Point) -> dict[str, Value]:
 
     accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included;
+    energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`hw.bands`), every constant
+    at its low or high together, which assumes nothing of how their errors hang together; what a point sets is exact;
     throughput_per_s; latency_s: of one inference alone. power_W: of the chip at `study.rate`, missing where it cannot
     serve that many. area_m2 of the chip. footprint_area_m2, footprint_power_W (at the rate) and arrays: what one copy of
     the network takes of the chip (`hw.footprint`). weights: that the network has.
@@ -521,8 +524,10 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
     by_component = {f"energy_{name}_J": float(joule) / requests for name, joule in batch.energy.sum().items()}
     dynamic, throughput = (batch.total_energy - batch.static_energy) / requests, batch.steady_throughput
     chip = subject.chip
+    bands = {f"energy_{end}_J": ledger_at(batch, end).energy_per_request for end in ENDS}
+    bands |= {f"area_{end}_m2": chip_at(chip, end).area for end in ENDS}
     return {
-        "energy_J": batch.energy_per_request, **by_component, "latency_s": float(alone.latency[0]),
+        "energy_J": batch.energy_per_request, **bands, **by_component, "latency_s": float(alone.latency[0]),
         "throughput_per_s": throughput, "power_W": dynamic * rate + chip.static_power if rate <= throughput else None,
         "area_m2": chip.area,
     }  # fmt: skip

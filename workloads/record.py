@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import pandas as pd
 import torch
 
+from hw.bands import band_of, band_table, factors_used
 from hw.chip import Chip
 from reports.record import Constant, Record, Source
 from workloads.computer import processor
-from workloads.run import provenance_table, sources_table
 from workloads.sweep import code_version
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "simpy", "pydantic", "matplotlib", "pyarrow")
@@ -43,6 +44,25 @@ def record(options: argparse.Namespace, chips: Sequence[Chip], began: datetime, 
         seed=getattr(options, "seed", None), configuration=configuration, constants=constants,
         sources=list(sources.values()),
     )  # fmt: skip
+
+
+def provenance_table(chip: Chip) -> pd.DataFrame:
+    """Every number of the chip file as written: key, value, low, high, band_from, unit, kind, source, why; and the factors
+    by kind that bands rest on."""
+    rows = []
+    for key, q in (chip.provenance | factors_used(chip)).items():
+        low, high, band_from = band_of(key, q)
+        rows.append({
+            "key": key, "value": q.value, "low": low, "high": high, "band_from": band_from, "unit": q.unit, "kind": q.kind,
+            "source": q.source or "", "why": q.why or "",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sources_table(chip: Chip) -> pd.DataFrame:
+    """What the numbers cite, and how that was read, by the name of the source."""
+    rows = {name: {"cite": source.cite, "read": source.read} for name, source in (band_table()[0].source | chip.source).items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
 
 
 def _text(value: Any) -> Any:

@@ -18,6 +18,7 @@ import hw
 import models
 import workloads
 from hw.analog import read_energies
+from hw.bands import ledger_bands
 from hw.buffers import buffer_demand
 from hw.chip import Chip
 from hw.crossbar import ActionCounts
@@ -33,6 +34,7 @@ from workloads.computer import measure
 from workloads.effects import SCALED, Assumed, own_write_error, with_write_error
 from workloads.evaluate import Condition, OnChip
 from workloads.offered import STUDY_REQUESTS
+from workloads.record import provenance_table, sources_table
 from workloads.training import accuracy
 from workloads.workload import Workload
 
@@ -200,6 +202,7 @@ def run(
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
+        bands=ledger_bands(ledger),
         **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
@@ -345,18 +348,3 @@ def _first_runs(ledger: Ledger) -> pd.DataFrame:
     until = np.sort(ledger.requests_table()["finish_s"])[:TIMELINE_REQUESTS][-1]
     timeline = ledger.timeline
     return timeline[timeline["start_s"] < until].reset_index(drop=True)
-
-
-def provenance_table(chip: Chip) -> pd.DataFrame:
-    """Every number of the chip file as written: key, value, unit, kind, source, why."""
-    rows = [
-        {"key": key, "value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source or "", "why": q.why or ""}
-        for key, q in chip.provenance.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def sources_table(chip: Chip) -> pd.DataFrame:
-    """What the numbers cite, and how that was read, by the name of the source."""
-    rows = {name: {"cite": source.cite, "read": source.read} for name, source in chip.source.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")

@@ -25,7 +25,7 @@ from hw import (
     trace,
 )
 from hw.analog import read_energies
-from hw.bands import ENDS, End, band_of, band_table, banded, chip_at, ledger_at, read_factor
+from hw.bands import ENDS, End, band_of, band_table, banded, chip_at, factors_used, ledger_at, read_factor
 from hw.chip import COMPONENTS, build, read_toml
 from hw.ledger import Ledger
 from hw.quantity import KINDS
@@ -41,7 +41,7 @@ def loaded(raw: dict[str, Any]) -> Chip:
     return chip
 
 
-def at(table: pd.DataFrame, quantity: str, name: str = "", of: str = "total") -> pd.Series:
+def at(table: pd.DataFrame, quantity: str, name: str = "total", of: str = "total") -> pd.Series:
     """The one row of a quantity."""
     rows = table[(table["of"] == of) & (table["name"] == name) & (table["quantity"] == quantity)]
     assert len(rows) == 1
@@ -93,6 +93,12 @@ def test_factors_follow_from_what_was_found() -> None:
     assert pytest.approx((1 / 1.24, 1 / (1 - 0.24)), rel=0.005) == PUBLISHED
     assert FITTED[1] == pytest.approx(1 / (1 - 0.65), rel=0.005)
     assert pytest.approx((0.81**2, 1.32**2), rel=0.01) == DERIVED
+
+
+def test_the_factors_that_a_chip_uses(isaac: Chip) -> None:
+    """ISAAC's energies, powers and areas are published, but for those that state a band of their own and the link's energy."""
+    assert set(factors_used(isaac)) == {f"bands.{kind}.{end}" for kind in ("published", "assumed") for end in ENDS}
+    assert factors_used(isaac)["bands.published.high"].value == PUBLISHED[1]
 
 
 # ---- what a file may state

@@ -19,7 +19,7 @@ from hw import load_chip, preset_names
 from reports import figures, studies
 from reports.render import PAGES, pages_of, render, trace_events
 from reports.results import Results, ResultsError
-from reports.style import human, percent
+from reports.style import human, percent, span
 from workloads.data import load_digits
 from workloads.run import Study, run
 from workloads.training import initialise
@@ -77,6 +77,11 @@ def unstudied(results: Results) -> Results:
     """The same without further parts, but for the cost of layers."""
     tables = ("sensitivity", "yields", "yield_points", "drift", "layer_quality")
     return replace(results, **{name: pd.DataFrame() for name in tables})
+
+
+def without_bands(results: Results) -> Results:
+    """The same as a folder of an earlier version has it."""
+    return replace(results, bands=pd.DataFrame())
 
 
 CASES = [lambda r: r, single_request, without_energy]
@@ -158,6 +163,40 @@ def check_texts(results: Results, drawn: list[Figure] | None = None) -> None:
             assert not overlap(one, a, other, b), f"{one.get_text()!r} overlaps {other.get_text()!r}"
 
 
+def test_bands_are_drawn_and_told(results: Results) -> None:
+    """Tiles and the totals' panel say them; whiskers of the largest component end where its band does."""
+    totals = results.bands[results.bands["of"] == "total"].set_index("quantity")
+    details = {label: detail for label, _, detail in figures.headlines(results)}
+    page = figures.energy_and_area(results)
+    drawn = [text for text, _ in visible_texts(page)]
+    for label, quantity, unit in (("Energy per request", "energy_per_request_J", "J"), ("Chip area", "area_m2", "m²")):
+        row = totals.loc[quantity]
+        assert details[label].startswith(span(row["low"], row["high"], unit))
+        assert span(row["low"], row["high"], unit, (row["inner_low"], row["inner_high"])) in drawn
+    assert "no confidence interval" in " ".join(drawn).replace("\n", " ")
+    largest = results.components["area_m2"].idxmax()
+    row = results.bands[(results.bands["quantity"] == "area_m2") & (results.bands["name"] == largest)].iloc[0]
+    area = next(axes for axes in page.axes if axes.get_title("left") == "Area, by component")
+    ends = next(segment[:, 0] for line in area.collections for segment in line.get_segments())
+    assert sorted(ends) == pytest.approx([row["low"] * 1e6, row["high"] * 1e6])
+    old = without_bands(results)
+    check_texts(old, [figures.energy_and_area(old), figures.summary(old)])
+    assert not any("confidence" in text for text, _ in visible_texts(figures.energy_and_area(old)))
+    assert "dynamic" in {label: detail for label, _, detail in figures.headlines(old)}["Energy per request"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "inner", "text"),
+    [
+        (1.2e-6, 2.41e-6, None, "1.20 to 2.41 µJ"), (0.9e-6, 1.2e-6, None, "0.900 to 1.20 µJ"),
+        (0.5e-9, 2e-9, (1e-9, 1.5e-9), "0.500 (1.00) to (1.50) 2.00 nJ"), (0.0, 0.0, None, "0 to 0 J"),
+        (1.0, math.inf, None, "1.00 J to ∞ J"),
+    ],
+)  # fmt: skip
+def test_a_band_in_words(low: float, high: float, inner: tuple[float, float] | None, text: str) -> None:
+    assert span(low, high, "J", inner).replace("\u00a0", " ") == text
+
+
 def test_headlines_are_the_results(results: Results) -> None:
     shown = {label: value for label, value, _ in figures.headlines(results)}
     s, single = results.meta["summary"], results.meta["single_request"]
@@ -214,7 +253,8 @@ def test_short_transfers_are_wide_enough_to_see(results: Results) -> None:
 
 def test_bars_are_the_tables(results: Results) -> None:
     figure = figures.energy_and_area(results)
-    energy, area, layers, split = figure.axes
+    energy, area, layers, split, totals = figure.axes
+    assert [label.get_text() for label in totals.get_yticklabels()] == ["energy", "table power", "area", "efficiency"]
     per_request = results.components["dynamic_energy_J"] / 5
     widths = sorted(bar.get_width() for bar in energy.patches)
     assert sum(widths) == pytest.approx(per_request.sum() * widths[-1] / per_request.max())

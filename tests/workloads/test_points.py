@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hw import Arrivals, load_chip, place, simulate, trace
 from hw.analog import read_energies
+from hw.bands import ledger_bands
 from hw.chip import Chip
 from hw.footprint import footprint
 from workloads import points as module
@@ -322,6 +323,11 @@ def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> No
             if rate <= summary["steady_throughput_per_s"] else None,
         }  # fmt: skip
         components = {f"energy_{name}_J": joule / 3 for name, joule in batch.components()["energy_J"].items()}
+        bands = {name: found.pop(name) for name in ("energy_low_J", "energy_high_J", "area_low_m2", "area_high_m2")}
+        totals = ledger_bands(batch).query("of == 'total'").set_index("quantity")
+        outer = {f"{what}_{end}_{unit}": totals.loc[name, end] for what, name, unit in (
+            ("energy", "energy_per_request_J", "J"), ("area", "area_m2", "m2")) for end in ("low", "high")}  # fmt: skip
+        assert bands == pytest.approx(outer, rel=1e-12)
         assert found == expected | components, point
         assert sum(components.values()) == pytest.approx(found["energy_J"], rel=1e-12)
 
