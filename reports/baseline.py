@@ -103,7 +103,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
         low, high = (min(known), max(known)) if known else (1.0, 1.0)
         room = 0.12 * max(1.0, math.log10(high / low))
         axes.set_xlim(low / 10**room, high * 10**room)
-        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_major_locator(LogLocator(numticks=3))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     left, right = axes.get_xlim()
@@ -125,6 +125,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [cut(str(title), 16) for title in rows["title"]] if named else [""] * len(rows), fontsize=9)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"%  ·  {better}" if linear else better, fontsize=8)
 
 
