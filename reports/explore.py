@@ -66,7 +66,7 @@ LOG_RATIO = 20.0  # of largest to smallest, from which a scale may be logarithmi
 MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts put together
 FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compared, not its thirds
 MOST_BINS = 8
-MOST_DRAWN = 20_000  # points in one picture
+MOST_DRAWN, MOST_LINES = 20_000, 5000  # points in one picture
 MOST_AXES = 12  # bars on a page
 MOST_PARALLEL = 11  # columns in parallel
 ROWS_OF_FRONT = 11  # under its picture
@@ -697,16 +697,16 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     table = front_table(sheet, view)
     tied = int(table.duplicated(list(view.pareto), keep=False).sum())
     left_out = len(sheet.done) - len(whole)
-    told = f"Better: {cut(', '.join(f'{name_of(name)} {side}' for name, side in sides.items()), 60)}  ·  {len(table):,} of "
-    told += f"{_counted(len(whole), 'point', 'points')}: no other at least as good in all and better in one"
-    told += f"  ·  {tied:,} of them as good as another" if tied else ""
+    told = f"Better: {cut(', '.join(f'{name_of(name)} {side}' for name, side in sides.items()), 60)}  ·  "
+    told += f"{len(table):,} of {_counted(len(whole), 'point', 'points')}, beaten by none"
+    told += f"  ·  {tied:,} as good as another" if tied else ""
     told += f"  ·  {left_out:,} without a value" if left_out else ""
     figure = page(cut(f"Pareto front: {_listed([name_of(name) for name in view.pareto])}", 40), told)
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
     across, up = _scale(x, whole[x]), _scale(y, whole[y])
-    drawn, best = _thinned(whole[~on]), whole[on].sort_values([x, y])
+    drawn, best = _evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
     if third:
         depth = _scale(third[0], whole[third[0]])
         colour = _norm(whole[third[0]].astype(float) * depth.factor)
@@ -734,14 +734,9 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     kept = _evenly(texts, ROWS_OF_FRONT)
     end = _fitted_table(figure, bottom - 0.085, kept, 0.0235)
     note = f"{len(kept)} of the front's {len(texts):,} points, evenly along it; all stand in front.csv. " if more > 0 else ""
-    write(figure, 0.05, end - 0.022, f"{note}Settings are in the chip file's own units. Only sampled points are known, not those "
-          "between them.", size=8, colour=SOFT, vertical="top")  # fmt: skip
+    note += "A point is beaten where another is at least as good in all these columns and better in one. "
+    write(figure, 0.05, end - 0.022, f"{note}Settings are in the chip file's own units.", size=8, colour=SOFT, vertical="top")
     return figure
-
-
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """As many rows as one picture shows."""
-    return _evenly(rows, MOST_DRAWN)
 
 
 def _evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -911,7 +906,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     kept = sheet.axes[: MOST_PARALLEL - len(metrics)]
     columns = [*kept, *metrics]
     rows = sheet.done.dropna(subset=[colour_by])
-    drawn = _thinned(rows)
+    drawn = _evenly(rows, MOST_LINES)
     told = f"{len(drawn):,} of " if len(drawn) < len(rows) else ""
     told += f"{_counted(len(rows), 'point', 'points')}, a line each, coloured by {name_of(colour_by)}"
     more = len(sheet.axes) - len(kept)
