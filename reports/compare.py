@@ -23,7 +23,7 @@ from reports.explore import SweepSheet, unit_of
 from reports.fairea import FILE as FAIREA_FILE
 from reports.noise import accuracy_difference
 from reports.recommender import FILE as RECOMMENDER_FILE
-from reports.results import Results, ResultsError, save_sheet
+from reports.results import Results, ResultsError, drawing_again, save_sheet
 from reports.style import NAMES, cut, human, percent, significant
 
 FILE = "comparison.json"
@@ -133,12 +133,15 @@ def compare(old: Path, new: Path, tolerance: float = TOLERANCE) -> Comparison:
         told = "; ".join(f"{folder} is of {' and of '.join(KINDS[name] for name in found)}"
                          for folder, found in zip((old, new), kinds, strict=True))  # fmt: skip
         raise ResultsError(f"results of different kinds cannot be compared: {told}")
-    names = (str(old), str(new))
-    if both[0] == RUN_FILE:
-        return compare_runs(Results.load(old), Results.load(new), tolerance, names)
-    if both[0] == SWEEP_FILE:
-        return compare_sweeps(SweepSheet.load(old), SweepSheet.load(new), tolerance, names)
-    return _compare_leaves(both[0], _leaves_of(old / both[0]), _leaves_of(new / both[0]), tolerance, names)
+    kind, names = both[0], (str(old), str(new))
+    load = {RUN_FILE: Results.load, SWEEP_FILE: SweepSheet.load}.get(kind, lambda folder: _leaves_of(folder / kind))
+    sides: list[Any] = []
+    for folder in (old, new):
+        with drawing_again(folder, kind):  # whose files are as they were saved
+            sides.append(load(folder))
+    if kind == RUN_FILE:
+        return compare_runs(*sides, tolerance, names)
+    return compare_sweeps(*sides, tolerance, names) if kind == SWEEP_FILE else _compare_leaves(kind, *sides, tolerance, names)
 
 
 def _kinds(folder: Path) -> list[str]:
@@ -492,8 +495,8 @@ def times(ratio: float) -> str:
         return MISSING
     if math.isinf(ratio):
         return "∞" if ratio > 0 else "-∞"
-    if ratio != 1 and abs(ratio - 1) < 5e-5:
-        return "≈ 1"
+    if abs(ratio - 1) < 5e-5:
+        return "1" if ratio == 1 else "≈ 1"
     if ratio and not 1e-4 <= abs(ratio) < 1e6:
         return f"{ratio:.2e}"
     return significant(ratio, 3 if abs(ratio) < 0.1 else 5 if abs(ratio - 1) < 0.01 else 4)
@@ -522,7 +525,10 @@ def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
     c = comparison
     usual = ("accuracy_chip", "latency_s", "throughput_per_s", "energy_per_request_J", "average_power_W", "area_m2",
              "crossbars_used", "operations_per_J")  # fmt: skip
-    names = [name for name in usual if name in c.metrics.index] if c.kind == RUN_FILE else list(by_change(c.metrics).index[:8])
+    if c.kind == RUN_FILE:
+        names = [name for name in usual if name in c.metrics.index]
+    else:
+        names = list((c.metrics if c.kind == SWEEP_FILE else by_change(c.metrics)).index[:8])
     rows = [(c.metrics.loc[name], name) for name in names]
     return [(str(row["label"]).strip(), _ratio_of_row(c, row), f"{value_of(row, 'old')} → {value_of(row, 'new')}") for row, _ in rows]
 

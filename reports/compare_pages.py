@@ -95,7 +95,7 @@ MOST_STEPS = 14
 LEFT, RIGHT = (0.155, 0.37, 0.33, 0.475), (0.635, 0.37, 0.315, 0.475)  # of two panels
 MOST_LAYERS = 24
 LEAST_ROWS = 8  # that bars of few are as thick as of
-MOST_WORST = 2 * ROWS_PER_PAGE
+WORST = 3  # points of each metric
 TICKS = (
     (0.9, 0.95, 1, 1.05, 1.1), (0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3), (0.5, 0.7, 1, 1.4, 2), (0.2, 0.5, 1, 2, 5), (0.1, 0.3, 1, 3, 10),
     (0.01, 0.1, 1, 10, 100),
@@ -136,7 +136,7 @@ def pages(comparison: Comparison) -> dict[str, Figure]:
         found |= _numbered("components", "Components in numbers", c, COMPONENT_COLUMNS, _component_rows(c))
         found |= _numbered("layers", "Layers in numbers", c, LAYER_COLUMNS, _layer_rows(c))
     elif c.kind == SWEEP_FILE:
-        found |= _numbered("points", "Points that changed most", c, POINT_COLUMNS, _worst_points(c))
+        found |= _numbered("points", f"The {WORST} points of each metric that changed most", c, POINT_COLUMNS, _worst_points(c))
     else:
         rows = [_metric_cells(c, name, 56) for name in by_change(c.metrics).index]
         found |= _numbered("numbers", "Numbers that changed", c, METRIC_COLUMNS, rows) if len(rows) > MOST_METRICS else {}
@@ -453,11 +453,13 @@ def sweep_overview(comparison: Comparison) -> Figure:
 
 
 def _worst_points(comparison: Comparison) -> list[list[str]]:
-    """Points and metrics whose ratio is furthest from 1."""
+    """Of each metric the points whose ratio is furthest from 1."""
     c = comparison
     settings = list(c.points.columns[: list(c.points.columns).index("metric")])
     rows = []
-    for _, row in by_change(c.points).head(MOST_WORST).iterrows():
+    worst = by_change(c.points).groupby("metric", sort=False).head(WORST)
+    order = worst["metric"].map({name: place for place, name in enumerate(c.metrics.index)})
+    for _, row in worst.loc[order.sort_values(kind="stable").index].iterrows():
         unit = unit_of(row["metric"])
         point = ", ".join(f"{name.rpartition('.')[2]} {plain(row[name])}" for name in settings)
         rows.append([cut(point, 80), cut(row["metric"], 32), shown(row["old"], unit), shown(row["new"], unit), times(row["ratio"])])
