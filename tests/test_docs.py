@@ -1,0 +1,400 @@
+"""The guide in docs/: every block of every chapter is run, its output compared, its links and names looked up.
+
+A chapter's blocks run in order in one scratch folder that has the files which its commands name. `xbar ...` lines are run in this
+process, through the function that the command is (`workloads.cli:main`), with the same arguments as the shell would give it:
+a process each would spend its time on importing torch. Lines with a pipe or another sign of the shell, and all other lines, are
+run by bash with this Python's folder first on PATH. Python blocks of a chapter are one script.
+
+`python -m tests.test_docs --accept [CHAPTER ...]` writes the present output into the chapters.
+"""
+
+import contextlib
+import io
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import workloads  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
+
+import torch  # isort: skip
+
+from hw.device import Device
+from reports.pages import save_png
+from workloads.cli import main
+from workloads.points import FIELDS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+CHAPTERS = sorted(path for path in DOCS.glob("*.md") if path.name != "README.md")
+SCRATCH = ("hw/presets", "examples", "docs/data")  # what commands name by path
+TOLERANCE = 0.02  # of printed numbers: other processors add up in another order, and training amplifies that
+MOST_NOT_RUN = 4
+ROOMS = ("hw", "compression", "models", "workloads", "reports")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKER = re.compile(r"<!-- (not run|output|file|fails)(?:: (.+?))? -->\n\Z")
+NUMBER = re.compile(r"((?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
+SHELL_SIGNS = set("|&;<>$`*?(){}~")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language and text, where it begins, and what its marker says (`marker`, `told` after the colon)."""
+
+    language: str
+    text: str
+    start: int  # of the text, characters from the file's beginning
+    line: int
+    marker: str | None
+    told: str | None
+
+
+def blocks_of(path: Path) -> list[Block]:
+    """The fenced blocks of a chapter in order."""
+    whole = path.read_text("utf-8")
+    found = []
+    for fence in FENCE.finditer(whole):
+        marker = MARKER.search(whole[: fence.start()])
+        kind, told = marker.groups() if marker else (None, None)
+        found.append(Block(fence[1], fence[2], fence.start(2), whole.count("\n", 0, fence.start()) + 1, kind, told))
+    return found
+
+
+# ---- running
+
+
+class Chapter:
+    """Runs the blocks of one chapter in a folder."""
+
+    def __init__(self, path: Path, folder: Path):
+        self.path, self.folder = path, folder
+        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        for name in SCRATCH:
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def outputs(self) -> Iterator[tuple[Block, str]]:
+        """Each block marked as output with what was printed really. Raises AssertionError where a block does not run."""
+        printed = ""
+        for block in blocks_of(self.path):
+            where = f"{self.path.name}:{block.line}"
+            if block.marker == "output":
+                yield block, printed
+            elif block.marker == "file":
+                target = self.folder / str(block.told)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(block.text, "utf-8")
+            elif block.marker == "not run":
+                printed = ""
+            elif block.language == "sh":
+                code, out, err = self._shell(block.text)
+                fails = block.marker == "fails"
+                assert (code != 0) == fails, f"{where}: exit code {code}\n{out}{err}"
+                assert "Traceback" not in err, f"{where}:\n{err}"
+                printed = out + err if fails else out
+            elif block.language == "python":
+                printed = self._python(block, where)
+            else:
+                raise AssertionError(f"{where}: nothing says what a block of {block.language or 'no language'} is for")
+
+    def _python(self, block: Block, where: str) -> str:
+        code = compile("\n" * block.line + block.text, where, "exec")
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(code, self.namespace)
+        return out.getvalue()
+
+    def _shell(self, script: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of lines of a shell; the first that fails ends them."""
+        out, err = "", ""
+        for line in script.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            assert words[0] not in ("cd", "export", "source", "."), f"{line}: would not last until the next line here"
+            code, more, errors = self._xbar(words) if words[0] == "xbar" and not SHELL_SIGNS & set(line) else self._bash(line)
+            out, err = out + more, err + errors
+            if code:
+                return code, out, err
+        return 0, out, err
+
+    def _xbar(self, words: list[str]) -> tuple[int, str, str]:
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                code = main(words[1:])
+            except SystemExit as end:  # argparse
+                code = int(end.code or 0)
+        return code, out.getvalue(), err.getvalue()
+
+    def _bash(self, line: str) -> tuple[int, str, str]:
+        """PYTHONPATH: the scratch folder has a folder `hw`, which a relative path would take for the package."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], cwd=self.folder, env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def scratch(folder: Path, cache: Path) -> Iterator[None]:
+    """Inside `folder`, with a cache of its own and no data; torch's random numbers are left as they were."""
+    before = {name: os.environ.pop(name, None) for name in ("XBAR_CACHE", "XBAR_DATA")}
+    os.environ["XBAR_CACHE"] = str(cache)
+    try:
+        with contextlib.chdir(folder), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        del os.environ["XBAR_CACHE"]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def same(expected: str, actual: str) -> bool:
+    """Whether an output is as written: numbers within TOLERANCE, any space for any other; `...` alone on a line stands for any
+    lines, at a line's end for its rest."""
+    return _same([line.split() for line in expected.strip().splitlines()], [line.split() for line in actual.strip().splitlines()])
+
+
+def _same(expected: list[list[str]], actual: list[list[str]]) -> bool:
+    if not expected:
+        return not actual
+    if expected[0] == ["..."]:
+        return any(_same(expected[1:], actual[skipped:]) for skipped in range(len(actual) + 1))
+    return bool(actual) and _same_line(" ".join(expected[0]), " ".join(actual[0])) and _same(expected[1:], actual[1:])
+
+
+def _same_line(expected: str, actual: str) -> bool:
+    wanted, found = NUMBER.split(expected.removesuffix(" ...")), NUMBER.split(actual)
+    if expected.endswith(" ..."):
+        wanted, found = wanted if wanted[-1] else wanted[:-1], found[: len(wanted) if wanted[-1] else len(wanted) - 1]
+        if len(found) == len(wanted) and len(wanted) % 2:
+            found[-1] = found[-1][: len(wanted[-1])]
+    return len(wanted) == len(found) and all(
+        a == b if index % 2 == 0 else _close(a, b) for index, (a, b) in enumerate(zip(wanted, found, strict=True))
+    )
+
+
+def _close(expected: str, actual: str) -> bool:
+    a, b = (float(text.replace(",", "")) for text in (expected, actual))
+    return abs(a - b) <= TOLERANCE * abs(a)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "fits"),
+    [
+        ("a  1,000 b", "a 1010 b", True), ("a 1000", "a 1030", False), ("a 5", "a 6", False), ("a b", "a c", False),
+        ("one\n...\nfour", "one\ntwo\nthree\nfour", True), ("one\n...\nfour", "one\ntwo", False), ("...", "", True),
+        ("cut: 9.5 %, ...", "cut: 9.6 %, 3 of 4", True), ("cut: 9.5 %, ...", "cut: 8.6 %, 3 of 4", False),
+        ("Energy ...", "Energy 5 nJ", True), ("Energy ...", "Power 5 nJ", False), ("x 1", "x 1\nmore", False), ("x 1\ny", "x 1", False),
+        ("at 5 ...", "at 5", True), ("at 5 ...", "at 7 of 9", False), ("float32 x1", "float64 x1", False), ("-1e-3", "-1.01e-3", True),
+    ],
+)  # fmt: skip
+def test_outputs_are_compared_as_the_contents_page_says(expected: str, actual: str, fits: bool) -> None:
+    assert same(expected, actual) == fits
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "cache"  # that of tests/workloads: the digits network is trained once
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_blocks_run_and_print_what_is_written(chapter: Path, tmp_path: Path, cache: Path) -> None:
+    with scratch(tmp_path, cache):
+        for block, printed in Chapter(chapter, tmp_path).outputs():
+            assert same(block.text, printed), f"{chapter.name}:{block.line} is not what is printed now:\n{printed}"
+
+
+# ---- the text
+
+
+def prose_of(path: Path) -> str:
+    """A page without its blocks."""
+    return FENCE.sub("", path.read_text("utf-8"))
+
+
+PAGES = [DOCS / "README.md", *CHAPTERS]
+
+
+def test_the_contents_page_names_every_chapter() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", prose_of(DOCS / "README.md"))
+    assert sorted(set(listed)) == [path.name for path in CHAPTERS]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_links_lead_somewhere(page: Path) -> None:
+    for label, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", prose_of(page)):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), f"[{label}]({target})"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
+    skipped = [(path.name, block) for path in CHAPTERS for block in blocks_of(path) if block.marker == "not run"]
+    assert len(skipped) <= MOST_NOT_RUN
+    for name, block in skipped:
+        assert len(block.told or "") > 10, f"{name}:{block.line}: needs a reason"
+
+
+def test_markers_are_those_that_the_contents_page_explains() -> None:
+    explained = set(re.findall(r"`<!-- (not run|output|file|fails)", (DOCS / "README.md").read_text("utf-8")))
+    assert explained == {"not run", "output", "file", "fails"}
+    for path in CHAPTERS:
+        comments = re.findall(r"<!--.*?-->", path.read_text("utf-8"), re.DOTALL)
+        marked = [block for block in blocks_of(path) if block.marker]
+        assert len(comments) == len(marked), f"{path.name}: a comment that marks no block"
+        for block in marked:
+            assert (block.told is not None) == (block.marker in ("not run", "file")), f"{path.name}:{block.line}"
+
+
+def _help(*arguments: str) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+        main([*arguments, "--help"])
+    return out.getvalue()
+
+
+def test_names_in_the_text_are_real() -> None:
+    """Chip keys and those of points, modules and what they have, files of the project, options of xbar."""
+    commands = re.findall(r"^    (\w+) ", _help(), re.MULTILINE)
+    assert {"run", "chips"} <= set(commands)
+    options = set(re.findall(r"--[a-z][a-z-]*", " ".join(_help(command) for command in commands)))
+    sections = {name.rpartition(".")[0] for name in FIELDS} | {"component"}
+    roots = {section.partition(".")[0] for section in sections}
+    for page in PAGES:
+        for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose_of(page)):
+            where = f"{page.name}: `{code}`"
+            if (command := re.match(r"xbar ([a-z]+)", code)) and command[1] not in commands:
+                raise AssertionError(f"{where}: no such command")
+            if code.startswith("xbar ") or code.startswith("--"):
+                unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) - options
+                assert not unknown, f"{where}: no such option"
+            name = code.partition("=")[0].strip()
+            if re.fullmatch(r"[a-z_]+(\.\w+)+", name) and name.partition(".")[0] in {*roots, *ROOMS}:
+                assert name in FIELDS or name in sections or _found(name), f"{where}: no such key, module or name"
+            elif re.fullmatch(rf"({'|'.join(ROOMS)}|docs|examples|tests|benchmarks)/[\w./-]*", name):
+                assert (ROOT / name).exists(), f"{where}: no such file"
+
+
+def _found(name: str) -> bool:
+    """Whether a dotted name is a module, or something that a module has."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_every_field_of_a_cell_is_told_in_lab_words() -> None:
+    told = prose_of(DOCS / "validate-against-your-device.md")
+    missing = [name for name in Device.model_fields if f"`{name}`" not in told]
+    assert not missing
+
+
+# ---- pictures and example data
+
+
+def test_the_example_measurements_are_what_their_script_writes(tmp_path: Path) -> None:
+    script = runpy.run_path(str(DOCS / "data" / "generate.py"))
+    written = script["generate"](tmp_path)
+    assert written == sorted(path.name for path in (DOCS / "data").glob("*.csv"))
+    for name in written:
+        assert (tmp_path / name).read_bytes() == (DOCS / "data" / name).read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "pictures" / "event_model.py"))
+
+
+@pytest.fixture(scope="module")
+def found(script: dict[str, Any]) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        return script["example"]()
+
+
+@pytest.fixture(scope="module")
+def wait(script: dict[str, Any]) -> dict[str, np.ndarray]:
+    with torch.random.fork_rng(devices=[]):
+        drawn: dict[str, np.ndarray] = script["waiting"]()
+    return drawn
+
+
+class TestEventModelPicture:
+    """docs/pictures/event_model.py: what it draws is what the simulator wrote down, and the picture is up to date."""
+
+    def test_steps_of_a_vector_end_when_the_ledger_says(self, script: dict[str, Any], found: Any) -> None:
+        """Spans come from stage times; the ends of its stages, of the first request and its link transfer from the ledger."""
+        ends = {name: spans[-1][1] for name, _, spans in script["steps"](found)}
+        runs = found.ledger.timeline.assign(start=found.ledger.start_fs, end=found.ledger.end_fs)
+        first = {stage: runs[(runs["layer"] == "3") & (runs["stage"] == stage)].iloc[0] for stage in ("load", "compute", "drain")}
+        begin = first["load"]["start"]
+        assert max(ends["buffer port, tile 0"], ends["buffer port, tile 1"]) == first["load"]["end"] - begin
+        assert ends["ADC conversions"] == first["compute"]["end"] - begin
+        assert ends["partial sums gather"] == first["drain"]["start"] - begin
+        assert ends["output stage, tile 1"] == first["drain"]["end"] - begin
+        assert ends["links"] == found.ledger.finish_fs[0] - begin
+
+    def test_waiting_is_that_of_m_d_1(self, wait: dict[str, np.ndarray]) -> None:
+        assert (wait["error"] < 0.1 * wait["theory"]).all()
+        assert (abs(wait["wait"] - wait["theory"]) < 3 * wait["error"]).all()
+
+    def test_the_picture_is_what_the_script_draws(
+        self, script: dict[str, Any], found: Any, wait: dict[str, np.ndarray], tmp_path: Path
+    ) -> None:
+        """Grey values of the two differ by less than 1 % on the mean, as other versions of fonts make them."""
+        drawn, kept = (imread(path)[..., :3].mean(2) for path in (
+            save_png(script["draw"](found, wait), tmp_path / "drawn.png"), DOCS / "pictures" / "event_model.png"))  # fmt: skip
+        assert drawn.shape == kept.shape
+        assert abs(drawn - kept).mean() < 0.01
+
+
+# ---- writing the present output
+
+
+def accept(chapters: list[Path]) -> None:
+    """Write the present output into the chapters; outputs with `...` that no longer fit are told, not changed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, path in enumerate(chapters):
+            folder = Path(temporary) / str(number)
+            folder.mkdir()
+            with scratch(folder, Path(temporary) / "cache"):
+                found = [(block, out) for block, out in Chapter(path, folder).outputs() if not same(block.text, out)]
+            text = path.read_text("utf-8")
+            for block, out in reversed(found):
+                where = f"{path.relative_to(ROOT)}:{block.line}"
+                if re.search(r"\.\.\.$", block.text, re.MULTILINE):
+                    print(f"{where}: to be changed by hand; printed now:\n{out}")
+                    continue
+                plain = "\n".join(line.rstrip() for line in out.strip("\n").splitlines()) + "\n"
+                text = text[: block.start] + plain + text[block.start + len(block.text) :]
+                print(f"{where}: written")
+            path.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["--accept"]:
+        sys.exit("usage: python -m tests.test_docs --accept [CHAPTER ...]")
+    accept([DOCS / name for name in sys.argv[2:]] or CHAPTERS)
