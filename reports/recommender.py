@@ -84,7 +84,7 @@ def draw_recommender(sheet: RecommenderSheet, directory: Path) -> list[Path]:
     """Write report.pdf, a PNG a page and summary.txt; the paths."""
     directory.mkdir(parents=True, exist_ok=True)
     drawn = {"report": summary(sheet), "report_members": members(sheet), "report_chip": chip(sheet)}
-    if len(sheet.refreshes):
+    if len(sheet.refreshes) and len(sheet.intervals):
         drawn["report_refresh"] = refreshes(sheet)
     drawn |= {"report_load": load(sheet), "report_method": method(sheet)}
     footer = f"xbar {sheet.meta['version']}  ·  recommender  ·  {sheet.meta['data']}  ·  chip {sheet.meta['chip']}"
