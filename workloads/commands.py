@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from compression.errors import CompressionError
 from compression.shrink import small_state
@@ -42,6 +41,7 @@ from workloads.fairea.problem import FaireaError
 from workloads.fairea.run import FaireaStudy, run_fairea
 from workloads.offered import NETWORKS
 from workloads.pin import PinError, accept, check, pin, setting
+from workloads.progress import steps
 from workloads.points import read_sweep, sweep_chips
 from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from workloads.recommender.store import StoreError
@@ -126,14 +126,14 @@ def _run(options: argparse.Namespace) -> int:
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
     prepare = {"recommender": _recommender, "fairea": _fairea}.get(options.workload, _network)
     work = prepare(options, chip)
-    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        results = work(bar.set_description_str)
-        bar.set_description_str("drawing the report")
+    with steps() as step:
+        results = work(step)
+        step("drawing the report")
         results.save(options.out)
         record(options, [chip], began).save(options.out)
         KINDS[own].draw(results, options.out)
         (options.out / POINTS).unlink(missing_ok=True)
-        bar.set_description_str(f"{options.workload} on {chip.title}: done")
+        step(f"{options.workload} on {chip.title}: done")
     _show(options.out, KINDS[own])
     return 0
 
@@ -185,15 +185,15 @@ def _compress(options: argparse.Namespace) -> int:
     plan = quick(plan) if options.quick else plan
     plan = replace(plan, budgets=()) if options.no_pareto else plan
     workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
-    with tqdm(desc="starting", bar_format="{desc} [{elapsed}]", file=sys.stderr) as bar:
-        found = compress(workload.model, workload.data, chip, targets, options.out, plan, bar.set_description_str)
+    with steps() as step:
+        found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         sheet.save(options.out)
         record(options, [chip], began).save(options.out)
         save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
         draw_compression(sheet, options.out)
-        bar.set_description_str(f"{workload.title} compressed for {chip.title}: done")
+        step(f"{workload.title} compressed for {chip.title}: done")
     _show(options.out, KINDS[COMPRESSION_FILE])
     return 0
 

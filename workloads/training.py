@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from workloads.data import ImageData
+from workloads.progress import steps
 
 
 class TrainingError(ValueError):
@@ -91,11 +92,11 @@ def train_classifier(
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    steps = -(-len(data.train_labels) // recipe.batch)
-    if not 1 <= updates <= steps:
-        raise TrainingError(f"updates an epoch must be 1 to the {steps} batches that it has, got {updates}")
+    batches = -(-len(data.train_labels) // recipe.batch)
+    if not 1 <= updates <= batches:
+        raise TrainingError(f"updates an epoch must be 1 to the {batches} batches that it has, got {updates}")
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps, pct_start=0.2
+        optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.2
     )
     first = 0
     if checkpoint is not None and checkpoint.is_file():
@@ -110,20 +111,22 @@ def train_classifier(
     model.train()
     if recipe.bfloat16:  # the layout that such convolutions are fastest in
         model.to(memory_format=torch.channels_last)
-    epochs = tqdm(range(first, recipe.epochs), "training", disable=not progress, unit="epoch")
-    for epoch in epochs:
-        loss = _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
-        epochs.set_postfix(loss=f"{loss:.4f}")
-        if checkpoint is not None:
-            state = {
-                "identity": identity, "epoch": epoch, "model": model.state_dict(),
-                "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-                "generator": generator.get_state(),
-            }  # fmt: skip
-            if regulariser is not None:
-                state["regulariser"] = regulariser.state_dict()
-            save_state(state, checkpoint)
-        after(epoch, loss)
+    began = time.monotonic()
+    with steps("training", progress, apart=10.0) as step:
+        for epoch in range(first, recipe.epochs):
+            loss = _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
+            left = (time.monotonic() - began) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
+            step(f"training: epoch {epoch + 1} of {recipe.epochs} done, loss {loss:.4f}, about {left:.0f} s left")
+            if checkpoint is not None:
+                state = {
+                    "identity": identity, "epoch": epoch, "model": model.state_dict(),
+                    "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+                    "generator": generator.get_state(),
+                }  # fmt: skip
+                if regulariser is not None:
+                    state["regulariser"] = regulariser.state_dict()
+                save_state(state, checkpoint)
+            after(epoch, loss)
     model.eval()
     if recipe.bfloat16:  # as they are from a file
         model.to(memory_format=torch.contiguous_format)
