@@ -193,12 +193,17 @@ def _separate_reused_layers(traced: fx.GraphModule) -> None:
 
 
 def matrix_nodes(module: fx.GraphModule) -> list[fx.Node]:
-    """The Linear, Conv2d and Embedding calls of a folded model, in order."""
-    return [
+    """The Linear, Conv2d and Embedding calls of a folded model, in order; raises TraceError where there are none."""
+    found = [
         node
         for node in module.graph.nodes
         if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), _MATRICES)
     ]
+    if not found:
+        raise TraceError(
+            "the model calls no Linear or Conv2d layer, and no Embedding, to put on crossbars; one layer alone goes into nn.Sequential"
+        )
+    return found
 
 
 def inputs_of(example: Example) -> tuple[Tensor, ...]:

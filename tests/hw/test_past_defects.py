@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, ParameterError, convert
+from hw import Chip, ParameterError, TraceError, convert
 from hw.analog import analog_layers, compensate_drift, layer_quality, program, set_time
 from hw.crossbar import CrossbarMatrix
 from hw.mapping import quantise_weights
@@ -277,3 +277,10 @@ def test_a_state_of_signed_inputs_is_not_one_of_unsigned() -> None:
 def test_an_empty_batch_through_a_convolution() -> None:
     model, x = seeded(None, nn.Conv2d(2, 4, 3, groups=2)), torch.rand(3, 2, 6, 6)
     assert convert(model, CHIP, x, seed=0)(x[:0]).shape == (0, 4, 4, 4)
+
+
+@pytest.mark.parametrize("model", [nn.Linear(8, 4), nn.Sequential(nn.ReLU())], ids=["a layer as the root", "no layer"])
+def test_a_model_without_a_layer_to_convert_is_refused(model: nn.Module) -> None:
+    """It came back as it was, without a word."""
+    with pytest.raises(TraceError, match=r"no Linear or Conv2d layer.*nn\.Sequential"):
+        convert(model, CHIP, torch.rand(5, 8), seed=0)
