@@ -196,7 +196,11 @@ class _Journal:
     def write(self, activity: int, start: int, end: int) -> None:
         self.activity.append(activity)
         self.start.append(start)
-        self.end.append(end)
+        try:
+            self.end.append(end)
+        except OverflowError:
+            _check_reach(end)
+            raise
 
 
 class _CopyProcess:

@@ -729,10 +729,11 @@ def sweeps(sheet: FaireaSheet) -> Figure:
         axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         for each in axes:
             low, high = each.get_ylim()
-            each.set_ylim(0, high + 0.32 * (high - min(low, 0)))
+            each.set_ylim(0, high + 0.40 * (high - min(low, 0)))
             each.set_xticks(range(len(values)), [_value(series, value) for value in values])
             each.set_xlim(-0.35, len(values) - 0.65)
-            each.legend(fontsize=6.8, frameon=False, loc="upper left", ncols=2, columnspacing=0.8, handlelength=1.8)
+            each.legend(fontsize=6.8, frameon=False, loc="upper left", ncols=2, columnspacing=1.0, handlelength=3.6)
+        axes[0].set_yticks([tick for tick in axes[0].get_yticks() if 0 <= tick <= 1])  # above are legend and ends of intervals
         axes[1].set_ylabel("mean |change of rank|" if column == 0 else "")
         axes[0].set_ylabel("share of open positions" if column == 0 else "")
         axes[2].set_ylabel("minority / majority" if column == 0 else "")
@@ -773,8 +774,9 @@ def _line(
     part = part.dropna(subset=["mean"]).sort_values("value")
     x = np.array([values.index(value) for value in part["value"]])
     errors = np.nan_to_num(np.array([part["mean"] - part["low"], part["high"] - part["mean"]])).clip(min=0)
+    face = PAPER if "--" in form else colour  # dashes and hollow marks: what is compensated
     axes.errorbar(
-        x, part["mean"], yerr=errors, fmt=form, color=colour, markersize=4, capsize=2, linewidth=1.3, label=label
+        x, part["mean"], yerr=errors, fmt=form, color=colour, markersize=4.5, capsize=2, linewidth=1.3, label=label, markerfacecolor=face
     )
 
 

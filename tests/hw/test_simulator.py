@@ -225,6 +225,16 @@ def test_a_layer_waits_for_its_receptive_field(isaac: Chip) -> None:
         assert loaded[vector] >= written[row * 9 + column] - PICOSECOND
 
 
+def test_times_beyond_the_clock_are_refused(isaac: Chip) -> None:
+    """64 bits of femtoseconds end at 9,223 s: for arrivals, and for what is done after them."""
+    with pytest.raises(ParameterError, match=r"comes to 1e\+04 s, beyond the 9223 s"):
+        Arrivals.trace([1e4])
+    placement = place(trace(seeded(None, nn.Linear(8, 4)), torch.rand(2, 8)), isaac.with_changes(timing={"array_read": 1.0}))
+    assert simulate(placement, Arrivals.trace([9000.0])).latency[0] > 16
+    with pytest.raises(ParameterError, match="beyond the 9223 s"):
+        simulate(placement, Arrivals.trace([9220.0]))
+
+
 def test_shared_tile_port_serves_one_at_a_time(edge: Chip) -> None:
     """Loads of layers that share a tile's port never overlap."""
     model = seeded(None, nn.Linear(300, 75), nn.ReLU(), nn.Linear(75, 70), nn.ReLU(), nn.Linear(70, 3))

@@ -25,6 +25,7 @@ def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: py
     assert main(["run", "digits", "--chip", "isaac", "--set", "component.adc.bits=7", "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr().out
     assert "Accuracy on chip" in printed
+    assert "changed: component.adc.bits = 7 (an ADC's energy and area as stated, whatever its bits)" in printed
     assert str(out / "report.pdf") in printed
     assert (out / "report.pdf").stat().st_size > 10_000
     meta = json.loads((out / "run.json").read_text())
