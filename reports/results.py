@@ -62,7 +62,7 @@ class Results:
     def save(self, directory: Path) -> None:
         """Write every table as CSV, the timeline as Parquet as well, and run.json last."""
         directory.mkdir(parents=True, exist_ok=True)
-        _forget(directory)
+        forget(directory)
         saved = ["run.json"]
         for name in _tables():
             table: pd.DataFrame = getattr(self, name)
@@ -124,7 +124,7 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _forget(directory: Path) -> None:
+def forget(directory: Path) -> None:
     """Remove what tells of the results that were in the folder before."""
     for name in (RECORD, CHECKSUMS):
         (directory / name).unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def drawing_again(directory: Path, file: str) -> Iterator[None]:
 def save_sheet(directory: Path, file: str, meta: dict[str, Any], tables: dict[str, pd.DataFrame], indexed: Collection[str] = ()) -> None:
     """Write each table as CSV, those `indexed` with their index, and meta as JSON in `file` last; empty tables leave no file."""
     directory.mkdir(parents=True, exist_ok=True)
-    _forget(directory)
+    forget(directory)
     saved = [file]
     for name, table in tables.items():
         if table.empty:

@@ -30,7 +30,7 @@ from reports.fairea import FaireaSheet, draw_fairea
 from reports.recommender import FILE as RECOMMENDER_FILE
 from reports.recommender import RecommenderSheet, draw_recommender
 from reports.render import render
-from reports.results import Results, ResultsError, drawing_again, save_checksums
+from reports.results import Results, ResultsError, drawing_again
 from workloads.allocation import AllocationError, check_targets
 from workloads.baselines import accelerator_table
 from workloads.compress import PLANS, Plan, compress, quick
@@ -41,13 +41,13 @@ from workloads.fairea.problem import FaireaError
 from workloads.fairea.run import FaireaStudy, run_fairea
 from workloads.offered import NETWORKS
 from workloads.pin import PinError, accept, check, pin, setting
-from workloads.progress import steps
 from workloads.points import read_sweep, sweep_chips
+from workloads.progress import steps
 from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from workloads.recommender.store import StoreError
 from workloads.record import record
 from workloads.run import Study, run
-from workloads.sweep import RESULTS, SUMMARY, Point, SweepError, cluster
+from workloads.sweep import SUMMARY, Point, SweepError, cluster
 from workloads.training import TrainingError, save_state
 from workloads.workload import load_workload
 
@@ -205,7 +205,6 @@ def _sweep(options: argparse.Namespace) -> int:
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
     record(options, _chips_of(file.points), began, file.text).save(options.out)
-    save_checksums(options.out, (SUMMARY, RESULTS))
     draw_sweep(SweepSheet.load(options.out), options.out)
     print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\n")
     _show(options.out, KINDS[SUMMARY])

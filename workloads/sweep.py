@@ -484,7 +484,7 @@ def sweep(
         finally:
             pool.close()
         failed = sum(key in journal.failed for key in keys)
-        _write_results(folder / RESULTS, plain, keys, journal)
+        _write_results(folder, plain, keys, journal)
         _write_summary(folder, plain, failed, code, {**(about or {}), "function": _function_name(run)})
     finally:
         journal.close()
@@ -701,10 +701,12 @@ def _row(place: int, point: dict[str, Value], key: str, journal: _Journal) -> di
     return {"point": place, **point, **entry["found"], "wall_s": float(entry["wall_s"]), "error": entry["error"], "key": key}
 
 
-def _write_results(path: Path, points: list[dict[str, Value]], keys: list[str], journal: _Journal) -> None:
-    """All rows as Parquet, under a temporary name first."""
+def _write_results(folder: Path, points: list[dict[str, Value]], keys: list[str], journal: _Journal) -> None:
+    """All rows as Parquet, under a temporary name first; what told of the results before goes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from reports.results import forget
 
     kinds: dict[str, set[type]] = {}
     for point, key in zip(points, keys, strict=True):
@@ -714,14 +716,15 @@ def _write_results(path: Path, points: list[dict[str, Value]], keys: list[str], 
                 seen.add(float if isinstance(value, int) and abs(value) > MOST_WHOLE else type(value))
     own: dict[str, set[type]] = {"point": {int}, **kinds, "wall_s": {float}, "error": {str}, "key": {str}}
     schema = pa.schema([(name, _arrow(pa, seen)) for name, seen in own.items()])
-    temporary = path.with_name(path.name + ".part")
+    temporary = folder / f"{RESULTS}.part"
     with pq.ParquetWriter(temporary, schema) as writer:
         for start in range(0, len(points), BATCH_ROWS):
             part = range(start, min(start + BATCH_ROWS, len(points)))
             rows = [_row(place, points[place], keys[place], journal) for place in part]
             columns = [_column(pa, schema.field(name).type, [row.get(name) for row in rows]) for name in own]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-    os.replace(temporary, path)
+    forget(folder)
+    os.replace(temporary, folder / RESULTS)
 
 
 def _arrow(pa: Any, kinds: set[type]) -> "pa.DataType":
@@ -744,7 +747,7 @@ def _column(pa: Any, kind: "pa.DataType", values: list[Value]) -> "pa.Array":
 
 def _write_summary(folder: Path, points: list[dict[str, Value]], failed: int, code: str, about: Mapping[str, Any]) -> None:
     """What was swept: the columns that vary, what all points share, versions."""
-    from reports.results import write_text  # not above: workers would load pandas for it
+    from reports.results import save_checksums, write_text  # not above: workers would load pandas for it
 
     names = list(dict.fromkeys(name for point in points for name in point))
     values = {name: list(itertools.islice(dict.fromkeys(json.dumps(point.get(name)) for point in points), 2)) for name in names}
@@ -755,3 +758,4 @@ def _write_summary(folder: Path, points: list[dict[str, Value]], failed: int, co
         "versions": {name: version(name) for name in ("xbar", "torch", "numpy")},
     }  # fmt: skip
     write_text(folder / SUMMARY, json.dumps({**about, **summary}, indent=2, allow_nan=False) + "\n")
+    save_checksums(folder, (SUMMARY, RESULTS))
