@@ -269,7 +269,7 @@ def plain(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 # ---- other kinds of results

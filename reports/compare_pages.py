@@ -335,6 +335,8 @@ def _waterfall(axes: Axes, steps: pd.Series, totals: list[float], unit: str) -> 
         sign = "+" if step > 0 else ""
         share = f"  {percent(step / whole)}" if shares else ""
         _beside(axes, right, place, f"{sign}{shown(step, unit)}{share}")
+    if not len(drawn):
+        write(axes, 0.5, 0.4, "no component changed", size=9, colour=SOFT, align="center")
     ends = [totals[0], *levels[1:]]
     for place, level in enumerate(ends):
         axes.plot([level * factor] * 2, [place, place + 1], color=SOFT, linewidth=0.7, zorder=0.5)
