@@ -305,8 +305,8 @@ def _meta(
             "iv": chip.device.iv, "read_noise": _read_noise(chip),
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
-            "adc_range": chip.component.adc.range, "weight_bits": chip.weights.bits,
-            "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
+            "adc_range": chip.component.adc.range, "adc_architecture": chip.component.adc.architecture,
+            "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
             "array_read_energy": "published figure per read" if ledger.read_energy is None
             else "V² G t of the cells' own conductances and inputs",
