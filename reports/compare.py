@@ -32,6 +32,7 @@ KINDS = {
     RUN_FILE: "xbar run of a network", COMPRESSION_FILE: "xbar compress", RECOMMENDER_FILE: "xbar run recommender",
     FAIREA_FILE: "xbar run fairea", SWEEP_FILE: "xbar sweep",
 }  # fmt: skip
+MOST_COUNTED = 2**31 - 1  # images and instances
 MISSING = "–"
 STATIC = ", static"  # after a component's name
 ASKED = ["what", "key", "old", "new", "unit", "kind"]
@@ -191,6 +192,12 @@ def _checked(results: Results, name: str) -> dict[str, Any]:
     _check_table(results.provenance, ["key", "value", "unit", "kind"], f"{name}/provenance.csv")
     _check_once(pd.Index(results.provenance["key"]), f"{name}/provenance.csv")
     leaves = dict(_leaves(meta))
+    for place in ("accuracy.images", "accuracy.instances", "study.instances"):
+        value = leaves.get(place)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_COUNTED:
+            raise ResultsError(f"{name}/{RUN_FILE}: {place} = {value!r}: must be a whole number of 1 or more")
+    if not 0 <= _number(leaves, "accuracy.chip", name) <= 1:
+        raise ResultsError(f"{name}/{RUN_FILE}: accuracy.chip = {leaves.get('accuracy.chip')!r}: must be a share from 0 to 1")
     requests = _number(leaves, "summary.requests", name)
     requests = 1.0 if math.isnan(requests) or requests < 1 else requests
     leaves["summary.static_energy_per_request_J"] = _number(leaves, "summary.static_energy_J", name) / requests

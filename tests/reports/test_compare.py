@@ -409,6 +409,8 @@ class TestBadFolders:
             ("run.json", lambda _: "[1]", r"run\.json: not JSON"),
             ("run.json", lambda _: "{}", r"run\.json: workload is missing"),
             ("run.json", lambda text: text.replace('"area_m2": ', '"area_m2": "wide", "x": '), r"area_m2 = 'wide': must be a number"),
+            ("run.json", lambda text: text.replace('"images": 20', '"images": []'), r"accuracy\.images = .*: must be a whole number"),
+            ("run.json", lambda text: text.replace('"instances": 3', '"instances": "x"', 1), r"instances = 'x': must be a whole number"),
             ("components.csv", lambda text: text.replace("busy_s", "busy"), r"components\.csv: has no column busy_s"),
             ("components.csv", lambda text: text + text.splitlines()[1] + "\n", r"components\.csv: dac is there twice"),
             ("layers.csv", lambda text: text.replace("energy_J", "energy"), r"layers\.csv: has no column energy_J"),
