@@ -121,6 +121,13 @@ def resamples(users: int, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), count).astype(float)
 
 
+def _band(values: np.ndarray) -> tuple[float, float]:
+    """Percentiles BAND of those that are known, not a number where none is: of few users a resample may have no metric."""
+    known = values[~np.isnan(values)]
+    low, high = np.percentile(known, BAND) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
 def table(
     rankings: dict[str, list[Ranking]], chosen: np.ndarray | None = None, reference: str = "meta", seed: int = 0
 ) -> pd.DataFrame:
@@ -139,8 +146,8 @@ def table(
             values = np.array([float(one[metric].iloc[0]) for one in each])
             best = np.array([float(one[metric].iloc[0]) for one in point[reference]])
             lead = drawn[reference][metric] - drawn[name][metric]
-            low, high = np.nanpercentile(drawn[name][metric], BAND)
-            lead_low, lead_high = np.nanpercentile(lead, BAND)
+            low, high = _band(drawn[name][metric])
+            lead_low, lead_high = _band(lead)
             rows.append({
                 "method": name, "metric": metric, "mean": values.mean(), "low": low, "high": high,
                 "seeds": len(values), "seed_std": values.std(ddof=1) if len(values) > 1 else np.nan, "lead": (best - values).mean(),
@@ -455,7 +462,7 @@ def staleness(
             ranking = Ranking(user[rows], liked, adapted_scores(learner, tables, rows, end, most=window))
             drawn = ranking.metrics(resamples(len(ranking.users), seed=seed))["auc"].to_numpy()
             fresh = drawn if fresh is None else fresh
-            low, high = np.nanpercentile(drawn - fresh, BAND)
+            low, high = _band(drawn - fresh)
             found.append({
                 "kind": kind, "missed": amount, "auc": float(ranking.metrics()["auc"].iloc[0]), "loss_low": low, "loss_high": high,
                 "support": float(np.minimum(end - begins, window).mean()), "interactions": len(rows),
