@@ -271,7 +271,8 @@ def _differing(what: str, old: Meta, new: Meta) -> list[dict[str, str]]:
 def plain(value: Any) -> str:
     """A setting or constant as one writes it."""
     if _is_number(value):
-        return f"{value:,}" if isinstance(value, int) else f"{float(value):.12g}"
+        whole = float(value).is_integer() and abs(value) < 1e15
+        return f"{int(value):,}" if whole else f"{float(value):.12g}"
     return MISSING if value is None or value != value else str(value).replace("\u00a0", " ")
 
 
@@ -342,7 +343,8 @@ def compare_sweeps(
             raise ResultsError(f"{name}/{SWEEP_FILE}: has no {', '.join(missing)}, which the other sweep varies; points cannot be joined")
     frames = []
     for sheet in sheets:
-        keys = [json.dumps([plain(value) for value in row]) for row in sheet.frame[settings].itertuples(index=False, name=None)]
+        values = sheet.frame[settings].itertuples(index=False, name=None)
+        keys = [json.dumps([float(value) if _is_number(value) else plain(value) for value in row]) for row in values]
         frames.append(sheet.frame.assign(key=keys).drop_duplicates("key").set_index("key"))
     shared = [key for key in frames[0].index if key in frames[1].index]
     fails = [frame.loc[shared, "error"].notna() for frame in frames]
@@ -522,6 +524,7 @@ def note(comparison: Comparison, name: str) -> str:
         found = {"within": "within noise", "open": "may be noise"}.get(comparison.accuracy["verdict"])
         if found:
             return found
+        return "better" if comparison.accuracy["difference"] > 0 else "worse"  # of the means, as the verdict
     if not row["better"]:
         return ""
     return "better" if (row["new"] > row["old"]) == (row["better"] == "high") else "worse"

@@ -60,7 +60,6 @@ BETTER = ("low", "high")
 FIRST = ("accuracy", "energy_J", "latency_s", "area_m2", "throughput_per_s")  # metrics that are looked at before others
 UNITS = {"_per_s": "/s", "_J": "J", "_s": "s", "_W": "W", "_m2": "m²"}  # by the end of a column's name
 TABLES = ("front", "tornado", "heat")
-PAGES = ("sweep", "pareto", "parallel", "heat", "tornado_*")
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.92, 256)))  # its lightness rises too: readable in grey
 LOG_RATIO = 20.0  # of largest to smallest, from which a scale may be logarithmic
 MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts put together
@@ -166,7 +165,7 @@ class View:
 
 def better_side(column: str) -> str | None:
     """Which side of a metric is better, as far as its name tells: accuracies and rates high; J, s, W and m² low."""
-    if column.startswith("accuracy") or column.endswith("_per_s"):
+    if column.startswith("accuracy") or column.endswith(("_per_s", "_per_J")):
         return "high"
     return "low" if column.endswith(tuple(UNITS)) or column in ("arrays", "footprint_arrays") else None
 
@@ -194,7 +193,9 @@ def chosen(sheet: SweepSheet, view: View) -> View:
         for name in view.heat[2:]:
             _known("heat", name, [*sheet.metrics, "wall_s"])
     if not sheet.metrics:
-        return view
+        if view.asked:
+            raise ResultsError("no point has a result: there is nothing to draw by --pareto, --heat or --tornado")
+        return View()
     wanted = [name for name in sheet.metrics if name in better and sheet.varies(name)]
     usual = [name for name in wanted if name in FIRST or name in view.better] or wanted
     pareto = view.pareto or (tuple(usual[:2]) if len(usual) > 1 else ())
@@ -404,6 +405,8 @@ def unit_of(column: str) -> str:
     """Unit of a metric by its name: % of an accuracy, else the end of the name; nothing where it has none."""
     if column.startswith("accuracy"):
         return "%"
+    if column.endswith("_per_J"):
+        return ""
     return next((unit for end, unit in UNITS.items() if column.endswith(end)), "")
 
 
@@ -507,10 +510,6 @@ def draw_sweep(sheet: SweepSheet, directory: Path, view: View = View()) -> list[
     pages |= {f"tornado_{place}": tornado_page(sheet, metric, table) for place, (metric, table) in enumerate(effects.items(), 1)}
     if view.heat:
         pages["heat"] = heat_map(sheet, *view.heat)
-    for name in PAGES:
-        for old in directory.glob(f"{name}.png"):
-            if old.stem not in pages:
-                old.unlink()
     tables = dict(zip(TABLES, (front, tornado, heat), strict=True))
     for name, table in tables.items():
         if table.empty:
@@ -674,7 +673,7 @@ def _fitted_table(figure: Figure, top: float, table: pd.DataFrame, row: float) -
     gap, x, columns, used = 0.016, 0.05, [], []
     table = table.map(lambda text: ending(text, 34))
     widths = {
-        name: max(_width(ending(str(name), 24), 9, "bold"), *(_width(text, 8.5) for text in table[name])) for name in table
+        name: max([_width(ending(str(name), 24), 9, "bold"), *(_width(text, 8.5) for text in table[name])]) for name in table
     }
     crowded = sum(widths.values()) + gap * (len(widths) - 1) > 0.9
     for place, name in enumerate(table):

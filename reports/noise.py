@@ -20,7 +20,8 @@ def accuracy_difference(old: Meta, new: Meta) -> dict[str, Any]:
     - images: no chip instance differs from another on either: what is left is the choice of test images. On the same n images a
       difference of d images has at least d and at most all errors of both discordant; the exact sign test of paired
       hits (McNemar 1947) is taken at both ends, and where they disagree it is open. On other images Fisher's exact test.
-    - ranges: the folder keeps no accuracy by instance: whether smallest to largest overlap.
+    - ranges: the folder keeps no accuracy by instance. That all of m instances lie on one side of all of n happens by chance
+      with probability 2 / C(n + m, n), either side; where that is not rare enough, or they overlap, it is open.
     """
     a, b = old["accuracy"], new["accuracy"]
     if not all(_is_number(each.get("chip")) for each in (a, b)):
@@ -45,8 +46,10 @@ def accuracy_difference(old: Meta, new: Meta) -> dict[str, Any]:
     ranges = [(each.get("chip_smallest"), each.get("chip_largest")) for each in (a, b)]
     if all(each.get("instances", 1) > 1 for each in (a, b)) and all(_is_number(value) for pair in ranges for value in pair):
         apart = max(ranges[0][0], ranges[1][0]) > min(ranges[0][1], ranges[1][1])
-        told = "do not overlap: beyond noise" if apart else "overlap: within noise"
-        return _noise("beyond" if apart else "within", difference, "ranges",
+        n, m = (int(each["instances"]) for each in (a, b))
+        rare = 2 / math.comb(n + m, n) <= 1 - CONFIDENCE
+        told = "overlap" if not apart else "do not overlap: beyond noise" if rare else f"do not overlap, as chance has it of {n} and {m}"
+        return _noise("beyond" if apart and rare else "open", difference, "ranges",
                       f"Medians differ by {_points(difference)}; smallest to largest of the chip instances {told}.")  # fmt: skip
     return _noise("open", difference, "none", f"Accuracy changed by {_points(difference)}; one chip instance was judged, "
                   "so how much instances differ is not known.")  # fmt: skip

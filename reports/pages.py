@@ -1,6 +1,7 @@
 """From figures to files: one document of a run or sweep as PDF, as one HTML page, and a PNG of each page."""
 
 import os
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ class Document:
     """What one run or sweep found, to be read.
 
     verdict: in a sentence or two; headlines: label, value and detail of each number that counts most; pages: by the names of
-    their PNGs, the first of them a summary; tables: by the names of their CSVs, SI, units in the columns' names; record: how it
-    was made, if kept; footer: of each page. constants, sources: those of the record unless given.
+    their PNGs, the first of them a summary; tables: by the names of their CSVs, SI, units in the columns' names (settings as
+    the chip's file has them); record: how it was made, if kept; footer: of each page. constants, sources: those of the record
+    unless given.
     """
 
     title: str
@@ -42,12 +44,14 @@ class Document:
 
 
 def save_document(document: Document, pdf: Path) -> list[Path]:
-    """Write the document to `pdf`, as one HTML page beside it, and each page, by its name, as PNG; the paths.
+    """Write the document to `pdf`, as one HTML page beside it, and each page, by its name, as PNG; their paths. A list of the pages
+    stands beside them; PNGs of a document before, which this one has not, are removed.
 
     The pages are the document's own, with the contents after the first, and every constant with its source and what is needed
     to do it again at the end. The same document gives the same bytes.
     """
-    pages = _whole(document)
+    pages, told = _whole(document), pdf.with_name(f"{pdf.stem}_pages.txt")
+    _clear(told, keep=pages)
     for number, figure in enumerate(pages.values(), 1):
         write(figure, 0.05, 0.025, document.footer, size=8, colour=SOFT)
         write(figure, 0.95, 0.025, f"{number} / {len(pages)}", size=8, colour=SOFT, align="right")
@@ -60,7 +64,17 @@ def save_document(document: Document, pdf: Path) -> list[Path]:
     text = html(document.title, document.verdict, document.headlines, sections, document.tables, constants, sources,
                 document.record, document.footer)  # fmt: skip
     write_text(pdf.with_suffix(".html"), text)
+    lines = [f"{number:3}  {name}.png  {title_of(figure)}" for number, (name, figure) in enumerate(pages.items(), 1)]
+    write_text(told, "\n".join(lines) + "\n")
     return [pdf, pdf.with_suffix(".html"), *pictures.values()]
+
+
+def _clear(told: Path, keep: Mapping[str, Figure]) -> None:
+    """Remove the PNGs of pages that the document before had, as its list tells, and this one has not."""
+    if told.is_file():
+        for name in re.findall(r"^ *\d+  (\w+)\.png  ", told.read_text("utf-8", errors="replace"), re.MULTILINE):
+            if name not in keep:
+                told.with_name(f"{name}.png").unlink(missing_ok=True)
 
 
 def _constants(document: Document) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -95,7 +95,7 @@ class Record(_Strict):
     def rows(self) -> dict[str, dict[str, str]]:
         """What is needed to do it again, by heading, as text."""
         seed = {} if self.seed is None else {"seed": str(self.seed)}
-        how = {"command": self.command, **seed, "began": self.began, "took": f"{self.took_s:,.1f} s"}
+        how = {"command": self.command, **seed, "began": self.began, "took": f"{self.took_s:,.1f} s without drawing"}
         versions = {"xbar": self.version + (f", code {self.code}" if self.code else ""), **self.packages}
         return {
             "How": how, "Settings": {name: _shown(value) for name, value in self.settings.items()}, "Versions": versions,

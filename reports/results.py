@@ -125,9 +125,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def forget(directory: Path) -> None:
-    """Remove what tells of the results that were in the folder before."""
-    for name in (RECORD, CHECKSUMS):
-        (directory / name).unlink(missing_ok=True)
+    """Remove what tells how the results that were in the folder before were made. Their checksums stay until there are new ones: they
+    tell that the files are of both, should the writing end half way."""
+    (directory / RECORD).unlink(missing_ok=True)
 
 
 def save_checksums(directory: Path, names: Iterable[str]) -> None:

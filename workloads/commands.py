@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
         results = work(step)
         step("drawing the report")
         results.save(options.out)
-        record(options, [chip], began).save(options.out)
+        record(options, {chip.title: chip}, began).save(options.out)
         KINDS[own].draw(results, options.out)
         (options.out / POINTS).unlink(missing_ok=True)
         step(f"{options.workload} on {chip.title}: done")
@@ -189,9 +189,9 @@ def _compress(options: argparse.Namespace) -> int:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
-        sheet.save(options.out)
-        record(options, [chip], began).save(options.out)
         save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
+        sheet.save(options.out)
+        record(options, {chip.title: chip}, began).save(options.out)
         draw_compression(sheet, options.out)
         step(f"{workload.title} compressed for {chip.title}: done")
     _show(options.out, KINDS[COMPRESSION_FILE])
@@ -214,13 +214,14 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0 if not found.failed else 1 if found.failed == found.points else SOME_FAILED
 
 
-def _chips_of(points: Sequence[Point]) -> list[Chip]:
+def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:
     """The chips that the points begin with, before what a point sets; none where they are too many to print all their constants."""
     pairs = dict.fromkeys((str(point["chip.name"]), point.get("device.name")) for point in points)
-    chips = []
+    chips = {}
     for chip, device in pairs if len(pairs) <= MOST_CHIPS else ():
         with contextlib.suppress(HardwareError, OSError):  # its points have failed, each with the reason
-            chips.append(load_chip(chip, {}, None if device is None else str(device)))
+            name = f"{chip}" if device is None else f"{chip} with cells {device}"
+            chips[name] = load_chip(chip, {}, None if device is None else str(device))
     return chips
 
 
@@ -272,7 +273,7 @@ def _compare(options: argparse.Namespace) -> int:
     found = compare(options.old, options.new, TOLERANCE if options.tolerance is None else options.tolerance)
     if options.out is not None:
         save_comparison(found, options.out)
-        record(options, [], began).save(options.out)
+        record(options, {}, began).save(options.out)
         draw_comparison(found, options.out)
     print(summary_text(found), end="")
     if options.out is not None:

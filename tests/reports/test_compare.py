@@ -246,9 +246,11 @@ class TestNoise:
         assert found["verdict"] == "beyond"
 
     def test_folders_that_keep_no_accuracy_by_instance(self) -> None:
-        far = accuracy_difference(meta_of([0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.9, 0.95]))
-        near = accuracy_difference(meta_of([0.5, 0.6, 0.7], by_instance=None), meta_of([0.65, 0.9, 0.95]))
-        assert [(each["method"], each["verdict"]) for each in (far, near)] == [("ranges", "beyond"), ("ranges", "within")]
+        far = accuracy_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.85, 0.9, 0.95]))
+        few = accuracy_difference(meta_of([0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.9, 0.95]))
+        near = accuracy_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.65, 0.9, 0.9, 0.95]))
+        assert {each["method"] for each in (far, few, near)} == {"ranges"}
+        assert [each["verdict"] for each in (far, few, near)] == ["beyond", "open", "open"]  # by chance 2/70, 2/20, often
 
     def test_a_single_instance_of_chips_that_differ_is_left_open(self) -> None:
         assert accuracy_difference(meta_of([0.5], instances=1), meta_of([0.9], instances=1))["verdict"] == "open"
@@ -383,6 +385,13 @@ class TestSweeps:
     def test_an_axis_that_the_other_holds_fixed(self) -> None:
         found = compare_sweeps(sweep_of([2, 4], [4, 6]), sweep_of([2, 4], [6]))
         assert (found.matched["joined"], found.matched["only_old"]) == (2, 2)
+
+    def test_whole_numbers_are_joined_with_the_same_numbers_as_floats(self) -> None:
+        old, new = sweep_of([128, 1024, 2048], [4, 6]), sweep_of([128, 1024, 2048], [4, 6])
+        new.frame["device.levels"] = new.frame["device.levels"].astype(float)
+        found = compare_sweeps(old, new)
+        assert (found.matched["joined"], found.matched["only_old"]) == (6, 0)
+        assert not found.changed
 
     def test_an_axis_that_the_other_does_not_have(self) -> None:
         other = sweep_of([2, 4], [6])

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from argparse import Namespace
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,7 +29,7 @@ HOSTILE = "<script>alert('x')</script> & \"quotes\" $1$ {{ 1 }}"
 def a_record(**changes: object) -> Record:
     """A record of a run on ISAAC."""
     settings = Namespace(command=print, chip="isaac", data=None, settings=[("a.b", "1")], out=Path("out"), seed=3, words=["run", "digits"])
-    made = record(settings, [load_chip("isaac")], datetime(2026, 1, 1, tzinfo=UTC))
+    made = record(settings, {"ISAAC": load_chip("isaac")}, datetime(2026, 1, 1, tzinfo=UTC))
     return made.model_copy(update=changes)
 
 
@@ -189,3 +190,36 @@ def test_a_browser_shows_the_html_page_without_a_word_on_its_console(tmp_path: P
     found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in found.stderr
     assert '<details id="table-layers" open' in found.stdout  # the script ran
+
+
+def test_pages_that_a_document_no_longer_has_are_removed(tmp_path: Path) -> None:
+    whole = a_document(a_record())
+    (tmp_path / "mine.png").write_bytes(b"not a page")
+    save_document(whole, tmp_path / "report.pdf")
+    listed = (tmp_path / "report_pages.txt").read_text("utf-8").splitlines()
+    assert [line.split()[:2] for line in listed[:3]] == [["1", "first.png"], ["2", "contents.png"], ["3", "second.png"]]
+    fewer = a_document(None)
+    save_document(replace(fewer, pages={"first": fewer.pages["first"]}), tmp_path / "report.pdf")
+    assert {path.name for path in tmp_path.glob("*.png")} == {"first.png", "contents.png", "reproducibility.png", "mine.png"}
+
+
+def test_constants_of_several_chips_are_told_apart_with_their_sources() -> None:
+    chips = {"isaac": load_chip("isaac"), "edge": load_chip("edge"), "edge with cells hfox": load_chip("edge", device="hfox")}
+    made = record(Namespace(words=["sweep"]), chips, datetime(2026, 1, 1, tzinfo=UTC))
+    most = [(each.of, each.value) for each in made.constants if each.key == "device.g_max"]
+    assert [of for of, _ in most] == list(chips)
+    assert most[1][1] != most[2][1]
+    sources = {each.name: each for each in made.sources}
+    assert len(sources) == len(made.sources)
+    for of, chip in chips.items():
+        for each in made.constants:
+            if each.of == of and each.key in chip.provenance and each.source:
+                written = chip.source[str(chip.provenance[each.key].source)]
+                assert (sources[each.source].cite, sources[each.source].read) == (written.cite, written.read)
+
+
+def test_an_argument_that_is_no_text_is_kept_readable(tmp_path: Path) -> None:
+    made = record(Namespace(words=["run", "--out", "r\udcff"], out=Path("r\udcff")), {}, datetime(2026, 1, 1, tzinfo=UTC))
+    made.save(tmp_path)
+    assert Record.load(tmp_path) == made
+    assert "udcff" in made.command

@@ -16,8 +16,21 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_ind
 
 from reports import explore
-from reports.explore import SweepSheet, View, chosen, draw_sweep, front_table, heat_table, main_effects, pareto_front
+from reports.explore import (
+    SweepSheet,
+    View,
+    _fitted_table,
+    better_side,
+    chosen,
+    draw_sweep,
+    front_table,
+    heat_table,
+    main_effects,
+    pareto_front,
+    unit_of,
+)
 from reports.results import ResultsError
+from reports.style import page
 from tests.reports.test_reports import check_texts, visible_texts
 
 Point = dict[str, Any]
@@ -289,6 +302,21 @@ def test_a_view_of_what_is_not_there_is_refused(view: View, said: str) -> None:
 def test_nothing_can_be_asked_of_a_sweep_that_failed() -> None:
     with pytest.raises(ResultsError, match="tornado: accuracy: no such column of numbers"):
         chosen(SHEETS["all failed"](), View(tornado=("accuracy",)))
+    sheet = sheet_of([{"n": n, "b": n % 3} for n in range(6)], refused)
+    with pytest.raises(ResultsError, match="no point has a result"):
+        chosen(sheet, View(heat=("n", "b")))
+    assert chosen(sheet, View()) == View()
+
+
+def test_a_front_without_points_is_drawn_as_such() -> None:
+    """Its table has no row to be measured."""
+    figure = page("Nothing", "")
+    assert _fitted_table(figure, 0.8, pd.DataFrame({"point": [], "accuracy": []}), 0.02) < 0.8
+
+
+def test_sides_and_units_of_names() -> None:
+    assert [better_side(name) for name in ("operations_per_J", "throughput_per_s", "energy_J")] == ["high", "high", "low"]
+    assert [unit_of(name) for name in ("operations_per_J", "energy_J")] == ["", "J"]
 
 
 # ---- pages
@@ -344,7 +372,8 @@ def test_the_same_sheet_gives_the_same_files_and_old_ones_go(kept: Path, tmp_pat
     sheet = SweepSheet.load(kept)
     paths = draw_sweep(sheet, tmp_path / "one")
     (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "tornado_3.png").write_bytes(b"of a view with more pages")
+    draw_sweep(sheet, tmp_path / "two", View(tornado=("accuracy", "energy_J", "area_m2")))
+    assert (tmp_path / "two" / "tornado_3.png").exists()
     draw_sweep(sheet, tmp_path / "two")
     assert not (tmp_path / "two" / "tornado_3.png").exists()
     for path in paths:
