@@ -195,11 +195,11 @@ class _Journal:
 
     def write(self, activity: int, start: int, end: int) -> None:
         self.activity.append(activity)
-        self.start.append(start)
         try:
+            self.start.append(start)
             self.end.append(end)
         except OverflowError:
-            _check_reach(end)
+            _check_reach(max(start, end))
             raise
 
 

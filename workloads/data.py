@@ -122,7 +122,10 @@ def read_idx(path: Path) -> np.ndarray:
     expected = header + math.prod(shape)
     if len(data) != expected:
         raise DataError(f"{path}: holds {len(data)} bytes, but its header {shape} needs {expected}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    except ValueError as error:  # a dimension of 0 among such as no array has
+        raise DataError(f"{path}: its header {shape} is of no array: {error}") from None
 
 
 def load_mnist(directory: Path | None = None, download: bool = True) -> ImageData:

@@ -146,7 +146,9 @@ def test_any_interactions_and_organisations(
 
 
 IMAGES = b"\0\0\x08\x03" + struct.pack(">III", 2, 3, 4) + bytes(24)
-ABSURD = [b"\0\0\x08\x03" + b"\xff" * 12 + bytes(24), b"\0\0\x08\x40" + b"\xff" * 256]  # headers that ask for what no memory has
+ABSURD = [  # headers that ask for what no memory has
+    b"\0\0\x08\x03" + b"\xff" * 12 + bytes(24), b"\0\0\x08\x40" + b"\xff" * 256, b"\0\0\x08\x40" + b"\xff" * 252 + bytes(4),
+]  # fmt: skip
 GRAPH = b"""<?xml version="1.0" encoding="utf-8"?><graphml xmlns="http://graphml.graphdrawing.org/xmlns">
 <key id="d0" for="node" attr.name="gender" attr.type="string"/><key id="d1" for="edge" attr.name="w" attr.type="int"/>
 <graph edgedefault="undirected"><node id="a"><data key="d0">m</data></node><node id="b"><data key="d0">f</data></node>
@@ -155,7 +157,7 @@ READERS = [(read_idx, [IMAGES, *ABSURD]), (read_cifar10, [bytes(3073), bytes(614
 
 
 @settings(max_examples=150, **SETTINGS)
-@given(reader=st.sampled_from(READERS), which=st.integers(0, 2), edits=EDITS)
+@given(reader=st.sampled_from(READERS), which=st.integers(0, 3), edits=EDITS)
 def test_any_images_and_graphs(reader: Any, which: int, edits: Any, tmp_path: Path) -> None:
     read, contents = reader
     path = tmp_path / "data"
