@@ -213,7 +213,7 @@ def test_outputs_are_compared_as_the_contents_page_says(expected: str, actual: s
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")  # not that of tests/workloads: here networks are trained by one thread
+    return tmp_path_factory.getbasetemp() / "cache"  # that of tests/workloads: what a process trained and kept is one network
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
