@@ -15,6 +15,8 @@ test: $(INSTALLED) lint
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
+	mkdir -p build/typed/xbar && ln -sfn $(CURDIR)/xbar/__init__.py build/typed/xbar/__init__.py
+	for room in hw models compression workloads reports; do ln -sfn $(CURDIR)/$$room build/typed/xbar/$$room; done
 	$(BIN)/mypy
 
 golden: $(INSTALLED)

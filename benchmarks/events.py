@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import simpy
 
-from hw import Arrivals, load_chip, place, simulate, trace
-from workloads.workload import untrained
+from xbar.hw import Arrivals, load_chip, place, simulate, trace
+from xbar.workloads.workload import untrained
 
 TIMEOUTS = 500_000
 

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 
-from workloads.fairea.exact import exact_front
-from workloads.fairea.improved import improved_front
-from workloads.fairea.metrics import MixingMatrix
-from workloads.fairea.networks import make_problem, open_at_random, scale_free
-from workloads.fairea.published import fairea
+from xbar.workloads.fairea.exact import exact_front
+from xbar.workloads.fairea.improved import improved_front
+from xbar.workloads.fairea.metrics import MixingMatrix
+from xbar.workloads.fairea.networks import make_problem, open_at_random, scale_free
+from xbar.workloads.fairea.published import fairea
 
 SIZES = (1_000, 2_000, 5_000, 10_000)
 

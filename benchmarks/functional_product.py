@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from hw import Chip, convert, load_chip
-from hw.parasitics import Wires, effective_conductance
+from xbar.hw import Chip, convert, load_chip
+from xbar.hw.parasitics import Wires, effective_conductance
 
 SIZE, BATCH, ROUNDS = 512, 1000, 21
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hw import Chip, convert, load_chip
-from workloads.training import accuracy
-from workloads.workload import load_workload
+from xbar.hw import Chip, convert, load_chip
+from xbar.workloads.training import accuracy
+from xbar.workloads.workload import load_workload
 
 
 def chip(adc_bits: int, **device: float) -> Chip:

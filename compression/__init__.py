@@ -4,8 +4,8 @@ Prune towards sets that the crossbars are cut by (`Admm`, or magnitude pruning),
 network, fold batch norm (`folded`), `quantise` to the device's levels, retrain with device mismatch, `bake`.
 """
 
-from compression.admm import Admm, Rho
-from compression.constraints import (
+from xbar.compression.admm import Admm, Rho
+from xbar.compression.constraints import (
     Channel,
     Column,
     ConstraintSet,
@@ -16,9 +16,9 @@ from compression.constraints import (
     PruningSet,
     Weights,
 )
-from compression.errors import CompressionError
-from compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
-from compression.masks import (
+from xbar.compression.errors import CompressionError
+from xbar.compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
+from xbar.compression.masks import (
     attach,
     bake,
     baked,
@@ -29,10 +29,10 @@ from compression.masks import (
     nonzero_masks,
     purify,
 )
-from compression.packing import crossbars_needed, packing, used_arrays
-from compression.paths import remove_unused_paths, silence, unused_path_masks
-from compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
-from compression.shrink import rebuild, shrink, small_state
+from xbar.compression.packing import crossbars_needed, packing, used_arrays
+from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
+from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
+from xbar.compression.shrink import rebuild, shrink, small_state
 
 __all__ = [
     "Admm",

@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from compression.constraints import ConstraintSet, PruningSet
-from compression.errors import CompressionError
-from compression.gemm import groups_of, layer_of, set_weight
+from xbar.compression.constraints import ConstraintSet, PruningSet
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import groups_of, layer_of, set_weight
 
 COLUMNS = ["update", "epoch", "layer", "set", "rho", "primal_residual", "dual_residual"]
 

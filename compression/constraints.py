@@ -1,6 +1,6 @@
 """Sets that a layer's weights may be held to, each with its Euclidean projection.
 
-A set acts on a weight as torch holds it, or on the matrix (groups, outputs, inputs) of `compression.gemm`, and cuts it
+A set acts on a weight as torch holds it, or on the matrix (groups, outputs, inputs) of `xbar.compression.gemm`, and cuts it
 as the crossbars do. Pruning sets keep groups of weights: the nearest member keeps those of largest l2 norm, of equal
 ones the first. Which group is what on a crossbar: a filter is an output's bitlines; a column (filter shape) is one
 wordline of every array along the outputs; a block is a whole array; lines are wordlines or bitlines of one array.
@@ -18,11 +18,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from compression.errors import CompressionError
-from compression.gemm import channels_of, matrix_of, weight_of
-from compression.levels import best_scale
-from hw.chip import Chip
-from hw.mapping import Geometry
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import channels_of, matrix_of, weight_of
+from xbar.compression.levels import best_scale
+from xbar.hw.chip import Chip
+from xbar.hw.mapping import Geometry
 
 
 class ConstraintSet(ABC):

@@ -1,4 +1,4 @@
-"""A layer's weights as the matrix that is cut on crossbars, in the order of `hw.analog.AnalogLayer`.
+"""A layer's weights as the matrix that is cut on crossbars, in the order of `xbar.hw.analog.AnalogLayer`.
 
 The matrix is (groups, outputs, inputs), outputs and inputs of one group; a convolution's inputs lie in the order kernel
 row, kernel column, channel.
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compression.errors import CompressionError
+from xbar.compression.errors import CompressionError
 
 MatrixLayer = nn.Conv2d | nn.Linear
 

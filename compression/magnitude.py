@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from compression.constraints import PruningSet
-from compression.errors import CompressionError
-from compression.gemm import groups_of, layer_of, matrix_layers
-from compression.masks import attach, masks_of
+from xbar.compression.constraints import PruningSet
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import groups_of, layer_of, matrix_layers
+from xbar.compression.masks import attach, masks_of
 
 Sets = Mapping[str, Sequence[PruningSet]]
 

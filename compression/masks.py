@@ -1,7 +1,7 @@
 """Masks that stay: masked weights are exactly zero and get no gradient, whatever the optimiser does.
 
 A mask is a parametrisation of the layer's weight: the layer computes with weight x mask, so that weight decay and momentum of
-the tensor behind cannot show. `bake` makes it a plain weight again, which tracing and `hw.convert` want.
+the tensor behind cannot show. `bake` makes it a plain weight again, which tracing and `xbar.hw.convert` want.
 Masks are bool of the weight's shape. A model keeps them in its state_dict.
 """
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compression.constraints import Channel, Column, Filter, PruningSet
-from compression.errors import CompressionError
-from compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers
+from xbar.compression.constraints import Channel, Column, Filter, PruningSet
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers
 
 
 class Masked(nn.Module):

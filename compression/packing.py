@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compression.gemm import matrix_of
-from hw.chip import Chip
-from hw.mapping import Geometry
+from xbar.compression.gemm import matrix_of
+from xbar.hw.chip import Chip
+from xbar.hw.mapping import Geometry
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from compression.errors import CompressionError
-from compression.gemm import matrix_layers
-from compression.masks import attach, baked, masks_of
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import matrix_layers
+from xbar.compression.masks import attach, baked, masks_of
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _ELEMENTWISE = (

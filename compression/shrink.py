@@ -7,10 +7,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, fx, nn
 
-from compression.errors import CompressionError
-from compression.gemm import layer_of, matrix_layers
-from compression.paths import Paths, Reader, argument, channel_padding, kind_of, shapes_of, traced
-from hw.network import fold
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import layer_of, matrix_layers
+from xbar.compression.paths import Paths, Reader, argument, channel_padding, kind_of, shapes_of, traced
+from xbar.hw.network import fold
 
 FORMAT = "small network 1"
 

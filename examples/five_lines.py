@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hw import load_chip
-from reports.render import render
-from workloads.run import Study, run
-from workloads.workload import load_workload
+from xbar.hw import load_chip
+from xbar.reports.render import render
+from xbar.workloads.run import Study, run
+from xbar.workloads.workload import load_workload
 
 chip = load_chip("edge", {"component.adc.bits": "6"})
 results = run(load_workload("digits"), chip, Study(instances=10))

@@ -4,11 +4,11 @@ The public door: load a chip, trace a network, then ask. Everything inside is SI
 integer femtoseconds. `hw` imports nothing from the project's other packages.
 """
 
-from hw.analog import AnalogEmbedding, AnalogLayer, convert
-from hw.bands import chip_bands, ledger_bands
-from hw.chip import Chip, device_names, load_chip, load_device, preset_names
-from hw.device import Device
-from hw.errors import (
+from xbar.hw.analog import AnalogEmbedding, AnalogLayer, convert
+from xbar.hw.bands import chip_bands, ledger_bands
+from xbar.hw.chip import Chip, device_names, load_chip, load_device, preset_names
+from xbar.hw.device import Device
+from xbar.hw.errors import (
     CapacityError,
     ConfigurationError,
     ConvergenceError,
@@ -17,11 +17,11 @@ from hw.errors import (
     ParameterError,
     TraceError,
 )
-from hw.ledger import Ledger
-from hw.network import Network, trace
-from hw.placement import Placement, place
-from hw.programming import Update
-from hw.simulator import Arrivals, simulate
+from xbar.hw.ledger import Ledger
+from xbar.hw.network import Network, trace
+from xbar.hw.placement import Placement, place
+from xbar.hw.programming import Update
+from xbar.hw.simulator import Arrivals, simulate
 
 __all__ = [
     "AnalogEmbedding",

@@ -33,9 +33,9 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from hw.chip import COMPONENTS, Chip, Section, Source, build, leaves, read_toml
-from hw.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
-from hw.quantity import Quantity, Unit
+from xbar.hw.chip import COMPONENTS, Chip, Section, Source, build, leaves, read_toml
+from xbar.hw.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
+from xbar.hw.quantity import Quantity, Unit
 
 End = Literal["low", "high"]
 ENDS: tuple[End, End] = ("low", "high")
@@ -65,7 +65,7 @@ class BandTable(Section):
 @cache
 def band_table() -> tuple[BandTable, dict[str, Quantity]]:
     """The factors by kind, and each as written in `bands.toml`."""
-    label, raw = read_toml("bands", "hw", "table of bands")
+    label, raw = read_toml("bands", "xbar.hw", "table of bands")
     return build(BandTable, raw, label)
 
 

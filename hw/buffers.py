@@ -8,9 +8,9 @@ has loaded (an addend: until the sum is made). Samples are counted from their ar
 import numpy as np
 import pandas as pd
 
-from hw.ledger import INPUT, Ledger
-from hw.network import Flow
-from hw.vector_operation import VectorOperations
+from xbar.hw.ledger import INPUT, Ledger
+from xbar.hw.network import Flow
+from xbar.hw.vector_operation import VectorOperations
 
 
 class _Times:

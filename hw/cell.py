@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hw.errors import ConvergenceError, ParameterError
+from xbar.hw.errors import ConvergenceError, ParameterError
 
 
 class CellLaw(Protocol):

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
-from hw.converter import Adc, Component, Dac
-from hw.device import TABLE_FOLDER, Device, find_table
-from hw.errors import ConfigurationError, did_you_mean
-from hw.mapping import Geometry, WeightEncoding
-from hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
+from xbar.hw.converter import Adc, Component, Dac
+from xbar.hw.device import TABLE_FOLDER, Device, find_table
+from xbar.hw.errors import ConfigurationError, did_you_mean
+from xbar.hw.mapping import Geometry, WeightEncoding
+from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
 
 CORE_COMPONENTS = (
     "dac", "crossbar", "sample_hold", "adc", "shift_add", "input_register", "output_register",
@@ -362,7 +362,7 @@ class DeviceFile(Section):
 
 # ---- loading
 
-CHIP_PRESETS, DEVICE_PRESETS = "hw.presets", "hw.presets.devices"
+CHIP_PRESETS, DEVICE_PRESETS = "xbar.hw.presets", "xbar.hw.presets.devices"
 
 
 def preset_names() -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from hw.quantity import Unit
+from xbar.hw.quantity import Unit
 
 
 class Component(BaseModel):

@@ -26,11 +26,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
-from hw.errors import ParameterError
-from hw.quantity import Unit
+from xbar.hw.errors import ParameterError
+from xbar.hw.quantity import Unit
 
 if TYPE_CHECKING:
-    from hw.cell import Linear, Polynomial, Sinh
+    from xbar.hw.cell import Linear, Polynomial, Sinh
 
 ProgrammingModel = Literal["independent", "proportional", "lognormal", "polynomial", "table"]
 ReadNoiseModel = Literal["proportional", "independent", "flicker"]
@@ -264,7 +264,7 @@ class Device(BaseModel):
     @property
     def law(self) -> "Linear | Sinh | Polynomial":
         """The current-voltage law by its name in `iv`, an object of hw/cell.py."""
-        from hw.cell import Linear, Polynomial, Sinh
+        from xbar.hw.cell import Linear, Polynomial, Sinh
 
         if self.iv == "sinh" and self.iv_v0 is not None:
             return Sinh(self.iv_v0)

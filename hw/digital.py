@@ -1,7 +1,7 @@
 """Digital accelerators to set a chip against: time and energy of a network from published constants.
 
 One layer at a time, as published machines run: its time is the longer of computing and fetching its weights. What
-an accelerator computes is the integer product at the width of its words, which `hw.analog` computes exactly on a
+an accelerator computes is the integer product at the width of its words, which `xbar.hw.analog` computes exactly on a
 chip with ideal cells and lossless converters; nothing of that is repeated here.
 
 A weight-stationary array (Jouppi et al., ISCA 2017, section 2) holds a tile of rows x columns weights while inputs
@@ -29,12 +29,12 @@ import pandas as pd
 from pydantic import Field, PrivateAttr, model_validator
 from torch import nn
 
-from hw.chip import Section, Source, build, names_in, read_toml
-from hw.errors import ParameterError
-from hw.network import MatrixLayer, Network
-from hw.quantity import Quantity, Unit
+from xbar.hw.chip import Section, Source, build, names_in, read_toml
+from xbar.hw.errors import ParameterError
+from xbar.hw.network import MatrixLayer, Network
+from xbar.hw.quantity import Quantity, Unit
 
-PRESETS = "hw.presets.digital"
+PRESETS = "xbar.hw.presets.digital"
 
 
 class Technology(Section):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hw.chip import CHIP_COMPONENTS, Chip
-from hw.errors import ParameterError
-from hw.ledger import STATIC
-from hw.network import Network
-from hw.placement import place
-from hw.simulator import Arrivals, simulate
+from xbar.hw.chip import CHIP_COMPONENTS, Chip
+from xbar.hw.errors import ParameterError
+from xbar.hw.ledger import STATIC
+from xbar.hw.network import Network
+from xbar.hw.placement import place
+from xbar.hw.simulator import Arrivals, simulate
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hw.cell import CellLaw
-from hw.chip import Chip
-from hw.crossbar import READ, CrossbarMatrix, _Array
-from hw.errors import ParameterError
+from xbar.hw.cell import CellLaw
+from xbar.hw.chip import Chip
+from xbar.hw.crossbar import READ, CrossbarMatrix, _Array
+from xbar.hw.errors import ParameterError
 
 
 class LookUpMatrix(CrossbarMatrix):

@@ -23,8 +23,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from hw.errors import MappingError
-from hw.quantity import Unit
+from xbar.hw.errors import MappingError
+from xbar.hw.quantity import Unit
 
 
 class WeightEncoding(BaseModel):

@@ -35,7 +35,7 @@ UNITS: dict[str, tuple[str, float]] = {
 class Unit:
     """Marks a numeric field of a chip description with its dimension, written as the SI unit.
 
-    banded: its quantity may state a low and a high, which are carried through to the totals (`hw.bands`).
+    banded: its quantity may state a low and a high, which are carried through to the totals (`xbar.hw.bands`).
     """
 
     dimension: str

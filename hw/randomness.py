@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hw.errors import ParameterError
+from xbar.hw.errors import ParameterError
 
 BLOCK_VALUES = 2**15  # normals in one block: large against the cost of a generator, small against a core's cache
 _WEYL = 0x9E3779B9  # odd, so that block -> seed is one to one; 2^32 over the golden ratio, which spreads neighbours

@@ -8,9 +8,9 @@ A vector starts to load when the values of its receptive field exist and the inp
 when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
 contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
 sample comes over the links, when all who read it have loaded the sample `samples_held` before. How much buffer that takes,
-`hw.buffers` tells afterwards; the simulation takes buffers as large enough.
+`xbar.hw.buffers` tells afterwards; the simulation takes buffers as large enough.
 
-An update (`hw.programming.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
+An update (`xbar.hw.programming.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
 written as soon as the last vector that reads it has been latched, and an earlier update of it is written; the crossbars of
 a copy in parallel, all copies of the layer at once. Conversions of what was latched go on. A vector computes when all
 crossbars that it reads are written: of a table those of its own row tile, so that look-ups of other row tiles go on; of
@@ -33,12 +33,12 @@ import numpy as np
 import simpy
 from simpy.events import Event
 
-from hw.errors import ParameterError
-from hw.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
-from hw.network import MatrixLayer
-from hw.placement import Crossbar, LayerCopy, Placement
-from hw.programming import CrossbarWrite, Update, check_updates, crossbar_writes
-from hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
+from xbar.hw.errors import ParameterError
+from xbar.hw.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
+from xbar.hw.network import MatrixLayer
+from xbar.hw.placement import Crossbar, LayerCopy, Placement
+from xbar.hw.programming import CrossbarWrite, Update, check_updates, crossbar_writes
+from xbar.hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
 
 LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
 BEFORE_ALL_ELSE, AFTER_ALL_ELSE = -1, 2  # SimPy's own events have priorities 0 and 1 at the same time
@@ -622,7 +622,7 @@ def simulate(
     """Serve the requests on the placed network and return the ledger.
 
     off_chip_io: samples come and results leave over the chip's links; without it they lie in the buffers.
-    read_energy: joule of the array reads of one vector by layer (`hw.analog.read_energies`); without it the
+    read_energy: joule of the array reads of one vector by layer (`xbar.hw.analog.read_energies`); without it the
     preset's figure per read is charged. samples_held: samples in a reader's buffers at most, by default one that it
     computes on and one that arrives; a reader many layers later (a long skip) may need more not to hold the layers
     before it back. horizon: simulate at least that long [s], idle if need be. progress is

@@ -26,10 +26,10 @@ from math import ceil, isqrt
 
 import numpy as np
 
-from hw.chip import Chip
-from hw.mapping import Geometry
-from hw.network import Flow, MatrixLayer
-from hw.placement import Crossbar, LayerCopy, Placement, slices_of
+from xbar.hw.chip import Chip
+from xbar.hw.mapping import Geometry
+from xbar.hw.network import Flow, MatrixLayer
+from xbar.hw.placement import Crossbar, LayerCopy, Placement, slices_of
 
 FEMTOSECONDS = 10**15  # in a second
 

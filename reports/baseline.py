@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reports.results import Results
-from reports.style import (
+from xbar.reports.results import Results
+from xbar.reports.style import (
     ACCENT,
     FAINT,
     INK,

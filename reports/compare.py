@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.compression import FILE as COMPRESSION_FILE
-from reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
-from reports.explore import FILE as SWEEP_FILE
-from reports.explore import SweepSheet, unit_of
-from reports.fairea import FILE as FAIREA_FILE
-from reports.noise import accuracy_difference
-from reports.recommender import FILE as RECOMMENDER_FILE
-from reports.results import Results, ResultsError, drawing_again, save_sheet
-from reports.style import NAMES, cut, human, percent, significant
+from xbar.reports.compression import FILE as COMPRESSION_FILE
+from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
+from xbar.reports.explore import FILE as SWEEP_FILE
+from xbar.reports.explore import SweepSheet, unit_of
+from xbar.reports.fairea import FILE as FAIREA_FILE
+from xbar.reports.noise import accuracy_difference
+from xbar.reports.recommender import FILE as RECOMMENDER_FILE
+from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet
+from xbar.reports.style import NAMES, cut, human, percent, significant
 
 FILE = "comparison.json"
 RUN_FILE = "run.json"
@@ -82,7 +82,7 @@ class Comparison:
     """Two results folders of one kind.
 
     asked: what, key, old, new (texts), unit, kind of every setting and constant that differs. metrics: by quantity: label,
-    unit, better, old, new, ratio, changed. components, layers: columns as `reports.differences.tables_side_by_side`; layers
+    unit, better, old, new, ratio, changed. components, layers: columns as `xbar.reports.differences.tables_side_by_side`; layers
     have the rows (input), (output) and (static) of the energy too. accuracy: whether the accuracies differ by more than noise,
     with difference, low, high, method, verdict and text. points (of sweeps): the point's settings, metric, old, new, ratio.
     matched: points of two sweeps: joined, only_old, only_new, fails_old, fails_new. names: of the folders; titles: of what is in them.

@@ -1,4 +1,4 @@
-"""The pages of a comparison of two results folders: `reports.compare` drawn."""
+"""The pages of a comparison of two results folders: `xbar.reports.compare` drawn."""
 
 import math
 import textwrap
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from reports.compare import (
+from xbar.reports.compare import (
     COMPONENT_VALUES,
     KINDS,
     LAYER_VALUES,
@@ -37,12 +37,12 @@ from reports.compare import (
     value_of,
     verdict,
 )
-from reports.differences import TOLERANCE, side_by_side
-from reports.explore import unit_of
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import write_text
-from reports.style import (
+from xbar.reports.differences import TOLERANCE, side_by_side
+from xbar.reports.explore import unit_of
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import write_text
+from xbar.reports.style import (
     ACCENT,
     FAINT,
     GROUPS,

@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import load_sheet, save_sheet, write_text
-from reports.style import (
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import load_sheet, save_sheet, write_text
+from xbar.reports.style import (
     ACCENT,
     FILLS,
     INK,
@@ -56,7 +56,7 @@ MOST_POINTS = 12  # of methods and budgets in the table under their picture
 
 @dataclass(frozen=True)
 class CompressionSheet:
-    """One compression. meta, stages, layers, steps, frontier, admm: as in `workloads.compress.CompressionResult`; meta also has
+    """One compression. meta, stages, layers, steps, frontier, admm: as in `xbar.workloads.compress.CompressionResult`; meta also has
     the network's name and title."""
 
     meta: dict[str, Any]

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.devices import save_page
-from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, scale_of, write
+from xbar.reports.devices import save_page
+from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, scale_of, write
 
 COLOURS = {"sar": ACCENT, "flash": SECOND, "ramp": "#2f9e77", "pipeline": "#7a5195"}
 LINES = {"sar": "-", "flash": "--", "ramp": "-.", "pipeline": ":"}

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.pages import save_pdf, save_png
-from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, significant, write
+from xbar.reports.pages import save_pdf, save_png
+from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, significant, write
 
 MOST_LEVELS = 16  # distributions drawn on a page
 FINE = 0.02  # of the range: where the spread is less, distributions are drawn around their targets

@@ -30,10 +30,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import NullLocator
 
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import ResultsError, write_text
-from reports.style import (
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import ResultsError, write_text
+from xbar.reports.style import (
     ACCENT,
     INK,
     PAGE,
@@ -76,7 +76,7 @@ ROWS_OF_FRONT = 11  # under its picture
 
 @dataclass(frozen=True)
 class SweepSheet:
-    """The rows of a sweep, as `workloads.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
+    """The rows of a sweep, as `xbar.workloads.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
 
     meta: dict[str, Any]
     frame: pd.DataFrame

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import load_sheet, save_sheet, write_text
-from reports.style import (
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import load_sheet, save_sheet, write_text
+from xbar.reports.style import (
     ACCENT,
     INK,
     PAPER,
@@ -76,7 +76,7 @@ class FaireaSheet:
 
     meta: settings and headline numbers. nodes: position, x, y, open, and the class before, by FairEA, by the improved
     front, and of the actual holders ("" unfilled); edges: source, target, numbers of nodes; methods: measures of each;
-    points: of the fronts and random matchings; noise, instances, costs, openings, pools: as `workloads.fairea.on_chip`
+    points: of the fronts and random matchings; noise, instances, costs, openings, pools: as `xbar.workloads.fairea.on_chip`
     makes them.
     """
 

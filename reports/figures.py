@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.patheffects import withStroke
 
-from reports.baseline import summary_line
-from reports.results import Results
-from reports.studies import amount_axis, costliest
-from reports.style import (
+from xbar.reports.baseline import summary_line
+from xbar.reports.results import Results
+from xbar.reports.studies import amount_axis, costliest
+from xbar.reports.style import (
     ACCENT,
     FAINT,
     GROUPS,

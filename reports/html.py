@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from reports.record import NONE_KEPT, Record, band_of, number
+from xbar.reports.record import NONE_KEPT, Record, band_of, number
 
 MOST_ROWS = 300  # of a table on the page; its CSV has all
 KINDS = {
@@ -41,7 +41,7 @@ def html(
 ) -> str:  # fmt: skip
     """The page's text. The same arguments give the same text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files("reports").joinpath("report.html.jinja").read_text("utf-8"))
+    template = environment.from_string(resources.files("xbar.reports").joinpath("report.html.jinja").read_text("utf-8"))
     shown = {name: _table(table) for name, table in tables.items() if len(table)}
     return template.render(
         title=title, verdict=verdict, headlines=headlines, sections=sections, tables=shown, constants=_constants(constants),

@@ -13,10 +13,10 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.html import Section, html
-from reports.record import Record, constants_pages, reproducibility_page
-from reports.results import write_text
-from reports.style import FAINT, SOFT, page, write
+from xbar.reports.html import Section, html
+from xbar.reports.record import Record, constants_pages, reproducibility_page
+from xbar.reports.results import write_text
+from xbar.reports.style import FAINT, SOFT, page, write
 
 PNG_DPI = 130
 PDF_DPI = 220  # of the parts that are too many to draw as shapes

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import load_sheet, save_sheet, write_text
-from reports.style import (
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import load_sheet, save_sheet, write_text
+from xbar.reports.style import (
     ACCENT,
     FILLS,
     INK,
@@ -49,9 +49,9 @@ KINDS = {"all meta embeddings": ("o", ACCENT), "one member's": ("s", "#2f9e77"),
 
 @dataclass(frozen=True)
 class RecommenderSheet:
-    """One run. meta: settings and headline numbers. quality, by_date: `workloads.recommender.quality.table` with users_are;
+    """One run. meta: settings and headline numbers. quality, by_date: `xbar.workloads.recommender.quality.table` with users_are;
     supports, staleness: how support and its age matter; on_chips: AUC a chip instance; mappings, refreshes, intervals, during, load:
-    as `workloads.recommender.on_chip` makes them."""
+    as `xbar.workloads.recommender.on_chip` makes them."""
 
     meta: dict[str, Any]
     quality: pd.DataFrame

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from reports.results import RECORD, ResultsError, write_text
-from reports.style import FAINT, INK, SOFT, page, write
+from xbar.reports.results import RECORD, ResultsError, write_text
+from xbar.reports.style import FAINT, INK, SOFT, page, write
 
 NONE_KEPT = "no record was kept with these results"
 LINE = 0.0152  # height of a line of the constants' pages, share of the page

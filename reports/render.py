@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import baseline, figures, studies
-from reports.pages import Document, save_document
-from reports.record import Record
-from reports.results import Results, write_text
+from xbar.reports import baseline, figures, studies
+from xbar.reports.pages import Document, save_document
+from xbar.reports.record import Record
+from xbar.reports.results import Results, write_text
 
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,

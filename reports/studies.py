@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.results import Results
-from reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, page, percent, plot, significant, write
+from xbar.reports.results import Results
+from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, page, percent, plot, significant, write
 
 GIVEN = {"chip": (ACCENT, "the chip's own"), "assumed": (SECOND, "assumed: the chip is ideal here")}
 Style = Literal["solid", "dashed"]

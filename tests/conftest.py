@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import workloads  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
+import xbar  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
 
 import torch  # isort: skip
 
-from hw import Chip, load_chip
+from xbar.hw import Chip, load_chip
 
 
 @pytest.fixture(scope="session")

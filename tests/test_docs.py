@@ -1,7 +1,7 @@
 """The guide in docs/: every block of every chapter is run, its output compared, its links and names looked up.
 
 A chapter's blocks run in order in one scratch folder that has the files which its commands name. `xbar ...` lines are run in this
-process, through the function that the command is (`workloads.cli:main`), with the same arguments as the shell would give it:
+process, through the function that the command is (`xbar.workloads.cli:main`), with the same arguments as the shell would give it:
 a process each would spend its time on importing torch. Lines with a pipe or another sign of the shell, and all other lines, are
 run by bash with this Python's folder first on PATH. Python blocks of a chapter are one script.
 
@@ -28,14 +28,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-import workloads  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
+import xbar  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
 
 import torch  # isort: skip
 
-from hw.device import Device
-from reports.pages import save_png
-from workloads.cli import main
-from workloads.points import FIELDS
+from xbar.hw.device import Device
+from xbar.reports.pages import save_png
+from xbar.workloads.cli import main
+from xbar.workloads.points import FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -292,7 +292,7 @@ def test_names_in_the_text_are_real() -> None:
                 unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) - options
                 assert not unknown, f"{where}: no such option"
             name = code.partition("=")[0].strip()
-            if re.fullmatch(r"[a-z_]+(\.\w+)+", name) and name.partition(".")[0] in {*roots, *ROOMS}:
+            if re.fullmatch(r"[a-z_]+(\.\w+)+", name) and name.partition(".")[0] in {*roots, "xbar"}:
                 assert name in FIELDS or name in sections or _found(name), f"{where}: no such key, module or name"
             elif re.fullmatch(rf"({'|'.join(ROOMS)}|docs|examples|tests|benchmarks)/[\w./-]*", name):
                 assert (ROOT / name).exists(), f"{where}: no such file"

@@ -1,6 +1,9 @@
-"""Data flows one way: models, compression, hw, reports, with workloads tying them."""
+"""Data flows one way: models, compression, hw, reports, with workloads tying them; and nothing of ours is at the top but xbar."""
 
 import ast
+import subprocess
+import sys
+from importlib.metadata import files
 from pathlib import Path
 
 import pytest
@@ -16,29 +19,63 @@ MAY_IMPORT = {
 }
 
 
+def imported(path: Path) -> list[tuple[int, str]]:
+    """Line and full name of every module that a file imports; `from xbar import hw` names xbar.hw."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            names = [f"xbar.{alias.name}" for alias in node.names] if module == "xbar" else [module]
+            found += [(node.lineno, name) for name in names]
+    return found
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_one_way(room: str) -> None:
     files = sorted((ROOT / room).rglob("*.py"))
     assert files, f"{room} has no Python files"
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: relative import"
-                names = [node.module or ""]
-            for name in names:
-                other = name.split(".")[0]
-                allowed = other not in ROOMS or other == room or other in MAY_IMPORT[room]
-                assert allowed, f"{path}:{node.lineno} imports {name}"
-                assert other != "tests", f"{path}:{node.lineno} imports tests"
+        for line, name in imported(path):
+            first, _, rest = name.partition(".")
+            assert first not in (*ROOMS, "tests"), f"{path}:{line} imports {name}"
+            other = rest.split(".")[0]
+            allowed = first != "xbar" or other == room or other in MAY_IMPORT[room]
+            assert allowed, f"{path}:{line} imports {name}"
 
 
 def test_models_import_nothing_but_torch() -> None:
     for path in sorted((ROOT / "models").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                assert all(alias.name.split(".")[0] == "torch" for alias in node.names), path
-            elif isinstance(node, ast.ImportFrom):
-                assert (node.module or "").split(".")[0] in ("torch", "models"), path
+        for _, name in imported(path):
+            assert name.split(".")[0] == "torch" or name.startswith("xbar.models"), path
+
+
+def test_nothing_of_ours_is_loaded_or_installed_at_the_top_but_xbar() -> None:
+    import xbar.workloads.cli  # noqa: F401
+
+    assert not {*ROOMS} & {*sys.modules}
+    installed = {str(file).split("/")[0] for file in files("xbar") or () if str(file).endswith(".py")}
+    assert not {f"{room}" for room in ROOMS} & installed
+
+
+def test_a_users_own_modules_of_the_same_names_work(tmp_path: Path) -> None:
+    for room in ROOMS:
+        (tmp_path / f"{room}.py").write_text(f"MINE = {room!r}\n", "utf-8")
+    (tmp_path / "own.py").write_text(
+        "import xbar, compression, hw, models, reports, workloads\n"
+        "from xbar.workloads.workload import untrained\n"
+        "model, example = untrained('digits')\n"
+        "ledger = xbar.simulate(xbar.place(xbar.trace(model, example), xbar.load_chip('edge')), xbar.Arrivals.batch(1))\n"
+        "print(models.MINE, reports.MINE, compression.MINE, ledger.requests)\n",
+        "utf-8",
+    )
+    ran = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["models", "reports", "compression", "1"]
+
+
+def test_importing_xbar_waits_for_nothing() -> None:
+    script = "import sys, xbar; assert 'torch' not in sys.modules; xbar.trace; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

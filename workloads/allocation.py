@@ -1,7 +1,7 @@
 """How much of each layer to keep, chosen by what the chip charges for it.
 
 An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is what
-`hw.footprint` says of layers as they would lie on the chip, fitted to simulated sizes between, so that what frees no array,
+`xbar.hw.footprint` says of layers as they would lie on the chip, fitted to simulated sizes between, so that what frees no array,
 conversion or drive gains nothing; each round begins and ends with the network itself simulated.
 Damage is the first-order estimate of what the loss does without a group of weights: the square of sum(weight x gradient) over
 the group, the mean over small batches of training images, summed over the groups that go; of the network with batch norm
@@ -21,20 +21,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from compression.constraints import Column, Filter
-from compression.gemm import groups_of, matrix_layers, matrix_of, weight_of
-from compression.magnitude import one_shot
-from compression.masks import attach, bake, hold_zeros
-from compression.packing import packing
-from compression.paths import Paths, silence
-from compression.quantise import folded
-from compression.shrink import shrink
-from hw.chip import Chip
-from hw.footprint import Footprint, array_area, footprint
-from hw.network import Network, trace
-from workloads.data import ImageData, first_images
-from workloads.offered import TARGETS
-from workloads.training import Recipe, train_classifier
+from xbar.compression.constraints import Column, Filter
+from xbar.compression.gemm import groups_of, matrix_layers, matrix_of, weight_of
+from xbar.compression.magnitude import one_shot
+from xbar.compression.masks import attach, bake, hold_zeros
+from xbar.compression.packing import packing
+from xbar.compression.paths import Paths, silence
+from xbar.compression.quantise import folded
+from xbar.compression.shrink import shrink
+from xbar.hw.chip import Chip
+from xbar.hw.footprint import Footprint, array_area, footprint
+from xbar.hw.network import Network, trace
+from xbar.workloads.data import ImageData, first_images
+from xbar.workloads.offered import TARGETS
+from xbar.workloads.training import Recipe, train_classifier
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workloads.offered import (
+from xbar.workloads.offered import (
     ASSUMED_SIGMA,
     BEST_BITS,
     NETWORKS,
@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from workloads.commands import execute  # here: it loads torch, which help and wrong usage need not wait for
+        from xbar.workloads.commands import (
+            execute,  # here: it loads torch, which help and wrong usage need not wait for
+        )
 
         return execute(options)
     except KeyboardInterrupt:

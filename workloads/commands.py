@@ -11,45 +11,45 @@ from typing import Any
 
 import pandas as pd
 
-from compression.errors import CompressionError
-from compression.shrink import small_state
-from hw.bands import ENDS, chip_at
-from hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
-from hw.errors import HardwareError
-from reports.compare import FILE as COMPARISON_FILE
-from reports.compare import compare, save_comparison, summary_text
-from reports.compare_pages import draw_comparison
-from reports.compression import FILE as COMPRESSION_FILE
-from reports.compression import CompressionSheet, draw_compression
-from reports.converters import draw_converters
-from reports.devices import draw_devices
-from reports.differences import TOLERANCE
-from reports.explore import SweepSheet, View, draw_sweep
-from reports.fairea import FILE as FAIREA_FILE
-from reports.fairea import FaireaSheet, draw_fairea
-from reports.recommender import FILE as RECOMMENDER_FILE
-from reports.recommender import RecommenderSheet, draw_recommender
-from reports.render import render
-from reports.results import Results, ResultsError, drawing_again
-from workloads.allocation import AllocationError, check_targets
-from workloads.baselines import accelerator_table
-from workloads.compress import PLANS, Plan, compress, quick
-from workloads.converters import converter_sheet
-from workloads.data import DataError
-from workloads.devices import device_sheet, device_table
-from workloads.fairea.problem import FaireaError
-from workloads.fairea.run import FaireaStudy, run_fairea
-from workloads.offered import NETWORKS
-from workloads.pin import PinError, accept, check, pin, setting
-from workloads.points import read_sweep, sweep_chips
-from workloads.progress import steps
-from workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
-from workloads.recommender.store import StoreError
-from workloads.record import record
-from workloads.run import Study, run
-from workloads.sweep import SUMMARY, Point, SweepError, cluster
-from workloads.training import TrainingError, save_state
-from workloads.workload import load_workload
+from xbar.compression.errors import CompressionError
+from xbar.compression.shrink import small_state
+from xbar.hw.bands import ENDS, chip_at
+from xbar.hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
+from xbar.hw.errors import HardwareError
+from xbar.reports.compare import FILE as COMPARISON_FILE
+from xbar.reports.compare import compare, save_comparison, summary_text
+from xbar.reports.compare_pages import draw_comparison
+from xbar.reports.compression import FILE as COMPRESSION_FILE
+from xbar.reports.compression import CompressionSheet, draw_compression
+from xbar.reports.converters import draw_converters
+from xbar.reports.devices import draw_devices
+from xbar.reports.differences import TOLERANCE
+from xbar.reports.explore import SweepSheet, View, draw_sweep
+from xbar.reports.fairea import FILE as FAIREA_FILE
+from xbar.reports.fairea import FaireaSheet, draw_fairea
+from xbar.reports.recommender import FILE as RECOMMENDER_FILE
+from xbar.reports.recommender import RecommenderSheet, draw_recommender
+from xbar.reports.render import render
+from xbar.reports.results import Results, ResultsError, drawing_again
+from xbar.workloads.allocation import AllocationError, check_targets
+from xbar.workloads.baselines import accelerator_table
+from xbar.workloads.compress import PLANS, Plan, compress, quick
+from xbar.workloads.converters import converter_sheet
+from xbar.workloads.data import DataError
+from xbar.workloads.devices import device_sheet, device_table
+from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.run import FaireaStudy, run_fairea
+from xbar.workloads.offered import NETWORKS
+from xbar.workloads.pin import PinError, accept, check, pin, setting
+from xbar.workloads.points import read_sweep, sweep_chips
+from xbar.workloads.progress import steps
+from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
+from xbar.workloads.recommender.store import StoreError
+from xbar.workloads.record import record
+from xbar.workloads.run import Study, run
+from xbar.workloads.sweep import SUMMARY, Point, SweepError, cluster
+from xbar.workloads.training import TrainingError, save_state
+from xbar.workloads.workload import load_workload
 
 EXPECTED = (
     HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,

@@ -2,7 +2,7 @@
 device's errors; and judge what each step brought.
 
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
-allocation: what each layer keeps, by cost on the chip (`workloads.allocation`);
+allocation: what each layer keeps, by cost on the chip (`xbar.workloads.allocation`);
 filters, inputs: ADMM to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
@@ -25,19 +25,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from compression.admm import COLUMNS, Admm, Rho
-from compression.constraints import Filter, Levels
-from compression.errors import CompressionError
-from compression.gemm import matrix_layers
-from compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
-from compression.paths import remove_unused_paths
-from compression.quantise import folded, hold_levels, inject_mismatch
-from hw.analog import convert, program
-from hw.chip import Chip
-from hw.footprint import Footprint, footprint
-from hw.network import trace
-from reports.results import write_text
-from workloads.allocation import (
+from xbar.compression.admm import COLUMNS, Admm, Rho
+from xbar.compression.constraints import Filter, Levels
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import matrix_layers
+from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
+from xbar.compression.paths import remove_unused_paths
+from xbar.compression.quantise import folded, hold_levels, inject_mismatch
+from xbar.hw.analog import convert, program
+from xbar.hw.chip import Chip
+from xbar.hw.footprint import Footprint, footprint
+from xbar.hw.network import trace
+from xbar.reports.results import write_text
+from xbar.workloads.allocation import (
     Allocation,
     AllocationError,
     Costs,
@@ -52,10 +52,10 @@ from workloads.allocation import (
     uniform,
     weights_of,
 )
-from workloads.data import ImageData, first_images
-from workloads.effects import own_write_error, with_write_error
-from workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
-from workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
+from xbar.workloads.data import ImageData, first_images
+from xbar.workloads.effects import own_write_error, with_write_error
+from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
+from xbar.workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
 
 Step = Callable[[str], None]
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
@@ -171,7 +171,7 @@ class CompressionResult:
 
     stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
     before and after; steps: of the allocation; frontier: one row a method and budget; admm: residuals by
-    stage, epoch and layer (`compression.admm.Admm.history`); meta: settings and headline numbers.
+    stage, epoch and layer (`xbar.compression.admm.Admm.history`); meta: settings and headline numbers.
     """
 
     model: nn.Module = field(repr=False)

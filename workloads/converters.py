@@ -3,9 +3,9 @@
 import pandas as pd
 import torch
 
-from hw.chip import Chip
-from hw.converter import Adc, AdcRange
-from reports.converters import ConverterSheet
+from xbar.hw.chip import Chip
+from xbar.hw.converter import Adc, AdcRange
+from xbar.reports.converters import ConverterSheet
 
 UNITS = 5  # ADCs drawn where they differ
 POINTS = 8001

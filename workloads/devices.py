@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hw.chip import DeviceFile
-from hw.device import Device
-from reports.devices import MOST_LEVELS, TIMES, DeviceSheet
+from xbar.hw.chip import DeviceFile
+from xbar.hw.device import Device
+from xbar.reports.devices import MOST_LEVELS, TIMES, DeviceSheet
 
 CELLS = 20_000  # a level
 DRIFT_TARGETS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the range

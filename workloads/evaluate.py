@@ -11,11 +11,11 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
-from hw.chip import Chip
-from hw.device import Device
-from hw.errors import ParameterError
-from workloads.data import ImageData
+from xbar.hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
+from xbar.hw.chip import Chip
+from xbar.hw.device import Device
+from xbar.hw.errors import ParameterError
+from xbar.workloads.data import ImageData
 
 CALIBRATION_IMAGES = 200
 MEMORY = 2**30  # bytes that the instances and images at work at once may take, roughly
@@ -35,7 +35,7 @@ class Condition:
 
     device: cells in place of the chip's own; layers: only these have its errors, the cells of all others are ideal;
     seconds: after programming; correction: "compensated" multiplies each layer's results by what a reference read
-    says that drift took (`hw.analog.compensate_drift`), "recalibrated" also sets calibrated ADC ranges anew.
+    says that drift took (`xbar.hw.analog.compensate_drift`), "recalibrated" also sets calibrated ADC ranges anew.
     """
 
     device: Device | None = None

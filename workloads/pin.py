@@ -5,7 +5,7 @@
 writes energy and area of every component, latency and total area of one inference alone. In the tests of one's own, in
 `conftest.py` or the test's file:
 
-    from workloads.pin import check_pinned  # a pytest fixture
+    from xbar.workloads.pin import check_pinned  # a pytest fixture
 
     def test_costs_are_as_pinned(check_pinned):
         check_pinned("pins/mine.json")
@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hw import Arrivals, convert, load_chip, place, simulate, trace
-from hw.analog import read_energies
-from hw.chip import preset_names
-from hw.errors import did_you_mean
-from reports.differences import differences
-from reports.results import write_text
-from workloads.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
-from workloads.sweep import SweepError, Value
-from workloads.workload import load_weights, untrained
+from xbar.hw import Arrivals, convert, load_chip, place, simulate, trace
+from xbar.hw.analog import read_energies
+from xbar.hw.chip import preset_names
+from xbar.hw.errors import did_you_mean
+from xbar.reports.differences import differences
+from xbar.reports.results import write_text
+from xbar.workloads.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
+from xbar.workloads.sweep import SweepError, Value
+from xbar.workloads.workload import load_weights, untrained
 
 FORMAT = "xbar pin 1"
 NAMES = ("workload.name", "workload.seed", "workload.weights", "chip.name", "device.name")

@@ -28,27 +28,27 @@ from filelock import FileLock
 from pydantic import BaseModel
 from torch import nn
 
-from compression.shrink import small_state
-from hw.analog import read_energies
-from hw.bands import ENDS, chip_at, ledger_at
-from hw.chip import Chip, load_chip, preset_names
-from hw.crossbar import ideal_of
-from hw.errors import did_you_mean
-from hw.footprint import Footprint, footprint
-from hw.ledger import Ledger
-from hw.network import Network, trace
-from hw.placement import place
-from hw.quantity import Unit
-from hw.simulator import Arrivals, simulate
-from workloads import sweep as engine
-from workloads.allocation import TARGETS
-from workloads.compress import PLANS, Plan, compress, quick
-from workloads.data import cache_directory
-from workloads.evaluate import Condition, Correction, OnChip
-from workloads.offered import WORKLOADS
-from workloads.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
-from workloads.training import accuracy, save_state
-from workloads.workload import Workload, load_weights, load_workload
+from xbar.compression.shrink import small_state
+from xbar.hw.analog import read_energies
+from xbar.hw.bands import ENDS, chip_at, ledger_at
+from xbar.hw.chip import Chip, load_chip, preset_names
+from xbar.hw.crossbar import ideal_of
+from xbar.hw.errors import did_you_mean
+from xbar.hw.footprint import Footprint, footprint
+from xbar.hw.ledger import Ledger
+from xbar.hw.network import Network, trace
+from xbar.hw.placement import place
+from xbar.hw.quantity import Unit
+from xbar.hw.simulator import Arrivals, simulate
+from xbar.workloads import sweep as engine
+from xbar.workloads.allocation import TARGETS
+from xbar.workloads.compress import PLANS, Plan, compress, quick
+from xbar.workloads.data import cache_directory
+from xbar.workloads.evaluate import Condition, Correction, OnChip
+from xbar.workloads.offered import WORKLOADS
+from xbar.workloads.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
+from xbar.workloads.training import accuracy, save_state
+from xbar.workloads.workload import Workload, load_weights, load_workload
 
 SPACES = ("grid", "list", "random", "latin_hypercube")
 PATHS = ("chip.name", "device.name", "workload.data", "workload.weights")  # relative ones begin where the TOML file is
@@ -348,7 +348,7 @@ def _digest_of(name: str, _modified: int, _size: int) -> str:
 def sweep_chips(
     points: typing.Iterable[Point], out: str | Path, executor: Executor | None = None, **options: Any
 ) -> SweepResult:
-    """`workloads.sweep.sweep` of `judge` over points of `FIELDS`; options as there. Raises SweepError."""
+    """`xbar.workloads.sweep.sweep` of `judge` over points of `FIELDS`; options as there. Raises SweepError."""
     return sweep([complete(point) for point in points], judge, out, executor, depends=files_of, **options)
 
 
@@ -391,11 +391,11 @@ def judge(point: Point) -> dict[str, Value]:
 
     accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included;
-    energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`hw.bands`), every constant
+    energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`xbar.hw.bands`), every constant
     at its low or high together, which assumes nothing of how their errors hang together; what a point sets is exact;
     throughput_per_s; latency_s: of one inference alone. power_W: of the chip at `study.rate`, missing where it cannot
     serve that many. area_m2 of the chip. footprint_area_m2, footprint_power_W (at the rate) and arrays: what one copy of
-    the network takes of the chip (`hw.footprint`). weights: that the network has.
+    the network takes of the chip (`xbar.hw.footprint`). weights: that the network has.
 
     Raises SweepError and what `hw`, `workloads` and `compression` raise.
     """

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from hw.bands import band_of, band_table, factors_used
-from hw.chip import Chip
-from reports.record import Constant, Record, Source
-from workloads.computer import processor
-from workloads.sweep import code_version
+from xbar.hw.bands import band_of, band_table, factors_used
+from xbar.hw.chip import Chip
+from xbar.reports.record import Constant, Record, Source
+from xbar.workloads.computer import processor
+from xbar.workloads.sweep import code_version
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "simpy", "pydantic", "matplotlib", "pyarrow")
 NOT_SETTINGS = ("command", "seed", "words")

@@ -14,29 +14,27 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-import hw
-import models
-import workloads
-from hw.analog import read_energies
-from hw.bands import ledger_bands
-from hw.buffers import buffer_demand
-from hw.chip import Chip
-from hw.crossbar import ActionCounts
-from hw.ledger import Ledger
-from hw.network import Network, trace
-from hw.placement import place
-from hw.simulator import Arrivals, simulate
-from hw.vector_operation import VectorOperations
-from reports.results import Results, write_text
-from workloads import studies
-from workloads.baselines import baselines, integer_chip
-from workloads.computer import measure
-from workloads.effects import SCALED, Assumed, own_write_error, with_write_error
-from workloads.evaluate import Condition, OnChip
-from workloads.offered import STUDY_REQUESTS
-from workloads.record import provenance_table, sources_table
-from workloads.training import accuracy
-from workloads.workload import Workload
+from xbar import hw, models, workloads
+from xbar.hw.analog import read_energies
+from xbar.hw.bands import ledger_bands
+from xbar.hw.buffers import buffer_demand
+from xbar.hw.chip import Chip
+from xbar.hw.crossbar import ActionCounts
+from xbar.hw.ledger import Ledger
+from xbar.hw.network import Network, trace
+from xbar.hw.placement import place
+from xbar.hw.simulator import Arrivals, simulate
+from xbar.hw.vector_operation import VectorOperations
+from xbar.reports.results import Results, write_text
+from xbar.workloads import studies
+from xbar.workloads.baselines import baselines, integer_chip
+from xbar.workloads.computer import measure
+from xbar.workloads.effects import SCALED, Assumed, own_write_error, with_write_error
+from xbar.workloads.evaluate import Condition, OnChip
+from xbar.workloads.offered import STUDY_REQUESTS
+from xbar.workloads.record import provenance_table, sources_table
+from xbar.workloads.training import accuracy
+from xbar.workloads.workload import Workload
 
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400

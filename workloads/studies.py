@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from torch import Tensor
 
-from hw.analog import layer_quality
-from hw.chip import Chip
-from hw.device import Device
-from workloads import effects as chips
-from workloads.effects import Assumed, Effect
-from workloads.evaluate import Condition, OnChip, mean_band, wilson_band
+from xbar.hw.analog import layer_quality
+from xbar.hw.chip import Chip
+from xbar.hw.device import Device
+from xbar.workloads import effects as chips
+from xbar.workloads.effects import Assumed, Effect
+from xbar.workloads.evaluate import Condition, OnChip, mean_band, wilson_band
 
 # Accuracies of as many chip instances as differ, of a chip in a condition; the text says what is going on.
 Judge = Callable[[Chip, Condition, str], list[float]]

@@ -45,7 +45,7 @@ Value = str | int | float | bool | None
 Point = Mapping[str, Value]
 Run = Callable[[dict[str, Value]], Mapping[str, Value]]
 
-PACKAGES = ("hw", "models", "compression", "workloads")  # what the results of points rest on
+PACKAGES = ("xbar.hw", "xbar.models", "xbar.compression", "xbar.workloads")  # what the results of points rest on
 JOURNAL, RESULTS, SUMMARY = "journal.jsonl", "results.parquet", "sweep.json"
 HEADER = b'{"format": "xbar sweep journal 1"}\n'
 MOST_POINTS = 1_000_000
@@ -220,7 +220,7 @@ def _function_version(run: Run) -> str:
     bound = f"{getattr(run, 'args', ())!r} {getattr(run, 'keywords', {})!r}" if inner is not run else ""
     module = getattr(inner, "__module__", "")
     file = getattr(sys.modules.get(module), "__file__", None)
-    outside = file is not None and module.split(".")[0] not in PACKAGES
+    outside = file is not None and module.split(".")[0] != "xbar"
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file is not None and outside else ""
     return f"{_function_name(run)} {bound} {source}"
 
@@ -296,7 +296,7 @@ def _returned(found: Mapping[str, Value], point: Point) -> dict[str, Value]:
 
 def _text(error: BaseException) -> str:
     """The message of an error of the project's own, which names what is wrong; of others also the type."""
-    own = type(error).__module__.split(".")[0] in (*PACKAGES, "reports")
+    own = type(error).__module__.split(".")[0] == "xbar"
     return str(error) if own else f"{type(error).__name__}: {error}"
 
 
@@ -706,7 +706,7 @@ def _write_results(folder: Path, points: list[dict[str, Value]], keys: list[str]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from reports.results import forget
+    from xbar.reports.results import forget
 
     kinds: dict[str, set[type]] = {}
     for point, key in zip(points, keys, strict=True):
@@ -747,7 +747,7 @@ def _column(pa: Any, kind: "pa.DataType", values: list[Value]) -> "pa.Array":
 
 def _write_summary(folder: Path, points: list[dict[str, Value]], failed: int, code: str, about: Mapping[str, Any]) -> None:
     """What was swept: the columns that vary, what all points share, versions."""
-    from reports.results import save_checksums, write_text  # not above: workers would load pandas for it
+    from xbar.reports.results import save_checksums, write_text  # not above: workers would load pandas for it
 
     names = list(dict.fromkeys(name for point in points for name in point))
     values = {name: list(itertools.islice(dict.fromkeys(json.dumps(point.get(name)) for point in points), 2)) for name in names}

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from workloads.data import ImageData
-from workloads.progress import steps
+from xbar.workloads.data import ImageData
+from xbar.workloads.progress import steps
 
 
 class TrainingError(ValueError):
@@ -64,7 +64,7 @@ def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 class Regulariser(Protocol):
-    """What pulls weights besides the loss, as `compression.admm.Admm` does: a term of the loss, moved now and then."""
+    """What pulls weights besides the loss, as `xbar.compression.admm.Admm` does: a term of the loss, moved now and then."""
 
     def penalty(self) -> Tensor: ...
 

@@ -11,15 +11,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from compression.errors import CompressionError
-from compression.shrink import are_numbers, rebuild
-from hw.errors import did_you_mean
-from models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
-from models.lenet import LeNet5Caffe
-from models.limaml import GlobalBlock
-from workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
-from workloads.offered import NETWORKS
-from workloads.training import (
+from xbar.compression.errors import CompressionError
+from xbar.compression.shrink import are_numbers, rebuild
+from xbar.hw.errors import did_you_mean
+from xbar.models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
+from xbar.models.lenet import LeNet5Caffe
+from xbar.models.limaml import GlobalBlock
+from xbar.workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
+from xbar.workloads.offered import NETWORKS
+from xbar.workloads.training import (
     Recipe,
     TrainingError,
     accuracy,

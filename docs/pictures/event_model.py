@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import workloads  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
+import xbar  # noqa: F401 - first: it tells waiting threads to sleep, before torch begins them
 
 import numpy as np  # isort: skip
 import torch
@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from hw import Arrivals, Ledger, load_chip, place, simulate, trace
-from hw.vector_operation import Transfer, VectorOperation, VectorOperations
-from reports.pages import save_png
-from reports.style import ACCENT, FAINT, INK, PAPER, SOFT, STAGES, plot, write
+from xbar.hw import Arrivals, Ledger, load_chip, place, simulate, trace
+from xbar.hw.vector_operation import Transfer, VectorOperation, VectorOperations
+from xbar.reports.pages import save_png
+from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, STAGES, plot, write
 
 CLOCK = "0.05"  # GHz
 REQUESTS = 3

@@ -10,12 +10,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from compression.admm import Admm, Rho
-from compression.constraints import Channel, Column, Filter, Levels, PruningSet, Weights
-from compression.errors import CompressionError
-from compression.gemm import matrix_layers, matrix_of
-from compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
-from compression.masks import (
+from xbar.compression.admm import Admm, Rho
+from xbar.compression.constraints import Channel, Column, Filter, Levels, PruningSet, Weights
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import matrix_layers, matrix_of
+from xbar.compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
+from xbar.compression.masks import (
     attach,
     bake,
     baked,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compression import levels
-from compression.constraints import (
+from xbar.compression import levels
+from xbar.compression.constraints import (
     Channel,
     Column,
     ConstraintSet,
@@ -22,11 +22,11 @@ from compression.constraints import (
     PruningSet,
     Weights,
 )
-from compression.errors import CompressionError
-from compression.gemm import matrix_of, weight_of
-from hw import Chip, load_chip
-from hw.analog import AnalogLayer
-from hw.mapping import quantise_weights
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import matrix_of, weight_of
+from xbar.hw import Chip, load_chip
+from xbar.hw.analog import AnalogLayer
+from xbar.hw.mapping import quantise_weights
 
 CHIP = load_chip("edge", {"weights.bits": "5"})
 # outputs 2 x 2 bitlines each, 3 wordlines: small arrays, so that a small matrix is cut both ways

@@ -8,16 +8,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from compression.admm import Rho
-from compression.constraints import Column, Levels
-from compression.errors import CompressionError
-from compression.gemm import groups_of, matrix_layers, matrix_of
-from compression.magnitude import one_shot
-from compression.masks import bake, baked, behind, compression_ratio, masks_of, nonzero_masks
-from compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
-from hw import Chip, convert, load_chip
-from hw.analog import program
-from hw.mapping import quantise_weights
+from xbar.compression.admm import Rho
+from xbar.compression.constraints import Column, Levels
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import groups_of, matrix_layers, matrix_of
+from xbar.compression.magnitude import one_shot
+from xbar.compression.masks import bake, baked, behind, compression_ratio, masks_of, nonzero_masks
+from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
+from xbar.hw import Chip, convert, load_chip
+from xbar.hw.analog import program
+from xbar.hw.mapping import quantise_weights
 
 
 class _Small(nn.Sequential):

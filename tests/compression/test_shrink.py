@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.constraints import Channel, Column, CrossbarBlock, Filter
-from compression.errors import CompressionError
-from compression.gemm import groups_of, matrix_layers, matrix_of, set_weight
-from compression.magnitude import magnitude_masks, one_shot
-from compression.masks import attach, masks_of, nonzero_masks
-from compression.packing import crossbars_needed, packing, used_arrays
-from compression.paths import remove_unused_paths, silence, unused_path_masks
-from compression.shrink import rebuild, shrink, small_state
-from hw import Chip, place, trace
-from models import VGG16, DigitsCNN, ResNet18, ResNet20
-from models.lenet import LeNet5Caffe
+from xbar.compression.constraints import Channel, Column, CrossbarBlock, Filter
+from xbar.compression.errors import CompressionError
+from xbar.compression.gemm import groups_of, matrix_layers, matrix_of, set_weight
+from xbar.compression.magnitude import magnitude_masks, one_shot
+from xbar.compression.masks import attach, masks_of, nonzero_masks
+from xbar.compression.packing import crossbars_needed, packing, used_arrays
+from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
+from xbar.compression.shrink import rebuild, shrink, small_state
+from xbar.hw import Chip, place, trace
+from xbar.models import VGG16, DigitsCNN, ResNet18, ResNet20
+from xbar.models.lenet import LeNet5Caffe
 
 
 def _random(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:

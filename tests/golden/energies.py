@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hw import Arrivals, load_chip, place, preset_names, simulate, trace
-from workloads.workload import untrained
+from xbar.hw import Arrivals, load_chip, place, preset_names, simulate, trace
+from xbar.workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
 NETWORKS = ("digits", "lenet5", "resnet20", "recommender")

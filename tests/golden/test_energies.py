@@ -2,9 +2,9 @@
 
 import pytest
 
-from hw import preset_names
 from tests.golden.energies import NETWORKS, measure, pinned
-from workloads.pin import differences
+from xbar.hw import preset_names
+from xbar.workloads.pin import differences
 
 
 @pytest.mark.parametrize("network", NETWORKS)

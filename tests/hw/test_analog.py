@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, MappingError, ParameterError, TraceError, convert, place, trace
-from hw.analog import (
+from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
+from xbar.hw import Chip, MappingError, ParameterError, TraceError, convert, place, trace
+from xbar.hw.analog import (
     AnalogLayer,
     analog_layers,
     compensate_drift,
@@ -17,7 +18,6 @@ from hw.analog import (
     recalibrate,
     set_time,
 )
-from tests.hw.networks import residual, seeded, sequence, small_convolutional, unusual_paths
 
 LAYERS = {
     "linear": (nn.Linear(37, 11), (5, 37)),

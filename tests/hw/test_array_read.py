@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from hw import Chip, ParameterError
-from hw.cell import Polynomial
-from hw.crossbar import CrossbarMatrix
-from hw.mapping import read_integers
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
+from xbar.hw import Chip, ParameterError
+from xbar.hw.cell import Polynomial
+from xbar.hw.crossbar import CrossbarMatrix
+from xbar.hw.mapping import read_integers
 
 G_MIN, G_MAX, VOLT, V0 = 1e-6, 80e-6, 0.6, 0.25
 SCHEMES: list[dict[str, object]] = [

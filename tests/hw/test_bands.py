@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw import (
+from tests.hw.networks import recommender, small_convolutional
+from xbar.hw import (
     Arrivals,
     Chip,
     ConfigurationError,
@@ -24,12 +25,11 @@ from hw import (
     simulate,
     trace,
 )
-from hw.analog import read_energies
-from hw.bands import ENDS, End, band_of, band_table, banded, chip_at, factors_used, ledger_at, read_factor
-from hw.chip import COMPONENTS, build, read_toml
-from hw.ledger import Ledger
-from hw.quantity import KINDS
-from tests.hw.networks import recommender, small_convolutional
+from xbar.hw.analog import read_energies
+from xbar.hw.bands import ENDS, End, band_of, band_table, banded, chip_at, factors_used, ledger_at, read_factor
+from xbar.hw.chip import COMPONENTS, build, read_toml
+from xbar.hw.ledger import Ledger
+from xbar.hw.quantity import KINDS
 
 PUBLISHED, MEASURED, FITTED, DERIVED, ASSUMED = (0.81, 1.32), (0.9, 1.1), (0.81, 2.86), (0.65, 1.74), (0.33, 3.0)
 
@@ -121,7 +121,7 @@ def test_the_factors_that_a_chip_uses(isaac: Chip) -> None:
     ],
 )
 def test_a_wrong_band_is_named(key: str, changes: dict[str, object], said: list[str]) -> None:
-    _, raw = read_toml("isaac", "hw.presets", "chip")
+    _, raw = read_toml("isaac", "xbar.hw.presets", "chip")
     quantity = raw["component"]["adc"][key]
     quantity.pop("low", None), quantity.pop("high", None)
     quantity.update(changes)
@@ -146,7 +146,7 @@ def test_a_file_may_state_bands_where_its_numbers_have_one() -> None:
 
 
 def _sar() -> Chip:
-    _, raw = read_toml("isaac", "hw.presets", "chip")
+    _, raw = read_toml("isaac", "xbar.hw.presets", "chip")
     adc = raw["component"]["adc"]
     adc["power"] |= {"low": 8, "high": 64}
     adc["area"] |= {"low": 0.0048, "high": 0.0096}
@@ -193,7 +193,7 @@ def test_only_energies_powers_areas_and_reads_have_bands() -> None:
 def test_the_band_of_a_read_is_that_of_its_product(edge: Chip) -> None:
     assert read_factor(edge, "low") == pytest.approx((0.1 / 0.2) ** 2)
     assert read_factor(edge, "high") == pytest.approx((0.3 / 0.2) ** 2)
-    _, raw = read_toml("edge", "hw.presets", "chip")
+    _, raw = read_toml("edge", "xbar.hw.presets", "chip")
     raw["device"]["g_max"] |= {"low": 20, "high": 40}
     raw["timing"]["array_read"] |= {"low": 50, "high": 150}
     chip = loaded(raw)
@@ -210,7 +210,7 @@ def test_the_band_of_a_read_is_that_of_its_product(edge: Chip) -> None:
 
 def _raw_of(case: str) -> dict[str, Any]:
     name, _, change = case.partition(" ")
-    _, raw = read_toml(name, "hw.presets", "chip")
+    _, raw = read_toml(name, "xbar.hw.presets", "chip")
     if change == "leaks":  # static power, a conductance and its time with bands, a product with g_min
         raw["component"]["buffer"]["static_power"] = {"value": 1, "unit": "mW", "kind": "assumed", "why": "test"}
         raw["device"]["g_min"] |= {"value": 2.5, "low": 2.0, "high": 5.0}
@@ -336,7 +336,7 @@ _FACTORS = st.tuples(st.floats(0, 1), st.floats(1, 1e3))
 @st.composite
 def _descriptions(draw: st.DrawFn) -> dict[str, Any]:
     """A preset's raw file with random costs, kinds and stated bands."""
-    _, raw = read_toml(draw(st.sampled_from(preset_names())), "hw.presets", "chip")
+    _, raw = read_toml(draw(st.sampled_from(preset_names())), "xbar.hw.presets", "chip")
     for name in COMPONENTS:
         component = raw["component"][name]
         for leaf in (*(component.keys() & {"power", "energy", "area"}), "static_power"):
@@ -386,7 +386,7 @@ def test_without_requests_only_the_chip_has_bands(edge: Chip) -> None:
 
 
 def test_written_cells_have_the_band_of_their_pulses() -> None:
-    _, raw = read_toml("edge", "hw.presets", "chip")
+    _, raw = read_toml("edge", "xbar.hw.presets", "chip")
     raw["device"] |= {
         "write_energy": {"value": 2, "unit": "pJ", "kind": "assumed", "why": "test"},
         "write_time": {"value": 100, "unit": "ns", "kind": "assumed", "why": "test"},

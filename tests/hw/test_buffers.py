@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Arrivals, Chip, place, simulate, trace
-from hw.buffers import buffer_demand
 from tests.hw.networks import residual, seeded, small_convolutional
+from xbar.hw import Arrivals, Chip, place, simulate, trace
+from xbar.hw.buffers import buffer_demand
 
 
 def test_a_vector_waits_for_its_reader(isaac: Chip) -> None:

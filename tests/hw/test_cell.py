@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from hw import ParameterError
-from hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh, WithAccess
-from hw.errors import ConvergenceError
+from xbar.hw import ParameterError
+from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh, WithAccess
+from xbar.hw.errors import ConvergenceError
 
 VOLTAGE = torch.linspace(-0.4, 0.4, 17, dtype=torch.float64)
 LAWS = [Linear(), Sinh(0.1), Polynomial(0.2, -0.3), MiloPolynomial(), WithAccess(Sinh(0.1), 3e3)]

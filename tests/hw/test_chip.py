@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hw import Chip, ConfigurationError, load_chip, preset_names
-from hw.chip import COMPONENTS
-from hw.quantity import KINDS
+from xbar.hw import Chip, ConfigurationError, load_chip, preset_names
+from xbar.hw.chip import COMPONENTS
+from xbar.hw.quantity import KINDS
 
 
 class TestIsaac:
@@ -27,7 +27,7 @@ class TestIsaac:
         assert ours == pytest.approx(published, rel=0.01)
 
     def test_no_total_is_typed_in(self) -> None:
-        text = (resources.files("hw.presets") / "isaac.toml").read_text("utf-8")
+        text = (resources.files("xbar.hw.presets") / "isaac.toml").read_text("utf-8")
         values = [line.split("value = ")[1].split(",")[0] for line in text.splitlines() if "value = " in line]
         assert not {"330", "0.330", "0.33", "0.372", "65.8", "85.4", "55.4", "62.5", "24.08"} & set(values)
 
@@ -79,7 +79,7 @@ class TestEveryPreset:
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
-    text = (resources.files("hw.presets") / "isaac.toml").read_text("utf-8")
+    text = (resources.files("xbar.hw.presets") / "isaac.toml").read_text("utf-8")
     assert old in text
     path = tmp_path / "chip.toml"
     path.write_text(text.replace(old, new), "utf-8")

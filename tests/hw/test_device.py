@@ -7,10 +7,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from hw import ConfigurationError, Device, ParameterError, load_chip
-from hw.chip import device_names, load_device, load_device_file
-from hw.device import TABLE_FOLDER, Programmed, read_table
-from hw.quantity import KINDS, UNITS
+from xbar.hw import ConfigurationError, Device, ParameterError, load_chip
+from xbar.hw.chip import device_names, load_device, load_device_file
+from xbar.hw.device import TABLE_FOLDER, Programmed, read_table
+from xbar.hw.quantity import KINDS, UNITS
 
 CELLS = 200_000
 YEAR = 365 * 86400.0
@@ -351,7 +351,7 @@ class TestReading:
             device(temperature=300.0).read_variance(g, bandwidth=1e6)
 
     def test_laws_of_current(self) -> None:
-        from hw.cell import Linear, Polynomial, Sinh
+        from xbar.hw.cell import Linear, Polynomial, Sinh
 
         assert device().law == Linear()
         assert device(iv="sinh", iv_v0=0.3).law == Sinh(0.3)

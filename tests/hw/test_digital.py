@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn, zeros
 
-from hw import ConfigurationError, ParameterError, trace
-from hw.digital import Accelerator, Product, accelerator_names, estimate, load_accelerator, products_of
-from hw.quantity import KINDS
+from xbar.hw import ConfigurationError, ParameterError, trace
+from xbar.hw.digital import Accelerator, Product, accelerator_names, estimate, load_accelerator, products_of
+from xbar.hw.quantity import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, ParameterError, trace
-from hw.footprint import array_area, footprint
 from tests.hw.networks import seeded
+from xbar.hw import Chip, ParameterError, trace
+from xbar.hw.footprint import array_area, footprint
 
 
 def test_isaacs_arrays_share_its_tiles(isaac: Chip) -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate, trace
-from hw.analog import analog_layers, read_energies
-from hw.crossbar import ActionCounts
-from hw.ledger import INPUT, OUTPUT, STATIC, Ledger
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
+from xbar.hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate, trace
+from xbar.hw.analog import analog_layers, read_energies
+from xbar.hw.crossbar import ActionCounts
+from xbar.hw.ledger import INPUT, OUTPUT, STATIC, Ledger
 
 
 def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -> Ledger:  # type: ignore[no-untyped-def]

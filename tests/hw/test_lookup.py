@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hw import Arrivals, Chip, ParameterError, TraceError, convert, place, simulate, trace
-from hw.analog import (
+from tests.hw.networks import histories, recommender, seeded
+from xbar.hw import Arrivals, Chip, ParameterError, TraceError, convert, place, simulate, trace
+from xbar.hw.analog import (
     AnalogEmbedding,
     analog_layers,
     compensate_drift,
@@ -19,9 +20,8 @@ from hw.analog import (
     recalibrate,
     set_time,
 )
-from hw.ledger import Ledger
-from hw.vector_operation import VectorOperations
-from tests.hw.networks import histories, recommender, seeded
+from xbar.hw.ledger import Ledger
+from xbar.hw.vector_operation import VectorOperations
 
 NO_ERRORS = {"programming_sigma": 0.0, "read_noise_sigma": 0.0}
 

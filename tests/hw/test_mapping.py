@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw import MappingError
-from hw.mapping import Geometry, WeightEncoding, map_integers, map_weights, quantise_weights, read_integers, unmap
+from xbar.hw import MappingError
+from xbar.hw.mapping import Geometry, WeightEncoding, map_integers, map_weights, quantise_weights, read_integers, unmap
 
 SCHEMES = [
     {"scheme": "differential"}, {"scheme": "differential", "subtraction": "digital"}, {"scheme": "separate"},

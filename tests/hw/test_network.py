@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from hw import TraceError, trace
-from hw.network import Network, fold
 from tests.hw.networks import Residual, residual, seeded, small_convolutional
+from xbar.hw import TraceError, trace
+from xbar.hw.network import Network, fold
 
 
 class _Watch(fx.Interpreter):

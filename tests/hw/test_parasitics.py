@@ -15,11 +15,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from hw import ParameterError
-from hw import parasitics as module
-from hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh
-from hw.errors import ConvergenceError
-from hw.parasitics import (
+from xbar.hw import ParameterError
+from xbar.hw import parasitics as module
+from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh
+from xbar.hw.errors import ConvergenceError
+from xbar.hw.parasitics import (
     GatedWires,
     Solution,
     Wires,

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, ParameterError, TraceError, convert
-from hw.analog import analog_layers, compensate_drift, layer_quality, program, set_time
-from hw.crossbar import CrossbarMatrix
-from hw.mapping import quantise_weights
 from tests.hw.networks import seeded
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
+from xbar.hw import Chip, ParameterError, TraceError, convert
+from xbar.hw.analog import analog_layers, compensate_drift, layer_quality, program, set_time
+from xbar.hw.crossbar import CrossbarMatrix
+from xbar.hw.mapping import quantise_weights
 
 CHIP = small_chip(16, 20, 3, 4, 4, 1, "two_pass", 12, scheme="differential")
 
@@ -127,8 +127,8 @@ def test_pairs_take_all_adcs_of_a_crossbar_in_turn() -> None:
 def test_draws_of_different_purpose_have_different_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that the code itself makes over writes 0 .. 9 of one layer."""
     seen: dict[int, set] = {}
-    import hw.crossbar as module
-    from hw.randomness import key_of
+    import xbar.hw.crossbar as module
+    from xbar.hw.randomness import key_of
 
     def recording(*parts: int, device: object = None) -> torch.Generator:
         seen.setdefault(key_of(*parts), set()).add(("generator", parts))

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Chip, load_chip
-from hw.analog import AnalogLayer
-from hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial
+from xbar.hw import Chip, load_chip
+from xbar.hw.analog import AnalogLayer
+from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial
 
 TOLERANCE = 3e-7
 EXCEPTIONS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from hw import CapacityError, Chip, ParameterError, place, trace
 from tests.hw.networks import residual, seeded, small_convolutional
+from xbar.hw import CapacityError, Chip, ParameterError, place, trace
 
 
 def test_every_crossbar_holds_one_block(edge: Chip) -> None:

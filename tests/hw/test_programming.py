@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Arrivals, Chip, ParameterError, convert, place, simulate, trace
-from hw.analog import write_pulses
-from hw.placement import Placement
-from hw.programming import programming_cost
 from tests.hw.networks import seeded, small_convolutional
+from xbar.hw import Arrivals, Chip, ParameterError, convert, place, simulate, trace
+from xbar.hw.analog import write_pulses
+from xbar.hw.placement import Placement
+from xbar.hw.programming import programming_cost
 
 
 @pytest.fixture

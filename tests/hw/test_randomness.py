@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw import ParameterError
-from hw.randomness import BLOCK_VALUES, CountedNormals, generator_of, key_of
+from xbar.hw import ParameterError
+from xbar.hw.randomness import BLOCK_VALUES, CountedNormals, generator_of, key_of
 
 
 def normals(key: int, units: int, columns: int, vectors: int, first: int = 0, dtype: torch.dtype = torch.float32) -> np.ndarray:

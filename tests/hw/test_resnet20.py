@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hw import Chip, convert
-from hw.analog import analog_layers
-from models import ResNet20
+from xbar.hw import Chip, convert
+from xbar.hw.analog import analog_layers
+from xbar.models import ResNet20
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of the published network's inputs
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from hw import Arrivals, Chip, ParameterError, place, simulate, trace
-from hw.ledger import Ledger
-from hw.vector_operation import VectorOperations
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
+from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
+from xbar.hw.ledger import Ledger
+from xbar.hw.vector_operation import VectorOperations
 
 PICOSECOND = 1e-12
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hw import Arrivals, Chip, ParameterError, Update, load_chip, place, preset_names, simulate, trace
-from hw.ledger import INPUT, OUTPUT, STATIC, Ledger
-from hw.placement import Placement
-from hw.programming import programming_cost, years_to_wear_out
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional
+from xbar.hw import Arrivals, Chip, ParameterError, Update, load_chip, place, preset_names, simulate, trace
+from xbar.hw.ledger import INPUT, OUTPUT, STATIC, Ledger
+from xbar.hw.placement import Placement
+from xbar.hw.programming import programming_cost, years_to_wear_out
 
 FEMTOSECOND = 1e-15
 PULSE = {"write_energy": 2e-12, "write_time": 1e-9, "endurance": 1e6}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from hw import trace
-from models import VGG16, DigitsCNN, LeNet5, LeNet5Caffe, ResNet18, ResNet20, ResNet56
+from xbar.hw import trace
+from xbar.models import VGG16, DigitsCNN, LeNet5, LeNet5Caffe, ResNet18, ResNet20, ResNet56
 
 NETWORKS = [
     (DigitsCNN, (1, 8, 8), 1_898, 3, 2 * (64 * 72 + 16 * 1152 + 640)),

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hw import load_chip
-from reports.compare import (
+from tests.reports.test_reports import check_texts
+from xbar.hw import load_chip
+from xbar.reports.compare import (
     area_steps,
     compare,
     compare_runs,
@@ -24,27 +25,26 @@ from reports.compare import (
     summary_text,
     verdict,
 )
-from reports.compare_pages import draw_comparison, pages
-from reports.differences import differences, is_changed, side_by_side, tables_side_by_side
-from reports.explore import SweepSheet
-from reports.noise import accuracy_difference
-from reports.results import Results, ResultsError
-from tests.reports.test_reports import check_texts
-from workloads.data import load_digits
-from workloads.run import Study, run
-from workloads.training import initialise
-from workloads.workload import Workload
+from xbar.reports.compare_pages import draw_comparison, pages
+from xbar.reports.differences import differences, is_changed, side_by_side, tables_side_by_side
+from xbar.reports.explore import SweepSheet
+from xbar.reports.noise import accuracy_difference
+from xbar.reports.results import Results, ResultsError
+from xbar.workloads.data import load_digits
+from xbar.workloads.run import Study, run
+from xbar.workloads.training import initialise
+from xbar.workloads.workload import Workload
 
 QUICK = Study(instances=3, sigmas=(0.05,), multiples=(1.0,), adc_bits=(8,), images=20, requests=4, parts=())
 
 
 def judged(chip: str, **settings: str) -> Results:
     """A quick study of an untrained network."""
-    from models import DigitsCNN
+    from xbar.models import DigitsCNN
 
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workloads.run.measure", lambda *_: {})  # this computer's own speed is not compared
+        patch.setattr("xbar.workloads.run.measure", lambda *_: {})  # this computer's own speed is not compared
         return run(workload, load_chip(chip, settings), QUICK)
 
 
@@ -303,7 +303,7 @@ class TestPages:
 
     def test_files_are_complete_and_twice_the_same(self, isaac: Results, edge: Results, tmp_path: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("reports.pages.PNG_DPI", 30)  # draws faster
+        monkeypatch.setattr("xbar.reports.pages.PNG_DPI", 30)  # draws faster
         found = compare_runs(isaac, edge)
         for name in ("one", "other"):
             save_comparison(found, tmp_path / name)

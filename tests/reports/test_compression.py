@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.compression import (
+from xbar.reports.compression import (
     CompressionSheet,
     ahead,
     ahead_text,
@@ -16,7 +16,7 @@ from reports.compression import (
     summary_text,
     verdict,
 )
-from reports.results import ResultsError
+from xbar.reports.results import ResultsError
 
 STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw import Chip
-from reports.converters import draw_converters
-from workloads.converters import UNITS, converter_sheet
+from xbar.hw import Chip
+from xbar.reports.converters import draw_converters
+from xbar.workloads.converters import UNITS, converter_sheet
 
 
 def test_ideal_converters_follow_the_straight_line(isaac: Chip) -> None:

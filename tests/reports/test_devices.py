@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hw import Device
-from hw.chip import DeviceFile, Source, device_names, load_device_file
-from reports.devices import TIMES, DeviceSheet, device_page, draw_devices
 from tests.reports.test_reports import overlap, visible
-from workloads.cli import main
-from workloads.devices import device_sheet, device_table
+from xbar.hw import Device
+from xbar.hw.chip import DeviceFile, Source, device_names, load_device_file
+from xbar.reports.devices import TIMES, DeviceSheet, device_page, draw_devices
+from xbar.workloads.cli import main
+from xbar.workloads.devices import device_sheet, device_table
 
 CELLS = 300
 

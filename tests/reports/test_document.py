@@ -15,12 +15,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from hw import load_chip
-from reports.pages import Document, save_document, title_of
-from reports.record import Record, constants_pages, reproducibility_page
-from reports.results import ResultsError
-from reports.style import page, plot
-from workloads.record import record
+from xbar.hw import load_chip
+from xbar.reports.pages import Document, save_document, title_of
+from xbar.reports.record import Record, constants_pages, reproducibility_page
+from xbar.reports.results import ResultsError
+from xbar.reports.style import page, plot
+from xbar.workloads.record import record
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 HOSTILE = "<script>alert('x')</script> & \"quotes\" $1$ {{ 1 }}"
@@ -123,7 +123,7 @@ def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:
     paths = save_document(document, tmp_path / "report.pdf")
     names = [path.stem for path in paths if path.suffix == ".png"]
     assert names == ["first", "contents", "second", "third", "constants_1", "constants_2", "reproducibility"]
-    from reports import pages
+    from xbar.reports import pages
 
     drawn = [text.get_text() for text in pages._whole(document)["contents"].texts]
     for title, number in (("Summary", 1), ("Energy", 3), ("Notes", 4), ("Every constant, with its source", 5), ("Reproducibility", 7)):

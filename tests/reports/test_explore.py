@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.stats import ttest_ind
 
-from reports import explore
-from reports.explore import (
+from tests.reports.test_reports import check_texts, visible_texts
+from xbar.reports import explore
+from xbar.reports.explore import (
     SweepSheet,
     View,
     _fitted_table,
@@ -29,9 +30,8 @@ from reports.explore import (
     pareto_front,
     unit_of,
 )
-from reports.results import ResultsError
-from reports.style import page
-from tests.reports.test_reports import check_texts, visible_texts
+from xbar.reports.results import ResultsError
+from xbar.reports.style import page
 
 Point = dict[str, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.fairea import (
+from xbar.reports.fairea import (
     METHODS,
     FaireaSheet,
     _explained,
@@ -20,7 +20,7 @@ from reports.fairea import (
     noise_text,
     summary_text,
 )
-from reports.results import ResultsError
+from xbar.reports.results import ResultsError
 
 MEASURES = [f"{x}_{g}" for x in ("shift", "lost", "dropped") for g in ("minority", "majority", "gap")]
 MEASURES += ["error", "changed", "selection_ratio", "regret", "regret_truth", "distance"]

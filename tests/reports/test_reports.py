@@ -15,15 +15,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from torch import nn
 
-from hw import load_chip, preset_names
-from reports import figures, studies
-from reports.render import PAGES, pages_of, render, trace_events
-from reports.results import Results, ResultsError
-from reports.style import human, percent, span
-from workloads.data import load_digits
-from workloads.run import Study, run
-from workloads.training import initialise
-from workloads.workload import Workload
+from xbar.hw import load_chip, preset_names
+from xbar.reports import figures, studies
+from xbar.reports.render import PAGES, pages_of, render, trace_events
+from xbar.reports.results import Results, ResultsError
+from xbar.reports.style import human, percent, span
+from xbar.workloads.data import load_digits
+from xbar.workloads.run import Study, run
+from xbar.workloads.training import initialise
+from xbar.workloads.workload import Workload
 
 QUICK = Study(
     instances=3, sigmas=(0.0, 0.05, 0.2), multiples=(0.0, 1.0, 3.0), adc_bits=(4, 8), images=20, requests=5, stuck_rates=(0.0, 0.01),
@@ -35,7 +35,7 @@ CHIPS = {name: (name, None) for name in preset_names()} | {"edge on PCM": ("edge
 @pytest.fixture(scope="module", params=list(CHIPS))
 def results(request: pytest.FixtureRequest) -> Results:
     """A quick study of an untrained network: real shapes of every table, meaningless accuracies."""
-    from models import DigitsCNN
+    from xbar.models import DigitsCNN
 
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
     name, device = CHIPS[request.param]

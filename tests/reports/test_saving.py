@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports import results
-from reports.results import ResultsError, drawing_again, save_sheet
+from xbar.reports import results
+from xbar.reports.results import ResultsError, drawing_again, save_sheet
 
 
 def tables(value: float) -> dict[str, pd.DataFrame]:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from matplotlib.colors import to_rgb
 
-from reports.style import GROUPS, HATCHES, NAMES, STAGES, group_of, look
+from xbar.reports.style import GROUPS, HATCHES, NAMES, STAGES, group_of, look
 
 
 def lightness(colour: str) -> float:
@@ -38,8 +38,8 @@ def test_stages_differ_in_grey() -> None:
 
 
 def test_every_component_has_a_name_and_a_look() -> None:
-    from hw.chip import COMPONENTS
-    from hw.ledger import WRITE
+    from xbar.hw.chip import COMPONENTS
+    from xbar.hw.ledger import WRITE
 
     assert {*COMPONENTS, WRITE} == set(NAMES)
     for name in NAMES:

@@ -8,20 +8,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
-import workloads.run as runs
-from hw import Update, load_chip, simulate
-from reports import figures
-from reports.render import render, trace_events
-from reports.results import Results
-from reports.style import STAGES, human
-from workloads.data import load_digits
-from workloads.training import initialise
-from workloads.workload import Workload
+import xbar.workloads.run as runs
+from xbar.hw import Update, load_chip, simulate
+from xbar.reports import figures
+from xbar.reports.render import render, trace_events
+from xbar.reports.results import Results
+from xbar.reports.style import STAGES, human
+from xbar.workloads.data import load_digits
+from xbar.workloads.training import initialise
+from xbar.workloads.workload import Workload
 
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    from models import DigitsCNN
+    from xbar.models import DigitsCNN
 
     chip = load_chip("edge").with_changes(device={"write_energy": 2e-12, "write_time": 1e-9})
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)

@@ -15,16 +15,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compression.shrink import small_state
-from hw import load_chip, load_device
-from hw.errors import ConfigurationError
-from reports.results import CHECKSUMS, ResultsError, drawing_again, load_sheet, save_sheet
-from workloads.cli import main
-from workloads.data import DataError, read_cifar10, read_idx
-from workloads.fairea.problem import FaireaError
-from workloads.fairea.run import load_network
-from workloads.recommender.interactions import load_movielens
-from workloads.workload import load_weights, untrained
+from xbar.compression.shrink import small_state
+from xbar.hw import load_chip, load_device
+from xbar.hw.errors import ConfigurationError
+from xbar.reports.results import CHECKSUMS, ResultsError, drawing_again, load_sheet, save_sheet
+from xbar.workloads.cli import main
+from xbar.workloads.data import DataError, read_cifar10, read_idx
+from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.run import load_network
+from xbar.workloads.recommender.interactions import load_movielens
+from xbar.workloads.workload import load_weights, untrained
 
 PRESETS = Path(__file__).parents[2] / "hw/presets"
 CHIPS = [tomllib.loads((PRESETS / f"{name}.toml").read_text("utf-8")) for name in ("isaac", "edge")]

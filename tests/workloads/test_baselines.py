@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from hw import convert, load_chip, trace
-from hw.digital import accelerator_names, estimate, load_accelerator, products_of
-from models import DigitsCNN
-from reports import figures
-from reports.baseline import summary_line
-from reports.render import pages_of
-from reports.results import CHECKSUMS, MEASURED, Results, ResultsError
-from workloads.baselines import integer_chip
-from workloads.computer import LEAST, MOST, measure
-from workloads.data import load_digits
-from workloads.run import Study, run
-from workloads.training import initialise
-from workloads.workload import Workload
+from xbar.hw import convert, load_chip, trace
+from xbar.hw.digital import accelerator_names, estimate, load_accelerator, products_of
+from xbar.models import DigitsCNN
+from xbar.reports import figures
+from xbar.reports.baseline import summary_line
+from xbar.reports.render import pages_of
+from xbar.reports.results import CHECKSUMS, MEASURED, Results, ResultsError
+from xbar.workloads.baselines import integer_chip
+from xbar.workloads.computer import LEAST, MOST, measure
+from xbar.workloads.data import load_digits
+from xbar.workloads.run import Study, run
+from xbar.workloads.training import initialise
+from xbar.workloads.workload import Workload
 
 STUDY = Study(instances=1, sigmas=(0.0,), multiples=(0.0,), adc_bits=(8,), images=20, requests=6, parts=())
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models import ResNet20
-from workloads import data
-from workloads.data import DataError, load_cifar10, read_cifar10
-from workloads.training import accuracy, initialise
-from workloads.workload import load_weights, load_workload
+from xbar.models import ResNet20
+from xbar.workloads import data
+from xbar.workloads.data import DataError, load_cifar10, read_cifar10
+from xbar.workloads.training import accuracy, initialise
+from xbar.workloads.workload import load_weights, load_workload
 
 RECORD = 3073
 

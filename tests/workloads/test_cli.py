@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hw import preset_names
-from workloads.cli import main
-from workloads.evaluate import OnChip
+from xbar.hw import preset_names
+from xbar.workloads.cli import main
+from xbar.workloads.evaluate import OnChip
 
 QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "quick"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.cli import main
+from xbar.workloads.cli import main
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workloads.cli import main
-from workloads.sweep import RESULTS
+from xbar.workloads.cli import main
+from xbar.workloads.sweep import RESULTS
 
 EDGE = Path(__file__).parents[2] / "hw/presets/edge.toml"
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compression.gemm import matrix_layers
-from compression.paths import Paths
-from compression.quantise import folded
-from hw import Chip, load_chip, trace
-from hw.footprint import footprint
-from reports.compression import CompressionSheet
-from workloads import compress as module
-from workloads import training
-from workloads.allocation import (
+from xbar.compression.gemm import matrix_layers
+from xbar.compression.paths import Paths
+from xbar.compression.quantise import folded
+from xbar.hw import Chip, load_chip, trace
+from xbar.hw.footprint import footprint
+from xbar.reports.compression import CompressionSheet
+from xbar.workloads import compress as module
+from xbar.workloads import training
+from xbar.workloads.allocation import (
     AllocationError,
     Costs,
     Keep,
@@ -29,10 +29,10 @@ from workloads.allocation import (
     uniform,
     whole,
 )
-from workloads.cli import main
-from workloads.compress import PLANS, CompressionResult, Plan, chip_accuracies, compress, quick, split
-from workloads.training import TrainingError, accuracy, initialise
-from workloads.workload import Workload, load_workload, untrained
+from xbar.workloads.cli import main
+from xbar.workloads.compress import PLANS, CompressionResult, Plan, chip_accuracies, compress, quick, split
+from xbar.workloads.training import TrainingError, accuracy, initialise
+from xbar.workloads.workload import Workload, load_workload, untrained
 
 TARGET = {"weights": 0.4, "power": 0.5}
 SMALL = replace(quick(PLANS["digits"]), instances=2, images=100, budgets=())

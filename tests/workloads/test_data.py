@@ -15,8 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads import data
-from workloads.data import DataError, ImageData, load_digits, load_mnist, read_idx
+from xbar.workloads import data
+from xbar.workloads.data import DataError, ImageData, load_digits, load_mnist, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:

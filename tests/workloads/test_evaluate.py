@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hw import Chip, ParameterError, load_chip
-from models import DigitsCNN
-from workloads.data import ImageData, load_digits
-from workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
-from workloads.training import Recipe, accuracy, initialise, train_classifier
+from xbar.hw import Chip, ParameterError, load_chip
+from xbar.models import DigitsCNN
+from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
+from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from workloads import progress
+from xbar.workloads import progress
 
 
 class Terminal(io.StringIO):

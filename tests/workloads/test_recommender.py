@@ -17,13 +17,13 @@ from scipy import stats
 from sklearn.metrics import ndcg_score, roc_auc_score
 from torch import Tensor, nn
 
-from hw import Arrivals, load_chip, simulate, trace
-from hw.errors import ParameterError
-from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
-from workloads.data import DataError
-from workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
-from workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
-from workloads.recommender.on_chip import (
+from xbar.hw import Arrivals, load_chip, simulate, trace
+from xbar.hw.errors import ParameterError
+from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from xbar.workloads.data import DataError
+from xbar.workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
+from xbar.workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
+from xbar.workloads.recommender.on_chip import (
     calibration_of,
     examples,
     judged_chip,
@@ -35,7 +35,7 @@ from workloads.recommender.on_chip import (
     training_examples,
     under_load,
 )
-from workloads.recommender.quality import (
+from xbar.workloads.recommender.quality import (
     Ranking,
     Split,
     adapted_scores,
@@ -45,9 +45,9 @@ from workloads.recommender.quality import (
     study_quality,
     table,
 )
-from workloads.recommender.run import RecommenderStudy, TwoClasses, run_recommender
-from workloads.recommender.store import EmbeddingStore, Scorer, StoreError, default_embedding, refresh
-from workloads.training import TrainingError
+from xbar.workloads.recommender.run import RecommenderStudy, TwoClasses, run_recommender
+from xbar.workloads.recommender.store import EmbeddingStore, Scorer, StoreError, default_embedding, refresh
+from xbar.workloads.training import TrainingError
 
 SIGNED = torch.linspace(-1, 1, 80).reshape(4, 20)  # inputs of a global block, of both signs
 SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8), batch=64)
@@ -402,10 +402,10 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
 KILLED = """
 import os, sys, torch, numpy as np
 from pathlib import Path
-from workloads.recommender import store as module
-from workloads.recommender.interactions import Taste, synthetic
-from workloads.recommender.learning import Learner, MetaRecipe
-from workloads.recommender.quality import Split
+from xbar.workloads.recommender import store as module
+from xbar.workloads.recommender.interactions import Taste, synthetic
+from xbar.workloads.recommender.learning import Learner, MetaRecipe
+from xbar.workloads.recommender.quality import Split
 SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8))
 module.MEMBERS_AT_ONCE = 8
 data = synthetic(Taste(members=30, items=40, interactions=15), seed=3)
@@ -625,7 +625,7 @@ def test_replicas_carry_a_multiple_of_the_rate() -> None:
 
 
 def test_a_run_leaves_everything(data: Interactions, tmp_path: Path) -> None:
-    from reports.recommender import RecommenderSheet, draw_recommender, row_of
+    from xbar.reports.recommender import RecommenderSheet, draw_recommender, row_of
 
     study = RecommenderStudy(
         seeds=2, instances=2, candidates=4, requests=40, methods=("meta", "global", "wide_deep"), targets=(), workers=1

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from compression import rebuild
-from hw import load_chip, trace
-from hw.footprint import footprint
-from workloads.allocation import weights_of
-from workloads.data import DataError, load_cifar10, load_mnist
-from workloads.training import accuracy
-from workloads.workload import untrained
+from xbar.compression import rebuild
+from xbar.hw import load_chip, trace
+from xbar.hw.footprint import footprint
+from xbar.workloads.allocation import weights_of
+from xbar.workloads.data import DataError, load_cifar10, load_mnist
+from xbar.workloads.training import accuracy
+from xbar.workloads.workload import untrained
 
 FOLDERS = sorted((Path(__file__).parents[2] / "results" / "compression").glob("*/"))
 

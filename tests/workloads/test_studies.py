@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from hw import Chip, load_chip
-from models import DigitsCNN
-from workloads import effects as chips
-from workloads import studies
-from workloads.data import ImageData, load_digits
-from workloads.effects import NOTHING, Assumed, effects
-from workloads.evaluate import Condition, OnChip, mean_band, wilson_band
-from workloads.run import Bench, Points, Study, run
-from workloads.training import Recipe, accuracy, initialise, train_classifier
-from workloads.workload import Workload
+from xbar.hw import Chip, load_chip
+from xbar.models import DigitsCNN
+from xbar.workloads import effects as chips
+from xbar.workloads import studies
+from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.effects import NOTHING, Assumed, effects
+from xbar.workloads.evaluate import Condition, OnChip, mean_band, wilson_band
+from xbar.workloads.run import Bench, Points, Study, run
+from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
+from xbar.workloads.workload import Workload
 
 IDEAL = {"device.programming_sigma": "0", "device.read_noise_sigma": "0", "component.adc.range": "level", "component.adc.bits": "12"}
 

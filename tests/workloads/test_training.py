@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from models import DigitsCNN
-from workloads import training, workload
-from workloads.data import ImageData, load_digits
-from workloads.training import Recipe, TrainingError, accuracy, initialise, save_state, train_classifier
-from workloads.workload import load_workload, untrained
+from xbar.models import DigitsCNN
+from xbar.workloads import training, workload
+from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.training import Recipe, TrainingError, accuracy, initialise, save_state, train_classifier
+from xbar.workloads.workload import load_workload, untrained
 
 RECIPE = Recipe(epochs=4, batch=128, learning_rate=5e-3, shift=1)
 

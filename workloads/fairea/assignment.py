@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from workloads.fairea.problem import UNFILLED, Bools, Floats, Ints
+from xbar.workloads.fairea.problem import UNFILLED, Bools, Floats, Ints
 
 
 def assign(score: Floats, allowed: Bools) -> Ints:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from workloads.fairea.assignment import assign, assign_freely
-from workloads.fairea.problem import RESOLUTION, UNFILLED, Compact, FaireaError, Floats, Matching, Problem
-from workloads.fairea.published import _defect_class, _State, local_minority, visible_neighbours
+from xbar.workloads.fairea.assignment import assign, assign_freely
+from xbar.workloads.fairea.problem import RESOLUTION, UNFILLED, Compact, FaireaError, Floats, Matching, Problem
+from xbar.workloads.fairea.published import _defect_class, _State, local_minority, visible_neighbours
 
 MOST_COUNTED = 2**21  # entries of the table that counts matchings, above which a chain draws
 MOST_STEPS = 2_000_000  # of that chain between looks, unless asked for more

@@ -23,13 +23,13 @@ import pandas as pd
 from scipy import stats
 from tqdm import tqdm
 
-from workloads.fairea.baselines import maximum_fitness, optimisation, random_matching, weighted_hungarian
-from workloads.fairea.exact import exact_front
-from workloads.fairea.front import covers, dominates
-from workloads.fairea.improved import improved_front
-from workloads.fairea.metrics import MixingMatrix, assortativity, fitness_range
-from workloads.fairea.problem import FaireaError, Matching, Problem
-from workloads.fairea.published import fairea
+from xbar.workloads.fairea.baselines import maximum_fitness, optimisation, random_matching, weighted_hungarian
+from xbar.workloads.fairea.exact import exact_front
+from xbar.workloads.fairea.front import covers, dominates
+from xbar.workloads.fairea.improved import improved_front
+from xbar.workloads.fairea.metrics import MixingMatrix, assortativity, fitness_range
+from xbar.workloads.fairea.problem import FaireaError, Matching, Problem
+from xbar.workloads.fairea.published import fairea
 
 CELL = ["network", "share", "pool", "fitness_kind"]
 METHODS = {

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workloads.fairea.assignment import allowed_by_labels, assign
-from workloads.fairea.front import Front, hypervolume, non_dominated, rounded
-from workloads.fairea.metrics import coefficient
-from workloads.fairea.problem import (
+from xbar.workloads.fairea.assignment import allowed_by_labels, assign
+from xbar.workloads.fairea.front import Front, hypervolume, non_dominated, rounded
+from xbar.workloads.fairea.metrics import coefficient
+from xbar.workloads.fairea.problem import (
     UNFILLED,
     Compact,
     FaireaError,

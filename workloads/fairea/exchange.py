@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.fairea.metrics import coefficient
-from workloads.fairea.problem import UNFILLED, Compact, Floats, Ints
+from xbar.workloads.fairea.metrics import coefficient
+from xbar.workloads.fairea.problem import UNFILLED, Compact, Floats, Ints
 
 
 def exchange_gains(score: Floats, group: Ints, chosen: Ints, labels: Ints, label: int) -> tuple[Ints, Floats]:

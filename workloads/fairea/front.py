@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from workloads.fairea.metrics import MixingMatrix
-from workloads.fairea.problem import Bools, Floats, Ints, Matching, Problem
+from xbar.workloads.fairea.metrics import MixingMatrix
+from xbar.workloads.fairea.problem import Bools, Floats, Ints, Matching, Problem
 
 DIGITS = 12  # |r| is a ratio of integers; equal ones may differ in the last bits
 

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from workloads.fairea.assignment import assign
-from workloads.fairea.baselines import weighted_hungarian
-from workloads.fairea.exact import MOST_POSITIONS, exact_front
-from workloads.fairea.exchange import Moves, Neighbourhood
-from workloads.fairea.front import Front, non_dominated, rounded
-from workloads.fairea.metrics import MixingMatrix, coefficient
-from workloads.fairea.problem import (
+from xbar.workloads.fairea.assignment import assign
+from xbar.workloads.fairea.baselines import weighted_hungarian
+from xbar.workloads.fairea.exact import MOST_POSITIONS, exact_front
+from xbar.workloads.fairea.exchange import Moves, Neighbourhood
+from xbar.workloads.fairea.front import Front, non_dominated, rounded
+from xbar.workloads.fairea.metrics import MixingMatrix, coefficient
+from xbar.workloads.fairea.problem import (
     UNFILLED,
     FaireaError,
     Floats,
@@ -29,7 +29,7 @@ from workloads.fairea.problem import (
     Problem,
     UndefinedAssortativityError,
 )
-from workloads.fairea.published import fairea
+from xbar.workloads.fairea.published import fairea
 
 RANDOM_STARTS = 4
 NEAR_MISSES = 24  # neighbours off the front that each pattern puts on the list of what to try later

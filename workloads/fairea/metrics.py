@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workloads.fairea.assignment import assign
-from workloads.fairea.problem import (
+from xbar.workloads.fairea.assignment import assign
+from xbar.workloads.fairea.problem import (
     UNFILLED,
     Compact,
     FaireaError,

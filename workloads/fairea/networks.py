@@ -18,8 +18,8 @@ from xml.etree.ElementTree import ParseError
 import networkx as nx
 import numpy as np
 
-from workloads.fairea.metrics import assortativity
-from workloads.fairea.problem import FaireaError, Problem, is_missing
+from xbar.workloads.fairea.metrics import assortativity
+from xbar.workloads.fairea.problem import FaireaError, Problem, is_missing
 
 # Net wealth in 1427, thousand lira, as the `flomarriage` data of the R package ergm have it; not compared with
 # Padgett and Ansell, Am. J. Sociol. 98, 1259 (1993).

@@ -24,16 +24,16 @@ from scipy import stats
 from scipy.special import expit
 from torch import Tensor, nn
 
-from hw import Arrivals, Chip, convert, load_device, place, simulate, trace
-from hw.analog import analog_layers, compensate_drift, copy_weights, program, set_time, write_pulses
-from hw.programming import programming_cost
-from models.fairea import PairScorer
-from workloads.effects import fewer_bits, missing_writes, own_write_error, with_write_error
-from workloads.evaluate import mean_band
-from workloads.fairea.assignment import assign
-from workloads.fairea.baselines import maximum_fitness
-from workloads.fairea.metrics import MixingMatrix, fitness_range, minority
-from workloads.fairea.problem import (
+from xbar.hw import Arrivals, Chip, convert, load_device, place, simulate, trace
+from xbar.hw.analog import analog_layers, compensate_drift, copy_weights, program, set_time, write_pulses
+from xbar.hw.programming import programming_cost
+from xbar.models.fairea import PairScorer
+from xbar.workloads.effects import fewer_bits, missing_writes, own_write_error, with_write_error
+from xbar.workloads.evaluate import mean_band
+from xbar.workloads.fairea.assignment import assign
+from xbar.workloads.fairea.baselines import maximum_fitness
+from xbar.workloads.fairea.metrics import MixingMatrix, fitness_range, minority
+from xbar.workloads.fairea.problem import (
     UNFILLED,
     Bools,
     FaireaError,
@@ -42,8 +42,8 @@ from workloads.fairea.problem import (
     Problem,
     UndefinedAssortativityError,
 )
-from workloads.fairea.published import fairea
-from workloads.fairea.scoring import Opening, Pairs, World, fit, logits, stream
+from xbar.workloads.fairea.published import fairea
+from xbar.workloads.fairea.scoring import Opening, Pairs, World, fit, logits, stream
 
 SIGMA, READ_SIGMA = 0.05, 0.02  # write error and read noise of the judged chip's cells, where its own are ideal
 CALIBRATION = 200  # pairs that set the ranges of converters, and that drift compensation reads

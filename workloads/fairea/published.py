@@ -25,9 +25,9 @@ from typing import Literal
 import networkx as nx
 import numpy as np
 
-from workloads.fairea.assignment import assign, assign_freely
-from workloads.fairea.metrics import MixingMatrix
-from workloads.fairea.problem import UNFILLED, Bools, Compact, FaireaError, Floats, Ints, Matching, Problem
+from xbar.workloads.fairea.assignment import assign, assign_freely
+from xbar.workloads.fairea.metrics import MixingMatrix
+from xbar.workloads.fairea.problem import UNFILLED, Bools, Compact, FaireaError, Floats, Ints, Matching, Problem
 
 Diversity = Literal["local", "global"]
 

@@ -14,23 +14,23 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from hw.chip import Chip
-from models.fairea import PairScorer
-from reports.fairea import FaireaSheet
-from workloads.effects import ASSUMED_WRITES, own_write_error
-from workloads.fairea.baselines import (
+from xbar.hw.chip import Chip
+from xbar.models.fairea import PairScorer
+from xbar.reports.fairea import FaireaSheet
+from xbar.workloads.effects import ASSUMED_WRITES, own_write_error
+from xbar.workloads.fairea.baselines import (
     maximum_fitness,
     minimum_fitness,
     optimisation,
     random_matching,
     weighted_hungarian,
 )
-from workloads.fairea.exact import ExactFront, exact_front
-from workloads.fairea.front import Front, dominates
-from workloads.fairea.improved import improved_front
-from workloads.fairea.metrics import assortativity, evaluate, minority
-from workloads.fairea.networks import EMBEDDED, embedded, read_graphml, read_organisation
-from workloads.fairea.on_chip import (
+from xbar.workloads.fairea.exact import ExactFront, exact_front
+from xbar.workloads.fairea.front import Front, dominates
+from xbar.workloads.fairea.improved import improved_front
+from xbar.workloads.fairea.metrics import assortativity, evaluate, minority
+from xbar.workloads.fairea.networks import EMBEDDED, embedded, read_graphml, read_organisation
+from xbar.workloads.fairea.on_chip import (
     ASSIGNERS,
     FOUR_FIFTHS,
     MOST_PULSES,
@@ -43,9 +43,9 @@ from workloads.fairea.on_chip import (
     study_openings,
     study_pools,
 )
-from workloads.fairea.problem import FaireaError, Floats, Matching, Problem, is_missing
-from workloads.fairea.published import fairea
-from workloads.fairea.scoring import (
+from xbar.workloads.fairea.problem import FaireaError, Floats, Matching, Problem, is_missing
+from xbar.workloads.fairea.published import fairea
+from xbar.workloads.fairea.scoring import (
     APPLICANTS,
     BACKGROUND,
     MORE_POSITIONS,
@@ -62,7 +62,7 @@ from workloads.fairea.scoring import (
     logits,
     train_scorer,
 )
-from workloads.recommender.quality import one_thread
+from xbar.workloads.recommender.quality import one_thread
 
 Step = Callable[[str], None]
 DEFAULT_NETWORK = "karate"

@@ -24,9 +24,18 @@ from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
 
-from models.fairea import PairScorer
-from workloads.fairea.networks import candidate_pool, open_at_random
-from workloads.fairea.problem import Bools, FaireaError, Floats, Ints, Matching, Problem, is_missing, sorted_classes
+from xbar.models.fairea import PairScorer
+from xbar.workloads.fairea.networks import candidate_pool, open_at_random
+from xbar.workloads.fairea.problem import (
+    Bools,
+    FaireaError,
+    Floats,
+    Ints,
+    Matching,
+    Problem,
+    is_missing,
+    sorted_classes,
+)
 
 SKILLS, BACKGROUND = 6, 2
 STEEPNESS, OUTCOME_NOISE, PROFILE_SHIFT = 2.5, 0.5, 0.5

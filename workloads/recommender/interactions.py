@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.data import DataError
+from xbar.workloads.data import DataError
 
 LIKED = 4.0  # a rating of that and above is a positive
 GENRES_100K = 19

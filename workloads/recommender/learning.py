@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from models.limaml import Recommender
-from workloads.recommender.interactions import DAY, HOUR, Interactions
-from workloads.training import TrainingError, read_state, save_state
+from xbar.models.limaml import Recommender
+from xbar.workloads.recommender.interactions import DAY, HOUR, Interactions
+from xbar.workloads.training import TrainingError, read_state, save_state
 
 CONTEXT = ("hour sine", "hour cosine", "weekday sine", "weekday cosine")
 Weights = dict[str, Tensor]

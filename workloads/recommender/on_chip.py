@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
-from hw.analog import copy_weights, program
-from hw.crossbar import ideal_of
-from hw.errors import CapacityError, ParameterError
-from hw.footprint import array_area
-from hw.programming import years_to_wear_out
-from models.limaml import CandidateScorer, GlobalBlock, LookupScorer
-from workloads.effects import fewer_bits, missing_writes
-from workloads.recommender.learning import Learner
-from workloads.recommender.quality import Ranking, Split
+from xbar.hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
+from xbar.hw.analog import copy_weights, program
+from xbar.hw.crossbar import ideal_of
+from xbar.hw.errors import CapacityError, ParameterError
+from xbar.hw.footprint import array_area
+from xbar.hw.programming import years_to_wear_out
+from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from xbar.workloads.effects import fewer_bits, missing_writes
+from xbar.workloads.recommender.learning import Learner
+from xbar.workloads.recommender.quality import Ranking, Split
 
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters

@@ -20,10 +20,10 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from workloads.data import DataError
-from workloads.recommender.interactions import HOUR, Interactions
-from workloads.recommender.learning import Learner, MetaRecipe, Tables, meta_train, plain_scores, train
-from workloads.training import TrainingError
+from xbar.workloads.data import DataError
+from xbar.workloads.recommender.interactions import HOUR, Interactions
+from xbar.workloads.recommender.learning import Learner, MetaRecipe, Tables, meta_train, plain_scores, train
+from xbar.workloads.training import TrainingError
 
 COLD = 25  # interactions before the test ones, at most, of a user that is called cold
 RANKED = 10

@@ -15,18 +15,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hw.analog import convert
-from hw.chip import Chip
-from models.limaml import GlobalBlock
-from reports.recommender import RecommenderSheet
-from reports.results import write_text
-from workloads.compress import Plan, compress
-from workloads.data import ImageData
-from workloads.effects import ASSUMED_WRITES, BITS
-from workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
-from workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
-from workloads.recommender.learning import Learner, Tables
-from workloads.recommender.on_chip import (
+from xbar.hw.analog import convert
+from xbar.hw.chip import Chip
+from xbar.models.limaml import GlobalBlock
+from xbar.reports.recommender import RecommenderSheet
+from xbar.reports.results import write_text
+from xbar.workloads.compress import Plan, compress
+from xbar.workloads.data import ImageData
+from xbar.workloads.effects import ASSUMED_WRITES, BITS
+from xbar.workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
+from xbar.workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
+from xbar.workloads.recommender.learning import Learner, Tables
+from xbar.workloads.recommender.on_chip import (
     BATCHES,
     LEAST_REQUESTS,
     PULSES,
@@ -45,7 +45,7 @@ from workloads.recommender.on_chip import (
     training_examples,
     under_load,
 )
-from workloads.recommender.quality import (
+from xbar.workloads.recommender.quality import (
     COLD,
     META,
     METHODS,
@@ -57,8 +57,8 @@ from workloads.recommender.quality import (
     study_quality,
     table,
 )
-from workloads.recommender.store import EmbeddingStore, Scorer, refresh
-from workloads.training import TrainingError
+from xbar.workloads.recommender.store import EmbeddingStore, Scorer, refresh
+from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]
 MANY_MEMBERS = 10**8  # for which the offline job's time is told

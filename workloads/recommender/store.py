@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.recommender.learning import Batch, Learner, Tables, context_of
+from xbar.workloads.recommender.learning import Batch, Learner, Tables, context_of
 
 MEMBERS_AT_ONCE = 64  # adapted together, and committed together
 FORMAT = 2

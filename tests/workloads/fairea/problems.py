@@ -5,7 +5,7 @@ from itertools import permutations
 import networkx as nx
 import numpy as np
 
-from workloads.fairea.problem import UNFILLED, Matching, Problem
+from xbar.workloads.fairea.problem import UNFILLED, Matching, Problem
 
 
 def small_problem(seed: int, classes: int = 2, positions: int = 4, candidates: int = 5, density: float = 0.7) -> Problem:

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from workloads.fairea.baselines import weighted_hungarian
-from workloads.fairea.compare import compare, paired_table, problem_of, read_instances
-from workloads.fairea.front import covers
-from workloads.fairea.improved import improved_front
-from workloads.fairea.metrics import MixingMatrix, assortativity
-from workloads.fairea.networks import draw_fitness, embedded, open_at_random
-from workloads.fairea.problem import FaireaError, Matching
-from workloads.fairea.published import fairea
+from xbar.workloads.fairea.baselines import weighted_hungarian
+from xbar.workloads.fairea.compare import compare, paired_table, problem_of, read_instances
+from xbar.workloads.fairea.front import covers
+from xbar.workloads.fairea.improved import improved_front
+from xbar.workloads.fairea.metrics import MixingMatrix, assortativity
+from xbar.workloads.fairea.networks import draw_fitness, embedded, open_at_random
+from xbar.workloads.fairea.problem import FaireaError, Matching
+from xbar.workloads.fairea.published import fairea
 
 
 @pytest.fixture(scope="module")

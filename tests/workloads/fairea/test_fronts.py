@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from tests.workloads.fairea.problems import all_maximum_matchings, networkx_distance, small_problem
-from workloads.fairea.assignment import allowed_by_labels, assign
-from workloads.fairea.compare import random_gap
-from workloads.fairea.exact import exact_front
-from workloads.fairea.exchange import Neighbourhood
-from workloads.fairea.front import Front, covers, dominates, hypervolume, non_dominated
-from workloads.fairea.improved import improved_front
-from workloads.fairea.metrics import MixingMatrix, coefficient
-from workloads.fairea.networks import make_problem, open_at_random, scale_free
-from workloads.fairea.problem import UNFILLED, FaireaError, Matching, Problem, UndefinedAssortativityError
+from xbar.workloads.fairea.assignment import allowed_by_labels, assign
+from xbar.workloads.fairea.compare import random_gap
+from xbar.workloads.fairea.exact import exact_front
+from xbar.workloads.fairea.exchange import Neighbourhood
+from xbar.workloads.fairea.front import Front, covers, dominates, hypervolume, non_dominated
+from xbar.workloads.fairea.improved import improved_front
+from xbar.workloads.fairea.metrics import MixingMatrix, coefficient
+from xbar.workloads.fairea.networks import make_problem, open_at_random, scale_free
+from xbar.workloads.fairea.problem import UNFILLED, FaireaError, Matching, Problem, UndefinedAssortativityError
 
 
 def brute_force(problem: Problem) -> tuple[list[tuple[float, float]], float, float]:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workloads.fairea.problems import all_maximum_matchings, small_problem
-from workloads.fairea import metrics
-from workloads.fairea.metrics import MixingMatrix
-from workloads.fairea.problem import UNFILLED, FaireaError, Matching, UndefinedAssortativityError
+from xbar.workloads.fairea import metrics
+from xbar.workloads.fairea.metrics import MixingMatrix
+from xbar.workloads.fairea.problem import UNFILLED, FaireaError, Matching, UndefinedAssortativityError
 
 # a-a-b-b in a path: ends aa 2, ab 1, ba 1, bb 2 of 6: trace 4/6, sum a_i² = 1/2, r = (2/3 - 1/2) / (1/2) = 1/3
 PATH, PATH_CLASSES = nx.path_graph(4), {0: "a", 1: "a", 2: "b", 3: "b"}

@@ -3,8 +3,8 @@
 import networkx as nx
 import pytest
 
-from workloads.fairea.metrics import assortativity, group_shares
-from workloads.fairea.networks import (
+from xbar.workloads.fairea.metrics import assortativity, group_shares
+from xbar.workloads.fairea.networks import (
     EMBEDDED,
     candidate_pool,
     divisional_chart,
@@ -20,7 +20,7 @@ from workloads.fairea.networks import (
     read_tables,
     scale_free,
 )
-from workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.problem import FaireaError
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import torch
 from scipy import stats
 from scipy.special import expit
 
-from hw import Arrivals, Chip, load_chip, place, simulate, trace
-from models.fairea import PairScorer
-from workloads.fairea.networks import embedded, open_at_random
-from workloads.fairea.on_chip import (
+from xbar.hw import Arrivals, Chip, load_chip, place, simulate, trace
+from xbar.models.fairea import PairScorer
+from xbar.workloads.fairea.networks import embedded, open_at_random
+from xbar.workloads.fairea.on_chip import (
     ASSIGNERS,
     GAPS,
     READ_SIGMA,
@@ -35,8 +35,8 @@ from workloads.fairea.on_chip import (
     summarise,
     writing_energy,
 )
-from workloads.fairea.problem import FaireaError
-from workloads.fairea.scoring import SKILLS, Opening, Pairs, World, draw_openings, draw_pairs, logits, make_opening
+from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.scoring import SKILLS, Opening, Pairs, World, draw_openings, draw_pairs, logits, make_opening
 
 NAN = np.nan
 

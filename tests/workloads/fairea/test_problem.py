@@ -6,8 +6,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from workloads.fairea.baselines import maximum_fitness
-from workloads.fairea.problem import FaireaError, Matching, Problem
+from xbar.workloads.fairea.baselines import maximum_fitness
+from xbar.workloads.fairea.problem import FaireaError, Matching, Problem
 
 PATH = nx.path_graph(4)
 CLASSES = {2: "a", 3: "b"}

@@ -6,16 +6,16 @@ import pytest
 from scipy import stats
 
 from tests.workloads.fairea.problems import all_maximum_matchings, small_problem
-from workloads.fairea.baselines import (
+from xbar.workloads.fairea.baselines import (
     maximum_fitness,
     minimum_fitness,
     optimisation,
     random_matching,
     weighted_hungarian,
 )
-from workloads.fairea.metrics import MixingMatrix
-from workloads.fairea.problem import FaireaError, Problem
-from workloads.fairea.published import fairea, front_ranks, local_minority, visible_neighbours
+from xbar.workloads.fairea.metrics import MixingMatrix
+from xbar.workloads.fairea.problem import FaireaError, Problem
+from xbar.workloads.fairea.published import fairea, front_ranks, local_minority, visible_neighbours
 
 METHODS = {
     "published": fairea,

@@ -7,11 +7,11 @@ import networkx as nx
 import pandas as pd
 import pytest
 
-from hw import load_chip
-from reports.fairea import FaireaSheet, draw_fairea
-from workloads.fairea.networks import embedded
-from workloads.fairea.problem import FaireaError
-from workloads.fairea.run import FaireaStudy, load_network, run_fairea
+from xbar.hw import load_chip
+from xbar.reports.fairea import FaireaSheet, draw_fairea
+from xbar.workloads.fairea.networks import embedded
+from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.run import FaireaStudy, load_network, run_fairea
 
 TINY = FaireaStudy(
     share=0.2, instances=2, openings=4, pairs=400, epochs=1, sigmas=(0.1,), adc_bits=(6,), times=(3600.0,), reads=(2,),

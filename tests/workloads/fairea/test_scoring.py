@@ -6,11 +6,11 @@ import pytest
 import torch
 from scipy.special import expit
 
-from hw import trace
-from models.fairea import PairScorer
-from workloads.fairea.networks import embedded
-from workloads.fairea.problem import FaireaError
-from workloads.fairea.scoring import (
+from xbar.hw import trace
+from xbar.models.fairea import PairScorer
+from xbar.workloads.fairea.networks import embedded
+from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.scoring import (
     MORE_POSITIONS,
     SKILLS,
     STEEPNESS,
