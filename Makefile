@@ -1,7 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; both set up .venv first.
 VENV := .venv
 BIN := $(VENV)/bin
-# Threads that wait soon sleep: workloads/__init__.py tells why.
+# Threads that wait soon sleep: xbar/__init__.py tells why.
 export GOMP_SPINCOUNT ?= 1000
 INSTALLED := $(VENV)/.installed
 

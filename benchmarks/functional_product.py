@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from xbar.hw import Chip, convert, load_chip
-from xbar.hw.parasitics import Wires, effective_conductance
+from xbar.hw.array.parasitics import Wires, effective_conductance
 
 SIZE, BATCH, ROUNDS = 512, 1000, 21
 

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from xbar.workloads.sweep import JOURNAL, RESULTS, InProcess, local, sweep
+from xbar.workloads.study.sweep import JOURNAL, RESULTS, InProcess, local, sweep
 
 ALLOWED_MS = 5.0
 POINTS, DIGITS = 2000, 1000

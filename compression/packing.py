@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xbar.compression.gemm import matrix_of
-from xbar.hw.chip import Chip
-from xbar.hw.mapping import Geometry
+from xbar.hw.array.mapping import Geometry
+from xbar.hw.chip.description import Chip
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
 from xbar.compression.masks import attach, baked, masks_of, nonzero_masks, values
 from xbar.compression.packing import packing
-from xbar.hw.chip import Chip
-from xbar.hw.mapping import map_weights, read_integers
-from xbar.hw.network import fold
+from xbar.hw.array.mapping import map_weights, read_integers
+from xbar.hw.chip.description import Chip
+from xbar.hw.graph.network import fold
 from xbar.hw.randomness import generator_of
 
 TrainEpoch = Callable[[nn.Module, Callable[[], Tensor], int], None]
@@ -96,7 +96,7 @@ class Mismatch(nn.Module):
 def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, groups: int = 1) -> Tensor:
     """What `chip`'s cells hold less what they should, of the weight's shape and dtype, for one programming.
 
-    The weight's rows and columns that are not zero are packed and mapped as `xbar.hw.mapping` maps them, the cells programmed by
+    The weight's rows and columns that are not zero are packed and mapped as `xbar.hw.array.mapping` maps them, the cells programmed by
     the chip's device (errors, write-verify, stuck cells), and the levels read back as weights. Rows and columns that are
     zero have no cells; zeros between others have, and err. Left out: the errors of an offset's reference columns, drift,
     telegraph and read noise, wires.
@@ -116,7 +116,7 @@ def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, gr
 
 def folded(model: nn.Module) -> nn.Module:
     """A torch.fx copy of `model` with batch norm folded, as the chip runs it, in evaluation mode; layers that had a mask have
-    it again. Raises TraceError as `xbar.hw.network.fold`."""
+    it again. Raises TraceError as `xbar.hw.graph.network.fold`."""
     result = fold(baked(model))
     masked = masks_of(model)
     attach(result, {name: mask for name, mask in nonzero_masks(result).items() if name in masked})

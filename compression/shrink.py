@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import layer_of, matrix_layers
 from xbar.compression.paths import Paths, Reader, argument, channel_padding, kind_of, shapes_of, traced
-from xbar.hw.network import fold
+from xbar.hw.graph.network import fold
 
 FORMAT = "small network 1"
 

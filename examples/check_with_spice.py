@@ -3,9 +3,9 @@
 import torch
 
 from xbar.hw import load_chip
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.parasitics import Wires, solve
-from xbar.hw.spice import write_netlist
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.parasitics import Wires, solve
+from xbar.hw.array.spice import write_netlist
 
 chip = load_chip("edge", device="pcm").with_changes(wires={"wordline": 2.0, "bitline": 2.0})
 weight = torch.randn(1, 8, 24, generator=torch.Generator().manual_seed(0))

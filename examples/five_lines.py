@@ -4,7 +4,7 @@ from pathlib import Path
 
 from xbar.hw import load_chip
 from xbar.reports.render import render
-from xbar.workloads.run import Study, run
+from xbar.workloads.study.run import Study, run
 from xbar.workloads.workload import load_workload
 
 chip = load_chip("edge", {"component.adc.bits": "6"})

@@ -6,8 +6,8 @@ Run again, it goes on where it was, or takes what is there.
 from pathlib import Path
 
 from xbar.hw import load_chip
-from xbar.workloads.points import sweep_chips
-from xbar.workloads.sweep import Span, grid, latin_hypercube, sweep
+from xbar.workloads.study.points import sweep_chips
+from xbar.workloads.study.sweep import Span, grid, latin_hypercube, sweep
 
 
 def peak(point: dict[str, float]) -> dict[str, float]:

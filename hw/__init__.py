@@ -6,8 +6,9 @@ integer femtoseconds. `hw` imports nothing from the project's other packages.
 
 from xbar.hw.analog import AnalogEmbedding, AnalogLayer, convert
 from xbar.hw.bands import chip_bands, ledger_bands
-from xbar.hw.chip import Chip, device_names, load_chip, load_device, preset_names
-from xbar.hw.device import Device
+from xbar.hw.cells.device import Device
+from xbar.hw.chip.description import Chip, device_names, load_chip, load_device, preset_names
+from xbar.hw.chip.placement import Placement, place
 from xbar.hw.errors import (
     CapacityError,
     ConfigurationError,
@@ -17,11 +18,10 @@ from xbar.hw.errors import (
     ParameterError,
     TraceError,
 )
-from xbar.hw.ledger import Ledger
-from xbar.hw.network import Network, trace
-from xbar.hw.placement import Placement, place
-from xbar.hw.programming import Update
-from xbar.hw.simulator import Arrivals, simulate
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.updates import Update
+from xbar.hw.graph.network import Network, trace
 
 __all__ = [
     "AnalogEmbedding",

@@ -14,14 +14,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from xbar.hw.cell import CellLaw
-from xbar.hw.chip import Chip
-from xbar.hw.crossbar import ActionCounts, CrossbarMatrix, ideal_of
-from xbar.hw.device import Device
+from xbar.hw.array.crossbar import ActionCounts, CrossbarMatrix, ideal_of
+from xbar.hw.array.lookup import LookUpMatrix
+from xbar.hw.array.mapping import lines_in_use, matrix_of, straight_through
+from xbar.hw.cells.device import Device
+from xbar.hw.cells.law import CellLaw
+from xbar.hw.chip.description import Chip
 from xbar.hw.errors import MappingError, ParameterError
-from xbar.hw.lookup import LookUpMatrix
-from xbar.hw.mapping import lines_in_use, matrix_of, straight_through
-from xbar.hw.network import Example, check_embedding, check_inputs, check_look_up, fold, inputs_of, matrix_nodes
+from xbar.hw.graph.network import Example, check_embedding, check_inputs, check_look_up, fold, inputs_of, matrix_nodes
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
 ROUNDING = 1e-5  # of a signal: deviations below it are the arithmetic's, float32
@@ -188,7 +188,7 @@ class AnalogLayer(nn.Module):
 
 
 class AnalogEmbedding(AnalogLayer):
-    """An Embedding whose table lies on crossbars, a row on the wordlines of one input (see `xbar.hw.lookup`); same call.
+    """An Embedding whose table lies on crossbars, a row on the wordlines of one input (see `xbar.hw.array.lookup`); same call.
 
     input_scale: 1 over the DAC's highest code, at which a look-up drives. ADC ranges are set with every row of the table,
     whatever calibration data look up. Tables are never packed. Raises ParameterError for rows that it does not have.
@@ -267,7 +267,7 @@ def convert(
     """A model of the same call signature whose Linear, Conv2d and Embedding run on `chip`'s crossbars.
 
     Batch norm is folded first. `calibration_data` (batch, ...), a tuple for a model of several inputs, sets the input
-    range of each layer and the range of calibrated ADCs; `seed` draws the chip instance. pack: as in `xbar.hw.network.trace`.
+    range of each layer and the range of calibrated ADCs; `seed` draws the chip instance. pack: as in `xbar.hw.graph.network.trace`.
     `model` is left alone. Raises TraceError, MappingError or ParameterError.
     """
     given = inputs_of(calibration_data)

@@ -33,8 +33,8 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from xbar.hw.chip import COMPONENTS, Chip, Section, Source, build, leaves, read_toml
-from xbar.hw.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
+from xbar.hw.chip.description import COMPONENTS, Chip, Section, Source, build, leaves, read_toml
+from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
 from xbar.hw.quantity import Quantity, Unit
 
 End = Literal["low", "high"]

@@ -29,9 +29,9 @@ import pandas as pd
 from pydantic import Field, PrivateAttr, model_validator
 from torch import nn
 
-from xbar.hw.chip import Section, Source, build, names_in, read_toml
+from xbar.hw.chip.description import Section, Source, build, names_in, read_toml
 from xbar.hw.errors import ParameterError
-from xbar.hw.network import MatrixLayer, Network
+from xbar.hw.graph.network import MatrixLayer, Network
 from xbar.hw.quantity import Quantity, Unit
 
 PRESETS = "xbar.hw.presets.digital"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from xbar.hw.chip import CHIP_COMPONENTS, Chip
+from xbar.hw.chip.description import CHIP_COMPONENTS, Chip
+from xbar.hw.chip.placement import place
 from xbar.hw.errors import ParameterError
-from xbar.hw.ledger import STATIC
-from xbar.hw.network import Network
-from xbar.hw.placement import place
-from xbar.hw.simulator import Arrivals, simulate
+from xbar.hw.events.ledger import STATIC
+from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.graph.network import Network
 
 
 @dataclass(frozen=True)

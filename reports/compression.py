@@ -56,7 +56,7 @@ MOST_POINTS = 12  # of methods and budgets in the table under their picture
 
 @dataclass(frozen=True)
 class CompressionSheet:
-    """One compression. meta, stages, layers, steps, frontier, admm: as in `xbar.workloads.compress.CompressionResult`; meta also has
+    """One compression. meta, stages, layers, steps, frontier, admm: as in `xbar.workloads.study.compress.CompressionResult`; meta also has
     the network's name and title."""
 
     meta: dict[str, Any]

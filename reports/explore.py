@@ -76,7 +76,7 @@ ROWS_OF_FRONT = 11  # under its picture
 
 @dataclass(frozen=True)
 class SweepSheet:
-    """The rows of a sweep, as `xbar.workloads.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
+    """The rows of a sweep, as `xbar.workloads.study.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
 
     meta: dict[str, Any]
     frame: pd.DataFrame

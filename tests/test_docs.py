@@ -32,10 +32,10 @@ import xbar  # noqa: F401 - first: it tells waiting threads to sleep, before tor
 
 import torch  # isort: skip
 
-from xbar.hw.device import Device
+from xbar.hw.cells.device import Device
 from xbar.reports.pages import save_png
 from xbar.workloads.cli import main
-from xbar.workloads.points import FIELDS
+from xbar.workloads.study.points import FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

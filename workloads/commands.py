@@ -14,7 +14,7 @@ import pandas as pd
 from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import small_state
 from xbar.hw.bands import ENDS, chip_at
-from xbar.hw.chip import Chip, device_names, load_chip, load_device_file, preset_names
+from xbar.hw.chip.description import Chip, device_names, load_chip, load_device_file, preset_names
 from xbar.hw.errors import HardwareError
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
@@ -31,23 +31,23 @@ from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import render
 from xbar.reports.results import Results, ResultsError, drawing_again
-from xbar.workloads.allocation import AllocationError, check_targets
-from xbar.workloads.baselines import accelerator_table
-from xbar.workloads.compress import PLANS, Plan, compress, quick
-from xbar.workloads.converters import converter_sheet
 from xbar.workloads.data import DataError
-from xbar.workloads.devices import device_sheet, device_table
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
 from xbar.workloads.offered import NETWORKS
-from xbar.workloads.pin import PinError, accept, check, pin, setting
-from xbar.workloads.points import read_sweep, sweep_chips
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
-from xbar.workloads.record import record
-from xbar.workloads.run import Study, run
-from xbar.workloads.sweep import SUMMARY, Point, SweepError, cluster
+from xbar.workloads.study.allocation import AllocationError, check_targets
+from xbar.workloads.study.baselines import accelerator_table
+from xbar.workloads.study.compress import PLANS, Plan, compress, quick
+from xbar.workloads.study.converters import converter_sheet
+from xbar.workloads.study.devices import device_sheet, device_table
+from xbar.workloads.study.pin import PinError, accept, check, pin, setting
+from xbar.workloads.study.points import read_sweep, sweep_chips
+from xbar.workloads.study.record import record
+from xbar.workloads.study.run import Study, run
+from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, cluster
 from xbar.workloads.training import TrainingError, save_state
 from xbar.workloads.workload import load_workload
 

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from xbar.hw import Arrivals, Ledger, load_chip, place, simulate, trace
-from xbar.hw.vector_operation import Transfer, VectorOperation, VectorOperations
+from xbar.hw.events.vector_operation import Transfer, VectorOperation, VectorOperations
 from xbar.reports.pages import save_png
 from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, STAGES, plot, write
 

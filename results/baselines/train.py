@@ -160,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fast = device.type == "cuda" or (torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512" in torch.backends.cpu.get_cpu_capability().lower())
+    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     half = given.precision == "bfloat16" or (given.precision == "auto" and fast)
     pixels, labels = read(given.data, [f"data_batch_{i}.bin" for i in range(1, 6)])
     test = read(given.data, ["test_batch.bin"])

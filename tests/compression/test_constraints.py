@@ -26,7 +26,7 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_of, weight_of
 from xbar.hw import Chip, load_chip
 from xbar.hw.analog import AnalogLayer
-from xbar.hw.mapping import quantise_weights
+from xbar.hw.array.mapping import quantise_weights
 
 CHIP = load_chip("edge", {"weights.bits": "5"})
 # outputs 2 x 2 bitlines each, 3 wordlines: small arrays, so that a small matrix is cut both ways

@@ -17,7 +17,7 @@ from xbar.compression.masks import bake, baked, behind, compression_ratio, masks
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import program
-from xbar.hw.mapping import quantise_weights
+from xbar.hw.array.mapping import quantise_weights
 
 
 class _Small(nn.Sequential):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.golden.energies import NETWORKS, measure, pinned
 from xbar.hw import preset_names
-from xbar.workloads.pin import differences
+from xbar.workloads.study.pin import differences
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -6,9 +6,9 @@ import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip, ParameterError
-from xbar.hw.cell import Polynomial
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import read_integers
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import read_integers
+from xbar.hw.cells.law import Polynomial
 
 G_MIN, G_MAX, VOLT, V0 = 1e-6, 80e-6, 0.6, 0.25
 SCHEMES: list[dict[str, object]] = [

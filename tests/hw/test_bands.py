@@ -27,8 +27,8 @@ from xbar.hw import (
 )
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, End, band_of, band_table, banded, chip_at, factors_used, ledger_at, read_factor
-from xbar.hw.chip import COMPONENTS, build, read_toml
-from xbar.hw.ledger import Ledger
+from xbar.hw.chip.description import COMPONENTS, build, read_toml
+from xbar.hw.events.ledger import Ledger
 from xbar.hw.quantity import KINDS
 
 PUBLISHED, MEASURED, FITTED, DERIVED, ASSUMED = (0.81, 1.32), (0.9, 1.1), (0.81, 2.86), (0.65, 1.74), (0.33, 3.0)

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.hw.networks import residual, seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, place, simulate, trace
-from xbar.hw.buffers import buffer_demand
+from xbar.hw.events.buffers import buffer_demand
 
 
 def test_a_vector_waits_for_its_reader(isaac: Chip) -> None:

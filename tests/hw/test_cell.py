@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xbar.hw import ParameterError
-from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh, WithAccess
+from xbar.hw.cells.law import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh, WithAccess
 from xbar.hw.errors import ConvergenceError
 
 VOLTAGE = torch.linspace(-0.4, 0.4, 17, dtype=torch.float64)

@@ -13,9 +13,9 @@ from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from tests.hw.test_mapping import SCHEMES
 from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers
-from xbar.hw.converter import Adc, Dac, lossless_bits
-from xbar.hw.crossbar import ActionCounts, CrossbarMatrix
-from xbar.hw.mapping import read_integers
+from xbar.hw.array.converter import Adc, Dac, lossless_bits
+from xbar.hw.array.crossbar import ActionCounts, CrossbarMatrix
+from xbar.hw.array.mapping import read_integers
 
 ISAAC, EDGE = load_chip("isaac"), load_chip("edge")
 COST = {"units": 8, "rate": 1e9, "power": 0.016, "area": 1e-8}

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.hw.test_mapping import SCHEMES, random_integers
 from xbar.hw import Chip, load_chip
-from xbar.hw.converter import lossless_bits
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import read_integers, slice_weights
+from xbar.hw.array.converter import lossless_bits
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import read_integers, slice_weights
 
 ISAAC = load_chip("isaac")
 
@@ -210,7 +210,7 @@ def test_results_do_not_depend_on_how_vectors_are_chunked(monkeypatch: pytest.Mo
     matrix = crossbar_matrix(chip, 7, 37, 1, 3, False)
     x = torch.randint(0, 16, (1, 50, 37), generator=torch.Generator().manual_seed(4)).double()
     whole = matrix(x)
-    monkeypatch.setattr("xbar.hw.crossbar.CHUNK_VALUES", 1)
+    monkeypatch.setattr("xbar.hw.array.crossbar.CHUNK_VALUES", 1)
     assert torch.equal(matrix(x), whole)
 
 

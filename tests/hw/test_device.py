@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from xbar.hw import ConfigurationError, Device, ParameterError, load_chip
-from xbar.hw.chip import device_names, load_device, load_device_file
-from xbar.hw.device import TABLE_FOLDER, Programmed, read_table
+from xbar.hw.cells.device import TABLE_FOLDER, Programmed, read_table
+from xbar.hw.chip.description import device_names, load_device, load_device_file
 from xbar.hw.quantity import KINDS, UNITS
 
 CELLS = 200_000
@@ -351,7 +351,7 @@ class TestReading:
             device(temperature=300.0).read_variance(g, bandwidth=1e6)
 
     def test_laws_of_current(self) -> None:
-        from xbar.hw.cell import Linear, Polynomial, Sinh
+        from xbar.hw.cells.law import Linear, Polynomial, Sinh
 
         assert device().law == Linear()
         assert device(iv="sinh", iv_v0=0.3).law == Sinh(0.3)

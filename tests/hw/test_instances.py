@@ -12,8 +12,8 @@ from tests.hw.networks import residual, seeded, small_convolutional, unusual_pat
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import analog_layers, program, set_time
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import Geometry, WeightEncoding, map_weights, quantise_weights, read_integers, unmap
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import Geometry, WeightEncoding, map_weights, quantise_weights, read_integers, unmap
 
 EVERYTHING = {
     "g_min": 2e-6, "g_max": 50e-6, "programming_model": "independent", "programming_sigma": 0.03,
@@ -105,7 +105,7 @@ class TestNothingElseMatters:
         x = integers(60, 37, 2).expand(2, 2, 60, 37)
         whole = matrix(x)
         for values in (100, 3000):
-            monkeypatch.setattr("xbar.hw.crossbar.CHUNK_VALUES", values)
+            monkeypatch.setattr("xbar.hw.array.crossbar.CHUNK_VALUES", values)
             matrix.program((1, 2))
             assert torch.equal(matrix(x), whole)
 

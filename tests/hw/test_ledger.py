@@ -10,8 +10,8 @@ from torch import nn
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 from xbar.hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate, trace
 from xbar.hw.analog import analog_layers, read_energies
-from xbar.hw.crossbar import ActionCounts
-from xbar.hw.ledger import INPUT, OUTPUT, STATIC, Ledger
+from xbar.hw.array.crossbar import ActionCounts
+from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
 
 
 def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -> Ledger:  # type: ignore[no-untyped-def]

@@ -20,8 +20,8 @@ from xbar.hw.analog import (
     recalibrate,
     set_time,
 )
-from xbar.hw.ledger import Ledger
-from xbar.hw.vector_operation import VectorOperations
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.vector_operation import VectorOperations
 
 NO_ERRORS = {"programming_sigma": 0.0, "read_noise_sigma": 0.0}
 

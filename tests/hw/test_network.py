@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from tests.hw.networks import Residual, residual, seeded, small_convolutional
 from xbar.hw import TraceError, trace
-from xbar.hw.network import Network, fold
+from xbar.hw.graph.network import Network, fold
 
 
 class _Watch(fx.Interpreter):

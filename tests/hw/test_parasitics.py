@@ -16,10 +16,8 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from xbar.hw import ParameterError
-from xbar.hw import parasitics as module
-from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh
-from xbar.hw.errors import ConvergenceError
-from xbar.hw.parasitics import (
+from xbar.hw.array import parasitics as module
+from xbar.hw.array.parasitics import (
     GatedWires,
     Solution,
     Wires,
@@ -30,6 +28,8 @@ from xbar.hw.parasitics import (
     source_conductance,
     transfer,
 )
+from xbar.hw.cells.law import CellLaw, Linear, MiloPolynomial, Polynomial, Sinh
+from xbar.hw.errors import ConvergenceError
 
 Edge = tuple[int, int, float]
 

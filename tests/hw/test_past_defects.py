@@ -10,8 +10,8 @@ from tests.hw.networks import seeded
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip, ParameterError, TraceError, convert
 from xbar.hw.analog import analog_layers, compensate_drift, layer_quality, program, set_time
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import quantise_weights
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import quantise_weights
 
 CHIP = small_chip(16, 20, 3, 4, 4, 1, "two_pass", 12, scheme="differential")
 
@@ -127,7 +127,7 @@ def test_pairs_take_all_adcs_of_a_crossbar_in_turn() -> None:
 def test_draws_of_different_purpose_have_different_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that the code itself makes over writes 0 .. 9 of one layer."""
     seen: dict[int, set] = {}
-    import xbar.hw.crossbar as module
+    import xbar.hw.array.crossbar as module
     from xbar.hw.randomness import key_of
 
     def recording(*parts: int, device: object = None) -> torch.Generator:

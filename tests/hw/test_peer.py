@@ -15,7 +15,7 @@ from torch import nn
 
 from xbar.hw import Chip, load_chip
 from xbar.hw.analog import AnalogLayer
-from xbar.hw.cell import CellLaw, Linear, MiloPolynomial, Polynomial
+from xbar.hw.cells.law import CellLaw, Linear, MiloPolynomial, Polynomial
 
 TOLERANCE = 3e-7
 EXCEPTIONS = {

@@ -9,8 +9,8 @@ from torch import nn
 from tests.hw.networks import seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, ParameterError, convert, place, simulate, trace
 from xbar.hw.analog import write_pulses
-from xbar.hw.placement import Placement
-from xbar.hw.programming import programming_cost
+from xbar.hw.chip.placement import Placement
+from xbar.hw.events.updates import programming_cost
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import read_integers
-from xbar.hw.parasitics import Wires, effective_conductance, solve
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import read_integers
+from xbar.hw.array.parasitics import Wires, effective_conductance, solve
 
 READS = 5000
 INDEPENDENT = {"read_noise_model": "independent", "read_noise_sigma": 0.05}

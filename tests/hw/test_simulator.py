@@ -7,8 +7,8 @@ from torch import nn
 
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
-from xbar.hw.ledger import Ledger
-from xbar.hw.vector_operation import VectorOperations
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.vector_operation import VectorOperations
 
 PICOSECOND = 1e-12
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from xbar.hw import ParameterError
-from xbar.hw.cell import Linear, MiloPolynomial, Polynomial, Sinh, SpiceLaw
-from xbar.hw.parasitics import Wires, solve_nonlinear
-from xbar.hw.spice import netlist, write_netlist
+from xbar.hw.array.parasitics import Wires, solve_nonlinear
+from xbar.hw.array.spice import netlist, write_netlist
+from xbar.hw.cells.law import Linear, MiloPolynomial, Polynomial, Sinh, SpiceLaw
 
 needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
 CELLS = torch.rand(12, 9, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 1e-4 + 1e-6

@@ -12,9 +12,9 @@ from tests.hw.networks import residual, seeded, small_convolutional
 from tests.hw.test_crossbar import small_chip
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import analog_layers, copy_weights, program, set_time
-from xbar.hw.crossbar import CrossbarMatrix
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import quantise_weights
 from xbar.hw.errors import ParameterError
-from xbar.hw.mapping import quantise_weights
 
 EDGE = load_chip("edge")
 SCHEMES: list[dict[str, object]] = [

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional
 from xbar.hw import Arrivals, Chip, ParameterError, Update, load_chip, place, preset_names, simulate, trace
-from xbar.hw.ledger import INPUT, OUTPUT, STATIC, Ledger
-from xbar.hw.placement import Placement
-from xbar.hw.programming import programming_cost, years_to_wear_out
+from xbar.hw.chip.placement import Placement
+from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
+from xbar.hw.events.updates import programming_cost, years_to_wear_out
 
 FEMTOSECOND = 1e-15
 PULSE = {"write_energy": 2e-12, "write_time": 1e-9, "endurance": 1e6}

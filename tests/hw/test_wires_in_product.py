@@ -10,9 +10,9 @@ import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip, ParameterError
-from xbar.hw.crossbar import CrossbarMatrix
-from xbar.hw.mapping import read_integers
-from xbar.hw.parasitics import Wires, effective_conductance, solve
+from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.mapping import read_integers
+from xbar.hw.array.parasitics import Wires, effective_conductance, solve
 
 WIRES = {"wordline": 12.0, "bitline": 25.0, "driver": 70.0, "sense": 40.0, "access": 300.0}
 G_MIN, G_MAX, VOLT = 2e-6, 150e-6, 0.25

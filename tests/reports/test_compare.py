@@ -31,7 +31,7 @@ from xbar.reports.explore import SweepSheet
 from xbar.reports.noise import accuracy_difference
 from xbar.reports.results import Results, ResultsError
 from xbar.workloads.data import load_digits
-from xbar.workloads.run import Study, run
+from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise
 from xbar.workloads.workload import Workload
 
@@ -44,7 +44,7 @@ def judged(chip: str, **settings: str) -> Results:
 
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xbar.workloads.run.measure", lambda *_: {})  # this computer's own speed is not compared
+        patch.setattr("xbar.workloads.study.run.measure", lambda *_: {})  # this computer's own speed is not compared
         return run(workload, load_chip(chip, settings), QUICK)
 
 

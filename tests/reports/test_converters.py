@@ -7,7 +7,7 @@ import pytest
 
 from xbar.hw import Chip
 from xbar.reports.converters import draw_converters
-from xbar.workloads.converters import UNITS, converter_sheet
+from xbar.workloads.study.converters import UNITS, converter_sheet
 
 
 def test_ideal_converters_follow_the_straight_line(isaac: Chip) -> None:

@@ -20,7 +20,7 @@ from xbar.reports.pages import Document, save_document, title_of
 from xbar.reports.record import Record, constants_pages, reproducibility_page
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page, plot
-from xbar.workloads.record import record
+from xbar.workloads.study.record import record
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 HOSTILE = "<script>alert('x')</script> & \"quotes\" $1$ {{ 1 }}"

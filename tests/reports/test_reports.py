@@ -21,7 +21,7 @@ from xbar.reports.render import PAGES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
 from xbar.reports.style import human, percent, span
 from xbar.workloads.data import load_digits
-from xbar.workloads.run import Study, run
+from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise
 from xbar.workloads.workload import Workload
 

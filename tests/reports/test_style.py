@@ -38,8 +38,8 @@ def test_stages_differ_in_grey() -> None:
 
 
 def test_every_component_has_a_name_and_a_look() -> None:
-    from xbar.hw.chip import COMPONENTS
-    from xbar.hw.ledger import WRITE
+    from xbar.hw.chip.description import COMPONENTS
+    from xbar.hw.events.ledger import WRITE
 
     assert {*COMPONENTS, WRITE} == set(NAMES)
     for name in NAMES:

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
-import xbar.workloads.run as runs
+import xbar.workloads.study.run as runs
 from xbar.hw import Update, load_chip, simulate
 from xbar.reports import figures
 from xbar.reports.render import render, trace_events

@@ -15,10 +15,10 @@ from xbar.reports import figures
 from xbar.reports.baseline import summary_line
 from xbar.reports.render import pages_of
 from xbar.reports.results import CHECKSUMS, MEASURED, Results, ResultsError
-from xbar.workloads.baselines import integer_chip
-from xbar.workloads.computer import LEAST, MOST, measure
 from xbar.workloads.data import load_digits
-from xbar.workloads.run import Study, run
+from xbar.workloads.study.baselines import integer_chip
+from xbar.workloads.study.computer import LEAST, MOST, measure
+from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise
 from xbar.workloads.workload import Workload
 

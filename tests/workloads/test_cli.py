@@ -9,7 +9,7 @@ import pytest
 
 from xbar.hw import preset_names
 from xbar.workloads.cli import main
-from xbar.workloads.evaluate import OnChip
+from xbar.workloads.study.evaluate import OnChip
 
 QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "quick"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from xbar.workloads.cli import main
-from xbar.workloads.sweep import RESULTS
+from xbar.workloads.study.sweep import RESULTS
 
 EDGE = Path(__file__).parents[2] / "hw/presets/edge.toml"
 

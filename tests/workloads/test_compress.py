@@ -15,9 +15,10 @@ from xbar.compression.quantise import folded
 from xbar.hw import Chip, load_chip, trace
 from xbar.hw.footprint import footprint
 from xbar.reports.compression import CompressionSheet
-from xbar.workloads import compress as module
 from xbar.workloads import training
-from xbar.workloads.allocation import (
+from xbar.workloads.cli import main
+from xbar.workloads.study import compress as module
+from xbar.workloads.study.allocation import (
     AllocationError,
     Costs,
     Keep,
@@ -29,8 +30,7 @@ from xbar.workloads.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.cli import main
-from xbar.workloads.compress import PLANS, CompressionResult, Plan, chip_accuracies, compress, quick, split
+from xbar.workloads.study.compress import PLANS, CompressionResult, Plan, chip_accuracies, compress, quick, split
 from xbar.workloads.training import TrainingError, accuracy, initialise
 from xbar.workloads.workload import Workload, load_workload, untrained
 

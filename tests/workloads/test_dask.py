@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xbar.workloads.sweep import JOURNAL, RESULTS, InProcess, cluster, sweep
+from xbar.workloads.study.sweep import JOURNAL, RESULTS, InProcess, cluster, sweep
 
 pytest.importorskip("distributed", reason="dask.distributed is the extra `cluster`")
 

@@ -13,7 +13,7 @@ from scipy import stats
 from xbar.hw import Chip, ParameterError, load_chip
 from xbar.models import DigitsCNN
 from xbar.workloads.data import ImageData, load_digits
-from xbar.workloads.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
+from xbar.workloads.study.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
 from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.workloads.cli import main
-from xbar.workloads.pin import PinError, accept, check, differences, measure, pin, setting
+from xbar.workloads.study.pin import PinError, accept, check, differences, measure, pin, setting
 from xbar.workloads.workload import untrained
 
 pytest_plugins = ["pytester"]
@@ -86,7 +86,7 @@ def test_quantities_that_come_go_or_become_something_are_told() -> None:
 
 
 def test_the_fixture_passes_and_fails_with_the_table(project: Path, pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("from xbar.workloads.pin import check_pinned")
+    pytester.makeconftest("from xbar.workloads.study.pin import check_pinned")
     pytester.makepyfile(f"def test_costs(check_pinned): check_pinned({str(project / 'tests/pins/mine.json')!r})")
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
     change(project, 'rate = { value = 1.28, unit = "GS/s"', 'rate = { value = 0.64, unit = "GS/s"')
@@ -97,10 +97,10 @@ def test_the_fixture_passes_and_fails_with_the_table(project: Path, pytester: py
 
 
 def test_a_module_has_no_other_names() -> None:
-    import xbar.workloads.pin
+    import xbar.workloads.study.pin
 
     with pytest.raises(AttributeError, match="no attribute 'check_pined'"):
-        xbar.workloads.pin.check_pined  # noqa: B018
+        xbar.workloads.study.pin.check_pined  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ledger_bands
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import footprint
-from xbar.workloads import points as module
-from xbar.workloads.evaluate import Condition, OnChip
-from xbar.workloads.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
-from xbar.workloads.sweep import SUMMARY, InProcess, SweepError, point_key
+from xbar.workloads.study import points as module
+from xbar.workloads.study.evaluate import Condition, OnChip
+from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
+from xbar.workloads.study.sweep import SUMMARY, InProcess, SweepError, point_key
 from xbar.workloads.training import accuracy
 from xbar.workloads.workload import Workload, load_workload
 

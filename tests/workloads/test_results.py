@@ -10,8 +10,8 @@ import torch
 from xbar.compression import rebuild
 from xbar.hw import load_chip, trace
 from xbar.hw.footprint import footprint
-from xbar.workloads.allocation import weights_of
 from xbar.workloads.data import DataError, load_cifar10, load_mnist
+from xbar.workloads.study.allocation import weights_of
 from xbar.workloads.training import accuracy
 from xbar.workloads.workload import untrained
 

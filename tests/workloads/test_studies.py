@@ -10,12 +10,12 @@ from torch import nn
 
 from xbar.hw import Chip, load_chip
 from xbar.models import DigitsCNN
-from xbar.workloads import effects as chips
-from xbar.workloads import studies
 from xbar.workloads.data import ImageData, load_digits
-from xbar.workloads.effects import NOTHING, Assumed, effects
-from xbar.workloads.evaluate import Condition, OnChip, mean_band, wilson_band
-from xbar.workloads.run import Bench, Points, Study, run
+from xbar.workloads.study import effects as chips
+from xbar.workloads.study import studies
+from xbar.workloads.study.effects import NOTHING, Assumed, effects
+from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
+from xbar.workloads.study.run import Bench, Points, Study, run
 from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
 from xbar.workloads.workload import Workload
 

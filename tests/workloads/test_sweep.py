@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xbar.workloads.sweep import (
+from xbar.workloads.study.sweep import (
     JOURNAL,
     MOST_POINTS,
     RESULTS,
@@ -179,7 +179,7 @@ def test_other_code_makes_other_points(monkeypatch: pytest.MonkeyPatch, tmp_path
         return result.points - result.reused
 
     assert [points_run(), points_run()] == [4, 0]
-    monkeypatch.setattr("xbar.workloads.sweep.code_version", lambda: "another")
+    monkeypatch.setattr("xbar.workloads.study.sweep.code_version", lambda: "another")
     assert [points_run(), points_run()] == [4, 0]
 
 
@@ -274,7 +274,7 @@ def test_lines_of_progress_come_a_twentieth_or_half_a_minute_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("xbar.workloads.sweep.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("xbar.workloads.study.sweep.time.monotonic", lambda: clock[0])
 
     def at_once(point: dict[str, float]) -> dict[str, object]:
         clock[0] += 0.001 if point["seed"] < 200 else 20.0 if point["seed"] < 210 else 0.0
@@ -341,7 +341,7 @@ def test_what_cannot_go_on_is_named(tmp_path: Path) -> None:
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = iter(["mine", "theirs", "mine"])
-    monkeypatch.setattr("xbar.workloads.sweep.code_version", lambda: next(versions))
+    monkeypatch.setattr("xbar.workloads.study.sweep.code_version", lambda: next(versions))
     with pytest.raises(SweepError, match="a worker has other code"):
         sweep([{"x": 1}], slow, tmp_path, InProcess())
 
@@ -428,7 +428,7 @@ def test_ctrl_c_ends_a_sweep_on_processes_soon(tmp_path: Path) -> None:
 
 CHILD = """
 import sys, time
-from xbar.workloads.sweep import sweep
+from xbar.workloads.study.sweep import sweep
 
 def slow(point):
     time.sleep(0.04)

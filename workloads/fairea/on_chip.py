@@ -26,10 +26,8 @@ from torch import Tensor, nn
 
 from xbar.hw import Arrivals, Chip, convert, load_device, place, simulate, trace
 from xbar.hw.analog import analog_layers, compensate_drift, copy_weights, program, set_time, write_pulses
-from xbar.hw.programming import programming_cost
+from xbar.hw.events.updates import programming_cost
 from xbar.models.fairea import PairScorer
-from xbar.workloads.effects import fewer_bits, missing_writes, own_write_error, with_write_error
-from xbar.workloads.evaluate import mean_band
 from xbar.workloads.fairea.assignment import assign
 from xbar.workloads.fairea.baselines import maximum_fitness
 from xbar.workloads.fairea.metrics import MixingMatrix, fitness_range, minority
@@ -44,6 +42,8 @@ from xbar.workloads.fairea.problem import (
 )
 from xbar.workloads.fairea.published import fairea
 from xbar.workloads.fairea.scoring import Opening, Pairs, World, fit, logits, stream
+from xbar.workloads.study.effects import fewer_bits, missing_writes, own_write_error, with_write_error
+from xbar.workloads.study.evaluate import mean_band
 
 SIGMA, READ_SIGMA = 0.05, 0.02  # write error and read noise of the judged chip's cells, where its own are ideal
 CALIBRATION = 200  # pairs that set the ranges of converters, and that drift compensation reads

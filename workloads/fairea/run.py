@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.models.fairea import PairScorer
 from xbar.reports.fairea import FaireaSheet
-from xbar.workloads.effects import ASSUMED_WRITES, own_write_error
 from xbar.workloads.fairea.baselines import (
     maximum_fitness,
     minimum_fitness,
@@ -63,6 +62,7 @@ from xbar.workloads.fairea.scoring import (
     train_scorer,
 )
 from xbar.workloads.recommender.quality import one_thread
+from xbar.workloads.study.effects import ASSUMED_WRITES, own_write_error
 
 Step = Callable[[str], None]
 DEFAULT_NETWORK = "karate"

@@ -17,14 +17,14 @@ from torch.nn import functional
 
 from xbar.hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
 from xbar.hw.analog import copy_weights, program
-from xbar.hw.crossbar import ideal_of
+from xbar.hw.array.crossbar import ideal_of
 from xbar.hw.errors import CapacityError, ParameterError
+from xbar.hw.events.updates import years_to_wear_out
 from xbar.hw.footprint import array_area
-from xbar.hw.programming import years_to_wear_out
 from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
-from xbar.workloads.effects import fewer_bits, missing_writes
 from xbar.workloads.recommender.learning import Learner
 from xbar.workloads.recommender.quality import Ranking, Split
+from xbar.workloads.study.effects import fewer_bits, missing_writes
 
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters

@@ -16,13 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog import convert
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.models.limaml import GlobalBlock
 from xbar.reports.recommender import RecommenderSheet
 from xbar.reports.results import write_text
-from xbar.workloads.compress import Plan, compress
 from xbar.workloads.data import ImageData
-from xbar.workloads.effects import ASSUMED_WRITES, BITS
 from xbar.workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
 from xbar.workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from xbar.workloads.recommender.learning import Learner, Tables
@@ -58,6 +56,8 @@ from xbar.workloads.recommender.quality import (
     table,
 )
 from xbar.workloads.recommender.store import EmbeddingStore, Scorer, refresh
+from xbar.workloads.study.compress import Plan, compress
+from xbar.workloads.study.effects import ASSUMED_WRITES, BITS
 from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]

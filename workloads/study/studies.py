@@ -6,11 +6,11 @@ import pandas as pd
 from torch import Tensor
 
 from xbar.hw.analog import layer_quality
-from xbar.hw.chip import Chip
-from xbar.hw.device import Device
-from xbar.workloads import effects as chips
-from xbar.workloads.effects import Assumed, Effect
-from xbar.workloads.evaluate import Condition, OnChip, mean_band, wilson_band
+from xbar.hw.cells.device import Device
+from xbar.hw.chip.description import Chip
+from xbar.workloads.study import effects as chips
+from xbar.workloads.study.effects import Assumed, Effect
+from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
 
 # Accuracies of as many chip instances as differ, of a chip in a condition; the text says what is going on.
 Judge = Callable[[Chip, Condition, str], list[float]]

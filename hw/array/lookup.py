@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.cell import CellLaw
-from xbar.hw.chip import Chip
-from xbar.hw.crossbar import READ, CrossbarMatrix, _Array
+from xbar.hw.array.crossbar import READ, CrossbarMatrix, _Array
+from xbar.hw.cells.law import CellLaw
+from xbar.hw.chip.description import Chip
 from xbar.hw.errors import ParameterError
 
 

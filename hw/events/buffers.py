@@ -8,9 +8,9 @@ has loaded (an addend: until the sum is made). Samples are counted from their ar
 import numpy as np
 import pandas as pd
 
-from xbar.hw.ledger import INPUT, Ledger
-from xbar.hw.network import Flow
-from xbar.hw.vector_operation import VectorOperations
+from xbar.hw.events.ledger import INPUT, Ledger
+from xbar.hw.events.vector_operation import VectorOperations
+from xbar.hw.graph.network import Flow
 
 
 class _Times:

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 
 from xbar.hw.bands import band_of, band_table, factors_used
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.reports.record import Constant, Record, Source
-from xbar.workloads.computer import processor
-from xbar.workloads.sweep import code_version
+from xbar.workloads.study.computer import processor
+from xbar.workloads.study.sweep import code_version
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "networkx", "simpy", "pydantic", "matplotlib", "pyarrow")
 NOT_SETTINGS = ("command", "seed", "words")

@@ -5,7 +5,7 @@
 writes energy and area of every component, latency and total area of one inference alone. In the tests of one's own, in
 `conftest.py` or the test's file:
 
-    from xbar.workloads.pin import check_pinned  # a pytest fixture
+    from xbar.workloads.study.pin import check_pinned  # a pytest fixture
 
     def test_costs_are_as_pinned(check_pinned):
         check_pinned("pins/mine.json")
@@ -22,12 +22,12 @@ from typing import Any
 
 from xbar.hw import Arrivals, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import read_energies
-from xbar.hw.chip import preset_names
+from xbar.hw.chip.description import preset_names
 from xbar.hw.errors import did_you_mean
 from xbar.reports.differences import differences
 from xbar.reports.results import write_text
-from xbar.workloads.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
-from xbar.workloads.sweep import SweepError, Value
+from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
+from xbar.workloads.study.sweep import SweepError, Value
 from xbar.workloads.workload import load_weights, untrained
 
 FORMAT = "xbar pin 1"

@@ -30,23 +30,23 @@ from torch import nn
 
 from xbar.compression.shrink import small_state
 from xbar.hw.analog import read_energies
+from xbar.hw.array.crossbar import ideal_of
 from xbar.hw.bands import ENDS, chip_at, ledger_at
-from xbar.hw.chip import Chip, load_chip, preset_names
-from xbar.hw.crossbar import ideal_of
+from xbar.hw.chip.description import Chip, load_chip, preset_names
+from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.simulator import Arrivals, simulate
 from xbar.hw.footprint import Footprint, footprint
-from xbar.hw.ledger import Ledger
-from xbar.hw.network import Network, trace
-from xbar.hw.placement import place
+from xbar.hw.graph.network import Network, trace
 from xbar.hw.quantity import Unit
-from xbar.hw.simulator import Arrivals, simulate
-from xbar.workloads import sweep as engine
-from xbar.workloads.allocation import TARGETS
-from xbar.workloads.compress import PLANS, Plan, compress, quick
 from xbar.workloads.data import cache_directory
-from xbar.workloads.evaluate import Condition, Correction, OnChip
 from xbar.workloads.offered import WORKLOADS
-from xbar.workloads.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
+from xbar.workloads.study import sweep as engine
+from xbar.workloads.study.allocation import TARGETS
+from xbar.workloads.study.compress import PLANS, Plan, compress, quick
+from xbar.workloads.study.evaluate import Condition, Correction, OnChip
+from xbar.workloads.study.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
 from xbar.workloads.training import accuracy, save_state
 from xbar.workloads.workload import Workload, load_weights, load_workload
 
@@ -348,7 +348,7 @@ def _digest_of(name: str, _modified: int, _size: int) -> str:
 def sweep_chips(
     points: typing.Iterable[Point], out: str | Path, executor: Executor | None = None, **options: Any
 ) -> SweepResult:
-    """`xbar.workloads.sweep.sweep` of `judge` over points of `FIELDS`; options as there. Raises SweepError."""
+    """`xbar.workloads.study.sweep.sweep` of `judge` over points of `FIELDS`; options as there. Raises SweepError."""
     return sweep([complete(point) for point in points], judge, out, executor, depends=files_of, **options)
 
 

@@ -8,9 +8,9 @@ A vector starts to load when the values of its receptive field exist and the inp
 when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
 contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
 sample comes over the links, when all who read it have loaded the sample `samples_held` before. How much buffer that takes,
-`xbar.hw.buffers` tells afterwards; the simulation takes buffers as large enough.
+`xbar.hw.events.buffers` tells afterwards; the simulation takes buffers as large enough.
 
-An update (`xbar.hw.programming.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
+An update (`xbar.hw.events.updates.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
 written as soon as the last vector that reads it has been latched, and an earlier update of it is written; the crossbars of
 a copy in parallel, all copies of the layer at once. Conversions of what was latched go on. A vector computes when all
 crossbars that it reads are written: of a table those of its own row tile, so that look-ups of other row tiles go on; of
@@ -33,12 +33,12 @@ import numpy as np
 import simpy
 from simpy.events import Event
 
+from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement
 from xbar.hw.errors import ParameterError
-from xbar.hw.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
-from xbar.hw.network import MatrixLayer
-from xbar.hw.placement import Crossbar, LayerCopy, Placement
-from xbar.hw.programming import CrossbarWrite, Update, check_updates, crossbar_writes
-from xbar.hw.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
+from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
+from xbar.hw.events.updates import CrossbarWrite, Update, check_updates, crossbar_writes
+from xbar.hw.events.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
+from xbar.hw.graph.network import MatrixLayer
 
 LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
 BEFORE_ALL_ELSE, AFTER_ALL_ELSE = -1, 2  # SimPy's own events have priorities 0 and 1 at the same time

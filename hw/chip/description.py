@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
-from xbar.hw.converter import Adc, Component, Dac
-from xbar.hw.device import TABLE_FOLDER, Device, find_table
+from xbar.hw.array.converter import Adc, Component, Dac
+from xbar.hw.array.mapping import Geometry, WeightEncoding
+from xbar.hw.cells.device import TABLE_FOLDER, Device, find_table
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.mapping import Geometry, WeightEncoding
 from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
 
 CORE_COMPONENTS = (

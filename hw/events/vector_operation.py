@@ -26,10 +26,10 @@ from math import ceil, isqrt
 
 import numpy as np
 
-from xbar.hw.chip import Chip
-from xbar.hw.mapping import Geometry
-from xbar.hw.network import Flow, MatrixLayer
-from xbar.hw.placement import Crossbar, LayerCopy, Placement, slices_of
+from xbar.hw.array.mapping import Geometry
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
+from xbar.hw.graph.network import Flow, MatrixLayer
 
 FEMTOSECONDS = 10**15  # in a second
 

@@ -2,7 +2,7 @@
 device's errors; and judge what each step brought.
 
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
-allocation: what each layer keeps, by cost on the chip (`xbar.workloads.allocation`);
+allocation: what each layer keeps, by cost on the chip (`xbar.workloads.study.allocation`);
 filters, inputs: ADMM to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
@@ -33,11 +33,13 @@ from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, pu
 from xbar.compression.paths import remove_unused_paths
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch
 from xbar.hw.analog import convert, program
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, footprint
-from xbar.hw.network import trace
+from xbar.hw.graph.network import trace
 from xbar.reports.results import write_text
-from xbar.workloads.allocation import (
+from xbar.workloads.data import ImageData, first_images
+from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
+from xbar.workloads.study.allocation import (
     Allocation,
     AllocationError,
     Costs,
@@ -52,9 +54,7 @@ from xbar.workloads.allocation import (
     uniform,
     weights_of,
 )
-from xbar.workloads.data import ImageData, first_images
-from xbar.workloads.effects import own_write_error, with_write_error
-from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
+from xbar.workloads.study.effects import own_write_error, with_write_error
 from xbar.workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
 
 Step = Callable[[str], None]

@@ -9,7 +9,7 @@ Conventions, all assumed, since no source at hand says how its arrays share thei
 - a pulse costs the device's write_energy and takes its write_time, the verifying read included; a group of cells
   takes the mean pulses of a cell, although it waits for its slowest: for many at once that is a lower bound.
 
-An update writes rows of a layer's matrix anew while requests are served; `xbar.hw.simulator` says when. It follows the same
+An update writes rows of a layer's matrix anew while requests are served; `xbar.hw.events.simulator` says when. It follows the same
 conventions for the wordlines that it touches, one wordline after another, also cells that hold a reference.
 """
 
@@ -22,10 +22,10 @@ from fractions import Fraction
 
 import pandas as pd
 
-from xbar.hw.device import Device
+from xbar.hw.cells.device import Device
+from xbar.hw.chip.placement import LayerCopy, Placement
 from xbar.hw.errors import ParameterError
-from xbar.hw.placement import LayerCopy, Placement
-from xbar.hw.vector_operation import FEMTOSECONDS
+from xbar.hw.events.vector_operation import FEMTOSECONDS
 
 SECONDS_PER_YEAR = 365.25 * 86400.0  # the Julian year: exact by definition (IAU)
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import torch
 
-from xbar.hw.chip import Chip
-from xbar.hw.converter import Adc, AdcRange
+from xbar.hw.array.converter import Adc, AdcRange
+from xbar.hw.chip.description import Chip
 from xbar.reports.converters import ConverterSheet
 
 UNITS = 5  # ADCs drawn where they differ

@@ -12,8 +12,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from xbar.hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
-from xbar.hw.chip import Chip
-from xbar.hw.device import Device
+from xbar.hw.cells.device import Device
+from xbar.hw.chip.description import Chip
 from xbar.hw.errors import ParameterError
 from xbar.workloads.data import ImageData
 

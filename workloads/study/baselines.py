@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from xbar.hw.chip import Chip, load_chip
+from xbar.hw.chip.description import Chip, load_chip
 from xbar.hw.digital import Accelerator, accelerator_names, estimate, load_accelerator, products_of
-from xbar.hw.network import Network
-from xbar.workloads.effects import analog_ideal
+from xbar.hw.graph.network import Network
+from xbar.workloads.study.effects import analog_ideal
 
 
 def integer_chip(bits: int) -> Chip:
@@ -20,7 +20,7 @@ def integer_chip(bits: int) -> Chip:
 def baselines(network: Network, meta: Mapping[str, Any], batch: int, judge: Callable[[int], float]) -> pd.DataFrame:
     """The chip's row, then one an accelerator, with times and energies of one request alone and of a batch; SI.
 
-    meta: of the chip's run, as `xbar.workloads.run` makes it. judge: accuracy with integers of that many bits. `assumed` tells
+    meta: of the chip's run, as `xbar.workloads.study.run` makes it. judge: accuracy with integers of that many bits. `assumed` tells
     what of an accelerator was assumed or fitted, `source` who published it and how that was read.
     """
     accelerators = [load_accelerator(name) for name in accelerator_names()]

@@ -16,23 +16,23 @@ from torch import Tensor
 
 from xbar import hw, models, workloads
 from xbar.hw.analog import read_energies
+from xbar.hw.array.crossbar import ActionCounts
 from xbar.hw.bands import ledger_bands
-from xbar.hw.buffers import buffer_demand
-from xbar.hw.chip import Chip
-from xbar.hw.crossbar import ActionCounts
-from xbar.hw.ledger import Ledger
-from xbar.hw.network import Network, trace
-from xbar.hw.placement import place
-from xbar.hw.simulator import Arrivals, simulate
-from xbar.hw.vector_operation import VectorOperations
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.placement import place
+from xbar.hw.events.buffers import buffer_demand
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.vector_operation import VectorOperations
+from xbar.hw.graph.network import Network, trace
 from xbar.reports.results import Results, write_text
-from xbar.workloads import studies
-from xbar.workloads.baselines import baselines, integer_chip
-from xbar.workloads.computer import measure
-from xbar.workloads.effects import SCALED, Assumed, own_write_error, with_write_error
-from xbar.workloads.evaluate import Condition, OnChip
 from xbar.workloads.offered import STUDY_REQUESTS
-from xbar.workloads.record import provenance_table, sources_table
+from xbar.workloads.study import studies
+from xbar.workloads.study.baselines import baselines, integer_chip
+from xbar.workloads.study.computer import measure
+from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
+from xbar.workloads.study.evaluate import Condition, OnChip
+from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.training import accuracy
 from xbar.workloads.workload import Workload
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xbar.hw.chip import Chip
-from xbar.hw.crossbar import ideal_of
-from xbar.hw.device import Device
-from xbar.workloads.evaluate import Condition
+from xbar.hw.array.crossbar import ideal_of
+from xbar.hw.cells.device import Device
+from xbar.hw.chip.description import Chip
+from xbar.workloads.study.evaluate import Condition
 
 Origin = Literal["chip", "assumed", "ideal"]
 

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xbar.hw.chip import ACTIONS, COMPONENTS, Chip
-from xbar.hw.placement import Placement
-from xbar.hw.programming import Update, crossbar_writes, programming_cost
+from xbar.hw.chip.description import ACTIONS, COMPONENTS, Chip
+from xbar.hw.chip.placement import Placement
+from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
 INPUT, OUTPUT, STATIC = "(input)", "(output)", "(static)"
@@ -135,7 +135,7 @@ class Ledger:
     def programming(self, pulses_per_cell: Mapping[str, float] | float = 1.0, cells_at_once: int = 1) -> pd.DataFrame:
         """What writing the network to the chip took before the first request, one row a layer: cells, pulses,
         energy_J, time_s, endurance_share; apart from `energy`, which is of the requests. See
-        `xbar.hw.programming.programming_cost`; `xbar.hw.analog.write_pulses` counts the pulses of a programmed model."""
+        `xbar.hw.events.updates.programming_cost`; `xbar.hw.analog.write_pulses` counts the pulses of a programmed model."""
         return programming_cost(self.placement, pulses_per_cell, cells_at_once)
 
     # ---- updates

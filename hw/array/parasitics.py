@@ -4,7 +4,7 @@
   crossbar of linear cells and resistive wires is a linear network, so its bitline and source currents are fixed
   matrices times the voltages: solved once per programmed crossbar, every product after it costs a matmul.
 - `solve`: all node voltages, currents and powers of that network for given voltages.
-- `solve_nonlinear`: the same for cells with any current-voltage law (`xbar.hw.cell`), by Newton.
+- `solve_nonlinear`: the same for cells with any current-voltage law (`xbar.hw.cells.law`), by Newton.
 - `gated_currents`: arrays whose inputs switch the cells on; the network then depends on the input.
 
 Kirchhoff's current law at every node, direct elimination, tiles batched: the wordline nodes of a row are eliminated
@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xbar.hw.cell import CellLaw, Linear, WithAccess
+from xbar.hw.cells.law import CellLaw, Linear, WithAccess
 from xbar.hw.errors import ConvergenceError, ParameterError
 
 Ends = Literal["one", "both"]

@@ -30,7 +30,7 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.quantity import Unit
 
 if TYPE_CHECKING:
-    from xbar.hw.cell import Linear, Polynomial, Sinh
+    from xbar.hw.cells.law import Linear, Polynomial, Sinh
 
 ProgrammingModel = Literal["independent", "proportional", "lognormal", "polynomial", "table"]
 ReadNoiseModel = Literal["proportional", "independent", "flicker"]
@@ -40,7 +40,7 @@ BOLTZMANN = 1.380649e-23  # [J/K], exact: BIPM, The International System of Unit
 SMALLEST_G = 1e-7  # of g_max: ln g and 1/g^q stop here (aihwkit 1.1.0, inference/noise/pcm.py)
 TABLE_HEADER = ["conductance_S", "sigma_S"]
 TABLE_EDGE = 1e-6  # of the table's end: how far outside a target may lie by rounding
-TABLE_FOLDER = Path(__file__).parent / "presets" / "devices"
+TABLE_FOLDER = Path(__file__).parents[1] / "presets" / "devices"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class Device(BaseModel):
     activation_energy: Annotated[float | None, Unit("J"), Field(ge=-1e-18, le=1e-18)] = None
     reference_temperature: Annotated[float | None, Unit("K"), Field(gt=0, le=2000)] = None  # where g_min, g_max hold
 
-    # ---- current against voltage, in units of G V: see hw/cell.py
+    # ---- current against voltage, in units of G V: see hw/cells/law.py
     iv: CurrentLaw = "linear"
     iv_v0: Annotated[float | None, Unit("V"), Field(gt=0)] = None
     iv_c2: Annotated[float, Unit("1/V")] = 0.0
@@ -263,8 +263,8 @@ class Device(BaseModel):
 
     @property
     def law(self) -> "Linear | Sinh | Polynomial":
-        """The current-voltage law by its name in `iv`, an object of hw/cell.py."""
-        from xbar.hw.cell import Linear, Polynomial, Sinh
+        """The current-voltage law by its name in `iv`, an object of hw/cells/law.py."""
+        from xbar.hw.cells.law import Linear, Polynomial, Sinh
 
         if self.iv == "sinh" and self.iv_v0 is not None:
             return Sinh(self.iv_v0)

@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from xbar.hw.chip import Chip
+from xbar.hw.array.mapping import Geometry
+from xbar.hw.chip.description import Chip
 from xbar.hw.errors import CapacityError, ParameterError
-from xbar.hw.mapping import Geometry
-from xbar.hw.network import MatrixLayer, Network
+from xbar.hw.graph.network import MatrixLayer, Network
 
 Replication = Literal["balance"] | Mapping[str, int] | None
 

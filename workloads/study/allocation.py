@@ -29,9 +29,9 @@ from xbar.compression.packing import packing
 from xbar.compression.paths import Paths, silence
 from xbar.compression.quantise import folded
 from xbar.compression.shrink import shrink
-from xbar.hw.chip import Chip
+from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_area, footprint
-from xbar.hw.network import Network, trace
+from xbar.hw.graph.network import Network, trace
 from xbar.workloads.data import ImageData, first_images
 from xbar.workloads.offered import TARGETS
 from xbar.workloads.training import Recipe, train_classifier

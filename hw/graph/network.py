@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from xbar.hw.array.mapping import lines_in_use, matrix_of
 from xbar.hw.errors import TraceError
-from xbar.hw.mapping import lines_in_use, matrix_of
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish,

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.array_read import column_currents, on_wordlines, wires_of
-from xbar.hw.cell import CellLaw, Linear
-from xbar.hw.chip import Chip
-from xbar.hw.converter import AdcRange
-from xbar.hw.device import Device, Programmed
+from xbar.hw.array.converter import AdcRange
+from xbar.hw.array.mapping import CrossbarLayout, MappedMatrix, map_weights, read_integers
+from xbar.hw.array.nonlinear import column_currents, on_wordlines, wires_of
+from xbar.hw.array.parasitics import effective_conductance, source_conductance
+from xbar.hw.cells.device import Device, Programmed
+from xbar.hw.cells.law import CellLaw, Linear
+from xbar.hw.chip.description import Chip
 from xbar.hw.errors import ParameterError
-from xbar.hw.mapping import CrossbarLayout, MappedMatrix, map_weights, read_integers
-from xbar.hw.parasitics import effective_conductance, source_conductance
 from xbar.hw.randomness import CountedNormals, generator_of, key_of
 
 CHUNK_VALUES = 2**19  # bitline values held at once; measured best on 2 cores among 2^17 .. 2^22
@@ -194,7 +194,7 @@ class CrossbarMatrix(nn.Module):
 
     def crossbar_conductances(self) -> Tensor:
         """The same as the cells lie on the crossbars [S] (instances, groups, planes, row_tiles, column_tiles,
-        wordlines, bitlines) float64: what `xbar.hw.parasitics` solves and `xbar.hw.spice` writes."""
+        wordlines, bitlines) float64: what `xbar.hw.array.parasitics` solves and `xbar.hw.array.spice` writes."""
         return self.layout.place(self.conductances(), self.device.g_min)
 
     def _conductances(self, mapped: MappedMatrix, programmed: Sequence[Programmed | None]) -> Tensor:
@@ -322,7 +322,7 @@ class CrossbarMatrix(nn.Module):
         return self.device.g_min / self.device.level_step(self.geometry.cell_bits)
 
     def programmed_mean(self, what: str) -> float:
-        """Mean over chip instances of a figure of `xbar.hw.device.Programmed`, such as "stuck_share" or "pulses"; 0 for
+        """Mean over chip instances of a figure of `xbar.hw.cells.device.Programmed`, such as "stuck_share" or "pulses"; 0 for
         ideal cells."""
         return sum(0.0 if cells is None else float(getattr(cells, what)) for cells in self.programmed) / len(self.seeds)
 

@@ -1,6 +1,6 @@
 """A crossbar tile with one input vector as a netlist that `ngspice -b FILE` runs as it is.
 
-The same network as `xbar.hw.parasitics`, written out element by element, so that a circuit simulator can judge it.
+The same network as `xbar.hw.array.parasitics`, written out element by element, so that a circuit simulator can judge it.
 """
 
 import itertools
@@ -12,9 +12,9 @@ from tempfile import NamedTemporaryFile
 import torch
 from torch import Tensor
 
-from xbar.hw.cell import Linear, SpiceLaw
+from xbar.hw.array.parasitics import Wires
+from xbar.hw.cells.law import Linear, SpiceLaw
 from xbar.hw.errors import ParameterError
-from xbar.hw.parasitics import Wires
 
 OPTIONS = ".options reltol=1e-12 abstol=1e-18 vntol=1e-15"
 LINEAR = Linear()

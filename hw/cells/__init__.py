@@ -1,0 +1,1 @@
+"""Cells: conductance, programming, drift, noise and current-voltage laws of memristor devices."""

@@ -1,0 +1,1 @@
+"""A chip: what there is, how many, who shares what; and which crossbars hold which layer."""
