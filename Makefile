@@ -24,6 +24,7 @@ golden: $(INSTALLED)
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/functional_product.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/events.py
 	$(BIN)/python benchmarks/fairea.py
 	$(BIN)/python benchmarks/sweep.py

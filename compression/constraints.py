@@ -21,7 +21,7 @@ from torch import Tensor
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import channels_of, matrix_of, weight_of
 from xbar.compression.levels import best_scale
-from xbar.hw.array.mapping import Geometry
+from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xbar.compression.gemm import matrix_of
-from xbar.hw.array.mapping import Geometry
+from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 
 

@@ -14,10 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from xbar.hw.array.crossbar import ActionCounts, CrossbarMatrix, ideal_of
-from xbar.hw.array.lookup import LookUpMatrix
+from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.mapping import lines_in_use, matrix_of, straight_through
-from xbar.hw.cells.device import Device
+from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.cells.law import CellLaw
 from xbar.hw.chip.description import Chip
 from xbar.hw.errors import MappingError, ParameterError

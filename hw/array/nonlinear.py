@@ -6,10 +6,11 @@ Their currents depend on the voltages by more than a fixed matrix, so they are s
 import torch
 from torch import Tensor
 
-from xbar.hw.array.mapping import CrossbarLayout
-from xbar.hw.array.parasitics import GatedWires, Wires, gated_currents, solve_nonlinear
+from xbar.hw.array.design import WireResistance
+from xbar.hw.array.layout import CrossbarLayout
+from xbar.hw.array.parasitics import gated_currents, solve_nonlinear
+from xbar.hw.array.wires import GatedWires, Wires
 from xbar.hw.cells.law import CellLaw, Linear, WithAccess
-from xbar.hw.chip.description import WireResistance
 from xbar.hw.errors import ParameterError
 
 FEW_VOLTAGES = 16  # so many different voltages are each a matrix product; more are evaluated cell by cell

@@ -12,7 +12,7 @@ from tempfile import NamedTemporaryFile
 import torch
 from torch import Tensor
 
-from xbar.hw.array.parasitics import Wires
+from xbar.hw.array.wires import Wires
 from xbar.hw.cells.law import Linear, SpiceLaw
 from xbar.hw.errors import ParameterError
 

@@ -51,7 +51,7 @@ class Programmed:
     `Device.conductance_at`. Where a feature is off its tensor is None.
     """
 
-    target: Tensor  # [S]
+    target: Tensor | None  # [S]; None where who holds the cells knows it
     conductance: Tensor  # [S]
     drift_exponent: Tensor | None = None  # nu [1]; 0 for stuck cells
     telegraph: Tensor | None = None  # int8 state at programming: +1 high, -1 low, 0 has no telegraph noise
@@ -65,11 +65,14 @@ class Programmed:
     @property
     def pulses_per_cell(self) -> float:
         """Mean write pulses per cell; 0 without cells."""
-        return self.pulses / max(1, self.target.numel())
+        return self.pulses / max(1, self.conductance.numel())
 
     @property
     def residual(self) -> float:
-        """Root mean square of conductance - target [S] over the cells that are not stuck; 0 without such cells."""
+        """Root mean square of conductance - target [S] over the cells that are not stuck; 0 without such cells. Raises
+        ParameterError where the targets are not held."""
+        if self.target is None:
+            raise ParameterError("the residual of a write needs the targets, which are not held with these cells")
         error = (self.conductance - self.target).detach().double()
         if self.stuck is not None:
             error = error[self.stuck == 0]
@@ -512,6 +515,14 @@ class Device(BaseModel):
         q = (self.read_noise_q0 / g**self.read_noise_q1).clamp(max=self.read_noise_q_max)
         after = self.reference_time + time + self.read_noise_time
         return q * math.sqrt(math.log(after / (2 * self.read_noise_time)))
+
+
+def ideal_of(device: Device) -> Device:
+    """The same cells without any error, noise, drift or stuck cell."""
+    return Device(
+        levels=device.levels, g_min=device.g_min, g_max=device.g_max, read_voltage=device.read_voltage, iv=device.iv,
+        iv_v0=device.iv_v0, iv_c2=device.iv_c2, iv_c3=device.iv_c3,
+    )  # fmt: skip
 
 
 # ---- helpers

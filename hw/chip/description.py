@@ -10,16 +10,17 @@ import typing
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import resources
-from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
-from xbar.hw.array.converter import Adc, Component, Dac
-from xbar.hw.array.mapping import Geometry, WeightEncoding
+from xbar.hw.array.converter import Adc, Dac
+from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
+from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import TABLE_FOLDER, Device, find_table
+from xbar.hw.cost.component import Component
 from xbar.hw.errors import ConfigurationError, did_you_mean
 from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
 
@@ -63,54 +64,6 @@ class Structure(Section):
     crossbars_per_core: Annotated[int, Unit("1"), Field(ge=1, le=4096)]
     wordlines: Annotated[int, Unit("1"), Field(ge=1, le=65536)]
     bitlines: Annotated[int, Unit("1"), Field(ge=1, le=65536)]
-
-
-class Inputs(Section):
-    """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
-
-    twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
-    negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
-    voltages of either sign. quantise: False drives the value itself, as an analog input does.
-    """
-
-    bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
-    signed: Literal["twos_complement", "two_pass", "bipolar"]
-    quantise: bool = True
-
-    @property
-    def streamed_bits(self) -> int:
-        """Bits of a value that pass the DAC in slices."""
-        return self.bits - 1 if self.signed == "bipolar" else self.bits
-
-    def integer_range(self, signed: bool) -> tuple[int, int]:
-        """Smallest and largest input integer: symmetric two's complement or sign and magnitude, or magnitudes of
-        full width."""
-        largest = int(2**self.bits - 1 if self.signed == "two_pass" else 2 ** (self.bits - 1) - 1)
-        return (-largest if signed else 0), largest
-
-
-class WireResistance(Section):
-    """Resistances of a crossbar's wires and of each cell's access transistor; all 0 is ideal.
-
-    wordline, bitline: of one segment between neighbouring cells; driver: from a source to its line's first cell;
-    sense: from a line's last cell to its virtual ground. driven_from, sensed_at: one end of the lines, or both.
-    topology: "row_driven" drives the wordlines; in "gate_selected" (1T1R) wordlines switch cells on, currents come
-    from source lines along the bitlines, `wordline` is a segment of a source line, `driver` its feed.
-    """
-
-    wordline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
-    bitline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
-    driver: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
-    sense: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
-    access: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
-    driven_from: Literal["one", "both"] = "one"
-    sensed_at: Literal["one", "both"] = "one"
-    topology: Literal["row_driven", "gate_selected"] = "row_driven"
-
-    @property
-    def ideal(self) -> bool:
-        """True where nothing has resistance."""
-        return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
 
 
 class Timing(Section):
@@ -203,7 +156,7 @@ class Chip(Section):
                     f"component.{name}.units = {getattr(c, name).units} must be {self._units_wired(name)}, "
                     "from the structure (crossbars per core, and their lines)"
                 )
-        Geometry(1, 1, 1, s.wordlines, s.bitlines, self.cell_bits, self.weights)
+        self.geometry(1, 1)
         return self
 
     def _units_wired(self, name: str) -> int:
@@ -218,9 +171,18 @@ class Chip(Section):
         return dict(self._provenance)
 
     @property
+    def array_design(self) -> ArrayDesign:
+        """What one crossbar is and how it is read."""
+        s, c = self.structure, self.component
+        return ArrayDesign(
+            s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
+            self.timing.array_read,
+        )  # fmt: skip
+
+    @property
     def cell_bits(self) -> int:
         """Bits of a weight that one cell holds."""
-        return self.weights.cell_bits or self.device.bits
+        return self.array_design.cell_bits
 
     @property
     def crossbars(self) -> int:
@@ -235,25 +197,24 @@ class Chip(Section):
     @property
     def input_slices(self) -> int:
         """Input slices of one pass."""
-        return ceil(self.inputs.streamed_bits / self.component.dac.bits)
+        return self.array_design.input_slices
 
     @property
     def reads_per_conversion(self) -> int:
         """Array reads, one an input slice, whose currents make one conversion."""
-        return self.input_slices if self.component.adc.conversion == "after_accumulation" else 1
+        return self.array_design.reads_per_conversion
 
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""
-        accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
-        return self.weights.analog_pair or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
+        return self.array_design.signed_current(signed_input)
 
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""
-        return self.input_slices * self.passes(signed_input) // self.reads_per_conversion
+        return self.array_design.conversions_per_column(signed_input)
 
     def passes(self, signed_input: bool) -> int:
         """Streams of the input that one product takes."""
-        return 2 if signed_input and self.inputs.signed == "two_pass" else 1
+        return self.array_design.passes(signed_input)
 
     @cached_property
     def one_hot(self) -> "Chip":
@@ -262,8 +223,7 @@ class Chip(Section):
 
     def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
         """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
-        s = self.structure
-        return Geometry(outputs, inputs, groups, s.wordlines, s.bitlines, self.cell_bits, self.weights)
+        return self.array_design.geometry(outputs, inputs, groups)
 
     def parents(self, name: str) -> int:
         """How many cores, tiles or chips carry the component."""

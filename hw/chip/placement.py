@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from xbar.hw.array.mapping import Geometry
+from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network

@@ -26,7 +26,7 @@ from math import ceil, isqrt
 
 import numpy as np
 
-from xbar.hw.array.mapping import Geometry
+from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
 from xbar.hw.graph.network import Flow, MatrixLayer

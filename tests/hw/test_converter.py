@@ -14,7 +14,8 @@ from tests.hw.test_mapping import SCHEMES
 from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers
 from xbar.hw.array.converter import Adc, Dac, lossless_bits
-from xbar.hw.array.crossbar import ActionCounts, CrossbarMatrix
+from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
 
 ISAAC, EDGE = load_chip("isaac"), load_chip("edge")

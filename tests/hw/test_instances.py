@@ -13,7 +13,8 @@ from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import analog_layers, program, set_time
 from xbar.hw.array.crossbar import CrossbarMatrix
-from xbar.hw.array.mapping import Geometry, WeightEncoding, map_weights, quantise_weights, read_integers, unmap
+from xbar.hw.array.geometry import Geometry, WeightEncoding
+from xbar.hw.array.mapping import ZERO_SCALE, map_weights, quantise_weights, read_integers, unmap
 
 EVERYTHING = {
     "g_min": 2e-6, "g_max": 50e-6, "programming_model": "independent", "programming_sigma": 0.03,
@@ -213,7 +214,7 @@ def test_weights_come_back_as_they_were_quantised(case: tuple[Geometry, torch.Te
     if encoding.range == "max_abs":
         dims = (2,) if encoding.per == "column" else (0, 1, 2)
         top = wide.abs().amax(dims, keepdim=True).expand(wide.shape).amax(2)
-        assert torch.equal(scale, torch.where(top > 0, top / encoding.largest, torch.ones_like(top)))
+        assert torch.equal(scale, torch.where(top > 0, top / encoding.largest, ZERO_SCALE))
 
 
 @settings(max_examples=60, deadline=None)

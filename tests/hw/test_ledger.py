@@ -10,7 +10,7 @@ from torch import nn
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 from xbar.hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate, trace
 from xbar.hw.analog import analog_layers, read_energies
-from xbar.hw.array.crossbar import ActionCounts
+from xbar.hw.array.counts import ActionCounts
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
 
 

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xbar.hw import MappingError
-from xbar.hw.array.mapping import (
-    Geometry,
-    WeightEncoding,
-    map_integers,
-    map_weights,
-    quantise_weights,
-    read_integers,
-    unmap,
-)
+from xbar.hw.array.geometry import Geometry, WeightEncoding
+from xbar.hw.array.mapping import map_integers, map_weights, quantise_weights, read_integers, unmap
 
 SCHEMES = [
     {"scheme": "differential"}, {"scheme": "differential", "subtraction": "digital"}, {"scheme": "separate"},

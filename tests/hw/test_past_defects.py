@@ -127,7 +127,7 @@ def test_pairs_take_all_adcs_of_a_crossbar_in_turn() -> None:
 def test_draws_of_different_purpose_have_different_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that the code itself makes over writes 0 .. 9 of one layer."""
     seen: dict[int, set] = {}
-    import xbar.hw.array.crossbar as module
+    import xbar.hw.array.draws as module
     from xbar.hw.randomness import key_of
 
     def recording(*parts: int, device: object = None) -> torch.Generator:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from xbar.hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
 from xbar.hw.analog import copy_weights, program
-from xbar.hw.array.crossbar import ideal_of
+from xbar.hw.cells.device import ideal_of
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.events.updates import years_to_wear_out
 from xbar.hw.footprint import array_area

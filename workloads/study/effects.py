@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xbar.hw.array.crossbar import ideal_of
-from xbar.hw.cells.device import Device
+from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.chip.description import Chip
 from xbar.workloads.study.evaluate import Condition
 

@@ -30,8 +30,8 @@ from torch import nn
 
 from xbar.compression.shrink import small_state
 from xbar.hw.analog import read_energies
-from xbar.hw.array.crossbar import ideal_of
 from xbar.hw.bands import ENDS, chip_at, ledger_at
+from xbar.hw.cells.device import ideal_of
 from xbar.hw.chip.description import Chip, load_chip, preset_names
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean

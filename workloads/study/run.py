@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xbar import hw, models, workloads
 from xbar.hw.analog import read_energies
-from xbar.hw.array.crossbar import ActionCounts
+from xbar.hw.array.counts import ActionCounts
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import place

@@ -1,0 +1,235 @@
+"""The way of a read: whole-numbered inputs to voltages slice by slice, and currents to the codes of ADCs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from xbar.hw.array.converter import AdcRange
+from xbar.hw.array.design import ArrayDesign
+from xbar.hw.array.draws import Draws
+from xbar.hw.array.geometry import Geometry
+from xbar.hw.array.layout import CrossbarLayout
+from xbar.hw.cells.device import Device
+from xbar.hw.errors import ParameterError
+
+EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
+
+
+@dataclass(frozen=True, eq=False)
+class AdcErrors:
+    """Relative gain error, offset and INL amplitude [steps] of each column's ADC, (instances, groups, row_tiles, 1, columns)
+    float64."""
+
+    gain: Tensor
+    offset: Tensor
+    inl: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ReadChannel:
+    """DACs, streams of input slices, and ADCs with their ranges, of the crossbars that hold one matrix.
+
+    full_scale: largest current of each column's ADC [level steps], (row_tiles or 1, columns) float64; columns are outputs x
+    slices x polarities that are converted apart, then the reference column of each column tile. most_driven: inputs of one
+    crossbar that can be driven at once.
+    """
+
+    design: ArrayDesign
+    geometry: Geometry
+    signed_input: bool
+    most_driven: int
+    full_scale: Tensor
+
+    @property
+    def columns(self) -> int:
+        """Columns that are converted, without references."""
+        encoding = self.geometry.encoding
+        return self.geometry.outputs * self.geometry.slices * (1 if encoding.analog_pair else encoding.polarities)
+
+    @property
+    def polarities(self) -> int:
+        """Polarities that are converted apart."""
+        return self.columns // (self.geometry.outputs * self.geometry.slices)
+
+    @property
+    def references(self) -> int:
+        """Reference columns."""
+        return self.geometry.column_tiles * self.geometry.reference_columns
+
+    # ---- from inputs to voltages
+
+    @property
+    def integer_range(self) -> tuple[int, int]:
+        """Smallest and largest input integer."""
+        return self.design.inputs.integer_range(self.signed_input)
+
+    @property
+    def passes(self) -> int:
+        """Streams of the input that one product takes."""
+        return self.design.passes(self.signed_input)
+
+    @property
+    def streams_per_vector(self) -> int:
+        """Array reads of one vector."""
+        return self.design.input_slices * self.passes
+
+    def streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """DAC codes of `values` slice by slice, least significant first, and the weight of each."""
+        inputs, width = self.design.inputs, self.design.dac.bits
+        count = self.design.input_slices
+        weights = [2.0 ** (width * k) for k in range(count)]
+        if inputs.signed == "twos_complement":
+            weights[-1] = -weights[-1]
+            wrapped = values % 2**inputs.bits if count == 1 else values
+            yield from zip(_digits(wrapped, weights, width, inputs.bits), weights, strict=True)
+        elif inputs.signed == "bipolar":
+            sign = torch.where(values.detach() < 0, -1.0, 1.0).to(values.dtype)
+            yield from ((sign * code, weight) for code, weight in zip(_digits(sign * values, weights, width), weights, strict=True))
+        else:
+            zero = torch.zeros((), dtype=values.dtype, device=values.device)
+            parts = [(values, 1.0)]
+            if self.passes == 2:
+                parts = [(torch.where(values > 0, values, zero), 1.0), (torch.where(values > 0, zero, -values), -1.0)]
+            for part, direction in parts:
+                for code, weight in zip(_digits(part, weights, width), weights, strict=True):
+                    yield code, direction * weight
+
+    def of_tile(self, values: Tensor, tile: int) -> Tensor:
+        """The inputs (.., vectors, rows) of a row tile of (.., vectors, inputs)."""
+        first = tile * self.geometry.inputs_per_crossbar
+        return values[..., first : first + self.geometry.inputs_of(tile)]
+
+    def tiled(self, values: Tensor) -> Tensor:
+        """(.., vectors, inputs) as (.., row_tiles, vectors, rows), 0 where a tile has fewer inputs."""
+        g = self.geometry
+        rows = min(g.inputs, g.inputs_per_crossbar)
+        padded = nn.functional.pad(values, (0, g.row_tiles * rows - g.inputs))
+        return padded.unflatten(-1, (g.row_tiles, rows)).transpose(-3, -2)
+
+    def vectors_at_once(self, device: Device) -> int | None:
+        """Vectors that see the same read noise, from the device's correlation time; None where each read has its own."""
+        if not (device.has_read_noise and device.read_correlation_time):
+            return None
+        return max(1, round(min(device.read_correlation_time / (self.streams_per_vector * self.design.array_read), 2**62)))
+
+    # ---- from currents to codes
+
+    @property
+    def conversions_per_vector(self) -> int:
+        """ADC conversions of one vector, of all groups and row tiles."""
+        per_column = self.design.conversions_per_column(self.signed_input)
+        return per_column * self.geometry.groups * self.geometry.row_tiles * self.full_scale.shape[1]
+
+    @property
+    def signed_current(self) -> bool:
+        """True where the current of a column can have either sign."""
+        return self.design.signed_current(self.signed_input)
+
+    @property
+    def largest_drive(self) -> int:
+        """Largest input of one conversion, in the smallest DAC steps."""
+        return self.integer_range[1] if self.design.adc.conversion == "after_accumulation" else self.design.dac.largest
+
+    def largest_current(self) -> Tensor:
+        """Largest |current| that each column can give with ideal cells and wires [level steps], (columns,) float64."""
+        g, device, bits = self.geometry, self.design.device, self.geometry.cell_bits
+        held = min(g.inputs, g.inputs_per_crossbar)
+        top = 2**bits - 1
+        levels = min(self.most_driven * top, held * top // 2) if g.encoding.flipped_columns else self.most_driven * top
+        converted = g.encoding.g_min_current == "converted" and not g.encoding.analog_pair
+        beneath = self.most_driven * device.g_min / device.level_step(bits) if converted else 0.0
+        reference = self.most_driven * g.reference_level if g.reference_columns else 0
+        return torch.cat([
+            torch.full((self.columns,), (levels + beneath) * self.largest_drive, dtype=torch.float64),
+            torch.full((self.references,), (reference + beneath) * self.largest_drive, dtype=torch.float64),
+        ])  # fmt: skip
+
+    def ampere_per_level(self) -> float:
+        """Current of one level step [A]; raises ParameterError where the device names no read voltage."""
+        device = self.design.device
+        if device.read_voltage is None:
+            raise ParameterError("device.read_voltage is not given: a current range in ampere needs it")
+        return device.read_voltage * device.level_step(self.geometry.cell_bits) / self.largest_drive
+
+    @cached_property
+    def adc(self) -> AdcRange:
+        """Codes of each column's ADC under the design's policy; step (row_tiles or 1, columns)."""
+        with torch.inference_mode(False), torch.no_grad():
+            adc, full_scale = self.design.adc, self.full_scale
+            if adc.full_scale is not None:
+                full_scale = torch.full_like(full_scale, adc.full_scale / self.ampere_per_level())
+            return adc.range_for(full_scale, self.signed_current)
+
+    @cached_property
+    def common_step(self) -> Tensor | None:
+        """Width of a code [level steps] (1, columns) where it is the same in all row tiles and not always 1."""
+        step = self.adc.step
+        return None if step.shape[0] > 1 or not bool((step != 1).any()) else step
+
+    @cached_property
+    def lossless(self) -> bool:
+        """True where one code is one level step and no noise-free current of whole levels can leave the codes."""
+        adc, worst = self.adc, self.largest_current().to(self.full_scale.device)
+        return adc.ideal or bool((adc.step == 1).all() and (worst <= adc.high).all() and adc.center == 0)
+
+    @property
+    def exact(self) -> bool:
+        """True where whole levels over ideal wires give the integer products."""
+        return self.lossless and not self.design.dac.bow and not self.design.adc.has_errors
+
+    def errors(self, draws: Draws, layout: CrossbarLayout) -> AdcErrors | None:
+        """Errors of each column's ADC in each instance, or None. Columns of a crossbar take its ADCs in turn; ADCs shared
+        by crossbars are drawn for each of them."""
+        adc, g, units = self.design.adc, self.geometry, self.design.adc_units
+        if not adc.has_errors:
+            return None
+        shape = (3, g.groups, g.row_tiles, g.planes, g.column_tiles, units)
+        drawn = torch.stack([torch.randn(shape, generator=draws.of_adcs(seed), dtype=torch.float64) for seed in draws.seeds])
+        first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
+        stored = len(layout.plane) - self.references
+        at = torch.cat([torch.arange(stored)[first], torch.arange(stored, len(layout.plane))])
+        pairs = g.columns_per_output // g.conversions_per_output  # bitlines of one conversion
+        unit = layout.bitline[at] // pairs % units
+        per_column = drawn.to(self.full_scale.device)[..., layout.plane[at], layout.tile[at], unit]
+        gain, offset, inl = (part.unsqueeze(-2) for part in per_column.unbind(1))
+        inl = inl * adc.inl_sigma
+        low, high, _ = adc.code_range(self.signed_current)
+        if bool((inl.abs() * torch.pi >= high - low).any()):
+            raise ParameterError(f"component.adc.inl_sigma = {adc.inl_sigma} steps makes {adc.bits} bits not monotone")
+        return AdcErrors(adc.gain_sigma * gain, adc.offset_sigma * offset, inl)
+
+    def sum_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """`dtype`, or float64 where sums of codes over slices could exceed what float32 holds exactly."""
+        g = self.geometry
+        top = g.row_tiles * self.adc.high * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
+        plain = g.encoding.scheme != "offset" and top < EXACT_FLOAT32 and not self.adc.ideal
+        simple = self.design.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
+        return dtype if plain or simple else torch.float64
+
+
+def read_channel(design: ArrayDesign, geometry: Geometry, signed_input: bool, most_driven: int) -> ReadChannel:
+    """A channel whose ADCs reach the largest currents that their columns can give."""
+    channel = ReadChannel(design, geometry, signed_input, most_driven, torch.empty(0))
+    return replace(channel, full_scale=channel.largest_current().unsqueeze(0))
+
+
+def _digits(values: Tensor, weights: Sequence[float], width: int, wrap: int | None = None) -> Iterator[Tensor]:
+    """Digits of `width` bits of whole numbers (two's complement of `wrap` bits where given), least significant first.
+
+    The gradient goes to all digits alike, so that their weighted sum has the slope of `values`.
+    """
+    if len(weights) == 1 and wrap is None:
+        yield values
+        return
+    whole = values.detach().to(torch.int32)
+    whole = whole if wrap is None else whole & (2**wrap - 1)
+    graded = values.requires_grad and torch.is_grad_enabled()
+    for k, weight in enumerate(weights):
+        digit = ((whole >> (width * k)) & (2**width - 1)).to(values.dtype)
+        if graded:
+            share = values / (len(weights) * weight)
+            digit = share + (digit - share.detach())
+        yield digit

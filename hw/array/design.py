@@ -1,0 +1,137 @@
+"""How arrays are built and read: one description for everything that happens between a weight and a sum.
+
+A chip has one such design for all of its crossbars (`array_design`). Nothing here knows how many crossbars there are, what
+lies between them, or what they cost.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xbar.hw.array.converter import Adc, Dac
+from xbar.hw.array.geometry import Geometry, WeightEncoding
+from xbar.hw.cells.device import Device
+from xbar.hw.quantity import Unit
+
+
+class Inputs(BaseModel):
+    """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
+
+    twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
+    negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
+    voltages of either sign. quantise: False drives the value itself, as an analog input does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
+    signed: Literal["twos_complement", "two_pass", "bipolar"]
+    quantise: bool = True
+
+    @property
+    def streamed_bits(self) -> int:
+        """Bits of a value that pass the DAC in slices."""
+        return self.bits - 1 if self.signed == "bipolar" else self.bits
+
+    def integer_range(self, signed: bool) -> tuple[int, int]:
+        """Smallest and largest input integer: symmetric two's complement or sign and magnitude, or magnitudes of
+        full width."""
+        largest = int(2**self.bits - 1 if self.signed == "two_pass" else 2 ** (self.bits - 1) - 1)
+        return (-largest if signed else 0), largest
+
+
+class WireResistance(BaseModel):
+    """Resistances of a crossbar's wires and of each cell's access transistor; all 0 is ideal.
+
+    wordline, bitline: of one segment between neighbouring cells; driver: from a source to its line's first cell;
+    sense: from a line's last cell to its virtual ground. driven_from, sensed_at: one end of the lines, or both.
+    topology: "row_driven" drives the wordlines; in "gate_selected" (1T1R) wordlines switch cells on, currents come
+    from source lines along the bitlines, `wordline` is a segment of a source line, `driver` its feed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wordline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    bitline: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    driver: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    sense: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    access: Annotated[float, Unit("ohm"), Field(ge=0, le=1e9)] = 0.0
+    driven_from: Literal["one", "both"] = "one"
+    sensed_at: Literal["one", "both"] = "one"
+    topology: Literal["row_driven", "gate_selected"] = "row_driven"
+
+    @property
+    def ideal(self) -> bool:
+        """True where nothing has resistance."""
+        return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
+
+
+@dataclass(frozen=True)
+class ArrayDesign:
+    """One crossbar with its converters, and how weights and inputs are put on it.
+
+    array_read: time of one analog read [s]. crossbars_per_core: crossbars that share the `units` of the ADC.
+    """
+
+    wordlines: int
+    bitlines: int
+    crossbars_per_core: int
+    device: Device
+    weights: WeightEncoding
+    inputs: Inputs
+    wires: WireResistance
+    dac: Dac
+    adc: Adc
+    array_read: float
+
+    @property
+    def cell_bits(self) -> int:
+        """Bits of a weight that one cell holds."""
+        return self.weights.cell_bits or self.device.bits
+
+    def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
+        """How a (groups x) outputs x inputs matrix is cut on crossbars; raises MappingError where none can hold it."""
+        return Geometry(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights)
+
+    @property
+    def input_slices(self) -> int:
+        """Input slices of one pass."""
+        return ceil(self.inputs.streamed_bits / self.dac.bits)
+
+    def passes(self, signed_input: bool) -> int:
+        """Streams of the input that one product takes."""
+        return 2 if signed_input and self.inputs.signed == "two_pass" else 1
+
+    @property
+    def reads_per_conversion(self) -> int:
+        """Array reads, one an input slice, whose currents make one conversion."""
+        return self.input_slices if self.adc.conversion == "after_accumulation" else 1
+
+    def conversions_per_column(self, signed_input: bool) -> int:
+        """ADC conversions of one column per vector."""
+        return self.input_slices * self.passes(signed_input) // self.reads_per_conversion
+
+    def signed_current(self, signed_input: bool) -> bool:
+        """True where the current of a conversion can have either sign."""
+        accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
+        return self.weights.analog_pair or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
+
+    @property
+    def adc_units(self) -> int:
+        """ADCs that the columns of one crossbar take in turn; those shared by several crossbars count as one of each."""
+        return max(1, self.adc.units // self.crossbars_per_core)
+
+    @property
+    def one_hot(self) -> "ArrayDesign":
+        """The same arrays as a look-up drives them: one wordline, in one slice of the DAC's highest code, never negative."""
+        return replace(self, inputs=Inputs(bits=self.dac.bits, signed="two_pass"))
+
+
+class HasArrays(Protocol):
+    """What has crossbars of one design, such as a chip."""
+
+    @property
+    def array_design(self) -> ArrayDesign:
+        """The design."""

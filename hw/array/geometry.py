@@ -1,0 +1,233 @@
+"""How a signed weight is held by cells, and how a matrix is cut into crossbars: all counts.
+
+Three ways to hold a sign (after Xiao et al., IEEE Circuits and Systems Magazine 22(4), 2022, and Shafiee
+et al., ISAAC, ISCA 2016, section on encoding):
+
+- "differential": a pair of cells, |w| on one, level 0 on the other (or, two-sided, both around the middle), on
+  neighbouring bitlines that are subtracted, or on one shared bitline from two wordlines at opposite voltages;
+- "separate": the same pair on two crossbars, subtracted after the ADCs;
+- "offset": w + 2^(bits-1) on one bitline; the constant times the sum of the inputs is subtracted, known
+  from a reference column of each crossbar or counted digitally.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xbar.hw.errors import MappingError
+from xbar.hw.quantity import Unit
+
+
+class WeightEncoding(BaseModel):
+    """How signed weights become levels of cells; `cell_bits` of a cell are used (default: all it has).
+
+    subtraction: of a differential pair, before the ADC ("analog": two bitlines; "shared_bitline": currents of
+    opposite sign on one bitline) or after it ("digital"). g_min_current: whether the current that every cell carries
+    at level 0 is taken away before the ADC ("cancelled") or goes through it and is subtracted after it ("converted").
+    quantise: False keeps weights between levels, as a device without levels does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: Annotated[int, Unit("1"), Field(ge=2, le=24)]
+    scheme: Literal["differential", "offset", "separate"]
+    cell_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=16)] = None
+    subtraction: Literal["analog", "digital", "shared_bitline"] = "analog"
+    pair: Literal["one_sided", "two_sided"] = "one_sided"
+    g_min_current: Literal["cancelled", "converted"] = "cancelled"
+    quantise: bool = True
+    offset_reference: Literal["column", "digital"] = "column"
+    flipped_columns: bool = False
+    range: Literal["max_abs", "percentile"] = "max_abs"
+    per: Literal["layer", "column"] = "layer"
+    percentile: Annotated[float, Unit("1"), Field(gt=0.5, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "WeightEncoding":
+        if self.flipped_columns and self.scheme != "offset":
+            raise ValueError("flipped_columns needs scheme = offset (only there are all levels on one column)")
+        if self.subtraction == "shared_bitline" and self.scheme != "differential":
+            raise ValueError("subtraction = shared_bitline needs scheme = differential")
+        if self.pair == "two_sided" and self.scheme == "offset":
+            raise ValueError("pair = two_sided needs scheme = differential or separate")
+        if self.flipped_columns and not self.quantise:
+            raise ValueError("flipped_columns needs quantise = true")
+        return self
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude of the symmetric whole-numbered weights, 2^(bits-1) - 1; with an offset and weights between
+        levels, half of the range."""
+        return self.offset if self.scheme == "offset" and not self.quantise else float(2 ** (self.bits - 1) - 1)
+
+    @property
+    def offset(self) -> float:
+        """What an offset scheme adds to a weight: 2^(bits-1), or the middle of the range for weights between levels."""
+        return 2.0 ** (self.bits - 1) if self.quantise else (2**self.bits - 1) / 2
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits that the cells of one polarity hold: all for offset, the magnitude's otherwise."""
+        return self.bits if self.scheme == "offset" else self.bits - 1
+
+    def slices(self, cell_bits: int) -> int:
+        """Cells per weight and polarity."""
+        return ceil(self.stored_bits / cell_bits)
+
+    @property
+    def polarities(self) -> int:
+        """2 where positive and negative weights have cells of their own, else 1."""
+        return 1 if self.scheme == "offset" else 2
+
+    @property
+    def shared_bitline(self) -> bool:
+        """True where the two cells of a pair lie on one bitline and two wordlines."""
+        return self.subtraction == "shared_bitline"
+
+    @property
+    def analog_pair(self) -> bool:
+        """True where a pair's currents are subtracted before the ADC."""
+        return self.scheme == "differential" and self.subtraction != "digital"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a (groups x) outputs x inputs matrix is cut into crossbars; every count of cells, drives and
+    conversions comes from here.
+
+    Outputs of a crossbar are whole: all slices (and both polarities of a differential pair) of a weight
+    lie on the same crossbar. Tiles are filled in order, the last one takes the rest. Each group of a
+    grouped convolution has crossbars of its own.
+    """
+
+    outputs: int
+    inputs: int
+    groups: int
+    wordlines: int
+    bitlines: int
+    cell_bits: int
+    encoding: WeightEncoding
+
+    def __post_init__(self) -> None:
+        for name in ("outputs", "inputs", "groups"):
+            if getattr(self, name) < 1:
+                raise MappingError(f"a layer needs at least 1 of {name}, got {getattr(self, name)}")
+        if self.outputs_per_crossbar < 1:
+            raise MappingError(
+                f"one weight of {self.encoding.bits} bits needs {self.columns_per_output} bitlines of "
+                f"{self.cell_bits}-bit cells (plus {self.reference_columns} for the reference), but a crossbar "
+                f"has {self.bitlines}"
+            )
+        if self.inputs_per_crossbar < 1:
+            raise MappingError(f"an input needs {self.wordlines_per_input} wordlines, a crossbar has {self.wordlines}")
+        if not self.encoding.quantise and self.slices > 1:
+            raise MappingError(
+                f"weights that are not quantised cannot be cut in slices: {self.encoding.stored_bits} stored bits must "
+                f"fit a cell of {self.cell_bits} bits"
+            )
+
+    @property
+    def slices(self) -> int:
+        """Cells per weight and polarity."""
+        return self.encoding.slices(self.cell_bits)
+
+    @property
+    def planes(self) -> int:
+        """Crossbars that hold one block: 2 for separate signs, else 1."""
+        return 2 if self.encoding.scheme == "separate" else 1
+
+    @property
+    def columns_per_output(self) -> int:
+        """Bitlines of one crossbar that one output takes."""
+        neighbours = self.encoding.scheme == "differential" and not self.encoding.shared_bitline
+        return self.slices * (2 if neighbours else 1)
+
+    @property
+    def wordlines_per_input(self) -> int:
+        """Wordlines of one crossbar that one input drives."""
+        return 2 if self.encoding.shared_bitline else 1
+
+    @property
+    def inputs_per_crossbar(self) -> int:
+        """Inputs that fit on one crossbar."""
+        return self.wordlines // self.wordlines_per_input
+
+    @property
+    def conversions_per_output(self) -> int:
+        """ADC conversions per output, crossbar and input slice."""
+        return self.slices if self.encoding.analog_pair else self.columns_per_output
+
+    @property
+    def reference_columns(self) -> int:
+        """Bitlines of each crossbar given to the offset's reference."""
+        return int(self.encoding.scheme == "offset" and self.encoding.offset_reference == "column")
+
+    @property
+    def reference_level(self) -> float:
+        """Level of every cell of an offset's reference column, which has the top slice's weight."""
+        return self.encoding.offset / 2 ** (self.cell_bits * (self.slices - 1))
+
+    @property
+    def outputs_per_crossbar(self) -> int:
+        """Outputs that fit on one crossbar."""
+        return (self.bitlines - self.reference_columns) // self.columns_per_output
+
+    @property
+    def row_tiles(self) -> int:
+        """Crossbars along the inputs."""
+        return ceil(self.inputs / self.inputs_per_crossbar)
+
+    @property
+    def column_tiles(self) -> int:
+        """Crossbars along the outputs."""
+        return ceil(self.outputs / self.outputs_per_crossbar)
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars for one copy of the whole layer."""
+        return self.groups * self.planes * self.row_tiles * self.column_tiles
+
+    def rows_of(self, row_tile: int) -> int:
+        """Wordlines used in that row of tiles."""
+        return self.wordlines_per_input * self.inputs_of(row_tile)
+
+    def inputs_of(self, row_tile: int) -> int:
+        """Inputs held in that row of tiles."""
+        return min(self.inputs_per_crossbar, self.inputs - row_tile * self.inputs_per_crossbar)
+
+    def outputs_of(self, column_tile: int) -> int:
+        """Outputs held in that column of tiles."""
+        return min(self.outputs_per_crossbar, self.outputs - column_tile * self.outputs_per_crossbar)
+
+    def bitlines_of(self, column_tile: int) -> int:
+        """Bitlines used in one crossbar of that column of tiles."""
+        return self.outputs_of(column_tile) * self.columns_per_output + self.reference_columns
+
+    def conversions_of(self, column_tile: int) -> int:
+        """ADC conversions of one crossbar of that column of tiles per input slice."""
+        return self.outputs_of(column_tile) * self.conversions_per_output + self.reference_columns
+
+    @property
+    def drives_per_slice(self) -> int:
+        """Wordlines driven per input slice, over all crossbars of one copy."""
+        return self.groups * self.planes * self.wordlines_per_input * self.inputs * self.column_tiles
+
+    @property
+    def bitlines_per_slice(self) -> int:
+        """Bitlines sampled per input slice, over all crossbars of one copy."""
+        columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
+        return self.groups * self.planes * self.row_tiles * columns
+
+    @property
+    def conversions_per_slice(self) -> int:
+        """ADC conversions per input slice, over all crossbars of one copy."""
+        per_row = self.outputs * self.conversions_per_output + self.column_tiles * self.reference_columns
+        return self.groups * self.planes * self.row_tiles * per_row
+
+    @property
+    def cells(self) -> int:
+        """Cells that hold weights or references, over all crossbars of one copy."""
+        columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
+        return self.groups * self.planes * self.wordlines_per_input * self.inputs * columns

@@ -1,0 +1,117 @@
+"""A programmed array as a channel's ADCs see it, ready for products and look-ups."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from xbar.hw.array.channel import ReadChannel
+from xbar.hw.array.currents import base_levels, is_solved, seen_cells, solved_levels
+from xbar.hw.array.draws import LASTING
+from xbar.hw.array.programmed import ProgrammedArray
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyArray:
+    """Cells ready for products, currents in ADC steps, in the dtype of the product.
+
+    cells, and variance of one read per squared voltage: (instances x groups x row_tiles, rows, columns); floor: variance
+    of one read whatever is driven, offset and inl: of each column's ADC [steps] (.., 1, columns); or None. conductance [S]
+    (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for each vector, and
+    then `cells` is only their scale to ADC steps (.., 1, columns). array: the cells themselves.
+    """
+
+    array: ProgrammedArray
+    cells: Tensor
+    variance: Tensor | None = None
+    floor: Tensor | None = None
+    offset: Tensor | None = None
+    inl: Tensor | None = None
+    conductance: Tensor | None = None
+
+    def holding(self, epoch: int) -> "ReadyArray":
+        """The cells as the noise of one epoch has them, where noise lasts between reads; no noise of single reads then."""
+        if self.variance is None:
+            return self
+        units, rows, columns = self.cells.shape
+        normal = torch.empty(units, 1, rows * columns, dtype=self.cells.dtype, device=self.cells.device)
+        self.array.draws.fill(normal, epoch, LASTING)
+        return replace(self, cells=self.cells + normal.view_as(self.cells) * self.variance.sqrt(), variance=None)
+
+    def solve(self, channel: ReadChannel, voltage: Tensor) -> Tensor | None:
+        """Currents [ADC steps] (instances x groups, row_tiles, vectors, columns) of inputs at `voltage` [DAC steps]
+        (instances x groups, vectors, inputs), where cells are solved for each vector; else None."""
+        if self.conductance is None:
+            return None
+        tiles = channel.tiled(voltage.double())
+        levels = solved_levels(self.array, channel.design, self.conductance, tiles)
+        return (levels * self.cells.unflatten(0, (-1, channel.geometry.row_tiles))).to(self.cells.dtype)
+
+
+def make_ready(
+    array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, with_errors: bool = True
+) -> ReadyArray:
+    """The array behind the channel's ADCs; with_errors: with read noise, and with the errors of ADCs. Gradients flow to
+    what the cells hold."""
+    seen = seen_cells(array, channel.design, with_errors)
+    errors = channel.errors(array.draws, array.layout) if with_errors else None
+    gain = 0.0 if errors is None else errors.gain
+    scale = (1 + gain) / channel.adc.step.unsqueeze(1)  # (..., row_tiles, 1, columns)
+
+    def flat(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.flatten(0, 2).to(dtype)
+
+    return ReadyArray(
+        array,
+        (seen.levels * scale).flatten(0, 2).to(dtype),
+        flat(None if seen.variance is None else seen.variance * scale**2),
+        flat(None if seen.floor is None else seen.floor * scale**2),
+        flat(None if errors is None else errors.offset),
+        flat(None if errors is None else errors.inl),
+        None if seen.conductance is None else seen.conductance.to(dtype),
+    )  # fmt: skip
+
+
+class ReadSequence:
+    """The reads of an array one after another: the cells made ready once, and noise that lasts held as long as it does.
+    graded: gradients flow to what the cells hold."""
+
+    def __init__(self, array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, graded: bool = False):
+        self.array, self.channel, self.dtype, self.graded = array, channel, dtype, graded
+        self._epoch: tuple[int, ReadyArray] | None = None
+
+    @cached_property
+    def ready(self) -> ReadyArray:
+        """The cells, on first use, because wires take a while."""
+        with torch.inference_mode(False), torch.set_grad_enabled(self.graded and torch.is_grad_enabled()):
+            return make_ready(self.array, self.channel, self.dtype)
+
+    def at(self, vector: int) -> ReadyArray:
+        """The cells as that vector finds them."""
+        length = self.channel.vectors_at_once(self.array.device)
+        if length is None:
+            return self.ready
+        if self._epoch is None or self._epoch[0] != vector // length:
+            with torch.inference_mode(False), torch.set_grad_enabled(self.graded and torch.is_grad_enabled()):
+                self._epoch = vector // length, self.ready.holding(vector // length)
+        return self._epoch[1]
+
+
+def runs_of(vectors: int, first: int, most: int, epoch: int | None) -> Iterator[slice]:
+    """Runs of at most `most` of the vectors that come after `first` others, each within one epoch of lasting noise."""
+    start = 0
+    while start < vectors or start == 0:
+        stop = min(vectors, start + most)
+        if epoch is not None:
+            stop = min(stop, start + epoch - (first + start) % epoch)
+        yield slice(start, stop)
+        start = max(stop, 1)
+
+
+def array_is_exact(array: ProgrammedArray, channel: ReadChannel) -> bool:
+    """True where products equal the integer products: perfect cells, ideal wires and drivers, and a lossless ADC."""
+    based = base_levels(array.mapped.geometry, array.device) and not channel.adc.ideal
+    wires = channel.design.wires
+    return array.perfect and wires.ideal and not is_solved(array, channel.design) and not based and channel.exact

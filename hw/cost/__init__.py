@@ -1,0 +1,1 @@
+"""What components cost: energy, rate and area."""
