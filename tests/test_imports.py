@@ -46,6 +46,15 @@ def test_imports_go_one_way(room: str) -> None:
             assert allowed, f"{path}:{line} imports {name}"
 
 
+@pytest.mark.parametrize(("room", "below"), [("cells", set()), ("cost", set()), ("array", {"cells", "cost"})])
+def test_an_array_knows_no_chip(room: str, below: set[str]) -> None:
+    """Cells, costs and arrays import no other folder of hw; what lies beside the folders, as errors and units, all may."""
+    folders = {path.name for path in (ROOT / "hw").iterdir() if path.is_dir()} - below - {room}
+    for path in sorted((ROOT / "hw" / room).glob("*.py")):
+        for line, name in imported(path):
+            assert not (name.startswith("xbar.hw.") and name.split(".")[2] in folders), f"{path}:{line} imports {name}"
+
+
 def test_models_import_nothing_but_torch() -> None:
     for path in sorted((ROOT / "models").rglob("*.py")):
         for _, name in imported(path):

@@ -284,3 +284,17 @@ def test_a_model_without_a_layer_to_convert_is_refused(model: nn.Module) -> None
     """It came back as it was, without a word."""
     with pytest.raises(TraceError, match=r"no Linear or Conv2d layer.*nn\.Sequential"):
         convert(model, CHIP, torch.rand(5, 8), seed=0)
+
+
+def test_ranges_set_within_one_epoch_of_lasting_noise_hold_for_its_cells() -> None:
+    """Cells are kept in steps of their ADCs: those of the epoch were in steps of the range before."""
+    chip = small_chip(16, 40, 3, 4, 4, 1, "two_pass", 6, "calibrated", scheme="differential")
+    chip = chip.with_changes(device={"read_noise_sigma": 0.1, "read_correlation_time": 1.0})
+    matrix = crossbar_matrix(chip, 3, 20, 1, 0, False)
+    x = torch.randint(0, 16, (1, 30, 20), generator=torch.Generator().manual_seed(0)).float()
+    matrix(x)
+    matrix.calibrate((x > 7).float())
+    matrix.reads = 0
+    found = matrix(x)
+    matrix.program((0,))
+    assert torch.equal(found, matrix(x))
