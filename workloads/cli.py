@@ -65,9 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
     )
     run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
-    run_parser.add_argument(
+    trained = run_parser.add_mutually_exclusive_group()
+    trained.add_argument(
         "--weights", type=Path, metavar="FILE",
         help="trained weights: a state dict that torch.save wrote, or weights.pt of a compression; none are trained then",
+    )  # fmt: skip
+    trained.add_argument(
+        "--train", action="store_true", default=None,
+        help="weights trained on this computer, in place of those that ship with the project (digits, of seed 0)",
     )  # fmt: skip
     run_parser.add_argument("--seed", type=_from_zero, default=0, help="of training and of chip instances (default 0)")
     run_parser.add_argument("--instances", type=_from_one, help=f"chip instances per point (default: {_usual('instances')})")

@@ -140,7 +140,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
-    without = {"recommender": ("weights", "images", "attribute"), "fairea": ("weights", "images", "requests", "seeds", "candidates")}
+    without = {
+        "recommender": ("weights", "train", "images", "attribute"),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates"),
+    }
     for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
         if getattr(options, name) is not None:
             raise ResultsError(f"--{name} is of no use to {options.workload}")
@@ -152,7 +155,9 @@ def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
-    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    workload = load_workload(
+        options.workload, options.seed, options.data, progress=True, weights=options.weights, train=bool(options.train)
+    )
     offered = NETWORKS[options.workload]
     given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given)

@@ -19,7 +19,7 @@ class Network:
 
 NETWORKS = {
     "digits": Network(
-        "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; no download, trains in seconds",
+        "Digits CNN", "small CNN on scikit-learn's 1,797 real handwritten digits; trained weights ship with it, no download",
         compressed_images=360,
     ),
     "lenet5": Network(

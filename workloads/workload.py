@@ -1,4 +1,5 @@
-"""Model and data together, trained on first use and kept in the cache; untrained networks, for cost alone."""
+"""Model and data together: with weights that ship with the project (`models/weights/`), or from a file, or trained on first use and
+kept in the cache; untrained networks, for cost alone."""
 
 import hashlib
 import os
@@ -11,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from xbar import models
 from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import are_numbers, rebuild
 from xbar.hw.errors import did_you_mean
@@ -80,14 +82,26 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 
 
 def load_workload(
-    name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None
-) -> Workload:
-    """The workload of that name, its model trained with `seed`, or as trained and kept before; with trained `weights`
-    from a file. Raises ValueError for an unknown name, DataError where the data or weights are not at hand.
+    name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None,
+    train: bool = False,
+) -> Workload:  # fmt: skip
+    """The workload of that name with trained weights: those of the file `weights`; else, for seed 0, the shipped ones where
+    there are any (`shipped_weights`); else trained here with `seed`, or as trained here and kept in the cache before.
+
+    `train` asks for the last also where weights are shipped. Training ends in the same bits on one computer, and in slightly
+    others where a processor adds up in another order; the shipped weights are the same everywhere.
+
+    Raises ValueError for an unknown name or for `train` beside `weights`, DataError where the data or weights are not at hand,
+    or where `train` is asked of a network that is only read from a file.
     """
     entry = _known(name, _ENTRIES)
-    if entry.recipe is None or weights is not None:
-        path = weights or _weights_path(name, data_directory)
+    if train and weights is not None:
+        raise ValueError(f"train = True: weights are given, {weights}; one of the two")
+    if train and entry.recipe is None:
+        raise DataError(f"{name} is not trained here: its weights are read from a file, --weights FILE or {name}/{name}.pt in XBAR_DATA")
+    shipped = shipped_weights(name) if seed == 0 and not train else None
+    if entry.recipe is None or weights or shipped:
+        path = weights or shipped or _weights_path(name, data_directory)
         data = _LOADERS[name](data_directory)
         model = load_weights(initialise(entry.build, seed), path, data.train_images[:2]).eval()
     else:
@@ -137,6 +151,15 @@ def load_weights(model: nn.Module, path: Path, example: Tensor | None = None) ->
             raise DataError(f"{path}: {key} is {tuple(value.shape)}, the network's {shapes[key]}")
     model.load_state_dict(wanted | state)
     return model
+
+
+def shipped_weights(name: str) -> Path | None:
+    """The file of weights of that network which ships with the project, trained with seed 0; None where none does.
+
+    `models/weights/README.md` tells how each was trained.
+    """
+    path = Path(str(models.__file__)).parent / "weights" / f"{name}.pt"
+    return path if path.is_file() else None
 
 
 def _weights_path(name: str, directory: Path | None) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from xbar.hw import preset_names
 from xbar.workloads.cli import main
 from xbar.workloads.study.evaluate import OnChip
+from xbar.workloads.workload import shipped_weights
 
 QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "quick"]
 
@@ -37,8 +38,10 @@ def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: py
 
 
 def test_same_seed_same_tables(tmp_path: Path) -> None:
+    weights = str(shipped_weights("digits"))  # with another seed they would be trained
     for name in ("one", "other"):
-        assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path / name), "--seed", "3", *QUICK]) == 0
+        out = str(tmp_path / name)
+        assert main(["run", "digits", "--chip", "edge", "--out", out, "--seed", "3", "--weights", weights, *QUICK]) == 0
     for path in (tmp_path / "one").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
 
@@ -103,6 +106,8 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "lenet5", "--data", "/nonexistent", "--out", "x"], "no train-images-idx3-ubyte"),
         (["run", "resnet20", "--out", "x"], "resnet20 needs trained weights"),
         (["run", "digits", "--weights", "/nonexistent", "--out", "x"], "no such file of trained weights"),
+        (["run", "resnet20", "--train", "--out", "x"], "resnet20 is not trained here: its weights are read from a file"),
+        (["run", "fairea", "--train", "--out", "x"], "--train is of no use to fairea"),
         (["report", "/nonexistent"], "no run.json, "),
         (["run", "recommender", "--requests", "14", "--out", "x"], "requests must be 15 or more"),
     ],
@@ -124,6 +129,7 @@ def test_what_cannot_be_done_is_said_in_one_message(
     [
         [], ["run"], ["run", "no-such"], ["run", "digits"], ["run", "digits", "--out", "x", "--set", "nonsense"],
         ["run", "digits", "--out", "x", "--images", "0"], ["run", "digits", "--out", "x", "--seed", "-1"],
+        ["run", "digits", "--out", "x", "--train", "--weights", "digits.pt"],
     ],
 )  # fmt: skip
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Training: the same bits from the same seed, also after an interrupt; the accuracies that workloads promise."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from torch import nn
 
 from xbar.models import DigitsCNN
 from xbar.workloads import training, workload
-from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.data import DataError, ImageData, load_digits
 from xbar.workloads.training import Recipe, TrainingError, accuracy, initialise, save_state, train_classifier
-from xbar.workloads.workload import load_workload, untrained
+from xbar.workloads.workload import load_weights, load_workload, untrained
 
+MODELS = Path(__file__).parents[2] / "models"
 RECIPE = Recipe(epochs=4, batch=128, learning_rate=5e-3, shift=1)
 
 
@@ -185,12 +187,43 @@ class TestWorkloads:
     def _own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XBAR_CACHE", str(tmp_path))
 
+    def test_digits_come_with_the_weights_that_ship_with_the_project(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """354 of 360 test images, as models/weights/README.md has it."""
+        monkeypatch.setattr(workload, "train_classifier", None)
+        digits = load_workload("digits")
+        assert round(digits.float_accuracy * len(digits.data.test_labels)) == 354
+        shipped = load_weights(DigitsCNN(), MODELS / "weights" / "digits.pt")
+        assert same(bits(digits.model), bits(shipped))
+        assert not digits.model.training
+        assert not list(tmp_path.iterdir())  # nothing in the cache
+
+    def test_of_another_seed_or_asked_for_they_are_trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        trained: list[int] = []
+        monkeypatch.setattr(workload, "train_classifier", lambda model, data, recipe, seed, *_: trained.append(seed))
+        for seed, train in ((0, True), (5, False), (5, True)):
+            found = load_workload("digits", seed, train=train)
+            assert same(bits(found.model), bits(initialise(DigitsCNN, seed)))
+        assert trained == [0, 5]  # kept then
+
+    def test_weights_of_a_file_are_not_trained(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"train = True: weights are given, .*own\.pt; one of the two"):
+            load_workload("digits", weights=tmp_path / "own.pt", train=True)
+        with pytest.raises(DataError, match=r"resnet20 is not trained here: .*--weights FILE or resnet20/resnet20\.pt in XBAR_DATA"):
+            load_workload("resnet20", train=True)
+
+    def test_every_shipped_file_is_told(self) -> None:
+        told = (MODELS / "weights" / "README.md").read_text("utf-8")
+        files = {path.name for path in (MODELS / "weights").glob("*.pt")}
+        assert files == set(re.findall(r"^\| `(\w+\.pt)` \|", told, re.MULTILINE)) == {"digits.pt"}
+
     @pytest.mark.slow
     def test_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        first = load_workload("digits")
+        first = load_workload("digits", train=True)
         assert first.float_accuracy >= 0.97
         monkeypatch.setattr(workload, "train_classifier", None)  # no second training
-        again = load_workload("digits")
+        again = load_workload("digits", train=True)
         assert same(bits(first.model), bits(again.model))
         (kept,) = tmp_path.rglob("*.pt")
         monkeypatch.undo()
@@ -198,7 +231,7 @@ class TestWorkloads:
         other = {name: value for name, value in initialise(DigitsCNN, 9).state_dict().items() if name != "fc.bias"}
         for spoil in (lambda: kept.write_bytes(b"torn"), lambda: save_state(other, kept)):
             spoil()
-            assert same(bits(first.model), bits(load_workload("digits").model))
+            assert same(bits(first.model), bits(load_workload("digits", train=True).model))
             assert "training again" in capsys.readouterr().err
 
     @pytest.mark.slow

@@ -208,7 +208,7 @@ def code_version() -> str:
     for package in PACKAGES:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            files = [path for path in Path(folder).rglob("*") if path.suffix in (".py", ".toml", ".csv")]
+            files = [path for path in Path(folder).rglob("*") if path.suffix in (".py", ".toml", ".csv", ".pt")]
             for path in sorted(files):
                 hashed.update(f"{package}/{path.relative_to(folder).as_posix()} ".encode() + path.read_bytes())
     return hashed.hexdigest()
