@@ -1,26 +1,35 @@
-# The two commands of the README are `make demo` and `make test`; both set up .venv first.
+# The two commands of the README are `make demo` and `make test`; both set up .venv first. `make check` is for the work between.
 VENV := .venv
 BIN := $(VENV)/bin
 # Threads that wait soon sleep: xbar/__init__.py tells why.
 export GOMP_SPINCOUNT ?= 1000
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint golden benchmarks clean
+# Tests on every core, up to 8: more would wait for the longest chapter of the guide.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test check lint golden benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/xbar run digits --chip isaac --out out/digits-isaac
 
 test: $(INSTALLED) lint
-	$(BIN)/pytest
+	$(PYTEST)
+
+# Lint and the tests that are not marked slow: under a minute on two cores.
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	mkdir -p build/typed/xbar && ln -sfn $(CURDIR)/xbar/__init__.py build/typed/xbar/__init__.py
 	for room in hw models compression workloads reports; do ln -sfn $(CURDIR)/$$room build/typed/xbar/$$room; done
 	$(BIN)/mypy
+	$(BIN)/mypy tests/types_are_seen.py
 
 golden: $(INSTALLED)
-	$(BIN)/python -m tests.golden.energies --accept
+	$(BIN)/pytest tests/golden --accept
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/functional_product.py
@@ -29,8 +38,9 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/fairea.py
 	$(BIN)/python benchmarks/sweep.py
 
+# -P: this folder stays out of the path; its compression/ would hide the package of that name in Python 3.14.
 $(INSTALLED): setup.cfg constraints.txt
-	python3 -m venv $(VENV)
+	python3 -P -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

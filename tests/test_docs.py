@@ -5,7 +5,12 @@ process, through the function that the command is (`xbar.workloads.cli:main`), w
 a process each would spend its time on importing torch. Lines with a pipe or another sign of the shell, and all other lines, are
 run by bash with this Python's folder first on PATH. Python blocks of a chapter are one script.
 
-`python -m tests.test_docs --accept [CHAPTER ...]` writes the present output into the chapters.
+`pytest tests/test_docs.py --accept` writes the present output into the chapters.
+
+What may differ between computers is what the order of adding up decides, and no more: the last digit of a rounded number, and in an
+accuracy one image whose scores, or whose code in a converter, lie at the edge. Weights that a chapter takes are therefore shipped
+(`models/weights/`, `docs/data/breast_cancer.pt`). Training amplifies the last bit to other weights: where a chapter has to train, its
+output is marked, and its percentages are not compared.
 """
 
 import contextlib
@@ -17,8 +22,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -41,12 +45,13 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CHAPTERS = sorted(path for path in DOCS.glob("*.md") if path.name != "README.md")
 SCRATCH = ("hw/presets", "examples", "docs/data")  # what commands name by path
-TOLERANCE = 0.02  # of printed numbers: other processors add up in another order, and training amplifies that,
-POINTS = 3.0  # most of all in percentages: accuracies of networks trained anew, on a few hundred images
+POINTS = 0.5  # of percentages, accuracies: one image of the 200 that the smallest accuracy of the guide rests on
+VARY = "output, percentages vary"
 MOST_NOT_RUN = 4
+MOST_VARY = 5
 ROOMS = ("hw", "compression", "models", "workloads", "reports")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MARKER = re.compile(r"<!-- (not run|output|file|fails)(?:: (.+?))? -->\n\Z")
+MARKER = re.compile(rf"<!-- (not run|{VARY}|output|file|fails)(?:: (.+?))? -->\n\Z")
 NUMBER = re.compile(r"((?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 SHELL_SIGNS = set("|&;<>$`*?(){}~")
 
@@ -91,7 +96,7 @@ class Chapter:
         printed = ""
         for block in blocks_of(self.path):
             where = f"{self.path.name}:{block.line}"
-            if block.marker == "output":
+            if block.marker in ("output", VARY):
                 yield block, printed
             elif block.marker == "file":
                 target = self.folder / str(block.told)
@@ -139,11 +144,10 @@ class Chapter:
         return code, out.getvalue(), err.getvalue()
 
     def _bash(self, line: str) -> tuple[int, str, str]:
-        """PYTHONPATH: the scratch folder has a folder `hw`, which a relative path would take for the package."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line], cwd=self.folder,
-            env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
@@ -166,61 +170,113 @@ def scratch(folder: Path, cache: Path) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
-def same(expected: str, actual: str) -> bool:
-    """Whether an output is as written: numbers within TOLERANCE, percentages within POINTS, any space for any other; `...` alone on
-    a line stands for any lines, at a line's end for its rest."""
-    return _same([line.split() for line in expected.strip().splitlines()], [line.split() for line in actual.strip().splitlines()])
+def same(expected: str, actual: str, vary: bool = False) -> bool:
+    """Whether an output is as written: whole numbers equal, others within one of their last digit, percentages within POINTS
+    (with `vary` any), any space for any other; `...` alone on a line stands for any lines, at a line's end for its rest."""
+    lines = [[line.split() for line in text.strip().splitlines()] for text in (expected, actual)]
+    return _same(lines[0], lines[1], vary)
 
 
-def _same(expected: list[list[str]], actual: list[list[str]]) -> bool:
+def _same(expected: list[list[str]], actual: list[list[str]], vary: bool) -> bool:
     if not expected:
         return not actual
     if expected[0] == ["..."]:
-        return any(_same(expected[1:], actual[skipped:]) for skipped in range(len(actual) + 1))
-    return bool(actual) and _same_line(" ".join(expected[0]), " ".join(actual[0])) and _same(expected[1:], actual[1:])
+        return any(_same(expected[1:], actual[skipped:], vary) for skipped in range(len(actual) + 1))
+    line = bool(actual) and _same_line(" ".join(expected[0]), " ".join(actual[0]), vary)
+    return line and _same(expected[1:], actual[1:], vary)
 
 
-def _same_line(expected: str, actual: str) -> bool:
+def _same_line(expected: str, actual: str, vary: bool) -> bool:
     wanted, found = NUMBER.split(expected.removesuffix(" ...")), NUMBER.split(actual)
     if expected.endswith(" ..."):
         wanted, found = wanted if wanted[-1] else wanted[:-1], found[: len(wanted) if wanted[-1] else len(wanted) - 1]
         if len(found) == len(wanted) and len(wanted) % 2:
             found[-1] = found[-1][: len(wanted[-1])]
     return len(wanted) == len(found) and all(
-        a == b if index % 2 == 0 else _close(a, b, "".join(wanted[index + 1 : index + 2]).startswith(" %"))
+        a == b if index % 2 == 0 else (vary if _percentage(wanted, index) else a == b) or _close(a, b, _percentage(wanted, index))
         for index, (a, b) in enumerate(zip(wanted, found, strict=True))
     )
 
 
+def _percentage(parts: list[str], index: int) -> bool:
+    """Whether the number at `index` is followed by %, or by points, or is the lower end of a range of them."""
+    after = (*parts[index + 1 : index + 4], "", "", "")
+    return after[0].startswith((" %", " points")) or (after[0] == " to " and after[2].startswith(" %"))
+
+
 def _close(expected: str, actual: str, percentage: bool) -> bool:
+    """Numbers within one of the last digit that is written; whole ones are counts, and equal."""
+    mantissa, _, exponent = expected.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    unit = 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
     a, b = (float(text.replace(",", "")) for text in (expected, actual))
-    return abs(a - b) <= (POINTS if percentage else TOLERANCE * abs(a))
+    return abs(a - b) <= 1.000001 * (max(POINTS, unit) if percentage else unit)
 
 
 @pytest.mark.parametrize(
     ("expected", "actual", "fits"),
     [
-        ("a  1,000 b", "a 1010 b", True), ("a 1000", "a 1030", False), ("a 5", "a 6", False), ("a b", "a c", False),
+        ("a  1,000 b", "a 1000 b", True), ("a 1000", "a 1001", False), ("a 5", "a 6", False), ("a b", "a c", False),
         ("one\n...\nfour", "one\ntwo\nthree\nfour", True), ("one\n...\nfour", "one\ntwo", False), ("...", "", True),
-        ("cut: 9.5 %, ...", "cut: 9.6 %, 3 of 4", True), ("cut: 9.5 %, ...", "cut: 6.4 %, 3 of 4", False),
+        ("cut: 9.5 %, ...", "cut: 9.9 %, 3 of 4", True), ("cut: 9.5 %, ...", "cut: 8.9 %, 3 of 4", False),
         ("Energy ...", "Energy 5 nJ", True), ("Energy ...", "Power 5 nJ", False), ("x 1", "x 1\nmore", False), ("x 1\ny", "x 1", False),
-        ("at 5 ...", "at 5", True), ("at 5 ...", "at 7 of 9", False), ("float32 x1", "float64 x1", False), ("-1e-3", "-1.01e-3", True),
+        ("at 5 ...", "at 5", True), ("at 5 ...", "at 7 of 9", False), ("float32 x1", "float64 x1", False),
+        ("5.10 µs", "5.11 µs", True), ("5.10 µs", "5.12 µs", False), ("-1.0e-3", "-1.1e-3", True), ("-1e-3", "-3e-3", False),
+        ("by +0.50 points", "by +1.00 points", True), ("by +0.50 points", "by -0.50 points", False),
+        ("94 to 96.5 % of 9", "94.5 to 96 % of 9", True), ("94.0 to 96.5 %", "93.4 to 96.5 %", False), ("9 to 96", "8 to 96", False),
     ],
 )  # fmt: skip
 def test_outputs_are_compared_as_the_contents_page_says(expected: str, actual: str, fits: bool) -> None:
     assert same(expected, actual) == fits
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp() / "cache"  # that of tests/workloads: what a process trained and kept is one network
+def test_of_outputs_that_vary_all_but_percentages_is_compared() -> None:
+    assert same("cut 95.8 % (94.2 to 96 %), 3 arrays", "cut 15.8 % (4.2 to 6 %), 3 arrays", vary=True)
+    for other in ("cut 95.8 % (94.2 to 96 %), 4 arrays", "put 95.8 % (94.2 to 96 %), 3 arrays", "cut 95.8 % (94.2 to 96 %)"):
+        assert not same("cut 95.8 % (94.2 to 96 %), 3 arrays", other, vary=True)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_blocks_run_and_print_what_is_written(chapter: Path, tmp_path: Path, cache: Path) -> None:
-    with scratch(tmp_path, cache):
+def test_blocks_run_and_print_what_is_written(
+    chapter: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, accept: Callable[[str], None] | None
+) -> None:
+    changed = []
+    with scratch(tmp_path, tmp_path_factory.mktemp("cache")):
         for block, printed in Chapter(chapter, tmp_path).outputs():
-            assert same(block.text, printed), f"{chapter.name}:{block.line} is not what is printed now:\n{printed}"
+            if not same(block.text, printed, block.marker == VARY):
+                assert accept, f"{chapter.name}:{block.line} is not what is printed now:\n{printed}"
+                changed.append((block, printed))
+    if accept:
+        left = write_outputs(chapter, changed, accept)
+        assert not left, "to be changed by hand, because `...` stands in them:\n" + "\n".join(left)
+
+
+def write_outputs(chapter: Path, changed: list[tuple[Block, str]], told: Callable[[str], None]) -> list[str]:
+    """Write what is printed now into a chapter; outputs with `...`, which only a person can write, come back with place and text."""
+    text, left = chapter.read_text("utf-8"), []
+    for block, out in reversed(changed):
+        where = f"{chapter.name}:{block.line}"
+        if re.search(r"\.\.\.$", block.text, re.MULTILINE):
+            left.append(f"{where}, printed now:\n{out}")
+            continue
+        plain = "\n".join(line.rstrip() for line in out.strip("\n").splitlines()) + "\n"
+        text = text[: block.start] + plain + text[block.start + len(block.text) :]
+        told(f"{where}: written")
+    if len(left) < len(changed):
+        chapter.write_text(text, "utf-8")
+    return left
+
+
+def test_outputs_are_written_where_they_stand(tmp_path: Path) -> None:
+    page = "```sh\na\n```\n<!-- output -->\n```text\n1\n```\n```sh\nb\n```\n<!-- output -->\n```text\n2\n...\n```\n" \
+           "<!-- output -->\n```text\n3\n```\nEnd\n"  # fmt: skip
+    chapter, told = tmp_path / "page.md", []
+    chapter.write_text(page, "utf-8")
+    found = [block for block in blocks_of(chapter) if block.marker]
+    left = write_outputs(chapter, list(zip(found, ("one  \nmore\n", "two", "three\n"), strict=True)), told.append)
+    assert left == ["page.md:12, printed now:\ntwo"]
+    assert told == ["page.md:17: written", "page.md:5: written"]
+    assert chapter.read_text("utf-8") == page.replace("\n1\n", "\none\nmore\n").replace("\n3\n", "\nthree\n")
 
 
 # ---- the text
@@ -252,22 +308,23 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
 
 
-def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
-    skipped = [(path.name, block) for path in CHAPTERS for block in blocks_of(path) if block.marker == "not run"]
-    assert len(skipped) <= MOST_NOT_RUN
-    for name, block in skipped:
-        assert len(block.told or "") > 10, f"{name}:{block.line}: needs a reason"
+def test_blocks_that_are_not_run_or_vary_are_few_and_say_why() -> None:
+    for marker, most in (("not run", MOST_NOT_RUN), (VARY, MOST_VARY)):
+        marked = [(path.name, block) for path in CHAPTERS for block in blocks_of(path) if block.marker == marker]
+        assert len(marked) <= most
+        for name, block in marked:
+            assert len(block.told or "") > 10, f"{name}:{block.line}: needs a reason"
 
 
 def test_markers_are_those_that_the_contents_page_explains() -> None:
-    explained = set(re.findall(r"`<!-- (not run|output|file|fails)", (DOCS / "README.md").read_text("utf-8")))
-    assert explained == {"not run", "output", "file", "fails"}
+    explained = set(re.findall(r"`<!-- ([a-z, ]+?)(?::.*?)? -->", (DOCS / "README.md").read_text("utf-8")))
+    assert explained == {"not run", "output", VARY, "file", "fails"}
     for path in CHAPTERS:
         comments = re.findall(r"<!--.*?-->", path.read_text("utf-8"), re.DOTALL)
         marked = [block for block in blocks_of(path) if block.marker]
         assert len(comments) == len(marked), f"{path.name}: a comment that marks no block"
         for block in marked:
-            assert (block.told is not None) == (block.marker in ("not run", "file")), f"{path.name}:{block.line}"
+            assert (block.told is not None) == (block.marker in ("not run", "file", VARY)), f"{path.name}:{block.line}"
 
 
 def _help(*arguments: str) -> str:
@@ -376,32 +433,3 @@ class TestEventModelPicture:
             save_png(script["draw"](found, wait), tmp_path / "drawn.png"), DOCS / "pictures" / "event_model.png"))  # fmt: skip
         assert drawn.shape == kept.shape
         assert abs(drawn - kept).mean() < 0.01
-
-
-# ---- writing the present output
-
-
-def accept(chapters: list[Path]) -> None:
-    """Write the present output into the chapters; outputs with `...` that no longer fit are told, not changed."""
-    with tempfile.TemporaryDirectory() as temporary:
-        for number, path in enumerate(chapters):
-            folder = Path(temporary) / str(number)
-            folder.mkdir()
-            with scratch(folder, Path(temporary) / "cache"):
-                found = [(block, out) for block, out in Chapter(path, folder).outputs() if not same(block.text, out)]
-            text = path.read_text("utf-8")
-            for block, out in reversed(found):
-                where = f"{path.relative_to(ROOT)}:{block.line}"
-                if re.search(r"\.\.\.$", block.text, re.MULTILINE):
-                    print(f"{where}: to be changed by hand; printed now:\n{out}")
-                    continue
-                plain = "\n".join(line.rstrip() for line in out.strip("\n").splitlines()) + "\n"
-                text = text[: block.start] + plain + text[block.start + len(block.text) :]
-                print(f"{where}: written")
-            path.write_text(text, "utf-8")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] != ["--accept"]:
-        sys.exit("usage: python -m tests.test_docs --accept [CHAPTER ...]")
-    accept([DOCS / name for name in sys.argv[2:]] or CHAPTERS)

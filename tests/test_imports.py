@@ -1,6 +1,7 @@
 """Data flows one way: models, compression, hw, reports, with workloads tying them; and nothing of ours is at the top but xbar."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import files
@@ -67,6 +68,25 @@ def test_nothing_of_ours_is_loaded_or_installed_at_the_top_but_xbar() -> None:
     assert not {*ROOMS} & {*sys.modules}
     installed = {str(file).split("/")[0] for file in files("xbar") or () if str(file).endswith(".py")}
     assert not {f"{room}" for room in ROOMS} & installed
+
+
+def test_no_command_that_we_name_puts_our_folders_first_on_the_path() -> None:
+    """Python puts the folder of a script first on its path, and with -m or -c the present one: with the project's folder there,
+    our compression/ would hide Python 3.14's package `compression`, which gzip, bz2 and lzma import. (tests/conftest.py looks that no
+    test loads one of our folders by its bare name.)"""
+    pages = [ROOT / "README.md", ROOT / "Makefile", ROOT / ".ci" / "run", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+    texts = [*pages, *(path for folder in (*ROOMS, "tests", "benchmarks", "examples", "docs") for path in (ROOT / folder).rglob("*.py"))]
+    scripts = 0
+    for path in texts:
+        for options, what in re.findall(r"\bpython3?((?: -\w)*) ([\w./]+)", path.read_text("utf-8")):
+            where = f"{path.relative_to(ROOT)}: python{options} {what}"
+            if "-m" in options:
+                assert "-P" in options, f"{where}: needs -P, which leaves the present folder out"
+            elif what.endswith(".py"):
+                scripts += 1
+                assert (ROOT / what).is_file(), f"{where}: no such file"
+                assert not [room for room in ROOMS if ((ROOT / what).parent / room).is_dir()], where
+    assert scripts > 5
 
 
 def test_a_users_own_modules_of_the_same_names_work(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 """Energy per component, latency and area of every preset and network, pinned in `energies.csv`.
 
-`make golden` (python -m tests.golden.energies --accept) writes the present values; say in the commit why they changed.
+`make golden` (pytest tests/golden --accept) writes the present values; say in the commit why they changed.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -41,11 +40,3 @@ def pinned() -> dict[tuple[str, str], dict[str, float]]:
         (str(preset), str(network)): dict(zip(part["quantity"], part["value"], strict=True))
         for (preset, network), part in table.groupby(["preset", "network"])
     }
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--accept", action="store_true", required=True, help="write the present values")
-    parser.parse_args()
-    present().to_csv(FILE, index=False)
-    print(f"{FILE}: {len(pd.read_csv(FILE))} values accepted")

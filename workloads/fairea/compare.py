@@ -1,4 +1,4 @@
-"""Our matchings beside those of FairEA's authors, on their own 1,200 instances: `python -m workloads.fairea.compare`.
+"""Our matchings beside those of FairEA's authors, on their own 1,200 instances: `python -P -m xbar.workloads.fairea.compare`.
 
 The authors' matchings are read here alone; no method sees them. Per setting (network, share of positions opened,
 candidate pool, fitness function): means of every method, paired differences to the authors' FairEA with joint
@@ -283,7 +283,7 @@ def _save(folder: Path, done: Mapping[int, dict[str, Any]]) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m workloads.fairea.compare", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -P -m xbar.workloads.fairea.compare", description=__doc__.split("\n\n")[0])
     parser.add_argument("instances", help="the authors' instances (instances.json.gz)")
     parser.add_argument("--out", required=True, help="folder for the tables; an interrupted run goes on there")
     parser.add_argument("--samples", type=int, help="only so many of each setting")
