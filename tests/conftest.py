@@ -24,10 +24,11 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 ROOMS = ("hw", "models", "compression", "workloads", "reports")
 SLOW = (
-    "compression/test_admm.py", "compression/test_quantise.py", "hw/test_instances.py", "hw/test_parasitics.py", "hw/test_read_noise.py",
-    "hw/test_training.py", "reports/test_compare.py", "reports/test_document.py", "reports/test_explore.py", "reports/test_fairea.py",
+    "compression/test_admm.py", "compression/test_constraints.py", "compression/test_quantise.py", "compression/test_shrink.py",
+    "hw/test_instances.py", "hw/test_parasitics.py", "hw/test_read_noise.py", "hw/test_training.py",
+    "reports/test_compare.py", "reports/test_document.py", "reports/test_explore.py", "reports/test_fairea.py",
     "reports/test_reports.py", "workloads/fairea/test_fronts.py", "workloads/fairea/test_on_chip.py", "workloads/fairea/test_run.py",
-    "workloads/test_baselines.py", "workloads/test_cli.py", "workloads/test_cli_sweep.py", "workloads/test_compress.py",
+    "workloads/test_cli.py", "workloads/test_cli_sweep.py", "workloads/test_compress.py",
     "workloads/test_dask.py", "workloads/test_evaluate.py", "workloads/test_pin.py", "workloads/test_points.py",
     "workloads/test_recommender.py", "workloads/test_studies.py", "workloads/test_sweep.py", "test_docs.py",
 )  # fmt: skip
