@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(PYTEST)
 
-# Lint and the tests that are not marked slow: under a minute on two cores.
+# Lint and the tests that do not count as slow (tests/conftest.py).
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(PYTEST) -m "not slow"

@@ -32,7 +32,7 @@ SLOW = (
     "workloads/test_dask.py", "workloads/test_evaluate.py", "workloads/test_pin.py", "workloads/test_points.py",
     "workloads/test_recommender.py", "workloads/test_studies.py", "workloads/test_sweep.py", "test_docs.py",
 )  # fmt: skip
-"""Modules that take a core more than about 10 s, by `pytest --durations`: their tests count as slow, and `make check` leaves them out."""
+"""Modules of trainings, whole studies, pages and many chips: their tests count as slow, and `make check` leaves them out."""
 WRITTEN = pytest.StashKey[list[str]]()
 
 
