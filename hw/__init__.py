@@ -15,6 +15,7 @@ from xbar.hw.errors import (
     ConvergenceError,
     HardwareError,
     MappingError,
+    MissingComponentError,
     ParameterError,
     TraceError,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "HardwareError",
     "Ledger",
     "MappingError",
+    "MissingComponentError",
     "Network",
     "ParameterError",
     "Placement",

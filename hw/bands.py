@@ -33,7 +33,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from xbar.hw.chip.description import COMPONENTS, Chip, Section, Source, build, leaves, read_toml
+from xbar.hw.chip.description import Chip, Section, Source, build, leaves, read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
 from xbar.hw.quantity import Quantity, Unit
 
@@ -116,11 +116,12 @@ def _constant(chip: Chip, key: str, end: End) -> float | None:
 
 def chip_at(chip: Chip, end: End) -> Chip:
     """The same chip with every energy, power and area constant at its low or high; its name and times stay."""
-    components: dict[str, dict[str, float | None]] = {name: {} for name in COMPONENTS}
+    components: dict[str, dict[str, float | None]] = {name: {} for name in chip.component.names}
     for key, dimension in banded().items():
         if dimension in COSTS and key.startswith("component."):
             _, component, leaf = key.split(".")
-            components[component][leaf] = _constant(chip, key, end)
+            if component in components:
+                components[component][leaf] = _constant(chip, key, end)
     return chip.with_changes(component=components, device={"write_energy": _constant(chip, "device.write_energy", end)})
 
 
@@ -176,14 +177,14 @@ def chip_bands(chip: Chip) -> pd.DataFrame:
     Of a component: energy_per_action_J, static_power_W, table_power_W, area_m2, over all of the chip; totals:
     static_power_W, table_power_W (every component at its full rate), area_m2, table_operations_per_J.
     """
-    tables = [each.table() for each in (chip, *(chip_at(chip, end) for end in ENDS))]
+    tables, names = [each.table() for each in (chip, *(chip_at(chip, end) for end in ENDS))], chip.component.names
     columns = {"static_power_W": "static_power_W", "area_m2": "area_m2"}
-    static, area = (_terms(COMPONENTS, [table[column] for table in tables]) for column in columns.values())
-    moving = _terms(COMPONENTS, [table["power_W"] - table["static_power_W"] for table in tables])
-    per_action = _terms(COMPONENTS, [table["energy_per_action_J"] for table in tables])
+    static, area = (_terms(names, [table[column] for table in tables]) for column in columns.values())
+    moving = _terms(names, [table["power_W"] - table["static_power_W"] for table in tables])
+    per_action = _terms(names, [table["energy_per_action_J"] for table in tables])
     power = {f"{name} {what}": term for what, terms in (("moving", moving), ("static", static)) for name, term in terms.items()}
     rows = []
-    for name in COMPONENTS:
+    for name in names:
         rows += [
             _row("component", name, "energy_per_action_J", {name: per_action[name]}),
             _row("component", name, "static_power_W", {name: static[name]}),
@@ -222,7 +223,7 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
             rows.append(_row("component", name, "static_energy_per_request_J", {name: static[name]}))
     for layer, terms in by_layer.items():
         rows.append(_row("layer", layer, "dynamic_energy_per_request_J", terms))
-    in_cores = [name for name in COMPONENTS if ledger.chip.parents(name) == ledger.chip.cores]
+    in_cores = [name for name in ledger.chip.component.names if ledger.chip.parents(name) == ledger.chip.cores]
     areas = _terms(in_cores, [each.chip.table()["parent_area_m2"] for each in ledgers])
     for layer in layers:
         if layer not in (INPUT, OUTPUT):
@@ -233,6 +234,6 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
         energy, _row("total", "total", "dynamic_energy_per_request_J", dynamic),
         _row("total", "total", "static_energy_per_request_J", static),
         _row("total", "total", "average_power_W", both, ledger.throughput),
-        _inverse(energy, "operations_per_J", ledger.placement.network.operations),
+        _inverse(energy, "operations_per_J", ledger.placement.network.chip_operations),
     ]  # fmt: skip
     return pd.concat([found, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)

@@ -16,8 +16,12 @@ the output: a set of as many elements as the filter is high times the output is 
 and as many sets beside each other as fit and as there are pairs of channels. Elements in a set do one multiplication a
 clock; `sustained` is the share of clocks in which they do.
 
-Not modelled: activations and pooling, which these machines do beside the products; moving activations, other than as
-`sustained` holds it; the host; the power of DRAM. Nothing is scaled between technology nodes.
+A layer that waits for its own results is computed step by step, each as a batch of its own: its weights are fetched for every
+step (assumed: the LSTMs of Jouppi et al., table 1, use a fetched weight as often as the batch is large), unless they are one
+tile that stays in a weight-stationary array, whose depth comes on top in every step.
+
+Not modelled: activations and pooling, which these machines do beside the products; products of two activations; moving
+activations, other than as `sustained` holds it; the host; the power of DRAM. Nothing is scaled between technology nodes.
 """
 
 from dataclasses import dataclass
@@ -30,6 +34,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from torch import nn
 
 from xbar.hw.chip.description import Section, Source, build, names_in, read_toml
+from xbar.hw.chip.recurrence import own_needs, steps
 from xbar.hw.errors import ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 from xbar.hw.quantity import Quantity, Unit
@@ -90,7 +95,8 @@ class Product:
     """One layer as an accelerator sees it: `vectors` products a sample of a (groups x) outputs x inputs matrix, as a
     convolution of filters kernel_rows high whose output is output_rows high; 1 and 1 for a linear layer.
 
-    lookup: rows are fetched, one a vector, and nothing is multiplied.
+    lookup: rows are fetched, one a vector, and nothing is multiplied. steps: parts of the vectors, one after the other, since
+    each waits for the results of the one before.
     """
 
     name: str
@@ -102,6 +108,7 @@ class Product:
     kernel_columns: int = 1
     output_rows: int = 1
     lookup: bool = False
+    steps: int = 1
 
     @property
     def weights(self) -> int:
@@ -210,12 +217,15 @@ class Accelerator(Section):
             return 0.0, vectors * product.outputs * word / bandwidth
         if a.dataflow == "row_stationary":
             clocks = batch * product.multiplications / self.elements_in_use(product)
-            return clocks / a.clock / a.sustained, product.weights * word / bandwidth
+            return clocks / a.clock / a.sustained, product.steps * product.weights * word / bandwidth
+        vectors = ceil(vectors / product.steps)  # of one step
         passes = ceil(vectors / a.results) if a.results else 1
         last = vectors - (passes - 1) * a.results
         tiles = self.tiles(product)
         clocks = tiles * ((passes - 1) * max(a.results, a.rows) + max(last, a.rows)) + a.rows + a.columns - 2
-        return clocks / a.clock / a.sustained, passes * tiles * a.rows * a.columns * word / bandwidth
+        fetches = product.steps if tiles > 1 else 1
+        compute = product.steps * clocks / a.clock / a.sustained
+        return compute, fetches * passes * tiles * a.rows * a.columns * word / bandwidth
 
 
 def accelerator_names() -> list[str]:
@@ -237,17 +247,18 @@ def load_accelerator(preset_or_file: str | Path) -> Accelerator:
 def products_of(network: Network) -> list[Product]:
     """The layers of a traced network as an accelerator computes them: filters whole, those that are zero left out
     only where the network was traced with them packed away."""
-    return [_product(network, layer) for layer in network.layers]
+    own = own_needs(network)
+    return [_product(network, layer, steps(own[layer.name]) if layer.name in own else 1) for layer in network.layers]
 
 
-def _product(network: Network, layer: MatrixLayer) -> Product:
+def _product(network: Network, layer: MatrixLayer, in_steps: int) -> Product:
     module = network.module.get_submodule(layer.name)
     high, wide, rows = 1, 1, 1
     if isinstance(module, nn.Conv2d):
         high, wide = module.kernel_size
         rows = int(network.graph.nodes[layer.node]["shape"][1])
     shape = (layer.outputs, layer.inputs, layer.groups, layer.vectors)
-    return Product(layer.name, *shape, high, wide, rows, layer.lookup)
+    return Product(layer.name, *shape, high, wide, rows, layer.lookup, in_steps)
 
 
 def estimate(products: list[Product], accelerator: Accelerator, batch: int = 1) -> Estimate:

@@ -63,5 +63,22 @@ class CapacityError(HardwareError):
         super().__init__(message)
 
 
+class MissingComponentError(HardwareError):
+    """Layers of the network need a digital unit that the chip's tiles lack.
+
+    Attribute: `missing`, (layer, component, how much of it per sample) of each.
+    """
+
+    def __init__(self, chip: str, missing: list[tuple[str, str, str]]):
+        self.missing = missing
+        units = list(dict.fromkeys(component for _, component, _ in missing))
+        add = " and ".join(f"[component.{component}]" for component in units)
+        needed = "; ".join(f"layer {layer} needs {component} for {what} a sample" for layer, component, what in missing)
+        super().__init__(
+            f"chip {chip} has no {' and no '.join(units)} in its tiles: {needed}. Add {add} with units, rate, energy and area to "
+            "the chip file (`extends` another where that is to stay as it is), or take a preset that has them, as isaac-vector"
+        )
+
+
 class ConvergenceError(HardwareError):
     """An iterative solution was not found to the tolerance asked; nothing approximate is returned instead."""

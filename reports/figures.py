@@ -58,11 +58,29 @@ def _heading(results: Results) -> str:
 def _subtitle(results: Results) -> str:
     chip, workload = results.meta["chip"], results.meta["workload"]
     parts = [
-        f"{workload['data']}: {workload['weights']:,} weights, {human(workload['operations'], 'OP')} per request",
+        f"{workload['data']}: {workload['weights']:,} weights, {human(workload['operations'], 'OP')} per request{_elsewhere(results)}",
         f"{chip['weight_bits']}-bit weights in {chip['cell_bits']}-bit cells ({chip['scheme']})",
         f"{chip['input_bits']}-bit inputs", f"{chip['adc_bits']}-bit ADC",
     ]  # fmt: skip
     return "  ·  ".join(parts)
+
+
+OPERATIONS = {"crossbar": "on crossbars", "digital": "in digital units", "host": "on the host"}  # where they are done
+
+
+def _shares(results: Results) -> dict[str, float]:
+    """Shares of all multiply-accumulates by where they are done, in words; empty where there are none."""
+    found = {words: results.meta["summary"].get(f"{where}_operations_share") for where, words in OPERATIONS.items()}
+    return {words: share for words, share in found.items() if share is not None}
+
+
+def _elsewhere(results: Results) -> str:
+    """What of a request's multiply-accumulates is not on crossbars, or nothing."""
+    shares = _shares(results)
+    if shares.get(OPERATIONS["crossbar"], 1.0) == 1.0:
+        return ""
+    return " " + ", ".join(f"{words} ({percent(share)})" if words == OPERATIONS["crossbar"] else f"{percent(share)} {words}"
+                           for words, share in shares.items() if share)  # fmt: skip
 
 
 def _stated(row: pd.Series) -> str:
@@ -739,5 +757,7 @@ def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
     lines = [_heading(results), _subtitle(results), *filter(None, [_changed(results)]), ""]
     lines += [f"{label:<22} {value:>12}   {detail}" for label, value, detail in headlines(results)]
+    operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
+    lines += [f"{'Multiply-accumulates':<22} {operations}"] if operations else []
     lines += [f"{'Against digital':<22} {line}" for line in filter(None, [summary_line(results)])]
     return "\n".join(lines) + "\n"

@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Buffers, buses": ("#2f9e77", ("buffer", "bus")),
     "Routers": ("#9bcf8c", ("router",)),
     "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
+    "Products of activations": ("#e3a1aa", ("multiplier", "product")),
     "Links": ("#9aa5b1", ("link",)),
     "Writes": ("#1f2933", ("write",)),
 }
@@ -38,6 +39,7 @@ NAMES = {
     "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
     "input_register": "input registers", "output_register": "output registers", "buffer": "buffers", "bus": "buses",
     "router": "routers", "activation": "activation", "accumulator": "accumulators", "pool": "pooling",
+    "multiplier": "multipliers", "product": "product units",
     "tile_register": "tile registers", "link": "links", "write": "writes",
 }  # fmt: skip
 

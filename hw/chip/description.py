@@ -2,6 +2,10 @@
 
 chip -> tiles -> cores -> crossbars. A chip file states every number as
 `{ value, unit, kind, source, why }`; the loader turns it into SI and keeps the statement as provenance.
+
+A file that says `extends = "isaac"` (a preset, or a path relative to the file) gives only what differs from that one or is
+added to it, beside a name, title and description of its own. A number is restated whole; what is not restated keeps the
+statement, kind and source that it was given where it comes from. Energy in place of power (or power of energy) replaces it.
 """
 
 import tomllib
@@ -27,7 +31,9 @@ from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
 CORE_COMPONENTS = (
     "dac", "crossbar", "sample_hold", "adc", "shift_add", "input_register", "output_register",
 )  # fmt: skip
-TILE_COMPONENTS = ("buffer", "bus", "router", "activation", "accumulator", "pool", "tile_register")
+TILE_COMPONENTS = (
+    "buffer", "bus", "router", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
+)  # fmt: skip
 CHIP_COMPONENTS = ("link",)
 COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
 
@@ -35,8 +41,8 @@ ACTIONS = {
     "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples",
     "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
     "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
-    "activation": "values", "accumulator": "additions", "pool": "values", "tile_register": "values",
-    "link": "bits moved",
+    "activation": "values", "accumulator": "additions", "pool": "values", "multiplier": "multiplications",
+    "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
 }  # fmt: skip
 
 
@@ -79,7 +85,11 @@ class Timing(Section):
 
 
 class Components(Section):
-    """Costs of every component that the simulation charges."""
+    """Costs of every component that the simulation charges.
+
+    A chip may be without a multiplier (element-wise products) and without a product unit (multiply-accumulates of two
+    activations): None, and then it takes no network that needs one.
+    """
 
     dac: Dac
     crossbar: Component
@@ -94,12 +104,19 @@ class Components(Section):
     activation: Component
     accumulator: Component
     pool: Component
+    multiplier: Component | None = None
+    product: Component | None = None
     tile_register: Component
     link: Component
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The components that there are, in the order of COMPONENTS."""
+        return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
+
     def items(self) -> Iterator[tuple[str, Component]]:
-        """(name, component) in the order of COMPONENTS."""
-        return ((name, getattr(self, name)) for name in COMPONENTS)
+        """(name, component) of those that there are, in the order of COMPONENTS."""
+        return ((name, getattr(self, name)) for name in self.names)
 
 
 class Chip(Section):
@@ -289,13 +306,14 @@ class Chip(Section):
     def with_changes(self, **sections: Mapping[str, Any]) -> "Chip":
         """A checked copy with SI fields replaced, as in `chip.with_changes(device={"levels": 16})`.
 
-        Keys of `component` are components: `component={"adc": {"bits": 6}}`. Raises ConfigurationError.
+        Keys of `component` are components: `component={"adc": {"bits": 6}}`; one that the chip lacks is added where all of it
+        is given. Raises ConfigurationError.
         """
         data = self.model_dump()
         for section, changes in sections.items():
             for key, value in changes.items():
                 if isinstance(value, Mapping):
-                    data[section][key].update(value)
+                    data[section][key] = {**(data[section].get(key) or {}), **value}
                 else:
                     data[section][key] = value
         changed = _validate(Chip, data, f"chip {self.name} with changes", {})
@@ -391,7 +409,13 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
 
 
 def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
-    """(label for messages, content) of a preset or TOML file; a table that it names is looked for beside it."""
+    """(label for messages, content) of a preset or TOML file, with what it inherits from the file that it extends; a table
+    that it names is looked for beside it. Raises ConfigurationError."""
+    return _read_toml(preset_or_file, package, what, [])
+
+
+def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: list[str]) -> tuple[str, dict[str, Any]]:
+    """The same; `extending` are the files, each read for the one before, that lead to this one."""
     name, names, folder = str(preset_or_file), names_in(package), TABLE_FOLDER
     if name in names:
         label, text = f"{name}.toml", (resources.files(package) / f"{name}.toml").read_text("utf-8")
@@ -412,7 +436,71 @@ def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str,
     section = raw.get("device")
     if isinstance(section, dict) and isinstance(section.get("programming_table"), str):
         section["programming_table"] = str(find_table(section["programming_table"], folder))
+    if "extends" in raw:
+        raw = _extended(raw, label, name if name in names else str(Path(name).resolve()), folder, package, what, extending)
     return label, raw
+
+
+_OWN = ("name", "title", "description")  # what a file that extends another says of itself
+_ALTERNATIVES = (("power", "energy"), ("energy", "power"))  # of a component: stating one replaces the other
+
+
+def _extended(
+    added: dict[str, Any], label: str, key: str, folder: Path, package: str, what: str, extending: list[str]
+) -> dict[str, Any]:
+    """The content of a file over that of the file that it extends. `key`: what tells this file from others."""
+    base, names, chain = added["extends"], names_in(package), [*extending, key]
+    if not isinstance(base, str):
+        raise ConfigurationError(label, [("extends", _show(base), f"must be the name of a {what} preset, or a path beside this file")])
+    path = folder / base
+    if base not in names and not _is_file(path):
+        said = f"no such preset, and no such file beside this one{_suggest(base, names)}; presets: {', '.join(names)}"
+        raise ConfigurationError(label, [("extends", _show(base), said)])
+    follows = base if base in names else str(path.resolve())
+    if follows in chain:
+        loop = " -> ".join([*chain[chain.index(follows) :], follows])
+        raise ConfigurationError(label, [("extends", _show(base), f"a file cannot extend itself: {loop}")])
+    missing = [(own, "(missing)", f"required: a {what} that extends another says its own") for own in _OWN if own not in added]
+    if missing:
+        raise ConfigurationError(label, missing)
+    base_label, inherited = _read_toml(base if base in names else path, package, what, chain)
+    _check_sources(added, inherited, label, base_label)
+    return _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_sources(added: Mapping[str, Any], inherited: Mapping[str, Any], label: str, base_label: str) -> None:
+    """Raise ConfigurationError where a file gives a source that it inherits another text: inherited numbers rest on it."""
+    own, theirs = added.get("source"), inherited.get("source")
+    if isinstance(own, dict) and isinstance(theirs, dict):
+        problems = [
+            (f"source.{name}", "(differs)", f"another source than that of {base_label} under the same name; rename it")
+            for name in own
+            if name in theirs and own[name] != theirs[name]
+        ]
+        if problems:
+            raise ConfigurationError(label, problems)
+
+
+def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of `added` over those of `base`, key by key; a number, with its unit, kind and source, is replaced whole."""
+    kept = dict(base)
+    for given, other in _ALTERNATIVES:
+        if given in added and other not in added:
+            kept.pop(other, None)
+    for key, value in added.items():
+        old = kept.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in old and "value" not in value:
+            value = _merged(old, value)
+        kept[key] = value
+    return kept
 
 
 def build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
@@ -450,6 +538,9 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or may be without."""
+    if typing.get_origin(annotation) is types.UnionType:
+        (annotation, *_) = (kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

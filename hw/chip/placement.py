@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from xbar.hw.array.geometry import Geometry
-from xbar.hw.chip.description import Chip
-from xbar.hw.errors import CapacityError, ParameterError
+from xbar.hw.array.mapping import Geometry
+from xbar.hw.chip.description import ACTIONS, Chip
+from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 
 Replication = Literal["balance"] | Mapping[str, int] | None
@@ -104,12 +105,15 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
 
     replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
-    many crossbars the chip is too small, ParameterError for a wrong mapping.
+    many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
+    ParameterError for a wrong mapping, TraceError for layers that wait for each other without end.
     """
+    _check_units(network, chip)
+    own = own_needs(network)
     cores = {layer.name: _cores(chip, layer) for layer in network.layers}
     if replication == "balance":
         _check_capacity(chip, cores, dict.fromkeys(cores, 1))
-        copies = _balance(network, chip, cores)
+        copies = _balance(network, chip, cores, own)
     else:
         copies = _asked(network, replication)
         _check_capacity(chip, cores, copies)
@@ -124,6 +128,18 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
             rank += 1
         placed[layer.name] = tuple(group)
     return Placement(chip, network, placed)
+
+
+def _check_units(network: Network, chip: Chip) -> None:
+    """Raise MissingComponentError unless the chip has every digital unit that a layer needs."""
+    lacking = [
+        (layer.name, unit, count)
+        for layer in network.layers
+        for unit, count in layer.digital.items()
+        if count and unit not in chip.component.names
+    ]
+    if lacking:
+        raise MissingComponentError(chip.name, [(layer, unit, f"{count:g} {ACTIONS[unit]}") for layer, unit, count in lacking])
 
 
 def _cores(chip: Chip, layer: MatrixLayer) -> int:
@@ -154,13 +170,13 @@ def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str,
     return copies
 
 
-def _balance(network: Network, chip: Chip, cores: dict[str, int]) -> dict[str, int]:
+def _balance(network: Network, chip: Chip, cores: dict[str, int], own: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are
     free, one more copy for the layer with the most vectors x slices per copy (a look-up takes one slice); never more
-    copies than vectors."""
+    copies than vectors, nor, of a layer that waits for its own results, than can be ready at once."""
     free = chip.cores - sum(cores.values())
     work = np.array([layer.vectors * slices_of(chip, layer) for layer in network.layers], float)
-    limit = np.array([layer.vectors for layer in network.layers])
+    limit = np.array([most_at_once(own[x.name]) if x.name in own else x.vectors for x in network.layers])
     size = np.array([cores[layer.name] for layer in network.layers])
     copies = np.ones(len(size), int)
     while True:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xbar.hw.chip.description import ACTIONS, COMPONENTS, Chip
+from xbar.hw.chip.description import ACTIONS, Chip
 from xbar.hw.chip.placement import Placement
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
@@ -114,8 +114,8 @@ class Ledger:
 
     @property
     def _columns(self) -> list[str]:
-        """Components of the tables."""
-        return [*COMPONENTS, WRITE] if self.updates else list(COMPONENTS)
+        """Components of the tables: those of the chip, and what was written."""
+        return [*self.chip.component.names, *([WRITE] if self.updates else [])]
 
     @property
     def total_energy(self) -> float:
@@ -360,10 +360,15 @@ class Ledger:
         }).rename_axis("request")  # fmt: skip
 
     def summary(self) -> dict[str, float]:
-        """Headline numbers, SI, the unit in each name."""
+        """Headline numbers, SI, the unit in each name.
+
+        operations_per_s and operations_per_J are of what the chip computes, on crossbars and in product units.
+        crossbar_, digital_ and host_operations_share: of all multiply-accumulates of a request, those on crossbars, in
+        product units, and on the host; nan where there are none. The host's time and energy are not modelled.
+        """
         latency = self.latency if self.requests else np.array([np.nan])
         network, chip = self.placement.network, self.chip
-        performed = network.operations * self.requests
+        performed = network.chip_operations * self.requests
         return {
             "requests": self.requests, "span_s": self.span, "latency_mean_s": float(latency.mean()),
             "latency_p99_s": float(np.percentile(latency, 99)), "latency_max_s": float(latency.max()),
@@ -374,6 +379,7 @@ class Ledger:
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
+            **network.operations_shares,
             "crossbars_used": self.placement.crossbars_used, "crossbars": chip.crossbars,
             "cores_used": self.placement.cores_used, "cores": chip.cores,
         }  # fmt: skip

@@ -7,7 +7,9 @@ give the same times and the same energy, which a test pins.
 A vector starts to load when the values of its receptive field exist and the input register is free, that is
 when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
 contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
-sample comes over the links, when all who read it have loaded the sample `samples_held` before. How much buffer that takes,
+sample comes over the links, when all who read it have loaded the samples until `samples_held` before. A layer may read itself,
+and layers that come after it: within a sample each vector waits for those that it needs, whichever layers they are of. A request
+is done when the layers that make its outputs, and those that nobody else waits for, are done with it. How much buffer that takes,
 `xbar.hw.events.buffers` tells afterwards; the simulation takes buffers as large enough.
 
 An update (`xbar.hw.events.updates.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
@@ -139,26 +141,32 @@ class Port:
 
 
 class Progress:
-    """How many vectors of a layer's sample are done, without gaps from the first; wakes who waits for more."""
+    """How many of `total` things, vectors of a layer's sample or samples, are done without gaps from the first; wakes who
+    waits for more."""
 
-    def __init__(self, env: simpy.Environment, vectors: int):
-        self.env, self.vectors = env, vectors
-        self.done = bytearray(vectors)
+    def __init__(self, env: simpy.Environment, total: int):
+        self.env, self.total = env, total
+        self.done = bytearray(total)
         self.complete = 0
         self.waiting: list[tuple[int, int, Event]] = []
         self.waits = 0
 
     def wait(self, count: int) -> Event:
-        """An event when the first `count` vectors are done."""
+        """An event when the first `count` are done."""
         event = Event(self.env)
         self.waits += 1
         heapq.heappush(self.waiting, (count, self.waits, event))
         return event
 
-    def finish(self, vector: int) -> None:
-        """Vector number `vector` is done."""
-        self.done[vector] = 1
-        while self.complete < self.vectors and self.done[self.complete]:
+    def until(self, count: int) -> Iterator[Event]:
+        """What is to be waited for until the first `count` are done: an event, or nothing."""
+        if self.complete < count:
+            yield self.wait(count)
+
+    def finish(self, number: int) -> None:
+        """That one is done."""
+        self.done[number] = 1
+        while self.complete < self.total and self.done[self.complete]:
             self.complete += 1
         while self.waiting and self.waiting[0][0] <= self.complete:
             _, _, waiter = heapq.heappop(self.waiting)
@@ -225,8 +233,8 @@ class _CopyProcess:
             for stage, actions in (("load", operation.load), ("compute", operation.compute), ("drain", operation.drain))
         ))  # fmt: skip
         return _Kind(
-            operation, run, simulation.shared(operation.load_ports, simulation.buffer_ports, layer),
-            simulation.shared(operation.output_ports, simulation.output_stages, layer),
+            operation, run, simulation.shared(operation, simulation.buffer_ports, layer),
+            simulation.shared(operation, simulation.output_stages, layer),
         )  # fmt: skip
 
     def kind_of(self, crossbar: Crossbar) -> int:
@@ -254,14 +262,12 @@ class _CopyProcess:
             self.env.process(self._finish(sample, vector, kind, self.now, self._compute(kind)))
 
     def _wait_for_inputs(self, sample: int, vector: int) -> Steps:
-        if not self.needs:
+        if not any(counts[vector] for counts in self.needs.values()):  # else what it waits for has had the sample
             ready = self.simulation.sample_ready[sample]
             if not ready.processed:
                 yield ready
         for name, counts in self.needs.items():
-            progress = self.simulation.progress(name, sample)
-            if progress.complete < counts[vector]:
-                yield progress.wait(counts[vector])
+            yield from self.simulation.progress(name, sample).until(counts[vector])
 
     def _load(self, kind: int) -> Generator[Event, Any, int]:
         shared, private = self.kinds[kind].load_ports
@@ -431,12 +437,14 @@ class _Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.links = Port(self.env)
         self._progress: dict[tuple[str, int], Progress] = {}
-        self._loaded: dict[tuple[str, int], tuple[Event, list[int]]] = {}
+        self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
+        self._loaded = {name: Progress(self.env, self.requests) for name in placement.copies}  # samples loaded
         self.readers: dict[str, tuple[str, ...]] = {
             source: tuple(dict.fromkeys(flow.target for flow in self.network.flows if flow.source == source))
             for source in ["", *placement.copies]
         }
-        self.last_layers = [layer for layer in self.network.layers if not self.network.consumers[layer.name]]
+        last = {*self.network.last_layers, *self.network.outputs}
+        self.last_layers = [layer for layer in self.network.layers if layer.name in last]
         self.updates = updates
         self.written: dict[tuple[int, int, int, int], int] = defaultdict(int)  # (update, copy, start, end) -> cells
         self._kinds = {layer.name: self._row_tiles(layer, lookups) for layer in self.network.layers if layer.lookup}
@@ -469,30 +477,27 @@ class _Simulation:
         return self._kinds[layer][turn] if layer in self._kinds else 0
 
     def shared(
-        self, holds: dict[int, int], ports: dict[int, Port], layer: MatrixLayer
+        self, operation: VectorOperation, ports: dict[int, Port], layer: MatrixLayer
     ) -> tuple[list[tuple[Port, int]], int]:
-        """Ports that other copies use too, with their hold times [fs], and the longest hold of the others. A look-up takes
-        so few slices that it can hold an output stage for longer than the next one computes: it shares with itself."""
-        uses = self._uses["load_ports" if ports is self.buffer_ports else "output_ports"]
-        contended = {tile: uses[tile] > 1 or self.per_crossbar or layer.lookup for tile in holds}
+        """Ports that other copies use too, with their hold times [fs], and the longest hold of the others. A vector that can
+        hold an output stage for longer than the next one computes shares with itself: a look-up, of so few slices, and much
+        digital work."""
+        side = "load_ports" if ports is self.buffer_ports else "output_ports"
+        uses, holds, cycle = self._uses[side], getattr(operation, side), operation.cycle
+        computes = cycle.slices * max(cycle.read, cycle.conversion)
+        contended = {
+            tile: uses[tile] > 1 or self.per_crossbar or layer.lookup or hold > computes for tile, hold in holds.items()
+        }
         shared = [(ports[tile], hold) for tile, hold in holds.items() if contended[tile]]
         private = [hold for tile, hold in holds.items() if not contended[tile]]
         return shared, max(private, default=0)
 
-    def loaded(self, layer: str, sample: int) -> Event:
-        """When every vector of the sample has been loaded by the layer."""
-        return self._loading(layer, sample)[0]
-
     def count_load(self, layer: MatrixLayer, sample: int) -> None:
         """One more vector of the sample has been loaded by the layer."""
-        event, count = self._loading(layer.name, sample)
-        count[0] += 1
-        if count[0] == layer.vectors:
-            event.succeed()
-            self._loaded.pop((layer.name, sample - self.samples_held - 1), None)
-
-    def _loading(self, layer: str, sample: int) -> tuple[Event, list[int]]:
-        return self._loaded.setdefault((layer, sample), (Event(self.env), [0]))
+        self._loads[layer.name, sample] += 1
+        if self._loads[layer.name, sample] == layer.vectors:
+            del self._loads[layer.name, sample]
+            self._loaded[layer.name].finish(sample)
 
     def progress(self, layer: str, sample: int) -> Progress:
         """Progress of a layer on a sample."""
@@ -502,11 +507,9 @@ class _Simulation:
         return self._progress[key]
 
     def room_for(self, sample: int, source: str) -> Steps:
-        """Until all who read what `source` makes have loaded the sample `samples_held` before."""
-        for reader in self.readers[source] if sample >= self.samples_held else ():
-            loaded = self.loaded(reader, sample - self.samples_held)
-            if not loaded.processed:
-                yield loaded
+        """Until all who read what `source` makes have loaded all samples until `samples_held` before."""
+        for reader in self.readers[source]:
+            yield from self._loaded[reader].until(sample - self.samples_held + 1)
 
     def _request(self, sample: int) -> Steps:
         """One request from its arrival to its result."""
@@ -518,17 +521,17 @@ class _Simulation:
             yield self.env.timeout(self.image_in.hop_latency)
         self.sample_ready[sample].succeed()
         for layer in self.last_layers:
-            progress = self.progress(layer.name, sample)
-            if progress.complete < layer.vectors:
-                yield progress.wait(layer.vectors)
+            yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.off_chip_io:
             yield self.env.timeout(self.result_out.hop_latency)
             start = yield self.links.serve(2 * sample + 1, self.result_out.hold)
             self.journal.write(self.output_run, start, int(self.env.now))
         _check_reach(int(self.env.now))
         self.finish_fs[sample] = int(self.env.now)
+        for layer in self.network.layers:  # vectors that no result rests on
+            yield from self.progress(layer.name, sample).until(layer.vectors)
         for layer in self.network.layers:
-            self._progress.pop((layer.name, sample), None)
+            del self._progress[layer.name, sample]
 
     def _begin_update(self, number: int, begin: Event) -> None:
         update = self.updates[number]

@@ -4,13 +4,20 @@ Everything here follows from the placement and is computed once; the simulation 
 
 - load: every core of the copy reads its inputs from its tile's buffer over the tile's bus;
 - compute: DAC drives, array reads, sample-and-hold, ADC conversions, shift-and-add, slice after slice;
-- drain: partial sums of a block meet on the tile of the block's last crossbar, where activation and pooling
-  follow; results travel over the mesh of routers to the tiles that read them and are written to their buffers.
+- drain: partial sums of a block meet on the tile of the block's last crossbar, where the tile's digital units follow
+  (activation, pooling, additions, multiplications, products of two activations: `MatrixLayer.digital`), side by side;
+  results travel over the mesh of routers to the tiles that read them and are written to their buffers.
 
 Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it
 in a copy that reads it, and all results of a layer to the mean of these tiles; partial sums are as wide as
 weight and input together; the buffer port time of writing results is paid with the reader's load, of the
-network's last results not at all; per-sample digital work is spread evenly over the layer's vectors.
+network's last results not at all; per-sample digital work is spread evenly over the layer's vectors. Each addition and each
+element-wise multiplication reads one operand back from the buffer. The product unit works on square blocks of results, as many as
+it has units, so that each operand read serves a row or column of them: 2 / sqrt(units) operands a multiply-accumulate.
+
+What the host computes is not on the chip: only its values cross the links, half of them out with the sample's results and half
+in with the sample, each read from or written to one buffer as far from the links as the network's outputs are on the mean.
+Without off-chip transfers there are none of these either. How long the host takes is not modelled.
 
 A look-up has the same stages, with the crossbars of its row tile alone: its index, of as many bits as tell the rows of
 the table apart, goes to the tiles of the chip that hold the row tile, each core there reads it once, one input's wordlines
@@ -19,17 +26,18 @@ from a table (routers, links) is that of the mean row, as of rows looked up alik
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from math import ceil, isqrt
+from math import ceil, isqrt, sqrt
 
 import numpy as np
 
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
-from xbar.hw.graph.network import Flow, MatrixLayer
+from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
 
 FEMTOSECONDS = 10**15  # in a second
 
@@ -245,6 +253,7 @@ class VectorOperations:
     ) -> tuple[Actions, int, dict[int, int], int]:
         chip, timing = self.chip, self.chip.timing
         actions: Actions = defaultdict(float)
+        digital = {name: layer.digital.get(name, 0.0) for name in DIGITAL}
         additions: dict[int, float] = defaultdict(float)  # by tile
         finished: dict[int, int] = defaultdict(int)  # outputs, by tile
         gather_latency = 0
@@ -266,36 +275,38 @@ class VectorOperations:
         hop_latency, ports = 0, {}
         for tile, outputs in finished.items():
             share = outputs / total / layer.vectors  # of the layer's per-sample digital work
-            additions[tile] += layer.added * share
+            additions[tile] += digital["accumulator"] * share
             sent, passed = self._send(layer, tile, share * layer.vectors, actions)
             hop_latency = max(hop_latency, ticks(passed * timing.router_cycles, timing.tile_clock))
-            work = {
-                "accumulator": additions[tile], "activation": layer.activations * share, "pool": layer.pooled * share
-            }  # fmt: skip
-            ports[tile] = max(
+            work = {name: count * share for name, count in digital.items()} | {"accumulator": additions[tile]}
+            ports[tile] = max([
                 clock_ticks(sent, timing.flit_width, timing.tile_clock),
-                *(self._unit_time(name, count) for name, count in work.items()),
-            )
+                *(self._unit_time(name, count) for name, count in work.items() if count),
+            ])  # fmt: skip
+        actions |= {name: count / layer.vectors for name, count in digital.items()}
         actions["accumulator"] = actions["tile_register"] = sum(additions.values())
-        actions["activation"] = layer.activations / layer.vectors
-        actions["pool"] = layer.pooled / layer.vectors
-        addends = layer.added * chip.inputs.bits / layer.vectors  # read back to be added
-        _add(actions, {"buffer": addends, "bus": addends})
-        return dict(actions), gather_latency, ports, hop_latency
+        operands = self._operands(digital) * chip.inputs.bits / layer.vectors
+        _add(actions, {"buffer": operands, "bus": operands})
+        return {name: count for name, count in actions.items() if count}, gather_latency, ports, hop_latency
 
     def _unit_time(self, name: str, count: float) -> int:
         component = getattr(self.chip.component, name)
         return ticks(ceil(count), component.units * component.rate)
 
+    def _operands(self, digital: Mapping[str, float]) -> float:
+        """Values read back from the buffer per sample for a layer's digital work."""
+        product = self.chip.component.product
+        of_products = digital["product"] * 2 / sqrt(product.units) if product is not None else 0.0
+        return digital["accumulator"] + digital["multiplier"] + of_products
+
     def _send(self, layer: MatrixLayer, tile: int, share: float, actions: Actions) -> tuple[float, int]:
         """Charge sending `share` of one vector's results from `tile`; bits injected and most routers passed."""
-        flows = [flow for flow in self.network.flows if flow.source == layer.name]
-        if not flows:
-            bits = share * self.network.output_values / layer.vectors * self.chip.inputs.bits
-            _add(actions, {"buffer": bits, "bus": bits})
-            return 0.0, 0
+        made = share * self.network.outputs.get(layer.name, 0.0) / layer.vectors * self.chip.inputs.bits
+        _add(actions, {"buffer": made, "bus": made})  # what leaves over the links waits in the tile's own buffer
         injected, most = 0.0, 0
-        for flow in flows:
+        for flow in self.network.flows:
+            if flow.source != layer.name:
+                continue
             weight = self.destination(flow)
             bits = share * flow.values / layer.vectors * self.chip.inputs.bits
             passed = self.mesh.passed[tile]
@@ -309,11 +320,12 @@ class VectorOperations:
 
     @cached_property
     def image_in(self) -> Transfer:
-        """One sample over the links to the layers that read it."""
+        """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
         indices = self.network.index_bits
-        bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices)
+        bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices) + self._host_bits
         actions: Actions = defaultdict(float, {"link": bits})
-        most = 0
+        _add(actions, {"buffer": self._host_bits, "bus": self._host_bits, "router": self._host_bits * self._outputs_passed})
+        most = ceil(self._outputs_passed) if self._host_bits else 0
         for flow in self.network.flows:
             if flow.source:
                 continue
@@ -327,15 +339,25 @@ class VectorOperations:
 
     @cached_property
     def result_out(self) -> Transfer:
-        """One sample's results from the last layers over the links."""
-        bits = self.network.output_values * self.chip.inputs.bits
-        last = [name for name in self.placement.copies if not self.network.consumers[name]]
-        passed = np.mean([
-            self.mesh.passed_to_links[self.crossbars[copy.rank][-1].tile]
-            for name in last for copy in self.placement.copies[name]
-        ])  # fmt: skip
-        actions = {"link": bits, "buffer": bits, "bus": bits, "router": bits * float(passed)}
+        """One sample's results over the links from the layers where they are made, with the other half of the host's values."""
+        bits = self.network.output_values * self.chip.inputs.bits + self._host_bits
+        passed = self._outputs_passed
+        actions = {"link": bits, "buffer": bits, "bus": bits, "router": bits * passed}
         return self._transfer(bits, ceil(passed), actions)
+
+    @property
+    def _host_bits(self) -> float:
+        """Bits per sample that go to the host, and as many that come from it."""
+        return self.network.host_values / 2 * self.chip.inputs.bits
+
+    @cached_property
+    def _outputs_passed(self) -> float:
+        """Routers between the links and where the network's outputs are made, on the mean of values and of copies."""
+        total, passed = sum(self.network.outputs.values()), 0.0
+        for name, values in ((name, values) for name, values in self.network.outputs.items() if values):
+            tiles = [self.crossbars[copy.rank][-1].tile for copy in self.placement.copies[name]]
+            passed += values / total * float(self.mesh.passed_to_links[tiles].mean())
+        return passed
 
     def _transfer(self, bits: float, passed: int, actions: Actions) -> Transfer:
         link, timing = self.chip.component.link, self.chip.timing

@@ -7,8 +7,9 @@ one look-up.
 """
 
 import copy
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from xbar.hw.array.mapping import lines_in_use, matrix_of
-from xbar.hw.errors import TraceError
+from xbar.hw.errors import ParameterError, TraceError
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish,
@@ -46,15 +47,23 @@ _MATRICES = (nn.Conv2d, nn.Linear, nn.Embedding)
 
 Example = Tensor | tuple[Tensor, ...]  # one tensor an input of the model
 
+# Digital units of a tile and what is counted of each: values through the table of the activation unit (sigmoid, tanh,
+# exponentials, reciprocal roots); values that are compared or pooled; additions; element-wise multiplications;
+# multiply-accumulates of two activations, as in the products of attention.
+DIGITAL = ("activation", "pool", "accumulator", "multiplier", "product")
+
 
 @dataclass(frozen=True)
 class MatrixLayer:
     """One matrix operation: `vectors` products per sample of a (groups x) outputs x inputs matrix.
 
     reads: positions of the input that each vector reads, int64 (vectors, taps), -1 where a tap lies in padding.
-    needs: for each earlier layer, how many of its vectors (in raster order) must be done before each of this
-    layer's vectors can start, int64 (vectors,). Digital work on the results is counted per sample. lookup: a vector is a
+    needs: for each layer that it waits for, how many of that one's vectors (in raster order) must be done before each of
+    this layer's vectors can start, int64 (vectors,). A matrix that is used several times in a sample is one layer with the
+    vectors of all its uses in order; it may need itself, at most as many vectors as come before, and layers that need it.
+    digital: work on the results per sample by unit of the tile (DIGITAL), in actions. lookup: a vector is a
     look-up of one of `inputs` rows by its number, a one-hot product; its positions are the indices.
+    Raises ParameterError for digital work of no such unit, or of an amount that is not 0 or more.
     """
 
     name: str
@@ -66,10 +75,15 @@ class MatrixLayer:
     signed_input: bool
     reads: np.ndarray = field(repr=False)
     needs: dict[str, np.ndarray] = field(repr=False)
-    activations: int = 0  # values through the activation unit per sample
-    pooled: int = 0  # values into the pooling unit per sample
-    added: int = 0  # element-wise additions per sample (residual sums)
+    digital: Mapping[str, float] = field(default_factory=dict)
     lookup: bool = False
+
+    def __post_init__(self) -> None:
+        for unit, count in self.digital.items():
+            if unit not in DIGITAL:
+                raise ParameterError(f"layer {self.name}: digital work of {unit!r}: must be of {', '.join(DIGITAL)}")
+            if not (count >= 0 and math.isfinite(count)):
+                raise ParameterError(f"layer {self.name}: digital work of {unit} must be 0 or more actions, got {count}")
 
     @property
     def index_bits(self) -> int:
@@ -91,9 +105,10 @@ class MatrixLayer:
 class Flow:
     """Values per sample that travel from layer `source` ("" for the network's input) to layer `target`: to its
     matrix as inputs, or, for an `addend`, to where its results are added up (a sum is made at the latest layer
-    that it rests on, and travels on from there).
+    that it rests on, and travels on from there). Several flows may join two layers, and a layer with itself.
 
-    after: for each position of the value, how many vectors of the source must be done, int64 (positions,).
+    after: for each position of the value, how many vectors of the source must be done, int64 (positions,); 0 where there
+    is nothing to wait for. Of a matrix's inputs the positions are those that its `reads` name.
     """
 
     source: str
@@ -107,9 +122,13 @@ class Flow:
 class Network:
     """A traced network: `module` is the folded torch.fx model, `graph` its dataflow, `layers` the matrices.
 
-    flows: what travels between layers; consumers: for each layer the layers that wait for its result;
+    flows: what travels between layers; consumers: for each layer the layers that wait for its result, itself among them;
     input_values and output_values are per sample. index_bits: of those input values that are indices, the bits of each:
-    what the largest table that reads its tensor needs.
+    what the largest table that reads its tensor needs. outputs: by layer, how many of the output values are made there
+    (what comes from the input as it is, at none); where they are not given, the layers that no other reads make alike
+    many. host_operations: multiplications and additions per sample that a host does; host_values: values per sample that
+    go to it and come from it, other than inputs and outputs.
+    Raises ParameterError for outputs of no such layer or too many, and where they are not given and every layer is read by another.
     """
 
     module: fx.GraphModule = field(repr=False)
@@ -120,22 +139,62 @@ class Network:
     input_values: int
     output_values: int
     index_bits: tuple[int, ...] = ()
+    outputs: Mapping[str, float] = field(default_factory=dict)
+    host_operations: float = 0.0
+    host_values: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = [layer.name for layer in self.layers]
+        if not self.outputs:
+            last = [name for name in self.last_layers if not any(f.source == name and f.target != name for f in self.flows)]
+            if not last:
+                raise ParameterError("outputs: every layer is read by another, so outputs must say where the results are made")
+            object.__setattr__(self, "outputs", {name: self.output_values / len(last) for name in last})
+        for name, values in self.outputs.items():
+            if name not in names or not (values >= 0 and math.isfinite(values)):
+                raise ParameterError(f"outputs: {name!r} with {values} values; must be 0 or more of a layer: {', '.join(names)}")
+        if sum(self.outputs.values()) > self.output_values * (1 + 1e-9):
+            raise ParameterError(f"outputs: {sum(self.outputs.values()):g} values, more than the {self.output_values} of the network")
+        if not all(count >= 0 and math.isfinite(count) for count in (self.host_operations, self.host_values)):
+            raise ParameterError(
+                f"host_operations and host_values must be 0 or more, got {self.host_operations} and {self.host_values}"
+            )
+
+    @property
+    def last_layers(self) -> tuple[str, ...]:
+        """The layers for whose results no other layer waits."""
+        return tuple(layer.name for layer in self.layers if not set(self.consumers[layer.name]) - {layer.name})
 
     @property
     def operations(self) -> int:
-        """Multiplications and additions of all matrix operations per sample."""
+        """Multiplications and additions of all matrix operations on crossbars per sample."""
         return sum(layer.operations for layer in self.layers)
+
+    @property
+    def digital_operations(self) -> float:
+        """Multiplications and additions of the tiles' product units per sample."""
+        return 2 * sum(layer.digital.get("product", 0.0) for layer in self.layers)
+
+    @property
+    def chip_operations(self) -> float:
+        """Multiplications and additions per sample of all matrix operations on the chip."""
+        return self.operations + self.digital_operations
+
+    @property
+    def operations_shares(self) -> dict[str, float]:
+        """Of all multiply-accumulates the share on crossbars, in product units and on the host, by crossbar_, digital_ and
+        host_operations_share; nan where there are none."""
+        done = {"crossbar": self.operations, "digital": self.digital_operations, "host": self.host_operations}
+        total = sum(done.values())
+        return {f"{where}_operations_share": count / total if total else math.nan for where, count in done.items()}
 
     def layer(self, name: str) -> MatrixLayer:
         """The layer of that name."""
         return next(layer for layer in self.layers if layer.name == name)
 
     def positions_read(self, name: str) -> int:
-        """Positions of the tensor that the layer reads."""
-        if self.layer(name).lookup:
-            return self.layer(name).vectors
-        (source,) = self.graph.predecessors(self.layer(name).node)
-        return _positions(self.graph.nodes[source]["shape"])
+        """Positions of the tensor that the layer reads, as its flows have them."""
+        return max(len(flow.after) for flow in self.flows if flow.target == name and not flow.addend)
 
 
 def fold(model: nn.Module) -> fx.GraphModule:
@@ -307,6 +366,7 @@ class _Builder:
         self.flows: list[Flow] = []
         self.input_values = 0
         self.output_values = 0
+        self.outputs: dict[str, float] = {}
 
     def build(self) -> Network:
         for node in self.module.graph.nodes:
@@ -328,7 +388,7 @@ class _Builder:
         index_bits = [bits for name, bits in self.indices.items() for _ in range(self._size(name))]
         return Network(
             self.module, self.graph, layers, tuple(self.flows), consumers, self.input_values, self.output_values,
-            tuple(index_bits),
+            tuple(index_bits), self.outputs,
         )  # fmt: skip
 
     def _size(self, name: str) -> int:
@@ -383,6 +443,8 @@ class _Builder:
         if len(inputs) != 1:
             raise TraceError("the model must return one tensor")
         self.output_values = int(np.prod(self.shapes[inputs[0].name]))
+        made = self.holders[inputs[0].name]
+        self.outputs = {holder: share * self.output_values for holder, share in made.items() if holder}
 
     def _visit_table(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         table = self.module.get_submodule(str(node.target))
@@ -401,7 +463,7 @@ class _Builder:
         self.layers[name] = dict(
             name=name, node=node.name, outputs=table.embedding_dim, inputs=table.num_embeddings, groups=1,
             vectors=vectors, signed_input=False, reads=np.arange(vectors)[:, None], needs={},
-            activations=0, pooled=0, added=0, lookup=True,
+            digital={}, lookup=True,
         )  # fmt: skip
         self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
         self.holders[node.name] = {name: 1.0}
@@ -433,7 +495,7 @@ class _Builder:
         self.layers[name] = dict(
             name=name, node=node.name, outputs=outputs, inputs=depth, groups=groups, vectors=vectors,
             signed_input=self.minimum[source] < 0, reads=reads, needs=needs,
-            activations=0, pooled=0, added=0,
+            digital={},
         )  # fmt: skip
         self.rests_on[node.name] = {name: np.arange(1, vectors + 1)}
         self.holders[node.name] = {name: 1.0}
@@ -449,7 +511,7 @@ class _Builder:
 
     def _visit_activation(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self.rests_on[node.name] = self.rests_on[inputs[0].name]
-        self._charge(node, "activations", self.shapes[node.name])
+        self._charge(node, "activation", self.shapes[node.name])
 
     def _visit_identity(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         self.rests_on[node.name] = self.rests_on[inputs[0].name]
@@ -463,7 +525,7 @@ class _Builder:
     def _visit_pool(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         source = inputs[0].name
         self._visit_window(node, source)
-        self._charge(node, "pooled", self.shapes[source])
+        self._charge(node, "pool", self.shapes[source])
 
     def _visit_window(self, node: fx.Node, source: str) -> None:
         shape = self.shapes[node.name]
@@ -502,7 +564,7 @@ class _Builder:
         host = self._host(node)
         if len(inputs) < 2 or host is None:
             return
-        self._charge(node, "added", self.shapes[node.name])
+        self._charge(node, "accumulator", self.shapes[node.name])
         self.holders[node.name] = {host: 1.0}
         values = self._size(node.name)
         for source in inputs:
@@ -561,7 +623,8 @@ class _Builder:
         """Count digital work with the latest layer that the value rests on (none before the first layer)."""
         host = self._host(node)
         if host is not None:
-            self.layers[host][what] += int(np.prod(shape))
+            digital = self.layers[host]["digital"]
+            digital[what] = digital.get(what, 0) + int(np.prod(shape))
 
     def _host(self, node: fx.Node) -> str | None:
         """The latest layer that a value rests on."""

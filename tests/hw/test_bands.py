@@ -254,7 +254,7 @@ def test_the_outer_band_is_a_chip_with_every_constant_at_its_end(case: str, end:
     peak = other.peak_operations_per_second / other.peak_power
     assert at(bands, "table_operations_per_J")[opposite] == pytest.approx(peak, rel=1e-9)
     table, components, layers = other.table(), expected.components(), expected.layers()
-    for component in COMPONENTS:
+    for component in other.component.names:
         for quantity, value in (
             ("area_m2", table.loc[component, "area_m2"]), ("table_power_W", table.loc[component, "power_W"]),
             ("dynamic_energy_per_request_J", components.loc[component, "dynamic_energy_J"] / 3),
@@ -293,10 +293,10 @@ def test_the_inner_band_is_the_spread_of_independent_draws() -> None:
     tables = [chip.table()["energy_per_action_J"], *(chip_at(chip, end).table()["energy_per_action_J"] for end in ENDS)]
     generator = np.random.default_rng(0)
     for end, side in ((0, "inner_low"), (1, "inner_high")):
-        draws = generator.standard_normal((40_000, len(COMPONENTS)))
-        counts = np.array([float(ledger.actions[name].sum()) / 3 for name in COMPONENTS])
+        draws = generator.standard_normal((40_000, len(chip.component.names)))
+        counts = np.array([float(ledger.actions[name].sum()) / 3 for name in chip.component.names])
         value, other = tables[0].to_numpy(copy=True), tables[1 + end].to_numpy(copy=True)
-        reads = COMPONENTS.index("crossbar")
+        reads = chip.component.names.index("crossbar")
         counts[reads], value[reads] = 1.0, float(ledger.energy["crossbar"].sum()) / 3
         other[reads] = value[reads] * read_factor(chip, ENDS[end])
         totals = ((value + draws * (other - value)) * counts).sum(axis=1)
@@ -337,8 +337,7 @@ _FACTORS = st.tuples(st.floats(0, 1), st.floats(1, 1e3))
 def _descriptions(draw: st.DrawFn) -> dict[str, Any]:
     """A preset's raw file with random costs, kinds and stated bands."""
     _, raw = read_toml(draw(st.sampled_from(preset_names())), "xbar.hw.presets", "chip")
-    for name in COMPONENTS:
-        component = raw["component"][name]
+    for component in raw["component"].values():
         for leaf in (*(component.keys() & {"power", "energy", "area"}), "static_power"):
             unit = {"energy": "pJ", "area": "µm²"}.get(leaf, "mW")
             kind, value = draw(st.sampled_from([*KINDS, "override"])), draw(st.one_of(st.just(0.0), st.floats(1e-6, 1e6)))
@@ -368,9 +367,9 @@ def test_of_any_chip_values_lie_in_their_bands(events: dict[str, Ledger], raw: d
 @given(raw=_descriptions(), factor=st.floats(1e-3, 1e3))
 def test_bands_scale_with_the_constants(raw: dict[str, Any], factor: float) -> None:
     bands, larger = chip_bands(loaded(raw)), copy.deepcopy(raw)
-    for name in COMPONENTS:
-        for leaf in larger["component"][name].keys() & {"power", "energy", "area", "static_power"}:
-            quantity = larger["component"][name][leaf]
+    for component in larger["component"].values():
+        for leaf in component.keys() & {"power", "energy", "area", "static_power"}:
+            quantity = component[leaf]
             quantity |= {end: quantity[end] * factor for end in ("value", "low", "high") if end in quantity}
     again, costs = chip_bands(loaded(larger)), bands["quantity"] != "table_operations_per_J"
     for column in ("value", "low", "high", "inner_low", "inner_high"):

@@ -133,7 +133,7 @@ def test_a_sum_travels_from_where_it_is_made() -> None:
         ("stem", "second", True): 216, ("stem", "side", False): 216, ("second", "out", False): 6,
         ("side", "out", False): 4,
     }  # fmt: skip
-    assert network.layer("second").added == 216
+    assert network.layer("second").digital["accumulator"] == 216
 
 
 def test_operations_by_hand() -> None:
@@ -141,7 +141,8 @@ def test_operations_by_hand() -> None:
     network = trace(model, example)
     assert network.operations == 2 * (64 * 9 * 8 + 16 * 72 * 16 + 64 * 10)
     first, second, _ = network.layers
-    assert (first.activations, first.pooled, second.activations, second.pooled) == (512, 512, 256, 256)
+    assert first.digital == {"activation": 512, "pool": 512}
+    assert second.digital == {"activation": 256, "pool": 256}
     assert not any(layer.signed_input for layer in network.layers)
     assert trace(model, example - 0.5).layers[0].signed_input
 

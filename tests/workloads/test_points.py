@@ -99,6 +99,17 @@ def test_a_point_is_known_by_the_contents_of_the_files_that_it_names(tmp_path: P
     assert files_of({"device.name": str(file)}) != named
 
 
+def test_a_chip_file_is_known_by_what_it_extends_too(tmp_path: Path) -> None:
+    file, base = tmp_path / "mine.toml", tmp_path / "base.toml"
+    file.write_text('extends = "base.toml"\n')
+    base.write_text('extends = "edge"\n')
+    before = files_of({"chip.name": str(file)})
+    base.write_text('extends = "isaac"\n# another\n')
+    assert files_of({"chip.name": str(file)}) != before
+    base.write_text('extends = "mine.toml"\n')  # told when the point is computed
+    assert len(files_of({"chip.name": str(file)})) == 2 * 64
+
+
 # ---- the file
 
 

@@ -178,9 +178,10 @@ def _resized(network: Network, sizes: Sizes) -> Network:
     for layer in network.layers:
         outputs, inputs = sizes.get(layer.name, (layer.outputs, layer.inputs))
         share = outputs / layer.outputs
-        made[layer.name] = 1.0 if layer.added else share
-        digital = {name: round(getattr(layer, name) * share) for name in ("activations", "pooled")}
-        layers.append(replace(layer, outputs=outputs, inputs=inputs, **digital))
+        made[layer.name] = 1.0 if layer.digital.get("accumulator") else share
+        follows = ("activation", "pool")
+        digital = {name: round(count * share) if name in follows else count for name, count in layer.digital.items()}
+        layers.append(replace(layer, outputs=outputs, inputs=inputs, digital=digital))
     flows = tuple(replace(flow, values=flow.values * made.get(flow.source, 1.0)) for flow in network.flows)
     return replace(network, layers=tuple(layers), flows=flows)
 

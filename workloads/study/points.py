@@ -323,26 +323,32 @@ def files_of(point: Point) -> str:
     return " ".join(_digest(str(point[name])) for name in PATHS if name != "workload.data" and name in point)
 
 
-def _digest(name: str) -> str:
+def _digest(name: str, extending: tuple[str, ...] = ()) -> str:
+    """SHA-256 of a file and of those that it extends, one after the other; `extending` led to this one."""
     try:
+        if name in extending or not Path(name).is_file():
+            return ""
         stat = Path(name).stat()
-        return _digest_of(name, stat.st_mtime_ns, stat.st_size) if Path(name).is_file() else ""
+        own, base = _digest_of(name, stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):  # a preset, or a file that is missed when the point is computed
         return ""
+    return own + (_digest(base, (*extending, name)) if base else "")
 
 
 @cache
-def _digest_of(name: str, _modified: int, _size: int) -> str:
-    """SHA-256 of a file, and of the table that a TOML file of cells names."""
+def _digest_of(name: str, _modified: int, _size: int) -> tuple[str, str]:
+    """SHA-256 of a file, and of the table that a TOML file of cells names; the file that it extends, or nothing."""
     content = Path(name).read_bytes()
-    hashed = hashlib.sha256(content)
+    hashed, base = hashlib.sha256(content), ""
     if name.endswith(".toml"):
         try:
-            table = tomllib.loads(content.decode()).get("device", {}).get("programming_table")
+            raw = tomllib.loads(content.decode())
+            base = str((Path(name).parent / raw["extends"]).resolve()) if "extends" in raw else ""
+            table = raw.get("device", {}).get("programming_table")
             hashed.update((Path(name).parent / table).read_bytes() if table else b"")
         except (OSError, ValueError, TypeError, AttributeError):  # told when the point is computed
             pass
-    return hashed.hexdigest()
+    return hashed.hexdigest(), base
 
 
 def sweep_chips(
