@@ -32,7 +32,10 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Writes": ("#1f2933", ("write",)),
 }
 # Printed in grey some of the colours are alike: these are hatched too.
-HATCHES = {"Arrays, sample-and-hold": "////", "Registers": "\\\\\\\\", "Activation, pooling, sums": "....", "DAC": "---"}
+HATCHES = {
+    "Arrays, sample-and-hold": "////", "Registers": "\\\\\\\\", "Activation, pooling, sums": "....", "DAC": "---",
+    "Products of activations": "xxxx",
+}  # fmt: skip
 STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {

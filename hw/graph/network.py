@@ -128,7 +128,8 @@ class Network:
     (what comes from the input as it is, at none); where they are not given, the layers that no other reads make alike
     many. host_operations: multiplications and additions per sample that a host does; host_values: values per sample that
     go to it and come from it, other than inputs and outputs.
-    Raises ParameterError for outputs of no such layer or too many, and where they are not given and every layer is read by another.
+    Raises ParameterError for a layer to which no flow brings inputs, for outputs of no such layer or too many, and where
+    they are not given and every layer is read by another.
     """
 
     module: fx.GraphModule = field(repr=False)
@@ -145,6 +146,8 @@ class Network:
 
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
+        if dry := set(names) - {flow.target for flow in self.flows if not flow.addend}:
+            raise ParameterError(f"flows: none brings inputs to {', '.join(name for name in names if name in dry)}")
         if not self.outputs:
             last = [name for name in self.last_layers if not any(f.source == name and f.target != name for f in self.flows)]
             if not last:

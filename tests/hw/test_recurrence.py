@@ -136,6 +136,19 @@ class TestPipelines:
         assert ledger.latency[-1] > 6 * 50 * 1.6e-6
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_flows_that_join_the_same_layers_are_their_sum(isaac: Chip, name: str) -> None:
+    """Each flow as a quarter and three quarters of it: same times, traffic and buffers."""
+    built = NETWORKS[name]
+    parts = tuple(replace(each, values=each.values * share) for each in built.flows for share in (0.25, 0.75))
+    one, other = (
+        simulate(place(each, isaac, None), Arrivals.batch(3)) for each in (built, replace(built, flows=parts))
+    )
+    assert one.finish_fs.tolist() == other.finish_fs.tolist()
+    assert one.actions.to_numpy() == pytest.approx(other.actions.to_numpy())
+    assert buffer_demand(one).to_numpy() == pytest.approx(buffer_demand(other).to_numpy())
+
+
 class TestCopies:
     def test_balance_gives_no_copies_that_cannot_help(self, isaac: Chip) -> None:
         assert {name: len(copies) for name, copies in place(recurrent(6), isaac).copies.items()} == {"cell": 1}
@@ -201,6 +214,13 @@ class TestOwnNeeds:
         cell = layer("cell", 2, 2, 3, {"cell": np.array([0, 2, 2])})
         with pytest.raises(TraceError, match=r"cell: vector 1 waits for the first 2 vectors of its own layer, and so for itself"):
             place(network([cell], [flow("cell", "cell", 6, np.arange(3))], 6, 2), isaac)
+
+
+def test_every_layer_has_its_inputs_from_somewhere() -> None:
+    built = looped(3)
+    to_second = tuple(each for each in built.flows if each.target == "second")
+    with pytest.raises(ParameterError, match="flows: none brings inputs to first, out"):
+        replace(built, flows=to_second)
 
 
 class TestOutputs:
