@@ -26,7 +26,7 @@ from xbar.compression.masks import attach, baked, masks_of, nonzero_masks, value
 from xbar.compression.packing import packing
 from xbar.hw.array.mapping import map_weights, read_integers
 from xbar.hw.chip.description import Chip
-from xbar.hw.graph.network import fold
+from xbar.hw.graph.fold import fold
 from xbar.hw.randomness import generator_of
 
 TrainEpoch = Callable[[nn.Module, Callable[[], Tensor], int], None]
@@ -114,10 +114,10 @@ def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, gr
     return weight_of(error, weight.shape).to(weight.dtype)
 
 
-def folded(model: nn.Module) -> nn.Module:
-    """A torch.fx copy of `model` with batch norm folded, as the chip runs it, in evaluation mode; layers that had a mask have
-    it again. Raises TraceError as `xbar.hw.graph.network.fold`."""
-    result = fold(baked(model))
+def folded(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of `model` with batch norm folded, as the chip runs it, in evaluation mode; layers that had a mask have
+    it again. example: inputs (batch, ...). Raises TraceError as `xbar.hw.graph.fold.fold`."""
+    result = fold(baked(model), example)
     masked = masks_of(model)
     attach(result, {name: mask for name, mask in nonzero_masks(result).items() if name in masked})
     return result
@@ -185,7 +185,7 @@ def _check_folded(model: nn.Module) -> None:
     norms = [n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     if norms:
         raise CompressionError(
-            f"batch norm {norms[0]} would scale levels apart when the chip folds it: take folded(model) first"
+            f"batch norm {norms[0]} would scale levels apart when the chip folds it: take folded(model, images) first"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import layer_of, matrix_layers
 from xbar.compression.paths import Paths, Reader, argument, channel_padding, kind_of, shapes_of, traced
-from xbar.hw.graph.network import fold
+from xbar.hw.graph.fold import fold
 
 FORMAT = "small network 1"
 
@@ -76,7 +76,7 @@ def _smaller_norm(old: Any, stays: Tensor) -> nn.Module:
 def small_state(small: nn.Module, example: Tensor) -> dict[str, Any]:
     """What tells a smaller network from the one it was made of: weight and bias of each Linear and Conv2d, batch norm
     folded, and the channels that pads add. Tensors, texts and numbers, as torch.save wants them; see `rebuild`."""
-    graph = traced(fold(small))
+    graph = traced(fold(small, example))
     shapes = shapes_of(graph, example)
     layers = {name: {"weight": layer.weight.detach().clone(), "bias": None if layer.bias is None else layer.bias.detach().clone()}
               for name, layer in matrix_layers(graph).items()}  # fmt: skip
@@ -93,7 +93,7 @@ def rebuild(model: nn.Module, example: Tensor, state: Mapping[str, Any]) -> fx.G
     if state.get("format") != FORMAT:
         raise CompressionError(f"the state's format must be {FORMAT!r}, got {state.get('format')!r}")
     _check_state(state)
-    graph = traced(fold(model))
+    graph = traced(fold(model, example))
     shapes, found = shapes_of(graph, example), state["layers"]
     outputs = shapes[_last(graph)]
     layers = matrix_layers(graph)

@@ -19,10 +19,12 @@ from xbar.hw.errors import (
     ParameterError,
     TraceError,
 )
+from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import Ledger
-from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import Update
-from xbar.hw.graph.network import Network, trace
+from xbar.hw.graph.network import Network
+from xbar.hw.graph.trace import trace
 
 __all__ = [
     "AnalogEmbedding",

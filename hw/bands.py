@@ -33,7 +33,8 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from xbar.hw.chip.description import Chip, Section, Source, build, leaves, read_toml
+from xbar.hw.chip.checked import build, leaves
+from xbar.hw.chip.description import Chip, Section, Source, read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
 from xbar.hw.quantity import Quantity, Unit
 

@@ -31,9 +31,9 @@ from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field, PrivateAttr, model_validator
-from torch import nn
 
-from xbar.hw.chip.description import Section, Source, build, names_in, read_toml
+from xbar.hw.chip.checked import build
+from xbar.hw.chip.description import Section, Source, names_in, read_toml
 from xbar.hw.chip.recurrence import own_needs, steps
 from xbar.hw.errors import ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -248,15 +248,12 @@ def products_of(network: Network) -> list[Product]:
     """The layers of a traced network as an accelerator computes them: filters whole, those that are zero left out
     only where the network was traced with them packed away."""
     own = own_needs(network)
-    return [_product(network, layer, steps(own[layer.name]) if layer.name in own else 1) for layer in network.layers]
+    return [_product(layer, steps(own[layer.name]) if layer.name in own else 1) for layer in network.layers]
 
 
-def _product(network: Network, layer: MatrixLayer, in_steps: int) -> Product:
-    module = network.module.get_submodule(layer.name)
-    high, wide, rows = 1, 1, 1
-    if isinstance(module, nn.Conv2d):
-        high, wide = module.kernel_size
-        rows = int(network.graph.nodes[layer.node]["shape"][1])
+def _product(layer: MatrixLayer, in_steps: int) -> Product:
+    plane = len(layer.kernel) == 2  # a convolution of images; another is so many products
+    high, wide, rows = (*layer.kernel, layer.height) if plane else (1, 1, 1)
     shape = (layer.outputs, layer.inputs, layer.groups, layer.vectors)
     return Product(layer.name, *shape, high, wide, rows, layer.lookup, in_steps)
 

@@ -82,3 +82,7 @@ class MissingComponentError(HardwareError):
 
 class ConvergenceError(HardwareError):
     """An iterative solution was not found to the tolerance asked; nothing approximate is returned instead."""
+
+
+class RangeWarning(UserWarning):
+    """Values are beyond the range that was calibrated for; the message says where, and which share."""

@@ -15,8 +15,9 @@ import pandas as pd
 from xbar.hw.chip.description import CHIP_COMPONENTS, Chip
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import ParameterError
+from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import STATIC
-from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.simulator import simulate
 from xbar.hw.graph.network import Network
 
 

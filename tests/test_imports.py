@@ -1,4 +1,7 @@
-"""Data flows one way: models, compression, hw, reports, with workloads tying them; and nothing of ours is at the top but xbar."""
+"""Data flows one way: models, compression, hw, reports, with workloads tying them; and nothing of ours is at the top but xbar.
+
+Inside hw imports go one way too, from floor to floor, and modules and classes stay small enough to be read.
+"""
 
 import ast
 import re
@@ -18,6 +21,17 @@ MAY_IMPORT = {
     "reports": set(),
     "workloads": {"hw", "models", "compression", "reports"},
 }
+FLOORS = (  # of hw, from the ground: rooms, and modules that stand at its root
+    {"errors", "quantity", "randomness"},
+    {"cells", "cost"},
+    {"array"},
+    {"graph"},
+    {"chip"},
+    {"events"},
+    {"analog", "bands", "digital", "footprint"},
+)
+MOST_LINES = 600  # of a module in hw
+MOST_METHODS = 25  # of a class on a weight's way
 
 
 def imported(path: Path) -> list[tuple[int, str]]:
@@ -47,13 +61,52 @@ def test_imports_go_one_way(room: str) -> None:
             assert allowed, f"{path}:{line} imports {name}"
 
 
-@pytest.mark.parametrize(("room", "below"), [("cells", set()), ("cost", set()), ("array", {"cells", "cost"})])
-def test_an_array_knows_no_chip(room: str, below: set[str]) -> None:
-    """Cells, costs and arrays import no other folder of hw; what lies beside the folders, as errors and units, all may."""
-    folders = {path.name for path in (ROOT / "hw").iterdir() if path.is_dir()} - below - {room}
-    for path in sorted((ROOT / "hw" / room).glob("*.py")):
+def room_of(name: str) -> str:
+    """Of a full name, such as xbar.hw.array.product, the room in hw; "" of xbar.hw itself, the door."""
+    return name.removeprefix("xbar.hw").removeprefix(".").split(".")[0]
+
+
+def test_every_module_of_hw_is_on_a_floor() -> None:
+    found = {path.relative_to(ROOT / "hw").parts[0].removesuffix(".py") for path in (ROOT / "hw").rglob("*.py")}
+    assert found - {"__init__", "presets"} == set().union(*FLOORS)
+
+
+def test_imports_inside_hw_go_down() -> None:
+    """To modules of the same room, or of floors below; those of the ground floor see each other."""
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    upwards = []
+    for path in sorted((ROOT / "hw").rglob("*.py")):
+        own = path.relative_to(ROOT / "hw").parts[0].removesuffix(".py")
+        if own in ("__init__", "presets"):  # the door, which imports all; and no code
+            continue
         for line, name in imported(path):
-            assert not (name.startswith("xbar.hw.") and name.split(".")[2] in folders), f"{path}:{line} imports {name}"
+            if name.startswith("xbar.hw"):
+                other = room_of(name)
+                ground = floor[own] == 0 == floor.get(other)
+                if other != own and not ground and floor.get(other, len(FLOORS)) >= floor[own]:
+                    upwards.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert not upwards, "\n".join(upwards)
+
+
+def test_modules_of_hw_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sorted((ROOT / "hw").rglob("*.py"))
+        if (lines := len(path.read_text("utf-8").splitlines())) > MOST_LINES
+    }
+    assert not long, f"more than {MOST_LINES} lines: {long}"
+
+
+def test_classes_on_a_weights_way_are_small() -> None:
+    large = {
+        f"{path.relative_to(ROOT)} {node.name}": count
+        for room in ("array", "analog")
+        for path in sorted((ROOT / "hw" / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and (count := sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)) > MOST_METHODS
+    }
+    assert not large, f"more than {MOST_METHODS} methods: {large}"
 
 
 def test_models_import_nothing_but_torch() -> None:

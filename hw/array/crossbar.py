@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from xbar.hw.array.calibration import calibrated_full_scale, saturated_share, stated_full_scale
 from xbar.hw.array.channel import EXACT_FLOAT32, ReadChannel, read_channel
-from xbar.hw.array.converter import AdcRange
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import is_solved
 from xbar.hw.array.design import HasArrays
@@ -109,18 +108,10 @@ class CrossbarMatrix(nn.Module):
         """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
         self._hold(self.array.at(seconds))
 
-    def conductances(self) -> Tensor:
-        """Conductances of the cells now [S], by column (instances, groups, row_tiles, rows, columns) float64."""
-        return self.array.conductances()
-
     def crossbar_conductances(self) -> Tensor:
-        """The same as the cells lie on the crossbars [S] (instances, groups, planes, row_tiles, column_tiles,
+        """Conductances of the cells now, as they lie on the crossbars [S] (instances, groups, planes, row_tiles, column_tiles,
         wordlines, bitlines) float64: what `xbar.hw.array.parasitics` solves and `xbar.hw.array.spice` writes."""
         return self.layout.place(self.array.conductances(), self.device.g_min)
-
-    def programmed_mean(self, what: str) -> float:
-        """Mean over chip instances of a figure of `xbar.hw.cells.device.Programmed`; 0 for ideal cells."""
-        return self.array.mean(what)
 
     @property
     def mapped(self) -> MappedMatrix:
@@ -147,11 +138,6 @@ class CrossbarMatrix(nn.Module):
         """True where cells were written in training since `program`."""
         return self.write != self.array.draws.write
 
-    @property
-    def cells(self) -> Tensor:
-        """Cells as a read finds them, in ADC steps (instances x groups x row_tiles, rows, columns)."""
-        return self._sequence().ready.cells
-
     # ---- converters
 
     @property
@@ -160,10 +146,6 @@ class CrossbarMatrix(nn.Module):
         if self._channel.full_scale is not self.full_scale:
             self._channel = replace(self._channel, full_scale=self.full_scale)
         return self._channel
-
-    def adc_range(self) -> AdcRange:
-        """Codes of each column's ADC under the chip's policy; step (row_tiles or 1, columns)."""
-        return self.channel.adc
 
     def set_full_scale(self, current: Tensor | float) -> None:
         """Set the largest current of each ADC [A] (at the device's read voltage): one for all or one a weight slice,

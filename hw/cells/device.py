@@ -15,9 +15,7 @@ Not modelled: how a pulse's amplitude and polarity change G (writes aim at a tar
 apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writes, wear (`endurance` is only compared with).
 """
 
-import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
+from xbar.hw.cells.table import TABLE_EDGE, check_table, find_table, interpolate, read_table
 from xbar.hw.errors import ParameterError
 from xbar.hw.quantity import Unit
 
@@ -38,9 +37,6 @@ CurrentLaw = Literal["linear", "sinh", "polynomial"]
 
 BOLTZMANN = 1.380649e-23  # [J/K], exact: BIPM, The International System of Units (SI), 9th edition, 2019
 SMALLEST_G = 1e-7  # of g_max: ln g and 1/g^q stop here (aihwkit 1.1.0, inference/noise/pcm.py)
-TABLE_HEADER = ["conductance_S", "sigma_S"]
-TABLE_EDGE = 1e-6  # of the table's end: how far outside a target may lie by rounding
-TABLE_FOLDER = Path(__file__).parents[1] / "presets" / "devices"
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +158,7 @@ class Device(BaseModel):
             if wrong:
                 raise ValueError(message)
         if self.programming_table is not None:
-            _check_table(self.programming_table, "programming_table")
+            check_table(self.programming_table, "programming_table")
         return self
 
     def _wrong_writing(self) -> list[tuple[bool, str]]:
@@ -363,7 +359,7 @@ class Device(BaseModel):
             cubic = self.programming_s2 + self.programming_s3 * g
             return (self.programming_s0 + (self.programming_s1 + cubic * g) * g).clamp(min=0)
         if self.programming_model == "table":
-            return _interpolate(self.programming_table or (), target)
+            return interpolate(self.programming_table or (), target)
         return target * (sigma if self.programming_model == "proportional" else math.sqrt(math.expm1(sigma**2)))
 
     def _pulse(self, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -546,69 +542,3 @@ def _check_cells(name: str, values: Tensor) -> None:
 def _check_time(time: float) -> None:
     if not 0 <= time < math.inf:  # false for NaN too
         raise ParameterError(f"time must be at least 0 s and finite, got {time}")
-
-
-# ---- tables of sigma against target
-
-
-def find_table(name: str | Path, folder: Path | None = None) -> Path:
-    """The CSV file `name`: in `folder` (of the TOML file; None: the current one), else among the presets' tables."""
-    own = (folder or Path()) / name
-    packaged = TABLE_FOLDER / name
-    return packaged if not own.is_file() and packaged.is_file() else own
-
-
-def read_table(path: Path) -> tuple[tuple[float, float], ...]:
-    """(target, sigma) [S] of a CSV file with the header conductance_S,sigma_S; lines that begin with # are notes.
-
-    Raises ParameterError naming the file, the line and what is wrong with it.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"programming_table {path} cannot be read as UTF-8 text: {error}") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    rows = list(zip((n for n, _ in numbered), csv.reader(line for _, line in numbered), strict=True))
-    if not rows or [cell.strip() for cell in rows[0][1]] != TABLE_HEADER:
-        found = ",".join(rows[0][1]) if rows else "nothing"
-        raise ParameterError(f"programming_table {path}: the header must be {','.join(TABLE_HEADER)}, got {found}")
-    table = []
-    for number, row in rows[1:]:
-        try:
-            target, sigma = (float(cell) for cell in row)
-        except ValueError:
-            raise ParameterError(f"programming_table {path}, line {number}: needs two numbers, got {row}") from None
-        table.append((target, sigma))
-    _check_table(table, f"programming_table {path}")
-    return tuple(table)
-
-
-def _check_table(table: Sequence[tuple[float, float]], name: str) -> None:
-    """Finite, targets rising, nothing below 0, at least two points."""
-    if len(table) < 2:
-        raise ParameterError(f"{name}: needs at least two points, got {len(table)}")
-    before = -1.0
-    for target, sigma in table:
-        if not (math.isfinite(target) and math.isfinite(sigma)):
-            raise ParameterError(f"{name}: must be finite, got {target} S, {sigma} S")
-        if target < 0 or sigma < 0:
-            raise ParameterError(f"{name}: nothing may be below 0 S, got {target} S, {sigma} S")
-        if target <= before:
-            raise ParameterError(f"{name}: targets must rise from line to line, got {target} S after {before} S")
-        before = target
-
-
-def _interpolate(table: Sequence[tuple[float, float]], target: Tensor) -> Tensor:
-    """Sigma [S] at `target` [S], linear between the table's points; ParameterError outside them."""
-    low, high = table[0][0], table[-1][0]
-    outside = (target < low - TABLE_EDGE * high) | (target > high * (1 + TABLE_EDGE))
-    if bool(outside.any()):
-        raise ParameterError(
-            f"{int(outside.sum())} of {target.numel()} targets are outside programming_table, {low:g} S to {high:g} S; "
-            f"first: {target[outside][0].item():g} S"
-        )
-    points = torch.tensor(table, dtype=target.dtype, device=target.device)  # (points, 2)
-    x, y = points[:, 0].contiguous(), points[:, 1]
-    right = torch.searchsorted(x, target.detach().contiguous()).clamp(1, len(table) - 1)
-    left = right - 1
-    return y[left] + (y[right] - y[left]) / (x[right] - x[left]) * (target.clamp(low, high) - x[left])

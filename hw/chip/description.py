@@ -9,8 +9,6 @@ statement, kind and source that it was given where it comes from. Energy in plac
 """
 
 import tomllib
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import resources
@@ -18,15 +16,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from xbar.hw.array.converter import Adc, Dac
 from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
-from xbar.hw.cells.device import TABLE_FOLDER, Device, find_table
+from xbar.hw.cells.device import Device
+from xbar.hw.cells.table import TABLE_FOLDER, find_table
+from xbar.hw.chip.checked import build, leaves, show, validate
 from xbar.hw.cost.component import Component
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
+from xbar.hw.quantity import Quantity, Unit
 
 CORE_COMPONENTS = (
     "dac", "crossbar", "sample_hold", "adc", "shift_add", "input_register", "output_register",
@@ -44,9 +44,6 @@ ACTIONS = {
     "activation": "values", "accumulator": "additions", "pool": "values", "multiplier": "multiplications",
     "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
 }  # fmt: skip
-
-
-_M = typing.TypeVar("_M", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -316,7 +313,7 @@ class Chip(Section):
                     data[section][key] = {**(data[section].get(key) or {}), **value}
                 else:
                     data[section][key] = value
-        changed = _validate(Chip, data, f"chip {self.name} with changes", {})
+        changed = validate(Chip, data, f"chip {self.name} with changes", {})
         changed._provenance = dict(self._provenance)
         return changed
 
@@ -451,15 +448,15 @@ def _extended(
     """The content of a file over that of the file that it extends. `key`: what tells this file from others."""
     base, names, chain = added["extends"], names_in(package), [*extending, key]
     if not isinstance(base, str):
-        raise ConfigurationError(label, [("extends", _show(base), f"must be the name of a {what} preset, or a path beside this file")])
+        raise ConfigurationError(label, [("extends", show(base), f"must be the name of a {what} preset, or a path beside this file")])
     path = folder / base
     if base not in names and not _is_file(path):
-        said = f"no such preset, and no such file beside this one{_suggest(base, names)}; presets: {', '.join(names)}"
-        raise ConfigurationError(label, [("extends", _show(base), said)])
+        said = f"no such preset, and no such file beside this one{did_you_mean(base, names)}; presets: {', '.join(names)}"
+        raise ConfigurationError(label, [("extends", show(base), said)])
     follows = base if base in names else str(path.resolve())
     if follows in chain:
         loop = " -> ".join([*chain[chain.index(follows) :], follows])
-        raise ConfigurationError(label, [("extends", _show(base), f"a file cannot extend itself: {loop}")])
+        raise ConfigurationError(label, [("extends", show(base), f"a file cannot extend itself: {loop}")])
     missing = [(own, "(missing)", f"required: a {what} that extends another says its own") for own in _OWN if own not in added]
     if missing:
         raise ConfigurationError(label, missing)
@@ -503,17 +500,6 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
     return kept
 
 
-def build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
-    """The checked model of a file's content, and its numbers as written; raises ConfigurationError."""
-    sources = set(raw["source"]) if isinstance(raw.get("source"), dict) else set()
-    provenance: dict[str, Quantity] = {}
-    problems: list[tuple[str, str, str]] = []
-    data = _to_si(model, raw, "", sources, provenance, problems)
-    if problems:
-        raise ConfigurationError(label, problems)
-    return _validate(model, data, label, provenance), provenance
-
-
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
     where: Any = raw
@@ -521,10 +507,10 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     for parent in parents:  # a section that the file leaves out is begun by the override
         where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
     if not isinstance(where, dict) or not parents:
-        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, leaves(Chip))}")])
+        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
     unit = leaves(Chip).get(key)
     if key not in leaves(Chip):
-        raise ConfigurationError(label, [(key, text, f"unknown key{_suggest(key, leaves(Chip))}")])
+        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
     if unit is None:
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return
@@ -535,112 +521,3 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     old = where.get(leaf)
     written = old.get("unit", unit.dimension) if isinstance(old, dict) else unit.dimension
     where[leaf] = {"value": value, "unit": written, "kind": "override"}
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, or may be without."""
-    if typing.get_origin(annotation) is types.UnionType:
-        (annotation, *_) = (kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _unit_of(field: Any) -> Unit | None:
-    return next((m for m in field.metadata if isinstance(m, Unit)), None)
-
-
-def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
-    """Dotted keys of every field below `model` with its unit (None for words and switches)."""
-    found: dict[str, Unit | None] = {}
-    for name, field in model.model_fields.items():
-        section = _section_of(field.annotation)
-        if section is not None:
-            found |= leaves(section, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = _unit_of(field)
-    return found
-
-
-def _suggest(key: str, known: Any) -> str:
-    return did_you_mean(key, known)
-
-
-def _to_si(
-    model: type[BaseModel], raw: Any, prefix: str, sources: set[str],
-    provenance: dict[str, Quantity], problems: list[tuple[str, str, str]],
-) -> Any:  # fmt: skip
-    """`raw` with every quantity table replaced by its SI value; gathers provenance and problems."""
-    if not isinstance(raw, dict):
-        problems.append((prefix.rstrip("."), repr(raw), "must be a table of keys"))
-        return raw
-    data: dict[str, Any] = {}
-    for key, value in raw.items():
-        dotted = prefix + key
-        field = model.model_fields.get(key)
-        if field is None:
-            problems.append((dotted, _show(value), f"unknown key{_suggest(key, model.model_fields)}"))
-            continue
-        section, unit = _section_of(field.annotation), _unit_of(field)
-        if section is not None:
-            data[key] = _to_si(section, value, dotted + ".", sources, provenance, problems)
-        elif unit is not None:
-            try:
-                quantity = parse_quantity(value, unit, sources)
-            except QuantityProblem as problem:
-                problems.append((dotted + problem.key_suffix, _show(problem.value), problem.allowed))
-                continue
-            problems += _ends_out_of_range(field, quantity, dotted)
-            provenance[dotted] = quantity
-            data[key] = quantity.si
-        else:
-            data[key] = value
-    for name, field in model.model_fields.items():
-        if name not in raw and field.is_required():
-            what = _unit_of(field)
-            allowed = f"required; a number in {' or '.join(what.spellings)}" if what else "required"
-            problems.append((prefix + name, "(missing)", allowed))
-    return data
-
-
-def _ends_out_of_range(field: Any, quantity: Quantity, dotted: str) -> list[tuple[str, str, str]]:
-    """Problems of a stated low or high that the value itself could not be."""
-    problems = []
-    for end, written in (("low", quantity.low), ("high", quantity.high)):
-        if written is not None:
-            try:
-                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(quantity.to_si(written))
-            except ValidationError as error:
-                message = f"{error.errors()[0]['msg']} (in {_unit_of(field).dimension})"  # type: ignore[union-attr]
-                problems.append((f"{dotted}.{end}", f"{written} {quantity.unit}", message))
-    return problems
-
-
-def _show(value: Any) -> str:
-    shown = value if isinstance(value, str) and value == "(missing)" else repr(value)
-    return shown if len(shown) <= 100 else f"{shown[:100]}…"
-
-
-def _validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Quantity]) -> _M:
-    """The validated model; pydantic's findings become one ConfigurationError."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        problems = []
-        for finding in error.errors():
-            key = ".".join(str(part) for part in finding["loc"])
-            message = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-            quantity = provenance.get(key)
-            if quantity is not None:
-                shown = str(quantity.value) if quantity.unit == "1" else f"{quantity.value} {quantity.unit}"
-                if quantity.si != quantity.value:
-                    message += f" (in {_unit_name(model, key)})"
-            elif isinstance(finding["input"], (str, int, float, bool, types.NoneType)):
-                shown = repr(finding["input"])
-            else:
-                shown = "(these values together)"
-            problems.append((key or "chip", shown, message))
-        raise ConfigurationError(label, problems) from None
-
-
-def _unit_name(model: type[BaseModel], key: str) -> str:
-    unit = leaves(model).get(key)
-    return unit.dimension if unit else "SI"

@@ -86,7 +86,7 @@ def _stay(flow: Flow, ledger: Ledger, times: _Times) -> tuple[np.ndarray, np.nda
         return made, np.maximum(made, used[:, np.arange(positions) * used.shape[1] // positions])
     loaded = times.of(flow.target, "load")
     released = made.copy()
-    for taps in network.layer(flow.target).reads.T:  # every tap of a window reads another position
-        inside = taps >= 0
+    for taps in network.layer(flow.target).reads.T - flow.first:  # every tap of a window reads another position
+        inside = (taps >= 0) & (taps < positions)
         released[:, taps[inside]] = np.maximum(released[:, taps[inside]], loaded[:, inside])
     return made, released

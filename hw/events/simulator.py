@@ -23,11 +23,9 @@ is latched when the conversions of the row before are done, whichever row tiles 
 """
 
 import dataclasses
-import heapq
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -37,140 +35,15 @@ from simpy.events import Event
 
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement
 from xbar.hw.errors import ParameterError
+from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.updates import CrossbarWrite, Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import FEMTOSECONDS, Actions, VectorOperation, VectorOperations
+from xbar.hw.events.waiting import Port, Progress
 from xbar.hw.graph.network import MatrixLayer
 
-LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
-BEFORE_ALL_ELSE, AFTER_ALL_ELSE = -1, 2  # SimPy's own events have priorities 0 and 1 at the same time
+BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
 Steps = Generator[Event, Any, None]
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """When requests arrive: `times` [s], in order."""
-
-    times: tuple[float, ...]
-
-    @classmethod
-    def batch(cls, requests: int) -> "Arrivals":
-        """All at once at time 0."""
-        return cls.trace([0.0] * _count(requests))
-
-    @classmethod
-    def at_rate(cls, per_second: float, requests: int) -> "Arrivals":
-        """Evenly spaced, the first at time 0."""
-        _check_rate(per_second)
-        return cls.trace([k / per_second for k in range(_count(requests))])
-
-    @classmethod
-    def poisson(cls, per_second: float, requests: int, seed: int) -> "Arrivals":
-        """A Poisson stream: independent exponential gaps, the first one before the first request."""
-        _check_rate(per_second)
-        gaps = np.random.default_rng(seed).exponential(1 / per_second, _count(requests))
-        return cls.trace(np.cumsum(gaps).tolist())
-
-    @classmethod
-    def trace(cls, times: Sequence[float]) -> "Arrivals":
-        """At the given times [s]; raises ParameterError unless finite, from 0 on, in order."""
-        values = np.asarray(times, float)
-        if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any() or (np.diff(values) < 0).any():
-            raise ParameterError("arrival times must be finite seconds from 0 on, in order")
-        _check_reach(values.max(initial=0.0) * FEMTOSECONDS)
-        return cls(tuple(values.tolist()))
-
-    @property
-    def femtoseconds(self) -> np.ndarray:
-        """The times on the event clock, int64."""
-        return np.array([round(time * FEMTOSECONDS) for time in self.times], np.int64)
-
-
-def _count(requests: int) -> int:
-    if requests < 0:
-        raise ParameterError(f"requests must be 0 or more, got {requests}")
-    return requests
-
-
-def _check_reach(time: float) -> None:
-    if not time < LARGEST_TIME:
-        raise ParameterError(
-            f"the simulation comes to {time / FEMTOSECONDS:.3g} s, beyond the {LARGEST_TIME / FEMTOSECONDS:.4g} s that its clock "
-            "of femtoseconds reaches: requests come, or the chip's units work, too slowly"
-        )
-
-
-def _check_rate(per_second: float) -> None:
-    if not (per_second > 0 and np.isfinite(per_second)):
-        raise ParameterError(f"the arrival rate must be a positive number per second, got {per_second}")
-
-
-class Port:
-    """Serves one request at a time, first come first served, those of one instant by their rank."""
-
-    def __init__(self, env: simpy.Environment):
-        self.env = env
-        self.waiting: list[tuple[float, int, int, int, Event]] = []
-        self.turns = 0
-        self.turn_due = False
-
-    def serve(self, rank: int, duration: int) -> Event:
-        """An event at the end of `duration` [fs] of service; its value is when the service began."""
-        served = Event(self.env)
-        self.turns += 1
-        heapq.heappush(self.waiting, (self.env.now, rank, self.turns, duration, served))
-        if not self.turn_due:
-            self._next_turn(0)
-        return served
-
-    def _next_turn(self, delay: int) -> None:
-        self.turn_due = True
-        turn = Event(self.env)
-        turn._ok, turn._value = True, None
-        turn.callbacks.append(self._begin)
-        self.env.schedule(turn, AFTER_ALL_ELSE, delay)  # type: ignore[arg-type]
-
-    def _begin(self, turn: Event) -> None:
-        if not self.waiting:
-            self.turn_due = False
-            return
-        _, _, _, duration, served = heapq.heappop(self.waiting)
-        served._ok, served._value = True, self.env.now
-        self.env.schedule(served, delay=duration)
-        self._next_turn(duration)
-
-
-class Progress:
-    """How many of `total` things, vectors of a layer's sample or samples, are done without gaps from the first; wakes who
-    waits for more."""
-
-    def __init__(self, env: simpy.Environment, total: int):
-        self.env, self.total = env, total
-        self.done = bytearray(total)
-        self.complete = 0
-        self.waiting: list[tuple[int, int, Event]] = []
-        self.waits = 0
-
-    def wait(self, count: int) -> Event:
-        """An event when the first `count` are done."""
-        event = Event(self.env)
-        self.waits += 1
-        heapq.heappush(self.waiting, (count, self.waits, event))
-        return event
-
-    def until(self, count: int) -> Iterator[Event]:
-        """What is to be waited for until the first `count` are done: an event, or nothing."""
-        if self.complete < count:
-            yield self.wait(count)
-
-    def finish(self, number: int) -> None:
-        """That one is done."""
-        self.done[number] = 1
-        while self.complete < self.total and self.done[self.complete]:
-            self.complete += 1
-        while self.waiting and self.waiting[0][0] <= self.complete:
-            _, _, waiter = heapq.heappop(self.waiting)
-            waiter.succeed()
 
 
 class _Run(NamedTuple):
@@ -207,7 +80,7 @@ class _Journal:
             self.start.append(start)
             self.end.append(end)
         except OverflowError:
-            _check_reach(max(start, end))
+            check_reach(max(start, end))
             raise
 
 
@@ -526,7 +399,7 @@ class _Simulation:
             yield self.env.timeout(self.result_out.hop_latency)
             start = yield self.links.serve(2 * sample + 1, self.result_out.hold)
             self.journal.write(self.output_run, start, int(self.env.now))
-        _check_reach(int(self.env.now))
+        check_reach(int(self.env.now))
         self.finish_fs[sample] = int(self.env.now)
         for layer in self.network.layers:  # vectors that no result rests on
             yield from self.progress(layer.name, sample).until(layer.vectors)
@@ -661,7 +534,7 @@ def simulate(
     if resolution == "crossbar":
         simulation.enter_counted_actions()
     span = max([round(horizon * FEMTOSECONDS), *journal.end, *simulation.finish_fs.tolist()])
-    _check_reach(span)
+    check_reach(span)
     activity, start, end = (np.array(each) for each in (journal.activity, journal.start, journal.end))
     if updates:  # writes come after all else until here
         order = np.argsort(end, kind="stable")

@@ -15,8 +15,8 @@ network's last results not at all; per-sample digital work is spread evenly over
 element-wise multiplication reads one operand back from the buffer. The product unit works on square blocks of results, as many as
 it has units, so that each operand read serves a row or column of them: 2 / sqrt(units) operands a multiply-accumulate.
 
-What the host computes is not on the chip: only its values cross the links, half of them out with the sample's results and half
-in with the sample, each read from or written to one buffer as far from the links as the network's outputs are on the mean.
+What the host computes is not on the chip: only its values cross the links, half of them out with the sample's results, read from
+a buffer as far from the links as the network's outputs are on the mean, and half in with the sample, to the layers that read them.
 Without off-chip transfers there are none of these either. How long the host takes is not modelled.
 
 A look-up has the same stages, with the crossbars of its row tile alone: its index, of as many bits as tell the rows of
@@ -324,8 +324,7 @@ class VectorOperations:
         indices = self.network.index_bits
         bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices) + self._host_bits
         actions: Actions = defaultdict(float, {"link": bits})
-        _add(actions, {"buffer": self._host_bits, "bus": self._host_bits, "router": self._host_bits * self._outputs_passed})
-        most = ceil(self._outputs_passed) if self._host_bits else 0
+        most = 0
         for flow in self.network.flows:
             if flow.source:
                 continue

@@ -19,7 +19,7 @@ def layer(
 ) -> MatrixLayer:
     """A layer each of whose vectors reads a position of its own."""
     reads = np.arange(vectors)[:, None]
-    return MatrixLayer(name, name, outputs, inputs, 1, vectors, False, reads, dict(needs or {}), dict(digital or {}))
+    return MatrixLayer(name, (name,), outputs, inputs, 1, vectors, False, vectors, reads, dict(needs or {}), dict(digital or {}))
 
 
 def network(layers: list[MatrixLayer], flows: list[Flow], input_values: int, output_values: int, **fields: object) -> Network:

@@ -18,6 +18,7 @@ from xbar.hw.analog import (
     recalibrate,
     set_time,
 )
+from xbar.hw.errors import RangeWarning
 
 LAYERS = {
     "linear": (nn.Linear(37, 11), (5, 37)),
@@ -108,7 +109,7 @@ def test_layers_draw_apart(edge: Chip) -> None:
         model = seeded(None, nn.Conv2d(1, width, 3), nn.Flatten(), nn.Linear(36 * width, 5))
         converted = convert(model, chip, torch.rand(2, 1, 8, 8), seed=3)
         second = list(analog_layers(converted).values())[1].matrix
-        error = second.conductances()[0] - second.device.conductance(second.mapped.columns(), 4)
+        error = second.array.conductances()[0] - second.device.conductance(second.mapped.columns(), 4)
         cells.append(error.flatten()[:20] / second.device.g_max)
     assert torch.allclose(cells[0], cells[1], atol=1e-5)
 
@@ -118,7 +119,9 @@ def test_inputs_beyond_the_calibrated_range_are_clipped_and_counted(isaac: Chip)
     converted = convert(model, isaac, torch.ones(1, 4), seed=0)
     (layer,) = analog_layers(converted).values()
     with torch.no_grad():
-        assert torch.allclose(converted(3 * torch.ones(1, 4)), model(torch.ones(1, 4)), atol=1e-3)
+        with pytest.warns(RangeWarning, match=r"layer 0: 100.0% of the inputs are beyond"):
+            found = converted(3 * torch.ones(1, 4))
+        assert torch.allclose(found, model(torch.ones(1, 4)), atol=1e-3)
     assert layer.matrix.counts.clipped_inputs == 4
 
 
@@ -159,13 +162,8 @@ class TestErrors:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return x if x.sum() > 0 else -x
 
-        with pytest.raises(TraceError, match="Branch cannot be traced"):
+        with pytest.raises(TraceError, match=r"Branch cannot be captured for inputs .* its control flow depends on values"):
             convert(Branch(), isaac, torch.rand(2, 3), seed=0)
-
-    def test_padding_mode(self, isaac: Chip) -> None:
-        model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"))
-        with pytest.raises(MappingError, match="zero padding"):
-            convert(model, isaac, torch.rand(2, 1, 5, 5), seed=0)
 
 
 def test_a_layer_is_a_module_with_its_name(isaac: Chip) -> None:
@@ -183,12 +181,13 @@ def test_layer_quality_by_closed_form(edge: Chip) -> None:
     converted = convert(model, chip, x, seed=0)
     (layer,) = analog_layers(converted).values()
     found = layer_quality(converted, x)["0"]
-    step = float(layer.matrix.adc_range().step[0, 0])
+    step = float(layer.matrix.channel.adc.step[0, 0])
     signal = float(layer.matrix.exact_product(layer.to_integers(x)).square().mean())
     assert step > 2, "else whole numbers have no rounding error"
     assert found.signal_to_noise_dB == pytest.approx(10 * math.log10(signal / (step**2 / 12)), abs=0.3)
     assert (found.saturated_share, found.clipped_input_share) == (0.0, 0.0)
-    beyond = layer_quality(converted, 2 * x)["0"]
+    with pytest.warns(RangeWarning):
+        beyond = layer_quality(converted, 2 * x)["0"]
     assert beyond.clipped_input_share == pytest.approx(float((2 * x / x.max() > 1).double().mean()), abs=0.01)
     lossless = chip.with_changes(component={"adc": {"bits": 24, "range": "level"}})
     assert layer_quality(convert(model, lossless, x, seed=0), x)["0"].signal_to_noise_dB == math.inf

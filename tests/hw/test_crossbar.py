@@ -103,7 +103,7 @@ def test_an_adc_with_too_few_bits_clips_and_rounds_as_written_out(scheme: dict[s
     ours = matrix(x)[0].numpy()
     assert not matrix.exact
     g, mapped = matrix.geometry, matrix.mapped
-    adc = matrix.adc_range()
+    adc = matrix.channel.adc
     step, low, high = adc.step[0].numpy(), adc.low, adc.high
 
     def convert(current: np.ndarray, column: int) -> np.ndarray:

@@ -112,10 +112,10 @@ def test_adcs_round_and_clip_what_the_cells_conduct(edge: Chip) -> None:
     table, _, order = tables(200, 6)
     converted = convert(table, chip, order, seed=1)
     matrix = analog_layers(converted)["0"].matrix
-    cells = matrix.conductances()[0, 0].numpy()  # (row_tiles, rows, columns)
+    cells = matrix.array.conductances()[0, 0].numpy()  # (row_tiles, rows, columns)
     level = chip.device.g_max / 15
     current = (cells[..., 0::2] - cells[..., 1::2]) / level
-    step = matrix.adc_range().step.numpy()[0]
+    step = matrix.channel.adc.step.numpy()[0]
     codes = np.clip(np.round(current / step), -3, 3)
     held = (codes * step).reshape(-1, 6)[order.numpy()] * float(table[0].weight.detach().abs().max()) / 15
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_each_look_up_has_read_noise_of_its_own(edge: Chip) -> None:
     rows = torch.tensor([5, 130, 199]).repeat(reads)
     with torch.no_grad():
         seen = converted(rows).double().unflatten(0, (reads, 3))
-    cells = matrix.conductances()[0, 0].flatten(0, 1)[[5, 130, 128 + 71]]  # (rows, columns)
+    cells = matrix.array.conductances()[0, 0].flatten(0, 1)[[5, 130, 128 + 71]]  # (rows, columns)
     scale = float(table[0].weight.detach().abs().max()) / chip.device.g_max
     expected = chip.device.read_variance(cells).unflatten(-1, (-1, 2)).sum(-1) * scale**2
     some = expected > 0  # cells at 0 S have no noise
@@ -305,24 +305,23 @@ class TestTrace:
         assert (one.input_values, one.output_values) == (other.input_values, other.output_values) == (4, 2)
 
     def test_what_cannot_be_looked_up(self, edge: Chip) -> None:
-        class Computed(nn.Module):
+        class Chosen(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.first, self.table = nn.Embedding(4, 4), nn.Embedding(4, 2)
+                self.table = nn.Embedding(4, 3)
 
             def forward(self, x: Tensor) -> Tensor:
-                return self.table(x + x)
+                return self.table(x).gather(2, x.unsqueeze(-1))
 
         rows = torch.zeros(2, 3, dtype=torch.long)
         model, (indices, features) = recommender()
         for wrong, example, said in (
-            (nn.Sequential(nn.Embedding(4, 2)), torch.rand(2, 3), "layer 0: an Embedding looks up a tensor of whole numbers"),
+            (nn.Sequential(nn.Embedding(4, 2)), torch.rand(2, 3), "to have one of the following scalar types: Long, Int"),
             (nn.Sequential(nn.Embedding(4, 2)), rows + 4, "layer 0: look-ups must be from 0 to 3, got 4 to 4"),
             (nn.Sequential(nn.Embedding(4, 2, max_norm=1.0)), rows, "layer 0: an Embedding with max_norm"),
-            (nn.Sequential(nn.Embedding(4, 2)), rows[:, :, None], r"look-ups must be \(batch,\) or"),
-            (nn.Sequential(nn.Embedding(4, 2)), rows[:, :0], "there is nothing to look up"),
-            (nn.Sequential(nn.EmbeddingBag(4, 2)), rows, "no counterpart on the chip"),
-            (Computed(), rows, "look-ups must be an input of the network"),
+            (nn.Sequential(nn.Embedding(4, 2)), rows[:, :0], r"must be \(batch, ...\), one sample or more, got \(2, 0\)"),
+            (nn.Sequential(nn.EmbeddingBag(4, 2)), rows[:, 0], "an EmbeddingBag takes"),
+            (Chosen(), rows, "gather: where it reads depends on values"),
             (model, indices, r"the model has 2 inputs \(indices, features\), got 1 tensors"),
             (model, (indices, features[:2]), "inputs must be of one batch"),
         ):

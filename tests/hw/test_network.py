@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from tests.hw.networks import Residual, residual, seeded, small_convolutional
-from xbar.hw import TraceError, trace
-from xbar.hw.graph.network import Network, fold
+from xbar.hw import TraceError, convert, load_chip, trace
+from xbar.hw.analog import analog_layers
+from xbar.hw.graph.fold import fold
+from xbar.hw.graph.matrix import Matrix
+from xbar.hw.graph.network import Network
 
 
 class _Watch(fx.Interpreter):
-    """Runs the folded model and keeps every layer's result with its gradient."""
+    """Runs the graph and keeps every layer's result with its gradient."""
 
     def __init__(self, network: Network):
         super().__init__(network.module)
-        self.nodes = {layer.node: layer.name for layer in network.layers}
+        self.nodes = {node: layer.name for layer in network.layers for node in layer.nodes}
         self.results: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
 
@@ -38,10 +41,9 @@ def used_positions(network: Network, example: Tensor, reader: str) -> dict[str, 
     read = watch.inputs[reader]
     layer = network.layer(reader)
     module = network.module.get_submodule(reader)
-    if isinstance(module, nn.Conv2d):
-        windows = nn.functional.unfold(
-            read, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
-        )[0].T
+    assert isinstance(module, Matrix)
+    if (how := module.layout).kind == "convolution":
+        windows = nn.functional.unfold(read, how.kernel, dilation=how.dilation, padding=how.before, stride=how.stride)[0].T
     else:
         windows = read[0].reshape(layer.vectors, -1)
     used: dict[str, list[int]] = {}
@@ -117,7 +119,7 @@ def test_the_graph_is_a_networkx_digraph_of_the_model() -> None:
     assert nx.is_directed_acyclic_graph(network.graph)
     kinds = nx.get_node_attributes(network.graph, "kind")
     assert sorted(kinds.values()).count("matrix") == 5
-    assert {"add", "concat", "pool", "flatten", "input", "output"} <= set(kinds.values())
+    assert {"add", "move", "pool", "activation", "input", "output"} <= set(kinds.values())
     assert network.consumers == {
         "stem": ("first", "side", "out"), "first": ("second",), "second": ("out",),
         "side": ("out",), "out": (),
@@ -147,7 +149,7 @@ def test_operations_by_hand() -> None:
     assert trace(model, example - 0.5).layers[0].signed_input
 
 
-def test_a_module_called_twice_is_two_layers() -> None:
+def test_a_module_called_twice_is_one_set_of_cells_used_in_turn() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,27 +159,27 @@ def test_a_module_called_twice_is_two_layers() -> None:
             return self.linear(torch.relu(self.linear(x)))
 
     network = trace(Twice(), torch.rand(2, 4))
-    assert [layer.name for layer in network.layers] == ["linear", "linear_call2"]
+    (layer,) = network.layers
+    assert (layer.name, layer.vectors, layer.needs["linear"].tolist()) == ("linear", 2, [0, 1])
+    assert network.consumers == {"linear": ("linear",)}
 
 
-class Multiplies(nn.Module):
+class Sorts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) * x
+        return torch.sort(self.linear(x)).values
 
 
 @pytest.mark.parametrize(
     ("model", "example", "said"),
     [
-        (Multiplies(), torch.rand(2, 4), r"mul .* no counterpart"),
-        (nn.Sequential(nn.ReLU()), torch.rand(2, 4), "no Linear or Conv2d"),
-        (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)), torch.rand(2, 4), "does not directly follow"),
+        (Sorts(), torch.rand(2, 4), r"sort: no counterpart on the chip; .*test_network.py:\d+: return torch.sort"),
+        (nn.Sequential(nn.ReLU()), torch.rand(2, 4), "no Linear, convolution"),
         (nn.Sequential(nn.Linear(4, 2)), torch.rand(4), "example input"),
         (nn.Sequential(nn.Linear(4, 2)), torch.full((1, 4), float("inf")), "finite"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3, padding="same")), torch.rand(1, 1, 5, 5), "zero padding given in numbers"),
     ],
 )
 def test_what_cannot_run_on_the_chip(model: nn.Module, example: Tensor, said: str) -> None:
@@ -188,5 +190,81 @@ def test_what_cannot_run_on_the_chip(model: nn.Module, example: Tensor, said: st
 def test_fold_leaves_the_model_alone() -> None:
     model = seeded(None, nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    fold(model)
+    fold(model, torch.rand(1, 1, 4, 4))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Middle(nn.Module):
+    """Two layers on the chip, and `middle` between them, to be left to a host."""
+
+    def __init__(self, middle: nn.Module, width: int = 5):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 4), middle, nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.middle(self.first(x)))
+
+
+class Gram(nn.Module):
+    """Rows times themselves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ x.transpose(1, 2)
+
+
+class FromTheLeft(nn.Module):
+    """A constant times columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixing = nn.Parameter(torch.rand(7, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mixing @ x
+
+
+class TestHost:
+    """What a host does is counted by hand: 2 operations a multiply-accumulate, values there and back."""
+
+    @pytest.mark.parametrize(
+        ("middle", "shape", "width", "operations", "values"),
+        [
+            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (6,), 5, 2 * 4 * 5, 4 + 5),
+            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (3, 6), 5, 3 * 2 * 4 * 5, 3 * (4 + 5)),
+            (nn.Conv1d(3, 5, 2), (3, 6), 3, 2 * 5 * 3 * 2 * 3, 3 * 4 + 5 * 3),
+            (Gram(), (3, 6), 3, 2 * 3 * 3 * 4, 3 * 4 + 3 * 3),
+            (FromTheLeft(), (3, 6), 4, 2 * 7 * 3 * 4, 3 * 4 + 7 * 4),
+            (Sorts(), (6,), 4, 2 * 4 * 4, 4 + 4),
+        ],
+        ids=["linear", "linear of rank 3", "convolution", "product of activations", "from the left", "unknown to the chip"],
+    )
+    def test_operations_and_values(self, middle: nn.Module, shape: tuple[int, ...], width: int, operations: int, values: int) -> None:
+        network = trace(Middle(middle, width), torch.rand(2, *shape), host=["middle"])
+        assert [layer.name for layer in network.layers] == ["first", "last"]
+        assert (network.host_operations, network.host_values) == (operations, values)
+
+    def test_inputs_and_outputs_are_at_the_host_anyway(self) -> None:
+        model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 5), nn.Linear(5, 3))
+        network = trace(model, torch.rand(2, 6), host=["0", "2"])
+        assert [layer.name for layer in network.layers] == ["1"]
+        assert (network.host_operations, network.host_values) == (2 * (6 * 4 + 5 * 3), 4 + 5)
+        assert network.operations_shares["host_operations_share"] == (24 + 15) / (24 + 20 + 15)
+
+    def test_layers_of_a_host_stay_float_on_a_converted_model(self) -> None:
+        model = Middle(nn.Linear(4, 5))
+        with torch.no_grad():
+            model.last.weight.zero_()  # what comes from the chip is then the bias alone
+        data = torch.rand(8, 6)
+        converted = convert(model, load_chip("edge"), data, seed=0, host=["middle", "last"])
+        assert list(analog_layers(converted)) == ["first"]
+        assert torch.equal(converted(data), model(data))
+
+    def test_a_batch_norm_of_the_chip_is_not_folded_into_a_layer_of_the_host(self) -> None:
+        model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).eval()
+        network = trace(model, torch.rand(2, 6), host=["0"])
+        assert network.layer("2").digital == {"multiplier": 4.0, "accumulator": 4.0}
+        assert not trace(model, torch.rand(2, 6)).layer("0").digital
+
+    def test_a_model_that_is_all_left_to_the_host_is_refused(self) -> None:
+        with pytest.raises(TraceError, match="no Linear, convolution or other constant matrix"):
+            trace(nn.Sequential(nn.Linear(6, 4)), torch.rand(2, 6), host=["0"])

@@ -334,7 +334,7 @@ class TestWires:
         variances (false alarm 5e-6)."""
         chip = noisy_chip(4, 1, scheme="differential").with_changes(wires={"wordline": 20.0, "bitline": 30.0, "sense": 5.0})
         matrix = crossbar_matrix(chip, 8, 16, 1, 5, False).double()
-        siemens = matrix.conductances()[0, 0, 0]
+        siemens = matrix.array.conductances()[0, 0, 0]
         effective = effective_conductance(siemens, Wires(20.0, 30.0, 0.0, 5.0))
         assert (effective / siemens).min() < 0.85
         share = by_place(siemens, Wires(20.0, 30.0, 0.0, 5.0))

@@ -92,7 +92,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chips"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in preset_names())
-    (row,) = [line for line in printed.splitlines() if line.startswith("isaac")]
+    (row,) = [line for line in printed.splitlines() if line.startswith("isaac ")]
     assert row.split()[-10:-6] == ["65.808", "85.425", "41.288", "0.627"]
     assert row.endswith("53.4 to 96.9    69.2 to 113")  # bands of power and area; tests/hw/test_bands.py has the rule
 

@@ -241,7 +241,7 @@ def test_costs_of_sizes_are_those_of_the_whole_network(workload: str, preset: st
 def test_importance_is_what_first_order_says_of_the_loss(digits: Workload) -> None:
     images, labels = digits.data.train_images[:64], digits.data.train_labels[:64]
     found = importance(digits.model, images, labels)
-    network = folded(digits.model).double()
+    network = folded(digits.model, digits.data.train_images[:2]).double()
     layer = matrix_layers(network)["conv2"]
 
     def loss(scale: Tensor) -> Tensor:

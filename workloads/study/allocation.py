@@ -31,7 +31,8 @@ from xbar.compression.quantise import folded
 from xbar.compression.shrink import shrink
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_area, footprint
-from xbar.hw.graph.network import Network, trace
+from xbar.hw.graph.network import Network
+from xbar.hw.graph.trace import trace
 from xbar.workloads.data import ImageData, first_images
 from xbar.workloads.offered import TARGETS
 from xbar.workloads.training import Recipe, train_classifier
@@ -382,7 +383,7 @@ def importance(
 ) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
     """What the loss does without each filter (outputs,) and each input (columns of the matrix) of each layer, to first
     order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
-    network = folded(model)
+    network = folded(model, images[:2])
     layers = matrix_layers(network)
     found = {name: (torch.zeros(len(layer.weight)), torch.zeros(matrix_of(layer.weight, groups_of(layer)).shape[2]))
              for name, layer in layers.items()}  # fmt: skip

@@ -35,7 +35,7 @@ from xbar.compression.quantise import folded, hold_levels, inject_mismatch
 from xbar.hw.analog import convert, program
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, footprint
-from xbar.hw.graph.network import trace
+from xbar.hw.graph.trace import trace
 from xbar.reports.results import write_text
 from xbar.workloads.data import ImageData, first_images
 from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
@@ -280,7 +280,7 @@ class _Work:
         purified = self._stage("purified", lambda: self._purified(pruned), plan.purified)
         levelled = self._stage(
             "levels",
-            lambda: hold_zeros(folded(purified)),
+            lambda: hold_zeros(folded(purified, self.example)),
             plan.levels,
             {key: [self.levels] for key in matrix_layers(purified)},
             0.3,

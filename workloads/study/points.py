@@ -35,10 +35,12 @@ from xbar.hw.cells.device import ideal_of
 from xbar.hw.chip.description import Chip, load_chip, preset_names
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean
+from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import Ledger
-from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.simulator import simulate
 from xbar.hw.footprint import Footprint, footprint
-from xbar.hw.graph.network import Network, trace
+from xbar.hw.graph.network import Network
+from xbar.hw.graph.trace import trace
 from xbar.hw.quantity import Unit
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import WORKLOADS

@@ -20,11 +20,13 @@ from xbar.hw.array.counts import ActionCounts
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import place
+from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.buffers import buffer_demand
 from xbar.hw.events.ledger import Ledger
-from xbar.hw.events.simulator import Arrivals, simulate
+from xbar.hw.events.simulator import simulate
 from xbar.hw.events.vector_operation import VectorOperations
-from xbar.hw.graph.network import Network, trace
+from xbar.hw.graph.network import Network
+from xbar.hw.graph.trace import trace
 from xbar.reports.results import Results, write_text
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import studies
@@ -254,8 +256,8 @@ def _cut(converted: OnChip, study: Study, images: Tensor) -> dict[str, float]:
     cells = np.array([matrix.geometry.cells for matrix in matrices])
     inputs = sum(matrix.counts.inputs for matrix in matrices)
     return {
-        "truncated_share": float(np.average([matrix.programmed_mean("truncated_share") for matrix in matrices], weights=cells)),
-        "stuck_share": float(np.average([matrix.programmed_mean("stuck_share") for matrix in matrices], weights=cells)),
+        "truncated_share": float(np.average([matrix.array.mean("truncated_share") for matrix in matrices], weights=cells)),
+        "stuck_share": float(np.average([matrix.array.mean("stuck_share") for matrix in matrices], weights=cells)),
         "clipped_input_share": sum(matrix.counts.clipped_inputs for matrix in matrices) / inputs,
         "largest_saturated_share": max(layer.saturated_share for layer in converted.layers.values()),
     }

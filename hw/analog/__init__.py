@@ -1,0 +1,33 @@
+"""The torch module that stands for a whole network on a chip: what the crossbars compute."""
+
+from xbar.hw.analog.convert import convert, memory_needed
+from xbar.hw.analog.layers import AnalogEmbedding, AnalogLayer
+from xbar.hw.analog.operate import (
+    LayerQuality,
+    analog_layers,
+    compensate_drift,
+    copy_weights,
+    layer_quality,
+    program,
+    read_energies,
+    recalibrate,
+    set_time,
+    write_pulses,
+)
+
+__all__ = [
+    "AnalogEmbedding",
+    "AnalogLayer",
+    "LayerQuality",
+    "analog_layers",
+    "compensate_drift",
+    "convert",
+    "copy_weights",
+    "layer_quality",
+    "memory_needed",
+    "program",
+    "read_energies",
+    "recalibrate",
+    "set_time",
+    "write_pulses",
+]

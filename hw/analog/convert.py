@@ -1,0 +1,220 @@
+"""`convert(model, chip, calibration_data, seed)`: the network with its matrices on simulated crossbars.
+
+Every constant matrix of the one graph (`hw.graph`) becomes an AnalogLayer: inputs to integers over the calibrated range, crossbar
+product, integers back to values, bias added digitally. Every table becomes an AnalogEmbedding. All else runs as it is.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from xbar.hw.analog.layers import AnalogEmbedding, AnalogLayer
+from xbar.hw.analog.operate import program
+from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.mapping import lines_in_use
+from xbar.hw.array.memory import bytes_held
+from xbar.hw.chip.description import Chip
+from xbar.hw.errors import ParameterError
+from xbar.hw.graph.capture import Example, check_example
+from xbar.hw.graph.graph import Graph, read
+from xbar.hw.graph.matrix import Matrix, Table
+from xbar.hw.graph.operators import computes_a_size
+from xbar.hw.graph.ranges import Ranges
+from xbar.hw.graph.trace import outer_rows
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
+SAMPLES_AT_ONCE = 256  # of calibration data run together, at most, and
+VALUES_AT_ONCE = 2**23  # of them so many values of the network's inputs
+
+CalibrationData = Example | np.ndarray | Iterable[Any]
+
+
+def convert(
+    model: nn.Module, chip: Chip, calibration_data: CalibrationData, seed: int, pack: bool = False, host: Collection[str] = ()
+) -> fx.GraphModule:
+    """A model of the same call whose Linear, convolutions, recurrences, attention projections and Embeddings run on `chip`.
+
+    Batch norm is folded first. `calibration_data` sets the input range of each layer and the range of calibrated ADCs: a
+    tensor or numpy array (batch, ...), a tuple of them for a model of several inputs, or batches that can be gone through
+    twice, such as a DataLoader's (of each the first tensors are the inputs). Memory does not grow with their number. `seed` draws
+    the chip instance; pack, host: as in `xbar.hw.graph.trace.trace`, layers on a host stay float. Inputs have the captured shape,
+    any batch. Dropout follows the mode; batch norm that is not folded keeps its statistics. `model` is left alone. Raises
+    TraceError, MappingError or ParameterError.
+    """
+    with torch.inference_mode(False):
+        batches = _Batches(calibration_data)
+        return _converted(read(model, batches.example, host), chip, batches, seed, pack)
+
+
+def memory_needed(
+    model: nn.Module, chip: Chip, example: Example, pack: bool = False, host: Collection[str] = (), instances: int = 1
+) -> int:
+    """Bytes that a converted model of so many chip instances will hold beside its weights, told before it is made.
+
+    Raises as `xbar.hw.graph.trace.trace`; what is left out stands in `xbar.hw.array.memory.bytes_held`.
+    """
+    return _bytes_of(read(model, example, host), chip, pack, instances)
+
+
+def _bytes_of(graph: Graph, chip: Chip, pack: bool, instances: int) -> int:
+    total = 0
+    for name, layer in graph.layers.items():
+        if set(graph.uses[name]) <= graph.host:
+            continue
+        groups, outputs, inputs = layer.matrix.shape
+        if pack and isinstance(layer, Matrix):
+            outputs, inputs = (len(kept) for kept in lines_in_use(layer.matrix))
+        total += bytes_held(chip.array_design, chip.geometry(outputs, inputs, groups), instances)
+    return total
+
+
+class _Batches:
+    """Calibration data, part by part, as often as asked for."""
+
+    def __init__(self, data: CalibrationData):
+        self.data = data
+        first = next(iter(self), None)
+        if first is None:
+            raise ParameterError("calibration_data hold no batch")
+        self.example: Example = first[0] if len(first) == 1 else first
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs of a few samples each, checked."""
+        data = self.data
+        if isinstance(data, Tensor | np.ndarray):
+            whole: Iterable[Any] = [(data,)]
+        elif isinstance(data, tuple) and all(isinstance(each, Tensor | np.ndarray) for each in data):
+            whole = [data]
+        elif isinstance(data, Iterable) and not isinstance(data, str | bytes | dict | Iterator):
+            whole = data
+        else:
+            raise ParameterError(
+                "calibration_data must be (batch, ...), a tensor or numpy array, a tuple of them, or batches that can be gone "
+                f"through twice, as a DataLoader; got {type(data).__name__}"
+            )
+        several = whole is data
+        for batch in whole:
+            given = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+            given = tuple(_tensor(each) for each in (given[: self.inputs] if several else given))
+            check_example(given, "calibration_data", ParameterError)
+            at_once = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // max(each[0].numel() for each in given)))
+            yield from zip(*(each.detach().clone().split(at_once) for each in given), strict=True)
+
+    inputs = 1  # of the model; batches of a loader have labels after them
+
+
+def _read_inputs(graph: Graph) -> set[str]:
+    """Layers that read the network's inputs, or what is made of them before any layer."""
+    raw: set[fx.Node] = set()
+    found = set()
+    for node in graph.module.graph.nodes:
+        if node.op == "call_function" and computes_a_size(node.target):
+            continue
+        if node.op == "placeholder" or any(operand in raw for operand in node.all_input_nodes):
+            name = graph.layer_of(node)
+            if name is None:
+                raw.add(node)
+            else:
+                found.add(name)
+    return found
+
+
+def _memory_left() -> float:
+    """Free memory of this computer [bytes]; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def _tensor(value: Any) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value)
+        return value.to(torch.get_default_dtype()) if value.is_floating_point() else value
+    if not isinstance(value, Tensor):
+        raise ParameterError(f"calibration_data must be (batch, ...) tensors or numpy arrays, got {type(value).__name__}")
+    return value
+
+
+class _Fed(Ranges):
+    """Counts the vectors of every use, and then picks some of them, evenly spread over all data."""
+
+    def __init__(self, graph: Graph):
+        super().__init__(graph)
+        self.graph_read = graph
+        self.node = ""
+        self.counted: dict[str, int] = {}  # by node: vectors of all data
+        self.passed: dict[str, int] = {}  # by node: vectors so far, when picking
+        self.analog: dict[str, AnalogLayer] = {}
+        self.picked: dict[str, list[Tensor]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.node = n.name
+        return super().run_node(n)
+
+    def fed(self, name: str, x: Tensor) -> None:
+        if self.node in self.graph_read.host:
+            return
+        if not self.analog:
+            super().fed(name, x)
+            matrix = self.graph_read.layers[name]
+            assert isinstance(matrix, Matrix)
+            self.counted[self.node] = self.counted.get(self.node, 0) + matrix.layout.count(tuple(x.shape))
+            return
+        layer, total = self.analog[name], self.counted[self.node]
+        most = max(1, CALIBRATION_VECTORS // len(self.graph_read.uses[name]))
+        wanted = torch.linspace(0, total - 1, min(total, most)).round().long()
+        first = self.passed.get(self.node, 0)
+        count = self.passed[self.node] = first + layer.layout.count(tuple(x.shape))
+        here = wanted[(wanted >= first) & (wanted < count)] - first
+        if len(here):
+            self.picked.setdefault(name, []).append(layer.chosen(x, here))
+
+
+def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: bool) -> fx.GraphModule:
+    batches.inputs = len(graph.inputs)
+    needed = _bytes_of(graph, chip, pack, 1)
+    logger.info("converting to %s: %d layers, %.0f MiB beside the weights", chip.name, len(graph.layers), needed / 2**20)
+    if needed > (left := _memory_left()):
+        warnings.warn(
+            f"the converted model will hold {needed / 2**30:.1f} GiB beside its weights, {left / 2**30:.1f} GiB are free",
+            ResourceWarning, stacklevel=3,
+        )  # fmt: skip
+    outer, watched = outer_rows(graph), _read_inputs(graph)
+    fed = _Fed(graph)
+    for given in batches:
+        fed.record(given)
+    with torch.no_grad():
+        on_host = {str(node.target) for node in graph.module.graph.nodes if node.name in graph.host and node.op == "call_module"}
+        found: dict[str, AnalogLayer] = {}
+        for name, layer in graph.layers.items():
+            if name in on_host:
+                continue
+            if isinstance(layer, Table):
+                found[name] = AnalogEmbedding(layer, chip, name)
+            else:
+                found[name] = AnalogLayer(layer, chip, name, fed.low[name], fed.high[name], pack=pack)
+        fed.analog = found
+        for given in batches:
+            fed.run(*given)
+    for name, analog in found.items():
+        vectors = analog.every_row() if isinstance(analog, AnalogEmbedding) else torch.cat(fed.picked.pop(name), dim=1)
+        analog.saturated_share = analog.matrix.calibrate(vectors)
+        analog.matrix.counts = ActionCounts()
+        analog.warned, analog.watched = False, name in watched
+        analog.register_buffer("calibration_vectors", vectors, persistent=False)
+        graph.module.set_submodule(name, analog)
+        for node in graph.module.graph.nodes:
+            if node.op == "call_module" and node.target == name and outer[node.name] > 1:
+                node.args = (*node.args, outer[node.name])
+    graph.module.recompile()
+    program(graph.module, seed)
+    return graph.module.eval()

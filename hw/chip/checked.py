@@ -1,0 +1,129 @@
+"""From the tables of a TOML file to a checked model: every key known, every number in SI with its kind and source kept."""
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from xbar.hw.errors import ConfigurationError, did_you_mean
+from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
+
+_M = typing.TypeVar("_M", bound=BaseModel)
+
+
+def build(model: type[_M], raw: dict[str, Any], label: str) -> tuple[_M, dict[str, Quantity]]:
+    """The checked model of a file's content, and its numbers as written; raises ConfigurationError."""
+    sources = set(raw["source"]) if isinstance(raw.get("source"), dict) else set()
+    provenance: dict[str, Quantity] = {}
+    problems: list[tuple[str, str, str]] = []
+    data = _to_si(model, raw, "", sources, provenance, problems)
+    if problems:
+        raise ConfigurationError(label, problems)
+    return validate(model, data, label, provenance), provenance
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or may be without."""
+    if typing.get_origin(annotation) is types.UnionType:
+        (annotation, *_) = (kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def unit_of(field: Any) -> Unit | None:
+    return next((m for m in field.metadata if isinstance(m, Unit)), None)
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
+    """Dotted keys of every field below `model` with its unit (None for words and switches)."""
+    found: dict[str, Unit | None] = {}
+    for name, field in model.model_fields.items():
+        section = section_of(field.annotation)
+        if section is not None:
+            found |= leaves(section, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = unit_of(field)
+    return found
+
+
+def _to_si(
+    model: type[BaseModel], raw: Any, prefix: str, sources: set[str],
+    provenance: dict[str, Quantity], problems: list[tuple[str, str, str]],
+) -> Any:  # fmt: skip
+    """`raw` with every quantity table replaced by its SI value; gathers provenance and problems."""
+    if not isinstance(raw, dict):
+        problems.append((prefix.rstrip("."), repr(raw), "must be a table of keys"))
+        return raw
+    data: dict[str, Any] = {}
+    for key, value in raw.items():
+        dotted = prefix + key
+        field = model.model_fields.get(key)
+        if field is None:
+            problems.append((dotted, show(value), f"unknown key{did_you_mean(key, model.model_fields)}"))
+            continue
+        section, unit = section_of(field.annotation), unit_of(field)
+        if section is not None:
+            data[key] = _to_si(section, value, dotted + ".", sources, provenance, problems)
+        elif unit is not None:
+            try:
+                quantity = parse_quantity(value, unit, sources)
+            except QuantityProblem as problem:
+                problems.append((dotted + problem.key_suffix, show(problem.value), problem.allowed))
+                continue
+            problems += _ends_out_of_range(field, quantity, dotted)
+            provenance[dotted] = quantity
+            data[key] = quantity.si
+        else:
+            data[key] = value
+    for name, field in model.model_fields.items():
+        if name not in raw and field.is_required():
+            what = unit_of(field)
+            allowed = f"required; a number in {' or '.join(what.spellings)}" if what else "required"
+            problems.append((prefix + name, "(missing)", allowed))
+    return data
+
+
+def _ends_out_of_range(field: Any, quantity: Quantity, dotted: str) -> list[tuple[str, str, str]]:
+    """Problems of a stated low or high that the value itself could not be."""
+    problems = []
+    for end, written in (("low", quantity.low), ("high", quantity.high)):
+        if written is not None:
+            try:
+                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(quantity.to_si(written))
+            except ValidationError as error:
+                message = f"{error.errors()[0]['msg']} (in {unit_of(field).dimension})"  # type: ignore[union-attr]
+                problems.append((f"{dotted}.{end}", f"{written} {quantity.unit}", message))
+    return problems
+
+
+def show(value: Any) -> str:
+    shown = value if isinstance(value, str) and value == "(missing)" else repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
+
+
+def validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Quantity]) -> _M:
+    """The validated model; pydantic's findings become one ConfigurationError."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for finding in error.errors():
+            key = ".".join(str(part) for part in finding["loc"])
+            message = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            quantity = provenance.get(key)
+            if quantity is not None:
+                shown = str(quantity.value) if quantity.unit == "1" else f"{quantity.value} {quantity.unit}"
+                if quantity.si != quantity.value:
+                    message += f" (in {_unit_name(model, key)})"
+            elif isinstance(finding["input"], (str, int, float, bool, types.NoneType)):
+                shown = repr(finding["input"])
+            else:
+                shown = "(these values together)"
+            problems.append((key or "chip", shown, message))
+        raise ConfigurationError(label, problems) from None
+
+
+def _unit_name(model: type[BaseModel], key: str) -> str:
+    unit = leaves(model).get(key)
+    return unit.dimension if unit else "SI"

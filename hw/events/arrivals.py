@@ -1,0 +1,70 @@
+"""When requests arrive: all at once, evenly, as a Poisson stream, or at given times; and how far the event clock reaches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xbar.hw.errors import ParameterError
+from xbar.hw.events.vector_operation import FEMTOSECONDS
+
+LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """When requests arrive: `times` [s], in order."""
+
+    times: tuple[float, ...]
+
+    @classmethod
+    def batch(cls, requests: int) -> "Arrivals":
+        """All at once at time 0."""
+        return cls.trace([0.0] * _count(requests))
+
+    @classmethod
+    def at_rate(cls, per_second: float, requests: int) -> "Arrivals":
+        """Evenly spaced, the first at time 0."""
+        _check_rate(per_second)
+        return cls.trace([k / per_second for k in range(_count(requests))])
+
+    @classmethod
+    def poisson(cls, per_second: float, requests: int, seed: int) -> "Arrivals":
+        """A Poisson stream: independent exponential gaps, the first one before the first request."""
+        _check_rate(per_second)
+        gaps = np.random.default_rng(seed).exponential(1 / per_second, _count(requests))
+        return cls.trace(np.cumsum(gaps).tolist())
+
+    @classmethod
+    def trace(cls, times: Sequence[float]) -> "Arrivals":
+        """At the given times [s]; raises ParameterError unless finite, from 0 on, in order."""
+        values = np.asarray(times, float)
+        if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any() or (np.diff(values) < 0).any():
+            raise ParameterError("arrival times must be finite seconds from 0 on, in order")
+        check_reach(values.max(initial=0.0) * FEMTOSECONDS)
+        return cls(tuple(values.tolist()))
+
+    @property
+    def femtoseconds(self) -> np.ndarray:
+        """The times on the event clock, int64."""
+        return np.array([round(time * FEMTOSECONDS) for time in self.times], np.int64)
+
+
+def _count(requests: int) -> int:
+    if requests < 0:
+        raise ParameterError(f"requests must be 0 or more, got {requests}")
+    return requests
+
+
+def check_reach(time: float) -> None:
+    """Raise ParameterError for a time [fs] that the clock does not reach."""
+    if not time < LARGEST_TIME:
+        raise ParameterError(
+            f"the simulation comes to {time / FEMTOSECONDS:.3g} s, beyond the {LARGEST_TIME / FEMTOSECONDS:.4g} s that its clock "
+            "of femtoseconds reaches: requests come, or the chip's units work, too slowly"
+        )
+
+
+def _check_rate(per_second: float) -> None:
+    if not (per_second > 0 and np.isfinite(per_second)):
+        raise ParameterError(f"the arrival rate must be a positive number per second, got {per_second}")

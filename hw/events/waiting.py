@@ -1,0 +1,77 @@
+"""Where things wait: for a port that serves one at a time, and for vectors that must be done before."""
+
+import heapq
+from collections.abc import Iterator
+
+import simpy
+from simpy.events import Event
+
+AFTER_ALL_ELSE = 2  # SimPy's own events have priorities 0 and 1 at the same time
+
+
+class Port:
+    """Serves one request at a time, first come first served, those of one instant by their rank."""
+
+    def __init__(self, env: simpy.Environment):
+        self.env = env
+        self.waiting: list[tuple[float, int, int, int, Event]] = []
+        self.turns = 0
+        self.turn_due = False
+
+    def serve(self, rank: int, duration: int) -> Event:
+        """An event at the end of `duration` [fs] of service; its value is when the service began."""
+        served = Event(self.env)
+        self.turns += 1
+        heapq.heappush(self.waiting, (self.env.now, rank, self.turns, duration, served))
+        if not self.turn_due:
+            self._next_turn(0)
+        return served
+
+    def _next_turn(self, delay: int) -> None:
+        self.turn_due = True
+        turn = Event(self.env)
+        turn._ok, turn._value = True, None
+        turn.callbacks.append(self._begin)
+        self.env.schedule(turn, AFTER_ALL_ELSE, delay)  # type: ignore[arg-type]
+
+    def _begin(self, turn: Event) -> None:
+        if not self.waiting:
+            self.turn_due = False
+            return
+        _, _, _, duration, served = heapq.heappop(self.waiting)
+        served._ok, served._value = True, self.env.now
+        self.env.schedule(served, delay=duration)
+        self._next_turn(duration)
+
+
+class Progress:
+    """How many of `total` things, vectors of a layer's sample or samples, are done without gaps from the first; wakes who
+    waits for more."""
+
+    def __init__(self, env: simpy.Environment, total: int):
+        self.env, self.total = env, total
+        self.done = bytearray(total)
+        self.complete = 0
+        self.waiting: list[tuple[int, int, Event]] = []
+        self.waits = 0
+
+    def wait(self, count: int) -> Event:
+        """An event when the first `count` are done."""
+        event = Event(self.env)
+        self.waits += 1
+        heapq.heappush(self.waiting, (count, self.waits, event))
+        return event
+
+    def until(self, count: int) -> Iterator[Event]:
+        """What is to be waited for until the first `count` are done: an event, or nothing."""
+        if self.complete < count:
+            yield self.wait(count)
+
+    def finish(self, number: int) -> None:
+        """That one is done."""
+        self.done[number] = 1
+        while self.complete < self.total and self.done[self.complete]:
+            self.complete += 1
+        while self.waiting and self.waiting[0][0] <= self.complete:
+            _, _, waiter = heapq.heappop(self.waiting)
+            waiter.succeed()
