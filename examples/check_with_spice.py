@@ -2,7 +2,7 @@
 
 import torch
 
-from xbar.hw import load_chip
+from xbar import load_chip
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.parasitics import Wires, solve
 from xbar.hw.array.spice import write_netlist

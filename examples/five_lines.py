@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xbar.hw import load_chip
+from xbar import load_chip
 from xbar.reports.render import render
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.workload import load_workload

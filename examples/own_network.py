@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from xbar.hw import Arrivals, convert, load_chip, place, simulate, trace
+from xbar import Arrivals, convert, load_chip, place, simulate, trace
 
 torch.manual_seed(0)
 model = nn.Sequential(

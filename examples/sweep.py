@@ -5,7 +5,7 @@ Run again, it goes on where it was, or takes what is there.
 
 from pathlib import Path
 
-from xbar.hw import load_chip
+from xbar import load_chip
 from xbar.workloads.study.points import sweep_chips
 from xbar.workloads.study.sweep import Span, grid, latin_hypercube, sweep
 

@@ -15,6 +15,7 @@ output is marked, and its percentages are not compared.
 
 import contextlib
 import io
+import json
 import os
 import re
 import runpy
@@ -22,6 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -49,6 +51,7 @@ POINTS = 0.5  # of percentages, accuracies: one image of the 200 that the smalle
 VARY = "output, percentages vary"
 MOST_NOT_RUN = 4
 MOST_VARY = 5
+REDRAW = "the source is not as drawn: run python docs/pictures/house.py, look at the pictures, and keep what it wrote"
 ROOMS = ("hw", "compression", "models", "workloads", "reports")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(rf"<!-- (not run|{VARY}|output|file|fails)(?:: (.+?))? -->\n\Z")
@@ -433,3 +436,68 @@ class TestEventModelPicture:
             save_png(script["draw"](found, wait), tmp_path / "drawn.png"), DOCS / "pictures" / "event_model.png"))  # fmt: skip
         assert drawn.shape == kept.shape
         assert abs(drawn - kept).mean() < 0.01
+
+
+@pytest.fixture(scope="module")
+def house() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "pictures" / "house.py"))
+
+
+class TestHousePictures:
+    """docs/pictures/house.py: rooms, arrows and ways as they are in the source, and what the-house.md says of it."""
+
+    def test_rooms_arrows_and_ways_are_those_of_the_source(self, house: dict[str, Any]) -> None:
+        """Lines may have moved by a tenth."""
+        now, kept = house["data"](), json.loads((DOCS / "pictures" / "house.json").read_text("utf-8"))
+        lines = {room: (now["rooms"][room].pop("lines"), kept["rooms"][room].pop("lines")) for room in now["rooms"].keys() & kept["rooms"]}
+        assert now == kept, REDRAW
+        moved = {room: both for room, both in lines.items() if abs(both[0] - both[1]) > 20 + 0.1 * both[1]}
+        assert not moved, f"lines now and as drawn: {moved}. {REDRAW}"
+
+    def test_arrows_lead_down(self, house: dict[str, Any]) -> None:
+        rooms = house["house"]()
+        assert rooms["hw/array"]["floor"] > rooms["hw/cells"]["floor"] > rooms["hw/errors"]["floor"] == 0
+        for name, room in rooms.items():
+            assert all(rooms[below]["floor"] < room["floor"] for below in room["imports"]), name
+
+    @pytest.mark.parametrize("name", ["house.png", "weight_way.png", "request_way.png"])
+    def test_the_pictures_are_what_the_script_draws(self, house: dict[str, Any], name: str, tmp_path: Path) -> None:
+        drawn, kept = (imread(path)[..., :3].mean(2) for path in (
+            save_png(house["draw"]()[name], tmp_path / name), DOCS / "pictures" / name))  # fmt: skip
+        assert drawn.shape == kept.shape, REDRAW
+        assert abs(drawn - kept).mean() < 0.01, REDRAW
+
+    @pytest.mark.parametrize(
+        ("name", "by", "why"),
+        [
+            ("hw.array.product.no_such", "", "defines no no_such"),
+            ("no_such.product", "", "no such module"),
+            ("hw.array.product.product", "hw.array.product.currents", "does not name product"),
+            ("hw.events.ledger.Ledger.energy", "hw.cost.component.Component.energy_per_action", "cannot reach"),
+        ],
+    )
+    def test_a_step_that_is_not_in_the_source_is_refused(self, house: dict[str, Any], name: str, by: str, why: str) -> None:
+        with pytest.raises(LookupError, match=why):
+            house["check"]((house["Step"]("what", name, by),))
+
+    def test_what_the_table_of_places_names_is_there(self, house: dict[str, Any]) -> None:
+        """Every name is defined in the file beside it, and every key is one of the chip file."""
+        table = (DOCS / "the-house.md").read_text("utf-8").partition("## Where do I find")[2]
+        rows = re.findall(r"^\| (.+?) \| `([\w./-]+)` \| (`.+`) \|$", table, re.MULTILINE)
+        assert len(rows) == len(re.findall(r"^\|", table, re.MULTILINE)) - 2  # every row but the heading and its rule
+        assert len(rows) > 30
+        for _, file, names in rows:
+            for name in re.findall(r"`([\w.]+)`", names):
+                if file.endswith(".py"):
+                    house["found"](f"{file.removesuffix('.py').replace('/', '.')}.{name}")
+                else:
+                    *parents, leaf = name.split(".")
+                    section: Any = tomllib.loads((ROOT / file).read_text("utf-8"))
+                    for parent in parents:
+                        section = section[parent]
+                    assert leaf in section, f"{file}: {name}"
+
+    def test_the_page_tells_of_every_room(self, house: dict[str, Any]) -> None:
+        told = prose_of(DOCS / "the-house.md")
+        for room in set(house["house"]()) - {"hw"}:
+            assert f"`{room}/`" in told or f"`{room}.py`" in told, room
