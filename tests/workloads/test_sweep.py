@@ -14,6 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +37,8 @@ from xbar.workloads.study.sweep import (
     random,
     sweep,
 )
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes find no module of the tests
 
 ROOT = Path(__file__).parents[2]
 
