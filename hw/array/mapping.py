@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.array.layout import CrossbarLayout
@@ -109,18 +109,6 @@ def quantise_weights(
     if encoding.quantise:
         integer = straight_through(integer, torch.round)
     return integer.clamp(-encoding.largest, encoding.largest), scale
-
-
-def matrix_of(layer: nn.Linear | nn.Conv2d | nn.Embedding) -> Tensor:
-    """The weights of a layer as a matrix (groups, outputs, inputs); a convolution's inputs are ordered kernel row, kernel
-    column, channel; an embedding's are the rows of its table."""
-    weight = layer.weight.detach()
-    if isinstance(layer, nn.Embedding):
-        return weight.T.unsqueeze(0)
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    if isinstance(layer, nn.Conv2d):
-        weight = weight.permute(0, 2, 3, 1)
-    return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
 def lines_in_use(matrix: Tensor) -> tuple[Tensor, Tensor]:
