@@ -178,7 +178,7 @@ def chip_bands(chip: Chip) -> pd.DataFrame:
     Of a component: energy_per_action_J, static_power_W, table_power_W, area_m2, over all of the chip; totals:
     static_power_W, table_power_W (every component at its full rate), area_m2, table_operations_per_J.
     """
-    tables, names = [each.table() for each in (chip, *(chip_at(chip, end) for end in ENDS))], chip.component.names
+    tables, names = [each.table() for each in (chip, *(chip_at(chip, end) for end in ENDS))], tuple(chip.costs)
     columns = {"static_power_W": "static_power_W", "area_m2": "area_m2"}
     static, area = (_terms(names, [table[column] for table in tables]) for column in columns.values())
     moving = _terms(names, [table["power_W"] - table["static_power_W"] for table in tables])
@@ -224,7 +224,7 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
             rows.append(_row("component", name, "static_energy_per_request_J", {name: static[name]}))
     for layer, terms in by_layer.items():
         rows.append(_row("layer", layer, "dynamic_energy_per_request_J", terms))
-    in_cores = [name for name in ledger.chip.component.names if ledger.chip.parents(name) == ledger.chip.cores]
+    in_cores = [name for name in ledger.chip.costs if ledger.chip.parents(name) == ledger.chip.cores]
     areas = _terms(in_cores, [each.chip.table()["parent_area_m2"] for each in ledgers])
     for layer in layers:
         if layer not in (INPUT, OUTPUT):

@@ -83,5 +83,5 @@ def footprint(network: Network, chip: Chip, rate: float, read_energy: dict[str, 
 
 def _link_static_power(chip: Chip) -> float:
     """Static power of the off-chip links [W]."""
-    return sum(c.static_power for name, c in chip.component.items() if name in CHIP_COMPONENTS)
+    return sum(c.static_power for name, c in chip.costs.items() if name in CHIP_COMPONENTS)
 

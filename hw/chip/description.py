@@ -246,15 +246,20 @@ class Chip(Section):
         return self.structure.tiles if name in TILE_COMPONENTS else 1
 
     @cached_property
+    def costs(self) -> dict[str, Component]:
+        """What each component that there is costs, by name in the order of COMPONENTS."""
+        return dict(self.component.items())
+
+    @cached_property
     def static_power(self) -> float:
         """Power of the idle chip [W]."""
-        return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.component.items())
+        return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
 
     def table(self) -> pd.DataFrame:
         """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
         energy per action [J], and its share of one core or tile."""
         rows = []
-        for name, c in self.component.items():
+        for name, c in self.costs.items():
             parents = self.parents(name)
             level = "core" if name in CORE_COMPONENTS else "tile" if name in TILE_COMPONENTS else "chip"
             rows.append({

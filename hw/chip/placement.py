@@ -136,7 +136,7 @@ def _check_units(network: Network, chip: Chip) -> None:
         (layer.name, unit, count)
         for layer in network.layers
         for unit, count in layer.digital.items()
-        if count and unit not in chip.component.names
+        if count and unit not in chip.costs
     ]
     if lacking:
         raise MissingComponentError(chip.name, [(layer, unit, f"{count:g} {ACTIONS[unit]}") for layer, unit, count in lacking])

@@ -73,7 +73,7 @@ class Ledger:
         if activity.stage == WRITE:
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         energy = {
-            name: count * getattr(self.chip.component, name).energy_per_action
+            name: count * self.chip.costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
         if self.read_energy is not None and "crossbar" in energy:
@@ -96,7 +96,7 @@ class Ledger:
         table = self._by_layer(self._energies)
         static = {
             name: c.static_power / c.shared_by * self.chip.parents(name) * self.span
-            for name, c in self.chip.component.items()
+            for name, c in self.chip.costs.items()
         }
         static |= {WRITE: 0.0} if self.updates else {}
         table.loc[STATIC] = pd.Series(static)
@@ -115,7 +115,7 @@ class Ledger:
     @property
     def _columns(self) -> list[str]:
         """Components of the tables: those of the chip, and what was written."""
-        return [*self.chip.component.names, *([WRITE] if self.updates else [])]
+        return [*self.chip.costs, *([WRITE] if self.updates else [])]
 
     @property
     def total_energy(self) -> float:
@@ -255,7 +255,7 @@ class Ledger:
         amount = np.array([activity.actions.get(component, 0.0) for activity in self.activities])
         time, rate = self._binned(*self._profile(amount), bins)
         units = float(self.chip.table().loc[component, "count"])
-        return pd.DataFrame({"time_s": time, "share": rate / (units * getattr(self.chip.component, component).unit_rate)})
+        return pd.DataFrame({"time_s": time, "share": rate / (units * self.chip.costs[component].unit_rate)})
 
     # ---- time
 
@@ -297,7 +297,7 @@ class Ledger:
         table = self.chip.table()
         energy = self.energy
         rows = {}
-        for name, c in self.chip.component.items():
+        for name, c in self.chip.costs.items():
             actions = float(self.actions[name].sum())
             busy, units = actions / c.unit_rate, table.loc[name, "count"]
             rows[name] = {
@@ -331,7 +331,7 @@ class Ledger:
         rows = {}
         timeline = self.timeline[self.timeline["stage"] != WRITE] if self.updates else self.timeline
         core_area = sum(
-            c.parent_area for name, c in self.chip.component.items() if self.chip.parents(name) == self.chip.cores
+            c.parent_area for name, c in self.chip.costs.items() if self.chip.parents(name) == self.chip.cores
         )
         for layer in self.placement.network.layers:
             copies = self.placement.copies[layer.name]

@@ -90,7 +90,7 @@ class Mesh:
     """Routers in a near-square grid, each serving neighbouring tiles, XY routes; links sit at router 0."""
 
     def __init__(self, chip: Chip):
-        tiles, per_router = chip.structure.tiles, chip.component.router.shared_by
+        tiles, per_router = chip.structure.tiles, chip.costs["router"].shared_by
         routers = ceil(tiles / per_router)
         width = isqrt(routers - 1) + 1
         router = np.arange(tiles) // per_router
@@ -240,11 +240,11 @@ class VectorOperations:
     def adc_of(self, crossbar: Crossbar) -> int:
         """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
         per_core = self.chip.structure.crossbars_per_core
-        return crossbar.slot * self.chip.component.adc.units // per_core
+        return crossbar.slot * self.chip.costs["adc"].units // per_core
 
     def conversion_time(self, crossbar: Crossbar) -> int:
         """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-        adc = self.chip.component.adc
+        adc = self.chip.costs["adc"]
         side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
         return ticks(ceil(crossbar.conversions / side_by_side), adc.unit_rate)
 
@@ -290,12 +290,12 @@ class VectorOperations:
         return {name: count for name, count in actions.items() if count}, gather_latency, ports, hop_latency
 
     def _unit_time(self, name: str, count: float) -> int:
-        component = getattr(self.chip.component, name)
-        return ticks(ceil(count), component.units * component.rate)
+        component = self.chip.costs[name]
+        return ticks(ceil(count), component.units * component.unit_rate)
 
     def _operands(self, digital: Mapping[str, float]) -> float:
         """Values read back from the buffer per sample for a layer's digital work."""
-        product = self.chip.component.product
+        product = self.chip.costs.get("product")
         of_products = digital["product"] * 2 / sqrt(product.units) if product is not None else 0.0
         return digital["accumulator"] + digital["multiplier"] + of_products
 
@@ -359,9 +359,9 @@ class VectorOperations:
         return passed
 
     def _transfer(self, bits: float, passed: int, actions: Actions) -> Transfer:
-        link, timing = self.chip.component.link, self.chip.timing
+        link, timing = self.chip.costs["link"], self.chip.timing
         hops = ticks(passed * timing.router_cycles, timing.tile_clock)
-        return Transfer(ticks(bits, link.units * link.rate), hops, dict(actions))
+        return Transfer(ticks(bits, link.units * link.unit_rate), hops, dict(actions))
 
 
 def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -> Actions:
