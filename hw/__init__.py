@@ -7,7 +7,8 @@ integer femtoseconds. `hw` imports nothing from the project's other packages.
 from xbar.hw.analog import AnalogEmbedding, AnalogLayer, convert
 from xbar.hw.bands import chip_bands, ledger_bands
 from xbar.hw.cells.device import Device
-from xbar.hw.chip.description import Chip, device_names, load_chip, load_device, preset_names
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.files import device_names, load_chip, load_device, preset_names
 from xbar.hw.chip.placement import Placement, place
 from xbar.hw.errors import (
     CapacityError,

@@ -34,7 +34,8 @@ import pandas as pd
 from pydantic import Field
 
 from xbar.hw.chip.checked import build, leaves
-from xbar.hw.chip.description import Chip, Section, Source, read_toml
+from xbar.hw.chip.description import Chip, Section, Source
+from xbar.hw.chip.files import read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
 from xbar.hw.quantity import Quantity, Unit
 

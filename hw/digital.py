@@ -33,7 +33,8 @@ import pandas as pd
 from pydantic import Field, PrivateAttr, model_validator
 
 from xbar.hw.chip.checked import build
-from xbar.hw.chip.description import Section, Source, names_in, read_toml
+from xbar.hw.chip.description import Section, Source
+from xbar.hw.chip.files import names_in, read_toml
 from xbar.hw.chip.recurrence import own_needs, steps
 from xbar.hw.errors import ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network

@@ -14,7 +14,8 @@ import pandas as pd
 from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import small_state
 from xbar.hw.bands import ENDS, chip_at
-from xbar.hw.chip.description import Chip, device_names, load_chip, load_device_file, preset_names
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names
 from xbar.hw.errors import HardwareError
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text

@@ -7,7 +7,8 @@ import pytest
 
 from tests.reports.test_reports import overlap, visible
 from xbar.hw import Device
-from xbar.hw.chip.description import DeviceFile, Source, device_names, load_device_file
+from xbar.hw.chip.description import Source
+from xbar.hw.chip.files import DeviceFile, device_names, load_device_file
 from xbar.reports.devices import TIMES, DeviceSheet, device_page, draw_devices
 from xbar.workloads.cli import main
 from xbar.workloads.study.devices import device_sheet, device_table

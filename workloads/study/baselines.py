@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from xbar.hw.chip.description import Chip, load_chip
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.files import load_chip
 from xbar.hw.digital import Accelerator, accelerator_names, estimate, load_accelerator, products_of
 from xbar.hw.graph.network import Network
 from xbar.workloads.study.effects import analog_ideal

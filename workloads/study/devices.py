@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xbar.hw.cells.device import Device
-from xbar.hw.chip.description import DeviceFile
+from xbar.hw.chip.files import DeviceFile
 from xbar.reports.devices import MOST_LEVELS, TIMES, DeviceSheet
 
 CELLS = 20_000  # a level

@@ -22,7 +22,7 @@ from typing import Any
 
 from xbar.hw import Arrivals, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import read_energies
-from xbar.hw.chip.description import preset_names
+from xbar.hw.chip.files import preset_names
 from xbar.hw.errors import did_you_mean
 from xbar.reports.differences import differences
 from xbar.reports.results import write_text

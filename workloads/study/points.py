@@ -32,7 +32,8 @@ from xbar.compression.shrink import small_state
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of
-from xbar.hw.chip.description import Chip, load_chip, preset_names
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.files import load_chip, preset_names
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean
 from xbar.hw.events.arrivals import Arrivals

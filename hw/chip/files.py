@@ -1,0 +1,227 @@
+"""Chip and device files: TOML read, merged with what they extend, changed by overrides, checked, and built.
+
+A chip file states every number as `{ value, unit, kind, source, why }`; the loader turns it into SI and keeps the statement as
+provenance. A file that says `extends = "isaac"` (a preset, or a path relative to the file) gives only what differs from that one
+or is added to it, beside a name, title and description of its own. A number is restated whole; what is not restated keeps the
+statement, kind and source that it was given where it comes from. Energy in place of power (or power of energy) replaces it.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from xbar.hw.cells.device import Device
+from xbar.hw.cells.table import TABLE_FOLDER, find_table
+from xbar.hw.chip.checked import build, leaves, show
+from xbar.hw.chip.description import Chip, Section, Source
+from xbar.hw.errors import ConfigurationError, did_you_mean
+from xbar.hw.quantity import Quantity
+
+
+class DeviceFile(Section):
+    """A cell technology in a file of its own: the `device` section of a chip, and the sources of its numbers."""
+
+    name: str
+    title: str
+    description: str
+    source: dict[str, Source]
+    device: Device
+
+    _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
+
+    @property
+    def provenance(self) -> dict[str, Quantity]:
+        """Every number of the file as written, by dotted key."""
+        return dict(self._provenance)
+
+
+# ---- loading
+
+CHIP_PRESETS, DEVICE_PRESETS = "xbar.hw.presets", "xbar.hw.presets.devices"
+
+
+def preset_names() -> list[str]:
+    """Names of the chip presets that ship with the package."""
+    return names_in(CHIP_PRESETS)
+
+
+def device_names() -> list[str]:
+    """Names of the device presets that ship with the package."""
+    return names_in(DEVICE_PRESETS)
+
+
+def names_in(package: str) -> list[str]:
+    """Names of the TOML files that ship in a package."""
+    return sorted(f.name.removesuffix(".toml") for f in resources.files(package).iterdir() if f.name.endswith(".toml"))
+
+
+def load_chip(
+    preset_or_file: str | Path, overrides: Mapping[str, str] | None = None, device: str | Path | None = None
+) -> Chip:
+    """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
+
+    device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
+    cell, so that only what a cell does changes. Overrides come last.
+    Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
+    """
+    label, raw = read_toml(preset_or_file, CHIP_PRESETS, "chip")
+    if device is not None:
+        _insert_device(raw, device, label)
+    for key, value in (overrides or {}).items():
+        _override(raw, key, value, label)
+    chip, provenance = build(Chip, raw, label)
+    chip._provenance = provenance
+    return chip
+
+
+def load_device(preset_or_file: str | Path) -> Device:
+    """The device of a preset name or a TOML file; raises ConfigurationError."""
+    return load_device_file(preset_or_file).device
+
+
+def load_device_file(preset_or_file: str | Path) -> DeviceFile:
+    """A device preset or TOML file with its title and sources; raises ConfigurationError."""
+    label, raw = read_toml(preset_or_file, DEVICE_PRESETS, "device")
+    file, provenance = build(DeviceFile, raw, label)
+    file._provenance = provenance
+    return file
+
+
+def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
+    """Put a device file's section and sources into the raw chip file, which keeps its bits per cell."""
+    load_device_file(device)  # says what is wrong with it under its own name
+    device_label, added = read_toml(device, DEVICE_PRESETS, "device")
+    weights, own, sources = (raw.setdefault(name, {}) for name in ("weights", "device", "source"))
+    if not (isinstance(weights, dict) and isinstance(own, dict) and isinstance(sources, dict)):
+        return  # reported with everything else that is wrong with the chip file
+    for key, source in added["source"].items():
+        if sources.setdefault(key, source) != source:
+            problem = f"another source than that of {label} under the same name; rename one of them"
+            raise ConfigurationError(device_label, [(f"source.{key}", "(differs)", problem)])
+    levels = own.get("levels")
+    if "cell_bits" not in weights and isinstance(levels, dict) and isinstance(levels.get("value"), int):
+        bits, why = levels["value"].bit_length() - 1, "as many as the chip's own cells hold"
+        weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
+    raw["device"] = added["device"]
+
+
+def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
+    """(label for messages, content) of a preset or TOML file, with what it inherits from the file that it extends; a table
+    that it names is looked for beside it. Raises ConfigurationError."""
+    return _read_toml(preset_or_file, package, what, [])
+
+
+def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: list[str]) -> tuple[str, dict[str, Any]]:
+    """The same; `extending` are the files, each read for the one before, that lead to this one."""
+    name, names, folder = str(preset_or_file), names_in(package), TABLE_FOLDER
+    if name in names:
+        label, text = f"{name}.toml", (resources.files(package) / f"{name}.toml").read_text("utf-8")
+    else:
+        path = Path(preset_or_file)
+        label, folder = str(path), path.parent
+        if not path.is_file():
+            allowed = f"no such file, and no such preset; presets: {', '.join(names)}"
+            raise ConfigurationError(label, [(what, name, allowed)])
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(label, [("file", name, f"cannot be read as UTF-8 text: {error}")]) from None
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also what int() says of thousands of digits
+        raise ConfigurationError(label, [("file", name, f"is not TOML: {error}")]) from None
+    section = raw.get("device")
+    if isinstance(section, dict) and isinstance(section.get("programming_table"), str):
+        section["programming_table"] = str(find_table(section["programming_table"], folder))
+    if "extends" in raw:
+        raw = _extended(raw, label, name if name in names else str(Path(name).resolve()), folder, package, what, extending)
+    return label, raw
+
+
+_OWN = ("name", "title", "description")  # what a file that extends another says of itself
+_ALTERNATIVES = (("power", "energy"), ("energy", "power"))  # of a component: stating one replaces the other
+
+
+def _extended(
+    added: dict[str, Any], label: str, key: str, folder: Path, package: str, what: str, extending: list[str]
+) -> dict[str, Any]:
+    """The content of a file over that of the file that it extends. `key`: what tells this file from others."""
+    base, names, chain = added["extends"], names_in(package), [*extending, key]
+    if not isinstance(base, str):
+        raise ConfigurationError(label, [("extends", show(base), f"must be the name of a {what} preset, or a path beside this file")])
+    path = folder / base
+    if base not in names and not _is_file(path):
+        said = f"no such preset, and no such file beside this one{did_you_mean(base, names)}; presets: {', '.join(names)}"
+        raise ConfigurationError(label, [("extends", show(base), said)])
+    follows = base if base in names else str(path.resolve())
+    if follows in chain:
+        loop = " -> ".join([*chain[chain.index(follows) :], follows])
+        raise ConfigurationError(label, [("extends", show(base), f"a file cannot extend itself: {loop}")])
+    missing = [(own, "(missing)", f"required: a {what} that extends another says its own") for own in _OWN if own not in added]
+    if missing:
+        raise ConfigurationError(label, missing)
+    base_label, inherited = _read_toml(base if base in names else path, package, what, chain)
+    _check_sources(added, inherited, label, base_label)
+    return _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_sources(added: Mapping[str, Any], inherited: Mapping[str, Any], label: str, base_label: str) -> None:
+    """Raise ConfigurationError where a file gives a source that it inherits another text: inherited numbers rest on it."""
+    own, theirs = added.get("source"), inherited.get("source")
+    if isinstance(own, dict) and isinstance(theirs, dict):
+        problems = [
+            (f"source.{name}", "(differs)", f"another source than that of {base_label} under the same name; rename it")
+            for name in own
+            if name in theirs and own[name] != theirs[name]
+        ]
+        if problems:
+            raise ConfigurationError(label, problems)
+
+
+def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of `added` over those of `base`, key by key; a number, with its unit, kind and source, is replaced whole."""
+    kept = dict(base)
+    for given, other in _ALTERNATIVES:
+        if given in added and other not in added:
+            kept.pop(other, None)
+    for key, value in added.items():
+        old = kept.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in old and "value" not in value:
+            value = _merged(old, value)
+        kept[key] = value
+    return kept
+
+
+def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
+    """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
+    where: Any = raw
+    *parents, leaf = key.split(".")
+    for parent in parents:  # a section that the file leaves out is begun by the override
+        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
+    if not isinstance(where, dict) or not parents:
+        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+    unit = leaves(Chip).get(key)
+    if key not in leaves(Chip):
+        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+    if unit is None:
+        where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
+        return
+    try:
+        value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise ConfigurationError(label, [(key, text, "must be a number")]) from None
+    old = where.get(leaf)
+    written = old.get("unit", unit.dimension) if isinstance(old, dict) else unit.dimension
+    where[leaf] = {"value": value, "unit": written, "kind": "override"}
