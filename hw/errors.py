@@ -31,6 +31,22 @@ class ParameterError(HardwareError):
     """A single argument or field is outside what it may be."""
 
 
+class LawRangeError(ParameterError):
+    """A cost law was asked for what lies outside the range of its source.
+
+    Attributes: `law`, `parameter`, `value` (SI) and `allowed`, the lowest and the highest value (SI).
+    """
+
+    def __init__(self, law: str, parameter: str, value: float, allowed: tuple[float, float], unit: str = "", factor: float = 1.0):
+        """`unit` is what people write the parameter in, and `factor` what its SI value is divided by to be in that unit."""
+        self.law, self.parameter, self.value, self.allowed = law, parameter, value, allowed
+        written, low, high = (f"{number / factor:.6g}{f' {unit}' if unit else ''}" for number in (value, *allowed))
+        super().__init__(
+            f"law {law}: {parameter} = {written} is outside {low} to {high}, the range of its source; choose a value inside it, "
+            "name another law, or state the component's own power or energy and area with [component.NAME.stated_at]"
+        )
+
+
 class ConfigurationError(HardwareError):
     """A chip file or an override is wrong; the message names file, key, value and what is allowed."""
 
