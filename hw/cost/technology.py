@@ -11,8 +11,9 @@ threshold voltages in one circuit, and analog circuits, which gain less from a s
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from xbar.hw.errors import LawRangeError
 
@@ -91,6 +92,7 @@ class Scaling:
     high: float
 
 
+@lru_cache(maxsize=4096)
 def technology(node: float, voltage: float | None = None) -> Technology:
     """The technology at `node` [m], 7 to 180 nm, and logic `voltage` [V], nominal where None.
 
@@ -125,12 +127,17 @@ def gate_leakage(node: float, voltage: float | None = None, fast_share: float = 
     not explain, and a law must not promise less leakage from a larger node.
     """
     relative = _supply("gate_leakage", node, voltage) / nominal_voltage(node)
-    nodes = [each * 1e-9 for each in _TABLE_NODES if each * 1e-9 < node]
-    slow = max(technology(each).inverter_leakage for each in [*nodes, node])
-    fast = max(technology(each).fast_inverter_leakage for each in [*nodes, node])
+    slow = largest_up_to(node, lambda each: technology(each).inverter_leakage)
+    fast = largest_up_to(node, lambda each: technology(each).fast_inverter_leakage)
     return ((1 - fast_share) * slow + fast_share * fast) * relative
 
 
+def largest_up_to(node: float, of: Callable[[float], float]) -> float:
+    """The largest of `of` at `node` [m] and at the smaller nodes of the table: what never falls with a larger node."""
+    return max(of(each) for each in (*(each * 1e-9 for each in _TABLE_NODES if each * 1e-9 < node), node))
+
+
+@lru_cache(maxsize=4096)
 def scaling(node: float, voltage: float | None, from_node: float, from_voltage: float | None) -> Scaling:
     """What the costs of a digital circuit at `from_node` [m] and `from_voltage` [V] are multiplied by at `node` and `voltage`.
 
