@@ -1,0 +1,55 @@
+"""What the driver of a wordline costs: a DAC of some bits and the stage that charges and feeds its line."""
+
+from math import log
+
+from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
+from xbar.hw.cost.checks import reachable_rate, whole
+from xbar.hw.cost.cost import Cost
+from xbar.hw.cost.law import law
+from xbar.hw.cost.technology import NODES, technology
+
+CONVERSION = 50e-15  # [F] a bit at 28 nm: ZigZag-IMC's DAC
+DAC_AREA = 0.166e-12  # [m²] ISAAC's 1-bit DAC at 32 nm; x 2^(bits - 1), with which MNSIM has 21.2 µm² for 8 bits
+STAGE_AREA = 418e-12 / 128  # [m²] NeuroSim's row drivers at 32 nm: 418 µm² taken as all of a side of 128 rows
+DROP = 0.1  # share of the read voltage that a driver may lose at its line's mean current; assumed
+
+
+@law(
+    cite="ZigZag-IMC (DAC energy), A. Shafiee et al., ISAAC, ISCA 2016 (1-bit DAC), NeuroSim 1.3 (row drivers, transistors), "
+    "MNSIM 2.0 (area by bits)",
+    read="zigzag-imc df34a6f, hwcomponents-neurosim 1.0.43, MNSIM-2.0 ca39ccb; ISAAC's Table I as transcribed",
+    valid={
+        "bits": (1, 8), "bitlines": (1, 65536), "rate": (1e3, 1e10), "node": NODES, "read_voltage": (0, 5),
+        "on_resistance": (0, 1e9), "conductance": (0, 1), "cell_area": (0, 1e-8),
+    },
+)  # fmt: skip
+def driver(
+    *, bits: float, bitlines: float, rate: float, node: float, read_voltage: float, voltage: float | None = None,
+    on_resistance: float = 0.0, conductance: float = 0.0, cell_area: float = 0.0,
+) -> Cost:  # fmt: skip
+    """One drive of one wordline of `bitlines` cells by an input slice of `bits`; `rate` drives a second set the time.
+
+    Energy: (50 fF bits node/28 nm) voltage² of the DAC, the charge of the stage's own gates, of the line that switches the cells on at logic `voltage` and of
+    the one that carries `read_voltage` (none of the first where on_resistance, the cell's least [ohm], is 0: no access transistor).
+    Every drive is charged as a full swing. The current that the cells take is the array's. Area: DAC 0.166 µm² 2^(bits - 1) and
+    stage 3.27 µm², both x (node/32 nm)², and a pair of transistors (PMOS twice as wide) wide enough to settle the line to half a step in 1/rate and to
+    lose no more than 0.1 of the read voltage, assumed, over the cells' mean `conductance` [S], 0 to leave that out.
+
+    Bands: ISAAC's 0.39 pJ and NeuroSim's 10.7 fJ of energy, Yao's R2R of 4 bits within; ISAAC's 0.166 µm² and MNSIM's 13.5 µm².
+    Not modelled: leakage, level shifters, the amplifier of a multi-bit driver. Raises LawRangeError, also where the wires alone do not
+    settle in 1/rate; ParameterError where bits or bitlines are not whole.
+    """
+    whole("driver", "bits", bits)
+    cells = whole("driver", "bitlines", bitlines)
+    known, geometry = technology(node, voltage), (node, on_resistance, cell_area)
+    line = cells * drain_capacitance(*geometry)
+    switching = cells * gate_capacitance(*geometry) if on_resistance else 0.0
+    wires = settling_time(bits=bits, cells=cells, resistance=line_resistance(*geometry), capacitance=(line + switching) / cells)
+    reachable_rate("driver", rate, 1 / wires)
+    settled = log(2) * (bits + 1) * (line + switching) * rate  # [S] least conductance of the stage
+    fed = cells * conductance / DROP
+    width = technology(node).on_resistance * max(settled, fed)  # node widths; at nominal voltage, for which it is built
+    logic = CONVERSION * bits * node / 28e-9 + 3 * width * known.gate_capacitance  # [F]
+    energy = (logic + switching) * known.voltage**2 + line * read_voltage**2
+    area = (DAC_AREA * 2 ** (bits - 1) + STAGE_AREA) * (node / 32e-9) ** 2 + 3 * (3 * width + 2) * node**2
+    return Cost(energy, area, energy_band=(0.1, 6.0), area_band=(0.04, 4.2))
