@@ -6,7 +6,8 @@ conductances and times unless the file states a band; what was changed by an ove
 changes a number means that number; and what no file states. Time has no band: clocks and latencies are taken as stated.
 The time of an array read may have one, as what the read's energy is proportional to; the events keep the stated time.
 
-Energy per action = power / (units x rate), or as stated, an ADC's times its scaling with bits. Where array reads are charged
+A component's stated figures are constants, moved by its law (`xbar.hw.chip.costs`); where a law alone tells a cost, the band is
+the law's. Where array reads are charged
 by the cells' own currents their energy is V² G t (`Crossbar.read_energy`). V, G and t of the chip file are there one constant,
 at its low when all three are: factor (V_low / V)² (G_low / G) (t_low / t). G is g_min and g_max together, by the wider of
 their two bands: exact over ideal wires where both have the same band or g_min is 0; else the band contains the exact one,
@@ -99,17 +100,9 @@ def band_of(key: str, quantity: Quantity) -> tuple[float, float, str]:
     return quantity.value * factors.low, quantity.value * factors.high, f"kind {quantity.kind}"
 
 
-def _field(chip: Chip, key: str) -> float | None:
-    found: object = chip
-    for part in key.split("."):
-        found = getattr(found, part)
-    assert found is None or isinstance(found, (int, float))
-    return found
-
-
 def _constant(chip: Chip, key: str, end: End) -> float | None:
     """A constant at one end [SI]; as it is where it is exact, None where the chip has none."""
-    value, quantity = _field(chip, key), chip.provenance.get(key)
+    value, quantity = chip.number(key), chip.provenance.get(key)
     if value is None or quantity is None or quantity.si != value:  # no file states what the chip has
         return value
     low, high, _ = band_of(key, quantity)
@@ -117,21 +110,16 @@ def _constant(chip: Chip, key: str, end: End) -> float | None:
 
 
 def chip_at(chip: Chip, end: End) -> Chip:
-    """The same chip with every energy, power and area constant at its low or high; its name and times stay."""
-    components: dict[str, dict[str, float | None]] = {name: {} for name in chip.component.names}
-    for key, dimension in banded().items():
-        if dimension in COSTS and key.startswith("component."):
-            _, component, leaf = key.split(".")
-            if component in components:
-                components[component][leaf] = _constant(chip, key, end)
-    return chip.with_changes(component=components, device={"write_energy": _constant(chip, "device.write_energy", end)})
+    """The same chip with every energy, power and area constant, stated or of a law, at its low or high; its name and times
+    stay."""
+    return chip.priced(lambda key: _constant(chip, key, end), end)
 
 
 def read_factor(chip: Chip, end: End) -> float:
     """Energy of an array read by the cells' own currents at that end, over what it is: V² G t."""
 
     def over(key: str) -> float:
-        value, at_end = _field(chip, key), _constant(chip, key, end)
+        value, at_end = chip.number(key), _constant(chip, key, end)
         return at_end / value if value and at_end is not None else 1.0
 
     voltage, least, most, time = (over(key) for key in READ_KEYS)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from xbar.hw.chip.description import CHIP_COMPONENTS, Chip
+from xbar.hw.chip.components import CHIP_COMPONENTS
+from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals

@@ -12,10 +12,15 @@ from matplotlib.ticker import MaxNLocator
 from xbar.reports.devices import save_page
 from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, scale_of, write
 
-COLOURS = {"sar": ACCENT, "flash": SECOND, "ramp": "#2f9e77", "pipeline": "#7a5195"}
-LINES = {"sar": "-", "flash": "--", "ramp": "-.", "pipeline": ":"}
+COLOURS = {
+    "survey": INK, "sar": ACCENT, "flash": SECOND, "ramp": "#2f9e77", "integrating": "#7a5195", "sense_amplifier": "#b0592b",
+}  # fmt: skip
+LINES = {"survey": "-", "sar": "-", "flash": "--", "ramp": "-.", "integrating": ":", "sense_amplifier": (0, (1, 1))}
 MANY_CODES = 64  # more cannot be told apart
-NAMES = {"sar": "SAR", "flash": "flash", "ramp": "ramp", "pipeline": "pipeline"}
+NAMES = {
+    "survey": "survey of converters", "sar": "SAR", "flash": "flash", "ramp": "ramp", "integrating": "integrating",
+    "sense_amplifier": "sense amplifiers",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,8 @@ def converter_page(sheet: ConverterSheet) -> Figure:
         (("energy_J", "J", "Energy of a conversion"), ("rate_per_s", "S/s", "Conversions per second"), ("area_m2", "m²", "Area of an ADC"))
     ):
         _cost(plot(figure, (0.07 + 0.33 * index, 0.15, 0.25 if index < 2 else 0.22, 0.27), f"{name}, by bits"), sheet, column, unit)
-    described = NAMES.get(sheet.architecture, "none: its figures hold as stated, whatever its bits")
-    note = "Cost: how the stated figures would change with resolution, by architecture of the ADC. The chip names "
-    write(figure, 0.05, 0.06, f"{note}{described}.", size=8, colour=SOFT)
+    note = "Cost: by the law of each structure, where it reaches the ADC's rate at the chip's node. The chip names "
+    write(figure, 0.05, 0.06, f"{note}{NAMES[sheet.architecture]}.", size=8, colour=SOFT)
     write(figure, 0.05, 0.025, f"xbar  ·  chip {sheet.name}", size=8, colour=SOFT)
     return figure
 

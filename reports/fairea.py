@@ -888,7 +888,7 @@ def method(sheet: FaireaSheet) -> Figure:
         "Chip": (
             f"{_chip_text(sheet)}; {j['cell_bits']} bits a cell, {j['adc_bits']}-bit ADC. An instance is one chip "
             f"with cells drawn anew. Drift: of {drifting}, compensated by one digital factor a layer from a "
-            "reference read, or not. ADC energy does not follow its bits unless the chip file names an architecture."
+            "reference read, or not."
         ),
         "Measures": (
             "Changed: open positions whose candidate is another one. Dropped: chosen in float, and without any "

@@ -1,6 +1,5 @@
-"""DACs and ADCs: what they do to a signal, and how an ADC's cost changes with its bits."""
+"""DACs and ADCs: what they do to a signal; what they cost, `xbar.hw.cost` tells by the laws named here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ class Dac(Component):
     parabola in between, 0 at both ends (and so without effect on 1 bit).
     """
 
+    law: Literal["driver"] = "driver"
     bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
     bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
 
@@ -32,6 +32,11 @@ class Dac(Component):
     def largest(self) -> int:
         """Highest code: 2^bits - 1."""
         return int(2**self.bits - 1)
+
+    @property
+    def mean_square(self) -> float:
+        """Mean of (code / largest)² over the codes but 0, as of drives that are all as frequent: (L + 1)(2 L + 1) / (6 L²)."""
+        return (self.largest + 1) * (2 * self.largest + 1) / (6 * self.largest**2)
 
     def voltage(self, code: Tensor) -> Tensor:
         """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""
@@ -100,19 +105,7 @@ class _Convert(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None
 
 
-Architecture = Literal["stated", "sar", "flash", "ramp", "pipeline"]
-
-# Cost of a conversion of b bits against one of b0 bits, energy, time and area apart, up to a constant.
-# SAR: one comparison and one DAC settling a bit; binary-weighted capacitors, 2^b of them, set energy and area.
-# Flash: 2^b - 1 comparators at once. Ramp: one comparator, 2^b clock steps. Pipeline: one stage a bit, a result
-# each clock. Assumed: how these circuits scale as they are commonly described, from memory; no publication was opened.
-_FORMS: dict[str, Callable[[int], tuple[float, float, float]]] = {
-    "stated": lambda bits: (1.0, 1.0, 1.0),
-    "sar": lambda bits: (2.0**bits, float(bits), 2.0**bits),
-    "flash": lambda bits: (2.0**bits - 1, 1.0, 2.0**bits - 1),
-    "ramp": lambda bits: (2.0**bits, 2.0**bits, 1.0),
-    "pipeline": lambda bits: (float(bits), 1.0, float(bits)),
-}
+AdcLaw = Literal["survey", "sar", "flash", "ramp", "integrating", "sense_amplifier"]
 
 
 class Adc(Component):
@@ -127,8 +120,13 @@ class Adc(Component):
     conversion: after each input slice, or once a vector after an analog accumulation over its slices.
     offset_sigma, gain_sigma, inl_sigma: drawn per ADC and chip instance: offset [steps], relative gain error, and
     largest deviation [steps] of a sine over the range, 0 at its ends (integral non-linearity).
-    architecture: how energy, rate and area, stated for `stated_bits`, change with `bits`; "stated": not at all.
+    columns: bitlines that an ADC converts in turn, which tells how many ADCs a core has: one or more for each array, or one for
+    several arrays. rate: conversions per second that each is made for.
     """
+
+    law: AdcLaw = "survey"
+    columns: Annotated[int, Unit("1"), Field(ge=1, le=2**20)]
+    rate: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
     range: Literal["level", "full_scale", "calibrated", "fixed", "ideal"] = "level"
@@ -141,38 +139,12 @@ class Adc(Component):
     offset_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
     gain_sigma: Annotated[float, Unit("1"), Field(ge=0, le=0.5)] = 0.0
     inl_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
-    architecture: Architecture = "stated"
-    stated_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=24)] = None
 
     @model_validator(mode="after")
     def _check_range(self) -> "Adc":
         if (self.range == "fixed") != (self.full_scale is not None):
             raise ValueError("full_scale [A] goes with range = fixed, and range = fixed needs it")
-        if (self.architecture != "stated") != (self.stated_bits is not None):
-            raise ValueError("stated_bits goes with an architecture, and an architecture needs it")
         return self
-
-    def _form(self) -> tuple[float, float, float]:
-        """Energy, time and area of a conversion over those of `stated_bits`."""
-        if self.stated_bits is None:
-            return 1.0, 1.0, 1.0
-        now, then = _FORMS[self.architecture](self.bits), _FORMS[self.architecture](self.stated_bits)
-        return now[0] / then[0], now[1] / then[1], now[2] / then[2]
-
-    @property
-    def energy_per_action(self) -> float:
-        """Energy of one conversion [J]."""
-        return super().energy_per_action * self._form()[0]
-
-    @property
-    def unit_rate(self) -> float:
-        """Conversions per second of one unit."""
-        return self.rate / self._form()[1]
-
-    @property
-    def parent_area(self) -> float:
-        """Area of one parent's share [m²]."""
-        return super().parent_area * self._form()[2]
 
     @property
     def has_errors(self) -> bool:

@@ -72,7 +72,7 @@ class WireResistance(BaseModel):
 class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
 
-    array_read: time of one analog read [s]. crossbars_per_core: crossbars that share the `units` of the ADC.
+    array_read: time of one analog read [s]. crossbars_per_core: crossbars whose converters are one set.
     """
 
     wordlines: int
@@ -120,8 +120,18 @@ class ArrayDesign:
 
     @property
     def adc_units(self) -> int:
-        """ADCs that the columns of one crossbar take in turn; those shared by several crossbars count as one of each."""
-        return max(1, self.adc.units // self.crossbars_per_core)
+        """ADCs side by side at one crossbar; one that several crossbars share counts as one of each."""
+        return ceil(self.bitlines / self.adc.columns)
+
+    @property
+    def crossbars_per_adc(self) -> int:
+        """Crossbars that share an ADC; 1 where a crossbar has one or more of its own."""
+        return min(self.crossbars_per_core, max(1, self.adc.columns // self.bitlines))
+
+    @property
+    def adcs_per_core(self) -> int:
+        """ADCs of one core: of every crossbar, or one for `crossbars_per_adc` of them."""
+        return ceil(self.crossbars_per_core / self.crossbars_per_adc) * self.adc_units
 
     @property
     def one_hot(self) -> "ArrayDesign":

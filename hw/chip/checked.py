@@ -60,7 +60,8 @@ def _to_si(
         dotted = prefix + key
         field = model.model_fields.get(key)
         if field is None:
-            problems.append((dotted, show(value), f"unknown key{did_you_mean(key, model.model_fields)}"))
+            why = getattr(model, "not_keys", {}).get(key)
+            problems.append((dotted, show(value), why or f"unknown key{did_you_mean(key, model.model_fields)}"))
             continue
         section, unit = section_of(field.annotation), unit_of(field)
         if section is not None:

@@ -15,26 +15,11 @@ from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.checked import validate
-from xbar.hw.cost.component import Component
+from xbar.hw.chip.components import ACTIONS, CORE_COMPONENTS, TILE_COMPONENTS, Components
+from xbar.hw.chip.costs import Constant, End, resolve, settling
+from xbar.hw.cost.component import ComponentCost, StatedAt
+from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.quantity import Quantity, Unit
-
-CORE_COMPONENTS = (
-    "dac", "crossbar", "sample_hold", "adc", "shift_add", "input_register", "output_register",
-)  # fmt: skip
-TILE_COMPONENTS = (
-    "buffer", "bus", "router", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
-)  # fmt: skip
-CHIP_COMPONENTS = ("link",)
-COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
-
-ACTIONS = {
-    "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples",
-    "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
-    "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
-    "activation": "values", "accumulator": "additions", "pool": "values", "multiplier": "multiplications",
-    "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
-}  # fmt: skip
-
 
 class Section(BaseModel):
     """A table of a description file; an unknown key is refused."""
@@ -71,39 +56,16 @@ class Timing(Section):
     buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
 
 
-class Components(Section):
-    """Costs of every component that the simulation charges.
+class Technology(Section):
+    """The process that the chip is made in; voltage: of its logic, the node's nominal one where not given."""
 
-    A chip may be without a multiplier (element-wise products) and without a product unit (multiply-accumulates of two
-    activations): None, and then it takes no network that needs one.
-    """
-
-    dac: Dac
-    crossbar: Component
-    sample_hold: Component
-    adc: Adc
-    shift_add: Component
-    input_register: Component
-    output_register: Component
-    buffer: Component
-    bus: Component
-    router: Component
-    activation: Component
-    accumulator: Component
-    pool: Component
-    multiplier: Component | None = None
-    product: Component | None = None
-    tile_register: Component
-    link: Component
+    node: Annotated[float, Unit("m"), Field(gt=0)]
+    voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The components that there are, in the order of COMPONENTS."""
-        return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
-
-    def items(self) -> Iterator[tuple[str, Component]]:
-        """(name, component) of those that there are, in the order of COMPONENTS."""
-        return ((name, getattr(self, name)) for name in self.names)
+    def supply(self) -> float:
+        """Voltage of the logic [V]; raises LawRangeError for a node that no law knows."""
+        return nominal_voltage(self.node) if self.voltage is None else self.voltage
 
 
 class Chip(Section):
@@ -118,8 +80,10 @@ class Chip(Section):
     weights: WeightEncoding
     inputs: Inputs
     wires: WireResistance = WireResistance()
+    technology: Technology
     timing: Timing
     component: Components
+    stated_at: StatedAt | None = None  # what published figures of all components have in common
 
     _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
 
@@ -147,25 +111,10 @@ class Chip(Section):
             raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
         if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
             raise ValueError("wires.topology = gate_selected is driven and sensed at one end")
-        if s.crossbars_per_core % c.adc.units and c.adc.units % s.crossbars_per_core:
-            raise ValueError(
-                f"component.adc.units = {c.adc.units} must divide, or be a multiple of, "
-                f"structure.crossbars_per_core = {s.crossbars_per_core}: columns are wired to fixed ADCs"
-            )
         if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
-        for name in ("dac", "sample_hold", "crossbar"):
-            if getattr(c, name).units != self._units_wired(name):
-                raise ValueError(
-                    f"component.{name}.units = {getattr(c, name).units} must be {self._units_wired(name)}, "
-                    "from the structure (crossbars per core, and their lines)"
-                )
         self.geometry(1, 1)
         return self
-
-    def _units_wired(self, name: str) -> int:
-        lines = {"dac": self.structure.wordlines, "sample_hold": self.structure.bitlines, "crossbar": 1}
-        return self.structure.crossbars_per_core * lines[name]
 
     # ---- derived
 
@@ -180,8 +129,13 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.timing.array_read,
+            self.read_time,
         )  # fmt: skip
+
+    @cached_property
+    def read_time(self) -> float:
+        """Time of one array read [s]: `timing.array_read`, and no less than both lines of a cell take to settle."""
+        return max(self.timing.array_read, settling(self))
 
     @property
     def cell_bits(self) -> int:
@@ -236,9 +190,28 @@ class Chip(Section):
         return self.structure.tiles if name in TILE_COMPONENTS else 1
 
     @cached_property
-    def costs(self) -> dict[str, Component]:
-        """What each component that there is costs, by name in the order of COMPONENTS."""
-        return dict(self.component.items())
+    def costs(self) -> dict[str, ComponentCost]:
+        """What each component that there is costs, by name in the order of COMPONENTS; raises ConfigurationError where no law
+        covers it."""
+        return resolve(self, self.number)
+
+    def priced(self, constant: Constant, end: End) -> "Chip":
+        """The same chip, its costs from other constants (`number`'s by default) and from laws at the low or high end of their
+        bands; `with_changes` of it takes its own again."""
+        writing = {"device": self.device.model_copy(update={"write_energy": constant("device.write_energy")})}
+        other = self.model_copy(update=writing)
+        other.__dict__["costs"] = resolve(self, constant, end)
+        for cached in ("static_power", "one_hot"):
+            other.__dict__.pop(cached, None)
+        return other
+
+    def number(self, key: str) -> float | None:
+        """The number under a dotted key of the chip file [SI], None where the chip has none."""
+        found: object = self
+        for part in key.split("."):
+            found = getattr(found, part, None)
+        assert found is None or isinstance(found, (int, float))
+        return found
 
     @cached_property
     def static_power(self) -> float:
@@ -282,9 +255,9 @@ class Chip(Section):
     @property
     def slice_time(self) -> float:
         """Time per input slice with every column of every crossbar in use [s]."""
-        s, adc = self.structure, self.component.adc
-        conversions = self.geometry(10**6, 1).conversions_of(0) * s.crossbars_per_core
-        return max(self.timing.array_read, conversions / adc.units / adc.unit_rate / self.reads_per_conversion)
+        design, reads = self.array_design, self.reads_per_conversion
+        columns = self.geometry(10**6, 1).conversions_of(0) * design.crossbars_per_adc / design.adc_units
+        return max(design.array_read, columns / self.component.adc.rate / reads)
 
     @property
     def peak_operations_per_second(self) -> float:

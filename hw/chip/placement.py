@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from xbar.hw.array.geometry import Geometry
-from xbar.hw.chip.description import ACTIONS, Chip
+from xbar.hw.chip.components import ACTIONS
+from xbar.hw.chip.description import Chip
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xbar.hw.chip.description import ACTIONS, Chip
+from xbar.hw.chip.components import ACTIONS
+from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 

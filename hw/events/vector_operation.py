@@ -239,14 +239,12 @@ class VectorOperations:
 
     def adc_of(self, crossbar: Crossbar) -> int:
         """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
-        per_core = self.chip.structure.crossbars_per_core
-        return crossbar.slot * self.chip.costs["adc"].units // per_core
+        design = self.chip.array_design
+        return crossbar.slot // design.crossbars_per_adc * design.adc_units
 
     def conversion_time(self, crossbar: Crossbar) -> int:
         """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-        adc = self.chip.costs["adc"]
-        side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
-        return ticks(ceil(crossbar.conversions / side_by_side), adc.unit_rate)
+        return ticks(ceil(crossbar.conversions / self.chip.array_design.adc_units), self.chip.costs["adc"].unit_rate)
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar]

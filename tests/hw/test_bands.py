@@ -28,7 +28,7 @@ from xbar.hw import (
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, End, band_of, band_table, banded, chip_at, factors_used, ledger_at, read_factor
 from xbar.hw.chip.checked import build
-from xbar.hw.chip.description import COMPONENTS
+from xbar.hw.chip.components import COMPONENTS
 from xbar.hw.chip.files import read_toml
 from xbar.hw.events.ledger import Ledger
 from xbar.hw.quantity import KINDS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xbar.hw import Chip, ConfigurationError, load_chip, preset_names
-from xbar.hw.chip.description import COMPONENTS
+from xbar.hw.chip.components import COMPONENTS
 from xbar.hw.quantity import KINDS
 
 

@@ -38,7 +38,7 @@ def test_stages_differ_in_grey() -> None:
 
 
 def test_every_component_has_a_name_and_a_look() -> None:
-    from xbar.hw.chip.description import COMPONENTS
+    from xbar.hw.chip.components import COMPONENTS
     from xbar.hw.events.ledger import WRITE
 
     assert {*COMPONENTS, WRITE} == set(NAMES)

@@ -1,15 +1,18 @@
 """What a chip's converters do and cost, for their page: transfer curves, errors of drawn units, cost by resolution."""
 
+from typing import get_args
+
 import pandas as pd
 import torch
 
-from xbar.hw.array.converter import Adc, AdcRange
+from xbar.hw import HardwareError
+from xbar.hw.array.converter import Adc, AdcLaw, AdcRange
 from xbar.hw.chip.description import Chip
 from xbar.reports.converters import ConverterSheet
 
 UNITS = 5  # ADCs drawn where they differ
 POINTS = 8001
-ARCHITECTURES = ("sar", "flash", "ramp", "pipeline")
+ADC_LAWS = get_args(AdcLaw)
 
 
 def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
@@ -25,7 +28,7 @@ def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
             f"{'signed' if pairs else 'from 0 up'}, {adc.conversion.replace('_', ' ')}"
         ),
         dac=pd.DataFrame({"code": code.numpy(), "voltage_steps": voltage.numpy(), "deviation_steps": (voltage - code).numpy()}),
-        adc=_transfer(adc, pairs, seed), cost=_cost(adc), bits=adc.bits, architecture=adc.architecture,
+        adc=_transfer(adc, pairs, seed), cost=_cost(chip), bits=adc.bits, architecture=adc.law,
     )  # fmt: skip
 
 
@@ -44,15 +47,17 @@ def _transfer(adc: Adc, signed: bool, seed: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _cost(adc: Adc) -> pd.DataFrame:
-    """Energy, rate and area of a conversion by bits, for each architecture that the stated figures might be of."""
-    known = adc.stated_bits or adc.bits
+def _cost(chip: Chip) -> pd.DataFrame:
+    """Energy, rate and area of a conversion by bits, for each structure that covers them at the ADC's rate and node."""
     rows = []
-    for architecture in ARCHITECTURES:
-        for bits in range(max(2, known - 4), known + 5):
-            other = adc.model_copy(update={"architecture": architecture, "stated_bits": known, "bits": bits})
+    for law in ADC_LAWS:
+        for bits in range(max(1, chip.component.adc.bits - 4), chip.component.adc.bits + 5):
+            try:
+                cost = chip.with_changes(component={"adc": {"law": law, "bits": bits}}).costs["adc"]
+            except HardwareError:  # that structure has no such bits at that rate
+                continue
             rows.append({
-                "architecture": architecture, "bits": bits, "energy_J": other.energy_per_action,
-                "rate_per_s": other.unit_rate, "area_m2": other.parent_area / other.units,
+                "architecture": law, "bits": bits, "energy_J": cost.energy_per_action,
+                "rate_per_s": cost.unit_rate, "area_m2": cost.area / cost.units,
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["architecture", "bits", "energy_J", "rate_per_s", "area_m2"])

@@ -305,7 +305,7 @@ def _meta(
             "iv": chip.device.iv, "read_noise": _read_noise(chip),
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
-            "adc_range": chip.component.adc.range, "adc_architecture": chip.component.adc.architecture,
+            "adc_range": chip.component.adc.range, "adc_law": chip.component.adc.law,
             "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
             "array_read_energy": "published figure per read" if ledger.read_energy is None
@@ -339,8 +339,8 @@ def _adc_share_in_use(ledger: Ledger) -> float:
     chip, placement = ledger.chip, ledger.placement
     operations = VectorOperations(placement, off_chip_io=True)
     wired = {(x.core, operations.adc_of(x)) for crossbars in operations.crossbars.values() for x in crossbars}
-    side_by_side = max(1, chip.component.adc.units // chip.structure.crossbars_per_core)
-    return len(wired) * side_by_side / (chip.cores * chip.component.adc.units)
+    design = chip.array_design
+    return len(wired) * design.adc_units / (chip.cores * design.adcs_per_core)
 
 
 def _first_runs(ledger: Ledger) -> pd.DataFrame:

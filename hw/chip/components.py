@@ -1,0 +1,160 @@
+"""The components of a chip: which there are, what acts in them, and what a chip file may say of each."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xbar.hw.array.converter import Adc, Dac
+from xbar.hw.cost.component import Component, CountedComponent
+from xbar.hw.quantity import Unit
+
+CORE_COMPONENTS = (
+    "dac", "crossbar", "sample_hold", "multiplexer", "adc", "shift_add", "input_register", "output_register",
+)  # fmt: skip
+TILE_COMPONENTS = (
+    "buffer", "bus", "router", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
+)  # fmt: skip
+CHIP_COMPONENTS = ("link",)
+COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
+
+ACTIONS = {
+    "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples", "multiplexer": "columns switched",
+    "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
+    "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
+    "activation": "values", "accumulator": "additions", "pool": "values", "multiplier": "multiplications",
+    "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
+}  # fmt: skip
+
+
+class CrossbarArray(Component):
+    """The arrays; one action is one read of all cells of one array.
+
+    cell: "1T1R" with an access transistor, or "0T1R" at the crossings of lines alone. rows_at_once: wordlines driven in one
+    read; without it all of them.
+    """
+
+    law: Literal["array"] = "array"
+    cell: Literal["1T1R", "0T1R"] = "1T1R"
+
+
+class SampleHold(Component):
+    """One sample-and-hold a bitline."""
+
+    law: Literal["sample_hold"] = "sample_hold"
+
+
+class Multiplexer(Component):
+    """Switches that put the columns of an ADC on it in turn, one set an ADC."""
+
+    law: Literal["multiplexer"] = "multiplexer"
+
+
+class ShiftAdd(CountedComponent):
+    """Merges the conversions of input and weight slices; by default one an ADC, at its rate."""
+
+    law: Literal["shift_add"] = "shift_add"
+    units: Annotated[int | None, Unit("1"), Field(ge=1)] = None  # type: ignore[assignment]
+
+
+class Register(Component):
+    """Registers as large as what they hold: inputs of a core, results of a core, partial sums of a tile."""
+
+    law: Literal["register_bank"] = "register_bank"
+
+
+class Buffer(Component):
+    """The tile's memory of `timing.buffer_size`, `timing.buffer_width` a clock."""
+
+    law: Literal["sram", "edram"] = "edram"
+    banks: Annotated[int, Unit("1"), Field(ge=1, le=1024)] = 1
+
+
+class Bus(Component):
+    """`timing.bus_width` wires between the buffer and the cores of a tile, as long as the tile's side."""
+
+    law: Literal["bus"] = "bus"
+
+
+class Router(Component):
+    """A router of the mesh, `timing.flit_width` bits a clock and port; shared_by: tiles that share one."""
+
+    not_keys: ClassVar[dict[str, str]] = Component.not_keys
+    law: Literal["router"] = "router"
+    shared_by: Annotated[int, Unit("1"), Field(ge=1)] = 1
+    ports: Annotated[int, Unit("1"), Field(ge=3, le=64)] = 5
+
+
+class Activation(CountedComponent):
+    """Activation functions of one value, by table."""
+
+    law: Literal["activation"] = "activation"
+
+
+class Accumulator(CountedComponent):
+    """Adders of partial sums and of element-wise sums."""
+
+    law: Literal["adder"] = "adder"
+
+
+class Pool(CountedComponent):
+    """Comparators."""
+
+    law: Literal["pooling"] = "pooling"
+
+
+class Multiplier(CountedComponent):
+    """Multipliers of two values."""
+
+    law: Literal["multiplier"] = "multiplier"
+
+
+class Product(CountedComponent):
+    """Multiply-accumulate units for products of two activations."""
+
+    law: Literal["product"] = "product"
+
+
+class Link(CountedComponent):
+    """Links off the chip."""
+
+    law: Literal["link"] = "link"
+
+
+class Components(BaseModel):
+    """What a chip file says of every component that the simulation charges.
+
+    A chip may be without a multiplexer (an ADC a column, or switches that are part of another figure), without a multiplier
+    (element-wise products) and without a product unit (multiply-accumulates of two activations): None, and then it takes no
+    network that needs one of the last two.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dac: Dac
+    crossbar: CrossbarArray = CrossbarArray()
+    sample_hold: SampleHold = SampleHold()
+    multiplexer: Multiplexer | None = None
+    adc: Adc
+    shift_add: ShiftAdd = ShiftAdd()
+    input_register: Register = Register()
+    output_register: Register = Register()
+    buffer: Buffer = Buffer()
+    bus: Bus = Bus()
+    router: Router = Router()
+    activation: Activation = Activation()
+    accumulator: Accumulator = Accumulator()
+    pool: Pool = Pool()
+    multiplier: Multiplier | None = None
+    product: Product | None = None
+    tile_register: Register = Register()
+    link: Link
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The components that there are, in the order of COMPONENTS."""
+        return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
+
+    def items(self) -> Iterator[tuple[str, Component]]:
+        """(name, statement) of those that there are, in the order of COMPONENTS."""
+        return ((name, getattr(self, name)) for name in self.names)

@@ -1,0 +1,230 @@
+"""What every component of a chip costs, from the chip: counts, widths and lengths that follow from its structure, the load at
+its peak, and the laws of `xbar.hw.cost`.
+
+Counts. Every crossbar has a driver a wordline and a sample-and-hold a bitline; `component.adc.columns` tells how many ADCs a core
+has. A core's input register holds the inputs of all its wordlines, its output register the results of all its crossbars, a tile's
+register as much for all its cores, each of `inputs.bits`.
+
+Peak. All arrays read and all their columns are converted as fast as reads and ADCs allow, every vector's inputs come over
+buffer and bus, its outputs go back, each through one router and each through one adder, comparator, activation and register. That
+is the load at which publications add up their tables (ISAAC, ISCA 2016, Table I); no network is faster.
+
+Cost. A law's, where no figure is stated. A stated figure moves with the law: stated x law(as it is) / law(stated_at), energy,
+area and leakage each on its own. A stated power contains leakage: the law's at stated_at, and what is left is dynamic.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Literal
+
+from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
+from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
+from xbar.hw.cost.component import Component, ComponentCost, StatedAt
+from xbar.hw.cost.cost import Cost
+from xbar.hw.cost.laws import LAWS
+from xbar.hw.errors import ConfigurationError, ParameterError
+
+if TYPE_CHECKING:
+    from xbar.hw.chip.description import Chip
+
+Constant = Callable[[str], float | None]
+End = Literal["low", "high"]
+DRIVEN = 0.5  # share of wordlines that a read drives, where no inputs are known: assumed, as of bits that are ones half of the time
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a component stands in its chip: units and their parents, capability and peak load, and its law's parameters."""
+
+    units: int
+    rate: float  # actions per second of which one unit is capable
+    load: float  # actions per second of all units at the chip's peak
+    parameters: Mapping[str, float]
+    per_action: float = 1.0  # actions of the law, as accesses of a memory, that one action of the component takes
+    shared_by: int = 1
+
+
+def uses(chip: "Chip") -> dict[str, Use]:
+    """How every component that there is stands in the chip; of a bus without its length."""
+    s, t, c, design = chip.structure, chip.timing, chip.component, chip.array_design
+    crossbars, adcs, bits = s.crossbars_per_core, design.adcs_per_core, chip.inputs.bits
+    geometry = chip.geometry(10**6, 1)
+    outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
+    reads = 1 / chip.slice_time  # of one crossbar, per second
+    vectors = reads / chip.input_slices
+    converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
+    in_tile = crossbars * s.cores_per_tile
+    results = in_tile * outputs * vectors  # of a tile, per second
+    moved = in_tile * (s.wordlines / geometry.wordlines_per_input + outputs) * vectors * bits
+    inputs_held, driven = crossbars * s.wordlines * bits, crossbars * s.wordlines * c.dac.bits
+    results_held = int(crossbars * outputs * bits)
+    clocked = {"bits": bits, "rate": t.tile_clock}
+    found = {
+        "dac": Use(
+            crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * reads,
+            {"bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, **cells_of(chip)},
+        ),
+        "crossbar": Use(
+            crossbars, 1 / design.array_read, crossbars * reads,
+            {
+                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": DRIVEN,
+                "mean_square": c.dac.mean_square, **cells_of(chip),
+            },
+        ),
+        "sample_hold": Use(
+            crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads, {"bits": c.adc.bits, "rate": 1 / design.array_read}
+        ),
+        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": c.adc.columns, "bits": c.adc.bits, "rate": c.adc.rate}),
+        "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
+        "input_register": Use(1, driven / design.array_read, driven * reads, {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, 1 / driven),
+        "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
+        "buffer": Use(
+            1, t.buffer_width * t.tile_clock, moved,
+            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, 1 / t.buffer_width,
+        ),
+        "bus": Use(1, t.bus_width * t.tile_clock, moved, {"width": t.bus_width, "clock": t.tile_clock}),
+        "router": Use(
+            1, c.router.ports * t.flit_width * t.tile_clock, c.router.shared_by * results * bits,
+            {"width": t.flit_width, "ports": c.router.ports, "clock": t.tile_clock}, shared_by=c.router.shared_by,
+        ),
+        "tile_register": Use(
+            1, c.accumulator.units * (c.accumulator.rate or t.tile_clock), results,
+            {"capacity": results_held * s.cores_per_tile, "width": bits},
+        ),
+    }  # fmt: skip
+    merging = c.shift_add.units or adcs
+    rate = c.shift_add.rate or adcs * c.adc.rate / merging
+    found["shift_add"] = Use(merging, rate, converted, {"bits": bits, "rate": rate})
+    for name, per_second in (
+        ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
+    ):  # fmt: skip
+        stated = getattr(c, name)
+        if stated is not None:
+            rate = stated.rate or t.tile_clock
+            load = stated.units * rate if per_second is None else per_second
+            found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
+    shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
+    return {
+        name: Use(use.units, use.rate, use.load, {**shared, **use.parameters}, use.per_action, use.shared_by)
+        for name in chip.component.names
+        for use in [found[name]]
+    }
+
+
+def cells_of(chip: "Chip") -> dict[str, float]:
+    """The cells that accuracy, noise and wires are computed from, as parameters of laws."""
+    device = chip.device
+    found = {"conductance": (device.g_min + device.g_max) / 2, "on_resistance": 1 / device.g_max}
+    return found if device.read_voltage is None else {**found, "read_voltage": device.read_voltage}
+
+
+def settling(chip: "Chip") -> float:
+    """How long a read takes to settle [s]: the wordline that switches its cells on to half a step of the DAC, then the bitline to
+    half a step of the ADC, each line a ladder of its cells' wires and gates or drains (`xbar.hw.cost.array.settling_time`).
+
+    Resistances are those of `wires`, and of the node's own wires where these are 0, ideal for what the cells compute.
+    """
+    node, on, wires = chip.technology.node, 1 / chip.device.g_max, chip.wires
+    own = line_resistance(node, on)
+    wordline = settling_time(
+        bits=chip.component.dac.bits, cells=chip.structure.bitlines, resistance=wires.wordline or own,
+        capacitance=gate_capacitance(node, on), driver_resistance=wires.driver,
+    )  # fmt: skip
+    bitline = settling_time(
+        bits=chip.component.adc.bits, cells=chip.structure.wordlines, resistance=wires.bitline or own,
+        capacitance=drain_capacitance(node, on), driver_resistance=wires.sense,
+    )  # fmt: skip
+    return wordline + bitline
+
+
+def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[str, ComponentCost]:
+    """What every component costs, by name in the order of COMPONENTS.
+
+    constant: the number of the chip file under a dotted key [SI]; end: modelled costs at that end of their law's band. Raises
+    ConfigurationError where a law does not cover what is asked, naming the component and its parameter.
+    """
+    found: dict[str, ComponentCost] = {}
+    known = uses(chip)
+    for name in sorted(known, key=lambda name: name == "bus"):  # the bus is as long as the rest of the tile makes it
+        use = known[name]
+        if name == "bus":
+            use = Use(use.units, use.rate, use.load, {**use.parameters, "length": sqrt(_tile_area(chip, found))})
+        found[name] = _priced(chip, name, use, constant, end)
+    return {name: found[name] for name in known}
+
+
+def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
+    """Area of a tile without its bus [m²]."""
+    cores = chip.structure.cores_per_tile
+    return sum(
+        cost.parent_area * (cores if name in CORE_COMPONENTS else 1) for name, cost in found.items() if name not in CHIP_COMPONENTS
+    )
+
+
+def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | None) -> ComponentCost:
+    stated: Component = getattr(chip.component, name)
+    now = _law(chip, name, _covering(stated.law, use.parameters), use.parameters)
+    energy, area, leakage = now.energy * use.per_action, now.area * use.units, now.leakage * use.units
+    if stated.stated_at is None:
+        low_or_high = 0 if end == "low" else 1
+        if end is not None:
+            energy, leakage, area = (energy * now.energy_band[low_or_high], leakage * now.energy_band[low_or_high], area * now.area_band[low_or_high])
+        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
+    at = stated.stated_at
+    published = _stated_parameters(chip, name, stated, use)
+    then = _law(chip, name, _covering(stated.law, published), published)
+    key = f"component.{name}."
+    units, moved = at.units or 1, use.units / (at.units or 1)
+    power, per_action, all_area, static = (constant(key + leaf) for leaf in ("power", "energy", "area", "static_power"))
+    idle = static if static is not None else (then.leakage * units if power is not None else None)
+    if power is not None:
+        assert at.load is not None
+        dynamic = power - (idle or 0.0) if static is None else power
+        if dynamic < 0:
+            problem = f"the law {stated.law} tells a leakage of {idle:.3g} W at stated_at; state static_power"
+            raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
+        per_action = dynamic / (units * at.load)
+    if per_action is not None:
+        energy = per_action * _ratio(now.energy, then.energy)
+    if idle is not None:
+        leakage = idle * moved * _ratio(now.leakage, then.leakage)
+    if all_area is not None:
+        area = all_area * moved * _ratio(now.area, then.area)
+    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
+
+
+def _ratio(now: float, then: float) -> float:
+    return now / then if then else 1.0
+
+
+def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> dict[str, float]:
+    """The parameters of the law at the configuration that was published; raises ConfigurationError where one is missing."""
+    at, shared = stated.stated_at, chip.stated_at
+    given = {**(shared or StatedAt()).given(), **at.given()} if at is not None else {}
+    law = LAWS[stated.law].law
+    missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
+    missing = [each for each in missing if each not in ("voltage", "activity", "mean_square")]
+    if missing:
+        problems = [(f"component.{name}.stated_at.{each}", "(missing)", f"the law {stated.law} moves the figures by it") for each in missing]
+        raise ConfigurationError(f"chip {chip.name}", problems)
+    return {**{each: use.parameters[each] for each in ("activity", "mean_square") if each in use.parameters}, **given}
+
+
+def _covering(law: str, parameters: Mapping[str, float]) -> str:
+    """The law itself; below the fewest bits of the survey's, sense amplifiers, which continue it."""
+    return "sense_amplifier" if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0] else law
+
+
+def _law(chip: "Chip", name: str, law: str, parameters: Mapping[str, float]) -> Cost:
+    """The law's cost at these parameters; raises ConfigurationError where one is missing or the law does not cover it."""
+    function = LAWS[law]
+    missing = [each for each in function.law.required if each not in parameters]
+    if missing:
+        where = {"read_voltage": "device.read_voltage"}
+        problems = [(where.get(each, f"component.{name}"), "(missing)", f"the law {law} of {name} needs {each}") for each in missing]
+        raise ConfigurationError(f"chip {chip.name}", problems)
+    try:
+        return function(**{each: parameters[each] for each in function.law.parameters if each in parameters})
+    except ParameterError as error:
+        raise ConfigurationError(f"chip {chip.name}", [(f"component.{name}", f"law {law}", str(error))]) from None
