@@ -1,15 +1,17 @@
 """Digital logic: adders, registers, multipliers and what is put together from them, by bits, rate, node and voltage.
 
-One base for all. Energies and areas of adder and flip-flop are NeuroSim's at 130 to 7 nm (low-standby-power transistors, activity
-0.25, a model that NeuroSim calibrates on layouts; 90 nm left out, its values being anomalous); a multiplier is Horowitz's at 45 nm
-("Computing's energy problem", ISSCC 2014; energies second-hand, areas from memory), counted in NeuroSim's adders and inverters, so
-that every block follows a node alike. A block is a number of adder bits, flip-flops and smallest inverters.
+One base for all. Energies and areas of adder and flip-flop are NeuroSim's at 130 to 7 nm (low-standby-power transistors,
+activity 0.25, a model that NeuroSim calibrates on layouts; 90 nm left out, its values being anomalous); a multiplier is
+Horowitz's at 45 nm ("Computing's energy problem", ISSCC 2014; energies second-hand, areas from memory), counted in NeuroSim's
+adders and inverters, so that every block follows a node alike. A block is a number of adder bits, flip-flops and smallest
+inverters.
 
 A unit that must begin an action every 1/rate seconds while its gates need longer is cut by pipeline registers, one set for each
 further 1/rate (a share of a set for a share, so that costs have no steps). Gates: a NAND2 of 28 nm takes 47.8 ps (zigzag-imc
-df34a6f), other nodes and voltages by `technology.scaling`. Not modelled: faster adders than the ripple carry, the clock tree,
-control, wires between blocks, a pipeline stage that would be shorter than one bit's gates, and an activity other than NeuroSim's.
-`fast_share`, 0 to 1, is the share of gates of high-performance transistors, whose leakage is about 1000 times the others'.
+df34a6f), other nodes and voltages by `technology.scaling`. Time is that of the gates, to which the registers of a pipeline add
+nothing. Not modelled: faster adders than the ripple carry, the clock tree, control, wires between blocks, a pipeline stage that
+would be shorter than one bit's gates, and an activity other than NeuroSim's. `fast_share`, 0 to 1, is the share of gates of
+high-performance transistors, whose leakage is about 1000 times the others'.
 """
 
 import math
@@ -73,8 +75,11 @@ class Block:
         area_band: tuple[float, float],
         from_node: float | None = None,
     ) -> Cost:
-        """Cost of one action a 1/rate; the bands are those at the base, widened by what `scaling` adds from `from_node`, which is
-        the nearest of NeuroSim's nodes where None."""
+        """Cost of one action each 1/rate.
+
+        The bands are those at the base, widened by what `scaling` adds from `from_node`, the nearest of NeuroSim's nodes where
+        None.
+        """
         base = from_node or min(max(node, 7e-9), 130e-9)
         spread = scaling(node, voltage, base, None)
         area_spread = scaling(node, None, base, None)
@@ -98,7 +103,8 @@ def adder_block(bits: float) -> Block:
 
 
 def comparator_block(bits: float) -> Block:
-    """0.3 of an adder's energy and 0.48 of its area, Aladdin's 29.5 fJ and 71 µm² of 32 bits, 40 nm; a tree, two gates a level."""
+    """0.3 of an adder's energy and 0.48 of its area, Aladdin's 29.5 fJ and 71 µm² of 32 bits, 40 nm; a tree, two gates a
+    level."""
     return Block(adders=0.3 * bits, inverters=0.48 * bits * ADDER_INVERTERS, depth=2 * (1 + math.log2(bits)), cut=bits)
 
 
@@ -126,7 +132,8 @@ def lookup_block(bits: float) -> Block:
 
 
 def divider_block(bits: float) -> Block:
-    """A divider: 1.22 of a multiplier's energy (PUMA's 0.688 against 0.565 mW), twice its area and gates in series (assumed)."""
+    """A divider: 1.22 of a multiplier's energy (PUMA's 0.688 against 0.565 mW), twice its area and gates in series
+    (assumed)."""
     one = multiplier_block(bits, bits)
     return Block(1.22 * one.adders, one.registers, 2 * one.inverters, 2 * one.depth, one.cut)
 
@@ -146,14 +153,16 @@ def exponential_block(bits: float) -> Block:
 def adder(*, bits: float, rate: float, node: float, voltage: float | None = None, fast_share: float = 0.0) -> Cost:
     """An addition of two words of `bits`.
 
-    Band: holds Horowitz (0.73 to 0.94), zigzag-imc's full adder of 28 nm (area 2.1) and Aladdin's 32 bits (energy 2.1, area 1.9).
+    Band: holds Horowitz (0.73 to 0.94), zigzag-imc's full adder of 28 nm (area 2.1) and Aladdin's 32 bits (energy 2.1, area
+    1.9).
     """
     return adder_block(bits).cost(rate, node, voltage, fast_share, (0.5, 2.2), (0.65, 2.3))
 
 
 @law(cite=NEUROSIM, read=NEUROSIM_READ, valid={"bits": (1, 65536), **COMMON})
 def register(*, bits: float, rate: float, node: float, voltage: float | None = None, fast_share: float = 0.0) -> Cost:
-    """A store of `bits` into flip-flops. Band: Aladdin's flip-flop of 40 nm (energy 1.25, area 1.5), zigzag-imc's area at 28 nm (1.9).
+    """A store of `bits` into flip-flops. Band: Aladdin's flip-flop of 40 nm (energy 1.25, area 1.5), zigzag-imc's area at 28
+    nm (1.9).
 
     The rate has no part in the cost: a flip-flop is not cut.
     """
@@ -212,7 +221,8 @@ def multiply_accumulate(
 
 @law(cite=f"{PUMA}; {HOROWITZ}", read=PUMA_READ, valid={"bits": (2, 32), **COMMON})
 def divider(*, bits: float, rate: float, node: float, voltage: float | None = None, fast_share: float = 0.0) -> Cost:
-    """A quotient of two words of `bits`; its energy is PUMA's share over its multiplier, its area assumed, twice a multiplier's."""
+    """A quotient of two words of `bits`; its energy is PUMA's share over its multiplier, its area assumed, twice a
+    multiplier's."""
     return divider_block(bits).cost(rate, node, voltage, fast_share, (0.4, 5.5), (0.4, 4.0), 45e-9)
 
 

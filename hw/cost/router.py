@@ -26,10 +26,11 @@ def router(
 ) -> Cost:
     """One bit through a router with flits of `width` bits; area and leakage are of the whole router.
 
-    Buffers cost the same for each bit and grow with ports x width; a matrix switch's wires are ports x width long, so that a bit's
-    energy grows with ports x width and the area with its square. Leakage reaches PUMA's at fast_share 1. Time is 3 cycles. Band:
-    ISAAC's router of 8 ports at 32 nm, 4.4 to 5.25 pJ a flit and 0.151 mm² (0.68 to 0.82, area 1.3). The clock has no part in energy
-    and area. Not modelled: waiting for other flits (the event simulation does), virtual channels, depth of buffers.
+    Buffers cost the same for each bit and grow with ports x width; a matrix switch's wires are ports x width long, so that a
+    bit's energy grows with ports x width and the area with its square. Leakage reaches PUMA's at fast_share 1. Time is 3
+    cycles. Band: ISAAC's router of 8 ports at 32 nm, 4.4 to 5.25 pJ a flit and 0.151 mm² (0.68 to 0.82, area 1.3). The clock
+    has no part in energy and area. Not modelled: waiting for other flits (the event simulation does), virtual channels, depth
+    of buffers.
     """
     words = width / 32
     moved, low_voltage = scaling(node, voltage, _BASE, None), scaling(node, None, _BASE, None)
