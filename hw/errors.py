@@ -37,7 +37,9 @@ class LawRangeError(ParameterError):
     Attributes: `law`, `parameter`, `value` (SI) and `allowed`, the lowest and the highest value (SI).
     """
 
-    def __init__(self, law: str, parameter: str, value: float, allowed: tuple[float, float], unit: str = "", factor: float = 1.0):
+    def __init__(
+        self, law: str, parameter: str, value: float, allowed: tuple[float, float], unit: str = "", factor: float = 1.0
+    ):
         """`unit` is what people write the parameter in, and `factor` what its SI value is divided by to be in that unit."""
         self.law, self.parameter, self.value, self.allowed = law, parameter, value, allowed
         written, low, high = (f"{number / factor:.6g}{f' {unit}' if unit else ''}" for number in (value, *allowed))

@@ -20,11 +20,13 @@ from xbar.hw.errors import LawRangeError
 
 P = ParamSpec("P")
 
+ROUNDING = 1e-12  # 180 * 1e-9, as a chip file's 180 nm becomes, is not quite 180e-9
+
 # The unit in which people read a parameter of that name, and the SI value of one of it.
 HUMAN_UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
     {
         "node": ("nm", 1e-9), "from_node": ("nm", 1e-9), "voltage": ("V", 1.0), "from_voltage": ("V", 1.0),
-        "read_voltage": ("V", 1.0), "bits": ("bit", 1.0), "width": ("bit", 1.0), "capacity": ("byte", 8.0),
+        "read_voltage": ("V", 1.0), "bits": ("bit", 1.0), "width": ("bit", 1.0), "capacity": ("KiB", 8192.0),
         "length": ("mm", 1e-3), "rate": ("M/s", 1e6), "clock": ("MHz", 1e6), "read_time": ("ns", 1e-9),
         "conductance": ("µS", 1e-6), "on_resistance": ("kohm", 1e3), "cell_area": ("µm²", 1e-12),
         "bandwidth": ("Gbit/s", 1e9),
@@ -64,8 +66,12 @@ class LawFunction(Generic[P]):
             self._check("voltage", values["voltage"], voltage_range(values["node"]))
         return self._function(*args, **kwargs)
 
+    def __reduce__(self) -> str:
+        """A law is copied and sent to other processes by its name in its module."""
+        return self._function.__qualname__
+
     def _check(self, parameter: str, value: float, allowed: tuple[float, float]) -> None:
-        if not allowed[0] <= value <= allowed[1]:  # nan too
+        if not allowed[0] * (1 - ROUNDING) <= value <= allowed[1] * (1 + ROUNDING):  # nan too
             raise LawRangeError(self.law.name, parameter, value, allowed, *HUMAN_UNITS.get(parameter, ("", 1.0)))
 
 
@@ -78,6 +84,7 @@ def law(*, cite: str, read: str, valid: Mapping[str, tuple[float, float]]) -> Ca
         if unknown:
             raise TypeError(f"law {function.__name__} has no parameter {', '.join(sorted(unknown))}")
         required = tuple(name for name, each in parameters.items() if each.default is inspect.Parameter.empty)
-        return LawFunction(function, Law(function.__name__, cite, read, MappingProxyType(dict(valid)), tuple(parameters), required))
+        what = Law(function.__name__, cite, read, dict(valid), tuple(parameters), required)
+        return LawFunction(function, what)
 
     return decorate

@@ -1,9 +1,9 @@
 """Transistors and wires of a technology node, and how a circuit's cost changes from one node and voltage to another.
 
-Two sources. `technology` interpolates a table that NeuroSim V1.3 computes for low-standby-power transistors (P.-Y. Chen,
-X. Peng, S. Yu, "NeuroSim", IEEE TCAD 2018; computed by running its code, the paper not opened). `scaling` follows A. Stillmaker
-and B. Baas, "Scaling equations for the accurate prediction of CMOS device performance from 180 nm to 7 nm", Integration 58, 2017
-(coefficients read through the package nodeScale 0676b74; paper not opened).
+Two sources. `technology` interpolates a table that NeuroSim V1.3 computes for low-standby-power transistors (P.-Y. Chen, X.
+Peng, S. Yu, "NeuroSim", IEEE TCAD 2018; computed by running its code, the paper not opened). `scaling` follows A. Stillmaker
+and B. Baas, "Scaling equations for the accurate prediction of CMOS device performance from 180 nm to 7 nm", Integration 58,
+2017 (coefficients read through the package nodeScale 0676b74; paper not opened).
 
 Between tabulated nodes everything is interpolated as a power of the node. Not modelled: temperature, process corners, several
 threshold voltages in one circuit, and analog circuits, which gain less from a smaller node.
@@ -11,14 +11,15 @@ threshold voltages in one circuit, and analog circuits, which gain less from a s
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from xbar.hw.errors import LawRangeError
 
 # node [nm], V_dd [V], gate and drain capacitance of a transistor one F wide [fF], its on resistance [kohm], smallest inverter:
-# area [µm²], leakage [nW] of low-standby-power and of high-performance transistors; wire [ohm/µm]; repeated bus [fJ/(bit mm)] of
-# a bit that toggles; its delay [ps/mm]. NeuroSim V1.3. The row of 180 nm is derived, not computed: voltage of the ITRS node,
+# area [µm²], leakage [nW] of low-standby-power and of high-performance transistors; wire [ohm/µm]; repeated bus [fJ/(bit mm)]
+# of a bit that toggles; its delay [ps/mm]. NeuroSim V1.3. The row of 180 nm is derived, not computed: voltage of the ITRS node,
 # capacitance and leakage as the node, inverter area by Stillmaker and Baas (40/14), resistance of a wire as 1/node², bus energy
 # as voltage², on resistance and delay of the bus as at 130 nm.
 _TABLE = (
@@ -41,8 +42,8 @@ _ENERGY = {
     20: (0.373, -0.1582, 0.0410), 32: (0.8367, -0.4341, 0.1701), 45: (1.018, -0.3107, 0.1539), 65: (3.755, -4.398, 1.975),
     90: (4.762, -4.781, 2.092), 130: (7.171, -6.709, 2.904), 180: (0.0, 24.64, -17.98),
 }  # fmt: skip
-# node [nm]: delay = d3 V³ + d2 V² + d1 V + d0, relative. The fit of 20 nm is left out: at nominal voltage it is slower than that of
-# 32 nm, the step between the families of bulk and of multi-gate models.
+# node [nm]: delay = d3 V³ + d2 V² + d1 V + d0, relative. The fit of 20 nm is left out: at nominal voltage it is slower than
+# that of 32 nm, the step between the families of bulk and of multi-gate models.
 _DELAY = {
     7: (-28.58, 76.6, -70.26, 24.69), 10: (-34.95, 93.65, -85.99, 30.4), 14: (-40.66, 109.2, -100.6, 35.92),
     16: (0.0, 24.8, -47.52, 28.87), 32: (-1047.0, 2982.0, -2797.0, 873.5), 45: (-501.6, 1567.0, -1619.0, 566.1),
@@ -91,6 +92,7 @@ class Scaling:
     high: float
 
 
+@lru_cache(maxsize=4096)
 def technology(node: float, voltage: float | None = None) -> Technology:
     """The technology at `node` [m], 7 to 180 nm, and logic `voltage` [V], nominal where None.
 
@@ -121,23 +123,29 @@ def voltage_range(node: float) -> tuple[float, float]:
 def gate_leakage(node: float, voltage: float | None = None, fast_share: float = 0.0) -> float:
     """Leakage [W] of the smallest inverter where `fast_share` of the gates are of high-performance transistors, for laws.
 
-    It is the largest value of any node up to `node`: NeuroSim's table has a minimum at 22 nm and a rise below that its authors do
-    not explain, and a law must not promise less leakage from a larger node.
+    It is the largest value of any node up to `node`: NeuroSim's table has a minimum at 22 nm and a rise below that its authors
+    do not explain, and a law must not promise less leakage from a larger node.
     """
     relative = _supply("gate_leakage", node, voltage) / nominal_voltage(node)
-    nodes = [each * 1e-9 for each in _TABLE_NODES if each * 1e-9 < node]
-    slow = max(technology(each).inverter_leakage for each in [*nodes, node])
-    fast = max(technology(each).fast_inverter_leakage for each in [*nodes, node])
+    slow = largest_up_to(node, lambda each: technology(each).inverter_leakage)
+    fast = largest_up_to(node, lambda each: technology(each).fast_inverter_leakage)
     return ((1 - fast_share) * slow + fast_share * fast) * relative
 
 
+def largest_up_to(node: float, of: Callable[[float], float]) -> float:
+    """The largest of `of` at `node` [m] and at the smaller nodes of the table: what never falls with a larger node."""
+    return max(of(each) for each in (*(each * 1e-9 for each in _TABLE_NODES if each * 1e-9 < node), node))
+
+
+@lru_cache(maxsize=4096)
 def scaling(node: float, voltage: float | None, from_node: float, from_voltage: float | None) -> Scaling:
-    """What the costs of a digital circuit at `from_node` [m] and `from_voltage` [V] are multiplied by at `node` and `voltage`.
+    """What the costs of a digital circuit at `from_node` [m] and `from_voltage` [V] are multiplied by at `node` and
+    `voltage`.
 
     Energy, area and delay by Stillmaker and Baas: bulk transistors down to 65 nm and high-performance ones below, never the
     low-power family, so that no step of the family comes in at 20 nm. At another than the nominal voltage the fits of the two
-    neighbouring nodes are taken at the same share of their nominal voltages. Where a fit turns (below its least energy, above its
-    least delay), its extreme value holds. Leakage: `gate_leakage`. None is the nominal voltage. Raises LawRangeError.
+    neighbouring nodes are taken at the same share of their nominal voltages. Where a fit turns (below its least energy, above
+    its least delay), its extreme value holds. Leakage: `gate_leakage`. None is the nominal voltage. Raises LawRangeError.
     """
     to, source = _supply("scaling", node, voltage), _supply("scaling", from_node, from_voltage, "from_")
     here, there = to / nominal_voltage(node), source / nominal_voltage(from_node)

@@ -56,7 +56,8 @@ def test_energy_area_delay_and_leakage_fall_with_a_smaller_node():
 
 
 def test_energy_follows_the_fits_of_one_family():
-    # HP 32 nm at .9 V: .8367·.81 − .4341·.9 + .1701 = .457137; 45 nm at 1 V: .8612; 7 nm at .7 V: .047824; 65 nm at 1.1 V: 1.68075
+    # HP 32 nm at .9 V: .8367·.81 − .4341·.9 + .1701 = .457137; 45 nm at 1 V: .8612; 7 nm at .7 V: .047824;
+    # 65 nm at 1.1 V: 1.68075
     assert scaling(45e-9, 1.0, 32e-9, 0.9).energy == pytest.approx(0.8612 / 0.457137, rel=1e-4)
     assert scaling(7e-9, 0.7, 32e-9, 0.9).energy == pytest.approx(0.047824 / 0.457137, rel=1e-4)
     # 65 nm at .8 V: 3.755·.64 − 4.398·.8 + 1.975 = .8598
@@ -123,7 +124,7 @@ def test_a_law_keeps_what_it_is_and_refuses_by_name():
     assert squares.law.required == ("bits", "node")
     assert squares.law.valid["bits"] == (4, 16)
     assert squares(bits=4, node=32e-9).area == 16
-    with pytest.raises(LawRangeError, match=r"law squares: bits = 17 bit is outside 4 bit to 16 bit.*another law.*stated_at") as caught:
+    with pytest.raises(LawRangeError, match=r"law squares: bits = 17 bit is outside 4 bit to 16 bit.*stated_at") as caught:
         squares(bits=17, node=32e-9)
     assert (caught.value.law, caught.value.parameter, caught.value.value) == ("squares", "bits", 17)
     with pytest.raises(LawRangeError, match=r"law squares: voltage = 2 V"):
