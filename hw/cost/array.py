@@ -100,7 +100,7 @@ def settling_time(
     ln 2 (bits + 1) R N c with R = driver_resistance + N r/2: one time constant, the sum of resistance before each capacitance
     (Elmore 1948) but for one of N cells; textbook. r [ohm] and c [F] are per cell. `conductance` [S], mean of a cell, is a load
     that holds the line's other side: R is then parallel to the N cells', which a line that droops much exceeds. Exact for
-    N r << driver_resistance; without a driver's resistance up to a quarter above the exact time (tested on ladders).
+    N r << driver_resistance; without a driver up to a fifth above the exact time (tested on ladders).
     Raises ParameterError for what is negative or no number.
     """
     given = (bits, cells, resistance, capacitance, driver_resistance, conductance)

@@ -32,10 +32,11 @@ def _held_capacitance(bits: float, node: float, voltage: float | None) -> float:
 def sample_hold(*, bits: float, node: float, voltage: float | None = None) -> Cost:
     """One sample of a bitline held for a converter of `bits`: C voltage², C such that kT/C is at most the rounding noise.
 
-    The signal is taken to span the supply, at most 1.3 V. At least ISAAC's 1.2 fF x node/32 nm. 3.3 fJ and 0.13 µm² for 8 bits at 32 nm, where ISAAC has 0.98 fJ and 0.039 µm²; band from
-    ISAAC's to 4 times the energy (an amplifier's share, assumed) and 16 times the area (2 fF/µm² of a metal capacitor, from memory).
-    Capacitance per area as ISAAC's, x 32 nm/node. NeuRRAM's 1.2 pJ a sample has its integrator and is in `integrating`. Not
-    modelled: droop, leakage, time. Raises LawRangeError, and ParameterError where bits are not whole.
+    The signal is taken to span the supply, at most 1.3 V. C is at least ISAAC's 1.2 fF x node/32 nm. 3.3 fJ and 0.13 µm² for
+    8 bits at 32 nm, where ISAAC has 0.98 fJ and 0.039 µm²; band from ISAAC's to 4 times the energy (an amplifier's share, assumed)
+    and 16 times the area (2 fF/µm² of a metal capacitor, from memory). Capacitance per area as ISAAC's, x 32 nm/node. NeuRRAM's
+    1.2 pJ a sample has its integrator and is in `integrating`. Not modelled: droop, leakage, time. Raises LawRangeError, and
+    ParameterError where bits are not whole.
     """
     whole("sample_hold", "bits", bits)
     supply = nominal_voltage(node) if voltage is None else voltage

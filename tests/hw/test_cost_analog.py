@@ -49,7 +49,7 @@ LAWS = (survey, sar, flash, sense_amplifier, ramp, integrating, driver, array, c
     ],
 )  # fmt: skip
 def test_survey_gives_the_fits_own_values(bits: int, node: int, picojoule: float, area: float | None) -> None:
-    """At 1.28 GS/s, as silicon.md and the package list them to three digits."""
+    """At 1.28 GS/s, to the three digits of the package's values."""
     cost = survey(bits=bits, rate=1.28e9, node=node * NM)
     assert cost.energy == pytest.approx(picojoule * 1e-12, rel=0.01)
     assert area is None or cost.area == pytest.approx(area * 1e-12, rel=0.01)
@@ -214,7 +214,7 @@ def steps_up(law: LawFunction, name: str, values: dict[str, float], draw: random
 def test_more_never_costs_less(law: LawFunction) -> None:
     draw, compared = random.Random(20), dict.fromkeys([name for name in RISING if name in law.law.parameters], 0)
     for name in compared:
-        for _ in range(400):
+        for _ in range(200):
             values = drawn(law, draw)
             larger = steps_up(law, name, values, draw)
             less, more = tried(law, values), tried(law, larger)
@@ -231,13 +231,13 @@ def test_more_never_costs_less(law: LawFunction) -> None:
                 assert min(cost.energy, cost.area, cost.leakage, cost.time) >= 0
                 assert 0 < cost.energy_band[0] <= 1 <= cost.energy_band[1]
                 assert 0 < cost.area_band[0] <= 1 <= cost.area_band[1]
-    assert all(count >= 50 for count in compared.values()), compared
+    assert all(count >= 25 for count in compared.values()), compared
 
 
 @pytest.mark.parametrize("law", [each for each in LAWS if "node" in each.law.parameters], ids=lambda law: law.law.name)
 def test_a_smaller_node_never_costs_more(law: LawFunction) -> None:
     draw, compared = random.Random(21), 0
-    for _ in range(1500):
+    for _ in range(600):
         values = drawn(law, draw)
         small, large = sorted((values["node"], draw.uniform(7, 180) * NM))
         less, more = tried(law, {**values, "node": small}), tried(law, {**values, "node": large})
@@ -248,7 +248,7 @@ def test_a_smaller_node_never_costs_more(law: LawFunction) -> None:
         assert less.area * CLOSE <= more.area, (small, large, values)
         assert less.time * CLOSE <= more.time
         assert less.leakage <= more.leakage
-    assert compared >= 100
+    assert compared >= 40
 
 
 @pytest.mark.parametrize("law", [survey, flash, sar], ids=lambda law: law.law.name)
@@ -329,7 +329,7 @@ def settled(bits: int, cells: int, resistance: float, capacitance: float, source
 @pytest.mark.parametrize("cells", [16, 128])
 @pytest.mark.parametrize("source", [0.0, 1e2, 1e4])
 def test_settling_is_that_of_a_ladder(cells: int, source: float) -> None:
-    """Its time constant is Elmore's but for one of N cells; the exact time is at most it and at least three quarters of it."""
+    """Its time constant is Elmore's but for one of N cells; the exact time is 0.83 to 1.02 of the closed form."""
     r, c = 2.5, 0.5e-15
     constant = settling_time(bits=0, cells=cells, resistance=r, capacitance=c, driver_resistance=source) / np.log(2)
     matrix, _ = ladder(cells, r, c, source, 0.0)
@@ -338,7 +338,7 @@ def test_settling_is_that_of_a_ladder(cells: int, source: float) -> None:
     assert constant + cells * r * c / 2 == pytest.approx(elmore, rel=1e-9)
     for bits in (1, 4, 8):
         closed = settling_time(bits=bits, cells=cells, resistance=r, capacitance=c, driver_resistance=source)
-        assert 0.75 < settled(bits, cells, r, c, source) / closed < 1.1
+        assert 0.83 < settled(bits, cells, r, c, source) / closed < 1.02
 
 
 def test_cells_that_conduct_shorten_the_settling() -> None:
