@@ -8,11 +8,10 @@ inverters.
 
 A unit that must begin an action every 1/rate seconds while its gates need longer is cut by pipeline registers, one set for each
 further 1/rate (a share of a set for a share, so that costs have no steps). Gates: a NAND2 of 28 nm takes 47.8 ps (zigzag-imc
-df34a6f), other nodes and voltages by `technology.scaling`. Time is that of the gates, to which the
-registers of a pipeline add nothing. Not modelled: faster adders than the ripple carry, the clock tree,
-control, wires between blocks, a pipeline stage that would be shorter than one bit's gates, and an activity other than
-NeuroSim's. `fast_share`, 0 to 1, is the share of gates of high-performance transistors, whose leakage is about 1000 times the
-others'.
+df34a6f), other nodes and voltages by `technology.scaling`. Time is that of the gates, to which the registers of a pipeline add
+nothing. Not modelled: faster adders than the ripple carry, the clock tree, control, wires between blocks, a pipeline stage that
+would be shorter than one bit's gates, and an activity other than NeuroSim's. `fast_share`, 0 to 1, is the share of gates of
+high-performance transistors, whose leakage is about 1000 times the others'.
 """
 
 import math

@@ -88,9 +88,9 @@ def sram_read(
     """A word of `width` read from an SRAM of `capacity` [bit]; area, leakage and access time are of the memory.
 
     Leakage is of low-standby-power cells, doubtful between 22 and 65 nm, where CACTI's falls to 0.0034 nW a bit and the law
-    keeps 22 nm's 0.020; at fast_share 1 it is 1000 times as much (PUMA's 20 nW a bit). Band: CACTI's fit (up to 1.52), and
-    widths outside 64 to 256 bits by a power 0.25 of the distance. TIMELY's buffer of 65 nm, 204 pJ to read and 497 to write 128
-    bits, cannot be compared: its capacity is not known.
+    keeps 22 nm's 0.020, which leaves CACTI's own outside the band; at fast_share 1 it is 1000 times as much (PUMA's 20 nW a
+    bit). Band: CACTI's fit (up to 1.52), and widths outside 64 to 256 bits by a power 0.25 of the distance. TIMELY's buffer of
+    65 nm, 204 pJ to read and 497 to write 128 bits, cannot be compared: its capacity is not known.
     """
     return _sram(_READ, capacity, width, node, voltage, clock, fast_share)
 
