@@ -1,7 +1,8 @@
 """Cost laws of converters, drivers, arrays and what lies between, against what is published and against closed forms.
 
-Published values: crossbar chips and simulators as listed in each table; the papers were not opened. A point's third number is its
-share of the law; `outside` marks those that the law's band does not hold, so that a change of either is seen."""
+Published values: crossbar chips and simulators as listed in each table; the papers were not opened. A point's third number is
+its share of the law; `outside` marks those that the law's band does not hold, so that a change of either is seen.
+"""
 
 import random
 from collections.abc import Callable
@@ -33,8 +34,10 @@ from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.errors import LawRangeError, ParameterError
 
 NM = 1e-9
-LAWS = (survey, sar, flash, sense_amplifier, ramp, integrating, driver, array, crosspoint, cell, crosspoint_cell, write, multiplexer,
-        sample_hold)  # fmt: skip
+LAWS = (
+    survey, sar, flash, sense_amplifier, ramp, integrating, driver, array, crosspoint, cell, crosspoint_cell, write,
+    multiplexer, sample_hold,
+)  # fmt: skip
 
 
 # ---- the survey's regression
@@ -64,6 +67,8 @@ def test_survey_is_flat_below_its_knee() -> None:
 
 # ---- published points: (law, parameters, energy pJ, area µm², outside)
 
+NEURRAM = {"node": 130 * NM, "voltage": 1.8}
+DRIVES = {"rate": 1e7, "read_voltage": 0.2}
 RATE_OF_JIA, RATE_OF_YAO = 1 / 1.35e-6, 1 / 23.08e-9
 POINTS: dict[str, tuple[LawFunction, dict[str, float], float | None, float | None, str]] = {
     "Jia SAR": (sar, {"bits": 8, "rate": RATE_OF_JIA, "node": 65 * NM, "voltage": 0.85}, 1.79, 1941, ""),
@@ -80,11 +85,11 @@ POINTS: dict[str, tuple[LawFunction, dict[str, float], float | None, float | Non
     "MNSIM sense amplifier": (sense_amplifier, {"bits": 1, "rate": 1e9, "node": 28 * NM, "voltage": 0.9}, 0.00163, 8, ""),
     "Liu ramp": (ramp, {"bits": 8, "rate": 6e5, "node": 130 * NM, "voltage": 1.8}, 89.7, 15899, ""),
     "TIMELY time-domain": (ramp, {"bits": 8, "rate": 1e6, "node": 65 * NM}, 0.145, 310, "energy"),
-    "NeuRRAM 3 bits": (integrating, {"bits": 3, "input_bits": 1, "rate": 6e5, "node": 130 * NM, "voltage": 1.8}, 2.72, 1270, ""),
-    "NeuRRAM 5 bits": (integrating, {"bits": 5, "input_bits": 3, "rate": 3e5, "node": 130 * NM, "voltage": 1.8}, 5.15, 1270, ""),
+    "NeuRRAM 3 bits": (integrating, {"bits": 3, "input_bits": 1, "rate": 6e5, **NEURRAM}, 2.72, 1270, ""),
+    "NeuRRAM 5 bits": (integrating, {"bits": 5, "input_bits": 3, "rate": 3e5, **NEURRAM}, 5.15, 1270, ""),
     # Of two phases each the half.
-    "NeuRRAM 7 bits": (integrating, {"bits": 7, "input_bits": 3, "rate": 3e5, "node": 130 * NM, "voltage": 1.8}, 5.66, 1270, ""),
-    "NeuRRAM 9 bits": (integrating, {"bits": 9, "input_bits": 4, "rate": 1e5, "node": 130 * NM, "voltage": 1.8}, 7.91, 1270, ""),
+    "NeuRRAM 7 bits": (integrating, {"bits": 7, "input_bits": 3, "rate": 3e5, **NEURRAM}, 5.66, 1270, ""),
+    "NeuRRAM 9 bits": (integrating, {"bits": 9, "input_bits": 4, "rate": 1e5, **NEURRAM}, 7.91, 1270, ""),
     # The survey holds every converter of the table.
     "survey: NeuRRAM": (survey, {"bits": 4, "rate": 6e5, "node": 130 * NM}, 2.72, 1270, ""),
     "survey: Jia": (survey, {"bits": 8, "rate": RATE_OF_JIA, "node": 65 * NM}, 1.79, 1941, ""),
@@ -107,9 +112,9 @@ POINTS: dict[str, tuple[LawFunction, dict[str, float], float | None, float | Non
                                   "on_resistance": 1e4}, None, 21.2, ""),
     "Yao R2R": (driver, {"bits": 4, "bitlines": 512, "rate": RATE_OF_YAO, "node": 28 * NM, "voltage": 0.9, "read_voltage": 0.15,
                          "on_resistance": 1e4}, 0.88, None, ""),
-    "Brahms DAC": (driver, {"bits": 8, "bitlines": 128, "rate": 1e7, "node": 40 * NM, "read_voltage": 0.2, "on_resistance": 1e4},
+    "Brahms DAC": (driver, {"bits": 8, "bitlines": 128, "node": 40 * NM, **DRIVES, "on_resistance": 1e4},
                    0.291, 438, "area"),
-    "TIMELY DAC": (driver, {"bits": 8, "bitlines": 256, "rate": 1e7, "node": 65 * NM, "read_voltage": 0.2, "on_resistance": 1e4},
+    "TIMELY DAC": (driver, {"bits": 8, "bitlines": 256, "node": 65 * NM, **DRIVES, "on_resistance": 1e4},
                    0.0375, 240, "energy"),
     "ISAAC sample and hold": (sample_hold, {"bits": 8, "node": 32 * NM}, 0.000977, 0.039, ""),
     # Cells.
@@ -136,7 +141,8 @@ def test_published_points_lie_in_the_band_but_for_those_named(name: str) -> None
     ):  # fmt: skip
         if published is not None:
             ratio = published / value
-            print(f"{name}: {quantity} published {published:g}, law {value:.4g}, ratio {ratio:.3g}, band {band[0]:.3g} to {band[1]:.3g}")
+            within = f"{band[0]:.3g} to {band[1]:.3g}"
+            print(f"{name}: {quantity} published {published:g}, law {value:.4g}, ratio {ratio:.3g}, band {within}")
             if not band[0] * 0.999 <= ratio <= band[1] * 1.001:
                 found.append(quantity)
     assert " ".join(found) == outside
@@ -284,8 +290,8 @@ def test_a_conversion_fits_its_rate(law: LawFunction) -> None:
         (sar, {"bits": 8, "rate": 1e8, "node": 32 * NM, "voltage": 5.0}, "law sar: voltage = 5 V"),
         (flash, {"bits": 4, "rate": 9e9, "node": 65 * NM}, "law flash: rate = 9000 M/s"),
         (ramp, {"bits": 8, "rate": 1e8, "node": 32 * NM}, r"law ramp: rate = 100 M/s is outside 0 M/s to 5\.69661 M/s"),
-        (integrating, {"bits": 3, "rate": 1e6, "node": 130 * NM}, r"law integrating: rate = 1 M/s is outside 0 M/s to 0\.680272 M/s"),
-        (driver, {"bits": 1, "bitlines": 65536, "rate": 1e9, "node": 32 * NM, "read_voltage": 0.2}, "law driver: rate = 1000 M/s"),
+        (integrating, {"bits": 3, "rate": 1e6, "node": 130 * NM}, r"law integrating: rate = 1 M/s .* to 0\.680272 M/s"),
+        (driver, {"bits": 1, "bitlines": 65536, "rate": 1e9, "node": 32 * NM, "read_voltage": 0.2}, "law driver: rate = 1000"),
         (sense_amplifier, {"bits": 4, "rate": 1e8, "node": 32 * NM}, "law sense_amplifier: bits = 4 bit"),
         (cell, {"node": 32 * NM, "on_resistance": 10.0}, "law cell: on_resistance = 0.01 kohm"),
     ],
