@@ -1,14 +1,15 @@
 """What an analog-to-digital converter of an array's columns costs, by structure.
 
-`survey` is a regression over converters for all purposes. `sar`, `flash`, `ramp` and `integrating` are structures, each anchored to
-converters that were built; `sense_amplifier` is a flash of one to three bits. One action is one conversion. Energy never falls with
-bits or rate; a rate that the structure does not reach at the node is refused with the largest one. Where a structure works by steps,
-Cost.time is their sum at an unhurried pace, or 1/rate where the rate asks for more.
+`survey` is a regression over converters for all purposes. `sar`, `flash`, `ramp` and `integrating` are structures, each
+anchored to converters that were built; `sense_amplifier` is a flash of one to three bits. One action is one conversion. Energy
+never falls with bits or rate; a rate that the structure does not reach at the node is refused with the largest one. Where a
+structure works by steps, Cost.time is their sum at an unhurried pace, or 1/rate where the rate asks for more.
 
-How structures follow the node: capacitances of logic and comparators are proportional to it and energy to voltage² (Dennard et al.,
-JSSC 1974, constant-field scaling, from memory), noise-limited capacitors keep their size, step times are proportional to it, and
-area goes as its power AREA_EXPONENT. Above the rate of the survey's knee every structure pays the survey's slope, energy ~ rate^0.66.
-Not modelled: leakage, reference and ramp generators, interleaving, step times at another than the nominal voltage.
+How structures follow the node: capacitances of logic and comparators are proportional to it and energy to voltage² (Dennard et
+al., JSSC 1974, constant-field scaling, from memory), noise-limited capacitors keep their size, step times are proportional to
+it, and area goes as its power AREA_EXPONENT. Above the rate of the survey's knee every structure pays the survey's slope,
+energy ~ rate^0.66. Not modelled: leakage, reference and ramp generators, interleaving, step times at another than the nominal
+voltage.
 """
 
 from math import exp, log
@@ -20,17 +21,19 @@ from xbar.hw.cost.technology import NODES, nominal_voltage, technology
 
 SURVEY = "T. Andrulis et al., arXiv 2404.06553: regression over B. Murmann, ADC Performance Survey 1997-2023"
 SURVEY_READ = "coefficients and 215 converters of the package hwcomponents-adc 1.0.21; the paper was not opened"
-# Of the 215 converters a share of 5 % takes less than 0.16 of the fit's energy, and 80 % take at most 10 times it; 80 % have at most
-# 29 times its area. Converters in crossbar chips are smaller than nearly all of the survey: 0.05 (FORMS, simulated) to 0.46 of it.
+# Of the 215 converters a share of 5 % takes less than 0.16 of the fit's energy, and 80 % take at most 10 times it; 80 % have at
+# most 29 times its area. Converters in crossbar chips are smaller than nearly all of the survey: 0.05 (FORMS, simulated) to
+# 0.46 of it.
 SURVEY_ENERGY_BAND = (0.16, 10.0)
 SURVEY_AREA_BAND = (0.05, 29.0)
-CONVERTERS = "column converters of Jia JSSC 2020, Wang VLSI 2022, Kull ISSCC 2013 (as ISAAC uses it) and Chen (as Brahms uses it)"
+CONVERTERS = "converters of Jia JSSC 2020, Wang VLSI 2022, Kull ISSCC 2013 (as ISAAC uses it) and Chen (as Brahms uses it)"
 
-# Least-squares power of the node through the areas of four 8-bit SAR converters that were built: 1941 µm² at 65 nm (Jia), 1650 at 40
-# (Chen), 1200 at 32 (Kull), 1008 at 22 (Wang). Sinangil's 4-bit flash at 7 nm and FORMS's 4 bits at 32 nm lie on the power 0.69.
+# Power of the node (0.63 by least squares) through the areas of four 8-bit SAR converters that were built: 1941 µm² at 65 nm
+# (Jia), 1650 at 40 (Chen), 1200 at 32 (Kull), 1008 at 22 (Wang). Sinangil's 4-bit flash at 7 nm and FORMS's 4 bits at 32 nm lie
+# on the power 0.69.
 AREA_EXPONENT = 0.6
 STEP = 0.64e-9 / 28e-9  # [s/m of node] a bit of an unhurried SAR: ZigZag-IMC's fit at 28 nm without its wait for the array
-FASTEST_STEP = 1 / (9 * 1.1e9) / 40e-9  # [s/m of node] 8 bits and a sample in 1/(1.1 GS/s) at 40 nm (Chen, as Brahms and MNSIM list it)
+FASTEST_STEP = 1 / (9 * 1.1e9) / 40e-9  # [s/m of node] 8 bits and a sample at 1.1 GS/s and 40 nm (Chen, as MNSIM lists it)
 
 
 def _peak_merit(bits: float) -> float:
@@ -72,12 +75,13 @@ def _area(at_28_nm: float, node: float) -> float:
 
 @law(cite=SURVEY, read=SURVEY_READ, valid={"bits": (4, 14), "rate": (1e3, 1e10), "node": NODES})
 def survey(*, bits: float, rate: float, node: float) -> Cost:
-    """A conversion of whole `bits` at `rate` [1/s] by a good converter of the survey, of any structure; time is left to the rate.
+    """A conversion of whole `bits` at `rate` [1/s] by a good converter of the survey, of any structure; time is left to the
+    rate.
 
-    Energy is the whole fit: 1.93 pJ for 8 bits at 32 nm and 1.28 GS/s. The package that publishes it returns 80 % as energy of a
-    conversion and 20 % as leakage at full rate. The fit aims at the 20th percentile of energy and the 10th of area. Band: energy
-    from the 5 % to the 80 % quantile of the survey's converters over the fit; area from the smallest converter of a crossbar design
-    over the fit to the 80 % quantile. Raises LawRangeError, and ParameterError where bits are not whole.
+    Energy is the whole fit: 1.93 pJ for 8 bits at 32 nm and 1.28 GS/s. The package that publishes it returns 80 % as energy of
+    a conversion and 20 % as leakage at full rate. The fit aims at the 20th percentile of energy and the 10th of area. Band:
+    energy from the 5 % to the 80 % quantile of the survey's converters over the fit; area from the smallest converter of a
+    crossbar design over the fit to the 80 % quantile. Raises LawRangeError, and ParameterError where bits are not whole.
     """
     whole("survey", "bits", bits)
     energy = _survey_energy(bits, rate, node)
@@ -85,10 +89,10 @@ def survey(*, bits: float, rate: float, node: float) -> Cost:
     return Cost(energy * 1e-12, area * 1e-12, energy_band=SURVEY_ENERGY_BAND, area_band=SURVEY_AREA_BAND)
 
 
-# ZigZag-IMC's fit on SRAM chips at 28 nm: 100 fF a bit for comparator and logic, 0.001 fF x 4^bits that noise sets; times what the
-# converters of crossbar chips take of it, the geometric mean of Jia 1.29, Wang 3.83, Kull 1.98 and Chen 2.92 at their voltages
-# (nominal where none is given). Without it the law is the fit.
-SAR_BIT, SAR_NOISE, SAR_IN_ARRAY = 100e-15, 0.001e-15, 2.3
+# ZigZag-IMC's fit on SRAM chips at 28 nm: 100 fF a bit for comparator and logic, 0.001 fF x 4^bits that noise sets; times what
+# the converters of crossbar chips take of it, the geometric mean of Jia 1.29, Wang 3.83, Kull 1.95 and Chen 3.18 at their
+# voltages (nominal where none is given). Without it the law is the fit.
+SAR_BIT, SAR_NOISE, SAR_IN_ARRAY = 100e-15, 0.001e-15, 2.35
 # The same fit's area is 1e-6 mm² x 2^bits x 10^(1.206 - 0.0369 bits): 2085 µm² for 8 bits at 28 nm. The four converters have
 # 1192 µm² there by AREA_EXPONENT (each within 12 %); the growth with bits is the fit's.
 SAR_AREA_8 = 1192e-12
@@ -96,17 +100,19 @@ SAR_AREA_8 = 1192e-12
 
 @law(
     cite="ZigZag-IMC's model of SAR converters (J. Sun et al.), with one multiplier and the area by " + CONVERTERS,
-    read="imc models of zigzag-imc df34a6f; converters through CiMLoop d6e1390, hwcomponents-library 8b56f7e and MNSIM ca39ccb; "
+    read="models of zigzag-imc df34a6f; converters through CiMLoop d6e1390, hwcomponents-library 8b56f7e and MNSIM ca39ccb; "
     "the papers were not opened",
     valid={"bits": (2, 12), "rate": (1e3, 1e10), "node": NODES},
 )
 def sar(*, bits: float, rate: float, node: float, voltage: float | None = None) -> Cost:
-    """A conversion by successive approximation of `bits`: a step for the sample and one a bit, each a comparison and a capacitor set.
+    """A conversion by successive approximation of `bits`: a step for the sample and one a bit, each a comparison and a
+    capacitor set.
 
-    Energy (100 fF bits node/28 nm + 0.001 fF 4^bits) 2.3 voltage². Band of energy: from the fit without the multiplier to 1.8 times;
-    it holds the four converters and Li's 9 bits, not Yao's, whose 13.3 pJ have the loops that clamp its bitlines (8 times).
-    NeuroSim V1.4's SAR takes 0.08 to 0.10 of this law and serves as a floor only. Band of area: to 2.7 times, as FORMS has with 4 bits.
-    Raises LawRangeError, also where `rate` [1/s] is above 1/((bits + 1) x 81 ps node/32 nm); ParameterError where bits are not whole.
+    Energy (100 fF bits node/28 nm + 0.001 fF 4^bits) 2.35 voltage². Band of energy: from the fit without the multiplier to 1.8
+    times; it holds the four converters and Li's 9 bits, not Yao's, whose 13.3 pJ have the loops that clamp its bitlines (8
+    times). NeuroSim V1.4's SAR takes 0.08 to 0.10 of this law and serves as a floor only. Band of area: to 2.7 times, as FORMS
+    has with 4 bits. Raises LawRangeError, also where `rate` [1/s] is above 1/((bits + 1) x 81 ps node/32 nm); ParameterError
+    where bits are not whole.
     """
     steps = whole("sar", "bits", bits) + 1
     time = _time("sar", rate, steps * STEP * node, steps * FASTEST_STEP * node)
@@ -118,13 +124,14 @@ def sar(*, bits: float, rate: float, node: float, voltage: float | None = None) 
 
 # A comparator of a flash of b bits at 28 nm: capacitance COMPARATOR + MATCHED x 4^b, and area likewise, since transistors whose
 # offset stays below half a step grow as 1/step² (Pelgrom, JSSC 1989, from memory). The first terms are MNSIM's sense amplifier
-# (1.63 fJ at 0.9 V and 8 µm² at 28 nm); the second make 15 comparators Sinangil's 4 bits at 7 nm: 0.186 pJ at 0.8 V and 100 µm².
+# (1.63 fJ at 0.9 V and 8 µm² at 28 nm); the second make 15 comparators Sinangil's 4 bits at 7 nm: 0.186 pJ at 0.8 V and 100
+# µm².
 COMPARATOR, MATCHED = 2.0e-15, 0.295e-15
 COMPARATOR_AREA, MATCHED_AREA = 8e-12, 0.0286e-12
 FLASH_CITE = "Sinangil et al., JSSC 2021 (4-bit flash, 7 nm); MNSIM 2.0's sense amplifier (1 bit, 28 nm)"
 FLASH_READ = (
-    "Sinangil's through accelforge 1c1929c: area, and the energy that its model needs to meet the measured total; MNSIM ca39ccb; "
-    "growth with bits by Pelgrom's rule, from memory; the papers were not opened"
+    "Sinangil's through accelforge 1c1929c: area, and the energy that its model needs to meet the measured total; "
+    "MNSIM ca39ccb; growth with bits by Pelgrom's rule, from memory; the papers were not opened"
 )
 
 
@@ -172,9 +179,10 @@ COUNTER_BIT = (345 + 388) / 8 / 3.60  # in areas of the smallest inverter
 def ramp(*, bits: float, rate: float, node: float, voltage: float | None = None) -> Cost:
     """A conversion that counts up to 2^bits clocks: one comparator and a counter a column; the ramp or oscillator is not apart.
 
-    Band of energy assumed; NeuroSim's flip-flops alone, two of which toggle a clock, take 0.8 of it. TIMELY's time-domain converter
-    (simulated, 65 nm) takes 0.01 of it and lies outside. Band of area: 0.5, assumed, to 22, Liu's 15899 µm² at 130 nm.
-    Raises LawRangeError, also where `rate` [1/s] is above 1/(2^bits x 0.69 ns node/32 nm); ParameterError where bits are not whole.
+    Band of energy assumed; NeuroSim's flip-flops alone, two of which toggle a clock, take 0.8 of it. TIMELY's time-domain
+    converter (simulated, 65 nm) takes 0.01 of it and lies outside. Band of area: 0.5, assumed, to 22, Liu's 15899 µm² at 130
+    nm. Raises LawRangeError, also where `rate` [1/s] is above 1/(2^bits x 0.69 ns node/32 nm); ParameterError where bits are
+    not whole.
     """
     clocks = 2 ** whole("ramp", "bits", bits)
     time = _time("ramp", rate, clocks * RAMP_STEP * node, clocks * RAMP_FASTEST_STEP * node)
@@ -191,18 +199,19 @@ NEURON_AREA = 1270e-12
 
 @law(
     cite="W. Wan et al., NeuRRAM, Nature 2022",
-    read="energy of steps fitted by hwcomponents-library 8b56f7e, times by accelforge 1c1929c, on values digitised from the paper's "
-    "figures; the paper was not opened",
+    read="energy of steps fitted by hwcomponents-library 8b56f7e, times by accelforge 1c1929c, on values digitised from "
+    "the paper's figures; the paper was not opened",
     valid={"bits": (1, 9), "input_bits": (1, 4), "rate": (1e3, 1e10), "node": NODES},
 )
 def integrating(*, bits: float, rate: float, node: float, voltage: float | None = None, input_bits: float = 1) -> Cost:
-    """A conversion of `bits` by a neuron that integrates an input of sign and magnitude plane by plane, then resolves bit by bit.
+    """A conversion of `bits` by a neuron that integrates an input of sign and magnitude plane by plane, then resolves bit by
+    bit.
 
-    `input_bits` with sign: plane k of the max(1, input_bits - 1) planes is integrated 2^k times and sampled once; inputs of more
-    than 4 bits take two conversions. Each bit is a successive step and its shift-and-add. Meets NeuRRAM's energies at four settings
-    within 14 % and rates within 7 %; band assumed for other nodes and voltages, where only this chip is known. Area is that of one
-    neuron, for all bits. The step times have no faster variant: raises LawRangeError where `rate` [1/s] is above 1/time, and
-    ParameterError where bits are not whole.
+    `input_bits` with sign: plane k of the max(1, input_bits - 1) planes is integrated 2^k times and sampled once; inputs of
+    more than 4 bits take two conversions. Each bit is a successive step and its shift-and-add. Meets NeuRRAM's energies at four
+    settings within 14 % and rates within 7 %; band assumed for other nodes and voltages, where only this chip is known. Area is
+    that of one neuron, for all bits. The step times have no faster variant: raises LawRangeError where `rate` [1/s] is above
+    1/time, and ParameterError where bits are not whole.
     """
     planes = max(1, whole("integrating", "input_bits", input_bits) - 1)
     steps, relative = whole("integrating", "bits", bits), node / 130e-9

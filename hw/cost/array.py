@@ -1,4 +1,5 @@
-"""What an array of memristive cells costs: area by its cell, energy and time of a read; capacitance and resistance of its lines.
+"""What an array of memristive cells costs: area by its cell, energy and time of a read; capacitance and resistance of its
+lines.
 
 A cell with a transistor (1T1R): its access transistor is as wide as the cell's resistance asks. A cell without one (0T1R) is
 `crosspoint`. Conductances, voltages and times are those with which the array computes, so that a read takes what
@@ -53,7 +54,8 @@ def cell(*, node: float, on_resistance: float) -> Cost:
 
 @law(cite=NEUROSIM, read=NEUROSIM_READ, valid={"node": NODES})
 def crosspoint_cell(*, node: float) -> Cost:
-    """Area of a cell between two crossing wires without a transistor, 4 F²; band to 4 times, assumed: wires at twice the pitch."""
+    """Area of a cell between two crossing wires without a transistor, 4 F²; band to 4 times, assumed: wires at twice the pitch.
+    """
     return Cost(0.0, CROSSPOINT * node**2, area_band=(1.0, 4.0))
 
 
@@ -93,19 +95,20 @@ def line_resistance(node: float, on_resistance: float, cell_area: float = 0.0) -
 
 
 def settling_time(
-    *, bits: float, cells: float, resistance: float, capacitance: float, driver_resistance: float = 0.0, conductance: float = 0.0
-) -> float:
+    *, bits: float, cells: float, resistance: float, capacitance: float, driver_resistance: float = 0.0,
+    conductance: float = 0.0,
+) -> float:  # fmt: skip
     """Time [s] in which the far end of a line of `cells` cells is within half a step of `bits` bits of its last value.
 
     ln 2 (bits + 1) R N c with R = driver_resistance + N r/2: one time constant, the sum of resistance before each capacitance
     (Elmore 1948) but for one of N cells; textbook. r [ohm] and c [F] are per cell. `conductance` [S], mean of a cell, is a load
     that holds the line's other side: R is then parallel to the N cells', which a line that droops much exceeds. Exact for
-    N r << driver_resistance; without a driver's resistance up to a quarter above the exact time (tested on ladders).
+    N r << driver_resistance; without a driver up to a fifth above the exact time (tested on ladders).
     Raises ParameterError for what is negative or no number.
     """
     given = (bits, cells, resistance, capacitance, driver_resistance, conductance)
     if not all(0 <= each < inf for each in given):
-        raise ParameterError("settling_time: bits, cells, resistances, capacitance and conductance must be finite and at least 0")
+        raise ParameterError("settling_time: every number must be finite and at least 0")
     source = driver_resistance + cells * resistance / 2
     return log(2) * (bits + 1) * source / (1 + source * cells * conductance) * cells * capacitance
 
@@ -124,16 +127,17 @@ def array(
     read_time: float, activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0,
     cell_area: float = 0.0,
 ) -> Cost:  # fmt: skip
-    """One read of all wordlines of an array of 1T1R cells: V² G t of cells on driven wordlines, and charge of bitlines that swing.
+    """One read of all wordlines of an array of 1T1R cells: V² G t of cells on driven wordlines, and charge of bitlines that
+    swing.
 
-    conductance: mean of a cell [S]; activity: share of the wordlines that are driven; mean_square: of the driven ones' code over
-    the largest code, squared; read_voltage [V] of the largest code, for read_time [s]. rows_at_once: wordlines that a partial read
-    takes, 0 for all; the others follow in turn, each partial read of `read_time`, and each charges the bitlines anew by `swing` [V]
-    (0 for a virtual ground). Cost.time is all partial reads. cell_area [m²]: 0 for the area of law `cell`.
+    conductance: mean of a cell [S]; activity: share of the wordlines that are driven; mean_square: of the driven ones' code
+    over the largest code, squared; read_voltage [V] of the largest code, for read_time [s]. rows_at_once: wordlines that a
+    partial read takes, 0 for all; the others follow in turn, each partial read of `read_time`, and each charges the bitlines
+    anew by `swing` [V] (0 for a virtual ground). Cost.time is all partial reads. cell_area [m²]: 0 for the area of law `cell`.
 
     The energy is that of `xbar.hw.array.energy` where conductances and codes are independent (exact for equal codes); it has no
-    band of its own. ISAAC's array takes 1.5 F² a cell, less than any cell here, and 1.83 fJ a cell and read.
-    Raises LawRangeError, and ParameterError where lines are not whole.
+    band of its own. ISAAC's array takes 1.5 F² a cell, less than any cell here, and 1.83 fJ a cell and read. Raises
+    LawRangeError, and ParameterError where lines are not whole.
     """
     rows, columns = whole("array", "wordlines", wordlines), whole("array", "bitlines", bitlines)
     at_once = whole("array", "rows_at_once", rows_at_once) or rows
@@ -149,7 +153,8 @@ def crosspoint(
     *, wordlines: float, bitlines: float, node: float, conductance: float, read_voltage: float, read_time: float,
     activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0, cell_area: float = 0.0,
 ) -> Cost:  # fmt: skip
-    """As `array`, of cells without a transistor (4 F² where cell_area is 0). Currents through undriven cells are not modelled."""
+    """As `array`, of cells without a transistor (4 F² where cell_area is 0). Currents through undriven cells are not modelled.
+    """
     rows, columns = whole("crosspoint", "wordlines", wordlines), whole("crosspoint", "bitlines", bitlines)
     one = _cell(node, 0.0, cell_area)
     read = array(
@@ -171,10 +176,11 @@ CELL_WRITE = 676e-9 / 128**2
     valid={"wordlines": _LINES, "bitlines": _LINES},
 )
 def write(*, wordlines: float, bitlines: float) -> Cost:
-    """Energy of writing an array once, cell by cell: a reference of size for any node and device; time and area are not modelled.
+    """Energy of writing an array once, cell by cell: a reference of size for any node and device; time and area are not
+    modelled.
 
-    Pulses, verification and what the device's states ask are all in the one figure, hence a band from NeuroSim's 0.606 pJ a cell to
-    twice PUMA's 41 pJ (the upper end assumed).
+    Pulses, verification and what the device's states ask are all in the one figure, hence a band from NeuroSim's 0.606 pJ a
+    cell to twice PUMA's 41 pJ (the upper end assumed).
     """
     cells = whole("write", "wordlines", wordlines) * whole("write", "bitlines", bitlines)
     return Cost(cells * CELL_WRITE, 0.0, energy_band=(0.606e-12 / CELL_WRITE, 2.0))
