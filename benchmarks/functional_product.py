@@ -28,14 +28,10 @@ def layer(array: int, dac_bits: int = 8, wires: float = 0.0, lossless: bool = Fa
     quiet = {"programming_sigma": 0.04, "read_noise_sigma": 0.0} | device
     chip: Chip = load_chip("isaac") if lossless else load_chip("edge")
     if not lossless:
-        crossbars = chip.structure.crossbars_per_core
         chip = chip.with_changes(
             structure={"wordlines": array, "bitlines": max(array, 128) if array < SIZE else 2 * array},
             device=quiet, wires={"wordline": wires, "bitline": wires},
-            component={
-                "dac": {"bits": dac_bits, "units": crossbars * array},
-                "sample_hold": {"units": crossbars * (max(array, 128) if array < SIZE else 2 * array)},
-            },
+            component={"dac": {"bits": dac_bits}},
         )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     linear = nn.Linear(SIZE, SIZE, bias=False)

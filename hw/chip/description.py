@@ -3,14 +3,13 @@
 chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from xbar.hw.array.converter import Adc, Dac
 from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
@@ -20,6 +19,7 @@ from xbar.hw.chip.costs import Constant, End, resolve, settling
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.quantity import Quantity, Unit
+
 
 class Section(BaseModel):
     """A table of a description file; an unknown key is refused."""

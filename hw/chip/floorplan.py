@@ -11,7 +11,6 @@ from math import ceil, isqrt
 import pandas as pd
 
 
-
 @dataclass(frozen=True)
 class FloorPlan:
     """Outline of a chip of equal square tiles.

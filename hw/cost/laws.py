@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from xbar.hw.cost import adc, array, buffer, digital_unit, driver, link, logic, memory, periphery, registers, router, wire
+from xbar.hw.cost import (
+    adc,
+    array,
+    buffer,
+    digital_unit,
+    driver,
+    link,
+    logic,
+    memory,
+    periphery,
+    registers,
+    router,
+    wire,
+)
 from xbar.hw.cost.law import LawFunction
 
 LAWS: Mapping[str, LawFunction] = MappingProxyType({

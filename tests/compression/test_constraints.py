@@ -30,10 +30,7 @@ from xbar.hw.array.mapping import quantise_weights
 
 CHIP = load_chip("edge", {"weights.bits": "5"})
 # outputs 2 x 2 bitlines each, 3 wordlines: small arrays, so that a small matrix is cut both ways
-SMALL = CHIP.with_changes(
-    structure={"wordlines": 3, "bitlines": 5},
-    component={"dac": {"units": 12}, "sample_hold": {"units": 20}},
-)
+SMALL = CHIP.with_changes(structure={"wordlines": 3, "bitlines": 5})
 PRUNING: list[Callable[[float], PruningSet]] = [
     lambda r: Weights(ratio=r),
     lambda r: Filter(ratio=r),

@@ -17,16 +17,9 @@ from xbar.hw.array.converter import Adc, Dac, lossless_bits
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
+from xbar.hw.cost.laws import LAWS
 
 ISAAC, EDGE = load_chip("isaac"), load_chip("edge")
-COST = {"units": 8, "rate": 1e9, "power": 0.016, "area": 1e-8}
-# (energy, time, area) of b bits over b0 bits, worked out by hand from the forms in the source's text
-HAND = {
-    ("sar", 8, 8): (1, 1, 1), ("sar", 10, 8): (4, 1.25, 4), ("sar", 6, 8): (0.25, 0.75, 0.25),
-    ("flash", 8, 6): (255 / 63, 1, 255 / 63), ("flash", 1, 4): (1 / 15, 1, 1 / 15),
-    ("ramp", 9, 8): (2, 2, 1), ("ramp", 5, 8): (1 / 8, 1 / 8, 1),
-    ("pipeline", 12, 8): (1.5, 1, 1.5), ("pipeline", 4, 8): (0.5, 1, 0.5),
-}  # fmt: skip
 CHIPS = {
     "twos_complement": ISAAC, "two_pass": EDGE,
     "bipolar": EDGE.with_changes(inputs={"signed": "bipolar"}),
@@ -36,7 +29,7 @@ RANGES = ["level", "full_scale", "calibrated", "fixed"]
 
 
 def an_adc(bits: int, **fields: object) -> Adc:
-    return Adc(bits=bits, **COST, **fields)
+    return Adc(bits=bits, columns=128, rate=1e9, **fields)
 
 
 def code_places(bits: int, signed: bool, codes: str) -> np.ndarray:
@@ -110,7 +103,7 @@ class TestTransfer:
             small_chip(16, 20, 3, 4, 4, 1, "two_pass", 1, scheme="differential")
 
     def test_range_and_current_need_each_other(self) -> None:
-        for wrong in ({"range": "fixed"}, {"full_scale": 1e-6}, {"architecture": "sar"}, {"stated_bits": 8}):
+        for wrong in ({"range": "fixed"}, {"full_scale": 1e-6}):
             with pytest.raises(ValidationError, match="needs it"):
                 an_adc(8, **wrong)
 
@@ -139,7 +132,7 @@ class TestDac:
     @pytest.mark.parametrize("bow", [-0.9, -0.3, 0.4, 0.9])
     def test_bow(self, bits: int, bow: float) -> None:
         """A parabola of that height, 0 at both ends, odd in the sign, monotone."""
-        dac = Dac(bits=bits, bow=bow, **COST)
+        dac = Dac(bits=bits, bow=bow)
         top = 2**bits - 1
         code = torch.arange(-top, top + 1, dtype=torch.float64)
         voltage = dac.voltage(code).numpy()
@@ -156,9 +149,9 @@ class TestDac:
         top = 2**bits - 1
         limit = top**2 / (4 * (top - 1))
         for sign in (-1, 1):
-            Dac(bits=bits, bow=sign * limit * 0.999, **COST)
+            Dac(bits=bits, bow=sign * limit * 0.999)
             with pytest.raises(ValidationError, match="not monotone"):
-                Dac(bits=bits, bow=sign * limit * 1.001, **COST)
+                Dac(bits=bits, bow=sign * limit * 1.001)
 
     def test_bow_reaches_the_currents(self) -> None:
         """One cell, an ideal ADC: the product is the driver's voltage itself."""
@@ -175,8 +168,7 @@ class TestDac:
 def one_cell_columns(outputs: int, adc: dict[str, object], units_per_crossbar: int = 1, bitlines: int = 40) -> CrossbarMatrix:
     """Every column one cell of one level step: its current is the input itself, 0 .. 255."""
     chip = small_chip(4, bitlines, 1, 2, 8, 8, "two_pass", 8, scheme="separate")
-    per_core = chip.structure.crossbars_per_core
-    chip = chip.with_changes(component={"adc": {"units": per_core * units_per_crossbar} | adc})
+    chip = chip.with_changes(component={"adc": {"columns": -(-bitlines // units_per_crossbar)} | adc})
     return CrossbarMatrix(torch.ones(1, outputs, 1, dtype=torch.float64), chip, False, largest_weight=1.0)
 
 
@@ -253,51 +245,39 @@ class TestErrors:
 
 
 class TestCost:
-    @pytest.mark.parametrize("case", HAND)
-    def test_forms_by_hand(self, case: tuple[str, int, int]) -> None:
-        name, bits, stated = case
-        energy, time, area = HAND[case]
-        plain, adc = an_adc(bits), an_adc(bits, architecture=name, stated_bits=stated)
-        assert adc.energy_per_action == pytest.approx(2e-12 * energy)
-        assert adc.unit_rate == pytest.approx(1e9 / time)
-        assert adc.parent_area == pytest.approx(1e-8 * area)
-        assert adc.peak_power == pytest.approx(0.016 * energy / time)
-        assert (plain.energy_per_action, plain.unit_rate, plain.parent_area) == pytest.approx((2e-12, 1e9, 1e-8))
-
+    @pytest.mark.parametrize("law", ["survey", "sar", "flash"])
     @pytest.mark.parametrize("preset", [ISAAC, EDGE])
-    def test_the_chip_uses_them(self, preset: Chip) -> None:
-        """Two bits more on a SAR: four times energy and area, 10 bits for 8 in time, in the table, peak power, area,
-        time per slice and operations per second."""
-        stated = preset.component.adc.bits
-        assert stated == 8
-        chip = preset.with_changes(component={"adc": {"bits": 10, "architecture": "sar", "stated_bits": 8}})
-        before, after = preset.table().loc["adc"], chip.table().loc["adc"]
-        assert after["energy_per_action_J"] == pytest.approx(4 * before["energy_per_action_J"])
-        assert after["area_m2"] == pytest.approx(4 * before["area_m2"])
-        assert after["power_W"] == pytest.approx(4 / 1.25 * before["power_W"])
-        assert chip.peak_power - preset.peak_power == pytest.approx(2.2 * before["power_W"])
-        assert chip.area - preset.area == pytest.approx(3 * before["area_m2"])
-        converted = preset.geometry(10**6, 1).conversions_of(0) * preset.structure.crossbars_per_core
-        adc_time = converted / preset.component.adc.units / preset.component.adc.rate
-        assert preset.slice_time == pytest.approx(max(preset.timing.array_read, adc_time))
-        assert chip.slice_time == pytest.approx(max(preset.timing.array_read, 1.25 * adc_time))
-        ratio = chip.peak_operations_per_second / preset.peak_operations_per_second
-        assert ratio == pytest.approx(preset.slice_time / chip.slice_time)
+    def test_more_bits_cost_what_their_law_says(self, preset: Chip, law: str) -> None:
+        """Energy, area and power of two bits less, in the table and in the simulation; time is the rate's."""
+        node, rate = preset.technology.node, preset.component.adc.rate
+        stated = LAWS[preset.component.adc.law](bits=8, rate=rate, node=node)
+        before = preset.with_changes(component={"adc": {"law": law}})
+        after = before.with_changes(component={"adc": {"bits": 6}})
+        of_law = [LAWS[law](bits=bits, rate=rate, node=node) for bits in (8, 6)]
+        rows = [chip.table().loc["adc"] for chip in (before, after)]
+        for column, leaf in (("energy_per_action_J", "energy"), ("area_m2", "area")):
+            ratio = getattr(of_law[1], leaf) / getattr(of_law[0], leaf)
+            assert ratio < 1
+            assert rows[1][column] / rows[0][column] == pytest.approx(ratio)
+        assert stated.energy > 0
+        assert before.area - after.area == pytest.approx(rows[0]["area_m2"] - rows[1]["area_m2"], rel=1e-6)
+        ledgers = [simulate(place(trace(*small_convolutional()), chip, None), Arrivals.batch(1)) for chip in (before, after)]
+        assert ledgers[0].span == ledgers[1].span
+        assert ledgers[1].actions["adc"].sum() * rows[1]["energy_per_action_J"] == pytest.approx(
+            ledgers[1].energy["adc"].drop("(static)").sum()
+        )
 
-    @pytest.mark.parametrize("architecture", ["sar", "flash", "ramp", "pipeline"])
-    def test_the_simulator_uses_them(self, architecture: str) -> None:
-        """Energy of all conversions, and the latency of an ADC-bound chip grows by what a slice takes longer."""
-        model, example = small_convolutional()
-        slow = EDGE.with_changes(component={"adc": {"rate": 1e7}})
-        chip = slow.with_changes(component={"adc": {"bits": 10, "architecture": architecture, "stated_bits": 8}})
-        energy, time, _ = {
-            "sar": (4, 1.25, 4), "flash": (1023 / 255, 1, 0), "ramp": (4, 4, 0), "pipeline": (1.25, 1, 0)
-        }[architecture]  # fmt: skip
-        before, after = (simulate(place(trace(model, example), c), Arrivals.batch(1)) for c in (slow, chip))
-        assert after.energy["adc"].sum() == pytest.approx(energy * before.energy["adc"].sum())
-        assert after.actions["adc"].sum() == before.actions["adc"].sum()
-        assert after.span == pytest.approx(time * before.span, rel=0.05)
-        assert (after.span > before.span * 1.2) == (time > 1)
+    def test_fewer_adcs_take_longer_and_less_area(self) -> None:
+        chips = [EDGE.with_changes(component={"adc": {"columns": columns}}) for columns in (64, 128, 256, 512)]
+        assert [chip.costs["adc"].units for chip in chips] == [8, 4, 2, 1]
+        areas, times = [chip.area for chip in chips], [chip.slice_time for chip in chips]
+        assert areas == sorted(areas, reverse=True)
+        assert times == sorted(times)
+        assert times[-1] == pytest.approx(512 / 1.28e9)
+
+    def test_a_rate_that_no_structure_reaches_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"component\.adc.*ramp"):
+            _ = EDGE.with_changes(component={"adc": {"law": "ramp"}}).costs
 
 
 def accumulating(chip: Chip, **adc: object) -> Chip:

@@ -24,7 +24,7 @@ LAWS = [
 ]  # fmt: skip
 LAWS = list({each.law.name: each for each in LAWS}.values())
 GROWING = {
-    "bits", "second_bits", "rate", "clock", "capacity", "width", "ports", "length", "rate", "fast_share", "activity",
+    "bits", "second_bits", "rate", "clock", "capacity", "width", "ports", "length", "fast_share", "activity",
 }  # fmt: skip
 KILOBYTE = 8192  # bit
 N130, N65, N45, N40, N32, N28, N16, N7 = (each * 1e-9 for each in (130, 65, 45, 40, 32, 28, 16, 7))

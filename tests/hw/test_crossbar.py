@@ -21,16 +21,13 @@ def small_chip(
 ) -> Chip:  # fmt: skip
     """ISAAC with other arrays, converters and encoding; an ideal device unless changed afterwards."""
     weights = {"flipped_columns": False, "offset_reference": "column", "subtraction": "analog"} | scheme
-    crossbars = ISAAC.structure.crossbars_per_core
     return ISAAC.with_changes(
         structure={"wordlines": wordlines, "bitlines": bitlines},
         device={"levels": 2**cell_bits},
         weights={"bits": weight_bits, **weights},
         inputs={"bits": input_bits, "signed": signed},
         component={
-            "dac": {"bits": dac_bits, "units": crossbars * wordlines},
-            "sample_hold": {"units": crossbars * bitlines},
-            "adc": {"bits": adc_bits, "range": adc_range},
+            "dac": {"bits": dac_bits}, "adc": {"bits": adc_bits, "range": adc_range, "columns": bitlines},
         },
     )
 

@@ -116,7 +116,6 @@ def chip(s: dict[str, Any], weight: torch.Tensor, rows: int | None) -> Chip:
     columns = weight.shape[0] * (s["n_weight_slices"] if sliced else 1) * (2 if scheme == "differential" and not shared else 1)
     columns += offset and reference == "column"
     wordlines = (rows or weight.shape[1]) * (2 if shared else 1)
-    crossbars = EDGE.structure.crossbars_per_core
     bipolar = s["x_signed"]
     streamed = (s["dac_bits"] - bipolar if s["dac"] != "none" else 8) or 8
     r_min, r_max = s["r_min_ohm"], s["r_max_ohm"]
@@ -137,8 +136,7 @@ def chip(s: dict[str, Any], weight: torch.Tensor, rows: int | None) -> Chip:
         },
         wires=wires(s),
         component={
-            "dac": {"bits": s["input_slice_bits"] or streamed, "units": crossbars * wordlines},
-            "sample_hold": {"units": crossbars * columns},
+            "dac": {"bits": s["input_slice_bits"] or streamed},
             "adc": {
                 "bits": s["adc_bits"] or 8, "range": "ideal" if s["adc"] == "none" else "full_scale", "finest": "any",
                 "codes": "all" if s["adc"] == "uniform" else "symmetric",

@@ -119,7 +119,7 @@ class TestLockStep:
     @pytest.mark.parametrize("adcs", [1, 2, 4, 8])
     def test_tables_over_several_tiles(self, edge: Chip, adcs: int) -> None:
         """Row tiles whose crossbars share ADCs in different ways, copies that take look-ups in turn, uneven columns."""
-        chip = edge.with_changes(component={"adc": {"units": adcs}}, structure={"tiles": 16})
+        chip = edge.with_changes(component={"adc": {"columns": 512 // adcs}}, structure={"tiles": 16})
         placement = place(trace(*histories()), chip, {"table": 3, "each": 2})
         one, other = (
             simulate(placement, Arrivals.poisson(1e6, 12, seed=adcs), resolution=resolution)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class TestLockStep:
     @pytest.mark.parametrize("adcs", [1, 2, 4, 8])
     def test_layers_of_many_cores_with_uneven_columns(self, edge: Chip, adcs: int) -> None:
         """Row tiles, a last column tile of few columns, shared and doubled ADCs, two layers on one tile."""
-        chip = edge.with_changes(component={"adc": {"units": adcs}})
+        chip = edge.with_changes(component={"adc": {"columns": 512 // adcs}})
         model = seeded(None, nn.Linear(300, 75), nn.ReLU(), nn.Linear(75, 70), nn.ReLU(), nn.Linear(70, 3))
         placement = place(trace(model, torch.rand(2, 300)), chip, {"0": 2, "2": 3})
         one, other = (

@@ -224,7 +224,7 @@ class TestLockStep:
     @pytest.mark.parametrize("adcs", [1, 2, 4, 8])
     def test_tables_and_layers_of_many_cores_with_uneven_columns(self, edge: Chip, adcs: int) -> None:
         """Tables over several tiles, copies that take vectors in turn, shared and doubled ADCs."""
-        chip = edge.with_changes(component={"adc": {"units": adcs}}, device=PULSE, structure={"tiles": 16})
+        chip = edge.with_changes(component={"adc": {"columns": 512 // adcs}}, device=PULSE, structure={"tiles": 16})
         self.check(place(trace(*histories()), chip, {"table": 2, "each": 3}), seed=adcs)
         model = seeded(None, nn.Linear(300, 75), nn.ReLU(), nn.Linear(75, 70))
         self.check(place(trace(model, torch.rand(2, 300)), chip, {"0": 2}), seed=adcs)

@@ -161,7 +161,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_network_too_large_says_by_how_many_crossbars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The digits network on a chip of two cores of one crossbar each."""
     settings = [f"structure.{key}=1" for key in ("tiles", "cores_per_tile", "crossbars_per_core")]
-    settings += ["component.dac.units=128", "component.sample_hold.units=128", "component.crossbar.units=1"]
     flags = [part for setting in settings for part in ("--set", setting)]
     assert main(["run", "digits", "--chip", "edge", *flags, "--out", str(tmp_path / "out"), *QUICK]) == 1
     assert "too small by 2 crossbars" in capsys.readouterr().err
