@@ -124,15 +124,17 @@ def verdict(results: Results) -> str:
     single = results.meta["single_request"]
     lost = 100 * (a["float"] - a["chip"])
     change = "keeps its accuracy" if abs(lost) < 0.05 else f"{'loses' if lost > 0 else 'gains'} {abs(lost):.1f} points"
-    static = s["static_energy_J"] / s["energy_J"] if s["energy_J"] else 0.0
-    drawn = f"; {percent(static)} of the energy is static power" if static >= 0.005 else ""
+    leaked = s["leakage_energy_per_request_J"] / s["on_chip_energy_per_request_J"]
+    drawn = f", {percent(leaked)} of it leakage" if leaked >= 0.005 else ""
+    links = s["link_energy_per_request_J"]
+    drawn += f", and {human(links, 'J')} in its off-chip links" if links else ""
     several = s["requests"] > 1
     alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
         f"On this chip{_ideal(results.meta['chip'])} the network {change} "
         f"({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
         f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
-        f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}.{costliest(results)}"
+        f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{costliest(results)}"
     )
 
 
@@ -151,28 +153,27 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     m = results.meta
     a, s, single, chip = m["accuracy"], m["summary"], m["single_request"], m["chip"]
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
-    efficiency = s["operations_per_J"]
-    peak = chip["peak_operations_per_s"] / chip["peak_power_W"]
+    efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
     several = requests > 1
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
     timed = "between results" if s["steady_throughput_per_s"] else "first to last"
     timed = f"batch of {requests}, {timed}" if several else "one after another"
-    table_power = f"table power {human(chip['peak_power_W'], 'W')}"
-    energy, dynamic = human(s["energy_per_request_J"], "J"), human(s["dynamic_energy_per_request_J"], "J")
-    static = human(s["static_energy_J"] / max(1, requests), "J")
-    idle = human(s["static_power_W"], "W")
+    table_power = f"at peak load {human(chip['peak_power_W'], 'W')}"
+    energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
+    leakage = f"leakage {human(s['leakage_energy_per_request_J'], 'J')}"
+    all_power = human(s["average_power_W"], "W")
     low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
     judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
     return [
         ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
-        ("Energy per request", energy, f"{_span_or(results, 'energy_per_request_J', 'J', f'dynamic {dynamic}')}, static {static}"),
-        ("Average power", human(s["average_power_W"], "W"), f"peak {human(s['peak_power_W'], 'W')}, idle {idle}"),
+        ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
+        ("Average power, on chip", human(s["on_chip_power_W"], "W"), f"with links {all_power}, at most {human(s['peak_power_W'], 'W')}"),
         ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
         ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
-        ("Efficiency", human(efficiency, "OPS/W"), f"table peak {human(peak, 'OPS/W')}"),
+        ("Efficiency, on chip", human(efficiency, "OPS/W"), f"with links {with_links}"),
     ]  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def energy_and_area(results: Results) -> Figure:
         results.components[["dynamic_energy_J", "static_energy_J"]] / requests,
     )
     if with_bands:
-        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals and their bands", "x"), results)
+        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals and their bands, on chip", "x"), results)
         write(figure, 0.692, 0.190, "\n".join(textwrap.wrap(WHAT_BANDS_ARE, 59)), size=7, colour=SOFT, vertical="top")
     return figure
 
@@ -237,8 +238,8 @@ WHAT_BANDS_ARE = (
     "Ends are as the file states them, else by kind; see the constants' pages. Times are taken as stated. A band tells how "
     "sure the constants are. It is no confidence interval, and covers neither what the model leaves out nor its conventions."
 )
-TOTALS = (("energy", "energy_per_request_J", "J"), ("table power", "table_power_W", "W"), ("area", "area_m2", "m²"),
-          ("efficiency", "operations_per_J", "OPS/W"))  # fmt: skip
+TOTALS = (("energy", "on_chip_energy_per_request_J", "J"), ("peak power", "table_power_W", "W"), ("area", "area_m2", "m²"),
+          ("efficiency", "on_chip_operations_per_J", "OPS/W"))  # fmt: skip
 
 
 def _totals(axes: Axes, results: Results) -> None:
@@ -466,7 +467,7 @@ def power_over_time(results: Results) -> Figure:
     rows = [
         ("Peak, at any instant", human(s["peak_power_W"], "W")), ("Average", human(s["average_power_W"], "W")),
         ("Static, always drawn", human(s["static_power_W"], "W")),
-        ("Every component at its full rate", human(results.meta["chip"]["peak_power_W"], "W")),
+        ("All arrays at their full rate, by the table", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
     ]  # fmt: skip
     for index, (label, value) in enumerate(rows):
