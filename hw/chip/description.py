@@ -220,6 +220,12 @@ class Chip(Section):
         """Power of the idle chip [W]."""
         return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
 
+    @property
+    def leakage(self) -> float:
+        """Power of the idle chip without its off-chip links [W]."""
+        links = sum(cost.static_power for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
+        return self.static_power - links
+
     def table(self) -> pd.DataFrame:
         """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
         energy per action [J], and its share of one core or tile."""

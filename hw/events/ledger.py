@@ -245,6 +245,13 @@ class Ledger:
         edges, level = self._profile(np.array([sum(self._energies(a).values()) for a in self.activities]))
         return edges, level + self.chip.static_power
 
+    @cached_property
+    def on_chip_power(self) -> tuple[np.ndarray, np.ndarray]:
+        """`power` without that of the off-chip links."""
+        dynamic = [sum(v for name, v in self._energies(a).items() if name not in CHIP_COMPONENTS) for a in self.activities]
+        edges, level = self._profile(np.array(dynamic))
+        return edges, level + self.chip.leakage
+
     @property
     def peak_power(self) -> float:
         """Largest power at any time [W]."""
@@ -261,9 +268,9 @@ class Ledger:
         return float((np.diff(edges) * FEMTOSECOND * level).sum())
 
     def power_over_time(self, bins: int) -> pd.DataFrame:
-        """Mean power of `bins` equal spans of time: time_s (middles), power_W."""
+        """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
         time, power = self._binned(*self.power, bins)
-        return pd.DataFrame({"time_s": time, "power_W": power})
+        return pd.DataFrame({"time_s": time, "power_W": power, "on_chip_power_W": self._binned(*self.on_chip_power, bins)[1]})
 
     def use_over_time(self, component: str, bins: int) -> pd.DataFrame:
         """How busy a component's units are in `bins` equal spans of time, actions over rate, as a share of
@@ -396,7 +403,8 @@ class Ledger:
             "on_chip_energy_per_request_J": self.on_chip_energy / max(1, self.requests),
             "leakage_energy_per_request_J": self.leakage_energy / max(1, self.requests),
             "link_energy_per_request_J": self.link_energy / max(1, self.requests),
-            "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.static_power,
+            "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
+            "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
