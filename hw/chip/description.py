@@ -55,6 +55,7 @@ class Timing(Section):
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     flit_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock, into the network
     router_cycles: Annotated[int, Unit("1"), Field(ge=0)]  # tile clocks per router passed
+    multicast: bool = False  # routers copy a packet where the routes to several tiles part; else one packet to each tile
     buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
 
 

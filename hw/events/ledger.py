@@ -14,6 +14,7 @@ import pandas as pd
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
@@ -54,8 +55,14 @@ class Ledger:
     finish_fs: np.ndarray
     span_fs: int
     events: int
+    _links: Links = field(repr=False)
+    unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
+
+    @cached_property
+    def links_table(self) -> pd.DataFrame:
+        return self._links.table(self.span_fs)
 
     @property
     def chip(self) -> Chip:
