@@ -224,7 +224,11 @@ def _law(chip: "Chip", name: str, law: str, parameters: Mapping[str, float]) -> 
         where = {"read_voltage": "device.read_voltage"}
         problems = [(where.get(each, f"component.{name}"), "(missing)", f"the law {law} of {name} needs {each}") for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
+    taken = {each: parameters[each] for each in function.law.parameters if each in parameters}
+    for each in ("rate", "clock"):  # what acts less often than the slowest that a law knows is made as that
+        if each in taken and each in function.law.valid:
+            taken[each] = max(taken[each], function.law.valid[each][0])
     try:
-        return function(**{each: parameters[each] for each in function.law.parameters if each in parameters})
+        return function(**taken)
     except ParameterError as error:
         raise ConfigurationError(f"chip {chip.name}", [(f"component.{name}", f"law {law}", str(error))]) from None
