@@ -10,6 +10,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip, device_names, load_chip, load_device, preset_names
 from xbar.hw.chip.placement import Placement, place
 from xbar.hw.errors import (
+    BufferCapacityError,
     CapacityError,
     ConfigurationError,
     ConvergenceError,
@@ -30,6 +31,7 @@ __all__ = [
     "AnalogEmbedding",
     "AnalogLayer",
     "Arrivals",
+    "BufferCapacityError",
     "CapacityError",
     "Chip",
     "ConfigurationError",

@@ -9,8 +9,9 @@ of one link, is lower); what is left of a flit takes a flit. A packet's head tak
 Virtual cut-through, approximated: a packet's head goes on as soon as the next link is free, while the tail follows. When a packet
 is sent, it takes on each link of its route the first time from its head's arrival on that is free for all its flits, after
 packets that were sent before, or between them. So no link does two things at once, and a packet that waits holds only the
-link that it crosses. Not modelled: router queues are as long as need be (a full queue stops nobody upstream; but a tile whose results
-are not injected yet makes no more of them, see `xbar.hw.events.simulator`), flits of different packets do not interleave, and no virtual channels.
+link that it crosses. Not modelled: router queues are as long as need be (a full one stops nobody upstream; but a tile whose
+results are not injected yet makes no more of them: `xbar.hw.events.copies`), flits of different packets do not interleave,
+and there are no virtual channels.
 
 Unicast: one packet to each tile. Multicast: one packet, copied by routers where routes part, in which each link carries every value once
 that any tile behind it needs; it needs `timing.multicast`. ISAAC (ISCA 2016) describes no multicast routers, so chips have none
