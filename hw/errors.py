@@ -98,6 +98,21 @@ class MissingComponentError(HardwareError):
         )
 
 
+class BufferCapacityError(HardwareError):
+    """Values wait for each other because a tile's buffer is too small.
+
+    Attributes: `tile`, and `needed` and `available`, in bits.
+    """
+
+    def __init__(self, tile: int, needed: float, available: int):
+        self.tile, self.needed, self.available = tile, needed, available
+        super().__init__(
+            f"the buffer of tile {tile} is too small: it needs room for {needed:,.0f} bits at once, and timing.buffer_size is "
+            f"{available:,} bits ({available / 8192:g} KB); take larger buffers, or more copies of the layer that lies there, which "
+            "divide its inputs among tiles"
+        )
+
+
 class ConvergenceError(HardwareError):
     """An iterative solution was not found to the tolerance asked; nothing approximate is returned instead."""
 

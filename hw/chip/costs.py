@@ -14,11 +14,12 @@ area and leakage each on its own. A stated power contains leakage: the law's at 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Literal
 
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
+from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
 from xbar.hw.cost.component import Component, ComponentCost, StatedAt
 from xbar.hw.cost.cost import Cost
@@ -88,6 +89,9 @@ def uses(chip: "Chip") -> dict[str, Use]:
             1, c.router.ports * t.flit_width * t.tile_clock, c.router.shared_by * results * bits,
             {"width": t.flit_width, "ports": c.router.ports, "clock": t.tile_clock}, shared_by=c.router.shared_by,
         ),
+        "mesh_wires": Use(
+            4, t.flit_width * t.tile_clock, c.router.shared_by * results * bits, {"width": t.flit_width}, shared_by=c.router.shared_by
+        ),
         "tile_register": Use(
             1, c.accumulator.units * (c.accumulator.rate or t.tile_clock), results,
             {"capacity": results_held * s.cores_per_tile, "width": bits},
@@ -146,16 +150,25 @@ def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[st
     """
     found: dict[str, ComponentCost] = {}
     known = uses(chip)
-    for name in sorted(known, key=lambda name: name == "bus"):  # the bus is as long as the rest of the tile makes it
+    for name in sorted(known, key=("bus", "mesh_wires").__contains__):  # wires are as long as the rest makes them
         use = known[name]
         if name == "bus":
-            use = Use(use.units, use.rate, use.load, {**use.parameters, "length": sqrt(_tile_area(chip, found))})
+            use = replace(use, parameters={**use.parameters, "length": sqrt(_tile_area(chip, found))})
+        elif name == "mesh_wires":
+            use = replace(use, parameters={**use.parameters, "length": floor_plan(chip, found).hop_length})
         found[name] = _priced(chip, name, use, constant, end)
     return {name: found[name] for name in known}
 
 
+def floor_plan(chip: "Chip", costs: Mapping[str, ComponentCost]) -> FloorPlan:
+    """Where tiles, routers and links of a chip of such components lie."""
+    router, links = costs["router"], sum(costs[name].area for name in CHIP_COMPONENTS if name in costs)
+    side = sqrt(_tile_area(chip, costs) - router.parent_area)
+    return FloorPlan(chip.structure.tiles, router.shared_by, side, router.area, links)
+
+
 def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
-    """Area of a tile without its bus [m²]."""
+    """Area of a tile, of the components found [m²]."""
     cores = chip.structure.cores_per_tile
     return sum(
         cost.parent_area * (cores if name in CORE_COMPONENTS else 1) for name, cost in found.items() if name not in CHIP_COMPONENTS

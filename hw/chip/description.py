@@ -5,7 +5,6 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 
 from collections.abc import Mapping
 from functools import cached_property
-from math import sqrt
 from typing import Annotated, Any
 
 import pandas as pd
@@ -16,7 +15,7 @@ from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, resolve, settling
+from xbar.hw.chip.costs import Constant, End, floor_plan, resolve, settling
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
@@ -258,10 +257,7 @@ class Chip(Section):
     @cached_property
     def floorplan(self) -> FloorPlan:
         """Where tiles, routers and links lie."""
-        area, router = self.tile_totals()[1], self.costs["router"]
-        links = sum(cost.area for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
-        side = sqrt(area - router.parent_area)
-        return FloorPlan(self.structure.tiles, router.shared_by, side, router.area, links)
+        return floor_plan(self, self.costs)
 
     def tile_totals(self) -> tuple[float, float]:
         """Power at full rate [W] and area [m²] of one tile with its cores."""

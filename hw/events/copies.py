@@ -44,10 +44,12 @@ class Kind(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """How results of one kind of vector leave for the same copies of their readers: the drain's activity, and what travels."""
+    """How results of one kind of vector leave for the same copies of their readers: the drain's activity, what travels, and the
+    room that it takes."""
 
     run: int
     shipment: Shipment
+    room: dict[int, float]  # bits on the tiles that could run full
 
 
 class Result:
@@ -124,6 +126,7 @@ class CopyProcess:
     def process(self) -> Steps:
         """All vectors of this copy, over all samples in order of arrival."""
         simulation, layer = self.simulation, self.layer
+        credits = simulation.credits
         journal, kinds, loads = simulation.journal, simulation.kinds.get(layer.name), self.kinds
         for sample in range(simulation.requests):
             mine = self.deal.vectors_of(self.copy.index, sample)
@@ -136,6 +139,8 @@ class CopyProcess:
                 start = yield from self._load(kind)
                 journal.write(loads[kind].load_run, start, self.now)
                 simulation.count_load(layer, sample)
+                if credits.watched:
+                    credits.loaded(layer.name, sample, vector)
                 yield from self._wait_for_results()
                 yield from self._wait_for_arrays(kind)
                 self.results.append(Result())
@@ -212,11 +217,15 @@ class CopyProcess:
         if mine.operation.gather.steps:
             _, arrived = links.send(mine.operation.gather, self.now)
             yield self.env.timeout(arrived - self.now)
+        sending = self._sending(sample, vector, kind)
+        if sending.room:
+            yield simulation.credits.take(sample, sending.room)
         written = self._begin(mine.buffers)
         start = yield from self._serve(mine.output)
         if written:
             yield self.env.all_of(written)
-        sending = self._sending(sample, vector, kind)
+        if simulation.credits.watched:
+            simulation.credits.summed(self.layer.name, sample, vector)
         journal.write(sending.run, start, self.now)
         injected, arrived = links.send(sending.shipment, self.now)
         result.leaves(injected)
@@ -229,10 +238,11 @@ class CopyProcess:
         copies = self.simulation.copies_of(self.layer.name, sample)[vector]
         if (kind, copies) not in self.sendings:
             simulation, operation = self.simulation, self.kinds[kind].operation
-            shipment, more, _ = simulation.operations.sending(self.layer, operation.made, copies)
+            shipment, more, arriving = simulation.operations.sending(self.layer, operation.made, copies)
             actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
             run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
-            self.sendings[kind, copies] = Sending(run, shipment)
+            room = {tile: bits for tile, bits in arriving.items() if tile in simulation.credits.watched}
+            self.sendings[kind, copies] = Sending(run, shipment, room)
         return self.sendings[kind, copies]
 
 

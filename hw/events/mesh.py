@@ -9,8 +9,9 @@ of one link, is lower); what is left of a flit takes a flit. A packet's head tak
 Virtual cut-through, approximated: a packet's head goes on as soon as the next link is free, while the tail follows. When a packet
 is sent, it takes on each link of its route the first time from its head's arrival on that is free for all its flits, after
 packets that were sent before, or between them. So no link does two things at once, and a packet that waits holds only the
-link that it crosses. Not modelled: router queues are as long as need be (a full queue stops nobody upstream; but a tile whose results
-are not injected yet makes no more of them, see `xbar.hw.events.simulator`), flits of different packets do not interleave, and no virtual channels.
+link that it crosses. Not modelled: router queues are as long as need be (a full one stops nobody upstream; but a tile whose
+results are not injected yet makes no more of them: `xbar.hw.events.copies`), flits of different packets do not interleave,
+and there are no virtual channels.
 
 Unicast: one packet to each tile. Multicast: one packet, copied by routers where routes part, in which each link carries every value once
 that any tile behind it needs; it needs `timing.multicast`. ISAAC (ISCA 2016) describes no multicast routers, so chips have none
@@ -28,6 +29,7 @@ import pandas as pd
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.floorplan import router_places
 
 EDGE = -1  # in place of a tile: the chip's off-chip links
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
@@ -46,11 +48,13 @@ class Step(NamedTuple):
 class Shipment:
     """Packets that are sent together, as steps in an order in which each comes after the one that it follows.
 
-    router_bits: bits that leave routers, whole flits. routers: most that a packet passes.
+    router_bits: bits that leave routers, whole flits; wire_bits: those of them that go over wires to another router. routers:
+    most that a packet passes.
     """
 
     steps: tuple[Step, ...]
     router_bits: float
+    wire_bits: float
     routers: int
 
 
@@ -62,7 +66,7 @@ class Mesh:
         self.tiles, self.per_router = chip.structure.tiles, chip.costs["router"].shared_by
         routers = ceil(self.tiles / self.per_router)
         self.width = isqrt(routers - 1) + 1
-        self.places = _places(routers, self.width)
+        self.places = router_places(routers, self.width)
         self.flit = timing.flit_width
         self.flit_rate = min(timing.tile_clock, chip.costs["router"].unit_rate / self.flit)
         self.hop = ticks(timing.router_cycles, timing.tile_clock)
@@ -119,10 +123,11 @@ class Mesh:
                 for target, parts in targets.items():
                     self._add_packet(steps, self.route(source, target), sum(parts.values()))
         bits = float(self.flit * sum(step.flits for step in steps if not self.injects(step.link)))
+        wires = float(self.flit * sum(step.flits for step in steps if step.link > 2 * self.tiles + 1))
         passed: list[int] = []  # routers before each step
         for step in steps:
             passed.append(0 if step.after < 0 else passed[step.after] + 1)
-        return Shipment(tuple(steps), bits, max(passed, default=0))
+        return Shipment(tuple(steps), bits, wires, max(passed, default=0))
 
     def _step(self, link: int, after: int, bits: float) -> Step:
         flits = ceil(round(bits / self.flit, 9))  # sums of shares of a flit are not above it by rounding
@@ -148,20 +153,6 @@ class Mesh:
             if (bits := sum(parts.values())) > 0:
                 steps.append(self._step(link, at.get(follows[link], -1), bits))
                 at[link] = len(steps) - 1
-
-
-def _places(routers: int, width: int) -> list[tuple[int, int]]:
-    """(column, row) of each router in a grid of `width` columns: in bands of several rows, column after column, every other
-    band from the far end. Neighbours in number are near in both directions, and several links lead from some to the next."""
-    rows = ceil(routers / width)
-    height = min(rows, isqrt(width) + (width > 1))
-    places = []
-    for router in range(routers):
-        band, inside = divmod(router, height * width)
-        here = min(height, rows - band * height)
-        column, row = divmod(inside, here)
-        places.append((width - 1 - column if band % 2 else column, band * height + row))
-    return places
 
 
 class Links:

@@ -211,7 +211,7 @@ class VectorOperations:
         actions |= {name: count / layer.vectors for name, count in digital.items()}
         actions["accumulator"] = actions["tile_register"] = sum(additions.values())
         actions["buffer"] = actions["bus"] = operands + results * sum(made.values())
-        actions["router"] = gather.router_bits
+        actions.update(self._sent(gather))
         partial_ports = {tile: hold for tile, hold in stage_ports.items() if tile not in made}
         output_ports = {tile: hold for tile, hold in stage_ports.items() if tile in made}
         compute = compute_actions(chip, layer, crossbars)
@@ -249,7 +249,7 @@ class VectorOperations:
                     parts = sent[source][tile]
                     parts[part] = parts.get(part, 0.0) + bits * weight * share
         shipment, written = self.mesh.shipment(sent), sum(arriving.values())
-        return shipment, _present({"buffer": written, "bus": written, "router": shipment.router_bits}), dict(arriving)
+        return shipment, _present({"buffer": written, "bus": written, **self._sent(shipment)}), dict(arriving)
 
     # ---- the chip's edge
 
@@ -264,7 +264,7 @@ class VectorOperations:
                 sent[tile][number, part] = self.bits(flow) * weight
                 written += self.bits(flow) * weight
         shipment = self.mesh.shipment({EDGE: sent})
-        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, "router": shipment.router_bits})
+        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
         """One sample's results over the links from the tiles where they are made, with the other half of the host's values."""
@@ -277,12 +277,17 @@ class VectorOperations:
         shipment = self.mesh.shipment({tile: {EDGE: {tile: count}} for tile, count in made.items()})
         ports = {tile: self.port_time(count) for tile, count in made.items()}
         read = sum(made.values())
-        return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, "router": shipment.router_bits})
+        return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, **self._sent(shipment)})
 
     @property
     def _host_bits(self) -> float:
         """Bits per sample that go to the host, and as many that come from it."""
         return self.network.host_values / 2 * self.chip.inputs.bits
+
+    def _sent(self, shipment: Shipment) -> Actions:
+        """What routers, and wires between them that are a component of their own, do for a shipment."""
+        wires = {"mesh_wires": shipment.wire_bits} if "mesh_wires" in self.chip.costs else {}
+        return {"router": shipment.router_bits, **wires}
 
     def _transfer(self, bits: float, shipment: Shipment, ports: dict[int, int], actions: Actions) -> Transfer:
         link = self.chip.costs["link"]
