@@ -19,7 +19,7 @@ ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
 
 # Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "ADC": ("#0b6e99", ("adc",)),
+    "ADC": ("#0b6e99", ("adc", "multiplexer")),
     "DAC": ("#6ab7d6", ("dac",)),
     "Arrays, sample-and-hold": ("#d9822b", ("crossbar", "sample_hold")),
     "Shift-and-add": ("#f0c987", ("shift_add",)),
@@ -39,11 +39,11 @@ HATCHES = {
 STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {
-    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
-    "input_register": "input registers", "output_register": "output registers", "buffer": "buffers", "bus": "buses",
-    "router": "routers", "activation": "activation", "accumulator": "accumulators", "pool": "pooling",
-    "multiplier": "multipliers", "product": "product units",
-    "tile_register": "tile registers", "link": "links", "write": "writes",
+    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
+    "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
+    "buffer": "buffers", "bus": "buses", "router": "routers", "activation": "activation", "accumulator": "accumulators",
+    "pool": "pooling", "multiplier": "multipliers", "product": "product units", "tile_register": "tile registers",
+    "link": "links", "write": "writes",
 }  # fmt: skip
 
 

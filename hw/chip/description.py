@@ -5,6 +5,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import sqrt
 from typing import Annotated, Any
 
 import pandas as pd
@@ -14,8 +15,9 @@ from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.checked import validate
-from xbar.hw.chip.components import ACTIONS, CORE_COMPONENTS, TILE_COMPONENTS, Components
+from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
 from xbar.hw.chip.costs import Constant, End, resolve, settling
+from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.quantity import Quantity, Unit
@@ -53,6 +55,7 @@ class Timing(Section):
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     flit_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock, into the network
     router_cycles: Annotated[int, Unit("1"), Field(ge=0)]  # tile clocks per router passed
+    multicast: bool = False  # routers copy a packet where the routes to several tiles part; else one packet to each tile
     buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
 
 
@@ -218,6 +221,12 @@ class Chip(Section):
         """Power of the idle chip [W]."""
         return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
 
+    @property
+    def leakage(self) -> float:
+        """Power of the idle chip without its off-chip links [W]."""
+        links = sum(cost.static_power for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
+        return self.static_power - links
+
     def table(self) -> pd.DataFrame:
         """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
         energy per action [J], and its share of one core or tile."""
@@ -245,6 +254,14 @@ class Chip(Section):
     def peak_power(self) -> float:
         """Power of the chip with every component at its full rate, static included [W]."""
         return float(self.table()["power_W"].sum())
+
+    @cached_property
+    def floorplan(self) -> FloorPlan:
+        """Where tiles, routers and links lie."""
+        area, router = self.tile_totals()[1], self.costs["router"]
+        links = sum(cost.area for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
+        side = sqrt(area - router.parent_area)
+        return FloorPlan(self.structure.tiles, router.shared_by, side, router.area, links)
 
     def tile_totals(self) -> tuple[float, float]:
         """Power at full rate [W] and area [m²] of one tile with its cores."""

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xbar.hw.chip.components import ACTIONS
+from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
@@ -54,8 +55,14 @@ class Ledger:
     finish_fs: np.ndarray
     span_fs: int
     events: int
+    _links: Links = field(repr=False)
+    unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
+
+    @cached_property
+    def links_table(self) -> pd.DataFrame:
+        return self._links.table(self.span_fs)
 
     @property
     def chip(self) -> Chip:
@@ -127,6 +134,21 @@ class Ledger:
     def static_energy(self) -> float:
         """Energy drawn whether or not anything happens [J]."""
         return float(self.energy.loc[STATIC].sum())
+
+    @property
+    def link_energy(self) -> float:
+        """Energy of the off-chip links, drawn and moved [J]; what is on the other side of them is not modelled."""
+        return float(self.energy[list(CHIP_COMPONENTS)].to_numpy().sum())
+
+    @property
+    def on_chip_energy(self) -> float:
+        """All energy but that of the off-chip links [J]."""
+        return self.total_energy - self.link_energy
+
+    @property
+    def leakage_energy(self) -> float:
+        """What the chip draws whether or not anything happens, links apart [J]; part of `on_chip_energy`."""
+        return self.static_energy - float(self.energy.loc[STATIC, list(CHIP_COMPONENTS)].sum())
 
     @property
     def energy_per_request(self) -> float:
@@ -230,6 +252,13 @@ class Ledger:
         edges, level = self._profile(np.array([sum(self._energies(a).values()) for a in self.activities]))
         return edges, level + self.chip.static_power
 
+    @cached_property
+    def on_chip_power(self) -> tuple[np.ndarray, np.ndarray]:
+        """`power` without that of the off-chip links."""
+        dynamic = [sum(v for name, v in self._energies(a).items() if name not in CHIP_COMPONENTS) for a in self.activities]
+        edges, level = self._profile(np.array(dynamic))
+        return edges, level + self.chip.leakage
+
     @property
     def peak_power(self) -> float:
         """Largest power at any time [W]."""
@@ -246,9 +275,9 @@ class Ledger:
         return float((np.diff(edges) * FEMTOSECOND * level).sum())
 
     def power_over_time(self, bins: int) -> pd.DataFrame:
-        """Mean power of `bins` equal spans of time: time_s (middles), power_W."""
+        """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
         time, power = self._binned(*self.power, bins)
-        return pd.DataFrame({"time_s": time, "power_W": power})
+        return pd.DataFrame({"time_s": time, "power_W": power, "on_chip_power_W": self._binned(*self.on_chip_power, bins)[1]})
 
     def use_over_time(self, component: str, bins: int) -> pd.DataFrame:
         """How busy a component's units are in `bins` equal spans of time, actions over rate, as a share of
@@ -363,7 +392,8 @@ class Ledger:
     def summary(self) -> dict[str, float]:
         """Headline numbers, SI, the unit in each name.
 
-        operations_per_s and operations_per_J are of what the chip computes, on crossbars and in product units.
+        operations_per_s and operations_per_J are of what the chip computes, on crossbars and in product units; on_chip_ leaves
+        the off-chip links out. Energy on chip is dynamic and leakage.
         crossbar_, digital_ and host_operations_share: of all multiply-accumulates of a request, those on crossbars, in
         product units, and on the host; nan where there are none. The host's time and energy are not modelled.
         """
@@ -377,9 +407,15 @@ class Ledger:
             "energy_J": self.total_energy, "energy_per_request_J": self.energy_per_request,
             "dynamic_energy_per_request_J": (self.total_energy - self.static_energy) / max(1, self.requests),
             "static_energy_J": self.static_energy, "average_power_W": self.average_power,
+            "on_chip_energy_per_request_J": self.on_chip_energy / max(1, self.requests),
+            "leakage_energy_per_request_J": self.leakage_energy / max(1, self.requests),
+            "link_energy_per_request_J": self.link_energy / max(1, self.requests),
+            "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
+            "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
+            "on_chip_operations_per_J": performed / self.on_chip_energy if self.on_chip_energy else 0.0,
             **network.operations_shares,
             "crossbars_used": self.placement.crossbars_used, "crossbars": chip.crossbars,
             "cores_used": self.placement.cores_used, "cores": chip.cores,

@@ -5,7 +5,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from tests.hw.hand_built import flow, layer, network, recurrent
+from tests.hw.hand_built import flow, layer, network, recurrent, wide
 from xbar.hw import Arrivals, Chip, MissingComponentError, ParameterError, load_chip, place, simulate
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
@@ -40,7 +40,7 @@ class TestUnits:
         ],
     )
     def test_a_vector_holds_the_output_stage_for_its_slowest_unit(self, vector: Chip, digital: dict[str, float], drain: float) -> None:
-        ledger = simulate(place(single(digital), vector), Arrivals.batch(1), off_chip_io=False)
+        ledger = simulate(place(single(digital), wide(vector, buffer_width=4096, bus_width=4096)), Arrivals.batch(1), off_chip_io=False)
         mine = ledger.timeline[ledger.timeline["stage"] == "drain"].iloc[0]
         assert mine["end_s"] - mine["start_s"] == pytest.approx(drain, abs=PICOSECOND)
 
@@ -62,14 +62,14 @@ class TestUnits:
 
     def test_two_layers_of_a_tile_take_turns(self, vector: Chip) -> None:
         """Products of 10 µs a vector: the tile's one output stage serves the copies, of one layer and of two, in turn."""
-        none = np.zeros(3, int)
+        none, chip = np.zeros(3, int), wide(vector, buffer_width=4096, bus_width=4096)
         products = {"product": 3 * 64 * 9600.0}
         layers = [layer("a", 10, 100, 3, digital=products), layer("b", 10, 100, 3, digital=products)]
         flows = [flow("", name, 300, none) for name in "ab"]
         built = network(layers, flows, 300, 60)
         for copies in ({"a": 1, "b": 1}, {"a": 3, "b": 2}):
             one, other = (
-                simulate(place(built, vector, copies), Arrivals.batch(2), off_chip_io=False, resolution=resolution)  # type: ignore[arg-type]
+                simulate(place(built, chip, copies), Arrivals.batch(2), off_chip_io=False, resolution=resolution)  # type: ignore[arg-type]
                 for resolution in ("group", "crossbar")
             )
             drains = one.timeline[one.timeline["stage"] == "drain"].sort_values("start_s")
@@ -81,8 +81,9 @@ class TestUnits:
     def test_one_layer_waits_for_its_own_drains(self, vector: Chip) -> None:
         """Three vectors of 1.66 µs each, with products of 10 µs each behind them on one copy."""
         built = single({"product": 3 * 64 * 9600.0}, vectors=3)
-        ledger = simulate(place(built, vector, None), Arrivals.batch(1), off_chip_io=False)
-        first = 7 / 1.2e9 + 16 * 100e-9 + 80 / 1.28e9
+        chip = wide(vector, buffer_width=4096, bus_width=4096)
+        ledger = simulate(place(built, chip, None), Arrivals.batch(1), off_chip_io=False)
+        first = 1 / 1.2e9 + 16 * 100e-9 + 80 / 1.28e9
         assert ledger.latency[0] == pytest.approx(first + 3 * 10e-6, abs=10 * PICOSECOND)
 
     def test_what_they_are_is_in_the_chip(self, vector: Chip, isaac: Chip) -> None:
@@ -131,14 +132,15 @@ class TestMissing:
 class TestHost:
     def test_its_values_cross_the_links(self, isaac: Chip) -> None:
         """60 values: 30 come in with the sample and 30 leave with its results, 16 bits each, over 4 x 51.2 Gbit/s. No layer here
-        reads those that come in, so they go no further than the links."""
+        reads those that come in, so they go no further than the links; those that leave are read from the buffer, and 15 flits
+        more follow the other 5 over the mesh. Samples and results take longer over the mesh than over the links."""
         plain, hosted = (
-            simulate(place(single({}, host_values=values), isaac), Arrivals.batch(2)) for values in (0.0, 60.0)
+            simulate(place(single({}, host_values=values), wide(isaac)), Arrivals.batch(2)) for values in (0.0, 60.0)
         )
         more = hosted.actions - plain.actions
         for transfer, parts in (("(input)", ("link",)), ("(output)", ("link", "buffer", "bus", "router"))):
             assert {name: count for name, count in more.loc[transfer].items() if count} == {name: 2 * 30 * 16 for name in parts}
-        assert hosted.latency[0] - plain.latency[0] == pytest.approx(2 * 30 * 16 / (4 * 51.2e9), abs=PICOSECOND)
+        assert hosted.latency[0] - plain.latency[0] == pytest.approx(2 / 1.2e9 + 15 / 1.2e9, abs=2 * PICOSECOND)
         on_chip = [simulate(place(single({}, host_values=values), isaac), Arrivals.batch(1), off_chip_io=False) for values in (0.0, 60.0)]
         assert on_chip[0].energy.equals(on_chip[1].energy)
 

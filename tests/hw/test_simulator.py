@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.hw.hand_built import wide
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
 from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
 from xbar.hw.events.ledger import Ledger
@@ -24,7 +25,7 @@ class TestClosedForms:
     def test_one_vector_on_isaac_by_hand(self, isaac: Chip) -> None:
         """One 100 x 10 layer: 10 x 8 = 80 columns on one ADC at 1.28 GS/s, 16 slices of 100 ns reads."""
         (latency,) = simulate(
-            place(trace(seeded(None, nn.Linear(100, 10)), torch.rand(2, 100)), isaac),
+            place(trace(seeded(None, nn.Linear(100, 10)), torch.rand(2, 100)), wide(isaac)),
             Arrivals.batch(1),
             off_chip_io=False,
         ).latency
@@ -36,7 +37,7 @@ class TestClosedForms:
     def test_an_adc_that_is_shared_sets_the_pace(self, edge: Chip) -> None:
         """400 inputs x 64 outputs: 4 crossbars of 64 pairs on the core's one ADC, 256 conversions in 200 ns."""
         (latency,) = simulate(
-            place(trace(seeded(None, nn.Linear(400, 64)), torch.rand(2, 400)), edge),
+            place(trace(seeded(None, nn.Linear(400, 64)), torch.rand(2, 400)), wide(edge)),
             Arrivals.batch(1),
             off_chip_io=False,
         ).latency
@@ -49,7 +50,7 @@ class TestClosedForms:
         """Chain of 5 layers: latency is the sum of the stages; rate is one per slice loop of 1.6 us."""
         depth, requests = 5, 40
         model = seeded(None, *[nn.Linear(16, 16) for _ in range(depth)])
-        placement = place(trace(model, torch.rand(2, 16)), isaac)
+        placement = place(trace(model, torch.rand(2, 16)), wide(isaac))
         ledger = simulate(placement, Arrivals.batch(requests), off_chip_io=False)
         first_load = np.ceil(16 * 16 / 256) / 1.2e9
         later_load = 2 * first_load  # results of the layer before are written through the same port
@@ -60,6 +61,30 @@ class TestClosedForms:
         assert ledger.latency[0] == pytest.approx(expected, abs=10 * PICOSECOND)
         gaps = np.diff(ledger.finish_fs)
         assert (gaps == 16 * 100 * 10**6).all()
+
+    def test_every_part_of_a_stage_bounds_it(self, isaac: Chip) -> None:
+        """One 100 x 10 layer, each part slowed down in turn until it alone sets the time of its stage."""
+
+        def latency(name: str = "", rate: float = 0.0) -> float:
+            chip = wide(isaac)
+            energy = chip.costs[name].energy_per_action if name else 0.0
+            slow = chip.with_changes(component={name: {"rate": rate, "power": None, "energy": energy}}) if name else chip
+            network = trace(seeded(None, nn.Linear(100, 10)), torch.rand(2, 100))
+            return float(simulate(place(network, slow), Arrivals.batch(1), off_chip_io=False).latency[0])
+
+        load, read, convert, drain = 7 / 1.2e9, 100e-9, 80 / 1.28e9, 10 / 0.96e9
+        assert latency() == pytest.approx(load + 16 * read + convert + drain, abs=PICOSECOND)
+        for name in ("buffer", "bus"):
+            assert latency(name, 1e9) == pytest.approx(1600e-9 + 16 * read + convert + 160e-9, abs=PICOSECOND)
+        loads, reads = 1600 / 0.5e9, 100 / 0.5e9  # the register takes the inputs in, and streams 100 bits a slice
+        assert latency("input_register", 0.5e9) == pytest.approx(loads + 16 * reads + convert + drain, abs=PICOSECOND)
+        for name in ("dac", "crossbar", "sample_hold"):
+            assert latency(name, 1e6) == pytest.approx(load + 16e-6 + convert + drain, abs=PICOSECOND)
+        for name, units in (("shift_add", 4), ("output_register", 1)):  # 1/8 of them behind each of 8 ADCs
+            slow = 80 / (1e9 * units / 8)
+            assert latency(name, 1e9) == pytest.approx(load + read + 16 * slow + drain, abs=PICOSECOND)
+        for name in ("accumulator", "tile_register"):
+            assert latency(name, 1e8) == pytest.approx(load + 16 * read + convert + 10 / 1e8, abs=PICOSECOND)
 
     def test_latency_does_not_depend_on_requests_behind(self, isaac: Chip) -> None:
         model, example = small_convolutional()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -202,7 +203,7 @@ def run(
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        bands=ledger_bands(ledger),
+        bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
         **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
@@ -214,6 +215,25 @@ def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Benc
         network, meta, study.requests,
         lambda bits: bench.judge(integer_chip(bits), Condition(), f"integers of {bits} bits")[0],
     )  # fmt: skip
+
+
+def _floorplan(ledger: Ledger) -> pd.DataFrame:
+    """The chip's floor plan, and of each tile the layers that lie on it (those of most of its cores first)."""
+    table = ledger.chip.floorplan.table()
+    per_tile: dict[int, Counter[str]] = defaultdict(Counter)
+    for copies in ledger.placement.copies.values():
+        for copy in copies:
+            for core in range(copy.first_core, copy.first_core + copy.cores):
+                per_tile[core // ledger.chip.structure.cores_per_tile][copy.layer] += 1
+    layers = [
+        " ".join(name for name, _ in per_tile[int(number)].most_common()) if kind == "tile" else ""
+        for kind, number in zip(table["kind"], table["number"], strict=True)
+    ]
+    used = [
+        per_tile[int(number)].total() / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
+        for kind, number in zip(table["kind"], table["number"], strict=True)
+    ]
+    return table.assign(layers=layers, used_share=used)
 
 
 def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
