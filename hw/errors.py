@@ -93,7 +93,7 @@ class MissingComponentError(HardwareError):
         add = " and ".join(f"[component.{component}]" for component in units)
         needed = "; ".join(f"layer {layer} needs {component} for {what} a sample" for layer, component, what in missing)
         super().__init__(
-            f"chip {chip} has no {' and no '.join(units)} in its tiles: {needed}. Add {add} with units, rate, energy and area to "
+            f"chip {chip} has no {' and no '.join(units)} in its tiles: {needed}. Add {add} with units to "
             "the chip file (`extends` another where that is to stay as it is), or take a preset that has them, as isaac-vector"
         )
 

@@ -74,11 +74,15 @@ def uses(chip: "Chip") -> dict[str, Use]:
             },
         ),
         "sample_hold": Use(
-            crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads, {"bits": c.adc.bits, "rate": 1 / design.array_read}
+            crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads,
+            {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
         "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": c.adc.columns, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
-        "input_register": Use(1, driven / design.array_read, driven * reads, {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, 1 / driven),
+        "input_register": Use(
+            1, driven / design.array_read, driven * reads,
+            {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, 1 / driven,
+        ),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
@@ -116,11 +120,14 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }
 
 
-def cells_of(chip: "Chip") -> dict[str, float]:
-    """The cells that accuracy, noise and wires are computed from, as parameters of laws."""
-    device = chip.device
-    found = {"conductance": (device.g_min + device.g_max) / 2, "on_resistance": 1 / device.g_max}
-    return found if device.read_voltage is None else {**found, "read_voltage": device.read_voltage}
+def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
+    """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given."""
+    number = constant or chip.number
+    least, most, voltage = (number(f"device.{key}") for key in ("g_min", "g_max", "read_voltage"))
+    assert least is not None
+    assert most is not None
+    found = {"conductance": (least + most) / 2, "on_resistance": 1 / most}
+    return found if voltage is None else {**found, "read_voltage": voltage}
 
 
 def settling(chip: "Chip") -> float:
@@ -177,22 +184,22 @@ def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
 
 def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | None) -> ComponentCost:
     stated: Component = getattr(chip.component, name)
-    now = _law(chip, name, _covering(stated.law, use.parameters), use.parameters)
-    energy, area, leakage = now.energy * use.per_action, now.area * use.units, now.leakage * use.units
+    now = _law(chip, f"component.{name}", stated.law, use.parameters)
+    alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
+    energy, area, leakage = alone.energy * use.per_action, alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
-        low_or_high = 0 if end == "low" else 1
-        if end is not None:
-            energy, leakage, area = (energy * now.energy_band[low_or_high], leakage * now.energy_band[low_or_high], area * now.area_band[low_or_high])
         return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
-    then = _law(chip, name, _covering(stated.law, published), published)
     key = f"component.{name}."
+    then = _law(chip, key + "stated_at", stated.law, published)
     units, moved = at.units or 1, use.units / (at.units or 1)
     power, per_action, all_area, static = (constant(key + leaf) for leaf in ("power", "energy", "area", "static_power"))
     idle = static if static is not None else (then.leakage * units if power is not None else None)
     if power is not None:
         assert at.load is not None
+        if end is not None and static is None:
+            idle = min(idle or 0.0, power)  # a power at its low end may be less than what leaks at the stated one
         dynamic = power - (idle or 0.0) if static is None else power
         if dynamic < 0:
             problem = f"the law {stated.law} tells a leakage of {idle:.3g} W at stated_at; state static_power"
@@ -207,6 +214,16 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
     return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
 
 
+def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
+    """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
+    time, read_time = chip.timing.array_read, constant("timing.array_read")
+    moved = {**parameters, **cells_of(chip, constant)}
+    if "read_time" in parameters and read_time is not None:
+        moved["read_time"] = parameters["read_time"] * read_time / time
+    cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1
+    return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
+
+
 def _ratio(now: float, then: float) -> float:
     return now / then if then else 1.0
 
@@ -219,23 +236,22 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
     missing = [each for each in missing if each not in ("voltage", "activity", "mean_square")]
     if missing:
-        problems = [(f"component.{name}.stated_at.{each}", "(missing)", f"the law {stated.law} moves the figures by it") for each in missing]
+        why = f"the law {stated.law} moves the figures by it"
+        problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
     return {**{each: use.parameters[each] for each in ("activity", "mean_square") if each in use.parameters}, **given}
 
 
-def _covering(law: str, parameters: Mapping[str, float]) -> str:
-    """The law itself; below the fewest bits of the survey's, sense amplifiers, which continue it."""
-    return "sense_amplifier" if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0] else law
-
-
-def _law(chip: "Chip", name: str, law: str, parameters: Mapping[str, float]) -> Cost:
-    """The law's cost at these parameters; raises ConfigurationError where one is missing or the law does not cover it."""
+def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:
+    """The law's cost at these parameters, which stand under `key`; raises ConfigurationError where one is missing or the law
+    does not cover it. Below the fewest bits of the survey's converters are sense amplifiers, which continue it."""
+    if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0]:
+        law = "sense_amplifier"
     function = LAWS[law]
     missing = [each for each in function.law.required if each not in parameters]
     if missing:
         where = {"read_voltage": "device.read_voltage"}
-        problems = [(where.get(each, f"component.{name}"), "(missing)", f"the law {law} of {name} needs {each}") for each in missing]
+        problems = [(where.get(each, key), "(missing)", f"the law {law} of {key} needs {each}") for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
     taken = {each: parameters[each] for each in function.law.parameters if each in parameters}
     for each in ("rate", "clock"):  # what acts less often than the slowest that a law knows is made as that
@@ -244,4 +260,4 @@ def _law(chip: "Chip", name: str, law: str, parameters: Mapping[str, float]) -> 
     try:
         return function(**taken)
     except ParameterError as error:
-        raise ConfigurationError(f"chip {chip.name}", [(f"component.{name}", f"law {law}", str(error))]) from None
+        raise ConfigurationError(f"chip {chip.name}", [(key, f"law {law}", str(error))]) from None
