@@ -31,12 +31,13 @@ def product(
     wide = channel.sum_dtype(array.cells.dtype)
     sign = signs_of(mapped, array.cells.shape[-1], array.cells.dtype) if g.encoding.flipped_columns else None
     total: Tensor | None = None
-    for tile, current, weight in currents(array, channel, values, first):
+    for tile, current, weight in currents(array, channel, values, first, counts if measure else None):
         errors = (None if error is None else error[tile :: g.row_tiles] for error in (array.offset, array.inl))
-        current = adc.distorted(current, *errors)
+        own = adc.of_tile(tile)
+        current = own.distorted(current, *errors)
         if measure:
-            counts.saturated += adc.saturated(current)
-        codes = adc.convert(current)
+            counts.saturated += own.saturated(current)
+        codes = own.convert(current)
         counts.conversions += codes.numel()
         if adc.step.shape[0] > 1:
             codes = codes * adc.step[tile].to(codes.dtype)
@@ -52,10 +53,11 @@ def product(
 
 
 def currents(
-    array: ReadyArray, channel: ReadChannel, values: Tensor, first: int | None
+    array: ReadyArray, channel: ReadChannel, values: Tensor, first: int | None, counted: ActionCounts | None = None
 ) -> Iterator[tuple[int, Tensor, float]]:
     """(row tile, currents [ADC steps] (instances x groups, vectors, columns), weight) of each conversion of `values`
-    (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without."""
+    (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without. counted: where
+    currents that are limited are counted."""
     tiles, count, design = channel.geometry.row_tiles, channel.design.input_slices, channel.design
     accumulated: list[Tensor | None] = [None] * tiles
     for stream, (codes, weight) in enumerate(channel.streams(values)):
@@ -66,6 +68,8 @@ def currents(
             current = _current(array, driven, tile, tiles) if solved is None else solved[:, tile]
             if array.variance is not None and first is not None:
                 current = _with_read_noise(current, driven, array, tile, tiles, first, stream)
+            scale = None if array.scale is None else array.scale[tile::tiles]
+            current = array.received(current, channel, scale, counted)
             if design.reads_per_conversion == 1:
                 yield tile, current, weight
                 continue
@@ -165,10 +169,11 @@ class Products:
         counts.drives = drives_of(channel, inputs.numel()) * channel.streams_per_vector
         return counts
 
-    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor) -> list[Tensor]:
-        """Currents of each row tile [ADC steps] (..., columns), over all conversions, of one instance without noise."""
+    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor, counted: ActionCounts) -> list[Tensor]:
+        """Currents of each row tile [ADC steps] (..., columns), over all conversions, of one instance without noise; those
+        that are limited are counted."""
         by_tile: list[list[Tensor]] = [[] for _ in range(channel.geometry.row_tiles)]
-        for tile, current, _ in currents(array, channel, inputs.to(array.cells.dtype), None):
+        for tile, current, _ in currents(array, channel, inputs.to(array.cells.dtype), None, counted):
             by_tile[tile].append(current)
         return [torch.stack(each) for each in by_tile]
 

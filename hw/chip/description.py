@@ -162,6 +162,13 @@ class Chip(Section):
                 f"component.adc.units = {c.adc.units} must divide, or be a multiple of, "
                 f"structure.crossbars_per_core = {s.crossbars_per_core}: columns are wired to fixed ADCs"
             )
+        if self.weights.scheme == "separate" and self.weights.analog_pair and s.crossbars_per_core % 2:
+            raise ValueError(
+                f"weights.subtraction = analog of a separate pair needs its two crossbars in one core: "
+                f"structure.crossbars_per_core = {s.crossbars_per_core} must be even"
+            )
+        if c.adc.current_limit is not None and self.device.read_voltage is None:
+            raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
         if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
         for name in ("dac", "sample_hold", "crossbar"):
@@ -293,7 +300,8 @@ class Chip(Section):
     def slice_time(self) -> float:
         """Time per input slice with every column of every crossbar in use [s]."""
         s, adc = self.structure, self.component.adc
-        conversions = self.geometry(10**6, 1).conversions_of(0) * s.crossbars_per_core
+        geometry = self.geometry(10**6, 1)
+        conversions = geometry.conversions_of(0) * s.crossbars_per_core * geometry.converted_planes / geometry.planes
         return max(self.timing.array_read, conversions / adc.units / adc.unit_rate / self.reads_per_conversion)
 
     @property

@@ -46,7 +46,7 @@ class Crossbar:
     column_tile: int
     rows: int  # wordlines driven
     bitlines: int  # sampled per slice
-    conversions: int  # per slice
+    conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,13 @@ class Placement:
         for group in range(geometry.groups):
             for column_tile in range(geometry.column_tiles):
                 for row_tile in range(geometry.row_tiles):
-                    for _ in range(geometry.planes):
+                    for plane in range(geometry.planes):
                         core = copy.first_core + index // structure.crossbars_per_core
                         found.append(Crossbar(
                             core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
                             group, row_tile, column_tile, geometry.rows_of(row_tile),
-                            geometry.bitlines_of(column_tile), geometry.conversions_of(column_tile),
+                            geometry.bitlines_of(column_tile),
+                            geometry.conversions_of(column_tile) if plane < geometry.converted_planes else 0,
                         ))  # fmt: skip
                         index += 1
         return found

@@ -262,7 +262,7 @@ class VectorOperations:
             home = block[-1].tile
             finished[home] += outputs
             for crossbar in block:
-                additions[crossbar.tile] += outputs
+                additions[crossbar.tile] += outputs if crossbar.conversions else 0
             for tile in {crossbar.tile for crossbar in block} - {home}:
                 bits = outputs * (chip.weights.bits + chip.inputs.bits)
                 passed = int(self.mesh.passed[tile, home])

@@ -32,7 +32,7 @@ CHIPS = {
     "bipolar": EDGE.with_changes(inputs={"signed": "bipolar"}),
     "bipolar, wide driver": EDGE.with_changes(inputs={"signed": "bipolar"}, component={"dac": {"bits": 4}}),
 }  # fmt: skip
-RANGES = ["level", "full_scale", "calibrated", "fixed"]
+RANGES = ["level_fixed", "level", "full_scale", "calibrated", "fixed"]
 
 
 def an_adc(bits: int, **fields: object) -> Adc:
@@ -92,12 +92,12 @@ class TestTransfer:
         largest = torch.tensor([2.0, 15.0, 31.0, 400.0], dtype=torch.float64)
         high = 15 if signed else 31
         expected = np.array([2.0, 15.0, 31.0, 400.0]) / high
-        expected = np.maximum(expected, 1) if finest == "level" else expected
         for range_ in RANGES[1:]:
             more = {"full_scale": 1e-6} if range_ == "fixed" else {}
             found = an_adc(5, range=range_, finest=finest, **more).range_for(largest, signed)
-            assert found.step.numpy() == pytest.approx(expected, rel=1e-15)
-        assert an_adc(5, finest=finest).range_for(largest, signed).step.tolist() == [1, 1, 1, 1]
+            never_finer = finest == "level" or range_ == "level"
+            assert found.step.numpy() == pytest.approx(np.maximum(expected, 1) if never_finer else expected, rel=1e-15)
+        assert an_adc(5, range="level_fixed", finest=finest).range_for(largest, signed).step.tolist() == [1, 1, 1, 1]
 
     def test_ideal_neither_rounds_nor_clips(self) -> None:
         x = torch.tensor([-1e6, -0.3, 0.25, 7.77, 1e9])
@@ -116,7 +116,7 @@ class TestTransfer:
 
     @settings(max_examples=60, deadline=None)
     @given(
-        st.sampled_from(RANGES[:3]), st.booleans(), st.sampled_from(["symmetric", "all"]), st.integers(2, 7),
+        st.sampled_from(RANGES[:4]), st.booleans(), st.sampled_from(["symmetric", "all"]), st.integers(2, 7),
         st.floats(0, 0.1), st.floats(0, 1),
     )  # fmt: skip
     def test_a_ramp_through_a_column_never_falls(
@@ -371,7 +371,7 @@ class TestAccumulation:
         """The worst case itself: all rows, all levels, the largest input, one bit too few clips."""
         for less, equal in ((0, True), (1, False)):
             bits = lossless_bits(16, 4, 3)
-            chip = accumulating(small_chip(16, 20, 3, 4, 4, 1, "two_pass", bits - less, scheme="separate"))
+            chip = accumulating(small_chip(16, 20, 3, 4, 4, 1, "two_pass", bits - less, "level_fixed", scheme="separate"))
             matrix = CrossbarMatrix(torch.full((1, 2, 16), 7.0), chip, False, largest_weight=7.0)
             matrix.fuse_when_exact = False
             product = matrix(torch.full((1, 1, 16), 15.0))

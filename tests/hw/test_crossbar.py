@@ -20,7 +20,7 @@ def small_chip(
     adc_bits: int, adc_range: str = "level", **scheme: object,
 ) -> Chip:  # fmt: skip
     """ISAAC with other arrays, converters and encoding; an ideal device unless changed afterwards."""
-    weights = {"flipped_columns": False, "offset_reference": "column", "subtraction": "analog"} | scheme
+    weights = {"flipped_columns": False, "offset_reference": "column", "subtraction": None} | scheme
     crossbars = ISAAC.structure.crossbars_per_core
     return ISAAC.with_changes(
         structure={"wordlines": wordlines, "bitlines": bitlines},
@@ -91,7 +91,7 @@ def test_isaac_needs_nine_bits_and_eight_with_flipped_columns() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("adc_range", ["level", "full_scale", "calibrated"])
+@pytest.mark.parametrize("adc_range", ["level", "level_fixed", "full_scale", "calibrated"])
 def test_an_adc_with_too_few_bits_clips_and_rounds_as_written_out(scheme: dict[str, object], adc_range: str) -> None:
     """Slice by slice, tile by tile, column by column in plain numpy. A current just between two codes may go to
     either: the product lies between the sums with all such currents rounded down and up."""
@@ -113,7 +113,7 @@ def test_an_adc_with_too_few_bits_clips_and_rounds_as_written_out(scheme: dict[s
         return np.clip(rounded, low, high) * step[column]
 
     pairs = g.encoding.polarities == 2
-    analog = pairs and g.encoding.scheme == "differential" and g.encoding.subtraction == "analog"
+    analog = pairs and g.encoding.analog_pair
     expected = np.zeros((2, 40, outputs))
     for tile in range(g.row_tiles):
         rows = slice(tile * 16, min(inputs, tile * 16 + 16))
@@ -141,7 +141,7 @@ def test_an_adc_with_too_few_bits_clips_and_rounds_as_written_out(scheme: dict[s
                         expected[..., o] -= 2**k * 16.0 * bit.sum(1)
     assert (ours >= expected[0] - 1e-3).all()
     assert (ours <= expected[1] + 1e-3).all()
-    if adc_range == "level":
+    if adc_range == "level_fixed":
         assert np.array_equal(expected[0], expected[1]), "whole numbers on steps of 1 have no ties"
         assert not np.array_equal(expected[0], np.einsum("vi,oi->vo", x[0].numpy(), random_integers(g, 3)[0].numpy()))
 

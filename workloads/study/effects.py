@@ -20,6 +20,7 @@ _STUCK = ("stuck_on_rate", "stuck_off_rate")
 _TELEGRAPH = ("telegraph_share", "telegraph_amplitude", "telegraph_dwell_time")
 _HEAT = ("temperature", "activation_energy", "reference_temperature")
 _LAW = ("iv", "iv_v0", "iv_c2", "iv_c3")
+_NO_RANGE = {"range": "ideal", "full_scale": None, "lower": None, "lower_percentile": None, "current_limit": None}
 _NO_ADC_ERRORS = {"offset_sigma": 0.0, "gain_sigma": 0.0, "inl_sigma": 0.0}
 _FINE_BITS = 8  # of weights and inputs that are not rounded: only their range matters
 BITS = 8  # of weights and inputs of the chips that the recommender and fair assignment are judged on
@@ -73,7 +74,7 @@ def analog_ideal(chip: Chip) -> Chip:
     return chip.with_changes(
         device=ideal_device(chip.device).model_dump(),
         wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0),
-        component={"adc": {"range": "ideal", "full_scale": None} | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
+        component={"adc": _NO_RANGE | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
     )
 
 
