@@ -127,12 +127,14 @@ def test_an_adc_with_too_few_bits_clips_and_rounds_as_written_out(scheme: dict[s
                     elif pairs:
                         first = (o * g.slices + s) * 2
                         digital = convert(bit @ cells[:, 0], first) - convert(bit @ cells[:, 1], first + 1)[::-1]
+                    elif g.encoding.analog_reference:
+                        digital = convert(bit @ (cells[:, 0] - (g.reference_level if s == 0 else 0)), o * g.slices + s)
                     else:
                         digital = convert(bit @ cells[:, 0], o * g.slices + s)
                         if mapped.flipped[0, tile, o, s]:
                             digital = 3 * bit.sum(1) - digital[::-1]
                     expected[..., o] += 2**k * mapped.slice_weight[s].item() * digital
-                if not pairs:
+                if not pairs and not g.encoding.analog_reference:
                     if g.reference_columns:
                         column = outputs * g.slices + o // g.outputs_per_crossbar
                         ones = convert(bit.sum(1) * g.reference_level, column) * mapped.slice_weight[0].item()
