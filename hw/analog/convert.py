@@ -20,7 +20,7 @@ from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.array.memory import bytes_held
 from xbar.hw.chip.description import Chip
-from xbar.hw.errors import ParameterError
+from xbar.hw.errors import ParameterError, RangeWarning
 from xbar.hw.graph.capture import Example, check_example
 from xbar.hw.graph.graph import Graph, read
 from xbar.hw.graph.matrix import Matrix, Table
@@ -205,16 +205,23 @@ def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: boo
         fed.analog = found
         for given in batches:
             fed.run(*given)
+    limited: list[str] = []
     for name, analog in found.items():
         vectors = analog.every_row() if isinstance(analog, AnalogEmbedding) else torch.cat(fed.picked.pop(name), dim=1)
         analog.saturated_share = analog.matrix.calibrate(vectors)
         analog.matrix.counts = ActionCounts()
+        if analog.matrix.limited_share:
+            limited.append(f"{name} ({100 * analog.matrix.limited_share:.2g} %)")
         analog.warned, analog.watched = False, name in watched
         analog.register_buffer("calibration_vectors", vectors, persistent=False)
         graph.module.set_submodule(name, analog)
         for node in graph.module.graph.nodes:
             if node.op == "call_module" and node.target == name and outer[node.name] > 1:
                 node.args = (*node.args, outer[node.name])
+    if limited:
+        limit = f"component.adc.current_limit = {chip.component.adc.current_limit:g} A"
+        told = f"{limit} holds part of the column currents of calibration data, by layer: {', '.join(limited)}"
+        warnings.warn(told, RangeWarning, stacklevel=3)
     graph.module.recompile()
     program(graph.module, seed)
     return graph.module.eval()
