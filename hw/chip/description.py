@@ -23,6 +23,7 @@ from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.table import TABLE_FOLDER, find_table
+from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, validate
 from xbar.hw.cost.component import Component
 from xbar.hw.errors import ConfigurationError, did_you_mean
@@ -130,6 +131,7 @@ class Chip(Section):
     wires: WireResistance = WireResistance()
     timing: Timing
     component: Components
+    layer: dict[str, layers.LayerSettings] = {}
 
     _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
 
@@ -178,7 +180,22 @@ class Chip(Section):
                     "from the structure (crossbars per core, and their lines)"
                 )
         self.geometry(1, 1)
+        for name, found in self.layer_chips.items():
+            if found.component.adc.bits > c.adc.bits:
+                raise ValueError(
+                    f"layer {name!r}: component.adc.bits = {found.component.adc.bits} is more than the chip's ADCs have, {c.adc.bits}"
+                )
         return self
+
+    @cached_property
+    def layer_chips(self) -> dict[str, "Chip"]:
+        """The chip as each layer with settings of its own finds it, by the layer's name."""
+        return {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+
+    def for_layer(self, name: str) -> "Chip":
+        """The chip as that layer finds it; itself where nothing is set for the layer. Areas, static power and counts are those
+        of the whole chip, not of this one."""
+        return self.layer_chips.get(name, self)
 
     def _units_wired(self, name: str) -> int:
         lines = {"dac": self.structure.wordlines, "sample_hold": self.structure.bitlines, "crossbar": 1}
@@ -240,7 +257,7 @@ class Chip(Section):
     @cached_property
     def one_hot(self) -> "Chip":
         """The same chip as a look-up drives it: one wordline, in one slice of the DAC's highest code, never negative."""
-        return self.with_changes(inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
+        return self.with_changes(layer={}, inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
 
     def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
         """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
@@ -317,9 +334,10 @@ class Chip(Section):
         """A checked copy with SI fields replaced, as in `chip.with_changes(device={"levels": 16})`.
 
         Keys of `component` are components: `component={"adc": {"bits": 6}}`; one that the chip lacks is added where all of it
-        is given. Raises ConfigurationError.
+        is given. `layer` replaces the settings of all layers. Raises ConfigurationError.
         """
         data = self.model_dump()
+        data["layer"] = sections.pop("layer", {name: each.changes() for name, each in self.layer.items()})
         for section, changes in sections.items():
             for key, value in changes.items():
                 if isinstance(value, Mapping):
@@ -515,15 +533,23 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
+    of_layer = layers.layer_key(key)
+    if of_layer is not None:
+        where, leaf = layers.put(raw, *of_layer)
+        _put(where, leaf, text, leaves(Chip)[of_layer[1]], key, label)
+        return
     where: Any = raw
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
         where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
     if not isinstance(where, dict) or not parents:
         raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
-    unit = leaves(Chip).get(key)
     if key not in leaves(Chip):
         raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+    _put(where, leaf, text, leaves(Chip)[key], key, label)
+
+
+def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: str, label: str) -> None:
     if unit is None:
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return

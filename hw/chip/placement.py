@@ -15,6 +15,7 @@ import numpy as np
 
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import ACTIONS, Chip
+from xbar.hw.chip.layers import check_layers
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -93,12 +94,13 @@ class Placement:
 
 def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
     """How a traced layer's matrix is cut on the chip's crossbars."""
-    return chip.geometry(layer.outputs, layer.inputs, layer.groups)
+    return chip.for_layer(layer.name).geometry(layer.outputs, layer.inputs, layer.groups)
 
 
 def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     """Input slices that one vector of a layer drives, over all its passes; a look-up drives one."""
-    return 1 if layer.lookup else chip.input_slices * chip.passes(layer.signed_input)
+    own = chip.for_layer(layer.name)
+    return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
 def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
@@ -107,8 +109,9 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
     replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
     many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
-    ParameterError for a wrong mapping, TraceError for layers that wait for each other without end.
+    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for layers that wait for each other without end.
     """
+    check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
     own = own_needs(network)
     cores = {layer.name: _cores(chip, layer) for layer in network.layers}

@@ -118,6 +118,14 @@ class VectorOperations:
         self._readers = {name: self._reader_weight(name) for name in placement.copies}
         self._adders = {name: self._adder_weight(name) for name in placement.copies}
 
+    def chip_of(self, layer: str) -> Chip:
+        """The chip as a layer finds it, with the layer's own bits and ranges."""
+        return self.chip.for_layer(layer)
+
+    def _bits_of(self, layer: str) -> int:
+        """Bits of a value that a layer reads or makes."""
+        return self.chip_of(layer).inputs.bits
+
     # ---- who reads what, where
 
     def _reader_weight(self, name: str) -> np.ndarray:
@@ -167,7 +175,7 @@ class VectorOperations:
     def bits(self, flow: Flow) -> float:
         """Bits per sample of a flow where it goes to once."""
         layer = self.network.layer(flow.target)
-        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self.chip.inputs.bits)
+        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self._bits_of(layer.name))
 
     def destination(self, flow: Flow) -> np.ndarray:
         """How many times each tile gets one value of the flow, (tiles,)."""
@@ -183,7 +191,7 @@ class VectorOperations:
         drain, gather_latency, output_ports, hop_latency = self._drain(layer, geometry, crossbars)
         return VectorOperation(
             load_ports, self.cycle(layer, crossbars), gather_latency, output_ports, hop_latency,
-            load, compute_actions(self.chip, layer, crossbars), drain,
+            load, compute_actions(self.chip_of(layer.name), layer, crossbars), drain,
         )  # fmt: skip
 
     def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
@@ -194,7 +202,7 @@ class VectorOperations:
         held = {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}
         bits: dict[int, int] = defaultdict(int)
         for (core, _, _), rows in held.items():
-            bits[core] += rows * self.chip.inputs.bits
+            bits[core] += rows * self._bits_of(copy.layer)
         return dict(bits)
 
     def port_time(self, bits: float) -> int:
@@ -214,7 +222,7 @@ class VectorOperations:
         for tile in self.tiles[copy.rank]:
             here = sum(tile in self.tiles[other.rank] for other in copies)
             loads_per_sample = layer.vectors / len(copies) * here
-            bits = sum(f.values * self.destination(f)[tile] for f in flows) * self.chip.inputs.bits
+            bits = sum(f.values * self.destination(f)[tile] for f in flows) * self._bits_of(copy.layer)
             written[tile] = ceil(bits / loads_per_sample)
         return written
 
@@ -229,8 +237,9 @@ class VectorOperations:
         """Slices, read time and the conversion time of the busiest ADC of the copy."""
         by_adc: dict[tuple[int, int], int] = defaultdict(int)
         for crossbar in crossbars:
-            by_adc[(crossbar.core, self.adc_of(crossbar))] += self.conversion_time(crossbar)
-        chip = self.chip.one_hot if layer.lookup else self.chip
+            by_adc[(crossbar.core, self.adc_of(crossbar))] += self.conversion_time(crossbar, layer.name)
+        chip = self.chip_of(layer.name)
+        chip = chip.one_hot if layer.lookup else chip
         return ReadCycle(
             chip.conversions_per_column(layer.signed_input),
             chip.reads_per_conversion * round(self.chip.timing.array_read * FEMTOSECONDS),
@@ -242,16 +251,16 @@ class VectorOperations:
         per_core = self.chip.structure.crossbars_per_core
         return crossbar.slot * self.chip.costs["adc"].units // per_core
 
-    def conversion_time(self, crossbar: Crossbar) -> int:
-        """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-        adc = self.chip.costs["adc"]
+    def conversion_time(self, crossbar: Crossbar, layer: str) -> int:
+        """Time [fs] of one slice's conversions of a layer's crossbar on its ADC, or on its several ADCs side by side."""
+        adc = self.chip_of(layer).costs["adc"]
         side_by_side = max(1, adc.units // self.chip.structure.crossbars_per_core)
         return ticks(ceil(crossbar.conversions / side_by_side), adc.unit_rate)
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar]
     ) -> tuple[Actions, int, dict[int, int], int]:
-        chip, timing = self.chip, self.chip.timing
+        chip, timing = self.chip_of(layer.name), self.chip.timing
         actions: Actions = defaultdict(float)
         digital = {name: layer.digital.get(name, 0.0) for name in DIGITAL}
         additions: dict[int, float] = defaultdict(float)  # by tile
@@ -301,14 +310,14 @@ class VectorOperations:
 
     def _send(self, layer: MatrixLayer, tile: int, share: float, actions: Actions) -> tuple[float, int]:
         """Charge sending `share` of one vector's results from `tile`; bits injected and most routers passed."""
-        made = share * self.network.outputs.get(layer.name, 0.0) / layer.vectors * self.chip.inputs.bits
+        made = share * self.network.outputs.get(layer.name, 0.0) / layer.vectors * self._bits_of(layer.name)
         _add(actions, {"buffer": made, "bus": made})  # what leaves over the links waits in the tile's own buffer
         injected, most = 0.0, 0
         for flow in self.network.flows:
             if flow.source != layer.name:
                 continue
             weight = self.destination(flow)
-            bits = share * flow.values / layer.vectors * self.chip.inputs.bits
+            bits = share * flow.values / layer.vectors * self._bits_of(flow.target)
             passed = self.mesh.passed[tile]
             written = bits * weight.sum()
             _add(actions, {"buffer": written, "bus": written, "router": bits * float(passed @ weight)})
@@ -322,7 +331,8 @@ class VectorOperations:
     def image_in(self) -> Transfer:
         """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
         indices = self.network.index_bits
-        bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices) + self._host_bits
+        width = max((self._bits_of(flow.target) for flow in self.network.flows if not flow.source), default=self.chip.inputs.bits)
+        bits = (self.network.input_values - len(indices)) * width + sum(indices) + self._host_bits
         actions: Actions = defaultdict(float, {"link": bits})
         most = 0
         for flow in self.network.flows:
@@ -339,7 +349,8 @@ class VectorOperations:
     @cached_property
     def result_out(self) -> Transfer:
         """One sample's results over the links from the layers where they are made, with the other half of the host's values."""
-        bits = self.network.output_values * self.chip.inputs.bits + self._host_bits
+        width = max((self._bits_of(name) for name, values in self.network.outputs.items() if values), default=self.chip.inputs.bits)
+        bits = self.network.output_values * width + self._host_bits
         passed = self._outputs_passed
         actions = {"link": bits, "buffer": bits, "bus": bits, "router": bits * passed}
         return self._transfer(bits, ceil(passed), actions)

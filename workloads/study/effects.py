@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import without
 from xbar.workloads.study.evaluate import Condition
 
 Origin = Literal["chip", "assumed", "ideal"]
@@ -74,6 +75,7 @@ def analog_ideal(chip: Chip) -> Chip:
     return chip.with_changes(
         device=ideal_device(chip.device).model_dump(),
         wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0),
+        layer=without(chip.layer, "component"),
         component={"adc": _NO_RANGE | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
     )
 
@@ -81,14 +83,14 @@ def analog_ideal(chip: Chip) -> Chip:
 def with_unrounded_inputs(chip: Chip) -> Chip:
     """An analog-ideal chip whose drivers give the input itself."""
     inputs = {"bits": _FINE_BITS, "signed": "two_pass", "quantise": False}
-    return chip.with_changes(inputs=inputs, component={"dac": {"bits": _FINE_BITS}})
+    return chip.with_changes(layer=without(chip.layer, "inputs"), inputs=inputs, component={"dac": {"bits": _FINE_BITS}})
 
 
 def with_unrounded_weights(chip: Chip) -> Chip:
     """An analog-ideal chip whose cells hold a weight between levels."""
     bits = _FINE_BITS if chip.weights.scheme == "offset" else _FINE_BITS + 1
     weights = {"bits": bits, "cell_bits": None, "quantise": False, "flipped_columns": False}
-    return chip.with_changes(weights=weights, device={"levels": 2**_FINE_BITS})
+    return chip.with_changes(layer=without(chip.layer, "weights"), weights=weights, device={"levels": 2**_FINE_BITS})
 
 
 def with_write_error(device: Device, amount: float) -> Device:
@@ -218,10 +220,11 @@ def _of_circuits(chip: Chip, base: Chip, assumed: Assumed) -> Iterator[Effect]:
     if adc.range == "ideal":
         yield Effect("ADC", "neither rounds nor clips", "ideal", "digital", base)
         return
-    real = base.with_changes(component={"adc": adc.model_dump() | _NO_ADC_ERRORS})
+    own = without(chip.layer)
+    real = base.with_changes(layer=own, component={"adc": adc.model_dump() | _NO_ADC_ERRORS})
     yield Effect("ADC range and bits", f"{adc.bits} bit, {adc.range.replace('_', ' ')}", "chip", "digital", real)
     if adc.has_errors:
-        wrong = base.with_changes(component={"adc": adc.model_dump()})
+        wrong = base.with_changes(layer=own, component={"adc": adc.model_dump()})
         yield Effect("ADC with its errors", "offset, gain, linearity", "chip", "digital", wrong)
 
 
