@@ -159,7 +159,7 @@ class Adc(Component):
     range_per: Literal["layer", "crossbar"] = "layer"
     percentile: Annotated[float, Unit("1"), Field(gt=0.5, le=1)] = 1.0
     lower_percentile: Annotated[float | None, Unit("1"), Field(ge=0, lt=0.5)] = None
-    full_scale: Annotated[float | None, Unit("A"), Field(gt=0)] = None
+    full_scale: Annotated[float | None, Unit("A"), Field(gt=-1, lt=1e3)] = None
     lower: Annotated[float | None, Unit("A"), Field(gt=-1, lt=1)] = None
     current_limit: Annotated[float | None, Unit("A"), Field(gt=0)] = None
     finest: Literal["level", "any"] = "level"
@@ -175,8 +175,10 @@ class Adc(Component):
     def _check_range(self) -> "Adc":
         if (self.range == "fixed") != (self.full_scale is not None):
             raise ValueError("full_scale [A] goes with range = fixed, and range = fixed needs it")
-        if self.lower is not None and (self.full_scale is None or self.lower >= self.full_scale):
-            raise ValueError(f"lower = {self.lower:g} A goes with range = fixed, below its full_scale")
+        if self.lower is not None and self.full_scale is None:
+            raise ValueError(f"lower = {self.lower:g} A goes with range = fixed")
+        if self.full_scale is not None and self.full_scale <= (self.lower or 0.0):
+            raise ValueError(f"full_scale = {self.full_scale:g} A must be above lower, {self.lower or 0.0:g} A")
         if self.lower_percentile is not None and self.range != "calibrated":
             raise ValueError(f"lower_percentile goes with range = calibrated, got {self.range}")
         if self.begins_anywhere and self.codes == "all":

@@ -160,19 +160,28 @@ class CrossbarMatrix(nn.Module):
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
-            array = self.array.first() if as_programmed else self.array.at_targets()
-            ready = make_ready(array, self.channel, self.dtype, with_errors=False)
-            step = self.channel.adc.step.to(self.dtype)
-            counted = ActionCounts()
-            found = self.reading.currents(ready, self.channel, inputs, counted)
-            reads = sum(current.numel() for current in found) * self.design.reads_per_conversion
-            self.limited_share = counted.limited / max(1, reads)
-            currents = [current * step[tile % len(step)] for tile, current in enumerate(found)]
+            currents = self._currents(inputs, as_programmed)
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
                 self.full_scale = full_scale.to(self.full_scale)
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
+
+    def saturated_share(self, inputs: Tensor) -> float:
+        """Share of the conversions of `inputs` as `calibrate` takes them that leave the codes, at the ranges as they are."""
+        self.reading.check(inputs, self.channel, None, self.checked)
+        with torch.inference_mode(False), torch.no_grad():
+            return saturated_share(self.channel, self._currents(inputs, as_programmed=False))
+
+    def _currents(self, inputs: Tensor, as_programmed: bool) -> list[Tensor]:
+        """Currents of each row tile (..., columns) [level steps], with ideal cells or the first instance's as they are."""
+        array = self.array.first() if as_programmed else self.array.at_targets()
+        ready = make_ready(array, self.channel, self.dtype, with_errors=False)
+        step, counted = self.channel.adc.step.to(self.dtype), ActionCounts()
+        found = self.reading.currents(ready, self.channel, inputs, counted)
+        reads = sum(current.numel() for current in found) * self.design.reads_per_conversion
+        self.limited_share = counted.limited / max(1, reads)
+        return [current * step[tile % len(step)] for tile, current in enumerate(found)]
 
     @property
     def exact(self) -> bool:

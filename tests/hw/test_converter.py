@@ -535,7 +535,8 @@ class TestRanges:
     def test_lower_ends_without_effect_are_refused(self) -> None:
         for wrong, said in (
             ({"lower": 1e-6}, "goes with range = fixed"),
-            ({"range": "fixed", "full_scale": 1e-6, "lower": 1e-6}, "below its full_scale"),
+            ({"range": "fixed", "full_scale": 1e-6, "lower": 1e-6}, "must be above lower"),
+            ({"range": "fixed", "full_scale": 0.0}, "must be above lower, 0 A"),
             ({"lower_percentile": 0.1}, "goes with range = calibrated"),
             ({"range": "calibrated", "lower_percentile": 0.1, "codes": "all"}, "all are used anyway"),
         ):
