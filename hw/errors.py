@@ -60,6 +60,10 @@ class ConfigurationError(HardwareError):
         super().__init__("\n".join(lines))
 
 
+class UnknownLayerError(ParameterError):
+    """A chip has settings for layers that the network does not have on it; the message lists those that it has."""
+
+
 class MappingError(HardwareError):
     """A weight matrix cannot be put on the crossbars as asked."""
 

@@ -519,6 +519,32 @@ def _power(
 
 # ---- accuracy
 
+ADC_CURVES = {"made for the bits": (ACCENT, "-"), "kept": (INK, (0, (4, 2)))}  # by what becomes of the width of a code
+MANY_SATURATED = 0.01  # of conversions
+
+
+def _adc_curves(axes: Axes, bits: pd.DataFrame) -> list[Line2D]:
+    """Accuracy by ADC bits, a curve for each width of a code, open where many conversions saturate; what a legend shows."""
+    handles, instances = [], int(bits["instance"].max()) + 1
+    what = f"median of {instances}" if instances > 1 else "on chip"
+    for width, (colour, line) in ADC_CURVES.items():
+        rows = bits[bits["width"] == width]
+        if rows.empty:
+            continue
+        by_bits = 100 * rows.groupby("bits")["accuracy"].agg(["min", "median", "max"])
+        many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
+        axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(by_bits.index, by_bits["median"], color=colour, linestyle=line, linewidth=1.6)
+        for chosen, fill in ((many, "white"), (~many, colour)):
+            at = by_bits[chosen.to_numpy()]
+            axes.plot(at.index, at["median"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
+        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}, code width {width}"))
+    if (bits["saturated_share"] > MANY_SATURATED).any():
+        label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"
+        handles.append(Line2D([], [], color=INK, marker="o", markersize=5, markerfacecolor="white", linewidth=0, label=label))
+    return handles
+
+
 
 def accuracy(results: Results) -> Figure:
     """Accuracy against programming variation, with a band over chip instances, and against ADC bits."""
@@ -529,11 +555,8 @@ def accuracy(results: Results) -> Figure:
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
     bits = results.adc_bits
-    instances = int(bits["instance"].max()) + 1
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    by_bits = 100 * bits.groupby("bits")["accuracy"].agg(["min", "median", "max"])
-    right.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=ACCENT, alpha=0.15, linewidth=0)
-    right.plot(by_bits.index, by_bits["median"], color=ACCENT, marker="o", markersize=5, linewidth=1.6)
+    curves = _adc_curves(right, bits)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)
@@ -541,7 +564,7 @@ def accuracy(results: Results) -> Figure:
     right.set_ylim(0, 103)
     right.legend(
         handles=[
-            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {instances}" if instances > 1 else "on chip"),
+            *curves,
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
@@ -558,7 +581,8 @@ def accuracy(results: Results) -> Figure:
         f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
         f"same images; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
-        "panel the cells are as the chip describes them. As described, "
+        "panel the cells are as the chip describes them; the width of a code is made for the bits, or kept as it is on this chip, so "
+        "that codes end earlier. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
         f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."

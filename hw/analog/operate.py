@@ -122,6 +122,27 @@ def recalibrate(model: nn.Module) -> dict[str, float]:
     }
 
 
+def keep_steps(model: nn.Module, of: nn.Module) -> None:
+    """Give the ADCs of a converted model the widths of a code that those of `of` have, the same network on a chip with ADCs of
+    other bits: their ranges then begin where they do there, and end where their own bits end."""
+    steps = {name: layer.matrix.channel.adc for name, layer in analog_layers(of).items()}
+    for name, layer in analog_layers(model).items():
+        matrix, kept = layer.matrix, steps[name]
+        width = matrix.channel.adc.high * kept.step
+        if kept.origin is None:
+            matrix.full_scale = width
+        else:
+            matrix.lowest = kept.origin * kept.step
+            matrix.full_scale = matrix.lowest + width
+
+
+def saturated_shares(model: nn.Module) -> dict[str, float]:
+    """Share of the conversions of calibration inputs that leave the codes, by layer, at the ranges as they are."""
+    return {
+        name: layer.matrix.saturated_share(layer.get_buffer("calibration_vectors")) for name, layer in analog_layers(model).items()
+    }
+
+
 @dataclass(frozen=True)
 class LayerQuality:
     """How well a layer computes on the inputs that reach it: share of ADC codes saturated [1], signal-to-noise ratio of

@@ -325,12 +325,13 @@ class CrossbarCopyProcess(CopyProcess):
     def _crossbar(self, kind: int, crossbar: Crossbar, last_latch: Event) -> Steps:
         operations, cycle = self.simulation.operations, self.kinds[kind].operation.cycle
         index, adc = self.index_of[crossbar.core, crossbar.slot], self.adcs[(crossbar.core, operations.adc_of(crossbar))]
-        chip = operations.chip.one_hot if self.layer.lookup else operations.chip
+        chip = operations.chip_of(self.layer.name)
+        chip = chip.one_hot if self.layer.lookup else chip
         width, reads = chip.component.dac.bits, chip.reads_per_conversion
         for _ in range(cycle.slices):
             yield self.env.timeout(cycle.read)
             yield self.held[index]
-            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
+            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar, self.layer.name))
             for component, count in (
                 ("input_register", reads * crossbar.rows * width), ("dac", reads * crossbar.rows), ("crossbar", reads),
                 ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),

@@ -72,7 +72,7 @@ class Credits:
                 for (tile, _), weight in destinations.of_sample(flow, phase).items():
                     found[tile] += self.operations.bits(flow) * weight
             else:
-                each = flow.values * self.operations.chip.inputs.bits / self.network.layer(flow.source).vectors
+                each = flow.values * self.operations.chip_of(flow.target).inputs.bits / self.network.layer(flow.source).vectors
                 for copies in destinations.of_vectors(flow, phase):
                     for (tile, _), weight in destinations.weights(flow, copies).items():
                         found[tile] += each * weight

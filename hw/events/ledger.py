@@ -77,7 +77,7 @@ class Ledger:
         if activity.stage == WRITE:
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         energy = {
-            name: count * self.chip.costs[name].energy_per_action
+            name: count * self.chip.for_layer(activity.layer).costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
         if self.read_energy is not None and "crossbar" in energy:

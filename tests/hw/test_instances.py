@@ -36,7 +36,7 @@ SCHEMES: list[dict[str, object]] = [
     {"scheme": "differential", "subtraction": "shared_bitline"}, {"scheme": "differential", "pair": "two_sided"},
     {"scheme": "differential", "subtraction": "digital", "pair": "two_sided"},
     {"scheme": "differential", "subtraction": "shared_bitline", "pair": "two_sided"},
-    {"scheme": "separate"}, {"scheme": "separate", "pair": "two_sided"},
+    {"scheme": "separate"}, {"scheme": "separate", "subtraction": "analog"}, {"scheme": "offset", "offset_reference": "analog"}, {"scheme": "separate", "pair": "two_sided"},
     {"scheme": "offset"}, {"scheme": "offset", "offset_reference": "digital"},
     {"scheme": "offset", "flipped_columns": True},
     {"scheme": "offset", "flipped_columns": True, "offset_reference": "digital"},
