@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from xbar.hw import preset_names
+from xbar.workloads import commands
 from xbar.workloads.cli import main
 from xbar.workloads.study.evaluate import OnChip
+from xbar.workloads.study.run import Study
 from xbar.workloads.workload import shipped_weights
 
 QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "quick"]
@@ -19,6 +23,12 @@ QUICK = ["--instances", "2", "--images", "30", "--requests", "4", "--study", "qu
 def _one_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XBAR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("XBAR_DATA", raising=False)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of tables: the report, which other tests are for, is not drawn."""
+    monkeypatch.setitem(commands.KINDS, "run.json", replace(commands.KINDS["run.json"], draw=lambda results, out: []))
 
 
 def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +47,7 @@ def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: py
     assert (out / "report.pdf").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_same_seed_same_tables(tmp_path: Path) -> None:
     weights = str(shipped_weights("digits"))  # with another seed they would be trained
     for name in ("one", "other"):
@@ -46,8 +57,12 @@ def test_same_seed_same_tables(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every part of a study, on cells that drift; interrupted twice."""
+    """Every part of a study, with a few values in each, on cells that drift; interrupted twice."""
+    monkeypatch.setattr(commands, "Study", partial(
+        Study, multiples=(0.0, 1.0, 3.0), adc_bits=(6, 8), stuck_rates=(0.0, 0.01), wire_resistances=(0.0, 1.0), times=(1.0, 3600.0),
+    ))  # fmt: skip
     arguments = ["run", "digits", "--chip", "edge", "--device", "pcm", *QUICK[:-2], "--images", "10", "--out"]
     judged: list[int] = []
     judge = OnChip._judge
