@@ -233,7 +233,7 @@ class VectorOperations:
         chip = self.chip.one_hot if layer.lookup else self.chip
         return ReadCycle(
             chip.conversions_per_column(layer.signed_input),
-            chip.reads_per_conversion * round(self.chip.timing.array_read * FEMTOSECONDS),
+            chip.reads_per_conversion * round(self.chip.read_time * FEMTOSECONDS),
             max(by_adc.values()),
         )
 
