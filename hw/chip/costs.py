@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Literal
 
+from xbar.hw.array.design import DRIVEN
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 Constant = Callable[[str], float | None]
 End = Literal["low", "high"]
-DRIVEN = 0.5  # share of wordlines that a read drives, where no inputs are known: assumed, as of bits that are ones half of the time
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
-                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": DRIVEN,
+                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": chip.inputs.activity,
                 "mean_square": c.dac.mean_square, **cells_of(chip),
             },
         ),
@@ -239,7 +239,8 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    return {**{each: use.parameters[each] for each in ("activity", "mean_square") if each in use.parameters}, **given}
+    statistics = {"activity": DRIVEN, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 
 def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:

@@ -275,13 +275,21 @@ class Chip(Section):
 
     @property
     def peak_power(self) -> float:
-        """Power of the chip with every component at its full rate, static included [W]."""
+        """Power of the chip at its peak load, as publications add their tables up (`xbar.hw.chip.costs`), static included [W]."""
         return float(self.table()["power_W"].sum())
 
     @cached_property
     def floorplan(self) -> FloorPlan:
         """Where tiles, routers and links lie."""
         return floor_plan(self, self.costs)
+
+    @property
+    def full_power(self) -> float:
+        """Power of the chip with every unit of every component at the rate that it is capable of, static included [W].
+
+        No load reaches it, since parts wait for each other; but it never falls where there are more parts, or wider or faster ones.
+        """
+        return sum(cost.full_power * self.parents(name) for name, cost in self.costs.items())
 
     def tile_totals(self) -> tuple[float, float]:
         """Power at full rate [W] and area [m²] of one tile with its cores."""

@@ -4,6 +4,8 @@ A chip file states every number as `{ value, unit, kind, source, why }`; the loa
 provenance. A file that says `extends = "isaac"` (a preset, or a path relative to the file) gives only what differs from that one
 or is added to it, beside a name, title and description of its own. A number is restated whole; what is not restated keeps the
 statement, kind and source that it was given where it comes from. Energy in place of power (or power of energy) replaces it.
+What a designer decides may be written plainly, `bits = 5`, `node = "22 nm"`; then its kind is "own" (`xbar.hw.quantity.parse_plain`).
+A cost may not: it is found out, and needs a kind and a source.
 """
 
 import tomllib
@@ -20,7 +22,7 @@ from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.quantity import Quantity, Unit
+from xbar.hw.quantity import Quantity, Unit, unit_written
 
 
 class DeviceFile(Section):
@@ -104,8 +106,9 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
             problem = f"another source than that of {label} under the same name; rename one of them"
             raise ConfigurationError(device_label, [(f"source.{key}", "(differs)", problem)])
     levels = own.get("levels")
-    if "cell_bits" not in weights and isinstance(levels, dict) and isinstance(levels.get("value"), int):
-        bits, why = levels["value"].bit_length() - 1, "as many as the chip's own cells hold"
+    levels = levels.get("value") if isinstance(levels, dict) else levels
+    if "cell_bits" not in weights and isinstance(levels, int):
+        bits, why = levels.bit_length() - 1, "as many as the chip's own cells hold"
         weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
     raw["device"] = added["device"]
 
@@ -231,6 +234,4 @@ def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: st
         value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
     except ValueError:
         raise ConfigurationError(label, [(key, text, "must be a number")]) from None
-    old = where.get(leaf)
-    written = old.get("unit", unit.dimension) if isinstance(old, dict) else unit.dimension
-    where[leaf] = {"value": value, "unit": written, "kind": "override"}
+    where[leaf] = {"value": value, "unit": unit_written(where.get(leaf), unit), "kind": "override"}
