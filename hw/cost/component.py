@@ -118,7 +118,7 @@ class ComponentCost:
     load: float
     area: float
     static_power: float
-    law: str | None
+    law: str
     stated: bool
 
     @property
