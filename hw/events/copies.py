@@ -108,11 +108,11 @@ class CopyProcess:
 
     def _kind(self, operation: VectorOperation) -> Kind:
         simulation, layer = self.simulation, self.layer
-        runs = (
+        load, compute = (
             simulation.journal.describe(Activity(layer.name, stage, self.copy.index, actions))
             for stage, actions in (("load", operation.load), ("compute", operation.compute))
         )
-        return Kind(operation, *runs, *simulation.ports_of(operation, layer))
+        return Kind(operation, load, compute, *simulation.ports_of(operation, layer))
 
     def kind_of(self, crossbar: Crossbar) -> int:
         """The kind of vector that reads a crossbar."""
@@ -132,6 +132,7 @@ class CopyProcess:
             mine = self.deal.vectors_of(self.copy.index, sample)
             if not mine:
                 continue
+            copies = simulation.copies_of(layer.name, sample)
             yield from simulation.room_for(sample, layer.name)
             for vector in mine:
                 yield from self._wait_for_inputs(sample, vector)
@@ -141,10 +142,11 @@ class CopyProcess:
                 simulation.count_load(layer, sample)
                 if credits.watched:
                     credits.loaded(layer.name, sample, vector)
-                yield from self._wait_for_results()
+                if self.results[0].left is None or self.results[0].left > self.now:
+                    yield from self._wait_for_results()
                 yield from self._wait_for_arrays(kind)
                 self.results.append(Result())
-                self.env.process(self._finish(sample, vector, kind, self.now, self._compute(kind), self.results[-1]))
+                self.env.process(self._finish(sample, vector, kind, copies[vector], self._compute(kind), self.results[-1]))
 
     def _wait_for_results(self) -> Steps:
         """Until there is room for one more vector's results."""
@@ -207,7 +209,8 @@ class CopyProcess:
         self.converters_free = self.arrays_free + cycle.conversion
         return self.env.timeout(self.converters_free - self.now)
 
-    def _finish(self, sample: int, vector: int, kind: int, started: int, computed: Event, result: Result) -> Steps:
+    def _finish(self, sample: int, vector: int, kind: int, copies: Copies, computed: Event, result: Result) -> Steps:
+        started = self.now
         yield computed
         simulation, mine = self.simulation, self.kinds[kind]
         links, journal = simulation.links, simulation.journal
@@ -217,7 +220,7 @@ class CopyProcess:
         if mine.operation.gather.steps:
             _, arrived = links.send(mine.operation.gather, self.now)
             yield self.env.timeout(arrived - self.now)
-        sending = self._sending(sample, vector, kind)
+        sending = self.sendings.get((kind, copies)) or self._sending(kind, copies)
         if sending.room:
             yield simulation.credits.take(sample, sending.room)
         written = self._begin(mine.buffers)
@@ -233,16 +236,14 @@ class CopyProcess:
             yield self.env.timeout(arrived - self.now)
         simulation.progress(self.layer.name, sample).finish(vector)
 
-    def _sending(self, sample: int, vector: int, kind: int) -> Sending:
-        """How a vector's results leave; vectors of a kind whose results go to the same copies are alike."""
-        copies = self.simulation.copies_of(self.layer.name, sample)[vector]
-        if (kind, copies) not in self.sendings:
-            simulation, operation = self.simulation, self.kinds[kind].operation
-            shipment, more, arriving = simulation.operations.sending(self.layer, operation.made, copies)
-            actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
-            run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
-            room = {tile: bits for tile, bits in arriving.items() if tile in simulation.credits.watched}
-            self.sendings[kind, copies] = Sending(run, shipment, room)
+    def _sending(self, kind: int, copies: Copies) -> Sending:
+        """How results of a kind of vector leave for these copies of each reader; such vectors are alike."""
+        simulation, operation = self.simulation, self.kinds[kind].operation
+        shipment, more, arriving = simulation.operations.sending(self.layer, operation.made, copies)
+        actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
+        run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
+        room = {tile: bits for tile, bits in arriving.items() if tile in simulation.credits.watched}
+        self.sendings[kind, copies] = Sending(run, shipment, room)
         return self.sendings[kind, copies]
 
 

@@ -19,7 +19,7 @@ unless they say so. Energy and time count the same flits: the router's action is
 every flit on every link but injection ports.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
 from typing import NamedTuple
@@ -164,29 +164,32 @@ class Links:
         count = len(mesh.names)
         self.free = [0] * count  # from then on
         self.gaps: list[list[tuple[int, int]]] = [[] for _ in range(count)]  # free before that, in order
-        self.busy, self.flits, self.packets = [0] * count, [0] * count, [0] * count
+        self._sent: dict[int, tuple[Shipment, list[int]]] = {}  # by id: shipments, and how often they were sent
 
     def send(self, shipment: Shipment, now: int) -> tuple[int, int]:
         """Send packets now [fs]; when all are injected, and when all have arrived."""
+        if not shipment.steps:
+            return now, now
+        if id(shipment) not in self._sent:
+            self._sent[id(shipment)] = (shipment, [0])
+        self._sent[id(shipment)][1][0] += 1
         begun: list[int] = []
         injected = arrived = now
-        free, gaps, hop, busy, carried, packets = self.free, self.gaps, self.hop, self.busy, self.flits, self.packets
-        for link, after, service, flits in shipment.steps:
+        free, gaps, hop, shortest = self.free, self.gaps, self.hop, self.shortest
+        for link, after, service, _ in shipment.steps:
             earliest = now if after < 0 else begun[after] + hop
             start = free[link]
             if earliest >= start:
-                if earliest > now and earliest - max(start, now) >= self.shortest:
+                if earliest > now and earliest - max(start, now) >= shortest:
                     gaps[link].append((start, earliest))
                 start = earliest
                 free[link] = start + service
             else:
-                start = self._between(link, earliest, service, now) if gaps[link] else start
+                if gaps[link] and gaps[link][-1][1] >= earliest + service:
+                    start = self._between(link, earliest, service, now)
                 if start >= free[link]:
                     free[link] = start + service
             begun.append(start)
-            busy[link] += service
-            carried[link] += flits
-            packets[link] += 1
             end = start + service
             if end > arrived:
                 arrived = end
@@ -209,14 +212,33 @@ class Links:
                 return start
         return max(self.free[link], earliest)
 
+    def _carried(self, weigh: Callable[[Step], int]) -> list[int]:
+        """Sums by link over all that was sent."""
+        found = [0] * len(self.mesh.names)
+        for shipment, (count,) in self._sent.values():
+            for step in shipment.steps:
+                found[step.link] += count * weigh(step)
+        return found
+
+    @property
+    def busy(self) -> list[int]:
+        """How long each link was busy [fs]."""
+        return self._carried(lambda step: step.service)
+
+    @property
+    def flits(self) -> list[int]:
+        """Flits that each link carried."""
+        return self._carried(lambda step: step.flits)
+
     def table(self, span_fs: int) -> pd.DataFrame:
         """One row a link that carried something: packets, flits, bits (whole flits), busy_s, utilisation over the span."""
-        rows = [index for index, flits in enumerate(self.flits) if flits]
-        flits, busy = np.array(self.flits)[rows], np.array(self.busy)[rows]
+        carried, packets = self.flits, self._carried(lambda step: 1)
+        rows = [index for index, count in enumerate(carried) if count]
+        flits, busy = np.array(carried)[rows], np.array(self.busy)[rows]
         return pd.DataFrame(
             {
-                "packets": np.array(self.packets)[rows], "flits": flits, "bits": flits * self.mesh.flit, "busy_s": busy * 1e-15,
-                "utilisation": busy / max(1, span_fs), "injects": [self.mesh.injects(index) for index in rows],
+                "packets": np.array(packets)[rows], "flits": flits, "bits": flits * self.mesh.flit, "busy_s": busy * 1e-15,
+                "utilisation": busy / max(1, span_fs), "injects": np.array([self.mesh.injects(index) for index in rows], bool),
             },
             index=pd.Index([self.mesh.names[index] for index in rows], name="link"),
         )  # fmt: skip

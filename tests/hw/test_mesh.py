@@ -142,7 +142,7 @@ def check_shares(ledger: Ledger) -> None:
     for table in (ledger.components(), ledger.layers(), ledger.links(), ledger.units()):
         assert table["utilisation"].max() <= 1 + 1e-9, table["utilisation"].idxmax()
     links = ledger.links()
-    assert links.loc[~links["injects"].astype(bool), "bits"].sum() == pytest.approx(ledger.actions["router"].sum(), rel=1e-12)
+    assert links.loc[~links["injects"], "bits"].sum() == pytest.approx(ledger.actions["router"].sum(), rel=1e-12)
     assert ledger.busiest_link[1] == ledger.summary()["busiest_link_share"]
     assert ledger.busiest_unit[1] == ledger.summary()["busiest_unit_share"]
 
@@ -176,7 +176,8 @@ def test_a_link_bounds_throughput(isaac: Chip) -> None:
     layers = [layer("a", 128, 100, vectors), layer("b", 4, 128, vectors, {"a": np.arange(1, vectors + 1)})]
     flows = [flow("", "a", 100 * vectors, np.zeros(vectors, int)), flow("a", "b", 128 * vectors, np.arange(1, vectors + 1))]
     chip = isaac.with_changes(timing={"flit_width": 1})
-    ledger = simulate(place(network(layers, flows, 100 * vectors, 4 * vectors), chip, {"a": 12, "b": 1}), Arrivals.batch(4), off_chip_io=False)
+    placement = place(network(layers, flows, 100 * vectors, 4 * vectors), chip, {"a": 12, "b": 1})
+    ledger = simulate(placement, Arrivals.batch(4), off_chip_io=False)
     name, share = ledger.busiest_link
     assert name == "into the mesh, tile 0"
     assert 0.9 < share <= 1
