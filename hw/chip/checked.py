@@ -56,6 +56,17 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
     return found
 
 
+def why_no_key(model: type[BaseModel], key: str) -> str | None:
+    """Why there is no such dotted key, where its section tells (`not_keys`)."""
+    *parents, leaf = key.split(".")
+    section: type[BaseModel] | None = model
+    for parent in parents:
+        field = section.model_fields.get(parent) if section is not None else None
+        section = None if field is None else section_of(field.annotation)
+    why: str | None = getattr(section, "not_keys", {}).get(leaf)
+    return why
+
+
 def _to_si(
     model: type[BaseModel], raw: Any, prefix: str, sources: set[str],
     provenance: dict[str, Quantity], problems: list[tuple[str, str, str]],

@@ -188,7 +188,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
     alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
     energy, area, leakage = alone.energy * use.per_action, alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
-        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, covering, False)
+        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, _covering(stated.law, use.parameters), False)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
     key = f"component.{name}."
@@ -211,7 +211,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
         leakage = idle * moved * _ratio(now.leakage, then.leakage)
     if all_area is not None:
         area = all_area * moved * _ratio(now.area, then.area)
-    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, covering, True)
+    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, _covering(stated.law, use.parameters), True)
 
 
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:

@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.table import TABLE_FOLDER, find_table
 from xbar.hw.chip import layers
-from xbar.hw.chip.checked import build, leaves, show
+from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.errors import ConfigurationError, did_you_mean
 from xbar.hw.quantity import Quantity, Unit, unit_written
@@ -219,10 +219,11 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
         where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
+    why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
     if not isinstance(where, dict) or not parents:
-        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+        raise ConfigurationError(label, [(key, text, why)])
     if key not in leaves(Chip):
-        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+        raise ConfigurationError(label, [(key, text, why)])
     _put(where, leaf, text, leaves(Chip)[key], key, label)
 
 
