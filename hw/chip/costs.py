@@ -103,7 +103,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }  # fmt: skip
     merging = c.shift_add.units or adcs
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
-    found["shift_add"] = Use(merging, rate, converted, {"bits": bits, "rate": rate})
+    found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
     for name, per_second in (
         ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
     ):  # fmt: skip
@@ -188,7 +188,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
     alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
     energy, area, leakage = alone.energy * use.per_action, alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
-        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, _covering(stated.law, use.parameters), False)
+        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
     key = f"component.{name}."
@@ -211,7 +211,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
         leakage = idle * moved * _ratio(now.leakage, then.leakage)
     if all_area is not None:
         area = all_area * moved * _ratio(now.area, then.area)
-    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, _covering(stated.law, use.parameters), True)
+    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
 
 
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:

@@ -16,7 +16,7 @@ from xbar.hw.errors import UnknownLayerError
 from xbar.workloads.study.points import check_value, read_sweep
 from xbar.workloads.study.sweep import SweepError
 
-EDGE = load_chip("edge").with_changes(component={"adc": {"architecture": "sar", "stated_bits": 8}})
+EDGE = load_chip("edge").with_changes(component={"adc": {"law": "sar"}})
 ISAAC = load_chip("isaac")
 CHANGES = {
     "ADC bits": {"component": {"adc": {"bits": 5}}},
