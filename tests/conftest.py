@@ -26,8 +26,8 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 ROOMS = ("hw", "models", "compression", "workloads", "reports")
 SLOW = TESTS / "slow.txt"
-"""Seconds of processor time and name of each test function that `make check` leaves out: a test of it takes more than
-SLOW_SECONDS on average, its share of the fixtures that it has in common with others included. `pytest --measure` writes them."""
+"""Seconds of processor time and name of each test function that `make check` leaves out: its tests take more than SLOW_SECONDS
+together, all parameters and the fixtures that they share with others included. `pytest --measure` writes them."""
 SLOW_SECONDS = 0.5
 WRITTEN = pytest.StashKey[list[str]]()
 MEASURED = pytest.StashKey["Measured"]()
@@ -35,19 +35,18 @@ MEASURED = pytest.StashKey["Measured"]()
 
 @dataclass
 class Measured:
-    """Processor time [s] of calls by test function, of set-ups by fixture that several tests share, and who uses which."""
+    """Processor time [s] by test function, and by fixture that several tests share; which fixtures a function shares."""
 
-    calls: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[str, float] = field(default_factory=dict)
     setups: dict[str, float] = field(default_factory=dict)
-    users: dict[str, list[str]] = field(default_factory=dict)
+    shared: dict[str, set[str]] = field(default_factory=dict)
 
     def seconds(self) -> dict[str, float]:
-        """Of one test of each function, with an equal share of what it has in common with others."""
-        found = {function: sum(times) for function, times in self.calls.items()}
-        for fixture, functions in self.users.items():
-            for function in functions:
-                found[function] += self.setups.get(fixture, 0.0) / len(functions)
-        return {function: total / len(self.calls[function]) for function, total in found.items()}
+        """Of all tests of each function, with all of what they share."""
+        return {
+            function: seconds + sum(self.setups.get(fixture, 0.0) for fixture in self.shared[function])
+            for function, seconds in self.calls.items()
+        }
 
 
 def processor_time() -> float:
@@ -111,10 +110,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     finally:
-        measured.calls.setdefault(function, []).append(processor_time() - began)
-        for definitions in getattr(item, "_fixtureinfo").name2fixturedefs.values():  # noqa: B009 - a private name of pytest
-            if definitions[-1].scope != "function":
-                measured.users.setdefault(f"{definitions[-1].baseid}::{definitions[-1].argname}", []).append(function)
+        measured.calls[function] = measured.calls.get(function, 0.0) + processor_time() - began
+        definitions = [last for *_, last in getattr(item, "_fixtureinfo").name2fixturedefs.values()]  # noqa: B009 - pytest's own
+        fixtures = {f"{each.baseid}::{each.argname}" for each in definitions if each.scope != "function"}
+        measured.shared.setdefault(function, set()).update(fixtures)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -87,6 +87,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypa
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_quick_study_leaves_parts_out(tmp_path: Path) -> None:
     assert main(["run", "digits", "--chip", "edge", "--out", str(tmp_path), *QUICK]) == 0
     assert not (tmp_path / "sensitivity.csv").exists()
