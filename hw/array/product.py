@@ -14,7 +14,6 @@ from xbar.hw.array.ready import ReadyArray
 from xbar.hw.array.sums import signs_of, sums_of
 from xbar.hw.errors import ParameterError
 
-
 PIVOT = 1e-6  # of a read's variance: below, float32 cannot tell it from 0
 
 
