@@ -15,6 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.patheffects import withStroke
 
 from xbar.reports.baseline import summary_line
+from xbar.reports.converters import adc_curves
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
 from xbar.reports.style import (
@@ -519,32 +520,6 @@ def _power(
 
 # ---- accuracy
 
-ADC_CURVES = {"made for the bits": (ACCENT, "-"), "kept": (INK, (0, (4, 2)))}  # by what becomes of the width of a code
-MANY_SATURATED = 0.01  # of conversions
-
-
-def _adc_curves(axes: Axes, bits: pd.DataFrame) -> list[Line2D]:
-    """Accuracy by ADC bits, a curve for each width of a code, open where many conversions saturate; what a legend shows."""
-    handles, instances = [], int(bits["instance"].max()) + 1
-    what = f"median of {instances}" if instances > 1 else "on chip"
-    for width, (colour, line) in ADC_CURVES.items():
-        rows = bits[bits["width"] == width]
-        if rows.empty:
-            continue
-        by_bits = 100 * rows.groupby("bits")["accuracy"].agg(["min", "median", "max"])
-        many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
-        axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(by_bits.index, by_bits["median"], color=colour, linestyle=line, linewidth=1.6)
-        for chosen, fill in ((many, "white"), (~many, colour)):
-            at = by_bits[chosen.to_numpy()]
-            axes.plot(at.index, at["median"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
-        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}, code width {width}"))
-    if (bits["saturated_share"] > MANY_SATURATED).any():
-        label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"
-        handles.append(Line2D([], [], color=INK, marker="o", markersize=5, markerfacecolor="white", linewidth=0, label=label))
-    return handles
-
-
 
 def accuracy(results: Results) -> Figure:
     """Accuracy against programming variation, with a band over chip instances, and against ADC bits."""
@@ -556,7 +531,7 @@ def accuracy(results: Results) -> Figure:
     right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
     bits = results.adc_bits
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    curves = _adc_curves(right, bits)
+    curves = adc_curves(right, bits)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)

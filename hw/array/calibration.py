@@ -7,6 +7,11 @@ from torch import Tensor
 
 from xbar.hw.array.channel import ReadChannel
 from xbar.hw.array.converter import SMALLEST
+from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.lookup import LookUps
+from xbar.hw.array.product import Products
+from xbar.hw.array.programmed import ProgrammedArray
+from xbar.hw.array.ready import make_ready
 from xbar.hw.errors import ParameterError
 
 
@@ -58,6 +63,18 @@ def _by_kind(channel: ReadChannel, currents: Sequence[Tensor], percentile: float
             rank = max(1, -int(-percentile * values.numel() // 1))
             out[row, kind == each] = values.kthvalue(rank).values.double()
     return out
+
+
+def currents_seen(
+    array: ProgrammedArray, channel: ReadChannel, reading: Products | LookUps, inputs: Tensor, dtype: torch.dtype
+) -> tuple[list[Tensor], float]:  # fmt: skip
+    """Currents of each row tile (..., columns) [level steps] of inputs as `CrossbarMatrix.calibrate` takes them, without noise and
+    errors of ADCs; and the share of the column currents of single reads that are beyond the current limit."""
+    ready = make_ready(array, channel, dtype, with_errors=False)
+    step, counted = channel.adc.step.to(dtype), ActionCounts()
+    found = reading.currents(ready, channel, inputs, counted)
+    reads = sum(current.numel() for current in found) * channel.design.reads_per_conversion
+    return [current * step[tile % len(step)] for tile, current in enumerate(found)], counted.limited / max(1, reads)
 
 
 def saturated_share(channel: ReadChannel, currents: Sequence[Tensor]) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.array.calibration import calibrated_range, saturated_share, stated_full_scale
+from xbar.hw.array.calibration import calibrated_range, currents_seen, saturated_share, stated_full_scale
 from xbar.hw.array.channel import EXACT_FLOAT32, ReadChannel, read_channel
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import is_solved
@@ -24,7 +24,7 @@ from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
 from xbar.hw.array.product import Products
 from xbar.hw.array.programmed import ProgrammedArray, write_array
-from xbar.hw.array.ready import ReadSequence, array_is_exact, make_ready, runs_of
+from xbar.hw.array.ready import ReadSequence, array_is_exact, runs_of
 from xbar.hw.array.sums import unit_scale
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
@@ -160,28 +160,13 @@ class CrossbarMatrix(nn.Module):
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
-            currents = self._currents(inputs, as_programmed)
+            array = self.array.first() if as_programmed else self.array.at_targets()
+            currents, self.limited_share = currents_seen(array, self.channel, self.reading, inputs, self.dtype)
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
                 self.full_scale = full_scale.to(self.full_scale)
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
-
-    def saturated_share(self, inputs: Tensor) -> float:
-        """Share of the conversions of `inputs` as `calibrate` takes them that leave the codes, at the ranges as they are."""
-        self.reading.check(inputs, self.channel, None, self.checked)
-        with torch.inference_mode(False), torch.no_grad():
-            return saturated_share(self.channel, self._currents(inputs, as_programmed=False))
-
-    def _currents(self, inputs: Tensor, as_programmed: bool) -> list[Tensor]:
-        """Currents of each row tile (..., columns) [level steps], with ideal cells or the first instance's as they are."""
-        array = self.array.first() if as_programmed else self.array.at_targets()
-        ready = make_ready(array, self.channel, self.dtype, with_errors=False)
-        step, counted = self.channel.adc.step.to(self.dtype), ActionCounts()
-        found = self.reading.currents(ready, self.channel, inputs, counted)
-        reads = sum(current.numel() for current in found) * self.design.reads_per_conversion
-        self.limited_share = counted.limited / max(1, reads)
-        return [current * step[tile % len(step)] for tile, current in enumerate(found)]
 
     @property
     def exact(self) -> bool:

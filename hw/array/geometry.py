@@ -27,8 +27,9 @@ class WeightEncoding(BaseModel):
     currents of opposite sign on one bitline) or after it ("digital"); None: before it for a differential pair, after it for
     a separate one. offset_reference: how an offset is known: "column", one column a crossbar that is converted like any other;
     "digital", counted from the inputs; "analog", one column a weight slice, of cells that hold the offset's digit and err as
-    all cells do, whose current is subtracted from each of the slice's columns before their ADC, g_min's with it. g_min_current: whether the current that every cell carries
-    at level 0 is taken away before the ADC ("cancelled") or goes through it and is subtracted after it ("converted").
+    all cells do, whose current is subtracted from each of the slice's columns before their ADC, g_min's with it.
+    g_min_current: whether the current that every cell carries at level 0 is taken away before the ADC ("cancelled") or goes
+    through it and is subtracted after it ("converted").
     quantise: False keeps weights between levels, as a device without levels does.
     """
 

@@ -125,7 +125,8 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
     replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
     many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
-    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for layers that wait for each other without end.
+    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for
+    layers that wait for each other without end.
     """
     check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)

@@ -24,6 +24,8 @@ ISAAC, EDGE = load_chip("isaac"), load_chip("edge")
 CHIPS = {
     "twos_complement": ISAAC, "two_pass": EDGE,
     "bipolar": EDGE.with_changes(inputs={"signed": "bipolar"}),
+    "pairs of two arrays": EDGE.with_changes(weights={"scheme": "separate", "subtraction": "analog"}),
+    "offset before the ADC": EDGE.with_changes(weights={"scheme": "offset", "offset_reference": "analog"}),
     "bipolar, wide driver": EDGE.with_changes(inputs={"signed": "bipolar"}, component={"dac": {"bits": 4}}),
 }  # fmt: skip
 RANGES = ["level_fixed", "level", "full_scale", "calibrated", "fixed"]
@@ -285,6 +287,66 @@ def accumulating(chip: Chip, **adc: object) -> Chip:
     return chip.with_changes(component={"adc": {"conversion": "after_accumulation", **adc}})
 
 
+class TestBeforeTheAdc:
+    """Pairs of two arrays, and offsets, subtracted from cells that err."""
+
+    @pytest.mark.parametrize(
+        "scheme", [{"scheme": "separate", "subtraction": "analog"}, {"scheme": "offset", "offset_reference": "analog"}]
+    )
+    def test_programming_errors_of_what_is_subtracted_are_its_own(self, scheme: dict[str, object]) -> None:
+        """From the conductances of the cells as written, in numpy: currents less those of the partner or the slice's reference
+        column of the crossbar, and nothing digital after it but slices and row tiles."""
+        chip = small_chip(8, 10, 2, 5, 3, 1, "two_pass", 8, "ideal", **scheme).with_changes(
+            device={"g_min": 1e-5, "g_max": 1e-4, "programming_sigma": 0.1, "device_to_device_sigma": 0.05}
+        )
+        matrix = crossbar_matrix(chip, 7, 19, 1, 3, False).double()
+        matrix.program((4,))
+        g, step = matrix.geometry, 9e-5 / 3
+        siemens = matrix.array.conductances()[0, 0].numpy()  # (row_tiles, rows, columns)
+        x = np.random.default_rng(0).integers(0, 8, (20, 19))
+        expected = np.zeros((20, 7))
+        for tile in range(g.row_tiles):
+            rows = x[:, 8 * tile : 8 * tile + 8]
+            current = rows @ siemens[tile, : rows.shape[1]] / step
+            for o in range(7):
+                for s in range(g.slices):
+                    at = o * g.slices + s
+                    if g.encoding.analog_pair:
+                        net = current[:, 2 * at] - current[:, 2 * at + 1]
+                    else:
+                        net = current[:, at] - current[:, 7 * g.slices + o // g.outputs_per_crossbar * g.slices + s]
+                    expected[:, o] += 4.0 ** (g.slices - 1 - s) * net
+        assert g.column_tiles > 1
+        assert matrix(torch.from_numpy(x).double()[None])[0].numpy() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        ideal = x @ read_integers(matrix.mapped)[0].numpy().T
+        assert abs(expected - ideal).max() > 1, "errors matter here"
+
+    def test_a_pair_of_two_arrays_takes_half_the_conversions_of_one_converted_apart(self) -> None:
+        model, example = small_convolutional()
+        found = {}
+        for kind in ("analog", "digital"):
+            chip = EDGE.with_changes(weights={"scheme": "separate", "subtraction": kind})
+            found[kind] = simulate(place(trace(model, example), chip, None), Arrivals.batch(1)).actions.sum()
+        assert found["digital"]["adc"] == 2 * found["analog"]["adc"]
+        assert found["digital"]["dac"] == found["analog"]["dac"]
+        assert found["digital"]["crossbar"] == found["analog"]["crossbar"]
+        assert found["digital"]["sample_hold"] == found["analog"]["sample_hold"]
+        assert found["digital"]["accumulator"] > found["analog"]["accumulator"]
+
+    def test_settings_that_contradict_each_other_are_refused(self) -> None:
+        for wrong, said in (
+            ({"scheme": "offset", "offset_reference": "analog", "flipped_columns": True}, "makes them signed"),
+            ({"scheme": "offset", "offset_reference": "analog", "g_min_current": "converted"}, "away before the ADC"),
+        ):
+            with pytest.raises(ConfigurationError, match=said):
+                EDGE.with_changes(weights=wrong)
+        with pytest.raises(ConfigurationError, match="crossbars_per_core = 1 must be even"):
+            EDGE.with_changes(
+                structure={"crossbars_per_core": 1}, weights={"scheme": "separate", "subtraction": "analog"},
+                component={"dac": {"units": 128}, "sample_hold": {"units": 128}, "crossbar": {"units": 1}},
+            )  # fmt: skip
+
+
 class TestAccumulation:
     @pytest.mark.parametrize("name", CHIPS)
     @pytest.mark.parametrize("network", [small_convolutional, residual])
@@ -454,7 +516,8 @@ class TestRanges:
             seen.calibrate(x)
             if not reaches:
                 assert torch.equal(matrix.full_scale, seen.full_scale)
-                assert (matrix.calibrate(x) == 0) and (clipped > 0) == bool((seen.full_scale > high + 0.5).any())
+                assert matrix.calibrate(x) == 0
+                assert (clipped > 0) == bool((seen.full_scale > high + 0.5).any())
             assert bool((fixed.channel.adc.step == 1).all())
 
     @pytest.mark.parametrize("accumulate", [True, False])
@@ -498,7 +561,8 @@ class TestRanges:
             exact = x @ read_integers(matrix.mapped).transpose(1, 2)
             off[name] = float((matrix(x) - exact).square().mean())
             if lower is None:
-                assert matrix.lowest is None and "lowest" not in matrix.state_dict()
+                assert matrix.lowest is None
+                assert "lowest" not in matrix.state_dict()
                 continue
             columns = matrix.mapped.columns()[0].numpy() + 5e-5 / (3e-5 / 7)
             currents = [x[0, :, 8 * t : 8 * t + 8].numpy() @ columns[t, : min(8, 20 - 8 * t)] for t in range(3)]
@@ -566,7 +630,7 @@ class TestRanges:
         wide = EDGE.with_changes(component={"adc": {"current_limit": 1.0}})
         both = [convert(model, chip, example, seed=0)(example) for chip in (EDGE, wide)]
         assert torch.allclose(*both, atol=1e-5)
-        with pytest.raises(ConfigurationError, match="current_limit is a current and needs device.read_voltage"):
+        with pytest.raises(ConfigurationError, match=r"current_limit is a current and needs device\.read_voltage"):
             ISAAC.with_changes(component={"adc": {"current_limit": 1e-3}})
 
     def test_per_crossbar_steps_are_undone_tile_by_tile(self) -> None:

@@ -58,7 +58,8 @@ def test_every_layer_set_is_the_chip_set(chip: Chip, network, change: str) -> No
 )  # fmt: skip
 def test_of_any_settings(adc: int, weights: int, cell: int, inputs: int, adc_range: str) -> None:
     change = {
-        "component": {"adc": {"bits": adc, "range": adc_range}}, "weights": {"bits": weights, "cell_bits": cell}, "inputs": {"bits": inputs},
+        "component": {"adc": {"bits": adc, "range": adc_range}}, "weights": {"bits": weights, "cell_bits": cell},
+        "inputs": {"bits": inputs},
     }  # fmt: skip
     (whole, ledger), (by_layer, layered) = both(EDGE, small_convolutional, change)
     assert torch.equal(whole, by_layer)

@@ -14,7 +14,8 @@ Origin = Literal["chip", "assumed", "ideal"]
 _WRITING = ("programming_model", "programming_sigma", "programming_s0", "programming_s1", "programming_s2",
             "programming_s3", "programming_table", "limit_to_range", "write_verify_tolerance", "write_verify_most")  # fmt: skip
 _READING = ("read_noise_model", "read_noise_sigma", "read_noise_q0", "read_noise_q1", "read_noise_q_max", "read_noise_time",
-            "read_correlation_time", "read_noise_drawn", "read_noise_above_zero", "read_bandwidth", "temperature", "reference_time")  # fmt: skip
+            "read_correlation_time", "read_noise_drawn", "read_noise_above_zero", "read_bandwidth",
+            "temperature", "reference_time")  # fmt: skip
 _DRIFT = ("reference_time", "drift_exponent", "drift_exponent_slope", "drift_exponent_low", "drift_exponent_high",
           "drift_exponent_sigma", "drift_exponent_sigma_slope", "drift_exponent_sigma_low", "drift_exponent_sigma_high")  # fmt: skip
 _STUCK = ("stuck_on_rate", "stuck_off_rate")
