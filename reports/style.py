@@ -41,9 +41,9 @@ STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer
 NAMES = {
     "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
     "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
-    "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation", "accumulator": "accumulators",
-    "pool": "pooling", "multiplier": "multipliers", "product": "product units", "tile_register": "tile registers",
-    "link": "links", "write": "writes",
+    "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation",
+    "accumulator": "accumulators", "pool": "pooling", "multiplier": "multipliers", "product": "product units",
+    "tile_register": "tile registers", "link": "links", "write": "writes",
 }  # fmt: skip
 
 

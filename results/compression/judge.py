@@ -43,7 +43,11 @@ def judge(folder: Path) -> str:
     written = folder / "compression.json.part"
     written.write_text(json.dumps(meta, indent=2, allow_nan=False) + "\n", "utf-8")
     os.replace(written, folder / "compression.json")
-    less = [f"{100 * (taken[name][key] / taken['before'][key] - 1):.1f} %" for name in ("after", "pruned") for key in ("power_W", "area_m2")]
+    less = [
+        f"{100 * (taken[name][key] / taken['before'][key] - 1):.1f} %"
+        for name in ("after", "pruned")
+        for key in ("power_W", "area_m2")
+    ]
     return f"| {folder.name} | {meta['compression']:.1f} x fewer | {less[0]} | {less[1]} | {less[2]} / {less[3]} |"
 
 

@@ -171,7 +171,7 @@ def test_cells_of_0_siemens_have_noise_that_does_not_depend_on_conductance() -> 
         wired = noisy.with_changes(wires={"wordline": wires, "bitline": wires})
         matrix = CrossbarMatrix(torch.zeros(1, 4, 64), wired, False)
         spread = matrix(torch.full((1, 4000, 64), 255.0)).std(1)
-        assert spread.flatten().tolist() == pytest.approx([255 * 0.05 * 7 * (64 - 64 / math.pi) ** 0.5] * 4, rel=0.06)  # five standard errors
+        assert spread.flatten().tolist() == pytest.approx([255 * 0.05 * 7 * (64 - 64 / math.pi) ** 0.5] * 4, rel=0.06)  # 5 errors
 
 
 def test_thermal_noise_is_there_whatever_is_driven() -> None:
