@@ -141,13 +141,10 @@ def parse_plain(raw: float | str, unit: Unit) -> Quantity:
     if unit.dimension in COSTS:
         form = f'{{ value = NUMBER, unit = "{unit.dimension}", kind = "...", source = "...", why = "..." }}'
         raise QuantityProblem("", raw, f"is a cost, which is found out and not decided: state it as {form}")
-    if isinstance(raw, str):
-        text, _, written = raw.strip().partition(" ")
-        written = written.strip() or "1"
-    else:
-        text, written = raw, "1"
+    text, _, written = str(raw).strip().partition(" ") if isinstance(raw, str) else (repr(raw), "", "")
+    written = written.strip() or "1"
     try:
-        value = int(text) if isinstance(text, str) and text.lstrip("+-").isdigit() else text if isinstance(text, int) else float(text)
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         raise QuantityProblem("", raw, f"must begin with a number, as {_as_written(unit)}") from None
     if written not in unit.spellings:

@@ -215,16 +215,14 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
         where, leaf = layers.put(raw, *of_layer)
         _put(where, leaf, text, leaves(Chip)[of_layer[1]], key, label)
         return
-    where: Any = raw
+    section: Any = raw
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
-        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
+        section = section.setdefault(parent, {}) if isinstance(section, dict) and key in leaves(Chip) else None
     why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
-    if not isinstance(where, dict) or not parents:
+    if not isinstance(section, dict) or not parents or key not in leaves(Chip):
         raise ConfigurationError(label, [(key, text, why)])
-    if key not in leaves(Chip):
-        raise ConfigurationError(label, [(key, text, why)])
-    _put(where, leaf, text, leaves(Chip)[key], key, label)
+    _put(section, leaf, text, leaves(Chip)[key], key, label)
 
 
 def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: str, label: str) -> None:
