@@ -39,11 +39,10 @@ from xbar.hw.chip.components import CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.chip.files import read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
-from xbar.hw.quantity import Quantity, Unit
+from xbar.hw.quantity import COSTS, OWN, Quantity, Unit
 
 End = Literal["low", "high"]
 ENDS: tuple[End, End] = ("low", "high")
-COSTS = ("J", "W", "m²")  # dimensions that have a band by kind
 READ_KEYS = ("device.read_voltage", "device.g_min", "device.g_max", "timing.array_read")
 COLUMNS = ["of", "name", "quantity", "value", "low", "high", "inner_low", "inner_high"]
 
@@ -93,8 +92,8 @@ def band_of(key: str, quantity: Quantity) -> tuple[float, float, str]:
     dimension = banded().get(key)
     if quantity.low is not None and quantity.high is not None:
         return quantity.low, quantity.high, "stated"
-    if quantity.kind == "override":
-        return quantity.value, quantity.value, "exact: changed by hand"
+    if quantity.kind in ("override", OWN):
+        return quantity.value, quantity.value, "exact: changed by hand" if quantity.kind == "override" else "exact: a decision"
     if dimension not in COSTS:
         return quantity.value, quantity.value, "exact: a count, setting or time" if dimension is None else "exact: none stated"
     factors: Factors = getattr(band_table()[0], quantity.kind)
@@ -113,7 +112,10 @@ def _constant(chip: Chip, key: str, end: End) -> float | None:
 def chip_at(chip: Chip, end: End) -> Chip:
     """The same chip with every energy, power and area constant, stated or of a law, at its low or high; its name and times
     stay."""
-    return chip.priced(lambda key: _constant(chip, key, end), end)
+    other = chip.priced(lambda key: _constant(chip, key, end), end)
+    if chip.layer:
+        other.__dict__["layer_chips"] = {name: chip_at(found, end) for name, found in chip.layer_chips.items()}
+    return other
 
 
 def read_factor(chip: Chip, end: End) -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("published", "measured", "fitted", "derived", "assumed")
+OWN = "own"  # kind of a number that a file of one's own gives plainly, as `bits = 5` or `node = "22 nm"`: exact, a decision
+COSTS = ("J", "W", "m²")  # dimensions that are costs: never plain, since a cost is found out and not decided
 LARGEST = 1e100  # of a number as written: sums and products of a few stay far from what a float ends at
 
 # Unit as written -> (dimension, factor to SI). SI prefixes and unit definitions: BIPM, The International
@@ -85,11 +87,14 @@ class QuantityProblem(Exception):
 
 def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
     """The Quantity in a TOML table `{value, unit, kind, source, why}`, of a banded one with low and high where they are
-    known; raises QuantityProblem."""
+    known, or in a plain number or text "VALUE UNIT" (`parse_plain`); raises QuantityProblem."""
+    if isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+        return parse_plain(raw, unit)
     ends = ("low", "high") if unit.banded else ()
     form = f'{{ value = NUMBER, {"".join(f"{end} = NUMBER, " for end in ends)}unit = "...", kind = "...", source = "...", why = "..." }}'
     if not isinstance(raw, dict):
-        raise QuantityProblem("", raw, f"must be a table {form}")
+        plain = "" if unit.dimension in COSTS else f', or plainly {_as_written(unit)}'
+        raise QuantityProblem("", raw, f"must be a table {form}{plain}")
     for key in raw:
         if key in ("low", "high") and not unit.banded:
             carried = "only energies, powers, areas and what an array read draws by (voltage, conductances, time) have a band"
@@ -128,3 +133,37 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
     if kind in ("derived", "assumed") and not why:
         raise QuantityProblem(".why", "(missing)", f"a number that is {kind} needs its reason in `why`")
     return Quantity(value, raw["unit"], kind, source, why, low, high)
+
+
+def parse_plain(raw: float | str, unit: Unit) -> Quantity:
+    """The Quantity that a chip's designer decides and writes plainly: a number where it is a count or a share, else a text of
+    value and unit, as "22 nm"; of kind OWN. Raises QuantityProblem, also for a cost, which needs a kind and a source."""
+    if unit.dimension in COSTS:
+        form = f'{{ value = NUMBER, unit = "{unit.dimension}", kind = "...", source = "...", why = "..." }}'
+        raise QuantityProblem("", raw, f"is a cost, which is found out and not decided: state it as {form}")
+    text, _, written = str(raw).strip().partition(" ") if isinstance(raw, str) else (repr(raw), "", "")
+    written = written.strip() or "1"
+    try:
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise QuantityProblem("", raw, f"must begin with a number, as {_as_written(unit)}") from None
+    if written not in unit.spellings:
+        raise QuantityProblem("", raw, f"must be written as {_as_written(unit)}; units: {', '.join(unit.spellings)}")
+    if not abs(value) <= LARGEST:  # nan too
+        raise QuantityProblem("", raw, f"must be a finite number, of at most {LARGEST:g}")
+    return Quantity(value, written, OWN)
+
+
+def _as_written(unit: Unit) -> str:
+    """How people write a number of that unit plainly, with an example."""
+    example = {"1": '5 or "5 %"', "bit": '"64 KB"', "m": '"22 nm"', "s": '"10 ns"', "1/s": '"1 GS/s"', "S": '"20 µS"', "V": '"0.2 V"'}
+    return example.get(unit.dimension, f'"1 {unit.spellings[-1]}"')
+
+
+def unit_written(raw: Any, unit: Unit) -> str:
+    """The unit in which a chip file writes a number, given as it stands there; the SI unit where it says none."""
+    if isinstance(raw, dict):
+        return str(raw.get("unit", unit.dimension))
+    if isinstance(raw, str):
+        return raw.strip().partition(" ")[2].strip() or unit.dimension
+    return unit.dimension

@@ -1,4 +1,4 @@
-"""VGG-16 for 32 x 32 images (K. Simonyan and A. Zisserman, Very deep convolutional networks, ICLR 2015, column D)."""
+"""VGG-16 and VGG-8 for 32 x 32 images (K. Simonyan and A. Zisserman, Very deep convolutional networks, ICLR 2015, column D)."""
 
 from torch import Tensor, nn
 
@@ -23,6 +23,30 @@ class VGG16(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of the classes."""
+        return self.classifier(self.features(x).flatten(1))
+
+
+class VGG8(nn.Module):
+    """Six 3 x 3 convolutions of 128, 128, 256, 256, 512 and 512 channels, a pool after each pair, and two linear layers.
+
+    Input (batch, 3, 32, 32), output (batch, classes) scores; 13.0 million parameters. The network that simulators of crossbar
+    chips compare on (NeuroSim's example for CIFAR-10, from its program; the paper was not opened). No batch norm.
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in (128, 256, 512):
+            for inputs in (channels, width):
+                layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
+            layers.append(nn.MaxPool2d(2))
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Linear(16 * channels, 1024), nn.ReLU(), nn.Linear(1024, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the classes."""

@@ -15,6 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.patheffects import withStroke
 
 from xbar.reports.baseline import summary_line
+from xbar.reports.converters import adc_curves
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
 from xbar.reports.style import (
@@ -529,11 +530,8 @@ def accuracy(results: Results) -> Figure:
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
     bits = results.adc_bits
-    instances = int(bits["instance"].max()) + 1
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    by_bits = 100 * bits.groupby("bits")["accuracy"].agg(["min", "median", "max"])
-    right.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=ACCENT, alpha=0.15, linewidth=0)
-    right.plot(by_bits.index, by_bits["median"], color=ACCENT, marker="o", markersize=5, linewidth=1.6)
+    curves = adc_curves(right, bits)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)
@@ -541,7 +539,7 @@ def accuracy(results: Results) -> Figure:
     right.set_ylim(0, 103)
     right.legend(
         handles=[
-            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {instances}" if instances > 1 else "on chip"),
+            *curves,
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
@@ -558,7 +556,8 @@ def accuracy(results: Results) -> Figure:
         f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
         f"same images; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
-        "panel the cells are as the chip describes them. As described, "
+        "panel the cells are as the chip describes them; the width of a code is made for the bits, or kept as it is on this chip, so "
+        "that codes end earlier. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
         f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."

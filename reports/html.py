@@ -16,7 +16,7 @@ MOST_ROWS = 300  # of a table on the page; its CSV has all
 KINDS = {
     "published": "stands in the source", "measured": "measured, as the source tells", "fitted": "fitted to the source's data",
     "derived": "follows from others, as the reason tells", "assumed": "a choice, for the reason given",
-    "override": "given on the command line",
+    "override": "given on the command line", "own": "decided, as the chip's own file gives it",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Shift-and-add": ("#f0c987", ("shift_add",)),
     "Registers": ("#7a5195", ("input_register", "output_register", "tile_register")),
     "Buffers, buses": ("#2f9e77", ("buffer", "bus")),
-    "Routers": ("#9bcf8c", ("router",)),
+    "Routers": ("#9bcf8c", ("router", "mesh_wires")),
     "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
     "Products of activations": ("#e3a1aa", ("multiplier", "product")),
     "Links": ("#9aa5b1", ("link",)),
@@ -41,9 +41,9 @@ STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer
 NAMES = {
     "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
     "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
-    "buffer": "buffers", "bus": "buses", "router": "routers", "activation": "activation", "accumulator": "accumulators",
-    "pool": "pooling", "multiplier": "multipliers", "product": "product units", "tile_register": "tile registers",
-    "link": "links", "write": "writes",
+    "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation",
+    "accumulator": "accumulators", "pool": "pooling", "multiplier": "multipliers", "product": "product units",
+    "tile_register": "tile registers", "link": "links", "write": "writes",
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.quantity import Unit
 
+DRIVEN = 0.5  # share of wordlines that a read drives: assumed, as of bits that are ones half of the time
+
 
 class Inputs(BaseModel):
     """How activations are streamed: `bits` per value in slices of the DAC's bits, least significant first.
@@ -22,6 +24,8 @@ class Inputs(BaseModel):
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
     negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
     voltages of either sign. quantise: False drives the value itself, as an analog input does.
+    activity: share of the wordlines that a slice drives, on the mean, for the energy of array reads alone; by default half of
+    them, as of bits that are ones half of the time (assumed). Inputs that are known tell more: `xbar.hw.analog.read_energies`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +33,7 @@ class Inputs(BaseModel):
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
     signed: Literal["twos_complement", "two_pass", "bipolar"]
     quantise: bool = True
+    activity: Annotated[float, Unit("1"), Field(ge=0, le=1)] = DRIVEN
 
     @property
     def streamed_bits(self) -> int:
@@ -116,7 +121,7 @@ class ArrayDesign:
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""
         accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
-        return self.weights.analog_pair or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
+        return self.weights.signed_columns or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
 
     @property
     def adc_units(self) -> int:

@@ -14,11 +14,13 @@ area and leakage each on its own. A stated power contains leakage: the law's at 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Literal
 
+from xbar.hw.array.design import DRIVEN
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
+from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
 from xbar.hw.cost.component import Component, ComponentCost, StatedAt
 from xbar.hw.cost.cost import Cost
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 Constant = Callable[[str], float | None]
 End = Literal["low", "high"]
-DRIVEN = 0.5  # share of wordlines that a read drives, where no inputs are known: assumed, as of bits that are ones half of the time
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
-                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": DRIVEN,
+                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": chip.inputs.activity,
                 "mean_square": c.dac.mean_square, **cells_of(chip),
             },
         ),
@@ -92,6 +93,9 @@ def uses(chip: "Chip") -> dict[str, Use]:
             1, c.router.ports * t.flit_width * t.tile_clock, c.router.shared_by * results * bits,
             {"width": t.flit_width, "ports": c.router.ports, "clock": t.tile_clock}, shared_by=c.router.shared_by,
         ),
+        "mesh_wires": Use(
+            4, t.flit_width * t.tile_clock, c.router.shared_by * results * bits, {"width": t.flit_width}, shared_by=c.router.shared_by
+        ),
         "tile_register": Use(
             1, c.accumulator.units * (c.accumulator.rate or t.tile_clock), results,
             {"capacity": results_held * s.cores_per_tile, "width": bits},
@@ -99,7 +103,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }  # fmt: skip
     merging = c.shift_add.units or adcs
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
-    found["shift_add"] = Use(merging, rate, converted, {"bits": bits, "rate": rate})
+    found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
     for name, per_second in (
         ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
     ):  # fmt: skip
@@ -153,16 +157,25 @@ def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[st
     """
     found: dict[str, ComponentCost] = {}
     known = uses(chip)
-    for name in sorted(known, key=lambda name: name == "bus"):  # the bus is as long as the rest of the tile makes it
+    for name in sorted(known, key=("bus", "mesh_wires").__contains__):  # wires are as long as the rest makes them
         use = known[name]
         if name == "bus":
-            use = Use(use.units, use.rate, use.load, {**use.parameters, "length": sqrt(_tile_area(chip, found))})
+            use = replace(use, parameters={**use.parameters, "length": sqrt(_tile_area(chip, found))})
+        elif name == "mesh_wires":
+            use = replace(use, parameters={**use.parameters, "length": floor_plan(chip, found).hop_length})
         found[name] = _priced(chip, name, use, constant, end)
     return {name: found[name] for name in known}
 
 
+def floor_plan(chip: "Chip", costs: Mapping[str, ComponentCost]) -> FloorPlan:
+    """Where tiles, routers and links of a chip of such components lie."""
+    router, links = costs["router"], sum(costs[name].area for name in CHIP_COMPONENTS if name in costs)
+    side = sqrt(_tile_area(chip, costs) - router.parent_area)
+    return FloorPlan(chip.structure.tiles, router.shared_by, side, router.area, links)
+
+
 def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
-    """Area of a tile without its bus [m²]."""
+    """Area of a tile, of the components found [m²]."""
     cores = chip.structure.cores_per_tile
     return sum(
         cost.parent_area * (cores if name in CORE_COMPONENTS else 1) for name, cost in found.items() if name not in CHIP_COMPONENTS
@@ -226,7 +239,8 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    return {**{each: use.parameters[each] for each in ("activity", "mean_square") if each in use.parameters}, **given}
+    statistics = {"activity": DRIVEN, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 
 def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:
@@ -240,7 +254,11 @@ def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> C
         where = {"read_voltage": "device.read_voltage"}
         problems = [(where.get(each, key), "(missing)", f"the law {law} of {key} needs {each}") for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
+    taken = {each: parameters[each] for each in function.law.parameters if each in parameters}
+    for each in ("rate", "clock"):  # what acts less often than the slowest that a law knows is made as that
+        if each in taken and each in function.law.valid:
+            taken[each] = max(taken[each], function.law.valid[each][0])
     try:
-        return function(**{each: parameters[each] for each in function.law.parameters if each in parameters})
+        return function(**taken)
     except ParameterError as error:
         raise ConfigurationError(f"chip {chip.name}", [(key, f"law {law}", str(error))]) from None

@@ -67,6 +67,7 @@ def conversion_time(chip: Chip, crossbar: "Crossbar") -> int:
 
 def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) -> ReadCycle:
     """Slices, read time and conversion time of one vector on these crossbars of a copy."""
+    chip = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:

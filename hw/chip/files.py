@@ -4,6 +4,8 @@ A chip file states every number as `{ value, unit, kind, source, why }`; the loa
 provenance. A file that says `extends = "isaac"` (a preset, or a path relative to the file) gives only what differs from that one
 or is added to it, beside a name, title and description of its own. A number is restated whole; what is not restated keeps the
 statement, kind and source that it was given where it comes from. Energy in place of power (or power of energy) replaces it.
+What a designer decides may be written plainly, `bits = 5`, `node = "22 nm"`; then its kind is "own" (`xbar.hw.quantity.parse_plain`).
+A cost may not: it is found out, and needs a kind and a source.
 """
 
 import tomllib
@@ -16,10 +18,11 @@ from pydantic import PrivateAttr
 
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.table import TABLE_FOLDER, find_table
+from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.quantity import Quantity
+from xbar.hw.quantity import Quantity, Unit, unit_written
 
 
 class DeviceFile(Section):
@@ -103,8 +106,9 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
             problem = f"another source than that of {label} under the same name; rename one of them"
             raise ConfigurationError(device_label, [(f"source.{key}", "(differs)", problem)])
     levels = own.get("levels")
-    if "cell_bits" not in weights and isinstance(levels, dict) and isinstance(levels.get("value"), int):
-        bits, why = levels["value"].bit_length() - 1, "as many as the chip's own cells hold"
+    levels = levels.get("value") if isinstance(levels, dict) else levels
+    if "cell_bits" not in weights and isinstance(levels, int):
+        bits, why = levels.bit_length() - 1, "as many as the chip's own cells hold"
         weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
     raw["device"] = added["device"]
 
@@ -206,16 +210,22 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
-    where: Any = raw
+    of_layer = layers.layer_key(key)
+    if of_layer is not None:
+        where, leaf = layers.put(raw, *of_layer)
+        _put(where, leaf, text, leaves(Chip)[of_layer[1]], key, label)
+        return
+    section: Any = raw
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
-        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
+        section = section.setdefault(parent, {}) if isinstance(section, dict) and key in leaves(Chip) else None
     why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
-    if not isinstance(where, dict) or not parents:
+    if not isinstance(section, dict) or not parents or key not in leaves(Chip):
         raise ConfigurationError(label, [(key, text, why)])
-    unit = leaves(Chip).get(key)
-    if key not in leaves(Chip):
-        raise ConfigurationError(label, [(key, text, why)])
+    _put(section, leaf, text, leaves(Chip)[key], key, label)
+
+
+def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: str, label: str) -> None:
     if unit is None:
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return
@@ -223,6 +233,4 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
         value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
     except ValueError:
         raise ConfigurationError(label, [(key, text, "must be a number")]) from None
-    old = where.get(leaf)
-    written = old.get("unit", unit.dimension) if isinstance(old, dict) else unit.dimension
-    where[leaf] = {"value": value, "unit": written, "kind": "override"}
+    where[leaf] = {"value": value, "unit": unit_written(where.get(leaf), unit), "kind": "override"}

@@ -20,6 +20,7 @@ from xbar.hw.chip.components import ACTIONS
 from xbar.hw.chip.copies import Deal
 from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import check_layers
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -51,7 +52,7 @@ class Crossbar:
     column_tile: int
     rows: int  # wordlines driven
     bitlines: int  # sampled per slice
-    conversions: int  # per slice
+    conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,13 @@ def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Cros
     for group in range(geometry.groups):
         for column_tile in range(geometry.column_tiles):
             for row_tile in range(geometry.row_tiles):
-                for _ in range(geometry.planes):
+                for plane in range(geometry.planes):
                     core = first_core + index // structure.crossbars_per_core
                     found.append(Crossbar(
                         core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
                         group, row_tile, column_tile, geometry.rows_of(row_tile),
-                        geometry.bitlines_of(column_tile), geometry.conversions_of(column_tile),
+                        geometry.bitlines_of(column_tile),
+                        geometry.conversions_of(column_tile) if plane < geometry.converted_planes else 0,
                     ))  # fmt: skip
                     index += 1
     return found
@@ -108,12 +110,13 @@ def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Cros
 
 def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
     """How a traced layer's matrix is cut on the chip's crossbars."""
-    return chip.geometry(layer.outputs, layer.inputs, layer.groups)
+    return chip.for_layer(layer.name).geometry(layer.outputs, layer.inputs, layer.groups)
 
 
 def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     """Input slices that one vector of a layer drives, over all its passes; a look-up drives one."""
-    return 1 if layer.lookup else chip.input_slices * chip.passes(layer.signed_input)
+    own = chip.for_layer(layer.name)
+    return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
 def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
@@ -122,8 +125,10 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
     replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
     many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
-    ParameterError for a wrong mapping, TraceError for layers that wait for each other without end.
+    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for
+    layers that wait for each other without end.
     """
+    check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
     own = own_needs(network)
     cores = {layer.name: _cores(chip, layer) for layer in network.layers}

@@ -22,7 +22,8 @@ class StatedAt(BaseModel):
     """The configuration that figures were published for, in the parameters of laws.
 
     units: how many the power and area are of; load: actions per second of one unit at which the power was stated; all else
-    are parameters of laws, such as rate, the actions per second that a unit is made for.
+    are parameters of laws, such as rate, the actions per second that a unit is made for. Where a table tells no activity and
+    mean_square of array reads, they are taken as 0.5 and 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,8 @@ class StatedAt(BaseModel):
     read_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None
     conductance: Annotated[float | None, Unit("S"), Field(gt=0)] = None
     on_resistance: Annotated[float | None, Unit("ohm"), Field(gt=0)] = None
+    activity: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None
+    mean_square: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None
 
     def given(self) -> dict[str, float]:
         """What is stated, by parameter."""
@@ -115,13 +118,18 @@ class ComponentCost:
     load: float
     area: float
     static_power: float
-    law: str | None
+    law: str
     stated: bool
 
     @property
     def peak_power(self) -> float:
         """Power of one parent's share at the chip's peak, leakage included [W]."""
         return (self.energy_per_action * self.load + self.static_power) / self.shared_by
+
+    @property
+    def full_power(self) -> float:
+        """Power of one parent's share with every unit at the rate that it is capable of, leakage included [W]."""
+        return (self.energy_per_action * self.units * self.unit_rate + self.static_power) / self.shared_by
 
     @property
     def parent_area(self) -> float:

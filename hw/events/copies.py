@@ -44,10 +44,12 @@ class Kind(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """How results of one kind of vector leave for the same copies of their readers: the drain's activity, and what travels."""
+    """How results of one kind of vector leave for the same copies of their readers: the drain's activity, what travels, and the
+    room that it takes."""
 
     run: int
     shipment: Shipment
+    room: dict[int, float]  # bits on the tiles that could run full
 
 
 class Result:
@@ -106,11 +108,11 @@ class CopyProcess:
 
     def _kind(self, operation: VectorOperation) -> Kind:
         simulation, layer = self.simulation, self.layer
-        runs = (
+        load, compute = (
             simulation.journal.describe(Activity(layer.name, stage, self.copy.index, actions))
             for stage, actions in (("load", operation.load), ("compute", operation.compute))
         )
-        return Kind(operation, *runs, *simulation.ports_of(operation, layer))
+        return Kind(operation, load, compute, *simulation.ports_of(operation, layer))
 
     def kind_of(self, crossbar: Crossbar) -> int:
         """The kind of vector that reads a crossbar."""
@@ -124,11 +126,13 @@ class CopyProcess:
     def process(self) -> Steps:
         """All vectors of this copy, over all samples in order of arrival."""
         simulation, layer = self.simulation, self.layer
+        credits = simulation.credits
         journal, kinds, loads = simulation.journal, simulation.kinds.get(layer.name), self.kinds
         for sample in range(simulation.requests):
             mine = self.deal.vectors_of(self.copy.index, sample)
             if not mine:
                 continue
+            copies = simulation.copies_of(layer.name, sample)
             yield from simulation.room_for(sample, layer.name)
             for vector in mine:
                 yield from self._wait_for_inputs(sample, vector)
@@ -136,10 +140,13 @@ class CopyProcess:
                 start = yield from self._load(kind)
                 journal.write(loads[kind].load_run, start, self.now)
                 simulation.count_load(layer, sample)
-                yield from self._wait_for_results()
+                if credits.watched:
+                    credits.loaded(layer.name, sample, vector)
+                if self.results[0].left is None or self.results[0].left > self.now:
+                    yield from self._wait_for_results()
                 yield from self._wait_for_arrays(kind)
                 self.results.append(Result())
-                self.env.process(self._finish(sample, vector, kind, self.now, self._compute(kind), self.results[-1]))
+                self.env.process(self._finish(sample, vector, kind, copies[vector], self._compute(kind), self.results[-1]))
 
     def _wait_for_results(self) -> Steps:
         """Until there is room for one more vector's results."""
@@ -202,7 +209,8 @@ class CopyProcess:
         self.converters_free = self.arrays_free + cycle.conversion
         return self.env.timeout(self.converters_free - self.now)
 
-    def _finish(self, sample: int, vector: int, kind: int, started: int, computed: Event, result: Result) -> Steps:
+    def _finish(self, sample: int, vector: int, kind: int, copies: Copies, computed: Event, result: Result) -> Steps:
+        started = self.now
         yield computed
         simulation, mine = self.simulation, self.kinds[kind]
         links, journal = simulation.links, simulation.journal
@@ -212,11 +220,15 @@ class CopyProcess:
         if mine.operation.gather.steps:
             _, arrived = links.send(mine.operation.gather, self.now)
             yield self.env.timeout(arrived - self.now)
+        sending = self.sendings.get((kind, copies)) or self._sending(kind, copies)
+        if sending.room:
+            yield simulation.credits.take(sample, sending.room)
         written = self._begin(mine.buffers)
         start = yield from self._serve(mine.output)
         if written:
             yield self.env.all_of(written)
-        sending = self._sending(sample, vector, kind)
+        if simulation.credits.watched:
+            simulation.credits.summed(self.layer.name, sample, vector)
         journal.write(sending.run, start, self.now)
         injected, arrived = links.send(sending.shipment, self.now)
         result.leaves(injected)
@@ -224,15 +236,14 @@ class CopyProcess:
             yield self.env.timeout(arrived - self.now)
         simulation.progress(self.layer.name, sample).finish(vector)
 
-    def _sending(self, sample: int, vector: int, kind: int) -> Sending:
-        """How a vector's results leave; vectors of a kind whose results go to the same copies are alike."""
-        copies = self.simulation.copies_of(self.layer.name, sample)[vector]
-        if (kind, copies) not in self.sendings:
-            simulation, operation = self.simulation, self.kinds[kind].operation
-            shipment, more, _ = simulation.operations.sending(self.layer, operation.made, copies)
-            actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
-            run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
-            self.sendings[kind, copies] = Sending(run, shipment)
+    def _sending(self, kind: int, copies: Copies) -> Sending:
+        """How results of a kind of vector leave for these copies of each reader; such vectors are alike."""
+        simulation, operation = self.simulation, self.kinds[kind].operation
+        shipment, more, arriving = simulation.operations.sending(self.layer, operation.made, copies)
+        actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
+        run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
+        room = {tile: bits for tile, bits in arriving.items() if tile in simulation.credits.watched}
+        self.sendings[kind, copies] = Sending(run, shipment, room)
         return self.sendings[kind, copies]
 
 
@@ -315,12 +326,13 @@ class CrossbarCopyProcess(CopyProcess):
     def _crossbar(self, kind: int, crossbar: Crossbar, last_latch: Event) -> Steps:
         operations, cycle = self.simulation.operations, self.kinds[kind].operation.cycle
         index, adc = self.index_of[crossbar.core, crossbar.slot], self.adcs[(crossbar.core, operations.adc_of(crossbar))]
-        chip = operations.chip.one_hot if self.layer.lookup else operations.chip
+        chip = operations.chip_of(self.layer.name)
+        chip = chip.one_hot if self.layer.lookup else chip
         width, reads = chip.component.dac.bits, chip.reads_per_conversion
         for _ in range(cycle.slices):
             yield self.env.timeout(cycle.read)
             yield self.held[index]
-            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
+            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar, self.layer.name))
             for component, count in (
                 ("input_register", reads * crossbar.rows * width), ("dac", reads * crossbar.rows), ("crossbar", reads),
                 ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),

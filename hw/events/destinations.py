@@ -80,7 +80,7 @@ class Destinations:
     @cached_property
     def _of_reader(self) -> dict[str, list[Weights]]:
         """For every copy of each layer: the share of the rows that each tile holds, by row tile and group."""
-        found = {}
+        found: dict[str, list[Weights]] = {}
         for name, copies in self.placement.copies.items():
             layer, geometry = self.network.layer(name), self.placement.geometry(name)
             lines = geometry.wordlines_per_input if layer.lookup else 1

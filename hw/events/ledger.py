@@ -43,7 +43,7 @@ class Ledger:
     arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
     the cells' own conductances, or None where the published figure per read was charged. updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
-    update writes over the same time.
+    update writes over the same time. mesh_links, unit_busy_fs: what `links` and `units` are made of.
     """
 
     placement: Placement = field(repr=False)
@@ -55,14 +55,10 @@ class Ledger:
     finish_fs: np.ndarray
     span_fs: int
     events: int
-    _links: Links = field(repr=False)
+    mesh_links: Links = field(repr=False)
     unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
-
-    @cached_property
-    def links_table(self) -> pd.DataFrame:
-        return self._links.table(self.span_fs)
 
     @property
     def chip(self) -> Chip:
@@ -81,7 +77,7 @@ class Ledger:
         if activity.stage == WRITE:
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         energy = {
-            name: count * self.chip.costs[name].energy_per_action
+            name: count * self.chip.for_layer(activity.layer).costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
         if self.read_energy is not None and "crossbar" in energy:
@@ -284,8 +280,16 @@ class Ledger:
         all units: time_s (middles), share."""
         amount = np.array([activity.actions.get(component, 0.0) for activity in self.activities])
         time, rate = self._binned(*self._profile(amount), bins)
-        units = float(self.chip.table().loc[component, "count"])
-        return pd.DataFrame({"time_s": time, "share": rate / (units * self.chip.costs[component].unit_rate)})
+        count, each = self._servers(component)
+        return pd.DataFrame({"time_s": time, "share": rate / (count * each)})
+
+    def _servers(self, component: str) -> tuple[float, float]:
+        """How many of a component work side by side, and the actions per second of one: units, but of routers the links that
+        they send over."""
+        if component == "router":
+            mesh = self.mesh_links.mesh
+            return mesh.router_links, mesh.flit * mesh.flit_rate
+        return float(self.chip.table().loc[component, "count"]), self.chip.costs[component].unit_rate
 
     # ---- time
 
@@ -323,18 +327,19 @@ class Ledger:
 
     def components(self) -> pd.DataFrame:
         """One row a component: action, count, actions, energy_J, dynamic and static part, area_m2, busy_s
-        (actions over rate, summed over units) and utilisation (busy over units and time)."""
+        (actions over rate, summed over units) and utilisation (busy over units and time; of routers, over the links that they
+        send over)."""
         table = self.chip.table()
         energy = self.energy
         rows = {}
-        for name, c in self.chip.costs.items():
-            actions = float(self.actions[name].sum())
-            busy, units = actions / c.unit_rate, table.loc[name, "count"]
+        for name in self.chip.costs:
+            actions, (servers, rate) = float(self.actions[name].sum()), self._servers(name)
+            units, busy = table.loc[name, "count"], actions / rate
             rows[name] = {
                 "action": ACTIONS[name], "units": units, "actions": actions, "energy_J": energy[name].sum(),
                 "dynamic_energy_J": energy[name].sum() - energy.loc[STATIC, name],
                 "static_energy_J": energy.loc[STATIC, name], "area_m2": table.loc[name, "area_m2"],
-                "busy_s": busy, "utilisation": busy / (units * self.span) if self.span_fs else 0.0,
+                "busy_s": busy, "utilisation": busy / (servers * self.span) if self.span_fs else 0.0,
             }  # fmt: skip
         if self.updates:
             rows[WRITE] = self._write_row()
@@ -354,6 +359,28 @@ class Ledger:
             "dynamic_energy_J": energy, "static_energy_J": 0.0, "area_m2": 0.0, "busy_s": busy,
             "utilisation": busy / (units * self.span),
         }  # fmt: skip
+
+    def links(self) -> pd.DataFrame:
+        """One row a link of the mesh that carried something (index: its name): packets, flits, bits (whole flits), busy_s,
+        utilisation over the simulated time, and injects: whether it leads into the mesh, so that no router sends over it."""
+        return self.mesh_links.table(self.span_fs)
+
+    def units(self) -> pd.DataFrame:
+        """One row a unit that bounds time (index: its name): busy_s and utilisation over the simulated time. Arrays, ADCs and
+        input registers of each layer copy (the busiest of its cores), each tile's buffer port with its bus, and output
+        stage (the longest of its digital units and register), and the off-chip links."""
+        busy = pd.Series(self.unit_busy_fs, dtype=float) * FEMTOSECOND
+        return pd.DataFrame({"busy_s": busy, "utilisation": busy / self.span if self.span_fs else 0.0 * busy}).rename_axis("unit")
+
+    @property
+    def busiest_link(self) -> tuple[str, float]:
+        """Name and utilisation of the busiest link of the mesh; ("", 0) where nothing travelled."""
+        return _busiest(self.links())
+
+    @property
+    def busiest_unit(self) -> tuple[str, float]:
+        """Name and utilisation of the busiest unit; ("", 0) where there was none."""
+        return _busiest(self.units())
 
     def layers(self) -> pd.DataFrame:
         """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
@@ -396,6 +423,7 @@ class Ledger:
         the off-chip links out. Energy on chip is dynamic and leakage.
         crossbar_, digital_ and host_operations_share: of all multiply-accumulates of a request, those on crossbars, in
         product units, and on the host; nan where there are none. The host's time and energy are not modelled.
+        busiest_link_share and busiest_unit_share: utilisations of `busiest_link` and `busiest_unit`.
         """
         latency = self.latency if self.requests else np.array([np.nan])
         network, chip = self.placement.network, self.chip
@@ -412,6 +440,7 @@ class Ledger:
             "link_energy_per_request_J": self.link_energy / max(1, self.requests),
             "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
             "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
+            "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1],
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
@@ -420,6 +449,13 @@ class Ledger:
             "crossbars_used": self.placement.crossbars_used, "crossbars": chip.crossbars,
             "cores_used": self.placement.cores_used, "cores": chip.cores,
         }  # fmt: skip
+
+
+def _busiest(table: pd.DataFrame) -> tuple[str, float]:
+    if table.empty:
+        return "", 0.0
+    name = str(table["utilisation"].idxmax())
+    return name, float(table.loc[name, "utilisation"])
 
 
 def _union(start: np.ndarray, end: np.ndarray) -> int:

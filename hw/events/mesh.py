@@ -9,8 +9,9 @@ of one link, is lower); what is left of a flit takes a flit. A packet's head tak
 Virtual cut-through, approximated: a packet's head goes on as soon as the next link is free, while the tail follows. When a packet
 is sent, it takes on each link of its route the first time from its head's arrival on that is free for all its flits, after
 packets that were sent before, or between them. So no link does two things at once, and a packet that waits holds only the
-link that it crosses. Not modelled: router queues are as long as need be (a full queue stops nobody upstream; but a tile whose results
-are not injected yet makes no more of them, see `xbar.hw.events.simulator`), flits of different packets do not interleave, and no virtual channels.
+link that it crosses. Not modelled: router queues are as long as need be (a full one stops nobody upstream; but a tile whose
+results are not injected yet makes no more of them: `xbar.hw.events.copies`), flits of different packets do not interleave,
+and there are no virtual channels.
 
 Unicast: one packet to each tile. Multicast: one packet, copied by routers where routes part, in which each link carries every value once
 that any tile behind it needs; it needs `timing.multicast`. ISAAC (ISCA 2016) describes no multicast routers, so chips have none
@@ -18,7 +19,7 @@ unless they say so. Energy and time count the same flits: the router's action is
 every flit on every link but injection ports.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
 from typing import NamedTuple
@@ -28,6 +29,7 @@ import pandas as pd
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.floorplan import router_places
 
 EDGE = -1  # in place of a tile: the chip's off-chip links
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
@@ -46,11 +48,13 @@ class Step(NamedTuple):
 class Shipment:
     """Packets that are sent together, as steps in an order in which each comes after the one that it follows.
 
-    router_bits: bits that leave routers, whole flits. routers: most that a packet passes.
+    router_bits: bits that leave routers, whole flits; wire_bits: those of them that go over wires to another router. routers:
+    most that a packet passes.
     """
 
     steps: tuple[Step, ...]
     router_bits: float
+    wire_bits: float
     routers: int
 
 
@@ -62,7 +66,7 @@ class Mesh:
         self.tiles, self.per_router = chip.structure.tiles, chip.costs["router"].shared_by
         routers = ceil(self.tiles / self.per_router)
         self.width = isqrt(routers - 1) + 1
-        self.places = _places(routers, self.width)
+        self.places = router_places(routers, self.width)
         self.flit = timing.flit_width
         self.flit_rate = min(timing.tile_clock, chip.costs["router"].unit_rate / self.flit)
         self.hop = ticks(timing.router_cycles, timing.tile_clock)
@@ -119,10 +123,11 @@ class Mesh:
                 for target, parts in targets.items():
                     self._add_packet(steps, self.route(source, target), sum(parts.values()))
         bits = float(self.flit * sum(step.flits for step in steps if not self.injects(step.link)))
+        wires = float(self.flit * sum(step.flits for step in steps if step.link > 2 * self.tiles + 1))
         passed: list[int] = []  # routers before each step
         for step in steps:
             passed.append(0 if step.after < 0 else passed[step.after] + 1)
-        return Shipment(tuple(steps), bits, max(passed, default=0))
+        return Shipment(tuple(steps), bits, wires, max(passed, default=0))
 
     def _step(self, link: int, after: int, bits: float) -> Step:
         flits = ceil(round(bits / self.flit, 9))  # sums of shares of a flit are not above it by rounding
@@ -150,20 +155,6 @@ class Mesh:
                 at[link] = len(steps) - 1
 
 
-def _places(routers: int, width: int) -> list[tuple[int, int]]:
-    """(column, row) of each router in a grid of `width` columns: in bands of several rows, column after column, every other
-    band from the far end. Neighbours in number are near in both directions, and several links lead from some to the next."""
-    rows = ceil(routers / width)
-    height = min(rows, isqrt(width) + (width > 1))
-    places = []
-    for router in range(routers):
-        band, inside = divmod(router, height * width)
-        here = min(height, rows - band * height)
-        column, row = divmod(inside, here)
-        places.append((width - 1 - column if band % 2 else column, band * height + row))
-    return places
-
-
 class Links:
     """The links of one simulation: when each is free, and what it carried."""
 
@@ -173,29 +164,32 @@ class Links:
         count = len(mesh.names)
         self.free = [0] * count  # from then on
         self.gaps: list[list[tuple[int, int]]] = [[] for _ in range(count)]  # free before that, in order
-        self.busy, self.flits, self.packets = [0] * count, [0] * count, [0] * count
+        self._sent: dict[int, tuple[Shipment, list[int]]] = {}  # by id: shipments, and how often they were sent
 
     def send(self, shipment: Shipment, now: int) -> tuple[int, int]:
         """Send packets now [fs]; when all are injected, and when all have arrived."""
+        if not shipment.steps:
+            return now, now
+        if id(shipment) not in self._sent:
+            self._sent[id(shipment)] = (shipment, [0])
+        self._sent[id(shipment)][1][0] += 1
         begun: list[int] = []
         injected = arrived = now
-        free, gaps, hop, busy, carried, packets = self.free, self.gaps, self.hop, self.busy, self.flits, self.packets
-        for link, after, service, flits in shipment.steps:
+        free, gaps, hop, shortest = self.free, self.gaps, self.hop, self.shortest
+        for link, after, service, _ in shipment.steps:
             earliest = now if after < 0 else begun[after] + hop
             start = free[link]
             if earliest >= start:
-                if earliest > now and earliest - max(start, now) >= self.shortest:
+                if earliest > now and earliest - max(start, now) >= shortest:
                     gaps[link].append((start, earliest))
                 start = earliest
                 free[link] = start + service
             else:
-                start = self._between(link, earliest, service, now) if gaps[link] else start
+                if gaps[link] and gaps[link][-1][1] >= earliest + service:
+                    start = self._between(link, earliest, service, now)
                 if start >= free[link]:
                     free[link] = start + service
             begun.append(start)
-            busy[link] += service
-            carried[link] += flits
-            packets[link] += 1
             end = start + service
             if end > arrived:
                 arrived = end
@@ -218,14 +212,33 @@ class Links:
                 return start
         return max(self.free[link], earliest)
 
+    def _carried(self, weigh: Callable[[Step], int]) -> list[int]:
+        """Sums by link over all that was sent."""
+        found = [0] * len(self.mesh.names)
+        for shipment, (count,) in self._sent.values():
+            for step in shipment.steps:
+                found[step.link] += count * weigh(step)
+        return found
+
+    @property
+    def busy(self) -> list[int]:
+        """How long each link was busy [fs]."""
+        return self._carried(lambda step: step.service)
+
+    @property
+    def flits(self) -> list[int]:
+        """Flits that each link carried."""
+        return self._carried(lambda step: step.flits)
+
     def table(self, span_fs: int) -> pd.DataFrame:
         """One row a link that carried something: packets, flits, bits (whole flits), busy_s, utilisation over the span."""
-        rows = [index for index, flits in enumerate(self.flits) if flits]
-        flits, busy = np.array(self.flits)[rows], np.array(self.busy)[rows]
+        carried, packets = self.flits, self._carried(lambda step: 1)
+        rows = [index for index, count in enumerate(carried) if count]
+        flits, busy = np.array(carried)[rows], np.array(self.busy)[rows]
         return pd.DataFrame(
             {
-                "packets": np.array(self.packets)[rows], "flits": flits, "bits": flits * self.mesh.flit, "busy_s": busy * 1e-15,
-                "utilisation": busy / max(1, span_fs), "injects": [self.mesh.injects(index) for index in rows],
+                "packets": np.array(packets)[rows], "flits": flits, "bits": flits * self.mesh.flit, "busy_s": busy * 1e-15,
+                "utilisation": busy / max(1, span_fs), "injects": np.array([self.mesh.injects(index) for index in rows], bool),
             },
             index=pd.Index([self.mesh.names[index] for index in rows], name="link"),
         )  # fmt: skip

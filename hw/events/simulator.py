@@ -38,6 +38,7 @@ from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Ports, Steps
+from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
@@ -85,6 +86,7 @@ class Simulation:
             for copy in placement.copies[layer.name]
         }
         self._copies: dict[tuple[str, int], list[Copies]] = {}
+        self.credits = Credits(self.env, self.operations, samples_held)
         self.transfers = _Transfers(self) if off_chip_io else None
         self._uses = self._counted_uses(operations)
         kind = CrossbarCopyProcess if per_crossbar else CopyProcess
@@ -164,6 +166,8 @@ class Simulation:
         yield self.env.timeout(int(self.arrival_fs[sample]))
         if self.transfers is not None:
             yield from self.room_for(sample, "")
+            if room := self.credits.of_input(sample):
+                yield self.credits.take(sample, room)
             yield from self.transfers.bring(sample)
         self.sample_ready[sample].succeed()
         for layer in self.last_layers:
@@ -174,6 +178,8 @@ class Simulation:
         self.finish_fs[sample] = int(self.env.now)
         for layer in self.network.layers:  # vectors that no result rests on
             yield from self.progress(layer.name, sample).until(layer.vectors)
+        if self.credits.watched:
+            self.credits.done(sample)
         for layer in self.network.layers:
             del self._progress[layer.name, sample]
 
@@ -220,6 +226,14 @@ class Simulation:
             for tile, hold in transfer.buffer_ports.items():
                 busy[f"buffer port of tile {tile}"] += int(runs[index]) * hold
         return dict(busy)
+
+    def run(self, until: Event) -> None:
+        """Go on until an event; raises BufferCapacityError where all wait for room in buffers."""
+        try:
+            self.env.run(until)
+        except RuntimeError:  # of SimPy: nothing is left that could happen
+            self.credits.stuck()
+            raise
 
     def enter_writes(self) -> None:
         """The crossbars of a copy that an update wrote over the same time are one run."""
@@ -358,7 +372,7 @@ def simulate(
         placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
     )
     for finished in simulation.start():
-        simulation.env.run(finished)
+        simulation.run(finished)
         if progress is not None:
             progress(1)
     simulation.env.run()

@@ -120,10 +120,18 @@ class VectorOperations:
             self._read[copy.rank] = dict(by_tile)
         return self._read[copy.rank][row_tile]
 
+    def chip_of(self, layer: str) -> Chip:
+        """The chip as a layer finds it, with the layer's own bits and ranges."""
+        return self.chip.for_layer(layer)
+
+    def _bits_of(self, layer: str) -> int:
+        """Bits of a value that a layer reads or makes."""
+        return self.chip_of(layer).inputs.bits
+
     def bits(self, flow: Flow) -> float:
         """Bits per sample of a flow where it goes to once."""
         layer = self.network.layer(flow.target)
-        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self.chip.inputs.bits)
+        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self._bits_of(layer.name))
 
     # ---- one copy
 
@@ -147,7 +155,7 @@ class VectorOperations:
         held = {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}
         bits: dict[int, int] = defaultdict(int)
         for (core, _, _), rows in held.items():
-            bits[core] += rows * self.chip.inputs.bits
+            bits[core] += rows * self._bits_of(copy.layer)
         return dict(bits)
 
     def port_time(self, bits: float) -> int:
@@ -158,9 +166,9 @@ class VectorOperations:
         """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
         return adc_of(self.chip, crossbar)
 
-    def conversion_time(self, crossbar: Crossbar) -> int:
-        """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-        return conversion_time(self.chip, crossbar)
+    def conversion_time(self, crossbar: Crossbar, layer: str) -> int:
+        """Time [fs] of one slice's conversions of a layer's crossbar on its ADC, or on its several ADCs side by side."""
+        return conversion_time(self.chip_of(layer), crossbar)
 
     def written_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""
@@ -173,7 +181,7 @@ class VectorOperations:
         written = {}
         for tile in self.tiles[copy.rank]:
             loads = sum(deal.share(other.index) for other in copies if tile in self.tiles[other.rank])
-            bits = sum(f.values * self.destinations.arriving(f)[tile] for f in flows) * self.chip.inputs.bits
+            bits = sum(f.values * self.destinations.arriving(f)[tile] for f in flows) * self._bits_of(copy.layer)
             written[tile] = ceil(round(bits / loads, 6)) if loads else 0
         return written
 
@@ -181,7 +189,7 @@ class VectorOperations:
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar], load: Actions
     ) -> tuple[dict[int, int], Shipment, dict[int, int], dict[int, int], dict[int, float], Actions, Actions, Actions]:
         """What follows the conversions: partial_ports, gather, output_ports, buffer_ports, made; and load, compute, drain."""
-        chip, actions = self.chip, Actions()
+        chip, actions = self.chip_of(layer.name), Actions()
         digital = {name: layer.digital.get(name, 0.0) for name in DIGITAL}
         additions: dict[int, float] = defaultdict(float)  # by tile
         finished: dict[int, int] = defaultdict(int)  # outputs, by tile
@@ -191,7 +199,7 @@ class VectorOperations:
             home = block[-1].tile
             finished[home] += outputs
             for crossbar in block:
-                additions[crossbar.tile] += outputs
+                additions[crossbar.tile] += outputs if crossbar.conversions else 0
             for tile in {crossbar.tile for crossbar in block} - {home}:
                 additions[home] += outputs
                 partial[tile][home][key, tile] = outputs * (chip.weights.bits + chip.inputs.bits)
@@ -211,7 +219,7 @@ class VectorOperations:
         actions |= {name: count / layer.vectors for name, count in digital.items()}
         actions["accumulator"] = actions["tile_register"] = sum(additions.values())
         actions["buffer"] = actions["bus"] = operands + results * sum(made.values())
-        actions["router"] = gather.router_bits
+        actions.update(self._sent(gather))
         partial_ports = {tile: hold for tile, hold in stage_ports.items() if tile not in made}
         output_ports = {tile: hold for tile, hold in stage_ports.items() if tile in made}
         compute = compute_actions(chip, layer, crossbars)
@@ -242,21 +250,22 @@ class VectorOperations:
         sent: dict[int, dict[int, dict[object, float]]] = defaultdict(lambda: defaultdict(dict))
         arriving: dict[int, float] = defaultdict(float)
         for flow, reached in zip(self.flows_from[layer.name], copies, strict=True):
-            bits = flow.values / layer.vectors * self.chip.inputs.bits
+            bits = flow.values / layer.vectors * self._bits_of(flow.target)
             for (tile, part), weight in self.destinations.weights(flow, reached).items():
                 arriving[tile] += bits * weight * sum(made.values())
                 for source, share in made.items():
                     parts = sent[source][tile]
                     parts[part] = parts.get(part, 0.0) + bits * weight * share
         shipment, written = self.mesh.shipment(sent), sum(arriving.values())
-        return shipment, _present({"buffer": written, "bus": written, "router": shipment.router_bits}), dict(arriving)
+        return shipment, _present({"buffer": written, "bus": written, **self._sent(shipment)}), dict(arriving)
 
     # ---- the chip's edge
 
     def image_in(self, sample: int) -> Transfer:
         """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
         indices = self.network.index_bits
-        bits = (self.network.input_values - len(indices)) * self.chip.inputs.bits + sum(indices) + self._host_bits
+        width = max((self._bits_of(flow.target) for flow in self.flows_from[""]), default=self.chip.inputs.bits)
+        bits = (self.network.input_values - len(indices)) * width + sum(indices) + self._host_bits
         sent: dict[int, dict[object, float]] = defaultdict(dict)
         written = 0.0
         for number, flow in enumerate(self.flows_from[""]):
@@ -264,11 +273,12 @@ class VectorOperations:
                 sent[tile][number, part] = self.bits(flow) * weight
                 written += self.bits(flow) * weight
         shipment = self.mesh.shipment({EDGE: sent})
-        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, "router": shipment.router_bits})
+        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
         """One sample's results over the links from the tiles where they are made, with the other half of the host's values."""
-        bits = self.network.output_values * self.chip.inputs.bits + self._host_bits
+        width = max((self._bits_of(name) for name, values in self.network.outputs.items() if values), default=self.chip.inputs.bits)
+        bits = self.network.output_values * width + self._host_bits
         total = sum(self.network.outputs.values())
         made: dict[int, float] = defaultdict(float)
         for name, values in self.network.outputs.items():
@@ -277,12 +287,17 @@ class VectorOperations:
         shipment = self.mesh.shipment({tile: {EDGE: {tile: count}} for tile, count in made.items()})
         ports = {tile: self.port_time(count) for tile, count in made.items()}
         read = sum(made.values())
-        return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, "router": shipment.router_bits})
+        return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, **self._sent(shipment)})
 
     @property
     def _host_bits(self) -> float:
         """Bits per sample that go to the host, and as many that come from it."""
         return self.network.host_values / 2 * self.chip.inputs.bits
+
+    def _sent(self, shipment: Shipment) -> Actions:
+        """What routers, and wires between them that are a component of their own, do for a shipment."""
+        wires = {"mesh_wires": shipment.wire_bits} if "mesh_wires" in self.chip.costs else {}
+        return {"router": shipment.router_bits, **wires}
 
     def _transfer(self, bits: float, shipment: Shipment, ports: dict[int, int], actions: Actions) -> Transfer:
         link = self.chip.costs["link"]

@@ -47,6 +47,8 @@ def both(chip: Chip, rows: int = 300, width: int = 20, seed: int = 3) -> tuple[T
 ENCODINGS: dict[str, dict[str, Any]] = {
     "pairs": {},
     "pairs apart": {"scheme": "separate", "subtraction": "digital"},
+    "pairs of two arrays before the ADC": {"scheme": "separate", "subtraction": "analog"},
+    "offset before the ADC": {"scheme": "offset", "subtraction": "digital", "offset_reference": "analog"},
     "pairs after the ADC": {"subtraction": "digital"},
     "pairs on one bitline": {"subtraction": "shared_bitline"},
     "both cells of a pair": {"pair": "two_sided"},

@@ -22,7 +22,7 @@ PULSE = {"write_energy": 2e-12, "write_time": 1e-9, "endurance": 1e6}
 
 @pytest.fixture
 def writable(edge: Chip) -> Chip:
-    return wide(edge).with_changes(device=PULSE)
+    return wide(edge.with_changes(device=PULSE))
 
 
 def linear(chip: Chip, inputs: int = 100, outputs: int = 10, **options: Any) -> Placement:
