@@ -96,7 +96,7 @@ class TestIsaac:
 class TestEveryPreset:
     def test_numbers_have_kind_and_source_or_reason(self, preset: str) -> None:
         chip = load_chip(preset)
-        assert len(chip.provenance) > (35 if preset == "edge" else 60)
+        assert len(chip.provenance) > (60 if preset.startswith("isaac") else 30)
         for key, quantity in chip.provenance.items():
             assert quantity.kind in KINDS, key
             if quantity.kind in ("published", "measured", "fitted"):

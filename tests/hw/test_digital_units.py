@@ -7,10 +7,14 @@ import pytest
 
 from tests.hw.hand_built import flow, layer, network, recurrent, wide
 from xbar.hw import Arrivals, Chip, MissingComponentError, ParameterError, load_chip, place, simulate
+from xbar.hw.cost.laws import LAWS
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
 
 PICOSECOND = 1e-12
+# The law's units of isaac-vector: 16 bits on the tile clock of 1.2 GHz, 32 nm.
+MULTIPLIER = LAWS["multiplier"](bits=16, second_bits=16, rate=1.2e9, node=32e-9)
+PRODUCT = LAWS["product"](bits=16, rate=1.2e9, node=32e-9)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,8 @@ class TestUnits:
             "accumulator": 90, "tile_register": 90, "multiplier": 150, "product": 1920, "activation": 60,
             "buffer": 3 * 16 * (30 + 50 + 640 * 2 / sqrt(64)), "bus": 3 * 16 * (30 + 50 + 640 * 2 / sqrt(64)),
         })  # fmt: skip
-        assert ledger.energy.loc["a", "product"] == pytest.approx(1920 * 0.618e-12)
-        assert ledger.energy.loc["a", "multiplier"] == pytest.approx(150 * 0.565e-12)
+        assert ledger.energy.loc["a", "product"] == pytest.approx(1920 * PRODUCT.energy)
+        assert ledger.energy.loc["a", "multiplier"] == pytest.approx(150 * MULTIPLIER.energy)
         (copy,) = placement.copies["a"]
         assert VectorOperations(placement, off_chip_io=False).of(copy).drain["product"] == 320
 
@@ -93,9 +97,13 @@ class TestUnits:
         table = vector.table()
         assert table.loc["product", "action"] == "multiply-accumulates"
         assert (table.loc["product", "per"], table.loc["product", "count"]) == ("tile", 64 * 168)
-        added = 168 * (451 + 32873) * 1e-12
-        assert vector.area - isaac.area == pytest.approx(added)
-        assert vector.peak_power - isaac.peak_power == pytest.approx(168 * 0.96e9 * (0.565e-12 + 64 * 0.618e-12))
+        longer = vector.table().loc["bus"] - isaac.table().loc["bus"]  # a bus passes what the tile has more
+        assert longer["area_m2"] > 0
+        added = 168 * (MULTIPLIER.area + 64 * PRODUCT.area)
+        assert vector.area - isaac.area == pytest.approx(added + longer["area_m2"])
+        moving = 0.96e9 * MULTIPLIER.energy + 64 * 1.2e9 * PRODUCT.energy  # each result multiplied; products as fast as they go
+        drawn = 168 * (moving + MULTIPLIER.leakage + 64 * PRODUCT.leakage)
+        assert vector.peak_power - isaac.peak_power == pytest.approx(drawn + longer["power_W"])
 
 
 class TestMissing:
@@ -105,16 +113,18 @@ class TestMissing:
         assert caught.value.missing == [("a", "product", "640 multiply-accumulates"), ("a", "multiplier", "50 multiplications")]
         for said in (
             "chip isaac has no product and no multiplier", "layer a needs product for 640 multiply-accumulates a sample",
-            "Add [component.product] and [component.multiplier] with units, rate, energy and area", "isaac-vector",
+            "Add [component.product] and [component.multiplier] with units", "isaac-vector",
         ):  # fmt: skip
             assert said in str(caught.value)
         place(single({"product": 0}), isaac)  # nothing to do
 
     def test_what_is_added_serves(self, isaac: Chip) -> None:
-        unit = {"units": 4, "rate": 1e9, "energy": 1e-12, "area": 1e-9}
-        chip = isaac.with_changes(component={"product": unit})
-        ledger = simulate(place(single({"product": 400}), chip), Arrivals.batch(1))
-        assert ledger.energy.loc["a", "product"] == pytest.approx(400e-12)
+        at = {"units": 4, "bits": 16, "rate": 1e9}
+        stated = {"units": 4, "rate": 1e9, "energy": 1e-12, "area": 1e-9, "stated_at": at}
+        for unit, joule in ((stated, 1e-12), ({"units": 4}, PRODUCT.energy)):
+            chip = isaac.with_changes(component={"product": unit})
+            ledger = simulate(place(single({"product": 400}), chip), Arrivals.batch(1))
+            assert ledger.energy.loc["a", "product"] == pytest.approx(400 * joule)
 
     @pytest.mark.parametrize(
         ("digital", "said"),

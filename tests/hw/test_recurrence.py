@@ -66,7 +66,7 @@ class TestByHand:
                 expected[name] += 2 * 9 * count
         assert ledger.actions.loc["cell"].to_dict() == pytest.approx(expected)
         assert expected["multiplier"] == 2 * 270
-        joule = sum(count * getattr(chip.component, name).energy_per_action for name, count in expected.items())
+        joule = sum(count * chip.costs[name].energy_per_action for name, count in expected.items())
         assert ledger.energy.loc["cell"].sum() == pytest.approx(joule)
         assert len(stages(ledger, "cell")) == 2 * 9
 
