@@ -14,7 +14,7 @@ area and leakage each on its own. A stated power contains leakage: the law's at 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Literal
 
@@ -41,8 +41,12 @@ class Use:
     rate: float  # actions per second of which one unit is capable
     load: float  # actions per second of all units at the chip's peak
     parameters: Mapping[str, float]
-    per_action: float = 1.0  # actions of the law, as accesses of a memory, that one action of the component takes
+    by_bit: bool = False  # an action of the component is one bit of a word that an action of the law moves
     shared_by: int = 1
+
+    def per_action(self, parameters: Mapping[str, float]) -> float:
+        """Actions of the law, at these parameters of it, that one action of the component takes."""
+        return 1 / parameters["width"] if self.by_bit else 1.0
 
 
 def uses(chip: "Chip") -> dict[str, Use]:
@@ -75,13 +79,13 @@ def uses(chip: "Chip") -> dict[str, Use]:
         "sample_hold": Use(
             crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads, {"bits": c.adc.bits, "rate": 1 / design.array_read}
         ),
-        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": c.adc.columns, "bits": c.adc.bits, "rate": c.adc.rate}),
+        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
-        "input_register": Use(1, driven / design.array_read, driven * reads, {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, 1 / driven),
+        "input_register": Use(1, driven / design.array_read, driven * reads, {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
-            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, 1 / t.buffer_width,
+            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, by_bit=True,
         ),
         "bus": Use(1, t.bus_width * t.tile_clock, moved, {"width": t.bus_width, "clock": t.tile_clock}),
         "router": Use(
@@ -106,7 +110,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
             found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
     shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
     return {
-        name: Use(use.units, use.rate, use.load, {**shared, **use.parameters}, use.per_action, use.shared_by)
+        name: replace(use, parameters={**shared, **use.parameters})
         for name in chip.component.names
         for use in [found[name]]
     }
@@ -149,7 +153,7 @@ def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[st
     for name in sorted(known, key=lambda name: name == "bus"):  # the bus is as long as the rest of the tile makes it
         use = known[name]
         if name == "bus":
-            use = Use(use.units, use.rate, use.load, {**use.parameters, "length": sqrt(_tile_area(chip, found))})
+            use = replace(use, parameters={**use.parameters, "length": sqrt(_tile_area(chip, found))})
         found[name] = _priced(chip, name, use, constant, end)
     return {name: found[name] for name in known}
 
@@ -165,7 +169,7 @@ def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
 def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | None) -> ComponentCost:
     stated: Component = getattr(chip.component, name)
     now = _law(chip, name, _covering(stated.law, use.parameters), use.parameters)
-    energy, area, leakage = now.energy * use.per_action, now.area * use.units, now.leakage * use.units
+    energy, area, leakage = now.energy * use.per_action(use.parameters), now.area * use.units, now.leakage * use.units
     if stated.stated_at is None:
         low_or_high = 0 if end == "low" else 1
         if end is not None:
@@ -186,7 +190,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
             raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
         per_action = dynamic / (units * at.load)
     if per_action is not None:
-        energy = per_action * _ratio(now.energy, then.energy)
+        energy = per_action * _ratio(energy, then.energy * use.per_action(published))
     if idle is not None:
         leakage = idle * moved * _ratio(now.leakage, then.leakage)
     if all_area is not None:
