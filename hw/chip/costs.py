@@ -77,11 +77,15 @@ def uses(chip: "Chip") -> dict[str, Use]:
             },
         ),
         "sample_hold": Use(
-            crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads, {"bits": c.adc.bits, "rate": 1 / design.array_read}
+            crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads,
+            {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
         "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
-        "input_register": Use(1, driven / design.array_read, driven * reads, {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True),
+        "input_register": Use(
+            1, driven / design.array_read, driven * reads,
+            {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
+        ),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
@@ -173,7 +177,8 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
     if stated.stated_at is None:
         low_or_high = 0 if end == "low" else 1
         if end is not None:
-            energy, leakage, area = (energy * now.energy_band[low_or_high], leakage * now.energy_band[low_or_high], area * now.area_band[low_or_high])
+            of_energy, of_area = now.energy_band[low_or_high], now.area_band[low_or_high]
+            energy, leakage, area = energy * of_energy, leakage * of_energy, area * of_area
         return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
@@ -210,7 +215,8 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
     missing = [each for each in missing if each not in ("voltage", "activity", "mean_square")]
     if missing:
-        problems = [(f"component.{name}.stated_at.{each}", "(missing)", f"the law {stated.law} moves the figures by it") for each in missing]
+        why = f"the law {stated.law} moves the figures by it"
+        problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
     statistics = {"activity": DRIVEN, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
     return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}

@@ -89,7 +89,7 @@ class Chip(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Chip":
-        s, c = self.structure, self.component
+        c = self.component
         if self.weights.cell_bits is not None and self.weights.cell_bits > self.device.bits:
             raise ValueError(
                 f"weights.cell_bits = {self.weights.cell_bits} is more than the device has levels for: "

@@ -1,6 +1,7 @@
 """Chip files as people write them: ten lines over `generic`, numbers written plainly; and costs that such files once got wrong."""
 
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -107,6 +108,14 @@ class TestPlainNumbers:
 
 
 class TestCosts:
+    def test_a_chip_is_loaded_with_its_costs_in_20_ms(self) -> None:
+        times = []
+        for _ in range(5):
+            began = process_time()
+            assert load_chip("isaac").costs
+            times.append(process_time() - began)
+        assert sorted(times)[2] < 0.02
+
     def test_a_bit_of_a_stated_memory_is_moved_as_a_bit(self, isaac: Chip) -> None:
         """Twice the word takes 2^0.6 of the energy (the law), so a bit 2^-0.4 of it."""
         wider = isaac.with_changes(timing={"buffer_width": 512}).costs["buffer"]

@@ -16,7 +16,18 @@ import torch
 from torch import nn
 
 from tests.hw.networks import seeded
-from xbar.hw import Arrivals, Chip, ConfigurationError, MappingError, Network, load_chip, place, preset_names, simulate, trace
+from xbar.hw import (
+    Arrivals,
+    Chip,
+    ConfigurationError,
+    MappingError,
+    Network,
+    load_chip,
+    place,
+    preset_names,
+    simulate,
+    trace,
+)
 from xbar.hw.chip.checked import leaves, validate
 
 QUANTITIES = ("area", "full_power", "leakage", "energy", "latency")
