@@ -137,7 +137,7 @@ def test_all_zero_weights_and_inputs(edge: Chip) -> None:
 def test_read_energy_needs_a_voltage(isaac: Chip) -> None:
     model, x = small_convolutional()
     with pytest.raises(ParameterError, match="read_voltage"):
-        read_energies(convert(model, isaac, x, seed=0))
+        read_energies(convert(model, isaac.with_changes(device={"read_voltage": None}), x, seed=0))
 
 
 class TestErrors:
@@ -223,7 +223,7 @@ def test_packed_layers_compute_the_same_on_fewer_crossbars(edge: Chip) -> None:
         model[0].weight[:, :, 0, 1] = 0  # one place of the kernel
         model[3].weight[:, :1000] = 0
     x = torch.rand(3, 8, 6, 6, generator=torch.Generator().manual_seed(0))
-    chip = edge.with_changes(device={"programming_sigma": 0.0, "read_noise_sigma": 0.0}, component={"adc": {"bits": 20}})
+    chip = edge.with_changes(device={"programming_sigma": 0.0, "read_noise_sigma": 0.0}, component={"adc": {"bits": 14}})
     whole, packed = (convert(model, chip, x, seed=0, pack=pack) for pack in (False, True))
     assert torch.equal(packed(x), whole(x))
     geometries = {name: layer.matrix.geometry for name, layer in analog_layers(packed).items()}
