@@ -230,10 +230,11 @@ def test_packed_layers_compute_the_same_on_fewer_crossbars(edge: Chip) -> None:
     assert [(g.outputs, g.inputs) for g in geometries.values()] == [(16, 8 * 8), (40, 152)]
     network, before = trace(model, x, pack=True), trace(model, x)
     assert [(layer.outputs, layer.inputs) for layer in network.layers] == [(16, 64), (40, 152)]
-    used = [place(traced, chip).crossbars_used for traced in (before, network)]
-    crossbars = sum(g.crossbars for g in geometries.values())
-    assert used[1] % crossbars == 0, "copies of whole layers"
-    assert crossbars == 1 + 2
+    crossbars = {name: geometry.crossbars for name, geometry in geometries.items()}
+    assert list(crossbars.values()) == [1, 2]
+    for traced, each in ((network, crossbars), (before, {"0": 1, "3": 9})):
+        placement = place(traced, chip)
+        assert placement.crossbars_used == sum(len(copies) * each[name] for name, copies in placement.copies.items())
     assert sum(layer.matrix.geometry.crossbars for layer in analog_layers(whole).values()) == 1 + 9
 
 
