@@ -37,17 +37,45 @@ def adc(**changes: Any) -> dict[str, dict[str, Any]]:
 
 CHANGES = (
     Change("as it is", "the chip of vgg8.toml"),
-    Change("array 64 x 64", "", {"structure": {"wordlines": 64, "bitlines": 64}}),
-    Change("array 256 x 256", "", {"structure": {"wordlines": 256, "bitlines": 256}}),
-    Change("ADC 7 bits", "", adc(bits=7)),
-    Change("ADC 5 bits flash", "", adc(law="flash")),
-    Change("4 columns an ADC", "", adc(columns=4)),
-    Change("16 columns an ADC", "", adc(columns=16)),
-    Change("4-bit weights", "", {"weights": {"bits": 4}}),
-    Change("1-bit cells", "", {"device": {"levels": 2}}),
-    Change("4-bit inputs", "", {"inputs": {"bits": 4}}),
-    Change("dense inputs", "", {"inputs": {"activity": 1.0}}),
-    Change("on-resistance x 10", "", {"device": {"g_max": 1e-6, "g_min": 1e-7}}),
+    Change(
+        "array 64 x 64",
+        "partial sums of twice the rows of arrays, each converted: twice the ADCs and conversions",
+        {"structure": {"wordlines": 64, "bitlines": 64}},
+    ),
+    Change(
+        "array 256 x 256",
+        "the other way round; larger arrays fill a little less well",
+        {"structure": {"wordlines": 256, "bitlines": 256}},
+    ),
+    Change("ADC 7 bits", "a SAR's area grows by 1.84 a bit, its energy about as its bits: 7/5", adc(bits=7)),
+    Change("ADC 5 bits flash", "31 comparators matched to half a step, for one that decides five times", adc(law="flash")),
+    Change("4 columns an ADC", "twice the ADCs; a read of 10 ns already outlasts 8 conversions of 1 ns", adc(columns=4)),
+    Change("16 columns an ADC", "half the ADCs; 16 conversions of 1 ns outlast a read of 10 ns", adc(columns=16)),
+    Change(
+        "4-bit weights",
+        "2 cells a weight in place of 4: half the columns, conversions and tiles",
+        {"weights": {"bits": 4}},
+    ),
+    Change(
+        "1-bit cells",
+        "8 cells a weight in place of 4: twice the columns, conversions and tiles",
+        {"device": {"levels": 2}},
+    ),
+    Change(
+        "4-bit inputs",
+        "4 slices a vector in place of 8, on the same arrays; results are narrower too",
+        {"inputs": {"bits": 4}},
+    ),
+    Change(
+        "dense inputs",
+        "all wordlines driven in place of half: cells take twice their 13 %",
+        {"inputs": {"activity": 1.0}},
+    ),
+    Change(
+        "on-resistance x 10",
+        "cells take a tenth of their 13 %, and their drivers are smaller",
+        {"device": {"g_max": 1e-6, "g_min": 1e-7}},
+    ),
 )
 
 

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 KINDS = ("published", "measured", "fitted", "derived", "assumed")
 OWN = "own"  # kind of a number that a file of one's own gives plainly, as `bits = 5` or `node = "22 nm"`: exact, a decision
 COSTS = ("J", "W", "m²")  # dimensions that are costs: never plain, since a cost is found out and not decided
+MOST_DIGITS = 300  # of a whole number; int() refuses thousands
 LARGEST = 1e100  # of a number as written: sums and products of a few stay far from what a float ends at
 
 # Unit as written -> (dimension, factor to SI). SI prefixes and unit definitions: BIPM, The International
@@ -33,6 +35,11 @@ UNITS: dict[str, tuple[str, float]] = {
 }  # fmt: skip
 
 
+@cache
+def _spellings(dimension: str) -> tuple[str, ...]:
+    return tuple(name for name, (of, _) in UNITS.items() if of == dimension)
+
+
 @dataclass(frozen=True)
 class Unit:
     """Marks a numeric field of a chip description with its dimension, written as the SI unit.
@@ -46,7 +53,7 @@ class Unit:
     @property
     def spellings(self) -> list[str]:
         """Every unit in which a chip file may write this dimension."""
-        return [name for name, (dimension, _) in UNITS.items() if dimension == self.dimension]
+        return list(_spellings(self.dimension))
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,10 @@ def parse_plain(raw: float | str, unit: Unit) -> Quantity:
     if unit.dimension in COSTS:
         form = f'{{ value = NUMBER, unit = "{unit.dimension}", kind = "...", source = "...", why = "..." }}'
         raise QuantityProblem("", raw, f"is a cost, which is found out and not decided: state it as {form}")
-    text, _, written = str(raw).strip().partition(" ") if isinstance(raw, str) else (repr(raw), "", "")
+    text, _, written = str(raw).strip().partition(" ")
     written = written.strip() or "1"
     try:
-        value = int(text) if text.lstrip("+-").isdigit() else float(text)
+        value = int(text) if text.lstrip("+-").isdigit() and len(text) < MOST_DIGITS else float(text)
     except ValueError:
         raise QuantityProblem("", raw, f"must begin with a number, as {_as_written(unit)}") from None
     if written not in unit.spellings:

@@ -130,7 +130,7 @@ def draw_converters(sheets: Sequence[ConverterSheet], directory: Path) -> list[P
 def adc_curves(axes: Axes, bits: pd.DataFrame) -> list[Line2D]:
     """Accuracy by ADC bits, a curve for each width of a code, open where many conversions saturate; what a legend shows."""
     handles, instances = [], int(bits["instance"].max()) + 1
-    what = f"median of {instances}" if instances > 1 else "on chip"
+    what = f"median of {instances}, " if instances > 1 else ""
     for width, (colour, line) in ADC_CURVES.items():
         rows = bits[bits["width"] == width]
         if rows.empty:
@@ -142,7 +142,7 @@ def adc_curves(axes: Axes, bits: pd.DataFrame) -> list[Line2D]:
         for chosen, fill in ((many, "white"), (~many, colour)):
             at = by_bits[chosen.to_numpy()]
             axes.plot(at.index, at["median"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
-        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}, code width {width}"))
+        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}code width {width}"))
     if (bits["saturated_share"] > MANY_SATURATED).any():
         label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"
         handles.append(Line2D([], [], color=INK, marker="o", markersize=5, markerfacecolor="white", linewidth=0, label=label))

@@ -543,7 +543,7 @@ def accuracy(results: Results) -> Figure:
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
-        loc="lower right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
+        loc="best", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
     )  # fmt: skip
     models = {
         "independent": "sigma is a share of the conductance range, the same for every level",

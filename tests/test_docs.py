@@ -46,7 +46,7 @@ from xbar.workloads.study.points import FIELDS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CHAPTERS = sorted(path for path in DOCS.glob("*.md") if path.name != "README.md")
-SCRATCH = ("hw/presets", "examples", "docs/data")  # what commands name by path
+SCRATCH = ("hw/presets", "examples", "benchmarks", "docs/data")  # what commands name by path
 POINTS = 0.5  # of percentages, accuracies: one image of the 200 that the smallest accuracy of the guide rests on
 VARY = "output, percentages vary"
 MOST_NOT_RUN = 4

@@ -134,6 +134,11 @@ class ArrayDesign:
         return min(self.crossbars_per_core, max(1, self.adc.columns // self.bitlines))
 
     @property
+    def columns_per_adc(self) -> int:
+        """Bitlines that an ADC is switched to in turn: `adc.columns` at most, and no more than there are."""
+        return ceil(self.crossbars_per_adc * self.bitlines / self.adc_units)
+
+    @property
     def adcs_per_core(self) -> int:
         """ADCs of one core: of every crossbar, or one for `crossbars_per_adc` of them."""
         return ceil(self.crossbars_per_core / self.crossbars_per_adc) * self.adc_units

@@ -42,8 +42,12 @@ class Use:
     rate: float  # actions per second of which one unit is capable
     load: float  # actions per second of all units at the chip's peak
     parameters: Mapping[str, float]
-    per_action: float = 1.0  # actions of the law, as accesses of a memory, that one action of the component takes
+    by_bit: bool = False  # an action of the component is one bit of a word that an action of the law moves
     shared_by: int = 1
+
+    def per_action(self, parameters: Mapping[str, float]) -> float:
+        """Actions of the law, at these parameters of it, that one action of the component takes."""
+        return 1 / parameters["width"] if self.by_bit else 1.0
 
 
 def uses(chip: "Chip") -> dict[str, Use]:
@@ -77,16 +81,16 @@ def uses(chip: "Chip") -> dict[str, Use]:
             crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads,
             {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
-        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": c.adc.columns, "bits": c.adc.bits, "rate": c.adc.rate}),
+        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
         "input_register": Use(
             1, driven / design.array_read, driven * reads,
-            {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, 1 / driven,
+            {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
         ),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
-            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, 1 / t.buffer_width,
+            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, by_bit=True,
         ),
         "bus": Use(1, t.bus_width * t.tile_clock, moved, {"width": t.bus_width, "clock": t.tile_clock}),
         "router": Use(
@@ -114,7 +118,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
             found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
     shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
     return {
-        name: Use(use.units, use.rate, use.load, {**shared, **use.parameters}, use.per_action, use.shared_by)
+        name: replace(use, parameters={**shared, **use.parameters})
         for name in chip.component.names
         for use in [found[name]]
     }
@@ -186,7 +190,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
     stated: Component = getattr(chip.component, name)
     now = _law(chip, f"component.{name}", stated.law, use.parameters)
     alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
-    energy, area, leakage = alone.energy * use.per_action, alone.area * use.units, alone.leakage * use.units
+    energy, area, leakage = alone.energy * use.per_action(use.parameters), alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
         return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
     at = stated.stated_at
@@ -206,7 +210,7 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
             raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
         per_action = dynamic / (units * at.load)
     if per_action is not None:
-        energy = per_action * _ratio(now.energy, then.energy)
+        energy = per_action * _ratio(now.energy * use.per_action(use.parameters), then.energy * use.per_action(published))
     if idle is not None:
         leakage = idle * moved * _ratio(now.leakage, then.leakage)
     if all_area is not None:

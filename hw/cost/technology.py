@@ -120,6 +120,7 @@ def voltage_range(node: float) -> tuple[float, float]:
     return RELATIVE_VOLTAGE[0] * nominal, RELATIVE_VOLTAGE[1] * nominal
 
 
+@lru_cache(maxsize=4096)
 def gate_leakage(node: float, voltage: float | None = None, fast_share: float = 0.0) -> float:
     """Leakage [W] of the smallest inverter where `fast_share` of the gates are of high-performance transistors, for laws.
 
@@ -160,6 +161,7 @@ def scaling(node: float, voltage: float | None, from_node: float, from_voltage: 
     )
 
 
+@lru_cache(maxsize=4096)
 def area_ratio(node: float) -> float:
     """Area of a circuit at `node` [m] over its area at 32 nm (Stillmaker and Baas)."""
     _row(node)
@@ -177,11 +179,12 @@ def interpolate(node: float, nodes: Sequence[float], values: Sequence[float]) ->
     return values[above - 1] * (values[above] / values[above - 1]) ** share
 
 
-def _row(node: float) -> list[float]:
+@lru_cache(maxsize=4096)
+def _row(node: float) -> tuple[float, ...]:
     """Every column of the table at `node` [m], in the table's units."""
     if not NODES[0] * (1 - 1e-12) <= node <= NODES[1] * (1 + 1e-12):  # 7 * 1e-9 is not quite 7e-9; nan too
         raise LawRangeError("technology", "node", node, NODES, "nm", 1e-9)
-    return [interpolate(node, _TABLE_NODES, column) for column in list(zip(*_TABLE, strict=True))[1:]]
+    return tuple(interpolate(node, _TABLE_NODES, column) for column in list(zip(*_TABLE, strict=True))[1:])
 
 
 def _supply(name: str, node: float, voltage: float | None, prefix: str = "") -> float:

@@ -1,6 +1,6 @@
 """How much of each tile's buffer is taken by values that wait for their last reader.
 
-Told after a simulation, from when values were made and read: the simulation itself takes buffers as large enough.
+Told after a simulation, from when values were made and read; `xbar.hw.events.credits` keeps room for them meanwhile.
 A value takes its bits on every tile that it is sent to, from when it is made until the last vector that reads it
 has loaded (an addend: until the sum is made). Samples are counted from their arrival over the links.
 """

@@ -166,7 +166,14 @@ class CopyProcess:
             yield from self.simulation.progress(name, sample).until(counts[vector])
 
     def _load(self, kind: int) -> Generator[Event, Any, int]:
-        return (yield from self._serve(self.kinds[kind].load))
+        start = yield from self._serve(self.kinds[kind].load)
+        yield from self._fill_registers(kind, start)
+        return start
+
+    def _fill_registers(self, kind: int, start: int) -> Steps:
+        """Until the input registers have taken in what ports bring from `start` on."""
+        if (filled := start + self.kinds[kind].operation.register) > self.now:
+            yield self.env.timeout(filled - self.now)
 
     def _begin(self, ports: Ports) -> list[Event]:
         """Ask for all shared ports and hold private ones; the ends of the services."""
@@ -283,8 +290,8 @@ class CrossbarCopyProcess(CopyProcess):
             served.append(ports[core // per_tile].serve(self.rank, operations.port_time(bits)))
             for component in ("buffer", "bus"):
                 self.counted[kind][component] += bits
-        served.append(self.env.timeout(self.kinds[kind].operation.register, self.now))
         yield self.env.all_of(served)
+        yield from self._fill_registers(kind, _first(served))
         return _first(served)
 
     def _wait_for_arrays(self, kind: int) -> Steps:

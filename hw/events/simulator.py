@@ -5,12 +5,13 @@ closed form. `resolution="crossbar"` runs every crossbar, sample-and-hold and AD
 give the same times and the same energy, which a test pins.
 
 A vector starts to load when the values of its receptive field exist and the input register is free, that is
-when the vector before it has started to compute. It computes when it is loaded and the arrays are free. What
-contends: buffer ports and buses, ADCs, output stages of tiles, links. Flow control: a layer begins a sample, and a
+when the vector before it has started to compute. It computes when it is loaded, the arrays are free, and there is room for its
+results: a copy has at most three vectors on their way, one that is read, one that is converted, and one in the tile's register
+until it is injected into the mesh. What contends: buffer ports and buses, ADCs, output stages of tiles, every link of the mesh
+(`xbar.hw.events.mesh`), room in buffers (`xbar.hw.events.credits`), off-chip links. Flow control: a layer begins a sample, and a
 sample comes over the links, when all who read it have loaded the samples until `samples_held` before. A layer may read itself,
 and layers that come after it: within a sample each vector waits for those that it needs, whichever layers they are of. A request
-is done when the layers that make its outputs, and those that nobody else waits for, are done with it. How much buffer that takes,
-`xbar.hw.events.buffers` tells afterwards; the simulation takes buffers as large enough.
+is done when the layers that make its outputs, and those that nobody else waits for, are done with it.
 
 An update (`xbar.hw.events.updates.Update`) goes before every vector that does not compute yet. Each crossbar that it touches is
 written as soon as the last vector that reads it has been latched, and an earlier update of it is written; the crossbars of
@@ -120,8 +121,8 @@ class Simulation:
         uses needs no queue, unless a vector can hold it after its compute for longer than the next one computes, and so shares
         with itself: a look-up, of so few slices, and much digital work."""
 
-        def ports(port: str, holds: dict[int, int], after: bool, at_least: int = 0) -> Ports:
-            found, shared, private = self.buffer_ports if port == "buffer" else self.output_stages, [], at_least
+        def ports(port: str, holds: dict[int, int], after: bool) -> Ports:
+            found, shared, private = self.buffer_ports if port == "buffer" else self.output_stages, [], 0
             for tile, hold in holds.items():
                 alone = self._uses[port, tile] == 1 and not self.per_crossbar
                 if alone and not (after and (layer.lookup or hold > operation.cycle.busy)):
@@ -131,7 +132,7 @@ class Simulation:
             return Ports(shared, private)
 
         return (
-            ports("buffer", operation.load_ports, False, operation.register), ports("stage", operation.partial_ports, True),
+            ports("buffer", operation.load_ports, False), ports("stage", operation.partial_ports, True),
             ports("stage", operation.output_ports, True), ports("buffer", operation.buffer_ports, True),
         )  # fmt: skip
 
@@ -352,7 +353,8 @@ def simulate(
     called with 1 after each request. updates: what is written anew meanwhile, also after the last request. lookups: by
     look-up layer the rows that requests look up, (requests, vectors) or flat in that order; layers that are not named look
     up every row alike often (`drawn_rows`). Raises ParameterError for a read energy missing or not finite, for updates
-    that cannot be made, and for look-ups of other shape or range.
+    that cannot be made, and for look-ups of other shape or range; BufferCapacityError where values wait for each other because
+    a tile's buffer is too small (`xbar.hw.events.credits` says when that cannot be).
     """
     layers = [layer.name for layer in placement.network.layers]
     if read_energy is not None:

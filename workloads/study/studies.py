@@ -76,8 +76,10 @@ def adc_ways(chip: Chip, bits: int) -> list[AdcWay]:
     made = plain.with_changes(component={"adc": {"bits": bits, "range": "level" if adc.range == "level_fixed" else adc.range}})
     if adc.range == "ideal":
         return [AdcWay("made for the bits", made)]
-    if adc.range in ("level", "level_fixed"):
+    if adc.range == "level_fixed":
         kept = AdcWay("kept", made.with_changes(component={"adc": {"range": "level_fixed"}}))
+    elif bits == adc.bits:
+        kept = AdcWay("kept", made)
     elif adc.full_scale is not None:
         codes = [each.component.adc.code_range(chip.signed_current(False))[1] for each in (made, chip)]
         begins = adc.lower or 0.0
