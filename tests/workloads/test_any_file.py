@@ -296,7 +296,7 @@ def _broken(folder: Path) -> dict[str, list[str]]:
     for name, content in {
         "deep.toml": b"a = " + b"[" * 100_000, "long.toml": b"a = " + b"1" * 5000, "bytes.toml": b"\xff\xfe\0",
         "tiles.toml": chip.replace("tiles = { value = 8,", "tiles = { value = 1000000000,").encode(),
-        "source.toml": chip.replace('source = "adc_survey"', "source = [1]", 1).encode(),
+        "source.toml": chip.replace('source = "nvsim_class"', "source = [1]", 1).encode(),
         "table.toml": (PRESETS / "devices/pcm.toml").read_bytes().replace(b"[device]", b'[device]\nprogramming_table = "no.csv"'),
         "weights.pt": b"PK\3\4" + bytes(50), "pin.json": b'{"format": "xbar pin 1", "configuration": []}',
         "sweep.toml": b"[axes]\nx = [" * 99,

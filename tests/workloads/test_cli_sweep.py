@@ -123,12 +123,12 @@ def test_pin_writes_checks_and_accepts(
     assert main(["pin", "digits", "--chip", "mine.toml", "--set", "component.adc.bits=6", "--out", "pins/mine.json"]) == 0
     assert main(["pin", "--check", "pins/mine.json"]) == 0
     text = Path("mine.toml").read_text("utf-8")
-    Path("mine.toml").write_text(text.replace("energy = { value = 1.54,", "energy = { value = 3.08,"), "utf-8")
+    Path("mine.toml").write_text(text.replace("energy = { value = 50.78125,", "energy = { value = 101.5625,"), "utf-8")
     capsys.readouterr()
     assert main(["pin", "--check", "pins/mine.json"]) == 1
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "pins/mine.json: changed"
-    assert [line.split()[0] for line in printed[2:]] == ["energy_adc_J"]
+    assert [line.split()[0] for line in printed[2:]] == ["energy_link_J"]
     assert printed[2].split()[3] == "2"
     assert main(["pin", "--accept", "pins/mine.json"]) == 0
     assert main(["pin", "--check", "pins/mine.json"]) == 0

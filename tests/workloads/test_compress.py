@@ -112,7 +112,7 @@ def test_a_second_call_finds_everything_kept(
 def test_an_interrupted_compression_ends_in_the_same_weights(
     digits: Workload, isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = {"power": 0.3, "weights": 0.3}
+    target = {"power": 0.35, "weights": 0.3}
     whole_run = compress(digits.model, digits.data, isaac, target, tmp_path / "whole", TINY)
     assert len(whole_run.steps)
     assert set(whole_run.admm["stage"]) == {"filters", "inputs", "levels"}

@@ -55,11 +55,11 @@ def test_what_is_pinned_is_the_ledger_of_one_inference(project: Path) -> None:
 
 def test_a_change_is_shown_as_old_new_and_ratio_until_it_is_accepted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check("tests/pins/mine.json") == ""
-    change(project, "energy = { value = 1.54,", "energy = { value = 2.31,")
+    change(project, "energy = { value = 50.78125,", "energy = { value = 76.171875,")
     monkeypatch.chdir(project / "tests")  # files are found from the pin, wherever one stands
     shown = check("pins/mine.json").splitlines()
     assert shown[0].split() == ["quantity", "old", "new", "ratio"]
-    assert [line.split()[0] for line in shown[1:]] == ["energy_adc_J"]
+    assert [line.split()[0] for line in shown[1:]] == ["energy_link_J"]
     assert shown[1].split()[3] == "1.5"
     kept = Path("pins/mine.json").read_bytes()
     with pytest.raises(PinError, match=r"pins/mine.json: is there already; xbar pin --accept .*--replace"):
@@ -72,10 +72,10 @@ def test_a_change_is_shown_as_old_new_and_ratio_until_it_is_accepted(project: Pa
 
 
 def test_cells_are_charged_by_their_conductances(project: Path) -> None:
-    """Twice the voltage: four times the energy of the reads, and of nothing else."""
+    """Twice the voltage: four times the energy of the reads; drivers charge their lines to it, and nothing else changes."""
     before, after = measure(OWN), measure(OWN | {"device.read_voltage": 0.4})
     changed = {name: after[name] / before[name] for name in before if after[name] != before[name]}
-    assert changed == {"energy_crossbar_J": pytest.approx(4.0, rel=1e-12)}
+    assert changed == {"energy_crossbar_J": pytest.approx(4.0, rel=1e-12), "energy_dac_J": pytest.approx(2.5, abs=1.5)}
 
 
 def test_quantities_that_come_go_or_become_something_are_told() -> None:
@@ -123,13 +123,13 @@ def test_what_cannot_be_pinned_is_named(configuration: dict[str, Any], said: str
 def test_commands_show_what_they_accept_and_replace_only_when_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pin", "digits", "--chip", "chips/mine.toml", "--out", "own.json"]
     assert main(arguments) == 0
-    change(project, "energy = { value = 1.54,", "energy = { value = 2.31,")
+    change(project, "energy = { value = 50.78125,", "energy = { value = 76.171875,")
     assert main(arguments) == 1
     assert "own.json: is there already" in capsys.readouterr().err
     assert main(["pin", "--accept", "own.json"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "own.json: accepted"
-    assert said[2].split()[0] == "energy_adc_J"
+    assert said[2].split()[0] == "energy_link_J"
     assert said[2].split()[-1] == "1.5"
     assert main(["pin", "--accept", "own.json"]) == 0
     assert capsys.readouterr().out == "own.json: as pinned\n"

@@ -167,7 +167,7 @@ class TestQuality:
         assert (little - much).to_list() == pytest.approx([20] * 3, abs=4)  # ten times the error, a hundredth of the ratio
 
     def test_an_adc_that_is_too_small_saturates(self, workload: Workload, isaac: Chip) -> None:
-        cut = self.rows(workload, isaac.with_changes(component={"adc": {"bits": 4}}))
+        cut = self.rows(workload, isaac.with_changes(component={"adc": {"bits": 4, "range": "level_fixed"}}))
         assert cut.loc["conv2", "saturated_share"] > 0
         assert cut.loc["conv2", "snr_dB"] < 40
 
