@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(PYTEST)
 
-# Lint and the tests that do not count as slow (tests/conftest.py).
+# Lint and the tests that are not slow: tests/slow.txt, which `pytest --measure` writes, lists those that are.
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(PYTEST) -m "not slow"

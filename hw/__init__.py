@@ -11,6 +11,7 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import device_names, load_chip, load_device, preset_names
 from xbar.hw.chip.placement import Placement, place
 from xbar.hw.errors import (
+    BufferCapacityError,
     CapacityError,
     ConfigurationError,
     ConvergenceError,
@@ -31,6 +32,7 @@ __all__ = [
     "AnalogEmbedding",
     "AnalogLayer",
     "Arrivals",
+    "BufferCapacityError",
     "CapacityError",
     "Chip",
     "ConfigurationError",

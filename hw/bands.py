@@ -35,6 +35,7 @@ import pandas as pd
 from pydantic import Field
 
 from xbar.hw.chip.checked import build, leaves
+from xbar.hw.chip.components import CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.chip.files import read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
@@ -111,7 +112,10 @@ def _constant(chip: Chip, key: str, end: End) -> float | None:
 def chip_at(chip: Chip, end: End) -> Chip:
     """The same chip with every energy, power and area constant, stated or of a law, at its low or high; its name and times
     stay."""
-    return chip.priced(lambda key: _constant(chip, key, end), end)
+    other = chip.priced(lambda key: _constant(chip, key, end), end)
+    if chip.layer:
+        other.__dict__["layer_chips"] = {name: chip_at(found, end) for name, found in chip.layer_chips.items()}
+    return other
 
 
 def read_factor(chip: Chip, end: End) -> float:
@@ -193,7 +197,8 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
 
     Of a component and of a layer (INPUT and OUTPUT are links' transfers): dynamic_energy_per_request_J; of a component also
     static_energy_per_request_J; of a layer core_area_m2. Totals: energy_per_request_J, dynamic_energy_per_request_J,
-    static_energy_per_request_J, average_power_W, operations_per_J. Without requests there are none of these.
+    static_energy_per_request_J, average_power_W, operations_per_J, and without the links on_chip_energy_per_request_J and
+    on_chip_operations_per_J. Without requests there are none of these.
     """
     found = chip_bands(ledger.chip)
     if not ledger.requests:
@@ -219,10 +224,13 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
             cores = sum(copy.cores for copy in ledger.placement.copies[layer])
             rows.append(_row("layer", layer, "core_area_m2", areas, cores))
     energy = _row("total", "total", "energy_per_request_J", both)
+    on_chip = {name: term for name, term in both.items() if name.split()[0] not in CHIP_COMPONENTS}
+    without_links = _row("total", "total", "on_chip_energy_per_request_J", on_chip)
     rows += [
-        energy, _row("total", "total", "dynamic_energy_per_request_J", dynamic),
+        energy, without_links, _row("total", "total", "dynamic_energy_per_request_J", dynamic),
         _row("total", "total", "static_energy_per_request_J", static),
         _row("total", "total", "average_power_W", both, ledger.throughput),
         _inverse(energy, "operations_per_J", ledger.placement.network.chip_operations),
+        _inverse(without_links, "on_chip_operations_per_J", ledger.placement.network.chip_operations),
     ]  # fmt: skip
     return pd.concat([found, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)

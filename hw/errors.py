@@ -60,6 +60,10 @@ class ConfigurationError(HardwareError):
         super().__init__("\n".join(lines))
 
 
+class UnknownLayerError(ParameterError):
+    """A chip has settings for layers that the network does not have on it; the message lists those that it has."""
+
+
 class MappingError(HardwareError):
     """A weight matrix cannot be put on the crossbars as asked."""
 
@@ -93,8 +97,23 @@ class MissingComponentError(HardwareError):
         add = " and ".join(f"[component.{component}]" for component in units)
         needed = "; ".join(f"layer {layer} needs {component} for {what} a sample" for layer, component, what in missing)
         super().__init__(
-            f"chip {chip} has no {' and no '.join(units)} in its tiles: {needed}. Add {add} with units, rate, energy and area to "
+            f"chip {chip} has no {' and no '.join(units)} in its tiles: {needed}. Add {add} with units to "
             "the chip file (`extends` another where that is to stay as it is), or take a preset that has them, as isaac-vector"
+        )
+
+
+class BufferCapacityError(HardwareError):
+    """Values wait for each other because a tile's buffer is too small.
+
+    Attributes: `tile`, and `needed` and `available`, in bits.
+    """
+
+    def __init__(self, tile: int, needed: float, available: int):
+        self.tile, self.needed, self.available = tile, needed, available
+        super().__init__(
+            f"the buffer of tile {tile} is too small: it needs room for {needed:,.0f} bits at once, and timing.buffer_size is "
+            f"{available:,} bits ({available / 8192:g} KB); take larger buffers, or more copies of the layer that lies there, which "
+            "divide its inputs among tiles"
         )
 
 

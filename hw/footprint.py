@@ -77,12 +77,5 @@ def footprint(network: Network, chip: Chip, rate: float, read_energy: dict[str, 
             "area_m2": arrays * per_array, "energy_J": float(dynamic[layer.name]),
         }  # fmt: skip
     layers = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
-    on_chip_static = chip.static_power - _link_static_power(chip)
-    static = on_chip_static * layers["arrays"].sum() / chip.crossbars / rate
+    static = chip.leakage * layers["arrays"].sum() / chip.crossbars / rate
     return Footprint(chip.name, rate, layers, float(dynamic.sum()) + float(static), float(ledger.latency[0]))
-
-
-def _link_static_power(chip: Chip) -> float:
-    """Static power of the off-chip links [W]."""
-    return sum(c.static_power for name, c in chip.costs.items() if name in CHIP_COMPONENTS)
-

@@ -15,6 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.patheffects import withStroke
 
 from xbar.reports.baseline import summary_line
+from xbar.reports.converters import adc_curves
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
 from xbar.reports.style import (
@@ -46,6 +47,7 @@ from xbar.reports.style import (
 
 matplotlib.use("Agg")  # files only, no window
 STATIC = "(static)"
+LINKS = ["link"]  # components off the chip
 PERCENT = "\u00a0%"
 MOST_BARS = 14
 
@@ -113,7 +115,7 @@ def summary(results: Results) -> Figure:
         plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy per request", "x"), results, most=6, small=True
     )
     _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), "Accuracy against variation"), results, small=True)
-    axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time")
+    axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time, on chip")
     _power(axes, results.power, results.meta["summary"])
     return figure
 
@@ -124,15 +126,17 @@ def verdict(results: Results) -> str:
     single = results.meta["single_request"]
     lost = 100 * (a["float"] - a["chip"])
     change = "keeps its accuracy" if abs(lost) < 0.05 else f"{'loses' if lost > 0 else 'gains'} {abs(lost):.1f} points"
-    static = s["static_energy_J"] / s["energy_J"] if s["energy_J"] else 0.0
-    drawn = f"; {percent(static)} of the energy is static power" if static >= 0.005 else ""
+    leaked = s["leakage_energy_per_request_J"] / s["on_chip_energy_per_request_J"]
+    drawn = f", {percent(leaked)} of it leakage" if leaked >= 0.005 else ""
+    links = s["link_energy_per_request_J"]
+    drawn += f", and {human(links, 'J')} in its off-chip links" if links else ""
     several = s["requests"] > 1
     alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
         f"On this chip{_ideal(results.meta['chip'])} the network {change} "
         f"({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
         f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
-        f"costs {human(s['energy_per_request_J'], 'J')} per request{drawn}.{costliest(results)}"
+        f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{costliest(results)}"
     )
 
 
@@ -151,28 +155,27 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     m = results.meta
     a, s, single, chip = m["accuracy"], m["summary"], m["single_request"], m["chip"]
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
-    efficiency = s["operations_per_J"]
-    peak = chip["peak_operations_per_s"] / chip["peak_power_W"]
+    efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
     several = requests > 1
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
     timed = "between results" if s["steady_throughput_per_s"] else "first to last"
     timed = f"batch of {requests}, {timed}" if several else "one after another"
-    table_power = f"table power {human(chip['peak_power_W'], 'W')}"
-    energy, dynamic = human(s["energy_per_request_J"], "J"), human(s["dynamic_energy_per_request_J"], "J")
-    static = human(s["static_energy_J"] / max(1, requests), "J")
-    idle = human(s["static_power_W"], "W")
+    table_power = f"at peak load {human(chip['peak_power_W'], 'W')}"
+    energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
+    leakage = f"leakage {human(s['leakage_energy_per_request_J'], 'J')}"
+    all_power = human(s["average_power_W"], "W")
     low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
     judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
     return [
         ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
-        ("Energy per request", energy, f"{_span_or(results, 'energy_per_request_J', 'J', f'dynamic {dynamic}')}, static {static}"),
-        ("Average power", human(s["average_power_W"], "W"), f"peak {human(s['peak_power_W'], 'W')}, idle {idle}"),
+        ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
+        ("Average power, on chip", human(s["on_chip_power_W"], "W"), f"with links {all_power}, at most {human(s['peak_power_W'], 'W')}"),
         ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
         ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
-        ("Efficiency", human(efficiency, "OPS/W"), f"table peak {human(peak, 'OPS/W')}"),
+        ("Efficiency, on chip", human(efficiency, "OPS/W"), f"with links {with_links}"),
     ]  # fmt: skip
 
 
@@ -209,7 +212,7 @@ def energy_and_area(results: Results) -> Figure:
     """Energy and area by component, energy by layer, and totals, with their bands where the results have some."""
     requests = max(1, int(results.meta["summary"]["requests"]))
     with_bands = not results.bands.empty
-    figure = page("Energy and area", f"{_heading(results)}  ·  {_batch(requests)}; static energy is shown apart")
+    figure = page("Energy and area", f"{_heading(results)}  ·  {_batch(requests)}; leakage and links are shown apart")
     _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
     axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")
@@ -225,7 +228,7 @@ def energy_and_area(results: Results) -> Figure:
         results.components[["dynamic_energy_J", "static_energy_J"]] / requests,
     )
     if with_bands:
-        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals and their bands", "x"), results)
+        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals on chip", "x"), results)
         write(figure, 0.692, 0.190, "\n".join(textwrap.wrap(WHAT_BANDS_ARE, 59)), size=7, colour=SOFT, vertical="top")
     return figure
 
@@ -237,8 +240,8 @@ WHAT_BANDS_ARE = (
     "Ends are as the file states them, else by kind; see the constants' pages. Times are taken as stated. A band tells how "
     "sure the constants are. It is no confidence interval, and covers neither what the model leaves out nor its conventions."
 )
-TOTALS = (("energy", "energy_per_request_J", "J"), ("table power", "table_power_W", "W"), ("area", "area_m2", "m²"),
-          ("efficiency", "operations_per_J", "OPS/W"))  # fmt: skip
+TOTALS = (("energy", "on_chip_energy_per_request_J", "J"), ("peak power", "table_power_W", "W"), ("area", "area_m2", "m²"),
+          ("efficiency", "on_chip_operations_per_J", "OPS/W"))  # fmt: skip
 
 
 def _totals(axes: Axes, results: Results) -> None:
@@ -274,15 +277,18 @@ def _whiskers(axes: Axes, place: np.ndarray, ends: pd.DataFrame, factor: float, 
 
 
 def _split(axes: Axes, per_request: pd.DataFrame) -> None:
-    """One bar of dynamic and static energy."""
-    dynamic, static = per_request["dynamic_energy_J"].sum(), per_request["static_energy_J"].sum()
+    """One bar of what is drawn on chip, dynamic and leakage; the links' energy in words."""
+    on_chip = per_request.drop(index=LINKS, errors="ignore")
+    dynamic, static = on_chip["dynamic_energy_J"].sum(), on_chip["static_energy_J"].sum()
+    links = float(per_request.to_numpy().sum()) - dynamic - static
     axes.barh([0, 0], [dynamic, static], left=[0, dynamic], height=1, color=[ACCENT, SOFT])
     axes.set_xlim(0, max(dynamic + static, 1e-30))
+    write(axes, 0, -2.0, f"off-chip links, not in the bar: {human(links, 'J')}", size=8, colour=SOFT)
     axes.set_ylim(-0.5, 0.5)
     axes.axis("off")
     for x, name, value, colour, align in (
         (0, "dynamic", dynamic, ACCENT, "left"),
-        (1, "static", static, SOFT, "right"),
+        (1, "leakage", static, SOFT, "right"),
     ):
         write(axes, x, 1.5, f"{name} {human(value, 'J')}", size=8, weight="bold", colour=colour, align=align)
 
@@ -403,10 +409,10 @@ def timeline(results: Results) -> Figure:
     use.set_ylim(0, min(100.0, max(1.0, 130 * float(share[used].max()))))
     use.set_ylabel("%", fontsize=8.5)
     use.set_xticklabels([])
-    static = results.meta["summary"]["static_power_W"]
-    axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Dynamic power")
+    leakage = results.meta["summary"]["leakage_power_W"]
+    axes = plot(figure, (0.13, 0.085, 0.82, 0.10), "Dynamic power, on chip")
     shown = results.power[results.power["time_s"] <= end]
-    _power(axes, shown.assign(power_W=(shown["power_W"] - static).clip(lower=0)), None, factor)
+    _power(axes, shown.assign(on_chip_power_W=(shown["on_chip_power_W"] - leakage).clip(lower=0)), None, factor)
     axes.set_xlim(0, window)
     axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
     return figure
@@ -455,22 +461,23 @@ def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float, win
 
 
 def power_over_time(results: Results) -> Figure:
-    """Power of the whole simulation, with its average, its peak and the static floor."""
+    """Power of the whole simulation on chip, with its average, its peak and the leakage below it; links in words."""
     s = results.meta["summary"]
     figure = page(
         "Power over time",
         f"{_heading(results)}  ·  {_batch(int(s['requests']))}, mean of {len(results.power)} spans of time",
     )
-    axes = plot(figure, (0.08, 0.36, 0.87, 0.48), "Power of the chip")
+    axes = plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart")
     _power(axes, results.power, s, labelled=True)
     rows = [
-        ("Peak, at any instant", human(s["peak_power_W"], "W")), ("Average", human(s["average_power_W"], "W")),
-        ("Static, always drawn", human(s["static_power_W"], "W")),
-        ("Every component at its full rate", human(results.meta["chip"]["peak_power_W"], "W")),
-        ("Energy of the batch", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
+        ("Peak, at any instant", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
+        ("Leakage, always drawn", human(s["leakage_power_W"], "W")),
+        ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
+        ("All arrays at their full rate, by the table", human(results.meta["chip"]["peak_power_W"], "W")),
+        ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
     ]  # fmt: skip
     for index, (label, value) in enumerate(rows):
-        x, y = 0.08 + 0.30 * (index % 3), 0.20 - 0.075 * (index // 3)
+        x, y = 0.08 + 0.225 * (index % 4), 0.20 - 0.075 * (index // 4)
         write(figure, x, y + 0.03, label, size=9, colour=SOFT)
         write(figure, x, y, value, size=14, weight="bold")
     return figure
@@ -479,14 +486,14 @@ def power_over_time(results: Results) -> Figure:
 def _power(
     axes: Axes, power: pd.DataFrame, headline: dict[str, float] | None, factor: float = 0.0, labelled: bool = False
 ) -> None:
-    """Power against time; with `headline` its average and static level, and named where `labelled`."""
+    """Power on chip against time; with `headline` its average and the leakage, and named where `labelled`."""
     prefix = ""
     if not factor:
         factor, prefix = scale_of(float(power["time_s"].max()))
         axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
-    watt, unit = scale_of(float(power["power_W"].max()))
-    time, level = power["time_s"].to_numpy() * factor, power["power_W"].to_numpy() * watt
-    floor = headline["static_power_W"] * watt if headline else 0.0
+    watt, unit = scale_of(float(power["on_chip_power_W"].max()))
+    time, level = power["time_s"].to_numpy() * factor, power["on_chip_power_W"].to_numpy() * watt
+    floor = headline["leakage_power_W"] * watt if headline else 0.0
     axes.fill_between(time, floor, color=SOFT, alpha=0.25, linewidth=0)
     axes.fill_between(time, floor, level, color=ACCENT, alpha=0.30, linewidth=0)
     axes.plot(time, level, color=ACCENT, linewidth=1.1)
@@ -496,10 +503,10 @@ def _power(
         axes.set_xlim(0, time[-1] * 1.001)
     if headline is None:
         return
-    lines = [("average", headline["average_power_W"], SECOND), ("static", headline["static_power_W"], SOFT)]
+    lines = [("average", headline["on_chip_power_W"], SECOND), ("leakage", headline["leakage_power_W"], SOFT)]
     if labelled:
-        lines.append(("peak at any instant", headline["peak_power_W"], WARNING))
-        axes.set_ylim(0, max(level.max(), headline["peak_power_W"] * watt) * 1.15)
+        lines.append(("peak at any instant", headline["on_chip_peak_power_W"], WARNING))
+        axes.set_ylim(0, max(level.max(), headline["on_chip_peak_power_W"] * watt) * 1.15)
     drawn = [(name, value, colour) for name, value, colour in lines if value > 0]
     for _, value, colour in drawn:
         axes.axhline(value * watt, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
@@ -523,11 +530,8 @@ def accuracy(results: Results) -> Figure:
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
     bits = results.adc_bits
-    instances = int(bits["instance"].max()) + 1
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    by_bits = 100 * bits.groupby("bits")["accuracy"].agg(["min", "median", "max"])
-    right.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=ACCENT, alpha=0.15, linewidth=0)
-    right.plot(by_bits.index, by_bits["median"], color=ACCENT, marker="o", markersize=5, linewidth=1.6)
+    curves = adc_curves(right, bits)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)
@@ -535,11 +539,11 @@ def accuracy(results: Results) -> Figure:
     right.set_ylim(0, 103)
     right.legend(
         handles=[
-            Line2D([], [], color=ACCENT, marker="o", markersize=5, label=f"median of {instances}" if instances > 1 else "on chip"),
+            *curves,
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
-        loc="lower right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
+        loc="best", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
     )  # fmt: skip
     models = {
         "independent": "sigma is a share of the conductance range, the same for every level",
@@ -552,7 +556,8 @@ def accuracy(results: Results) -> Figure:
         f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
         f"same images; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
-        "panel the cells are as the chip describes them. As described, "
+        "panel the cells are as the chip describes them; the width of a code is made for the bits, or kept as it is on this chip, so "
+        "that codes end earlier. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
         f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xbar.reports import baseline, figures, studies
+from xbar.reports import baseline, figures, floorplan, studies
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
@@ -16,6 +16,7 @@ from xbar.reports.results import Results, write_text
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,
     "energy_and_area": figures.energy_and_area,
+    "floorplan": floorplan.floorplan,
     "timeline": figures.timeline,
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,
@@ -27,7 +28,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
-         "baselines": ("baselines",)}  # fmt: skip
+         "baselines": ("baselines",), "floorplan": ("floorplan",)}  # fmt: skip
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
     "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",

@@ -30,10 +30,11 @@ class Results:
     meta: name of the workload and chip, settings, headline numbers (see `xbar.workloads.study.run`).
     components: one row a component; layers: one row a layer; energy: layer x component [J]; requests: one row a
     request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
-    first requests; variation: sigma, instance, accuracy; adc_bits: bits, instance, accuracy; provenance: every
+    first requests; variation: sigma, instance, accuracy; adc_bits: bits, width
+    (of a code: "made for the bits" or "kept"), instance, accuracy, saturated_share; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
-    `xbar.workloads.study.baselines` and `xbar.hw.bands`.
+    `xbar.workloads.study.baselines`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -58,6 +59,7 @@ class Results:
     layer_quality: pd.DataFrame = field(default_factory=pd.DataFrame)
     baselines: pd.DataFrame = field(default_factory=pd.DataFrame)
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
+    floorplan: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:

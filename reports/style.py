@@ -19,13 +19,13 @@ ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
 
 # Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "ADC": ("#0b6e99", ("adc",)),
+    "ADC": ("#0b6e99", ("adc", "multiplexer")),
     "DAC": ("#6ab7d6", ("dac",)),
     "Arrays, sample-and-hold": ("#d9822b", ("crossbar", "sample_hold")),
     "Shift-and-add": ("#f0c987", ("shift_add",)),
     "Registers": ("#7a5195", ("input_register", "output_register", "tile_register")),
     "Buffers, buses": ("#2f9e77", ("buffer", "bus")),
-    "Routers": ("#9bcf8c", ("router",)),
+    "Routers": ("#9bcf8c", ("router", "mesh_wires")),
     "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
     "Products of activations": ("#e3a1aa", ("multiplier", "product")),
     "Links": ("#9aa5b1", ("link",)),
@@ -39,10 +39,10 @@ HATCHES = {
 STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {
-    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "adc": "ADC", "shift_add": "shift-and-add",
-    "input_register": "input registers", "output_register": "output registers", "buffer": "buffers", "bus": "buses",
-    "router": "routers", "activation": "activation", "accumulator": "accumulators", "pool": "pooling",
-    "multiplier": "multipliers", "product": "product units",
+    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
+    "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
+    "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation",
+    "accumulator": "accumulators", "pool": "pooling", "multiplier": "multipliers", "product": "product units",
     "tile_register": "tile registers", "link": "links", "write": "writes",
 }  # fmt: skip
 

@@ -1,9 +1,11 @@
-"""What every test may use, what the whole run is asked (`--accept`), and what no test may do."""
+"""What every test may use, what the whole run is asked (`--accept`, `--measure`), which tests are slow, and what no test may do."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,17 +25,44 @@ if WORKERS > 1:
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 ROOMS = ("hw", "models", "compression", "workloads", "reports")
-SLOW = (
-    "compression/test_admm.py", "compression/test_constraints.py", "compression/test_quantise.py", "compression/test_shrink.py",
-    "hw/test_instances.py", "hw/test_parasitics.py", "hw/test_read_noise.py", "hw/test_training.py",
-    "reports/test_compare.py", "reports/test_document.py", "reports/test_explore.py", "reports/test_fairea.py",
-    "reports/test_reports.py", "workloads/fairea/test_fronts.py", "workloads/fairea/test_on_chip.py", "workloads/fairea/test_run.py",
-    "workloads/test_cli.py", "workloads/test_cli_sweep.py", "workloads/test_compress.py",
-    "workloads/test_dask.py", "workloads/test_evaluate.py", "workloads/test_pin.py", "workloads/test_points.py",
-    "workloads/test_recommender.py", "workloads/test_studies.py", "workloads/test_sweep.py", "test_docs.py",
-)  # fmt: skip
-"""Modules of trainings, whole studies, pages and many chips: their tests count as slow, and `make check` leaves them out."""
+SLOW = TESTS / "slow.txt"
+"""Seconds of processor time and name of each test function that `make check` leaves out: its tests take more than SLOW_SECONDS
+together, all parameters and the fixtures that they share with others included. `pytest --measure` writes them."""
+SLOW_SECONDS = 0.5
 WRITTEN = pytest.StashKey[list[str]]()
+MEASURED = pytest.StashKey["Measured"]()
+
+
+@dataclass
+class Measured:
+    """Processor time [s] by test function, and by fixture that several tests share; which fixtures a function shares."""
+
+    calls: dict[str, float] = field(default_factory=dict)
+    setups: dict[str, float] = field(default_factory=dict)
+    shared: dict[str, set[str]] = field(default_factory=dict)
+
+    def seconds(self) -> dict[str, float]:
+        """Of all tests of each function, with all of what they share."""
+        return {
+            function: seconds + sum(self.setups.get(fixture, 0.0) for fixture in self.shared[function])
+            for function, seconds in self.calls.items()
+        }
+
+
+def processor_time() -> float:
+    """Of this process and of those that it waited for [s]."""
+    return sum(os.times()[:4])
+
+
+def function_of(item: pytest.Item) -> str:
+    """Path from the folder of the tests, and name without parameters."""
+    return f"{item.path.relative_to(TESTS).as_posix()}::{item.nodeid.partition('::')[2].partition('[')[0]}"
+
+
+def slow_functions() -> dict[str, float]:
+    """What SLOW tells: seconds by function."""
+    rows = (line.split(maxsplit=1) for line in SLOW.read_text("utf-8").splitlines())
+    return {function: float(seconds) for seconds, function in rows}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,18 +70,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--accept", action="store_true",
         help="write what tests/golden and tests/test_docs.py find in place of what stands there; say in the commit why it changed",
     )  # fmt: skip
+    parser.addoption("--measure", action="store_true", help="write which of the tests that are run are slow to tests/slow.txt")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[WRITTEN] = []
-    if config.getoption("--accept") and config.getoption("numprocesses", None):
-        raise pytest.UsageError("--accept writes files, one process at a time: leave -n out")
+    config.stash[MEASURED] = Measured()
+    for option in ("--accept", "--measure"):
+        if config.getoption(option) and config.getoption("numprocesses", None):
+            raise pytest.UsageError(f"{option} writes files, one process at a time: leave -n out")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and put the modules of the longest tests first: a long one must not begin when others end."""
+    slow, longest = slow_functions(), dict[Path, float]()
     for item in items:
-        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix() in SLOW:
+        seconds = slow.get(function_of(item), 0.0) if item.path.is_relative_to(TESTS) else 0.0
+        if seconds:
             item.add_marker(pytest.mark.slow)
+        longest[item.path] = max(longest.get(item.path, 0.0), seconds)
+    items.sort(key=lambda item: -longest[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
+    began = processor_time()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            setups, name = request.config.stash[MEASURED].setups, f"{fixturedef.baseid}::{fixturedef.argname}"
+            setups[name] = setups.get(name, 0.0) + processor_time() - began
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    measured, function, began = item.config.stash[MEASURED], function_of(item), processor_time()
+    try:
+        return (yield)
+    finally:
+        measured.calls[function] = measured.calls.get(function, 0.0) + processor_time() - began
+        definitions = [last for *_, last in getattr(item, "_fixtureinfo").name2fixturedefs.values()]  # noqa: B009 - pytest's own
+        fixtures = {f"{each.baseid}::{each.argname}" for each in definitions if each.scope != "function"}
+        measured.shared.setdefault(function, set()).update(fixtures)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--measure"):
+        found = slow_functions() | session.config.stash[MEASURED].seconds()
+        slow = sorted((function, seconds) for function, seconds in found.items() if seconds > SLOW_SECONDS)
+        SLOW.write_text("".join(f"{seconds:6.1f} {function}\n" for function, seconds in slow), "utf-8")
+        session.config.stash[WRITTEN].append(f"{SLOW.relative_to(ROOT)}: {len(slow)} functions are slow")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -87,6 +156,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set XBAR_DATA to a folder that has it)")
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are made and not drawn, which takes seconds a report: empty files stand for the PDF and the pictures. For tests of
+    what commands compute and print; those of `reports`, and one of each command, draw."""
+    from xbar.reports import pages
+
+    def touched(path: Path) -> Path:
+        path.write_bytes(b"")
+        return path
+
+    monkeypatch.setattr(pages, "save_pdf", lambda figures, path, title: touched(path))
+    monkeypatch.setattr(pages, "save_png", lambda figure, path: touched(path))
 
 
 @pytest.fixture(scope="session")

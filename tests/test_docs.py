@@ -239,6 +239,7 @@ def test_of_outputs_that_vary_all_but_percentages_is_compared() -> None:
         assert not same("cut 95.8 % (94.2 to 96 %), 3 arrays", other, vary=True)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_blocks_run_and_print_what_is_written(
     chapter: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, accept: Callable[[str], None] | None

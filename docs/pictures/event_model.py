@@ -21,6 +21,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from xbar.hw import Arrivals, Ledger, load_chip, place, simulate, trace
+from xbar.hw.events.mesh import Links, Mesh
 from xbar.hw.events.vector_operation import Transfer, VectorOperation, VectorOperations
 from xbar.reports.pages import save_png
 from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, STAGES, plot, write
@@ -46,6 +47,7 @@ class Example:
     ledger: Ledger
     linear: VectorOperation
     result_out: Transfer
+    mesh: Mesh
 
 
 def example() -> Example:
@@ -56,7 +58,7 @@ def example() -> Example:
     placement = place(trace(model, torch.rand(2, 1, 6, 6)), chip, {CONVOLUTION: 3})
     operations = VectorOperations(placement, off_chip_io=True)
     ledger = simulate(placement, Arrivals.batch(REQUESTS))
-    return Example(ledger, operations.of(placement.copies[LINEAR][0]), operations.result_out)
+    return Example(ledger, operations.of(placement.copies[LINEAR][0]), operations.result_out(0), operations.mesh)
 
 
 def steps(found: Example) -> list[tuple[str, str, list[tuple[int, int]]]]:
@@ -68,16 +70,22 @@ def steps(found: Example) -> list[tuple[str, str, list[tuple[int, int]]]]:
     pace = max(cycle.read, cycle.conversion)
     latches = [begin["compute"] + cycle.read + k * pace for k in range(cycle.slices)]
     computed = latches[-1] + cycle.conversion
-    drained = begin["drain"] + max(operation.output_ports.values())
-    hopped = drained + found.result_out.hop_latency
+    partial = computed + max(operation.partial_ports.values(), default=0)
+    _, gathered = Links(found.mesh).send(operation.gather, partial)
+    drained = begin["drain"] + max(*operation.output_ports.values(), *operation.buffer_ports.values())
+    out = found.result_out
+    read = drained + max(out.buffer_ports.values())
+    heads, arrived = read + out.shipment.routers * found.mesh.hop, Links(found.mesh).send(out.shipment, read)[1]
     return [
         *((f"buffer port, tile {tile}", "load", [(0, hold)]) for tile, hold in operation.load_ports.items()),
         ("array reads", "compute", [(latch - cycle.read, latch) for latch in latches]),
         ("ADC conversions", "compute", [(latch, latch + cycle.conversion) for latch in latches]),
-        ("partial sums gather", "drain", [(computed, computed + operation.gather_latency)]),
+        ("output stage, tile 0", "drain", [(computed, partial)]),
+        ("partial sums gather", "drain", [(partial, gathered)]),
         ("output stage, tile 1", "drain", [(begin["drain"], drained)]),
-        ("routers to the links", "transfer", [(drained, hopped)]),
-        ("links", "transfer", [(hopped, hopped + found.result_out.hold)]),
+        ("results read, tile 1", "transfer", [(drained, read)]),
+        ("mesh to the links", "transfer", [(read, arrived)]),
+        ("links", "transfer", [(heads, max(arrived, heads + out.hold))]),
     ]  # fmt: skip
 
 

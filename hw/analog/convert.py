@@ -20,7 +20,8 @@ from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.array.memory import bytes_held
 from xbar.hw.chip.description import Chip
-from xbar.hw.errors import ParameterError
+from xbar.hw.chip.layers import check_layers
+from xbar.hw.errors import ParameterError, RangeWarning
 from xbar.hw.graph.capture import Example, check_example
 from xbar.hw.graph.graph import Graph, read
 from xbar.hw.graph.matrix import Matrix, Table
@@ -47,7 +48,7 @@ def convert(
     twice, such as a DataLoader's (of each the first tensors are the inputs). Memory does not grow with their number. `seed` draws
     the chip instance; pack, host: as in `xbar.hw.graph.trace.trace`, layers on a host stay float. Inputs have the captured shape,
     any batch. Dropout follows the mode; batch norm that is not folded keeps its statistics. `model` is left alone. Raises
-    TraceError, MappingError or ParameterError.
+    TraceError, MappingError, ParameterError, or UnknownLayerError where the chip has settings for layers that are not there.
     """
     with torch.inference_mode(False):
         batches = _Batches(calibration_data)
@@ -72,7 +73,8 @@ def _bytes_of(graph: Graph, chip: Chip, pack: bool, instances: int) -> int:
         groups, outputs, inputs = layer.matrix.shape
         if pack and isinstance(layer, Matrix):
             outputs, inputs = (len(kept) for kept in lines_in_use(layer.matrix))
-        total += bytes_held(chip.array_design, chip.geometry(outputs, inputs, groups), instances)
+        own = chip.for_layer(name)
+        total += bytes_held(own.array_design, own.geometry(outputs, inputs, groups), instances)
     return total
 
 
@@ -181,6 +183,7 @@ class _Fed(Ranges):
 
 def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: bool) -> fx.GraphModule:
     batches.inputs = len(graph.inputs)
+    check_layers(chip.name, chip.layer, [name for name in graph.layers if not set(graph.uses[name]) <= graph.host])
     needed = _bytes_of(graph, chip, pack, 1)
     logger.info("converting to %s: %d layers, %.0f MiB beside the weights", chip.name, len(graph.layers), needed / 2**20)
     if needed > (left := _memory_left()):
@@ -199,22 +202,29 @@ def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: boo
             if name in on_host:
                 continue
             if isinstance(layer, Table):
-                found[name] = AnalogEmbedding(layer, chip, name)
+                found[name] = AnalogEmbedding(layer, chip.for_layer(name), name)
             else:
-                found[name] = AnalogLayer(layer, chip, name, fed.low[name], fed.high[name], pack=pack)
+                found[name] = AnalogLayer(layer, chip.for_layer(name), name, fed.low[name], fed.high[name], pack=pack)
         fed.analog = found
         for given in batches:
             fed.run(*given)
+    limited: list[str] = []
     for name, analog in found.items():
         vectors = analog.every_row() if isinstance(analog, AnalogEmbedding) else torch.cat(fed.picked.pop(name), dim=1)
         analog.saturated_share = analog.matrix.calibrate(vectors)
         analog.matrix.counts = ActionCounts()
+        if analog.matrix.limited_share:
+            limited.append(f"{name} ({100 * analog.matrix.limited_share:.2g} %)")
         analog.warned, analog.watched = False, name in watched
         analog.register_buffer("calibration_vectors", vectors, persistent=False)
         graph.module.set_submodule(name, analog)
         for node in graph.module.graph.nodes:
             if node.op == "call_module" and node.target == name and outer[node.name] > 1:
                 node.args = (*node.args, outer[node.name])
+    if limited:
+        limit = f"component.adc.current_limit = {chip.component.adc.current_limit:g} A"
+        told = f"{limit} holds part of the column currents of calibration data, by layer: {', '.join(limited)}"
+        warnings.warn(told, RangeWarning, stacklevel=3)
     graph.module.recompile()
     program(graph.module, seed)
     return graph.module.eval()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog.layers import AnalogLayer
+from xbar.hw.array.calibration import currents_seen, saturated_share
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.cells.device import Device, ideal_of
@@ -120,6 +121,31 @@ def recalibrate(model: nn.Module) -> dict[str, float]:
         name: layer.matrix.calibrate(layer.get_buffer("calibration_vectors"), as_programmed=True)
         for name, layer in analog_layers(model).items()
     }
+
+
+def keep_steps(model: nn.Module, of: nn.Module) -> None:
+    """Give the ADCs of a converted model the widths of a code that those of `of` have, the same network on a chip with ADCs of
+    other bits: their ranges then begin where they do there, and end where their own bits end."""
+    steps = {name: layer.matrix.channel.adc for name, layer in analog_layers(of).items()}
+    for name, layer in analog_layers(model).items():
+        matrix, kept = layer.matrix, steps[name]
+        width = matrix.channel.adc.high * kept.step
+        if kept.origin is None:
+            matrix.full_scale = width
+        else:
+            matrix.lowest = kept.origin * kept.step
+            matrix.full_scale = matrix.lowest + width
+
+
+def saturated_shares(model: nn.Module) -> dict[str, float]:
+    """Share of the conversions of calibration inputs that leave the codes, by layer, at the ranges as they are."""
+    found = {}
+    with torch.inference_mode(False), torch.no_grad():
+        for name, layer in analog_layers(model).items():
+            matrix, vectors = layer.matrix, layer.get_buffer("calibration_vectors")
+            currents, _ = currents_seen(matrix.array.at_targets(), matrix.channel, matrix.reading, vectors, matrix.dtype)
+            found[name] = saturated_share(matrix.channel, currents)
+    return found
 
 
 @dataclass(frozen=True)

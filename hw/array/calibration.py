@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 
 from xbar.hw.array.channel import ReadChannel
+from xbar.hw.array.converter import SMALLEST
+from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.lookup import LookUps
+from xbar.hw.array.product import Products
+from xbar.hw.array.programmed import ProgrammedArray
+from xbar.hw.array.ready import make_ready
 from xbar.hw.errors import ParameterError
-
-SMALLEST = 1e-12  # [level steps] of a range where no current was seen
 
 
 def stated_full_scale(channel: ReadChannel, current: Tensor | float) -> Tensor:
@@ -24,34 +28,57 @@ def stated_full_scale(channel: ReadChannel, current: Tensor | float) -> Tensor:
     return torch.cat([columns, per_slice[:1].expand(channel.references)]).unsqueeze(0)
 
 
-def calibrated_full_scale(channel: ReadChannel, currents: Sequence[Tensor]) -> Tensor:
-    """Full scale (row_tiles or 1, columns) [level steps] of the currents of each row tile (..., columns) [level steps]: the
-    design's percentile of the magnitudes per weight slice, over the layer or each crossbar; references have one of their
-    own. Where no current flows at all, as with weights that are all 0, nothing was seen of what will: the largest that can."""
-    g, adc, polarities = channel.geometry, channel.design.adc, channel.polarities
-    magnitudes = [current.abs() for current in currents]
-    if not any(bool(each.any()) for each in magnitudes):
-        return channel.largest_current().unsqueeze(0)
-    per_crossbar = adc.range_per == "crossbar"
+def calibrated_range(channel: ReadChannel, currents: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Full scale, and where codes begin (None: at zero or around it), (row_tiles or 1, columns) [level steps], of the currents
+    of each row tile (..., columns) [level steps]: the design's percentiles per weight slice, over the layer or each crossbar,
+    of the magnitudes, or of the currents themselves where codes begin anywhere; references have one of their own. Where no
+    current flows at all, as with weights that are all 0, nothing was seen of what will: the largest that can."""
+    adc = channel.design.adc
+    if not any(bool(each.any()) for each in currents):
+        full = channel.largest_current().unsqueeze(0)
+        return full, None if adc.lower_percentile is None else torch.zeros_like(full)
+    floor = 1.0 if adc.finest == "level" or adc.range == "level" else SMALLEST
+    if adc.lower_percentile is None:
+        return _by_kind(channel, [current.abs() for current in currents], adc.percentile).clamp(min=floor), None
+    lowest = _by_kind(channel, currents, adc.lower_percentile)
+    return torch.maximum(_by_kind(channel, currents, adc.percentile), lowest + floor), lowest
+
+
+def _by_kind(channel: ReadChannel, currents: Sequence[Tensor], percentile: float) -> Tensor:
+    """The percentile of the currents of each row tile (..., columns) per weight slice, over the layer or each crossbar,
+    (row_tiles or 1, columns) float64."""
+    g, polarities = channel.geometry, channel.polarities
+    per_crossbar = channel.design.adc.range_per == "crossbar"
     column = torch.arange(channel.columns)
     slice_of = column // polarities % g.slices
     tile_of = column // (polarities * g.slices) // g.outputs_per_crossbar
     kind = torch.cat([slice_of, torch.full((channel.references,), g.slices)])
     tile = torch.cat([tile_of, torch.arange(channel.references)])
     kind = kind + (g.slices + 1) * tile if per_crossbar else kind
-    rows = magnitudes if per_crossbar else [torch.cat([each.flatten(0, -2) for each in magnitudes])]
+    rows = currents if per_crossbar else [torch.cat([each.flatten(0, -2) for each in currents])]
     out = torch.ones(len(rows), rows[0].shape[-1], dtype=torch.float64, device=rows[0].device)
     for row, part in enumerate(rows):
         for each in kind.unique().tolist():
             values = part[..., kind == each].flatten()
-            rank = max(1, -int(-adc.percentile * values.numel() // 1))
-            floor = 1.0 if adc.finest == "level" else SMALLEST
-            out[row, kind == each] = values.kthvalue(rank).values.double().clamp(min=floor)
+            rank = max(1, -int(-percentile * values.numel() // 1))
+            out[row, kind == each] = values.kthvalue(rank).values.double()
     return out
+
+
+def currents_seen(
+    array: ProgrammedArray, channel: ReadChannel, reading: Products | LookUps, inputs: Tensor, dtype: torch.dtype
+) -> tuple[list[Tensor], float]:  # fmt: skip
+    """Currents of each row tile (..., columns) [level steps] of inputs as `CrossbarMatrix.calibrate` takes them, without noise and
+    errors of ADCs; and the share of the column currents of single reads that are beyond the current limit."""
+    ready = make_ready(array, channel, dtype, with_errors=False)
+    step, counted = channel.adc.step.to(dtype), ActionCounts()
+    found = reading.currents(ready, channel, inputs, counted)
+    reads = sum(current.numel() for current in found) * channel.design.reads_per_conversion
+    return [current * step[tile % len(step)] for tile, current in enumerate(found)], counted.limited / max(1, reads)
 
 
 def saturated_share(channel: ReadChannel, currents: Sequence[Tensor]) -> float:
     """Share of the currents of each row tile (..., columns) [level steps] that leave the codes."""
-    step = channel.adc.step
-    saturated = sum(channel.adc.saturated(current / step[tile % len(step)]) for tile, current in enumerate(currents))
+    adc, step = channel.adc, channel.adc.step
+    saturated = sum(adc.of_tile(tile).saturated(current / step[tile % len(step)]) for tile, current in enumerate(currents))
     return saturated / sum(current.numel() for current in currents)

@@ -34,7 +34,8 @@ class ReadChannel:
 
     full_scale: largest current of each column's ADC [level steps], (row_tiles or 1, columns) float64; columns are outputs x
     slices x polarities that are converted apart, then the reference column of each column tile. most_driven: inputs of one
-    crossbar that can be driven at once.
+    crossbar that can be driven at once. lowest: where the codes of calibrated ranges begin, in the form of full_scale; None:
+    at zero or around it.
     """
 
     design: ArrayDesign
@@ -42,6 +43,7 @@ class ReadChannel:
     signed_input: bool
     most_driven: int
     full_scale: Tensor
+    lowest: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -56,8 +58,18 @@ class ReadChannel:
 
     @property
     def references(self) -> int:
-        """Reference columns."""
-        return self.geometry.column_tiles * self.geometry.reference_columns
+        """Reference columns that are converted."""
+        return self.geometry.column_tiles * self.geometry.converted_references
+
+    @cached_property
+    def subtracted_reference(self) -> Tensor | None:
+        """Of each converted column the reference column, among all of them, whose current is subtracted from it before its
+        ADC, (columns,); None where none is."""
+        g = self.geometry
+        if not g.encoding.analog_reference:
+            return None
+        column = torch.arange(self.columns)
+        return column // g.slices // g.outputs_per_crossbar * g.slices + column % g.slices
 
     # ---- from inputs to voltages
 
@@ -139,9 +151,12 @@ class ReadChannel:
         held = min(g.inputs, g.inputs_per_crossbar)
         top = 2**bits - 1
         levels = min(self.most_driven * top, held * top // 2) if g.encoding.flipped_columns else self.most_driven * top
-        converted = g.encoding.g_min_current == "converted" and not g.encoding.analog_pair
+        converted = g.encoding.g_min_current == "converted" and not g.encoding.signed_columns
         beneath = self.most_driven * device.g_min / device.level_step(bits) if converted else 0.0
         reference = self.most_driven * g.reference_level if g.reference_columns else 0
+        if g.encoding.analog_reference:
+            reach = torch.tensor([max(taken, top - taken) for taken in g.reference_levels], dtype=torch.float64)
+            return self.most_driven * self.largest_drive * reach.repeat(g.outputs)
         return torch.cat([
             torch.full((self.columns,), (levels + beneath) * self.largest_drive, dtype=torch.float64),
             torch.full((self.references,), (reference + beneath) * self.largest_drive, dtype=torch.float64),
@@ -149,19 +164,38 @@ class ReadChannel:
 
     def ampere_per_level(self) -> float:
         """Current of one level step [A]; raises ParameterError where the device names no read voltage."""
+        return self._ampere_per_level(self.largest_drive)
+
+    def _ampere_per_level(self, largest_drive: int) -> float:
         device = self.design.device
         if device.read_voltage is None:
             raise ParameterError("device.read_voltage is not given: a current range in ampere needs it")
-        return device.read_voltage * device.level_step(self.geometry.cell_bits) / self.largest_drive
+        return device.read_voltage * device.level_step(self.geometry.cell_bits) / largest_drive
+
+    @cached_property
+    def limit(self) -> float | None:
+        """Largest current of a column in one read [level steps]; None: any."""
+        limit = self.design.adc.current_limit
+        return None if limit is None else limit / self._ampere_per_level(self.design.dac.largest)
 
     @cached_property
     def adc(self) -> AdcRange:
         """Codes of each column's ADC under the design's policy; step (row_tiles or 1, columns)."""
         with torch.inference_mode(False), torch.no_grad():
-            adc, full_scale = self.design.adc, self.full_scale
+            adc, full_scale, lowest = self.design.adc, self.full_scale, self.lowest
             if adc.full_scale is not None:
                 full_scale = torch.full_like(full_scale, adc.full_scale / self.ampere_per_level())
-            return adc.range_for(full_scale, self.signed_current)
+            if adc.lower is not None:
+                lowest = torch.full_like(full_scale, adc.lower / self.ampere_per_level())
+            return adc.range_for(full_scale, self.signed_current, lowest)
+
+    @cached_property
+    def is_calibrated(self) -> bool:
+        """True where ranges follow the currents seen: those that are "calibrated", and "level" ones whose codes do not reach
+        the largest current at one code a level."""
+        adc = self.design.adc
+        reaches = bool((self.largest_current() <= adc.code_range(self.signed_current)[1]).all())
+        return adc.range == "calibrated" or (adc.range == "level" and not reaches)
 
     @cached_property
     def common_step(self) -> Tensor | None:
@@ -173,12 +207,14 @@ class ReadChannel:
     def lossless(self) -> bool:
         """True where one code is one level step and no noise-free current of whole levels can leave the codes."""
         adc, worst = self.adc, self.largest_current().to(self.full_scale.device)
-        return adc.ideal or bool((adc.step == 1).all() and (worst <= adc.high).all() and adc.center == 0)
+        return adc.ideal or bool((adc.step == 1).all() and (worst <= adc.high).all() and adc.center == 0 and adc.origin is None)
 
     @property
     def exact(self) -> bool:
         """True where whole levels over ideal wires give the integer products."""
-        return self.lossless and not self.design.dac.bow and not self.design.adc.has_errors
+        worst = float(self.largest_current().max()) / self.largest_drive * self.design.dac.largest
+        limited = self.limit is not None and worst > self.limit
+        return self.lossless and not self.design.dac.bow and not self.design.adc.has_errors and not limited
 
     def errors(self, draws: Draws, layout: CrossbarLayout) -> AdcErrors | None:
         """Errors of each column's ADC in each instance, or None. Columns of a crossbar take its ADCs in turn; ADCs shared
@@ -189,8 +225,8 @@ class ReadChannel:
         shape = (3, g.groups, g.row_tiles, g.planes, g.column_tiles, units)
         drawn = torch.stack([torch.randn(shape, generator=draws.of_adcs(seed), dtype=torch.float64) for seed in draws.seeds])
         first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
-        stored = len(layout.plane) - self.references
-        at = torch.cat([torch.arange(stored)[first], torch.arange(stored, len(layout.plane))])
+        stored = self.geometry.outputs * self.geometry.slices * g.encoding.polarities
+        at = torch.cat([torch.arange(stored)[first], torch.arange(stored, stored + self.references)])
         pairs = g.columns_per_output // g.conversions_per_output  # bitlines of one conversion
         unit = layout.bitline[at] // pairs % units
         per_column = drawn.to(self.full_scale.device)[..., layout.plane[at], layout.tile[at], unit]
@@ -204,7 +240,8 @@ class ReadChannel:
     def sum_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """`dtype`, or float64 where sums of codes over slices could exceed what float32 holds exactly."""
         g = self.geometry
-        top = g.row_tiles * self.adc.high * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
+        largest = self.adc.high if self.adc.origin is None else self.adc.high + float(self.adc.origin.abs().max())
+        top = g.row_tiles * largest * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
         plain = g.encoding.scheme != "offset" and top < EXACT_FLOAT32 and not self.adc.ideal
         simple = self.design.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return dtype if plain or simple else torch.float64
@@ -213,7 +250,8 @@ class ReadChannel:
 def read_channel(design: ArrayDesign, geometry: Geometry, signed_input: bool, most_driven: int) -> ReadChannel:
     """A channel whose ADCs reach the largest currents that their columns can give."""
     channel = ReadChannel(design, geometry, signed_input, most_driven, torch.empty(0))
-    return replace(channel, full_scale=channel.largest_current().unsqueeze(0))
+    full_scale = channel.largest_current().unsqueeze(0)
+    return replace(channel, full_scale=full_scale, lowest=None if design.adc.lower_percentile is None else 0 * full_scale)
 
 
 def _digits(values: Tensor, weights: Sequence[float], width: int, wrap: int | None = None) -> Iterator[Tensor]:

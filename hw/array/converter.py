@@ -1,6 +1,6 @@
 """DACs and ADCs: what they do to a signal; what they cost, `xbar.hw.cost` tells by the laws named here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -51,7 +51,8 @@ class AdcRange:
     """What an ADC does to a current: codes `low`..`high` (on `center` + whole numbers) of width `step`.
 
     In level steps of current: one level step is the current of one conductance level under the smallest DAC step.
-    step: of any shape; of a crossbar matrix (row_tiles or 1, columns). An ideal converter neither rounds nor clips.
+    step: of any shape; of a crossbar matrix (row_tiles or 1, columns). origin: what code 0 stands for, in steps and in the
+    form of `step`; None: no current. An ideal converter neither rounds nor clips.
     """
 
     step: Tensor
@@ -59,12 +60,20 @@ class AdcRange:
     high: float
     center: float = 0.0
     ideal: bool = False
+    origin: Tensor | None = None
+
+    def of_tile(self, tile: int | Tensor) -> "AdcRange":
+        """The range of one row tile, or of the row tile of each look-up: the same, but where code 0 depends on the tile."""
+        return self if self.origin is None else replace(self, origin=self.origin[tile % len(self.origin)])
 
     def convert(self, scaled: Tensor) -> Tensor:
-        """Codes of `scaled` currents (in steps), round half to even and clip. Works in place where no gradient is
-        asked for; else gradients pass the rounding and stop where the code is clipped."""
+        """What the codes of `scaled` currents stand for (in steps), round half to even and clip. Works in place where no
+        gradient is asked for; else gradients pass the rounding and stop where the code is clipped."""
         if self.ideal:
             return scaled
+        if self.origin is not None:
+            origin = self.origin.to(scaled.dtype)
+            return replace(self, origin=None).convert(scaled - origin) + origin
         if scaled.requires_grad and torch.is_grad_enabled():
             converted: Tensor = _Convert.apply(scaled, self)
             return converted
@@ -81,14 +90,18 @@ class AdcRange:
         if offset is not None:
             scaled = scaled + offset
         if inl is not None and not self.ideal:
-            share = ((scaled.detach() - self.low) / (self.high - self.low)).clamp(0, 1)
+            share = ((self._above_origin(scaled.detach()) - self.low) / (self.high - self.low)).clamp(0, 1)
             scaled = scaled + inl * torch.sin(torch.pi * share)
         return scaled
+
+    def _above_origin(self, scaled: Tensor) -> Tensor:
+        return scaled if self.origin is None else scaled - self.origin.to(scaled.dtype)
 
     def saturated(self, scaled: Tensor) -> int:
         """How many of the currents (in steps) lie outside the codes by more than half a step."""
         if self.ideal:
             return 0
+        scaled = self._above_origin(scaled)
         return int(((scaled < self.low - 0.5) | (scaled > self.high + 0.5)).sum())
 
 
@@ -105,18 +118,29 @@ class _Convert(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None
 
 
+SMALLEST = 1e-12  # [level steps] of a range where no current was seen
+
 AdcLaw = Literal["survey", "sar", "flash", "ramp", "integrating", "sense_amplifier"]
+
+
+Range = Literal["level", "level_fixed", "full_scale", "calibrated", "fixed", "ideal"]
 
 
 class Adc(Component):
     """Column converters; one action is one conversion of `bits` bits.
 
-    range: "level" makes one code one level step from zero up (or around zero for a signed current); "full_scale"
-    spreads the codes over the largest current that the array can give; "calibrated" over the `percentile` of the
-    currents seen on calibration data; "fixed" up to `full_scale` [A]; "ideal" neither rounds nor clips. Calibrated
-    ranges are per weight slice, and per layer or per crossbar (`range_per`). With `finest` "level" a code is never
-    finer than one level step, as an integer sum has nothing in between.
+    range: "level" makes one code one level step from zero up (or around zero for a signed current) where the codes reach
+    the largest current that the array can give; where they do not, it is as "calibrated" with a code no finer than a level.
+    "level_fixed" keeps that step whatever the bits, and clips; "full_scale" spreads the codes over the largest current that
+    the array can give; "calibrated" over the `percentile` of the currents seen on calibration data; "fixed" up to
+    `full_scale` [A]; "ideal" neither rounds nor clips. Calibrated ranges are per weight slice, and per layer or per
+    crossbar (`range_per`). With `finest` "level" a code is never finer than one level step, as an integer sum has nothing
+    in between.
+    lower, lower_percentile: where the codes of a "fixed" range [A] or of a "calibrated" one begin, all 2^bits from there up,
+    so that a current with a pedestal, or one of lopsided sign, uses all of them; None: at zero, or around it.
     codes: of a signed current, "symmetric" around a zero code (2^bits - 1 codes), or "all" 2^bits without one.
+    current_limit: largest current [A] that a column can give to its converter in one read, either way, after the
+    subtraction of pairs and references and whatever `g_min_current` takes away; more is held at it. None: any.
     conversion: after each input slice, or once a vector after an analog accumulation over its slices.
     offset_sigma, gain_sigma, inl_sigma: drawn per ADC and chip instance: offset [steps], relative gain error, and
     largest deviation [steps] of a sine over the range, 0 at its ends (integral non-linearity).
@@ -129,10 +153,13 @@ class Adc(Component):
     rate: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
-    range: Literal["level", "full_scale", "calibrated", "fixed", "ideal"] = "level"
+    range: Range = "level"
     range_per: Literal["layer", "crossbar"] = "layer"
     percentile: Annotated[float, Unit("1"), Field(gt=0.5, le=1)] = 1.0
-    full_scale: Annotated[float | None, Unit("A"), Field(gt=0)] = None
+    lower_percentile: Annotated[float | None, Unit("1"), Field(ge=0, lt=0.5)] = None
+    full_scale: Annotated[float | None, Unit("A"), Field(gt=-1, lt=1e3)] = None
+    lower: Annotated[float | None, Unit("A"), Field(gt=-1, lt=1)] = None
+    current_limit: Annotated[float | None, Unit("A"), Field(gt=0)] = None
     finest: Literal["level", "any"] = "level"
     codes: Literal["symmetric", "all"] = "symmetric"
     conversion: Literal["each_slice", "after_accumulation"] = "each_slice"
@@ -144,6 +171,14 @@ class Adc(Component):
     def _check_range(self) -> "Adc":
         if (self.range == "fixed") != (self.full_scale is not None):
             raise ValueError("full_scale [A] goes with range = fixed, and range = fixed needs it")
+        if self.lower is not None and self.full_scale is None:
+            raise ValueError(f"lower = {self.lower:g} A goes with range = fixed")
+        if self.full_scale is not None and self.full_scale <= (self.lower or 0.0):
+            raise ValueError(f"full_scale = {self.full_scale:g} A must be above lower, {self.lower or 0.0:g} A")
+        if self.lower_percentile is not None and self.range != "calibrated":
+            raise ValueError(f"lower_percentile goes with range = calibrated, got {self.range}")
+        if self.begins_anywhere and self.codes == "all":
+            raise ValueError("codes = all says where codes lie around zero; from a lower end up all are used anyway")
         return self
 
     @property
@@ -151,22 +186,31 @@ class Adc(Component):
         """True where units differ: offset, gain or integral non-linearity are drawn."""
         return bool(self.offset_sigma or self.gain_sigma or self.inl_sigma)
 
+    @property
+    def begins_anywhere(self) -> bool:
+        """True where codes begin at a current of their own, not at zero or around it."""
+        return self.lower is not None or self.lower_percentile is not None
+
     def code_range(self, signed: bool) -> tuple[float, float, float]:
         """Lowest and highest code, and where between whole numbers codes lie: 0 .. 2^bits - 1 for a current from 0
         up; for a signed one symmetric around a zero code, or all 2^bits at half-whole places."""
         half = 2 ** (self.bits - 1)
-        if not signed:
+        if not signed or self.begins_anywhere:
             return 0, 2**self.bits - 1, 0.0
         return (1 - half, half - 1, 0.0) if self.codes == "symmetric" else (0.5 - half, half - 0.5, 0.5)
 
-    def range_for(self, largest: Tensor, signed: bool) -> AdcRange:
-        """The range whose codes reach `largest` (any shape) [level steps], or one code a step for "level"."""
+    def range_for(self, largest: Tensor, signed: bool, lowest: Tensor | None = None) -> AdcRange:
+        """The range whose codes reach `largest` (any shape) [level steps], of a range that begins anywhere from `lowest`
+        on; one code a level step for "level_fixed"."""
         low, high, center = self.code_range(signed)
-        step = torch.ones_like(largest)
-        if self.range not in ("level", "ideal"):
-            step = largest / (high if high > 0 else 1)
-            step = step.clamp(min=1.0) if self.finest == "level" else step
-        return AdcRange(step, low, high, center, self.range == "ideal")
+        if self.range in ("level_fixed", "ideal"):
+            return AdcRange(torch.ones_like(largest), low, high, center, self.range == "ideal")
+        finest_is_level = self.finest == "level" or self.range == "level"
+        if lowest is not None and finest_is_level:
+            lowest = lowest.floor()  # codes on whole levels, where a code is one level
+        step = (largest if lowest is None else largest - lowest) / (high if high > 0 else 1)
+        step = step.clamp(min=1.0 if finest_is_level else SMALLEST)
+        return AdcRange(step, low, high, center, origin=None if lowest is None else lowest / step)
 
 
 def lossless_bits(rows: int, dac_bits: int, cell_bits: int) -> int:

@@ -15,6 +15,7 @@ class ActionCounts:
     clipped_inputs: int = 0  # of them, beyond the calibrated range
     vectors: int = 0
     saturated: int = 0  # conversions beyond the codes; counted while `measure` is on
+    limited: int = 0  # currents of columns, of one read each, beyond what a column can give; counted while `measure` is on
 
     def add(self, other: "ActionCounts") -> None:
         """Count what `other` counted as well."""

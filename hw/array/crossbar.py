@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.array.calibration import calibrated_full_scale, saturated_share, stated_full_scale
+from xbar.hw.array.calibration import calibrated_range, currents_seen, saturated_share, stated_full_scale
 from xbar.hw.array.channel import EXACT_FLOAT32, ReadChannel, read_channel
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import is_solved
@@ -24,7 +24,7 @@ from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
 from xbar.hw.array.product import Products
 from xbar.hw.array.programmed import ProgrammedArray, write_array
-from xbar.hw.array.ready import ReadSequence, array_is_exact, make_ready, runs_of
+from xbar.hw.array.ready import ReadSequence, array_is_exact, runs_of
 from xbar.hw.array.sums import unit_scale
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
@@ -44,7 +44,7 @@ class CrossbarMatrix(nn.Module):
     largest_weight: full scale of the weights, where it is not to be taken from them; law: a current-voltage law of the
     cells that the device does not know by name. Non-linear cells and gate-selected arrays are solved for every vector.
     reading: how the array is read, with vectors (`Products`, the default) or by rows (`LookUps`). reads: vectors read since
-    programming.
+    programming. limited_share: of the column currents that calibration saw, those beyond `Adc.current_limit`.
 
     In training mode every forward maps the present weights and programmes fresh cells, and gradients flow to inputs
     and weights, straight through rounding and not through clipping. In evaluation mode, in which it begins, the cells
@@ -53,6 +53,7 @@ class CrossbarMatrix(nn.Module):
 
     weight: nn.Parameter
     full_scale: Tensor  # (row_tiles or 1, columns) float64, largest current of each column's ADC [level steps]
+    lowest: Tensor | None  # in its form, where the codes of calibrated ranges begin [level steps]
     array: ProgrammedArray
     _integers: Tensor | None  # the mapped weights (groups, inputs, outputs), once an exact product is asked for
 
@@ -74,11 +75,12 @@ class CrossbarMatrix(nn.Module):
         self.low, self.high = self._channel.integer_range
         self.counts = ActionCounts()
         self.fuse_when_exact = True
-        self.measure = False
+        self.measure, self.limited_share = False, 0.0
         self.checked = True  # False: inputs are known to be whole numbers of the DAC
         self.dtype = _product_dtype(dtype)
         self.weight = nn.Parameter(weight.detach().clone())
         self.register_buffer("full_scale", self._channel.full_scale.to(weight.device))
+        self.register_buffer("lowest", None if self._channel.lowest is None else self._channel.lowest.to(weight.device))
         self.program((0,))
         self.eval()
 
@@ -143,8 +145,8 @@ class CrossbarMatrix(nn.Module):
     @property
     def channel(self) -> ReadChannel:
         """DACs, streams and ADCs at the present ranges."""
-        if self._channel.full_scale is not self.full_scale:
-            self._channel = replace(self._channel, full_scale=self.full_scale)
+        if self._channel.full_scale is not self.full_scale or self._channel.lowest is not self.lowest:
+            self._channel = replace(self._channel, full_scale=self.full_scale, lowest=self.lowest)
         return self._channel
 
     def set_full_scale(self, current: Tensor | float) -> None:
@@ -153,18 +155,17 @@ class CrossbarMatrix(nn.Module):
         self.full_scale = stated_full_scale(self.channel, current).to(self.full_scale.device)
 
     def calibrate(self, inputs: Tensor, as_programmed: bool = False) -> float:
-        """Set the full scale of "calibrated" ADCs from `inputs` as `forward` takes them for one instance: the chip's
+        """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
             array = self.array.first() if as_programmed else self.array.at_targets()
-            ready = make_ready(array, self.channel, self.dtype, with_errors=False)
-            step = self.channel.adc.step.to(self.dtype)
-            found = self.reading.currents(ready, self.channel, inputs)
-            currents = [current * step[tile % len(step)] for tile, current in enumerate(found)]
-            if self.design.adc.range == "calibrated":
-                self.full_scale = calibrated_full_scale(self.channel, currents).to(self.full_scale)
+            currents, self.limited_share = currents_seen(array, self.channel, self.reading, inputs, self.dtype)
+            if self.channel.is_calibrated:
+                full_scale, lowest = calibrated_range(self.channel, currents)
+                self.full_scale = full_scale.to(self.full_scale)
+                self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
 
     @property
@@ -257,9 +258,10 @@ class CrossbarMatrix(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """As of any module; ranges keep their precision, and cells and what is made of them follow to another torch device
         and dtype."""
-        full_scale, like = self.full_scale, torch.empty(0, dtype=self.dtype, device=self.weight.device)
+        full_scale, lowest, like = self.full_scale, self.lowest, torch.empty(0, dtype=self.dtype, device=self.weight.device)
         super()._apply(fn, recurse)
         self.full_scale = full_scale.to(self.weight.device)
+        self.lowest = None if lowest is None else lowest.to(self.weight.device)
         self.dtype, self._integers = _product_dtype(fn(like).dtype), None
         self._hold(self.array.to(self.weight.device))
         return self
@@ -269,6 +271,7 @@ class CrossbarMatrix(nn.Module):
         given = state_dict.get(f"{prefix}full_scale")
         if given is not None and given.shape[1:] == self.full_scale.shape[1:]:
             self.full_scale = self.full_scale.new_ones(given.shape)
+            self.lowest = None if self.lowest is None else self.full_scale.new_zeros(given.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def get_extra_state(self) -> dict[str, Any]:

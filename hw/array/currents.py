@@ -60,7 +60,11 @@ def seen_cells(array: ProgrammedArray, design: ArrayDesign, with_noise: bool) ->
         columns, base = array.mapped.columns(), base_levels(g, device)
         levels = join_pairs(g, (columns + base if base else columns).unsqueeze(0), subtract=True)
         return SeenCells(levels.expand(len(array.cells), *[-1] * 4))
-    held = array.conductances()
+    held, read = array.conductances(), None
+    if device.has_read_noise and with_noise:
+        own = held.detach()
+        mean, read = device.read_moments(own, array.written().detach(), array.time)
+        held = held + (mean - own)
     if solved:
         levels = torch.ones_like(join_pairs(g, held[..., :1, :], subtract=True))
     else:
@@ -68,10 +72,9 @@ def seen_cells(array: ProgrammedArray, design: ArrayDesign, with_noise: bool) ->
         behind = held if design.wires.ideal else _through_wires(array, design, held)
         levels = join_pairs(g, (behind - base) / device.level_step(g.cell_bits), subtract=True)
     conductance = held.flatten(0, 1) if solved else None
-    if not (device.has_read_noise and with_noise):
+    if read is None:
         return SeenCells(levels, conductance=conductance)
     held = held.detach()
-    read = device.read_variance(held, array.written().detach(), array.time, bandwidth=0.0)
     share = 1.0 if solved or design.wires.ideal else _noise_share(array, design, held)
     variance = join_pairs(g, read * (share / device.level_step(g.cell_bits)) ** 2, subtract=False)
     return SeenCells(levels, variance, _thermal_floor(array, design, held), conductance)

@@ -121,7 +121,7 @@ class ArrayDesign:
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""
         accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
-        return self.weights.analog_pair or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
+        return self.weights.signed_columns or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
 
     @property
     def adc_units(self) -> int:

@@ -5,9 +5,9 @@ et al., ISAAC, ISCA 2016, section on encoding):
 
 - "differential": a pair of cells, |w| on one, level 0 on the other (or, two-sided, both around the middle), on
   neighbouring bitlines that are subtracted, or on one shared bitline from two wordlines at opposite voltages;
-- "separate": the same pair on two crossbars, subtracted after the ADCs;
+- "separate": the same pair on two crossbars, subtracted after the ADCs or, where the two bitlines meet, before one;
 - "offset": w + 2^(bits-1) on one bitline; the constant times the sum of the inputs is subtracted, known
-  from a reference column of each crossbar or counted digitally.
+  from a reference column of each crossbar, counted digitally, or taken away before the ADC.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,13 @@ from xbar.hw.quantity import Unit
 class WeightEncoding(BaseModel):
     """How signed weights become levels of cells; `cell_bits` of a cell are used (default: all it has).
 
-    subtraction: of a differential pair, before the ADC ("analog": two bitlines; "shared_bitline": currents of
-    opposite sign on one bitline) or after it ("digital"). g_min_current: whether the current that every cell carries
-    at level 0 is taken away before the ADC ("cancelled") or goes through it and is subtracted after it ("converted").
+    subtraction: of a pair, before the ADC ("analog": two bitlines, neighbours or of two crossbars; "shared_bitline":
+    currents of opposite sign on one bitline) or after it ("digital"); None: before it for a differential pair, after it for
+    a separate one. offset_reference: how an offset is known: "column", one column a crossbar that is converted like any other;
+    "digital", counted from the inputs; "analog", one column a weight slice, of cells that hold the offset's digit and err as
+    all cells do, whose current is subtracted from each of the slice's columns before their ADC, g_min's with it.
+    g_min_current: whether the current that every cell carries at level 0 is taken away before the ADC ("cancelled") or goes
+    through it and is subtracted after it ("converted").
     quantise: False keeps weights between levels, as a device without levels does.
     """
 
@@ -34,11 +38,11 @@ class WeightEncoding(BaseModel):
     bits: Annotated[int, Unit("1"), Field(ge=2, le=24)]
     scheme: Literal["differential", "offset", "separate"]
     cell_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=16)] = None
-    subtraction: Literal["analog", "digital", "shared_bitline"] = "analog"
+    subtraction: Literal["analog", "digital", "shared_bitline"] | None = None
     pair: Literal["one_sided", "two_sided"] = "one_sided"
     g_min_current: Literal["cancelled", "converted"] = "cancelled"
     quantise: bool = True
-    offset_reference: Literal["column", "digital"] = "column"
+    offset_reference: Literal["column", "digital", "analog"] = "column"
     flipped_columns: bool = False
     range: Literal["max_abs", "percentile"] = "max_abs"
     per: Literal["layer", "column"] = "layer"
@@ -54,6 +58,10 @@ class WeightEncoding(BaseModel):
             raise ValueError("pair = two_sided needs scheme = differential or separate")
         if self.flipped_columns and not self.quantise:
             raise ValueError("flipped_columns needs quantise = true")
+        if self.analog_reference and self.flipped_columns:
+            raise ValueError("flipped_columns saves a bit of currents of one sign; offset_reference = analog makes them signed")
+        if self.analog_reference and self.g_min_current == "converted":
+            raise ValueError("g_min_current = converted: offset_reference = analog takes g_min's current away before the ADC")
         return self
 
     @property
@@ -89,7 +97,19 @@ class WeightEncoding(BaseModel):
     @property
     def analog_pair(self) -> bool:
         """True where a pair's currents are subtracted before the ADC."""
-        return self.scheme == "differential" and self.subtraction != "digital"
+        if self.scheme == "differential":
+            return self.subtraction != "digital"
+        return self.scheme == "separate" and self.subtraction == "analog"
+
+    @property
+    def analog_reference(self) -> bool:
+        """True where an offset's current is subtracted before the ADC."""
+        return self.scheme == "offset" and self.offset_reference == "analog"
+
+    @property
+    def signed_columns(self) -> bool:
+        """True where what an ADC converts can be negative whatever the inputs."""
+        return self.analog_pair or self.analog_reference
 
 
 @dataclass(frozen=True)
@@ -156,18 +176,36 @@ class Geometry:
 
     @property
     def conversions_per_output(self) -> int:
-        """ADC conversions per output, crossbar and input slice."""
+        """ADC conversions per output, crossbar that has any, and input slice."""
         return self.slices if self.encoding.analog_pair else self.columns_per_output
+
+    @property
+    def converted_planes(self) -> int:
+        """Crossbars of a block whose bitlines lead to ADCs: one of two that are subtracted before them, else all."""
+        return 1 if self.encoding.analog_pair else self.planes
+
+    @property
+    def converted_references(self) -> int:
+        """Reference columns of a crossbar that are converted."""
+        return 0 if self.encoding.analog_reference else self.reference_columns
 
     @property
     def reference_columns(self) -> int:
         """Bitlines of each crossbar given to the offset's reference."""
+        if self.encoding.analog_reference:
+            return self.slices
         return int(self.encoding.scheme == "offset" and self.encoding.offset_reference == "column")
 
     @property
     def reference_level(self) -> float:
         """Level of every cell of an offset's reference column, which has the top slice's weight."""
         return self.encoding.offset / 2 ** (self.cell_bits * (self.slices - 1))
+
+    @property
+    def reference_levels(self) -> tuple[float, ...]:
+        """Level of the cells of each reference column of a crossbar; one a slice are the offset's digits: all of it is in
+        the top one, and g_min in the others."""
+        return (self.reference_level, *[0.0] * (self.slices - 1))[: self.reference_columns]
 
     @property
     def outputs_per_crossbar(self) -> int:
@@ -206,8 +244,8 @@ class Geometry:
         return self.outputs_of(column_tile) * self.columns_per_output + self.reference_columns
 
     def conversions_of(self, column_tile: int) -> int:
-        """ADC conversions of one crossbar of that column of tiles per input slice."""
-        return self.outputs_of(column_tile) * self.conversions_per_output + self.reference_columns
+        """ADC conversions of one crossbar of that column of tiles, if it has any, per input slice."""
+        return self.outputs_of(column_tile) * self.conversions_per_output + self.converted_references
 
     @property
     def drives_per_slice(self) -> int:
@@ -223,8 +261,8 @@ class Geometry:
     @property
     def conversions_per_slice(self) -> int:
         """ADC conversions per input slice, over all crossbars of one copy."""
-        per_row = self.outputs * self.conversions_per_output + self.column_tiles * self.reference_columns
-        return self.groups * self.planes * self.row_tiles * per_row
+        per_row = self.outputs * self.conversions_per_output + self.column_tiles * self.converted_references
+        return self.groups * self.converted_planes * self.row_tiles * per_row
 
     @property
     def cells(self) -> int:

@@ -10,12 +10,12 @@ class CrossbarLayout:
     """Where the cells of a mapped matrix lie on its crossbars.
 
     A block lies in the corner where the drivers' bitline and the sense amplifiers' wordline meet, so that its wires
-    are as short as they can be. From the drivers: the reference column, then output after output, an output's
+    are as short as they can be. From the drivers: the reference columns, then output after output, an output's
     columns slice-major, positive before negative. Towards the sense amplifiers: input after input, the last nearest;
     where pairs share a bitline the positive wordline comes first.
 
     wordlines: of a crossbar, in whole inputs. first_wordline (row_tiles,): the first in use. plane, tile, bitline, line
-    (columns,): of each column outputs x slices x polarities, then of the reference column of each column tile, where it
+    (columns,): of each column outputs x slices x polarities, then of the reference columns of each column tile, where it
     lies and on which wordline of an input. Nothing here is of the size of the matrix; indices are made when asked for.
     """
 
@@ -36,7 +36,8 @@ class CrossbarLayout:
         else:
             places = none, tile, g.reference_columns + block * polarities + polarity, none
         references = torch.arange(g.column_tiles * g.reference_columns)
-        of_references = torch.zeros_like(references), references, torch.zeros_like(references), torch.zeros_like(references)
+        each = max(1, g.reference_columns)
+        of_references = torch.zeros_like(references), references // each, references % each, torch.zeros_like(references)
         self.plane, self.tile, self.bitline, self.line = (
             torch.cat(pair) for pair in zip(places, of_references, strict=True)
         )

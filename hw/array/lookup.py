@@ -32,12 +32,14 @@ def look_up(
     current = row_currents(array, channel, rows)
     if array.variance is not None:
         current = _with_read_noise(current, array, channel, rows, first)
-    offset, inl = (None if e is None else _at_tile(e, tile, g.row_tiles) for e in (array.offset, array.inl))
-    current = adc.distorted(current, offset, inl)
     counts = _counted(channel, rows.numel())
+    current = _received(current, array, channel, tile, counts if measure else None)
+    offset, inl = (None if e is None else _at_tile(e, tile, g.row_tiles) for e in (array.offset, array.inl))
+    own = adc.of_tile(tile)
+    current = own.distorted(current, offset, inl)
     if measure:
-        counts.saturated = adc.saturated(current)
-    codes = adc.convert(current)
+        counts.saturated = own.saturated(current)
+    codes = own.convert(current)
     if adc.step.shape[0] > 1:
         codes = codes * adc.step[tile].to(codes.dtype)
     if g.encoding.flipped_columns:
@@ -60,6 +62,14 @@ def row_currents(array: ReadyArray, channel: ReadChannel, rows: Tensor) -> Tenso
     solved = array.solve(channel, _one_hot(channel, rows))  # (instances, row_tiles, look-ups, columns)
     assert solved is not None
     return solved[instance, tile, torch.arange(rows.shape[1], device=rows.device)]
+
+
+def _received(
+    current: Tensor, array: ReadyArray, channel: ReadChannel, tile: Tensor, counted: ActionCounts | None
+) -> Tensor:  # fmt: skip
+    """What the ADCs get of the currents of each look-up."""
+    scale = None if array.scale is None else _at_tile(array.scale, tile, channel.geometry.row_tiles)
+    return array.received(current, channel, scale, counted)
 
 
 def _with_read_noise(current: Tensor, array: ReadyArray, channel: ReadChannel, rows: Tensor, first: int) -> Tensor:
@@ -152,11 +162,12 @@ class LookUps:
         """What a chip does for these look-ups."""
         return _counted(channel, inputs.numel())
 
-    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor) -> list[Tensor]:
-        """Currents of each row tile [ADC steps] (..., columns) of one instance without noise."""
-        rows = inputs.flatten()
-        tile = rows // channel.geometry.inputs_per_crossbar
-        return [row_currents(array, channel, rows[tile == each].unsqueeze(0)) for each in range(channel.geometry.row_tiles)]
+    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor, counted: ActionCounts) -> list[Tensor]:
+        """Currents of each row tile [ADC steps] (..., columns) of one instance without noise; those that are limited are
+        counted."""
+        rows, per_tile = inputs.flatten(), channel.geometry.inputs_per_crossbar
+        by_tile = [rows[rows // per_tile == tile].unsqueeze(0) for tile in range(channel.geometry.row_tiles)]
+        return [_received(row_currents(array, channel, each), array, channel, each // per_tile, counted) for each in by_tile]
 
     def driven(self, inputs: Tensor, channel: ReadChannel) -> Iterator[tuple[Tensor, float]]:
         """Look-ups as vectors of the DAC (1, vectors, inputs) float64 in parts, and each part's share of them."""

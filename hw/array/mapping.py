@@ -53,12 +53,12 @@ class MappedMatrix:
 
     def columns(self) -> Tensor:
         """Levels by column, float64 (groups, row_tiles, rows, columns): outputs x slices x polarities, then the reference
-        column of each column tile."""
+        columns of each column tile."""
         g = self.geometry
         levels = self.levels.flatten(3)
         if not g.reference_columns:
             return levels
-        reference = levels.new_full((*levels.shape[:3], g.column_tiles), g.reference_level)
+        reference = levels.new_tensor(g.reference_levels * g.column_tiles).expand(*levels.shape[:3], -1)
         return torch.cat([levels, reference], dim=3)
 
     def to(self, device: torch.device) -> "MappedMatrix":

@@ -1,6 +1,7 @@
 """The analog matrix-vector product of a stack of crossbars, batched over chip instances, tiles, slices and vectors."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from xbar.hw.array.draws import READ
 from xbar.hw.array.ready import ReadyArray
 from xbar.hw.array.sums import signs_of, sums_of
 from xbar.hw.errors import ParameterError
+
+PIVOT = 1e-6  # of a read's variance: below, float32 cannot tell it from 0
 
 
 def product(
@@ -31,12 +34,13 @@ def product(
     wide = channel.sum_dtype(array.cells.dtype)
     sign = signs_of(mapped, array.cells.shape[-1], array.cells.dtype) if g.encoding.flipped_columns else None
     total: Tensor | None = None
-    for tile, current, weight in currents(array, channel, values, first):
+    for tile, current, weight in currents(array, channel, values, first, counts if measure else None):
         errors = (None if error is None else error[tile :: g.row_tiles] for error in (array.offset, array.inl))
-        current = adc.distorted(current, *errors)
+        own = adc.of_tile(tile)
+        current = own.distorted(current, *errors)
         if measure:
-            counts.saturated += adc.saturated(current)
-        codes = adc.convert(current)
+            counts.saturated += own.saturated(current)
+        codes = own.convert(current)
         counts.conversions += codes.numel()
         if adc.step.shape[0] > 1:
             codes = codes * adc.step[tile].to(codes.dtype)
@@ -52,12 +56,14 @@ def product(
 
 
 def currents(
-    array: ReadyArray, channel: ReadChannel, values: Tensor, first: int | None
+    array: ReadyArray, channel: ReadChannel, values: Tensor, first: int | None, counted: ActionCounts | None = None
 ) -> Iterator[tuple[int, Tensor, float]]:
     """(row tile, currents [ADC steps] (instances x groups, vectors, columns), weight) of each conversion of `values`
-    (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without."""
+    (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without. counted: where
+    currents that are limited are counted."""
     tiles, count, design = channel.geometry.row_tiles, channel.design.input_slices, channel.design
     accumulated: list[Tensor | None] = [None] * tiles
+    noises = [_TileNoise(array, channel, tile) for tile in range(tiles)]
     for stream, (codes, weight) in enumerate(channel.streams(values)):
         voltage = design.dac.voltage(codes)
         solved = array.solve(channel, voltage)
@@ -65,7 +71,9 @@ def currents(
             driven = channel.of_tile(voltage, tile)
             current = _current(array, driven, tile, tiles) if solved is None else solved[:, tile]
             if array.variance is not None and first is not None:
-                current = _with_read_noise(current, driven, array, tile, tiles, first, stream)
+                current = noises[tile].added(current, driven, first, stream)
+            scale = None if array.scale is None else array.scale[tile::tiles]
+            current = array.received(current, channel, scale, counted)
             if design.reads_per_conversion == 1:
                 yield tile, current, weight
                 continue
@@ -85,19 +93,65 @@ def _current(array: ReadyArray, voltage: Tensor, tile: int, tiles: int) -> Tenso
     return torch.bmm(voltage, array.cells[tile::tiles, :rows])
 
 
-def _with_read_noise(
-    current: Tensor, voltage: Tensor, array: ReadyArray, tile: int, tiles: int, first: int, stream: int
-) -> Tensor:
-    """The currents with the noise of one read, in place where no gradient is asked for."""
-    assert array.variance is not None
-    with torch.no_grad():
-        spread = torch.bmm(voltage.square(), array.variance[tile::tiles, : voltage.shape[-1]])
-        spread = (spread if array.floor is None else spread.add_(array.floor[tile::tiles])).sqrt_()
-        normal = torch.empty_like(spread)
-        array.array.draws.fill(normal, first, READ, stream, tile)
-    if current.requires_grad:
-        return current + spread * normal
-    return current.addcmul_(spread, normal)
+@dataclass
+class _TileNoise:
+    """Read noise of a row tile's columns, read by read of the same vectors.
+
+    Each read has a draw of its own; where all reads of a vector share the draws of their cells, the noises of its reads are
+    Gaussians with covariance C[k, l] = sum over rows of v_k v_l sigma² (v: voltages; sigma²: variance of a cell's read), made of
+    independent ones by the Cholesky factor L of C, row by row: noise k = sum over m <= k of L[k, m] n_m. Thermal noise, which no
+    two reads share, is on the diagonal alone.
+    """
+
+    array: ReadyArray
+    channel: ReadChannel
+    tile: int
+    _voltages: list[Tensor] = field(default_factory=list)  # of the reads so far (instances x groups, vectors, rows)
+    _factors: list[list[Tensor]] = field(default_factory=list)  # the rows of L so far, each (instances x groups, vectors, columns)
+    _normals: list[Tensor] = field(default_factory=list)
+
+    def added(self, current: Tensor, voltage: Tensor, first: int, read: int) -> Tensor:
+        """The currents of a read with its noise, in place where no gradient is asked for."""
+        with torch.no_grad():
+            spread = self._covariance(voltage, voltage)
+            floor = self.array.floor
+            if floor is not None:
+                spread = spread.add_(floor[self.tile :: self.channel.geometry.row_tiles])
+            normal = torch.empty_like(spread)
+            self.array.array.draws.fill(normal, first, READ, read, self.tile)
+            shared = self.array.array.device.read_noise_drawn == "each_vector" and self.channel.streams_per_vector > 1
+            if shared:
+                spread, normal = torch.ones_like(spread), self._correlated(spread, voltage, normal)
+            else:
+                spread.sqrt_()
+        return current + spread * normal if current.requires_grad else current.addcmul_(spread, normal)
+
+    def _covariance(self, one: Tensor, other: Tensor) -> Tensor:
+        """Of two reads at these voltages (instances x groups, vectors, columns)."""
+        assert self.array.variance is not None
+        tiles = self.channel.geometry.row_tiles
+        return torch.bmm(one * other, self.array.variance[self.tile :: tiles, : one.shape[-1]])
+
+    def _correlated(self, variance: Tensor, voltage: Tensor, normal: Tensor) -> Tensor:
+        """The noise of a read of that variance, given those of the reads before it; keeps what the next ones need."""
+        row: list[Tensor] = []
+        left = variance.clone()
+        noise = torch.zeros_like(normal)
+        for before, (driven, factors) in enumerate(zip(self._voltages, self._factors, strict=True)):
+            shared = self._covariance(voltage, driven)
+            for mine, theirs in zip(row, factors, strict=False):
+                shared = shared.addcmul_(mine, theirs, value=-1)
+            pivot = factors[before]
+            factor = torch.where(pivot > 0, shared / pivot, 0.0)
+            row.append(factor)
+            left = left.addcmul_(factor, factor, value=-1)
+            noise = noise.addcmul_(factor, self._normals[before])
+        # what is left of a read that the ones before determine is rounding, and no pivot
+        pivot = torch.where(left > PIVOT * variance, left.clamp(min=0).sqrt(), 0.0)
+        self._voltages.append(voltage)
+        self._factors.append([*row, pivot])
+        self._normals.append(normal)
+        return noise.addcmul_(pivot, normal)
 
 
 def _tile_sums(channel: ReadChannel, values: Tensor) -> Tensor:
@@ -165,10 +219,11 @@ class Products:
         counts.drives = drives_of(channel, inputs.numel()) * channel.streams_per_vector
         return counts
 
-    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor) -> list[Tensor]:
-        """Currents of each row tile [ADC steps] (..., columns), over all conversions, of one instance without noise."""
+    def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor, counted: ActionCounts) -> list[Tensor]:
+        """Currents of each row tile [ADC steps] (..., columns), over all conversions, of one instance without noise; those
+        that are limited are counted."""
         by_tile: list[list[Tensor]] = [[] for _ in range(channel.geometry.row_tiles)]
-        for tile, current, _ in currents(array, channel, inputs.to(array.cells.dtype), None):
+        for tile, current, _ in currents(array, channel, inputs.to(array.cells.dtype), None, counted):
             by_tile[tile].append(current)
         return [torch.stack(each) for each in by_tile]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xbar.hw.array.channel import ReadChannel
+from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import base_levels, is_solved, seen_cells, solved_levels
 from xbar.hw.array.draws import LASTING
 from xbar.hw.array.programmed import ProgrammedArray
@@ -20,7 +21,9 @@ class ReadyArray:
     cells, and variance of one read per squared voltage: (instances x groups x row_tiles, rows, columns); floor: variance
     of one read whatever is driven, offset and inl: of each column's ADC [steps] (.., 1, columns); or None. conductance [S]
     (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for each vector, and
-    then `cells` is only their scale to ADC steps (.., 1, columns). array: the cells themselves.
+    then `cells` is only their scale to ADC steps (.., 1, columns). array: the cells themselves. scale: where columns are
+    not converted as they are (`received`), of a converted one from level steps to ADC steps (.., 1, columns); all else is in
+    level steps then.
     """
 
     array: ProgrammedArray
@@ -30,6 +33,24 @@ class ReadyArray:
     offset: Tensor | None = None
     inl: Tensor | None = None
     conductance: Tensor | None = None
+    scale: Tensor | None = None
+
+    def received(
+        self, current: Tensor, channel: ReadChannel, scale: Tensor | None, counts: ActionCounts | None
+    ) -> Tensor:  # fmt: skip
+        """What ADCs get [ADC steps] of the currents of one read (.., columns): less those of reference columns that are
+        subtracted, at most the limit. scale: those rows of `scale` that are of these currents. counts: where limited currents
+        are counted."""
+        if scale is None:
+            return current
+        if channel.subtracted_reference is not None:
+            taken = current[..., channel.columns :]
+            current = current[..., : channel.columns] - taken[..., channel.subtracted_reference.to(current.device)]
+        if channel.limit is not None:
+            if counts is not None:
+                counts.limited += int((current.abs() > channel.limit).sum())
+            current = current.clamp(-channel.limit, channel.limit)
+        return current * scale
 
     def holding(self, epoch: int) -> "ReadyArray":
         """The cells as the noise of one epoch has them, where noise lasts between reads; no noise of single reads then."""
@@ -58,7 +79,10 @@ def make_ready(
     seen = seen_cells(array, channel.design, with_errors)
     errors = channel.errors(array.draws, array.layout) if with_errors else None
     gain = 0.0 if errors is None else errors.gain
-    scale = (1 + gain) / channel.adc.step.unsqueeze(1)  # (..., row_tiles, 1, columns)
+    to_steps = (1 + gain) / channel.adc.step.unsqueeze(1)  # (..., row_tiles, 1, columns)
+    apart = channel.limit is not None or channel.subtracted_reference is not None
+    scale = torch.ones((), dtype=torch.float64) if apart else to_steps
+    shape = (len(array.cells), channel.geometry.groups, channel.geometry.row_tiles, 1, -1)
 
     def flat(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.flatten(0, 2).to(dtype)
@@ -71,6 +95,7 @@ def make_ready(
         flat(None if errors is None else errors.offset),
         flat(None if errors is None else errors.inl),
         None if seen.conductance is None else seen.conductance.to(dtype),
+        flat(to_steps.expand(shape)) if apart else None,
     )  # fmt: skip
 
 

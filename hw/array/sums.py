@@ -20,7 +20,7 @@ def sums_of(
     gives the summed inputs of each row tile (instances x groups, vectors, row_tiles) float64."""
     g, factor, mapped = channel.geometry, channel.common_step, array.mapped
     correction = _correction(array)
-    if channel.columns == g.outputs and correction is None and not g.reference_columns:
+    if channel.columns == g.outputs and correction is None and not g.converted_references:
         factor = scale if factor is None else factor if scale is None else factor * scale
         total = total if factor is None else torch.mul(total, factor.to(total.dtype), out=out)
         return total if out is None else _put(total, out)
@@ -33,7 +33,7 @@ def sums_of(
     if correction is not None:
         per_tile = tile_sums()
         stored = stored + per_tile @ correction.repeat(per_tile.shape[0] // g.groups, 1, 1).to(per_tile)
-    if g.reference_columns:
+    if g.converted_references:
         tile_of_output = torch.arange(g.outputs, device=total.device) // g.outputs_per_crossbar
         reference = total[..., channel.columns :] * mapped.slice_weight[0].to(total)
         stored = stored - reference[..., tile_of_output]
@@ -60,7 +60,7 @@ def _correction(array: ProgrammedArray) -> Tensor | None:
     """What is added digitally per unit of a row tile's summed inputs, (groups, row_tiles, outputs) float64: the
     offset of stored weights, columns stored flipped, converted g_min current; None where nothing is."""
     mapped, g = array.mapped, array.mapped.geometry
-    if g.encoding.scheme != "offset":
+    if g.encoding.scheme != "offset" or g.encoding.analog_reference:
         return None
     base, weight = base_levels(g, array.device), mapped.slice_weight.to(mapped.held.device)
     flip = mapped.flipped.double()

@@ -130,6 +130,11 @@ class Device(BaseModel):
     read_noise_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # flicker: t_r
     # For how long one draw of the read noise holds; 0: independent from read to read. Used by the crossbar product.
     read_correlation_time: Annotated[float, Unit("s"), Field(ge=0)] = 0.0
+    # How often the noise is drawn: "each_read", or once for all reads (input slices) of a vector, as noise that is slow
+    # against a vector is.
+    read_noise_drawn: Literal["each_read", "each_vector"] = "each_read"
+    # Where noise would take a cell below 0 S, it is at 0 S: mean and variance are those of the Gaussian held there.
+    read_noise_above_zero: bool = True
     read_bandwidth: Annotated[float | None, Unit("1/s"), Field(gt=0)] = None  # of the current's thermal noise
     temperature: Annotated[float | None, Unit("K"), Field(gt=0, le=2000)] = None
     activation_energy: Annotated[float | None, Unit("J"), Field(ge=-1e-18, le=1e-18)] = None
@@ -204,6 +209,10 @@ class Device(BaseModel):
             (self.read_noise_q0 > 0 and self.read_noise_model != "flicker",
              f"read_noise_q0 needs read_noise_model flicker, got {self.read_noise_model}"),
             (bool(early), "read_noise_time must be below reference_time"),
+            (self.read_noise_drawn == "each_vector" and self.read_correlation_time > 0,
+             "read_noise_drawn = each_vector and read_correlation_time both say how long a draw lasts; give one"),
+            (self.read_noise_drawn == "each_vector" and not (self.read_noise_sigma or self.read_noise_q0),
+             "read_noise_drawn = each_vector needs read noise of the cells (read_noise_sigma or read_noise_q0)"),
             (self.read_bandwidth is not None and (self.temperature is None or self.read_voltage is None),
              "read_bandwidth needs temperature and read_voltage, for thermal noise"),
             (self.activation_energy is not None and (self.temperature is None or self.reference_temperature is None),
@@ -502,6 +511,23 @@ class Device(BaseModel):
                 f"{self.read_voltage} and {width}"
             )
         return variance + 4 * BOLTZMANN * self.temperature * width / self.read_voltage**2 * conductance
+
+    def read_moments(self, conductance: Tensor, target: Tensor | None = None, time: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Mean [S] and variance [S²] of a read without thermal noise of cells that hold `conductance` [S]; parameters as of
+        `read_variance`. Where `read_noise_above_zero`, those of max(0, G + sigma N), the rectified Gaussian, with z = G / sigma:
+        mean G Phi(z) + sigma phi(z), second moment (G² + sigma²) Phi(z) + G sigma phi(z) (by integration); else G and
+        sigma²."""
+        variance = self.read_variance(conductance, target, time, bandwidth=0.0)
+        if not self.read_noise_above_zero:
+            return conductance, variance
+        sigma = variance.sqrt()
+        z = torch.where(sigma > 0, conductance / sigma.clamp(min=torch.finfo(sigma.dtype).tiny), math.inf)
+        below, density = 0.5 * torch.special.erfc(z / math.sqrt(2)), torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        mean = conductance + sigma * density - conductance * below
+        # in terms of what is cut off, so that nothing is lost where next to nothing is
+        gained = mean - conductance
+        cut = variance * (1 - below) + conductance * sigma * density - conductance**2 * below
+        return mean, (cut - 2 * conductance * gained - gained**2).clamp(min=0)
 
     def _flicker(self, programmed: Tensor, time: float) -> Tensor:
         """Relative standard deviation [1] of 1/f noise gathered since programming."""

@@ -31,6 +31,13 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def sections_by_name(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds any number of, by names of the file's own."""
+    if typing.get_origin(annotation) is not dict:
+        return None
+    return section_of(typing.get_args(annotation)[1])
+
+
 def unit_of(field: Any) -> Unit | None:
     return next((m for m in field.metadata if isinstance(m, Unit)), None)
 
@@ -40,11 +47,24 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
     found: dict[str, Unit | None] = {}
     for name, field in model.model_fields.items():
         section = section_of(field.annotation)
+        if sections_by_name(field.annotation) is not None:
+            continue
         if section is not None:
             found |= leaves(section, f"{prefix}{name}.")
         else:
             found[prefix + name] = unit_of(field)
     return found
+
+
+def why_no_key(model: type[BaseModel], key: str) -> str | None:
+    """Why there is no such dotted key, where its section tells (`not_keys`)."""
+    *parents, leaf = key.split(".")
+    section: type[BaseModel] | None = model
+    for parent in parents:
+        field = section.model_fields.get(parent) if section is not None else None
+        section = None if field is None else section_of(field.annotation)
+    why: str | None = getattr(section, "not_keys", {}).get(leaf)
+    return why
 
 
 def _to_si(
@@ -64,7 +84,12 @@ def _to_si(
             problems.append((dotted, show(value), why or f"unknown key{did_you_mean(key, model.model_fields)}"))
             continue
         section, unit = section_of(field.annotation), unit_of(field)
-        if section is not None:
+        named = sections_by_name(field.annotation)
+        if named is not None and isinstance(value, dict):
+            data[key] = {
+                name: _to_si(named, each, f"{dotted}.{name}.", sources, provenance, problems) for name, each in value.items()
+            }
+        elif section is not None:
             data[key] = _to_si(section, value, dotted + ".", sources, provenance, problems)
         elif unit is not None:
             try:

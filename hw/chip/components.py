@@ -13,7 +13,7 @@ CORE_COMPONENTS = (
     "dac", "crossbar", "sample_hold", "multiplexer", "adc", "shift_add", "input_register", "output_register",
 )  # fmt: skip
 TILE_COMPONENTS = (
-    "buffer", "bus", "router", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
+    "buffer", "bus", "router", "mesh_wires", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
 )  # fmt: skip
 CHIP_COMPONENTS = ("link",)
 COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
@@ -22,6 +22,7 @@ ACTIONS = {
     "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples", "multiplexer": "columns switched",
     "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
     "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
+    "mesh_wires": "bits moved",
     "activation": "values", "accumulator": "additions", "pool": "values", "multiplier": "multiplications",
     "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
 }  # fmt: skip
@@ -85,6 +86,12 @@ class Router(Component):
     ports: Annotated[int, Unit("1"), Field(ge=3, le=64)] = 5
 
 
+class MeshWires(Component):
+    """Wires between neighbouring routers, `timing.flit_width` of them each way, as long as the floor plan makes them."""
+
+    law: Literal["bus"] = "bus"
+
+
 class Activation(CountedComponent):
     """Activation functions of one value, by table."""
 
@@ -124,7 +131,8 @@ class Link(CountedComponent):
 class Components(BaseModel):
     """What a chip file says of every component that the simulation charges.
 
-    A chip may be without a multiplexer (an ADC a column, or switches that are part of another figure), without a multiplier
+    A chip may be without a multiplexer (an ADC a column, or switches that are part of another figure), without mesh_wires (where
+    the router's figure has them in it), without a multiplier
     (element-wise products) and without a product unit (multiply-accumulates of two activations): None, and then it takes no
     network that needs one of the last two.
     """
@@ -142,6 +150,7 @@ class Components(BaseModel):
     buffer: Buffer = Buffer()
     bus: Bus = Bus()
     router: Router = Router()
+    mesh_wires: MeshWires | None = None
     activation: Activation = Activation()
     accumulator: Accumulator = Accumulator()
     pool: Pool = Pool()

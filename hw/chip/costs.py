@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xbar.hw.array.design import DRIVEN
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
+from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
 from xbar.hw.cost.component import Component, ComponentCost, StatedAt
 from xbar.hw.cost.cost import Cost
@@ -96,6 +97,9 @@ def uses(chip: "Chip") -> dict[str, Use]:
             1, c.router.ports * t.flit_width * t.tile_clock, c.router.shared_by * results * bits,
             {"width": t.flit_width, "ports": c.router.ports, "clock": t.tile_clock}, shared_by=c.router.shared_by,
         ),
+        "mesh_wires": Use(
+            4, t.flit_width * t.tile_clock, c.router.shared_by * results * bits, {"width": t.flit_width}, shared_by=c.router.shared_by
+        ),
         "tile_register": Use(
             1, c.accumulator.units * (c.accumulator.rate or t.tile_clock), results,
             {"capacity": results_held * s.cores_per_tile, "width": bits},
@@ -103,7 +107,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }  # fmt: skip
     merging = c.shift_add.units or adcs
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
-    found["shift_add"] = Use(merging, rate, converted, {"bits": bits, "rate": rate})
+    found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
     for name, per_second in (
         ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
     ):  # fmt: skip
@@ -120,11 +124,14 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }
 
 
-def cells_of(chip: "Chip") -> dict[str, float]:
-    """The cells that accuracy, noise and wires are computed from, as parameters of laws."""
-    device = chip.device
-    found = {"conductance": (device.g_min + device.g_max) / 2, "on_resistance": 1 / device.g_max}
-    return found if device.read_voltage is None else {**found, "read_voltage": device.read_voltage}
+def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
+    """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given."""
+    number = constant or chip.number
+    least, most, voltage = (number(f"device.{key}") for key in ("g_min", "g_max", "read_voltage"))
+    assert least is not None
+    assert most is not None
+    found = {"conductance": (least + most) / 2, "on_resistance": 1 / most}
+    return found if voltage is None else {**found, "read_voltage": voltage}
 
 
 def settling(chip: "Chip") -> float:
@@ -154,16 +161,25 @@ def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[st
     """
     found: dict[str, ComponentCost] = {}
     known = uses(chip)
-    for name in sorted(known, key=lambda name: name == "bus"):  # the bus is as long as the rest of the tile makes it
+    for name in sorted(known, key=("bus", "mesh_wires").__contains__):  # wires are as long as the rest makes them
         use = known[name]
         if name == "bus":
             use = replace(use, parameters={**use.parameters, "length": sqrt(_tile_area(chip, found))})
+        elif name == "mesh_wires":
+            use = replace(use, parameters={**use.parameters, "length": floor_plan(chip, found).hop_length})
         found[name] = _priced(chip, name, use, constant, end)
     return {name: found[name] for name in known}
 
 
+def floor_plan(chip: "Chip", costs: Mapping[str, ComponentCost]) -> FloorPlan:
+    """Where tiles, routers and links of a chip of such components lie."""
+    router, links = costs["router"], sum(costs[name].area for name in CHIP_COMPONENTS if name in costs)
+    side = sqrt(_tile_area(chip, costs) - router.parent_area)
+    return FloorPlan(chip.structure.tiles, router.shared_by, side, router.area, links)
+
+
 def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
-    """Area of a tile without its bus [m²]."""
+    """Area of a tile, of the components found [m²]."""
     cores = chip.structure.cores_per_tile
     return sum(
         cost.parent_area * (cores if name in CORE_COMPONENTS else 1) for name, cost in found.items() if name not in CHIP_COMPONENTS
@@ -172,35 +188,44 @@ def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
 
 def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | None) -> ComponentCost:
     stated: Component = getattr(chip.component, name)
-    now = _law(chip, name, _covering(stated.law, use.parameters), use.parameters)
-    energy, area, leakage = now.energy * use.per_action(use.parameters), now.area * use.units, now.leakage * use.units
+    now = _law(chip, f"component.{name}", stated.law, use.parameters)
+    alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
+    energy, area, leakage = alone.energy * use.per_action(use.parameters), alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
-        low_or_high = 0 if end == "low" else 1
-        if end is not None:
-            of_energy, of_area = now.energy_band[low_or_high], now.area_band[low_or_high]
-            energy, leakage, area = energy * of_energy, leakage * of_energy, area * of_area
         return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
-    then = _law(chip, name, _covering(stated.law, published), published)
     key = f"component.{name}."
+    then = _law(chip, key + "stated_at", stated.law, published)
     units, moved = at.units or 1, use.units / (at.units or 1)
     power, per_action, all_area, static = (constant(key + leaf) for leaf in ("power", "energy", "area", "static_power"))
     idle = static if static is not None else (then.leakage * units if power is not None else None)
     if power is not None:
         assert at.load is not None
+        if end is not None and static is None:
+            idle = min(idle or 0.0, power)  # a power at its low end may be less than what leaks at the stated one
         dynamic = power - (idle or 0.0) if static is None else power
         if dynamic < 0:
             problem = f"the law {stated.law} tells a leakage of {idle:.3g} W at stated_at; state static_power"
             raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
         per_action = dynamic / (units * at.load)
     if per_action is not None:
-        energy = per_action * _ratio(energy, then.energy * use.per_action(published))
+        energy = per_action * _ratio(now.energy * use.per_action(use.parameters), then.energy * use.per_action(published))
     if idle is not None:
         leakage = idle * moved * _ratio(now.leakage, then.leakage)
     if all_area is not None:
         area = all_area * moved * _ratio(now.area, then.area)
     return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
+
+
+def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
+    """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
+    time, read_time = chip.timing.array_read, constant("timing.array_read")
+    moved = {**parameters, **cells_of(chip, constant)}
+    if "read_time" in parameters and read_time is not None:
+        moved["read_time"] = parameters["read_time"] * read_time / time
+    cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1
+    return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
 
 
 def _ratio(now: float, then: float) -> float:
@@ -222,20 +247,22 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 
-def _covering(law: str, parameters: Mapping[str, float]) -> str:
-    """The law itself; below the fewest bits of the survey's, sense amplifiers, which continue it."""
-    return "sense_amplifier" if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0] else law
-
-
-def _law(chip: "Chip", name: str, law: str, parameters: Mapping[str, float]) -> Cost:
-    """The law's cost at these parameters; raises ConfigurationError where one is missing or the law does not cover it."""
+def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:
+    """The law's cost at these parameters, which stand under `key`; raises ConfigurationError where one is missing or the law
+    does not cover it. Below the fewest bits of the survey's converters are sense amplifiers, which continue it."""
+    if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0]:
+        law = "sense_amplifier"
     function = LAWS[law]
     missing = [each for each in function.law.required if each not in parameters]
     if missing:
         where = {"read_voltage": "device.read_voltage"}
-        problems = [(where.get(each, f"component.{name}"), "(missing)", f"the law {law} of {name} needs {each}") for each in missing]
+        problems = [(where.get(each, key), "(missing)", f"the law {law} of {key} needs {each}") for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
+    taken = {each: parameters[each] for each in function.law.parameters if each in parameters}
+    for each in ("rate", "clock"):  # what acts less often than the slowest that a law knows is made as that
+        if each in taken and each in function.law.valid:
+            taken[each] = max(taken[each], function.law.valid[each][0])
     try:
-        return function(**{each: parameters[each] for each in function.law.parameters if each in parameters})
+        return function(**taken)
     except ParameterError as error:
-        raise ConfigurationError(f"chip {chip.name}", [(f"component.{name}", f"law {law}", str(error))]) from None
+        raise ConfigurationError(f"chip {chip.name}", [(key, f"law {law}", str(error))]) from None

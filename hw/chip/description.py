@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
+from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
-from xbar.hw.chip.components import ACTIONS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, resolve, settling
+from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
+from xbar.hw.chip.costs import Constant, End, floor_plan, resolve, settling
+from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.quantity import Quantity, Unit
@@ -53,6 +55,7 @@ class Timing(Section):
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     flit_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock, into the network
     router_cycles: Annotated[int, Unit("1"), Field(ge=0)]  # tile clocks per router passed
+    multicast: bool = False  # routers copy a packet where the routes to several tiles part; else one packet to each tile
     buffer_size: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile
 
 
@@ -84,6 +87,7 @@ class Chip(Section):
     timing: Timing
     component: Components
     stated_at: StatedAt | None = None  # what published figures of all components have in common
+    layer: dict[str, layers.LayerSettings] = {}
 
     _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
 
@@ -111,10 +115,32 @@ class Chip(Section):
             raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
         if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
             raise ValueError("wires.topology = gate_selected is driven and sensed at one end")
+        if self.weights.scheme == "separate" and self.weights.analog_pair and self.structure.crossbars_per_core % 2:
+            raise ValueError(
+                f"weights.subtraction = analog of a separate pair needs its two crossbars in one core: "
+                f"structure.crossbars_per_core = {self.structure.crossbars_per_core} must be even"
+            )
+        if c.adc.current_limit is not None and self.device.read_voltage is None:
+            raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
         if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
         self.geometry(1, 1)
+        for name, found in self.layer_chips.items():
+            if found.component.adc.bits > c.adc.bits:
+                raise ValueError(
+                    f"layer {name!r}: component.adc.bits = {found.component.adc.bits} is more than the chip's ADCs have, {c.adc.bits}"
+                )
         return self
+
+    @cached_property
+    def layer_chips(self) -> dict[str, "Chip"]:
+        """The chip as each layer with settings of its own finds it, by the layer's name."""
+        return {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+
+    def for_layer(self, name: str) -> "Chip":
+        """The chip as that layer finds it; itself where nothing is set for the layer. Areas, static power and counts are those
+        of the whole chip, not of this one."""
+        return self.layer_chips.get(name, self)
 
     # ---- derived
 
@@ -177,7 +203,7 @@ class Chip(Section):
     @cached_property
     def one_hot(self) -> "Chip":
         """The same chip as a look-up drives it: one wordline, in one slice of the DAC's highest code, never negative."""
-        return self.with_changes(inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
+        return self.with_changes(layer={}, inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
 
     def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
         """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
@@ -201,7 +227,7 @@ class Chip(Section):
         writing = {"device": self.device.model_copy(update={"write_energy": constant("device.write_energy")})}
         other = self.model_copy(update=writing)
         other.__dict__["costs"] = resolve(self, constant, end)
-        for cached in ("static_power", "one_hot"):
+        for cached in ("static_power", "one_hot", "layer_chips"):
             other.__dict__.pop(cached, None)
         return other
 
@@ -217,6 +243,12 @@ class Chip(Section):
     def static_power(self) -> float:
         """Power of the idle chip [W]."""
         return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
+
+    @property
+    def leakage(self) -> float:
+        """Power of the idle chip without its off-chip links [W]."""
+        links = sum(cost.static_power for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
+        return self.static_power - links
 
     def table(self) -> pd.DataFrame:
         """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
@@ -246,6 +278,11 @@ class Chip(Section):
         """Power of the chip at its peak load, as publications add their tables up (`xbar.hw.chip.costs`), static included [W]."""
         return float(self.table()["power_W"].sum())
 
+    @cached_property
+    def floorplan(self) -> FloorPlan:
+        """Where tiles, routers and links lie."""
+        return floor_plan(self, self.costs)
+
     @property
     def full_power(self) -> float:
         """Power of the chip with every unit of every component at the rate that it is capable of, static included [W].
@@ -264,7 +301,9 @@ class Chip(Section):
     def slice_time(self) -> float:
         """Time per input slice with every column of every crossbar in use [s]."""
         design, reads = self.array_design, self.reads_per_conversion
-        columns = self.geometry(10**6, 1).conversions_of(0) * design.crossbars_per_adc / design.adc_units
+        geometry = self.geometry(10**6, 1)
+        converted = geometry.conversions_of(0) * geometry.converted_planes / geometry.planes
+        columns = converted * design.crossbars_per_adc / design.adc_units
         return max(design.array_read, columns / self.component.adc.rate / reads)
 
     @property
@@ -280,9 +319,10 @@ class Chip(Section):
         """A checked copy with SI fields replaced, as in `chip.with_changes(device={"levels": 16})`.
 
         Keys of `component` are components: `component={"adc": {"bits": 6}}`; one that the chip lacks is added where all of it
-        is given. Raises ConfigurationError.
+        is given. `layer` replaces the settings of all layers. Raises ConfigurationError.
         """
         data = self.model_dump()
+        data["layer"] = sections.pop("layer", {name: each.changes() for name, each in self.layer.items()})
         for section, changes in sections.items():
             for key, value in changes.items():
                 if isinstance(value, Mapping):

@@ -18,10 +18,11 @@ from pydantic import PrivateAttr
 
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.table import TABLE_FOLDER, find_table
-from xbar.hw.chip.checked import build, leaves, show
+from xbar.hw.chip import layers
+from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.quantity import Quantity, unit_written
+from xbar.hw.quantity import Quantity, Unit, unit_written
 
 
 class DeviceFile(Section):
@@ -209,15 +210,22 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
-    where: Any = raw
+    of_layer = layers.layer_key(key)
+    if of_layer is not None:
+        where, leaf = layers.put(raw, *of_layer)
+        _put(where, leaf, text, leaves(Chip)[of_layer[1]], key, label)
+        return
+    section: Any = raw
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
-        where = where.setdefault(parent, {}) if isinstance(where, dict) and key in leaves(Chip) else None
-    if not isinstance(where, dict) or not parents:
-        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
-    unit = leaves(Chip).get(key)
-    if key not in leaves(Chip):
-        raise ConfigurationError(label, [(key, text, f"unknown key{did_you_mean(key, leaves(Chip))}")])
+        section = section.setdefault(parent, {}) if isinstance(section, dict) and key in leaves(Chip) else None
+    why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
+    if not isinstance(section, dict) or not parents or key not in leaves(Chip):
+        raise ConfigurationError(label, [(key, text, why)])
+    _put(section, leaf, text, leaves(Chip)[key], key, label)
+
+
+def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: str, label: str) -> None:
     if unit is None:
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return

@@ -1,7 +1,7 @@
 """Where things lie on a chip, and how long its wires are: square tiles around routers, routers in a near-square grid.
 
-A tile is a square of its own area. The tiles that share a router form a block around it, blocks lie in rows as the routers of the
-mesh do (`xbar.hw.events`), links in a strip along one edge. A convention of ours that gives wires a length; no publication
+A tile is a square of its own area. The tiles that share a router form a block around it, blocks lie as the routers of the
+mesh do (`router_places`), links in a strip along one edge. A convention of ours that gives wires a length; no publication
 tells the layout of its chip. Space left by the last, incomplete row is counted in the outline and not in the chip's area.
 """
 
@@ -59,10 +59,11 @@ class FloorPlan:
     def table(self) -> pd.DataFrame:
         """Every tile, router and the strip of links: kind, number, and left, bottom, width, height [m]."""
         width, height = self.block
-        strip = self.link_area / self.outline[0]
+        strip, places = self.link_area / self.outline[0], router_places(self.routers, self.columns)
         rows = []
         for router in range(self.routers):
-            left, bottom = router % self.columns * width, strip + router // self.columns * height
+            column, row = places[router]
+            left, bottom = column * width, strip + row * height
             if self.router_area:
                 thick = self.router_area / width
                 rows.append(("router", router, left, bottom + height - thick, width, thick))
@@ -75,3 +76,15 @@ class FloorPlan:
         return pd.DataFrame(rows, columns=["kind", "number", "left_m", "bottom_m", "width_m", "height_m"])
 
 
+def router_places(routers: int, width: int) -> list[tuple[int, int]]:
+    """(column, row) of each router in a grid of `width` columns: in bands of several rows, column after column, every other
+    band from the far end. Neighbours in number are near in both directions, and several links lead from some to the next."""
+    rows = ceil(routers / width)
+    height = min(rows, isqrt(width) + (width > 1))
+    places = []
+    for router in range(routers):
+        band, inside = divmod(router, height * width)
+        here = min(height, rows - band * height)
+        column, row = divmod(inside, here)
+        places.append((width - 1 - column if band % 2 else column, band * height + row))
+    return places

@@ -6,8 +6,10 @@ are neighbours on the chip. Within a copy, crossbars run over groups, then colum
 planes, so that what is added up lies close together.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import Literal
 
@@ -15,7 +17,10 @@ import numpy as np
 
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.components import ACTIONS
+from xbar.hw.chip.copies import Deal
+from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import check_layers
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -47,7 +52,7 @@ class Crossbar:
     column_tile: int
     rows: int  # wordlines driven
     bitlines: int  # sampled per slice
-    conversions: int  # per slice
+    conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,14 @@ class Placement:
         """How the layer's matrix is cut."""
         return layer_geometry(self.chip, self.network.layer(layer))
 
+    @cached_property
+    def deals(self) -> dict[str, Deal]:
+        """How each layer's vectors are dealt to its copies."""
+        in_turn = own_needs(self.network)
+        return {
+            layer.name: Deal.of(layer, len(self.copies[layer.name]), layer.name in in_turn) for layer in self.network.layers
+        }
+
     @property
     def cores_used(self) -> int:
         """Cores that hold something."""
@@ -74,31 +87,36 @@ class Placement:
 
     def crossbars_of(self, copy: LayerCopy) -> list[Crossbar]:
         """Every crossbar of a layer copy in the order of its slots."""
-        geometry, structure = self.geometry(copy.layer), self.chip.structure
-        found = []
-        index = 0
-        for group in range(geometry.groups):
-            for column_tile in range(geometry.column_tiles):
-                for row_tile in range(geometry.row_tiles):
-                    for _ in range(geometry.planes):
-                        core = copy.first_core + index // structure.crossbars_per_core
-                        found.append(Crossbar(
-                            core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
-                            group, row_tile, column_tile, geometry.rows_of(row_tile),
-                            geometry.bitlines_of(column_tile), geometry.conversions_of(column_tile),
-                        ))  # fmt: skip
-                        index += 1
-        return found
+        return crossbars_from(self.chip, self.geometry(copy.layer), copy.first_core)
+
+
+def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Crossbar]:
+    """The crossbars of a matrix on the cores from `first_core` on, in the order of their slots."""
+    structure, found, index = chip.structure, [], 0
+    for group in range(geometry.groups):
+        for column_tile in range(geometry.column_tiles):
+            for row_tile in range(geometry.row_tiles):
+                for plane in range(geometry.planes):
+                    core = first_core + index // structure.crossbars_per_core
+                    found.append(Crossbar(
+                        core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
+                        group, row_tile, column_tile, geometry.rows_of(row_tile),
+                        geometry.bitlines_of(column_tile),
+                        geometry.conversions_of(column_tile) if plane < geometry.converted_planes else 0,
+                    ))  # fmt: skip
+                    index += 1
+    return found
 
 
 def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
     """How a traced layer's matrix is cut on the chip's crossbars."""
-    return chip.geometry(layer.outputs, layer.inputs, layer.groups)
+    return chip.for_layer(layer.name).geometry(layer.outputs, layer.inputs, layer.groups)
 
 
 def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     """Input slices that one vector of a layer drives, over all its passes; a look-up drives one."""
-    return 1 if layer.lookup else chip.input_slices * chip.passes(layer.signed_input)
+    own = chip.for_layer(layer.name)
+    return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
 def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
@@ -107,8 +125,10 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
     replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
     many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
-    ParameterError for a wrong mapping, TraceError for layers that wait for each other without end.
+    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for
+    layers that wait for each other without end.
     """
+    check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
     own = own_needs(network)
     cores = {layer.name: _cores(chip, layer) for layer in network.layers}
@@ -172,17 +192,52 @@ def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str,
 
 
 def _balance(network: Network, chip: Chip, cores: dict[str, int], own: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are
-    free, one more copy for the layer with the most vectors x slices per copy (a look-up takes one slice); never more
-    copies than vectors, nor, of a layer that waits for its own results, than can be ready at once."""
+    """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are free, more copies
+    for the layer that takes longest per sample, as many as make its largest block smaller; never more copies than vectors,
+    nor, of a layer that waits for its own results, than can be ready at once."""
     free = chip.cores - sum(cores.values())
-    work = np.array([layer.vectors * slices_of(chip, layer) for layer in network.layers], float)
-    limit = np.array([most_at_once(own[x.name]) if x.name in own else x.vectors for x in network.layers])
-    size = np.array([cores[layer.name] for layer in network.layers])
-    copies = np.ones(len(size), int)
+    cycles = [vector_time(chip, layer) for layer in network.layers]
+    limit = [most_at_once(own[x.name]) if x.name in own else x.vectors for x in network.layers]
+    deals = [Deal(layer.vectors, 1) for layer in network.layers]
     while True:
-        bottleneck = int(np.argmax(work / copies))
-        if size[bottleneck] > free or copies[bottleneck] >= limit[bottleneck]:
-            return {layer.name: int(count) for layer, count in zip(network.layers, copies, strict=True)}
-        copies[bottleneck] += 1
-        free -= int(size[bottleneck])
+        bottleneck = int(np.argmax([deal.longest * cycle for deal, cycle in zip(deals, cycles, strict=True)]))
+        deal = deals[bottleneck]
+        more = deal.next_that_helps() - deal.copies
+        cost = more * cores[network.layers[bottleneck].name]
+        if not more or cost > free or deal.copies + more > limit[bottleneck]:
+            return {layer.name: deal.copies for layer, deal in zip(network.layers, deals, strict=True)}
+        deals[bottleneck] = Deal(deal.vectors, deal.copies + more)
+        free -= cost
+
+
+def vector_time(chip: Chip, layer: MatrixLayer) -> int:
+    """Time [fs] that one copy of the layer takes for a vector when it has all inputs: the longest of its slice loop and of the
+    stages that copies on one tile share, each for as many copies as lie there: reading inputs from the tile's buffer,
+    its digital units, and sending the results once.
+
+    What is not in it depends on where layers lie: arriving values and copies sent to several tiles.
+    """
+    geometry = layer_geometry(chip, layer)
+    crossbars = crossbars_from(chip, geometry, 0)
+    if layer.lookup:  # one row tile works at a time
+        crossbars = [replace(x, rows=geometry.wordlines_per_input) for x in crossbars if x.row_tile == 0]
+    cycle = read_cycle(chip, layer, crossbars).busy
+    beside = max(1.0, chip.structure.cores_per_tile / _cores(chip, layer))
+    inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
+    for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
+        inputs[tile] += layer.index_bits if layer.lookup else rows * chip.inputs.bits
+    outputs: dict[int, float] = defaultdict(float)  # by tile
+    for x in crossbars:
+        outputs[x.tile] += geometry.outputs_of(x.column_tile)
+    home = {(x.group, x.column_tile): x for x in crossbars}  # the last of each block
+    finished: dict[int, int] = defaultdict(int)
+    for x in home.values():
+        finished[x.tile] += geometry.outputs_of(x.column_tile)
+    stages = [beside * port_time(chip, bits) for bits in inputs.values()]
+    for tile, additions in outputs.items():
+        share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors
+        work = {name: count * share for name, count in layer.digital.items()}
+        work["accumulator"] = work["tile_register"] = work.get("accumulator", 0.0) + additions
+        sent = clock_ticks(finished[tile] * chip.inputs.bits, chip.timing.flit_width, chip.timing.tile_clock)
+        stages += [beside * units_time(chip, work), beside * sent]
+    return round(max(cycle, *stages))

@@ -34,6 +34,7 @@ class StatedAt(BaseModel):
     node: Annotated[float | None, Unit("m"), Field(gt=0)] = None
     voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
     bits: Count = None
+    second_bits: Count = None
     columns: Count = None
     wordlines: Count = None
     bitlines: Count = None
@@ -58,9 +59,9 @@ class StatedAt(BaseModel):
 class Component(BaseModel):
     """What a chip file says of one kind of component. All counts follow from the structure of the chip.
 
-    power: of `stated_at.units` units that each act `stated_at.load` times a second, leakage in it; or energy: of one action.
-    area: of as many units. static_power: drawn whenever powered, of as many units; without it the law's leakage, as a part
-    of a stated power.
+    power: of `stated_at.units` units that each act `stated_at.load` times a second; or energy: of one action. area: of as many
+    units. static_power: drawn whenever powered, of as many units, beside a stated power; without it the law's leakage, which
+    is then a part of the stated power.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -117,7 +118,7 @@ class ComponentCost:
     load: float
     area: float
     static_power: float
-    law: str | None
+    law: str
     stated: bool
 
     @property

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.errors import ParameterError
-from xbar.hw.events.vector_operation import FEMTOSECONDS
 
 LARGEST_TIME = 2**63 - 1  # [fs], of tables in 64 bits
 

@@ -1,6 +1,6 @@
 """How much of each tile's buffer is taken by values that wait for their last reader.
 
-Told after a simulation, from when values were made and read: the simulation itself takes buffers as large enough.
+Told after a simulation, from when values were made and read; `xbar.hw.events.credits` keeps room for them meanwhile.
 A value takes its bits on every tile that it is sent to, from when it is made until the last vector that reads it
 has loaded (an addend: until the sum is made). Samples are counted from their arrival over the links.
 """
@@ -24,23 +24,23 @@ class _Times:
     def _ends(self, activities: set[int]) -> np.ndarray:
         """Ends of the runs of these activities (of one stage of a copy, several for a table) in their order [fs]."""
         runs = [self.order[self.first[k] : self.first[k + 1]] for k in activities]
-        return self.ledger.end_fs[np.sort(np.concatenate(runs))]
+        return self.ledger.end_fs[np.sort(np.concatenate(runs))] if runs else np.zeros(0, np.int64)
 
     def of(self, layer: str, stage: str) -> np.ndarray:
-        """End of the stage for every vector [fs], int64 (samples, vectors); copies take vectors in turn."""
-        vectors = self.ledger.placement.network.layer(layer).vectors
-        copies = len(self.ledger.placement.copies[layer])
-        ends = np.zeros(self.ledger.requests * vectors, np.int64)
-        for copy in range(copies):
-            ends[copy::copies] = self._ends({
-                k for k, a in enumerate(self.ledger.activities) if (a.layer, a.stage, a.copy) == (layer, stage, copy)
-            })  # fmt: skip
-        return ends.reshape(self.ledger.requests, vectors)
+        """End of the stage for every vector [fs], int64 (samples, vectors)."""
+        deal = self.ledger.placement.deals[layer]
+        ends = np.zeros((self.ledger.requests, deal.vectors), np.int64)
+        for copy in range(deal.copies):
+            turns = np.array(list(deal.turns(copy, self.ledger.requests)), np.int64).reshape(-1, 2)
+            if len(turns):
+                ends[turns[:, 0], turns[:, 1]] = self._ends({
+                    k for k, a in enumerate(self.ledger.activities) if (a.layer, a.stage, a.copy) == (layer, stage, copy)
+                })  # fmt: skip
+        return ends
 
     def samples(self) -> np.ndarray:
         """Arrival of every sample over the links [fs] (samples,), empty where samples lay in the buffers."""
-        (index,) = (i for i, a in enumerate(self.ledger.activities) if a.layer == INPUT)
-        return self._ends({index})
+        return self._ends({i for i, a in enumerate(self.ledger.activities) if a.layer == INPUT})
 
 
 def buffer_demand(ledger: Ledger) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def buffer_demand(ledger: Ledger) -> pd.DataFrame:
         each = operations.bits(flow) / made.shape[1]
         moments.append(np.concatenate([made.ravel(), released.ravel()]))
         bits.append(np.concatenate([np.full(made.size, each), np.full(made.size, -each)]))
-        weights.append(operations.destination(flow))
+        weights.append(operations.destinations.arriving(flow))
     peaks = np.zeros(chip.structure.tiles)
     for tile in range(chip.structure.tiles):
         held = [k for k, weight in enumerate(weights) if weight[tile] > 0]

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from xbar.hw.chip.components import ACTIONS
+from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
@@ -42,7 +43,7 @@ class Ledger:
     arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
     the cells' own conductances, or None where the published figure per read was charged. updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
-    update writes over the same time.
+    update writes over the same time. mesh_links, unit_busy_fs: what `links` and `units` are made of.
     """
 
     placement: Placement = field(repr=False)
@@ -54,6 +55,8 @@ class Ledger:
     finish_fs: np.ndarray
     span_fs: int
     events: int
+    mesh_links: Links = field(repr=False)
+    unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
 
@@ -74,7 +77,7 @@ class Ledger:
         if activity.stage == WRITE:
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         energy = {
-            name: count * self.chip.costs[name].energy_per_action
+            name: count * self.chip.for_layer(activity.layer).costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
         if self.read_energy is not None and "crossbar" in energy:
@@ -127,6 +130,21 @@ class Ledger:
     def static_energy(self) -> float:
         """Energy drawn whether or not anything happens [J]."""
         return float(self.energy.loc[STATIC].sum())
+
+    @property
+    def link_energy(self) -> float:
+        """Energy of the off-chip links, drawn and moved [J]; what is on the other side of them is not modelled."""
+        return float(self.energy[list(CHIP_COMPONENTS)].to_numpy().sum())
+
+    @property
+    def on_chip_energy(self) -> float:
+        """All energy but that of the off-chip links [J]."""
+        return self.total_energy - self.link_energy
+
+    @property
+    def leakage_energy(self) -> float:
+        """What the chip draws whether or not anything happens, links apart [J]; part of `on_chip_energy`."""
+        return self.static_energy - float(self.energy.loc[STATIC, list(CHIP_COMPONENTS)].sum())
 
     @property
     def energy_per_request(self) -> float:
@@ -230,6 +248,13 @@ class Ledger:
         edges, level = self._profile(np.array([sum(self._energies(a).values()) for a in self.activities]))
         return edges, level + self.chip.static_power
 
+    @cached_property
+    def on_chip_power(self) -> tuple[np.ndarray, np.ndarray]:
+        """`power` without that of the off-chip links."""
+        dynamic = [sum(v for name, v in self._energies(a).items() if name not in CHIP_COMPONENTS) for a in self.activities]
+        edges, level = self._profile(np.array(dynamic))
+        return edges, level + self.chip.leakage
+
     @property
     def peak_power(self) -> float:
         """Largest power at any time [W]."""
@@ -246,17 +271,25 @@ class Ledger:
         return float((np.diff(edges) * FEMTOSECOND * level).sum())
 
     def power_over_time(self, bins: int) -> pd.DataFrame:
-        """Mean power of `bins` equal spans of time: time_s (middles), power_W."""
+        """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
         time, power = self._binned(*self.power, bins)
-        return pd.DataFrame({"time_s": time, "power_W": power})
+        return pd.DataFrame({"time_s": time, "power_W": power, "on_chip_power_W": self._binned(*self.on_chip_power, bins)[1]})
 
     def use_over_time(self, component: str, bins: int) -> pd.DataFrame:
         """How busy a component's units are in `bins` equal spans of time, actions over rate, as a share of
         all units: time_s (middles), share."""
         amount = np.array([activity.actions.get(component, 0.0) for activity in self.activities])
         time, rate = self._binned(*self._profile(amount), bins)
-        units = float(self.chip.table().loc[component, "count"])
-        return pd.DataFrame({"time_s": time, "share": rate / (units * self.chip.costs[component].unit_rate)})
+        count, each = self._servers(component)
+        return pd.DataFrame({"time_s": time, "share": rate / (count * each)})
+
+    def _servers(self, component: str) -> tuple[float, float]:
+        """How many of a component work side by side, and the actions per second of one: units, but of routers the links that
+        they send over."""
+        if component == "router":
+            mesh = self.mesh_links.mesh
+            return mesh.router_links, mesh.flit * mesh.flit_rate
+        return float(self.chip.table().loc[component, "count"]), self.chip.costs[component].unit_rate
 
     # ---- time
 
@@ -294,18 +327,19 @@ class Ledger:
 
     def components(self) -> pd.DataFrame:
         """One row a component: action, count, actions, energy_J, dynamic and static part, area_m2, busy_s
-        (actions over rate, summed over units) and utilisation (busy over units and time)."""
+        (actions over rate, summed over units) and utilisation (busy over units and time; of routers, over the links that they
+        send over)."""
         table = self.chip.table()
         energy = self.energy
         rows = {}
-        for name, c in self.chip.costs.items():
-            actions = float(self.actions[name].sum())
-            busy, units = actions / c.unit_rate, table.loc[name, "count"]
+        for name in self.chip.costs:
+            actions, (servers, rate) = float(self.actions[name].sum()), self._servers(name)
+            units, busy = table.loc[name, "count"], actions / rate
             rows[name] = {
                 "action": ACTIONS[name], "units": units, "actions": actions, "energy_J": energy[name].sum(),
                 "dynamic_energy_J": energy[name].sum() - energy.loc[STATIC, name],
                 "static_energy_J": energy.loc[STATIC, name], "area_m2": table.loc[name, "area_m2"],
-                "busy_s": busy, "utilisation": busy / (units * self.span) if self.span_fs else 0.0,
+                "busy_s": busy, "utilisation": busy / (servers * self.span) if self.span_fs else 0.0,
             }  # fmt: skip
         if self.updates:
             rows[WRITE] = self._write_row()
@@ -325,6 +359,28 @@ class Ledger:
             "dynamic_energy_J": energy, "static_energy_J": 0.0, "area_m2": 0.0, "busy_s": busy,
             "utilisation": busy / (units * self.span),
         }  # fmt: skip
+
+    def links(self) -> pd.DataFrame:
+        """One row a link of the mesh that carried something (index: its name): packets, flits, bits (whole flits), busy_s,
+        utilisation over the simulated time, and injects: whether it leads into the mesh, so that no router sends over it."""
+        return self.mesh_links.table(self.span_fs)
+
+    def units(self) -> pd.DataFrame:
+        """One row a unit that bounds time (index: its name): busy_s and utilisation over the simulated time. Arrays, ADCs and
+        input registers of each layer copy (the busiest of its cores), each tile's buffer port with its bus, and output
+        stage (the longest of its digital units and register), and the off-chip links."""
+        busy = pd.Series(self.unit_busy_fs, dtype=float) * FEMTOSECOND
+        return pd.DataFrame({"busy_s": busy, "utilisation": busy / self.span if self.span_fs else 0.0 * busy}).rename_axis("unit")
+
+    @property
+    def busiest_link(self) -> tuple[str, float]:
+        """Name and utilisation of the busiest link of the mesh; ("", 0) where nothing travelled."""
+        return _busiest(self.links())
+
+    @property
+    def busiest_unit(self) -> tuple[str, float]:
+        """Name and utilisation of the busiest unit; ("", 0) where there was none."""
+        return _busiest(self.units())
 
     def layers(self) -> pd.DataFrame:
         """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
@@ -363,9 +419,11 @@ class Ledger:
     def summary(self) -> dict[str, float]:
         """Headline numbers, SI, the unit in each name.
 
-        operations_per_s and operations_per_J are of what the chip computes, on crossbars and in product units.
+        operations_per_s and operations_per_J are of what the chip computes, on crossbars and in product units; on_chip_ leaves
+        the off-chip links out. Energy on chip is dynamic and leakage.
         crossbar_, digital_ and host_operations_share: of all multiply-accumulates of a request, those on crossbars, in
         product units, and on the host; nan where there are none. The host's time and energy are not modelled.
+        busiest_link_share and busiest_unit_share: utilisations of `busiest_link` and `busiest_unit`.
         """
         latency = self.latency if self.requests else np.array([np.nan])
         network, chip = self.placement.network, self.chip
@@ -377,13 +435,27 @@ class Ledger:
             "energy_J": self.total_energy, "energy_per_request_J": self.energy_per_request,
             "dynamic_energy_per_request_J": (self.total_energy - self.static_energy) / max(1, self.requests),
             "static_energy_J": self.static_energy, "average_power_W": self.average_power,
+            "on_chip_energy_per_request_J": self.on_chip_energy / max(1, self.requests),
+            "leakage_energy_per_request_J": self.leakage_energy / max(1, self.requests),
+            "link_energy_per_request_J": self.link_energy / max(1, self.requests),
+            "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
+            "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
+            "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1],
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
+            "on_chip_operations_per_J": performed / self.on_chip_energy if self.on_chip_energy else 0.0,
             **network.operations_shares,
             "crossbars_used": self.placement.crossbars_used, "crossbars": chip.crossbars,
             "cores_used": self.placement.cores_used, "cores": chip.cores,
         }  # fmt: skip
+
+
+def _busiest(table: pd.DataFrame) -> tuple[str, float]:
+    if table.empty:
+        return "", 0.0
+    name = str(table["utilisation"].idxmax())
+    return name, float(table.loc[name, "utilisation"])
 
 
 def _union(start: np.ndarray, end: np.ndarray) -> int:

@@ -23,9 +23,9 @@ from fractions import Fraction
 import pandas as pd
 
 from xbar.hw.cells.device import Device
+from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.chip.placement import LayerCopy, Placement
 from xbar.hw.errors import ParameterError
-from xbar.hw.events.vector_operation import FEMTOSECONDS
 
 SECONDS_PER_YEAR = 365.25 * 86400.0  # the Julian year: exact by definition (IAU)
 

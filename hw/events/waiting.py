@@ -1,7 +1,7 @@
 """Where things wait: for a port that serves one at a time, and for vectors that must be done before."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import simpy
 from simpy.events import Event
@@ -14,15 +14,16 @@ class Port:
 
     def __init__(self, env: simpy.Environment):
         self.env = env
-        self.waiting: list[tuple[float, int, int, int, Event]] = []
+        self.waiting: list[tuple[float, int, int, int, Event, Callable[[int], None] | None]] = []
         self.turns = 0
         self.turn_due = False
 
-    def serve(self, rank: int, duration: int) -> Event:
-        """An event at the end of `duration` [fs] of service; its value is when the service began."""
+    def serve(self, rank: int, duration: int, begins: Callable[[int], None] | None = None) -> Event:
+        """An event at the end of `duration` [fs] of service; its value is when the service began, when `begins` is called with
+        the time."""
         served = Event(self.env)
         self.turns += 1
-        heapq.heappush(self.waiting, (self.env.now, rank, self.turns, duration, served))
+        heapq.heappush(self.waiting, (self.env.now, rank, self.turns, duration, served, begins))
         if not self.turn_due:
             self._next_turn(0)
         return served
@@ -38,7 +39,9 @@ class Port:
         if not self.waiting:
             self.turn_due = False
             return
-        _, _, _, duration, served = heapq.heappop(self.waiting)
+        _, _, _, duration, served, begins = heapq.heappop(self.waiting)
+        if begins is not None:
+            begins(int(self.env.now))
         served._ok, served._value = True, self.env.now
         self.env.schedule(served, delay=duration)
         self._next_turn(duration)

@@ -132,14 +132,13 @@ _KEPT_WHOLE = re.compile("embedding_bag|one_hot|fft_.*")  # torch makes them of 
 
 def _composed(module: fx.GraphModule) -> dict[Any, Callable[..., Any]]:
     """Of the operators that the registry lacks those that torch composes of others, with how: einsum, recurrent cells, ..."""
-    found: dict[Any, Callable[..., Any]] = {}
-    torchs = torch.export.default_decompositions()
+    lacking = set()
     for target in {node.target for node in module.graph.nodes if isinstance(node.target, torch._ops.OpOverload)}:
         name = target.overloadpacket.__name__
-        lacking = kind_of(target) is None and name not in MATRICES and not _KEPT_WHOLE.fullmatch(name)
-        if lacking and target._can_decompose() and target in torchs:
-            found[target] = torchs[target]
-    return found
+        if kind_of(target) is None and name not in MATRICES and not _KEPT_WHOLE.fullmatch(name) and target._can_decompose():
+            lacking.add(target)
+    torchs = torch.export.default_decompositions() if lacking else {}  # a table of a thousand, made anew each time
+    return {target: torchs[target] for target in lacking if target in torchs}
 
 
 def _keep_dropout(module: fx.GraphModule) -> None:

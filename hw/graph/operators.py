@@ -304,7 +304,7 @@ _MAKES = (
     "zeros", "ones", "full", "empty", "arange", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones",
     "new_full", "new_empty", "scalar_tensor", "eye", "linspace", "tril_indices",
 )  # fmt: skip
-_OF_ONE = (
+OF_ONE = (
     "relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "softplus",
     "mish", "selu", "celu", "log_sigmoid", "log_sigmoid_forward", "softsign", "softshrink", "hardshrink", "threshold",
     "exp", "expm1", "exp2", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "abs", "neg", "sign", "sgn",
@@ -342,7 +342,7 @@ def _entries() -> Iterator[tuple[str, Kind]]:
         yield name, Kind("cast", _each, moves=True)
     for name in _MAKES:
         yield name, Kind("constant", _nothing)
-    for name in _OF_ONE:
+    for name in OF_ONE:
         yield name, Kind("activation", _each, _count(activation=1))
     for name in ("add", "sub", "rsub"):
         yield name, Kind("add", _each, _add_work, sums=True)

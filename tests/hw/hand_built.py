@@ -1,12 +1,31 @@
 """Networks written down as such, for what no traced model has: layers that read themselves, and digital units at will."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
 from torch import fx, nn
 
+from xbar.hw import Chip
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
+
+
+def with_rates(chip: Chip, **rates: float) -> Chip:
+    """The chip with these components capable of that many actions per second a unit, at what they cost as they are."""
+    other = chip.model_copy()
+    other.__dict__["costs"] = {
+        name: replace(cost, unit_rate=rates.get(name, cost.unit_rate)) for name, cost in chip.costs.items()
+    }
+    return other
+
+
+def wide(chip: Chip, **timing: int) -> Chip:
+    """The chip with buffers, buses and input registers at 1 Pbit/s, at what they cost as they are: loads take whole words of the
+    narrower of buffer_width and bus_width, one a tile clock, and nothing else."""
+    other = chip.with_changes(timing=timing)
+    other.__dict__["costs"] = with_rates(chip, buffer=1e15, bus=1e15, input_register=1e15).costs
+    return other
 
 
 def layer(

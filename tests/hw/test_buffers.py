@@ -1,12 +1,22 @@
 """Buffers: a value counted by hand, the line buffer of a convolution, and that flow control bounds them."""
 
+from math import ceil
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.hw.hand_built import looped, recurrent
 from tests.hw.networks import residual, seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, place, simulate, trace
+from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.buffers import buffer_demand
+from xbar.hw.events.credits import Credits
+from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.simulator import Simulation
+
+NETWORKS_IN_LOOPS = {"one layer": recurrent(6), "two in a loop": looped(5)}
 
 
 def test_a_vector_waits_for_its_reader(isaac: Chip) -> None:
@@ -60,3 +70,72 @@ def test_flow_control_does_not_slow_a_balanced_pipeline(isaac: Chip) -> None:
     model, example = small_convolutional()
     ledger = simulate(place(trace(model, example), isaac, None), Arrivals.batch(20))
     assert 1 / ledger.steady_throughput == pytest.approx(64 * 1.6e-6, rel=1e-3)
+
+
+class TestFiniteBuffers:
+    @staticmethod
+    def run(chip: Chip, built, size: int, **options) -> tuple[Ledger, Credits]:  # type: ignore[no-untyped-def]
+        """A simulation with buffers of that many bits, and the room that it kept."""
+        model, example = built() if callable(built) else built
+        placement = place(trace(model, example), chip.with_changes(timing={"buffer_size": size}), options.pop("copies", None))
+        simulation = Simulation(placement, Arrivals.batch(options.pop("requests", 6)), True, False, 2, (), {})
+        for finished in simulation.start():
+            simulation.run(finished)
+        return simulate(placement, Arrivals.batch(6), **options), simulation.credits
+
+    @pytest.mark.parametrize("network", [small_convolutional, residual])
+    @pytest.mark.parametrize("copies", [None, "balance"])
+    def test_no_buffer_holds_more_than_it_has(self, edge: Chip, network, copies) -> None:  # type: ignore[no-untyped-def]
+        """Down to what one sample takes, under which nothing is promised; smaller buffers never serve sooner."""
+        _, free = self.run(edge, network, 10**9, copies=copies)
+        assert not free.watched
+        one = max(sum(bits.get(tile, 0.0) for bits in map(lambda f: free.of_sample(f, 0), free.flows)) for tile in range(8))
+        before = 0.0
+        for factor in (1.9, 1.4, 1.0):
+            ledger, credits = self.run(edge, network, ceil(factor * one), copies=copies)
+            assert credits.watched
+            assert all(0 < peak <= credits.size + 1e-2 for peak in credits.peak.values())
+            assert all(abs(level) < 1e-2 for level in credits.level.values()), "all room is given back"
+            assert ledger.throughput <= before or not before or ledger.throughput == pytest.approx(before, rel=0.02)
+            before = ledger.throughput
+
+    def test_a_full_buffer_stops_the_layer_before(self, isaac: Chip) -> None:
+        """A quick layer before a slow one, and room for one sample and three vectors' results: at every time what was sent and
+        not loaded yet is within the buffer, and the quick layer waits for the slow one."""
+        model = seeded(None, nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Conv2d(8, 64, 1))
+        slow = isaac.with_changes(component={"adc": {"rate": 1e7}})
+        size = 40 * 16 + 3 * 8 * 16
+        ledger, credits = self.run(slow, (model, torch.rand(1, 1, 1, 40)), size)
+        timeline = ledger.timeline
+        changes = []
+        for layer, stage, bits in (("(input)", "transfer", 40 * 16), ("0", "load", -16), ("0", "drain", 8 * 16), ("2", "load", -8 * 16)):
+            ends = timeline.loc[(timeline["layer"] == layer) & (timeline["stage"] == stage), "end_s"]
+            changes += [(end, bits) for end in ends]
+        held = np.cumsum([bits for _, bits in sorted(changes)])
+        assert size - 8 * 16 <= held.max() <= size
+        assert credits.peak[0] <= size
+        computes = timeline[timeline["stage"] == "compute"].groupby("layer", observed=True)["end_s"].max()
+        assert computes["0"] > 0.8 * computes["2"]
+
+    def test_a_sample_that_never_fits(self, edge: Chip) -> None:
+        with pytest.raises(BufferCapacityError, match=r"tile 0 .* 512 bits at once, and timing.buffer_size is 500 bits") as caught:
+            self.run(edge, small_convolutional, 500)
+        assert (caught.value.tile, caught.value.needed, caught.value.available) == (0, 512, 500)
+
+    def test_rows_that_wait_for_each_other(self, isaac: Chip) -> None:
+        """A kernel of 5 x 5 needs four rows and five positions at once, and the buffer has three rows: told, not hung."""
+        model = seeded(None, nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 5))
+        picture = 15 * 15 * 16
+        with pytest.raises(BufferCapacityError, match="tile 0"):
+            self.run(isaac, (model, torch.rand(1, 1, 15, 15)), picture + 3 * 15 * 4 * 16 - picture // 2)
+
+    @pytest.mark.parametrize("name", NETWORKS_IN_LOOPS)
+    def test_loops_never_lock_up(self, isaac: Chip, name: str) -> None:
+        built = NETWORKS_IN_LOOPS[name]
+        for size in (3000, 2500):
+            chip = isaac.with_changes(timing={"buffer_size": size})
+            runs = [
+                simulate(place(built, chip, None), Arrivals.batch(9), resolution=resolution).finish_fs.tolist()  # type: ignore[arg-type]
+                for resolution in ("group", "crossbar")
+            ]
+            assert runs[0] == runs[1]

@@ -126,7 +126,7 @@ class TestWriting:
         )
         for name in ("pcm", "hfox"):
             swept = load_device(name).with_programming_sigma(0.1)
-            assert swept.write_sigma(full(5e-6, 1)).item() == pytest.approx(0.1 * swept.g_max)
+            assert swept.write_sigma(full(5e-6, 1)).item() == pytest.approx(0.1 * (swept.g_max - swept.g_min))
             assert swept.drifts == load_device(name).drifts
         with pytest.raises(ValidationError, match="programming_sigma"):
             device().with_programming_sigma(-0.1)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from xbar.hw import Chip, ConfigurationError, load_chip
+from xbar.hw.cost.laws import LAWS
 
 OWN = 'name = "mine"\ntitle = "Mine"\ndescription = "A chip of a test"\n'
 
@@ -26,11 +27,16 @@ units = {{ value = 2, unit = "1", kind = "assumed", why = "a test" }}
 rate = {{ value = 1, unit = "G/s", kind = "assumed", why = "a test" }}
 energy = {{ value = 1, unit = "pJ", kind = "derived", source = "isaac2016", why = "a test" }}
 area = {{ value = 100, unit = "µm²", kind = "assumed", why = "a test" }}
+[component.product.stated_at]
+units = {{ value = 1, unit = "1", kind = "assumed", why = "a test" }}
+bits = {{ value = 16, unit = "1", kind = "assumed", why = "a test" }}
+rate = {{ value = 1, unit = "G/s", kind = "assumed", why = "a test" }}
 """)  # fmt: skip
         chip = load_chip(path)
-        expected = isaac.with_changes(
-            structure={"tiles": 4}, component={"product": {"units": 2, "rate": 1e9, "energy": 1e-12, "area": 100e-12}}
-        )
+        product = {"units": 2, "rate": 1e9, "energy": 1e-12, "area": 100e-12, "stated_at": {"units": 1, "bits": 16, "rate": 1e9}}
+        expected = isaac.with_changes(structure={"tiles": 4}, component={"product": product})
+        assert chip.costs == expected.costs
+        assert chip.costs["product"].area == pytest.approx(200e-12)
         assert chip.model_dump() == expected.model_dump() | {"name": "mine", "title": "Mine", "description": "A chip of a test"}
 
     def test_a_number_keeps_the_statement_that_it_was_given(self, tmp_path: Path, isaac: Chip) -> None:
@@ -45,6 +51,13 @@ area = {{ value = 100, unit = "µm²", kind = "assumed", why = "a test" }}
         restated = '[component.adc]\nenergy = { value = 2, unit = "pJ", kind = "assumed", why = "a test" }\n'
         adc = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}{restated}')).component.adc
         assert (adc.power, adc.energy) == (None, 2e-12)
+
+    def test_a_configuration_is_inherited_with_the_figures_and_restated_in_part(self, tmp_path: Path, isaac: Chip) -> None:
+        """Stated at 7 bits, and used at 8: the law moves it."""
+        restated = '[component.adc.stated_at]\nbits = { value = 7, unit = "1", kind = "assumed", why = "a test" }\n'
+        chip = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}{restated}'))
+        here, there = (LAWS["survey"](bits=bits, rate=1.28e9, node=32e-9).energy for bits in (8, 7))
+        assert chip.costs["adc"].energy_per_action == pytest.approx(isaac.costs["adc"].energy_per_action * here / there)
 
     def test_a_path_is_relative_to_the_file_and_files_may_follow_one_another(self, tmp_path: Path) -> None:
         (tmp_path / "deep").mkdir()
@@ -67,7 +80,10 @@ area = {{ value = 100, unit = "µm²", kind = "assumed", why = "a test" }}
         assert isaac.source.items() <= vector.source.items()
         added = {key for key in vector.provenance if key not in isaac.provenance}
         assert {key.split(".")[1] for key in added} == {"multiplier", "product"}
-        assert {vector.provenance[key].kind for key in added} == {"assumed", "derived"}
+        assert added == {"component.multiplier.units", "component.product.units"}, "what they cost is their laws' to tell"
+        assert {vector.provenance[key].kind for key in added} == {"assumed"}
+        same = {name for name, cost in isaac.costs.items() if vector.costs[name] == cost}
+        assert set(isaac.costs) - same == {"bus"}, "which is longer, past the units"
         assert all(vector.provenance[key] == quantity for key, quantity in isaac.provenance.items())
 
 
@@ -86,8 +102,12 @@ class TestWrong:
             (f'extends = "isaac"\n{OWN}[structure]\ntile = 3\n', r"structure\.tile = 3: unknown key; did you mean tiles"),
             (f'extends = "isaac"\n{OWN}[structure]\ntiles = {{ value = 3 }}\n', "structure.tiles.unit"),
             (
-                f'extends = "isaac"\n{OWN}[component.product]\nunits = {{ value = 3, unit = "1", kind = "assumed", why = "x" }}\n',
-                r"component\.product\.rate = \(missing\)",
+                f'extends = "isaac"\n{OWN}[component.product]\nenergy = {{ value = 3, unit = "pJ", kind = "assumed", why = "x" }}\n',
+                r"component\.product = .*stated_at, the configuration that figures were published for, goes with figures",
+            ),
+            (
+                f'extends = "isaac"\n{OWN}[component.buffer]\nunits = {{ value = 3, unit = "1", kind = "assumed", why = "x" }}\n',
+                r"component\.buffer\.units = .*: how many there are follows from the structure",
             ),
         ],
     )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.hw.hand_built import wide
 from tests.hw.networks import histories, recommender, seeded
 from xbar.hw import Arrivals, Chip, ParameterError, TraceError, convert, place, simulate, trace
 from xbar.hw.analog import (
@@ -46,6 +47,8 @@ def both(chip: Chip, rows: int = 300, width: int = 20, seed: int = 3) -> tuple[T
 ENCODINGS: dict[str, dict[str, Any]] = {
     "pairs": {},
     "pairs apart": {"scheme": "separate", "subtraction": "digital"},
+    "pairs of two arrays before the ADC": {"scheme": "separate", "subtraction": "analog"},
+    "offset before the ADC": {"scheme": "offset", "subtraction": "digital", "offset_reference": "analog"},
     "pairs after the ADC": {"subtraction": "digital"},
     "pairs on one bitline": {"subtraction": "shared_bitline"},
     "both cells of a pair": {"pair": "two_sided"},
@@ -336,7 +339,7 @@ class TestOnTheChip:
     def run(chip: Chip, rows: int, width: int, look_ups: int = 1, requests: int = 1, **options: Any) -> Ledger:
         model = seeded(None, nn.Embedding(rows, width))
         network = trace(model, torch.zeros(2, look_ups, dtype=torch.long))
-        return simulate(place(network, chip, None), Arrivals.batch(requests), off_chip_io=False, **options)
+        return simulate(place(network, wide(chip), None), Arrivals.batch(requests), off_chip_io=False, **options)
 
     @pytest.mark.parametrize("resolution", ["group", "crossbar"])
     def test_a_look_up_on_isaac_by_hand(self, isaac: Chip, resolution: Any) -> None:
@@ -358,7 +361,7 @@ class TestOnTheChip:
     def test_an_index_from_outside_is_written_before_it_is_read(self, isaac: Chip, resolution: Any) -> None:
         """One word through the buffer's port each time."""
         network = trace(seeded(None, nn.Embedding(300, 12)), torch.zeros(2, dtype=torch.long))
-        timeline = simulate(place(network, isaac), Arrivals.batch(1), resolution=resolution).timeline
+        timeline = simulate(place(network, wide(isaac)), Arrivals.batch(1), resolution=resolution).timeline
         load = timeline[timeline["stage"] == "load"].iloc[0]
         assert load["end_s"] - load["start_s"] == pytest.approx(2 / 1.2e9, abs=2e-15)
 
@@ -397,7 +400,7 @@ class TestOnTheChip:
         placement = place(network, edge.with_changes(weights={"subtraction": subtraction}))
         operations = VectorOperations(placement, off_chip_io=True)
         (flow,) = network.flows
-        assert operations.destination(flow)[:3].tolist() == pytest.approx([share / 3000 for share in rows])
+        assert operations.destinations.arriving(flow)[:3].tolist() == pytest.approx([share / 3000 for share in rows])
 
     def test_rows_leave_from_the_tile_that_holds_them(self, edge: Chip) -> None:
         """What is added to a row goes to the row's tile, by the share of rows; a look-up loads and drains on its own."""
@@ -416,7 +419,7 @@ class TestOnTheChip:
         operations = VectorOperations(placement, off_chip_io=True)
         (addend,) = (flow for flow in network.flows if flow.addend)
         assert (addend.source, addend.target, addend.values) == ("first", "second", 64)
-        assert operations.destination(addend)[:3].tolist() == pytest.approx([12 * 128 / 3000, (3000 - 12 * 128) / 3000, 0])
+        assert operations.destinations.arriving(addend)[:3].tolist() == pytest.approx([12 * 128 / 3000, (3000 - 12 * 128) / 3000, 0])
 
     def test_a_large_tables_look_ups_use_the_ports_of_one_tile(self, edge: Chip) -> None:
         network = trace(seeded(None, nn.Embedding(3000, 64)), torch.zeros(2, dtype=torch.long))

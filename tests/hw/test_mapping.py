@@ -11,6 +11,7 @@ from xbar.hw.array.mapping import map_integers, map_weights, quantise_weights, r
 
 SCHEMES = [
     {"scheme": "differential"}, {"scheme": "differential", "subtraction": "digital"}, {"scheme": "separate"},
+    {"scheme": "separate", "subtraction": "analog"}, {"scheme": "offset", "offset_reference": "analog"},
     {"scheme": "offset"}, {"scheme": "offset", "offset_reference": "digital"},
     {"scheme": "offset", "offset_reference": "digital", "flipped_columns": True},
     {"scheme": "offset", "flipped_columns": True},
@@ -79,11 +80,12 @@ def test_crossbars_hold_every_cell_once_and_counts_agree(geometry: Geometry, see
     )
     chip = mapped.crossbar_levels()
     assert chip.shape[:4].numel() == geometry.crossbars
-    references = geometry.reference_level * geometry.reference_columns * geometry.column_tiles
+    references = sum(geometry.reference_levels) * geometry.column_tiles
     assert chip.sum() == mapped.levels.sum() + geometry.groups * geometry.inputs * references
     by_tile = [
-        (geometry.rows_of(r), geometry.bitlines_of(c), geometry.conversions_of(c))
-        for _ in range(geometry.groups * geometry.planes)
+        (geometry.rows_of(r), geometry.bitlines_of(c), geometry.conversions_of(c) if plane < geometry.converted_planes else 0)
+        for _ in range(geometry.groups)
+        for plane in range(geometry.planes)
         for r in range(geometry.row_tiles)
         for c in range(geometry.column_tiles)
     ]

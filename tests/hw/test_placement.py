@@ -1,11 +1,18 @@
 """Where layers lie: every crossbar once, copies that balance, and by how much a chip is too small."""
 
+from math import ceil
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tests.hw.networks import residual, seeded, small_convolutional
-from xbar.hw import CapacityError, Chip, ParameterError, place, trace
+from xbar.hw import Arrivals, CapacityError, Chip, ParameterError, place, simulate, trace
+from xbar.hw.chip.copies import Deal, copies_reached
+from xbar.hw.chip.placement import vector_time
 
 
 def test_every_crossbar_holds_one_block(edge: Chip) -> None:
@@ -73,3 +80,49 @@ def test_a_chip_too_small_says_by_how_many_crossbars(edge: Chip) -> None:
     two_copies = trace(seeded(None, nn.Linear(1000, 600)), torch.rand(1, 1000))
     with pytest.raises(CapacityError, match="too small by 32 crossbars"):
         place(two_copies, edge, {"0": 2})
+
+
+class TestDeals:
+    @given(st.integers(1, 90), st.integers(1, 12), st.integers(1, 14), st.booleans())
+    def test_every_vector_once_in_equal_blocks(self, copies: int, height: int, width: int, in_turn: bool) -> None:
+        vectors = height * width
+        deal = Deal(vectors, copies, height, in_turn)
+        samples = deal.phases if deal.phases < 40 else 40
+        turns = [turn for copy in range(copies) for turn in deal.turns(copy, samples)]
+        assert sorted(turns) == [(sample, vector) for sample in range(samples) for vector in range(vectors)]
+        for sample in range(samples):
+            counts = np.bincount(deal.copy_of(sample), minlength=copies)
+            assert counts.max() - counts.min() <= 1
+        assert sum(deal.share(copy) for copy in range(copies)) == pytest.approx(vectors)
+        more = deal.next_that_helps()
+        if more > copies:
+            assert Deal(vectors, more).longest < deal.longest <= Deal(vectors, more - 1).longest
+
+    def test_stripes_by_hand(self) -> None:
+        """Four copies of a 3 x 8 picture: two columns each; six copies of 4 x 3: every other row of a column."""
+        assert Deal(24, 4, 3).copy_of(0).reshape(3, 8).tolist() == 3 * [[0, 0, 1, 1, 2, 2, 3, 3]]
+        assert Deal(12, 6, 4).copy_of(0).reshape(4, 3).tolist() == 2 * [[0, 2, 4], [1, 3, 5]]
+        assert Deal(6, 3, 6, in_turn=True).copy_of(0).tolist() == [0, 1, 2, 0, 1, 2]
+        assert Deal(1, 3).copy_of(5).tolist() == [2]
+
+    def test_a_stripe_reads_its_columns_and_their_neighbours(self, isaac: Chip) -> None:
+        """16 x 16 picture, 3 x 3 kernel, one column a copy: a value goes to 3 copies at most, in turn it would go to 9."""
+        network = trace(seeded(None, nn.Conv2d(1, 4, 3, padding=1)), torch.rand(1, 1, 16, 16))
+        (convolution,) = network.layers
+        for in_turn, most in ((False, 3), (True, 9)):
+            reached = copies_reached(convolution, Deal(256, 13 if in_turn else 16, 16, in_turn).copy_of(0))
+            assert max(len(copies) for copies in reached) == most
+
+
+def test_balance_knows_shared_converters(edge: Chip) -> None:
+    """Two layers of alike many vectors and slices: the one whose 4 crossbars share an ADC takes 4 times as long, and gets more copies."""
+    chip = edge.with_changes(component={"adc": {"rate": 0.3e9}})
+    model = seeded(None, nn.Conv2d(1, 12, 1), nn.ReLU(), nn.Conv2d(12, 64, 1), nn.ReLU(), nn.Conv2d(64, 150, 1))
+    network = trace(model, torch.rand(1, 1, 8, 8))
+    few, middle, many = (vector_time(chip, layer) for layer in network.layers)
+    assert few < middle < many
+    copies = [len(found) for found in place(network, chip).copies.values()]
+    assert copies[0] < copies[1] < copies[2]
+    took = [ceil(64 / count) * time for count, time in zip(copies, (few, middle, many), strict=True)]
+    ledger = simulate(place(network, chip), Arrivals.batch(30), off_chip_io=False)
+    assert 1 / ledger.steady_throughput == pytest.approx(max(took) * 1e-15, rel=0.03)

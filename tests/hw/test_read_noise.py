@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
-from xbar.hw import Chip
+from xbar.hw import Chip, ConfigurationError, load_chip
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
 from xbar.hw.array.parasitics import Wires, effective_conductance, solve
@@ -19,6 +19,8 @@ CASES: dict[str, dict[str, object]] = {
     "pairs on one bitline": {"scheme": "differential", "subtraction": "shared_bitline"},
     "two-sided pairs": {"scheme": "differential", "pair": "two_sided"},
     "separate": {"scheme": "separate"},
+    "separate, subtracted before the ADC": {"scheme": "separate", "subtraction": "analog"},
+    "offset, subtracted before the ADC": {"scheme": "offset", "offset_reference": "analog"},
     "offset with reference column": {"scheme": "offset"},
     "offset, counted": {"scheme": "offset", "offset_reference": "digital"},
     "offset with reference, flipped": {"scheme": "offset", "flipped_columns": True},
@@ -46,6 +48,7 @@ def drawn_cell_by_cell(matrix: CrossbarMatrix, x: torch.Tensor, seed: int) -> np
     siemens = device.g_min + columns * g_step
     independent = device.read_noise_model == "independent"
     sigma = device.read_noise_sigma * ((device.g_max - device.g_min) + 0 * siemens if independent else siemens)
+    sigma = np.broadcast_to(sigma, siemens.shape)
     worth = 2.0 ** (g.cell_bits * np.arange(g.slices)[::-1])
     flipped = matrix.mapped.flipped[0].numpy()  # (row_tiles, outputs, slices)
     pols = encoding.polarities
@@ -56,7 +59,10 @@ def drawn_cell_by_cell(matrix: CrossbarMatrix, x: torch.Tensor, seed: int) -> np
                 for p in range(pols):
                     sign = (-1) ** p * (-1 if flipped[tile, o, s] else 1)
                     combine[tile, (o * g.slices + s) * pols + p, o] = sign * worth[s]
-            if g.reference_columns:
+            if encoding.analog_reference:
+                for s in range(g.slices):
+                    combine[tile, g.outputs * g.slices + o // g.outputs_per_crossbar * g.slices + s, o] = -worth[s]
+            elif g.reference_columns:
                 combine[tile, g.outputs * g.slices * pols + o // g.outputs_per_crossbar, o] = -worth[0]
     total = np.zeros((READS, g.outputs))
     for k in range(matrix.chip.inputs.bits):
@@ -64,7 +70,8 @@ def drawn_cell_by_cell(matrix: CrossbarMatrix, x: torch.Tensor, seed: int) -> np
         for tile in range(g.row_tiles):
             on = np.flatnonzero(bit[tile * g.inputs_per_crossbar : (tile + 1) * g.inputs_per_crossbar])
             for row in on:
-                cells = sigma[tile, row] / g_step * random.standard_normal((READS, columns.shape[2]))
+                cells = sigma[tile, row] * random.standard_normal((READS, columns.shape[2]))
+                cells = np.maximum(cells, -siemens[tile, row]) / g_step  # no cell conducts less than nothing
                 total += 2**k * cells @ combine[tile]
     return total
 
@@ -238,6 +245,111 @@ class TestCorrelationTime:
         x = torch.tensor([7, 3, 1, 0, 5, 6, 7, 2, 4, 7, 1, 3])
         series = noise(self.matrix(0.01), x, 300)
         assert len(np.unique(series[:, 0])) == 300
+
+
+class TestOneDrawAVector:
+    """All input slices of a vector see the same draw of each cell: `read_noise_drawn` = "each_vector"."""
+
+    @staticmethod
+    def chip(**changes: object) -> Chip:
+        return noisy_chip(4, 3, scheme="differential").with_changes(device={"read_noise_drawn": "each_vector", **changes})
+
+    @pytest.mark.parametrize("x", [[7, 3, 1, 0, 5, 6, 7, 2, 4, 7, 1, 3], [7] * 12, [1] * 12, [4, 0] * 6, [0] * 12])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_the_variance_is_that_of_the_whole_input(self, x: list[int], dtype: torch.dtype) -> None:
+        """sum x² (sigma G)², in place of sum over slices of 4^k; vectors are independent; also where slices are alike."""
+        matrix = crossbar_matrix(self.chip(), 5, 12, 1, 5, False).to(dtype)
+        given = torch.tensor(x)
+        expected = TestCorrelationTime().variance(matrix, given)
+        series = noise(matrix, given)
+        assert series.var(0) == pytest.approx(expected, rel=5 * (2 / READS) ** 0.5)
+        assert (abs(series.mean(0)) <= 5 * (expected / READS) ** 0.5 + 1e-9).all()
+        lag = (series[1:] * series[:-1] / expected.clip(min=1e-9)).mean()
+        assert abs(lag) * (5 * READS) ** 0.5 < 5
+
+    @pytest.mark.parametrize("scheme", ["pairs", "offset with reference column", "offset, subtracted before the ADC"])
+    def test_signed_inputs_and_converters_as_drawn_cell_by_cell(self, scheme: str) -> None:
+        """Two row tiles, two passes, an ADC that rounds: mean, variance and covariance, |z| < 5."""
+        chip = noisy_chip(2, 3, 8, 20, **CASES[scheme]).with_changes(
+            device={"read_noise_drawn": "each_vector"}, component={"adc": {"bits": 6, "range": "full_scale"}}
+        )
+        matrix = crossbar_matrix(chip, 2, 11, 1, 5, True).double()
+        x = torch.tensor([7, -3, 1, 0, 5, -6, 7, 2, -4, 7, 1])
+        ours = noise(matrix, x)
+        g, adc, random = matrix.geometry, matrix.channel.adc, np.random.default_rng(3)
+        columns = matrix.mapped.columns()[0].numpy()
+        step = 9e-5 / 3
+        worth, total = 4.0 ** np.arange(g.slices)[::-1], np.zeros((READS, 2))
+        for tile in range(2):
+            inputs = x.numpy()[tile * 8 : tile * 8 + 8]
+            base = columns[tile, : len(inputs)]
+            cells = base + 0.1 * (1e-5 / step + base) * random.standard_normal((READS, *base.shape))
+            if g.encoding.analog_pair:
+                cells = cells[..., 0::2] - cells[..., 1::2]
+            for sign in (1, -1):
+                for k in range(3):
+                    bits = np.where(sign * inputs > 0, abs(inputs), 0) >> k & 1
+                    current = bits @ cells
+                    if g.encoding.analog_reference:
+                        current = current[:, : 2 * g.slices] - np.tile(current[:, 2 * g.slices :], 2)
+                    codes = np.clip(np.round(current / adc.step[0].numpy()), adc.low, adc.high) * adc.step[0].numpy()
+                    part = codes[:, : 2 * g.slices].reshape(READS, 2, g.slices) @ worth
+                    if g.converted_references:
+                        part -= codes[:, 2 * g.slices :] * worth[0]
+                    total += sign * 2**k * part
+        sampled = total - x.numpy() @ read_integers(matrix.mapped)[0].numpy().T
+        assert abs(z_of_covariances(ours, sampled)).max() < 5
+
+    def test_does_not_depend_on_how_vectors_are_cut(self) -> None:
+        x = torch.randint(0, 8, (1, 50, 12), generator=torch.Generator().manual_seed(0)).double()
+        whole, parts = (crossbar_matrix(self.chip(), 5, 12, 1, 5, False).double() for _ in range(2))
+        assert torch.allclose(whole(x), torch.cat([parts(part) for part in x.split([3, 1, 20, 26], dim=1)], dim=1))
+
+    def test_one_slice_is_one_read(self) -> None:
+        chip = self.chip().with_changes(inputs={"bits": 1})
+        x = torch.ones(1, 9, 12).double()
+        apart = chip.with_changes(device={"read_noise_drawn": "each_read"})
+        one, other = (crossbar_matrix(each, 5, 12, 1, 5, False).double()(x) for each in (chip, apart))
+        assert torch.equal(one, other)
+
+    def test_two_ways_to_say_how_long_are_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="both say how long a draw lasts"):
+            self.chip(read_correlation_time=1e-6)
+        with pytest.raises(ConfigurationError, match="needs read noise of the cells"):
+            self.chip(read_noise_sigma=0.0)
+
+
+class TestNothingBelowZero:
+    """Cells whose noise would take them below 0 S conduct nothing: a rectified Gaussian."""
+
+    def test_moments_by_sampling_and_by_closed_form(self) -> None:
+        device = load_chip("isaac").device.model_copy(
+            update={"g_min": 0.0, "g_max": 1.0, "read_noise_model": "independent", "read_noise_sigma": 0.1}
+        )
+        g = torch.tensor([0.0, 0.02, 0.1, 0.2, 0.9], dtype=torch.float64)
+        mean, variance = device.read_moments(g)
+        drawn = np.maximum(0, g.numpy() + 0.1 * np.random.default_rng(0).standard_normal((1_000_000, 5)))
+        assert (abs(drawn.mean(0) - mean.numpy()) < 5 * drawn.std(0) / 1000).all()
+        assert variance.numpy() == pytest.approx(drawn.var(0), rel=5 * (6 / 1e6) ** 0.5)
+        assert mean[0].item() == pytest.approx(0.1 / (2 * np.pi) ** 0.5, rel=1e-12)
+        assert variance[0].item() == pytest.approx(0.01 * (0.5 - 0.5 / np.pi), rel=1e-12)
+        assert (mean[-1] - 0.9).abs() < 1e-18
+        assert variance[-1].item() == pytest.approx(0.01, rel=1e-15)
+        free = device.model_copy(update={"read_noise_above_zero": False})
+        assert torch.equal(free.read_moments(g)[0], g)
+        assert free.read_moments(g)[1].numpy() == pytest.approx(0.01)
+
+    def test_the_product_has_those_moments(self) -> None:
+        """A column of 12 empty cells: its mean and variance, |z| < 5."""
+        chip = noisy_chip(2, 1, scheme="differential", subtraction="digital").with_changes(
+            device={"g_min": 0.0, "read_noise_model": "independent"}
+        )
+        matrix = CrossbarMatrix(torch.zeros(1, 3, 12, dtype=torch.float64), chip, False, 3.0, torch.float64)
+        found = matrix(torch.ones(1, READS, 12).double())[0]
+        assert (found.mean(0).abs() < 5 * found.std(0) / READS**0.5).all(), "pairs shift alike"
+        worth = sum(16.0**k for k in range(matrix.geometry.slices))
+        expected = 12 * 2 * worth * (0.1 * 3) ** 2 * (0.5 - 0.5 / np.pi)
+        assert found.var(0).numpy() == pytest.approx(expected, rel=5 * (2 / READS) ** 0.5)
 
 
 def sensitivity(siemens: torch.Tensor, voltages: torch.Tensor, wires: Wires) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hw.hand_built import flow, layer, looped, network, recurrent
+from tests.hw.hand_built import flow, layer, looped, network, recurrent, wide
 from xbar.hw import Arrivals, Chip, ParameterError, TraceError, load_chip, place, simulate
 from xbar.hw.chip.recurrence import most_at_once, own_needs, steps
 from xbar.hw.digital import load_accelerator, products_of
@@ -34,7 +34,7 @@ class TestByHand:
     def test_steps_of_one_layer_are_strictly_one_after_another(self, isaac: Chip) -> None:
         """30 inputs, 10 outputs: 160 bits of state written and 480 read over 256 bits a clock, 16 reads of 100 ns and the
         last 80 conversions, ten additions."""
-        ledger = simulate(place(recurrent(7), isaac), Arrivals.batch(1), off_chip_io=False)
+        ledger = simulate(place(recurrent(7), wide(isaac)), Arrivals.batch(1), off_chip_io=False)
         load = (ceil(10 * 16 / 256) + ceil(30 * 16 / 256)) / 1.2e9
         compute = 16 * 100e-9 + 80 / 1.28e9
         drain = 10 / 0.96e9
@@ -44,7 +44,7 @@ class TestByHand:
 
     def test_steps_through_two_layers(self, isaac: Chip) -> None:
         """Each of 5 steps is first, then second, both on tile 0; the third layer reads the last step."""
-        ledger = simulate(place(looped(5), isaac, None), Arrivals.batch(1), off_chip_io=False)
+        ledger = simulate(place(looped(5), wide(isaac), None), Arrivals.batch(1), off_chip_io=False)
         clock = 1 / 1.2e9
         first = (ceil(12 * 16 / 256) + ceil(24 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 0.96e9
         second = (ceil(12 * 16 / 256) + ceil(12 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 0.96e9
@@ -57,14 +57,16 @@ class TestByHand:
         placement = place(recurrent(9, digital={"activation": 90, "multiplier": 270, "accumulator": 90}), chip)
         ledger = simulate(placement, Arrivals.batch(2))
         (copy,) = placement.copies["cell"]
-        vector = VectorOperations(placement, off_chip_io=True).of(copy)
+        operations = VectorOperations(placement, off_chip_io=True)
+        vector, cell = operations.of(copy), placement.network.layer("cell")
+        _, sent, _ = operations.sending(cell, vector.made, operations.copies_of("cell", 0)[0])
         expected = dict.fromkeys(chip.component.names, 0.0)
-        for actions in (vector.load, vector.compute, vector.drain):
+        for actions in (vector.load, vector.compute, vector.drain, sent):
             for name, count in actions.items():
                 expected[name] += 2 * 9 * count
         assert ledger.actions.loc["cell"].to_dict() == pytest.approx(expected)
         assert expected["multiplier"] == 2 * 270
-        joule = sum(count * getattr(chip.component, name).energy_per_action for name, count in expected.items())
+        joule = sum(count * chip.costs[name].energy_per_action for name, count in expected.items())
         assert ledger.energy.loc["cell"].sum() == pytest.approx(joule)
         assert len(stages(ledger, "cell")) == 2 * 9
 
@@ -108,8 +110,9 @@ class TestPipelines:
     def test_two_requests_share_a_loop(self, isaac: Chip) -> None:
         """On one copy the second begins when the arrays are free: its first load is done by then, and the first request's last
         80 conversions and its drain go on meanwhile."""
-        alone = simulate(place(recurrent(6), isaac), Arrivals.batch(1), off_chip_io=False).latency[0]
-        both = simulate(place(recurrent(6), isaac, None), Arrivals.batch(2), off_chip_io=False)
+        chip = wide(isaac)
+        alone = simulate(place(recurrent(6), chip), Arrivals.batch(1), off_chip_io=False).latency[0]
+        both = simulate(place(recurrent(6), chip, None), Arrivals.batch(2), off_chip_io=False)
         hidden = 3 / 1.2e9 + 80 / 1.28e9 + 10 / 0.96e9
         assert both.latency == pytest.approx([alone, 2 * alone - hidden], abs=10 * PICOSECOND)
 

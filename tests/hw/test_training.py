@@ -21,7 +21,8 @@ EDGE = load_chip("edge")
 SCHEMES: list[dict[str, object]] = [
     {"scheme": "differential"}, {"scheme": "differential", "subtraction": "digital"},
     {"scheme": "differential", "subtraction": "shared_bitline"}, {"scheme": "separate", "pair": "two_sided"},
-    {"scheme": "separate"}, {"scheme": "offset"}, {"scheme": "offset", "offset_reference": "digital"},
+    {"scheme": "separate"}, {"scheme": "separate", "subtraction": "analog"}, {"scheme": "offset", "offset_reference": "analog"},
+    {"scheme": "offset"}, {"scheme": "offset", "offset_reference": "digital"},
     {"scheme": "offset", "flipped_columns": True},
 ]  # fmt: skip
 # cell bits, DAC bits, signed inputs: whole, sliced weights, sliced inputs, both
@@ -88,7 +89,7 @@ class TestGradients:
     @pytest.mark.parametrize("training", [True, False])
     def test_none_where_codes_are_saturated(self, dac: int, training: bool) -> None:
         """Columns 0 and 1 exceed the ADC's largest code in every read, column 2 in none."""
-        chip = small_chip(16, 30, 4, 5, 4, dac, "two_pass", 6 if dac == 4 else 4, scheme="differential")
+        chip = small_chip(16, 30, 4, 5, 4, dac, "two_pass", 6 if dac == 4 else 4, "level_fixed", scheme="differential")
         weight = torch.zeros(1, 3, 12, dtype=torch.float64)
         weight[0, 0], weight[0, 1], weight[0, 2, 0] = 15.0, -15.0, 1.0
         matrix = CrossbarMatrix(weight, chip, False, 15.0, torch.float64).train(training)

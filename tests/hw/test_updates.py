@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.hw.hand_built import wide
 from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional
 from xbar.hw import Arrivals, Chip, ParameterError, Update, load_chip, place, preset_names, simulate, trace
 from xbar.hw.chip.placement import Placement
@@ -21,7 +22,7 @@ PULSE = {"write_energy": 2e-12, "write_time": 1e-9, "endurance": 1e6}
 
 @pytest.fixture
 def writable(edge: Chip) -> Chip:
-    return edge.with_changes(device=PULSE)
+    return wide(edge.with_changes(device=PULSE))
 
 
 def linear(chip: Chip, inputs: int = 100, outputs: int = 10, **options: Any) -> Placement:

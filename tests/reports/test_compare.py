@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.reports.test_reports import check_texts
+from tests.reports.drawing import check_texts
 from xbar.hw import load_chip
 from xbar.reports.compare import (
     area_steps,
@@ -176,7 +176,7 @@ class TestSteps:
         assert row["energy_J_change"] == pytest.approx(-isaac.energy.loc["fc"].sum() / 4)
         assert found.changed
         drawn = pages(found)
-        check_texts(isaac, [drawn["by_layer"], drawn["layers_1"]])
+        check_texts([drawn["by_layer"], drawn["layers_1"]])
         texts = [text.get_text() for axes in drawn["by_layer"].axes for text in axes.texts]
         assert texts.count("not in new") == 3
         line = next(line for line in summary_text(found).splitlines() if line.startswith("fc"))
@@ -281,7 +281,7 @@ class TestPages:
     @pytest.mark.parametrize("pair", ["changed", "edge", "same"])
     def test_no_text_overlaps_another_or_leaves_the_page(self, pair: str, isaac: Results, changed: Results, edge: Results) -> None:
         found = compare_runs(isaac, {"changed": changed, "edge": edge, "same": isaac}[pair], names=("a/long/path/" * 6 + "one", "b"))
-        check_texts(isaac, list(pages(found).values()))
+        check_texts(pages(found).values())
 
     def test_a_waterfall_is_drawn_from_the_steps(self, isaac: Results, edge: Results) -> None:
         found = compare_runs(isaac, edge)
@@ -299,7 +299,7 @@ class TestPages:
         more = replace(many, energy=energy * np.linspace(1, 3, 62)[:, None])
         found = pages(compare_runs(many, more))
         assert [name for name in found if name.startswith("layers")] == ["layers_1", "layers_2", "layers_3"]
-        check_texts(isaac, [found["comparison"], found["by_layer"], found["layers_3"]])
+        check_texts([found["comparison"], found["by_layer"], found["layers_3"]])
 
     def test_files_are_complete_and_twice_the_same(self, isaac: Results, edge: Results, tmp_path: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +335,7 @@ class TestOtherKinds:
         assert rows.loc["list.1", "ratio"] == 2.0
         assert set(found.asked["key"]) == {"plan.seed", "on"}
         assert not rows.loc["seconds", "changed"]  # of the computer
-        check_texts(None, list(pages(found).values()))  # type: ignore[arg-type]
+        check_texts(pages(found).values())
         same = compare(tmp_path / "a", tmp_path / "a")
         assert not same.changed
         assert "Nothing changed" in summary_text(same)
@@ -367,7 +367,7 @@ class TestSweeps:
         assert (row["largest"], row["ratio"]) == pytest.approx((3.0, 2.0))
         assert found.asked[["key", "old", "new"]].to_numpy().tolist() == [["chip.name", "edge", "isaac"]]
         assert found.changed
-        check_texts(None, list(pages(found).values()))  # type: ignore[arg-type]
+        check_texts(pages(found).values())
 
     def test_a_sweep_against_itself(self) -> None:
         sheet = sweep_of([2, 4], [4, 6], fails=(1,))

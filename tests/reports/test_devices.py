@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reports.test_reports import overlap, visible
+from tests.reports.drawing import overlap, visible
 from xbar.hw import Device
 from xbar.hw.chip.description import Source
 from xbar.hw.chip.files import DeviceFile, device_names, load_device_file

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.stats import ttest_ind
 
-from tests.reports.test_reports import check_texts, visible_texts
+from tests.reports.drawing import check_texts, visible_texts
 from xbar.reports import explore
 from xbar.reports.explore import (
     SweepSheet,
@@ -333,14 +333,14 @@ def pages(sheet: SweepSheet, view: View) -> list[Figure]:
 
 @pytest.mark.parametrize("name", SHEETS)
 def test_no_text_overlaps_another_or_leaves_the_page(name: str) -> None:
-    check_texts(None, pages(SHEETS[name](), View()))  # type: ignore[arg-type]
+    check_texts(pages(SHEETS[name](), View()))
 
 
 def test_texts_of_what_was_asked_for() -> None:
     wanted = View(("accuracy", "energy_J", "latency_s"), ("study.seconds", "weights.range", "power_W"), ("power_W",))
-    check_texts(None, pages(SHEETS["six axes"](), wanted))  # type: ignore[arg-type]
+    check_texts(pages(SHEETS["six axes"](), wanted))
     long = View(heat=("workload.name", "component.some_long_name_of_a_part.setting_number_3"))
-    check_texts(None, pages(SHEETS["many axes"](), long)[-1:])  # type: ignore[arg-type]
+    check_texts(pages(SHEETS["many axes"](), long)[-1:])
 
 
 def test_the_best_points_are_the_best() -> None:

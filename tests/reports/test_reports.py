@@ -1,23 +1,20 @@
 """Reports: every page renders, nothing overlaps or runs off, numbers are the results', files are valid and stable."""
 
+import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from torch import nn
 
+from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip, preset_names
 from xbar.reports import figures, studies
 from xbar.reports.render import PAGES, pages_of, render, trace_events
@@ -33,20 +30,81 @@ QUICK = Study(
     wire_resistances=(0.0, 1.0), times=(1.0, 3600.0, 315576000.0),
 )  # fmt: skip
 CHIPS = {name: (name, None) for name in preset_names()} | {"edge on PCM": ("edge", "pcm")}
+FULLEST = "edge on PCM"  # its results have every page
 
 
-@pytest.fixture(scope="module", params=list(CHIPS))
-def results(request: pytest.FixtureRequest) -> Results:
+@functools.cache
+def studied(chip: str) -> Results:
     """A quick study of an untrained network: real shapes of every table, meaningless accuracies."""
     from xbar.models import DigitsCNN
 
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
-    name, device = CHIPS[request.param]
+    name, device = CHIPS[chip]
     return run(workload, load_chip(name, device=device), QUICK)
 
 
+@pytest.fixture(scope="module", params=list(CHIPS))
+def chip(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def deep() -> Results:
+def results(chip: str) -> Results:
+    return studied(chip)
+
+
+@pytest.fixture(scope="module")
+def full() -> Results:
+    """Of one chip, for what does not depend on the chip."""
+    return studied(FULLEST)
+
+
+class Drawn:
+    """The pages of results, drawn once: figures by name, and of each its visible texts with their boxes in pixels."""
+
+    def __init__(self, results: Results):
+        self.figures = {name: PAGES[name](results) for name in pages_of(results)}
+        for name, numbered in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
+            self.figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
+        self.visible = {name: visible(figure) for name, figure in self.figures.items()}
+
+    def texts(self, name: str) -> list[str]:
+        """What stands on a page."""
+        return [text.get_text() for text, _ in self.visible[name]]
+
+    def check(self) -> None:
+        """Every text of every page is on the page and clear of the others."""
+        for texts in self.visible.values():
+            check_page(texts)
+
+
+@pytest.fixture(scope="module")
+def drawn(chip: str, results: Results) -> Drawn:
+    """Not to be changed."""
+    return _drawn(chip)
+
+
+@functools.cache
+def _drawn(chip: str) -> Drawn:
+    return Drawn(studied(chip))
+
+
+@functools.cache
+def _folder(chip: str, make: Callable[[str], Path]) -> Path:
+    folder = make("drawn")
+    studied(chip).save(folder)
+    render(Results.load(folder), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(chip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was saved, and what was drawn of it when it was loaded; not to be changed."""
+    return _folder(chip, tmp_path_factory.mktemp)
+
+
+@functools.cache
+def _deep() -> Results:
     """Twenty layers whose names are numbers, on a chip with much changed, judged at one sigma on one instance."""
     layers: list[nn.Module] = []
     for number in range(19):
@@ -55,6 +113,11 @@ def deep() -> Results:
     workload = Workload("deep", "Twenty layers", initialise(build, 0).eval(), load_digits(), 0.1)
     study = Study(instances=1, sigmas=(0.05,), adc_bits=(8,), images=4, requests=4, parts=("layers", "quality"))
     return run(workload, load_chip("isaac", CHANGES), study)
+
+
+@pytest.fixture(scope="module")
+def deep() -> Results:
+    return _deep()
 
 
 CHANGES = {
@@ -87,56 +150,24 @@ def without_bands(results: Results) -> Results:
     return replace(results, bands=pd.DataFrame())
 
 
-CASES = [lambda r: r, single_request, without_energy]
+def test_no_text_overlaps_another_or_leaves_the_page(drawn: Drawn) -> None:
+    drawn.check()
 
 
-def pages(results: Results) -> list[Figure]:
-    return [*(PAGES[name](results) for name in pages_of(results)), *figures.tables(results), *figures.assumptions(results)]
-
-
-def visible_texts(figure: Figure) -> list[tuple[str, Bbox]]:
-    """Every text that is drawn, with its box in pixels."""
-    return [(text.get_text(), box) for text, box in visible(figure)]
-
-
-def visible(figure: Figure) -> list[tuple[Text, Bbox]]:
-    """Every text that is drawn, with its box in pixels; tick labels beyond an axis' view are not drawn."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    beyond = set()
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            slack = 1e-9 * (high - low)
-            for tick in axis.get_major_ticks():
-                if not low - slack <= tick.get_loc() <= high + slack:
-                    beyond |= {tick.label1, tick.label2}
-    texts = [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_visible() and t.get_text().strip()]
-    return [(t, t.get_window_extent(canvas.get_renderer())) for t in texts if t not in beyond]
-
-
-def overlap(one: Text, a: Bbox, other: Text, b: Bbox) -> bool:
-    """Whether two texts are drawn over each other; slanted ones by the distance between their lines."""
-    if one.get_rotation() % 90 and one.get_rotation() == other.get_rotation():
-        apart = abs(a.x1 - b.x1) * math.sin(math.radians(one.get_rotation()))
-        return apart < one.get_fontsize() * one.get_figure().dpi / 72  # type: ignore[union-attr]
-    shared = Bbox.intersection(a, b)
-    return shared is not None and shared.width > 1.5 and shared.height > 2.5
-
-
-@pytest.mark.parametrize("change", CASES)
-def test_no_text_overlaps_another_or_leaves_the_page(results: Results, change) -> None:  # type: ignore[no-untyped-def]
-    check_texts(change(results))
+@pytest.mark.parametrize("change", [single_request, without_energy])
+def test_texts_of_results_that_lack_something(full: Results, change: Callable[[Results], Results]) -> None:
+    Drawn(change(full)).check()
 
 
 def test_texts_of_a_deep_network_on_a_changed_chip(deep: Results, tmp_path: Path) -> None:
-    check_texts(deep)
+    Drawn(deep).check()
     deep.save(tmp_path)
-    check_texts(Results.load(tmp_path))
+    Drawn(Results.load(tmp_path)).check()
 
 
-def test_texts_of_more_layers_than_a_page_holds(results: Results) -> None:
+def test_texts_of_more_layers_than_a_page_holds(full: Results) -> None:
     """Sixty copies of a layer: the table goes on on a second page."""
+    results = full
     row = results.layers.iloc[0]
     many = pd.DataFrame([row] * 60, index=pd.Index([f"stage{n}.conv" for n in range(60)], name="layer"))
     energy = pd.concat(
@@ -144,56 +175,40 @@ def test_texts_of_more_layers_than_a_page_holds(results: Results) -> None:
     )
     runs = [results.timeline.head(1).assign(layer=name, start_s=1e-7 * n) for n, name in enumerate(many.index)]
     long = replace(results, layers=many, energy=energy, timeline=pd.concat(runs).assign(end_s=1e-5))
-    check_texts(long, [figures.energy_and_area(long), figures.timeline(long), *figures.tables(long)])
-    drawn = [text for figure in figures.tables(long) for text, _ in visible_texts(figure)]
-    assert all(name in drawn for name in many.index)
+    check_texts([figures.energy_and_area(long), figures.timeline(long)])
+    tables = [visible(figure) for figure in figures.tables(long)]
+    for texts in tables:
+        check_page(texts)
+    assert {text.get_text() for texts in tables for text, _ in texts} >= set(many.index)
 
 
-def test_texts_of_layers_with_one_table(results: Results) -> None:
-    check_texts(results, [studies.layers(unstudied(results)), studies.layers(replace(results, layer_sensitivity=pd.DataFrame()))])
+def test_texts_of_layers_with_one_table(full: Results) -> None:
+    check_texts(studies.layers(found) for found in (unstudied(full), replace(full, layer_sensitivity=pd.DataFrame())))
 
 
-def check_texts(results: Results, drawn: list[Figure] | None = None) -> None:
-    """Every text of every page is on the page and clear of the others; slanted labels by their lines."""
-    for figure in drawn or pages(results):
-        texts = visible(figure)
-        assert len(texts) > 2
-        width, height = figure.bbox.width, figure.bbox.height
-        for text, box in texts:
-            inside = box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
-            assert inside, f"off the page: {text.get_text()!r}"
-        for (one, a), (other, b) in meeting(texts):
-            assert not overlap(one, a, other, b), f"{one.get_text()!r} overlaps {other.get_text()!r}"
-
-
-def meeting(texts: list[tuple[Text, Bbox]]) -> Iterator[tuple[tuple[Text, Bbox], tuple[Text, Bbox]]]:
-    """The pairs that can overlap: their boxes meet, or both are slanted. A table has hundreds of texts, and `overlap` is slow."""
-    low, high = (np.array([corner(box) for _, box in texts]) for corner in (attrgetter("min"), attrgetter("max")))
-    slanted = np.array([text.get_rotation() % 90 != 0 for text, _ in texts])
-    boxes = (np.maximum(low[:, None], low) <= np.minimum(high[:, None], high)).all(2)
-    for one, other in np.argwhere(np.triu(boxes | (slanted[:, None] & slanted), 1)):
-        yield texts[one], texts[other]
-
-
-def test_bands_are_drawn_and_told(results: Results) -> None:
+def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
     """Tiles and the totals' panel say them; whiskers of the largest component end where its band does."""
     totals = results.bands[results.bands["of"] == "total"].set_index("quantity")
     details = {label: detail for label, _, detail in figures.headlines(results)}
-    page = figures.energy_and_area(results)
-    drawn = [text for text, _ in visible_texts(page)]
+    page, texts = drawn.figures["energy_and_area"], drawn.texts("energy_and_area")
     for label, quantity, unit in (("Energy per request", "energy_per_request_J", "J"), ("Chip area", "area_m2", "m²")):
         row = totals.loc[quantity]
         assert details[label].startswith(span(row["low"], row["high"], unit))
-        assert span(row["low"], row["high"], unit, (row["inner_low"], row["inner_high"])) in drawn
-    assert "no confidence interval" in " ".join(drawn).replace("\n", " ")
+        assert span(row["low"], row["high"], unit, (row["inner_low"], row["inner_high"])) in texts
+    assert "no confidence interval" in " ".join(texts).replace("\n", " ")
     largest = results.components["area_m2"].idxmax()
     row = results.bands[(results.bands["quantity"] == "area_m2") & (results.bands["name"] == largest)].iloc[0]
     area = next(axes for axes in page.axes if axes.get_title("left") == "Area, by component")
     ends = next(segment[:, 0] for line in area.collections for segment in line.get_segments())
     assert sorted(ends) == pytest.approx([row["low"] * 1e6, row["high"] * 1e6])
-    old = without_bands(results)
-    check_texts(old, [figures.energy_and_area(old), figures.summary(old)])
-    assert not any("confidence" in text for text, _ in visible_texts(figures.energy_and_area(old)))
+
+
+def test_without_bands_no_page_speaks_of_them(full: Results) -> None:
+    old = without_bands(full)
+    costs = visible(figures.energy_and_area(old))
+    check_page(costs)
+    check_page(visible(figures.summary(old)))
+    assert not any("confidence" in text.get_text() for text, _ in costs)
     assert "dynamic" in {label: detail for label, _, detail in figures.headlines(old)}["Energy per request"]
 
 
@@ -209,26 +224,24 @@ def test_a_band_in_words(low: float, high: float, inner: tuple[float, float] | N
     assert span(low, high, "J", inner).replace("\u00a0", " ") == text
 
 
-def test_headlines_are_the_results(results: Results) -> None:
+def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
     shown = {label: value for label, value, _ in figures.headlines(results)}
     s, single = results.meta["summary"], results.meta["single_request"]
     assert shown["Energy per request"] == human(s["energy_per_request_J"], "J")
     assert shown["Latency, one request"] == human(single["latency_s"], "s")
     assert shown["Accuracy on chip"] == percent(results.meta["accuracy"]["chip"])
     assert shown["Chip area"] == human(load_chip(results.meta["chip"]["name"]).area, "m²")
-    drawn = [text for text, _ in visible_texts(figures.summary(results))]
-    assert set(shown.values()) <= set(drawn)
+    assert set(shown.values()) <= set(drawn.texts("summary"))
     assert all(value in figures.summary_text(results) for value in shown.values())
 
 
-def test_headlines_stay_in_their_tiles(results: Results, deep: Results) -> None:
-    for drawn in (results, single_request(results), deep):
-        figure = figures.summary(drawn)
-        texts = visible_texts(figure)
+def test_headlines_stay_in_their_tiles(results: Results, drawn: Drawn, deep: Results) -> None:
+    for figure in (drawn.figures["summary"], figures.summary(single_request(results)), figures.summary(deep)):
+        texts = drawn.visible["summary"] if figure is drawn.figures["summary"] else visible(figure)
         renderer = FigureCanvasAgg(figure).get_renderer()
         tiles = [patch.get_window_extent(renderer) for patch in figure.findobj(FancyBboxPatch) if patch.axes is None]
         tiles = [tile for tile in tiles if tile.height > 50]  # the rest are frames of legends
-        inside = [(text, box, tile) for text, box in texts for tile in tiles if tile.contains(box.x0, box.y0)]
+        inside = [(text.get_text(), box, tile) for text, box in texts for tile in tiles if tile.contains(box.x0, box.y0)]
         assert (len(tiles), len(inside)) == (8, 24)
         for text, box, tile in inside:
             assert tile.contains(box.x1, box.y1), f"leaves its tile: {text!r}"
@@ -249,22 +262,22 @@ def test_changes_are_told_with_their_units(deep: Results, results: Results) -> N
 
 def test_every_layer_has_a_lane_before_and_after_a_folder(deep: Results, tmp_path: Path) -> None:
     deep.save(tmp_path)
-    for drawn in (deep, Results.load(tmp_path)):
-        lanes = [label.get_text() for label in figures.timeline(drawn).axes[0].get_yticklabels()]
+    for found in (deep, Results.load(tmp_path)):
+        lanes = [label.get_text() for label in figures.timeline(found).axes[0].get_yticklabels()]
         assert (lanes[0], lanes[-1]) == ("(input)", "(output)")
-        assert [lane.split()[0] for lane in lanes[1:-1]] == [str(name) for name in drawn.layers.index]
+        assert [lane.split()[0] for lane in lanes[1:-1]] == [str(name) for name in found.layers.index]
 
 
-def test_short_transfers_are_wide_enough_to_see(results: Results) -> None:
-    axes = figures.timeline(results).axes[0]
+def test_short_transfers_are_wide_enough_to_see(results: Results, drawn: Drawn) -> None:
+    axes = drawn.figures["timeline"].axes[0]
     width = axes.get_xlim()[1]
     boxes = [path.get_extents().width for lane in axes.collections for path in lane.get_paths() if len(path.vertices)]
     assert len(boxes) == len(results.timeline)
     assert min(boxes) >= 0.001 * width * (1 - 1e-9)
 
 
-def test_bars_are_the_tables(results: Results) -> None:
-    figure = figures.energy_and_area(results)
+def test_bars_are_the_tables(results: Results, drawn: Drawn) -> None:
+    figure = drawn.figures["energy_and_area"]
     energy, area, layers, split, totals = figure.axes
     assert [label.get_text() for label in totals.get_yticklabels()] == ["energy", "table power", "area", "efficiency"]
     per_request = results.components["dynamic_energy_J"] / 5
@@ -285,16 +298,15 @@ def test_pages_are_those_that_something_was_studied_for(results: Results) -> Non
     assert not {"sensitivity", "yield", "drift"} & set(left)
 
 
-def test_rows_of_the_study_pages_are_the_tables(results: Results, deep: Results) -> None:
-    texts = [text for text, _ in visible_texts(studies.sensitivity(results))]
+def test_rows_of_the_study_pages_are_the_tables(results: Results, drawn: Drawn, deep: Results) -> None:
+    texts = drawn.texts("sensitivity")
     for _, row in results.sensitivity.iterrows():
         assert row["effect"] in texts
         assert percent(row["accuracy"], 2) in texts
-    for drawn in (results, deep):
-        axes = studies.layers(drawn).axes
-        assert [len(panel.patches) for panel in axes] == [len(drawn.layers)] * 4
-        assert [bar.get_width() for bar in axes[0].patches] == pytest.approx(list(100 * drawn.layer_sensitivity["loss"]))
-    panels = studies.yields(results).axes
+    for found, page in ((results, drawn.figures["layers"]), (deep, studies.layers(deep))):
+        assert [len(panel.patches) for panel in page.axes] == [len(found.layers)] * 4
+        assert [bar.get_width() for bar in page.axes[0].patches] == pytest.approx(list(100 * found.layer_sensitivity["loss"]))
+    panels = drawn.figures["yield"].axes
     for axes, (_, rows) in zip(panels, results.yields.groupby("parameter", sort=False), strict=True):
         assert list(axes.lines[-1].get_ydata()) == pytest.approx(list(100 * rows["share"]))
 
@@ -310,10 +322,10 @@ def test_the_verdict_names_what_costs_most(results: Results) -> None:
     assert "By itself, ADC range and bits costs most: 25.0 points." in figures.verdict(replace(results, sensitivity=rows))
 
 
-def test_a_drift_page_names_each_correction_and_time(results: Results) -> None:
+def test_a_drift_page_names_each_correction_and_time(results: Results, drawn: Drawn) -> None:
     if results.drift.empty:
         return
-    texts = [text for text, _ in visible_texts(studies.drift(results))]
+    texts = drawn.texts("drift")
     for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in studies.CORRECTIONS.values())):
         assert texts.count(needed) == 2  # in the picture and in the table
 
@@ -349,11 +361,8 @@ class TestTrace:
 
 
 class TestFiles:
-    def test_render_writes_everything_and_twice_the_same(self, results: Results, tmp_path: Path) -> None:
-        for name in ("one", "other"):
-            results.save(tmp_path / name)
-            render(results, tmp_path / name)
-        files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    def test_render_writes_everything(self, folder: Path) -> None:
+        files = sorted(path.name for path in folder.iterdir())
         for needed in (
             "report.pdf",
             "summary.png",
@@ -365,19 +374,25 @@ class TestFiles:
         ):
             assert needed in files
         assert not [name for name in files if name.endswith(".part")]
-        for name in files:
-            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
-        json.loads((tmp_path / "one" / "trace.json").read_text())
-        assert (tmp_path / "one" / "report.pdf").read_bytes().startswith(b"%PDF")
+        json.loads((folder / "trace.json").read_text())
+        assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
 
-    def test_what_was_saved_is_loaded_and_draws_the_same(self, results: Results, tmp_path: Path) -> None:
-        results.save(tmp_path)
-        again = Results.load(tmp_path)
+    def test_render_writes_twice_the_same(self, full: Results, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        before = _folder(FULLEST, tmp_path_factory.mktemp)
+        full.save(tmp_path)
+        render(Results.load(tmp_path), tmp_path)
+        files = sorted(path.name for path in before.iterdir())
+        assert files == sorted(path.name for path in tmp_path.iterdir())
+        for name in files:
+            assert (before / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+    def test_what_was_saved_is_loaded(self, results: Results, folder: Path, tmp_path: Path) -> None:
+        again = Results.load(folder)
         assert again.meta == results.meta
         for name in ("components", "layers", "energy", "variation", "sensitivity", "layer_sensitivity", "yields", "layer_quality"):
             pd.testing.assert_frame_equal(getattr(again, name), getattr(results, name), check_dtype=False, rtol=1e-10)
         assert figures.summary_text(again) == figures.summary_text(results)
-        render(again, tmp_path / "drawn")
+        results.save(tmp_path)
         unstudied(results).save(tmp_path)  # over the fuller results: no table of theirs stays
         assert Results.load(tmp_path).yields.empty
 
@@ -394,17 +409,17 @@ class TestFiles:
         assert set(again.timeline["layer"]) == set(changed.timeline["layer"])
         assert figures.summary_text(again) == figures.summary_text(changed)
 
-    def test_a_folder_of_before_the_further_studies(self, results: Results, tmp_path: Path) -> None:
-        results.save(tmp_path)
+    def test_a_folder_of_before_the_further_studies(self, full: Results, tmp_path: Path) -> None:
+        full.save(tmp_path)
         for name in ("sensitivity", "layer_sensitivity", "yields", "yield_points", "drift", "layer_quality"):
             (tmp_path / f"{name}.csv").unlink(missing_ok=True)
         render(Results.load(tmp_path), tmp_path / "drawn")
         assert not (tmp_path / "drawn" / "yield.png").exists()
 
-    def test_a_folder_that_is_none(self, results: Results, tmp_path: Path) -> None:
+    def test_a_folder_that_is_none(self, full: Results, tmp_path: Path) -> None:
         with pytest.raises(ResultsError, match=r"no run\.json there"):
             Results.load(tmp_path)
-        results.save(tmp_path)
+        full.save(tmp_path)
         (tmp_path / "layers.csv").unlink()
         with pytest.raises(ResultsError, match=r"layers\.csv: cannot be read"):
             Results.load(tmp_path)

@@ -57,6 +57,7 @@ def test_progress_off_a_terminal_is_plain_lines(swept: Path) -> None:
     assert lines[-1].startswith("sweep: 4 of 4 points, 2 failed, ")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweep_goes_on_and_grows_but_is_not_replaced(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     shutil.copytree(swept / "out", out)

@@ -195,6 +195,9 @@ def compress(
     TrainingError where `out` belongs to another compression, and what `hw` and `compression` raise.
     """
     check_targets(target)
+    if chip.layer:
+        raise TrainingError(f"chip {chip.name} has settings of single layers ({', '.join(chip.layer)}), which compression, that "
+                            "plans with one width for all, would not see: leave them out")  # fmt: skip
     work = _Work(model, data, chip, dict(target), out, plan or Plan(), step)
     return work.result()
 

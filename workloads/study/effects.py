@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import without
 from xbar.workloads.study.evaluate import Condition
 
 Origin = Literal["chip", "assumed", "ideal"]
@@ -13,13 +14,15 @@ Origin = Literal["chip", "assumed", "ideal"]
 _WRITING = ("programming_model", "programming_sigma", "programming_s0", "programming_s1", "programming_s2",
             "programming_s3", "programming_table", "limit_to_range", "write_verify_tolerance", "write_verify_most")  # fmt: skip
 _READING = ("read_noise_model", "read_noise_sigma", "read_noise_q0", "read_noise_q1", "read_noise_q_max", "read_noise_time",
-            "read_correlation_time", "read_bandwidth", "temperature", "reference_time")  # fmt: skip
+            "read_correlation_time", "read_noise_drawn", "read_noise_above_zero", "read_bandwidth",
+            "temperature", "reference_time")  # fmt: skip
 _DRIFT = ("reference_time", "drift_exponent", "drift_exponent_slope", "drift_exponent_low", "drift_exponent_high",
           "drift_exponent_sigma", "drift_exponent_sigma_slope", "drift_exponent_sigma_low", "drift_exponent_sigma_high")  # fmt: skip
 _STUCK = ("stuck_on_rate", "stuck_off_rate")
 _TELEGRAPH = ("telegraph_share", "telegraph_amplitude", "telegraph_dwell_time")
 _HEAT = ("temperature", "activation_energy", "reference_temperature")
 _LAW = ("iv", "iv_v0", "iv_c2", "iv_c3")
+_NO_RANGE = {"range": "ideal", "full_scale": None, "lower": None, "lower_percentile": None, "current_limit": None}
 _NO_ADC_ERRORS = {"offset_sigma": 0.0, "gain_sigma": 0.0, "inl_sigma": 0.0}
 _FINE_BITS = 8  # of weights and inputs that are not rounded: only their range matters
 BITS = 8  # of weights and inputs of the chips that the recommender and fair assignment are judged on
@@ -73,21 +76,22 @@ def analog_ideal(chip: Chip) -> Chip:
     return chip.with_changes(
         device=ideal_device(chip.device).model_dump(),
         wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0),
-        component={"adc": {"range": "ideal", "full_scale": None} | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
+        layer=without(chip.layer, "component"),
+        component={"adc": _NO_RANGE | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
     )
 
 
 def with_unrounded_inputs(chip: Chip) -> Chip:
     """An analog-ideal chip whose drivers give the input itself."""
     inputs = {"bits": _FINE_BITS, "signed": "two_pass", "quantise": False}
-    return chip.with_changes(inputs=inputs, component={"dac": {"bits": _FINE_BITS}})
+    return chip.with_changes(layer=without(chip.layer, "inputs"), inputs=inputs, component={"dac": {"bits": _FINE_BITS}})
 
 
 def with_unrounded_weights(chip: Chip) -> Chip:
     """An analog-ideal chip whose cells hold a weight between levels."""
     bits = _FINE_BITS if chip.weights.scheme == "offset" else _FINE_BITS + 1
     weights = {"bits": bits, "cell_bits": None, "quantise": False, "flipped_columns": False}
-    return chip.with_changes(weights=weights, device={"levels": 2**_FINE_BITS})
+    return chip.with_changes(layer=without(chip.layer, "weights"), weights=weights, device={"levels": 2**_FINE_BITS})
 
 
 def with_write_error(device: Device, amount: float) -> Device:
@@ -217,10 +221,11 @@ def _of_circuits(chip: Chip, base: Chip, assumed: Assumed) -> Iterator[Effect]:
     if adc.range == "ideal":
         yield Effect("ADC", "neither rounds nor clips", "ideal", "digital", base)
         return
-    real = base.with_changes(component={"adc": adc.model_dump() | _NO_ADC_ERRORS})
+    own = without(chip.layer)
+    real = base.with_changes(layer=own, component={"adc": adc.model_dump() | _NO_ADC_ERRORS})
     yield Effect("ADC range and bits", f"{adc.bits} bit, {adc.range.replace('_', ' ')}", "chip", "digital", real)
     if adc.has_errors:
-        wrong = base.with_changes(component={"adc": adc.model_dump()})
+        wrong = base.with_changes(layer=own, component={"adc": adc.model_dump()})
         yield Effect("ADC with its errors", "offset, gain, linearity", "chip", "digital", wrong)
 
 

@@ -26,7 +26,7 @@ from xbar.hw.chip.files import preset_names
 from xbar.hw.errors import did_you_mean
 from xbar.reports.differences import differences
 from xbar.reports.results import write_text
-from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, PATHS, check_value, placed
+from xbar.workloads.study.points import CHIP_FIELDS, PATHS, check_value, field_of, is_of_chip, placed
 from xbar.workloads.study.sweep import SweepError, Value
 from xbar.workloads.workload import load_weights, untrained
 
@@ -52,7 +52,7 @@ def measure(configuration: Mapping[str, Value], folder: Path = Path()) -> dict[s
     if "workload.weights" in whole:
         model = load_weights(model, Path(str(whole["workload.weights"])), example).eval()
     settings = {name: str(value).lower() if isinstance(value, bool) else str(value)
-                for name, value in whole.items() if name in CHIP_FIELDS}  # fmt: skip
+                for name, value in whole.items() if is_of_chip(name)}  # fmt: skip
     device = whole.get("device.name")
     chip = load_chip(str(whole["chip.name"]), settings, None if device is None else str(device))
     energies = None
@@ -102,7 +102,8 @@ def accept(path: str | Path) -> str:
 
 def setting(name: str, text: str) -> Value:
     """The value that `NAME=TEXT` of a command line gives; raises PinError."""
-    kind = FIELDS[name].kind if name in FIELDS else str
+    field = field_of(name)
+    kind = str if field is None else field.kind
     try:
         value = {"true": True, "false": False}.get(text.lower(), text) if kind is bool else kind(text)
     except ValueError:
@@ -112,7 +113,7 @@ def setting(name: str, text: str) -> Value:
 
 def _checked(configuration: Mapping[str, Value]) -> dict[str, Value]:
     for name, value in configuration.items():
-        if name not in NAMES and name not in CHIP_FIELDS:
+        if name not in NAMES and not is_of_chip(name):
             raise PinError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), [*NAMES, *CHIP_FIELDS])}")
         if name == "workload.name" and value in NETWORKS:
             continue

@@ -34,6 +34,7 @@ from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip, preset_names
+from xbar.hw.chip.layers import layer_key
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean
 from xbar.hw.events.arrivals import Arrivals
@@ -164,12 +165,24 @@ def complete(point: Point) -> dict[str, Value]:
     return whole
 
 
+def field_of(name: str) -> Field | None:
+    """What a name may be, such as `component.adc.bits` or, of one layer, `layer."conv1".component.adc.bits`; None: no name."""
+    of_layer = layer_key(str(name))
+    return FIELDS.get(name) if of_layer is None else CHIP_FIELDS[of_layer[1]]
+
+
+def is_of_chip(name: str) -> bool:
+    """True for names of what a chip file says."""
+    return name in CHIP_FIELDS or layer_key(str(name)) is not None
+
+
 def check_value(name: str, value: object) -> None:
     """Raises SweepError where a point cannot have that name or that value."""
-    if name not in FIELDS:
+    field = field_of(name)
+    if field is None:
         raise SweepError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), FIELDS)}")
-    if not FIELDS[name].holds(value):
-        raise SweepError(f"{name} = {value!r}: {FIELDS[name].allowed}")
+    if not field.holds(value):
+        raise SweepError(f"{name} = {value!r}: {field.allowed}")
 
 
 # ---- the file
@@ -264,8 +277,8 @@ def _flat(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -
     """Values by dotted name; a table is one value where its name is a point's."""
     found: dict[str, Any] = {}
     for key, value in table.items():
-        name = prefix + key
-        inner = _flat(value, f"{name}.", read) if isinstance(value, dict) and name not in FIELDS else {name: read(name, value)}
+        name = f'{prefix}"{key}"' if prefix == "layer." else prefix + key
+        inner = _flat(value, f"{name}.", read) if isinstance(value, dict) and field_of(name) is None else {name: read(name, value)}
         for each in inner:
             if each in found:
                 raise SweepError(f"{each} = {inner[each]!r}: is given twice")
@@ -281,15 +294,16 @@ def _value(name: str, value: Any) -> Value:
 
 def _axis(name: str, value: Any) -> Axis:
     """The axis of that name: a list of values, or a table of low, high, scale and steps."""
-    if name not in FIELDS:
+    field = field_of(name)
+    if field is None:
         check_value(name, value)
+    assert field is not None
     if isinstance(value, list):
         for each in value:
             check_value(name, each)
         if not value:
             raise SweepError(f"{name} = []: must be a list of one value or more")
         return value
-    field = FIELDS[name]
     if not isinstance(value, dict) or field.kind not in (int, float):
         form = "a list of values" + (", or { low, high, scale, steps }" if field.kind in (int, float) else "")
         raise SweepError(f"{name} = {value!r}: an axis must be {form}")
@@ -420,7 +434,7 @@ def judge(point: Point) -> dict[str, Value]:
 
 
 def _subject(point: dict[str, Value]) -> _Subject:
-    settings = {name: _written(value) for name, value in point.items() if name in CHIP_FIELDS}
+    settings = {name: _written(value) for name, value in point.items() if is_of_chip(name)}
     device = point.get("device.name")
     chip = load_chip(str(point["chip.name"]), settings, None if device is None else str(device))
     name, seed = str(point["workload.name"]), int(point["workload.seed"] or 0)

@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import torch
 
 from xbar.hw.bands import band_of, band_table, factors_used
 from xbar.hw.chip.description import Chip
+from xbar.hw.cost.laws import LAWS
 from xbar.reports.record import Constant, Record, Source
 from xbar.workloads.study.computer import processor
 from xbar.workloads.study.sweep import code_version
@@ -68,8 +70,15 @@ def provenance_table(chip: Chip) -> pd.DataFrame:
 
 
 def sources_table(chip: Chip) -> pd.DataFrame:
-    """What the numbers cite, and how that was read, by the name of the source."""
+    """What the numbers cite, and how that was read, by the name of the source; then the same of the laws by which components
+    cost what they do."""
     rows = {name: {"cite": source.cite, "read": source.read} for name, source in (band_table()[0].source | chip.source).items()}
+    of: dict[str, list[str]] = defaultdict(list)
+    for component, cost in chip.costs.items():
+        of[cost.law].append(component)
+    for law, components in of.items():
+        found = LAWS[law].law
+        rows[f"law {law}: {', '.join(components)}"] = {"cite": found.cite, "read": found.read}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xbar import hw, models, workloads
-from xbar.hw.analog import read_energies
+from xbar.hw.analog import analog_layers, keep_steps, read_energies, saturated_shares
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
@@ -130,23 +131,51 @@ class Bench:
             )
         return self._converted[key]
 
-    def judge(self, chip: Chip, condition: Condition, text: str, most: int | None = None) -> list[float]:
-        """Accuracies of the study's chip instances (at most `most`), one where all instances are the same."""
+    def judge(
+        self, chip: Chip, condition: Condition, text: str, most: int | None = None, keep_steps_of: Chip | None = None
+    ) -> list[float]:  # fmt: skip
+        """Accuracies of the study's chip instances (at most `most`), one where all instances are the same. keep_steps_of: a
+        chip whose widths of a code the ADCs have."""
         device = condition.device or chip.device
         same = (not device.draws or condition.layers == ()) and not chip.component.adc.has_errors
         count = 1 if same else min(self.study.instances, most or self.study.instances)
         seeds = range(self.study.seed, self.study.seed + count)
         whole = chip.model_copy(update={"device": device}).model_dump_json()
-        described = f"{whole} {condition.layers} {condition.seconds} {condition.correction}"
+        described = f"{whole} {condition.layers} {condition.seconds} {condition.correction}{_described(keep_steps_of)}"
         name = hashlib.sha256(described.encode()).hexdigest()[:32]
         self.step(f"{text}, {count} chip{'s' if count > 1 else ''}")
 
         def measure(places: list[int]) -> Iterator[dict[int, float]]:
             chosen = [seeds[place] for place in places]
-            for found in self.on_chip(chip).accuracies(chosen, self.images, self.labels, condition):
+            for found in self._with_steps(chip, keep_steps_of).accuracies(chosen, self.images, self.labels, condition):
                 yield {seed - self.study.seed: value for seed, value in found.items()}
 
         return self.points.get([f"{name}, seed {seed}" for seed in seeds], measure)
+
+    def saturated(self, chip: Chip, network: Network, keep_steps_of: Chip | None = None) -> float:
+        """Share of all conversions of calibration inputs that leave the codes; keep_steps_of as of `judge`."""
+        described = f"{chip.model_dump_json()}{_described(keep_steps_of)}"
+        name = f"{hashlib.sha256(described.encode()).hexdigest()[:32]}, saturated"
+
+        def measure(_: list[int]) -> Iterator[dict[int, float]]:
+            model = self._with_steps(chip, keep_steps_of).model
+            matrices = {name: layer.matrix for name, layer in analog_layers(model).items()}
+            conversions = [matrix.channel.conversions_per_vector * network.layer(name).vectors for name, matrix in matrices.items()]
+            yield {0: float(np.average([*saturated_shares(model).values()], weights=conversions))}
+
+        return self.points.get([name], measure)[0]
+
+    def _with_steps(self, chip: Chip, of: Chip | None) -> OnChip:
+        """The network on that chip, its ADCs with their own widths of a code or with those of another chip."""
+        if of is None:
+            return self.on_chip(chip)
+        kept = OnChip(self.workload.model, chip, self.workload.calibration_images, self.study.seed)
+        keep_steps(kept.model, self.on_chip(of).model)
+        return kept
+
+
+def _described(chip: Chip | None) -> str:
+    return "" if chip is None else f" steps of {chip.model_dump_json()}"
 
 
 def _identity(workload: Workload, study: Study) -> str:
@@ -189,7 +218,7 @@ def run(
     layers = list(converted.layers)
     quality = studies.quality(converted, range(study.seed, study.seed + study.instances), images)
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
-    adc = pd.DataFrame(_vary_adc(chip, study, bench))
+    adc = pd.DataFrame(_vary_adc(chip, study, bench, network))
     meta = _meta(workload, chip, study, network, ledger, alone)
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
@@ -202,7 +231,7 @@ def run(
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        bands=ledger_bands(ledger),
+        bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
         **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
@@ -214,6 +243,25 @@ def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Benc
         network, meta, study.requests,
         lambda bits: bench.judge(integer_chip(bits), Condition(), f"integers of {bits} bits")[0],
     )  # fmt: skip
+
+
+def _floorplan(ledger: Ledger) -> pd.DataFrame:
+    """The chip's floor plan, and of each tile the layers that lie on it (those of most of its cores first)."""
+    table = ledger.chip.floorplan.table()
+    per_tile: dict[int, Counter[str]] = defaultdict(Counter)
+    for copies in ledger.placement.copies.values():
+        for copy in copies:
+            for core in range(copy.first_core, copy.first_core + copy.cores):
+                per_tile[core // ledger.chip.structure.cores_per_tile][copy.layer] += 1
+    layers = [
+        " ".join(name for name, _ in per_tile[int(number)].most_common()) if kind == "tile" else ""
+        for kind, number in zip(table["kind"], table["number"], strict=True)
+    ]
+    used = [
+        per_tile[int(number)].total() / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
+        for kind, number in zip(table["kind"], table["number"], strict=True)
+    ]
+    return table.assign(layers=layers, used_share=used)
 
 
 def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
@@ -276,12 +324,16 @@ def _vary_programming(chip: Chip, study: Study, bench: Bench) -> Iterator[dict[s
             yield {"sigma": amount, "instance": instance, "accuracy": found}
 
 
-def _vary_adc(chip: Chip, study: Study, bench: Bench) -> Iterator[dict[str, float]]:
-    """Accuracy of a few chip instances with ADCs of other resolutions, all else as the chip describes it."""
+def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Iterator[dict[str, object]]:
+    """Accuracy of a few chip instances with ADCs of other resolutions, the width of a code made for the bits and kept, all else
+    as the chip describes it; with the share of conversions that leave the codes."""
     for bits in study.adc_bits:
-        changed = chip.with_changes(component={"adc": {"bits": bits}})
-        for instance, found in enumerate(bench.judge(changed, Condition(), f"ADC of {bits} bits", ADC_INSTANCES)):
-            yield {"bits": bits, "instance": instance, "accuracy": found}
+        for way in studies.adc_ways(chip, bits):
+            text = f"ADC of {bits} bits, width of a code {way.width}"
+            found = bench.judge(way.chip, Condition(), text, ADC_INSTANCES, way.keep_steps_of)
+            saturated = bench.saturated(way.chip, network, way.keep_steps_of)
+            for instance, each in enumerate(found):
+                yield {"bits": bits, "width": way.width, "instance": instance, "accuracy": each, "saturated_share": saturated}
 
 
 def _meta(

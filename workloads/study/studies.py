@@ -1,6 +1,7 @@
 """What costs how much accuracy on a chip, how many chips are good, and what time does: tables for the report."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from xbar.hw.analog import layer_quality
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import without
 from xbar.workloads.study import effects as chips
 from xbar.workloads.study.effects import Assumed, Effect
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
@@ -55,6 +57,37 @@ def _loss(found: Sequence[float], reference: float) -> dict[str, object]:
     low, high = mean_band(found)
     return {"reference": reference, "instances": len(found), "accuracy": mean, "low": low, "high": high,
             "loss": reference - mean}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdcWay:
+    """A chip with ADCs of other bits, and what becomes of the width of a code: "made for the bits", or "kept" as it is on the
+    chip itself, in which case codes end earlier. keep_steps_of: the chip whose ranges give it, where `chip` does not say it."""
+
+    width: str
+    chip: Chip
+    keep_steps_of: Chip | None = None
+
+
+def adc_ways(chip: Chip, bits: int) -> list[AdcWay]:
+    """The chip with ADCs of so many bits in all layers, with the width of a code made for them and kept."""
+    adc = chip.component.adc
+    plain = chip.with_changes(layer=without(chip.layer, "component"))
+    made = plain.with_changes(component={"adc": {"bits": bits, "range": "level" if adc.range == "level_fixed" else adc.range}})
+    if adc.range == "ideal":
+        return [AdcWay("made for the bits", made)]
+    if adc.range == "level_fixed":
+        kept = AdcWay("kept", made.with_changes(component={"adc": {"range": "level_fixed"}}))
+    elif bits == adc.bits:
+        kept = AdcWay("kept", made)
+    elif adc.full_scale is not None:
+        codes = [each.component.adc.code_range(chip.signed_current(False))[1] for each in (made, chip)]
+        begins = adc.lower or 0.0
+        full_scale = begins + (adc.full_scale - begins) * codes[0] / codes[1]
+        kept = AdcWay("kept", made.with_changes(component={"adc": {"full_scale": full_scale}}))
+    else:
+        kept = AdcWay("kept", made, plain)
+    return [AdcWay("made for the bits", made), kept]
 
 
 def yield_points(

@@ -1,0 +1,101 @@
+"""How long one vector holds what: the slice loop of a layer copy on its cores, and its ports, from the rate of every part.
+
+A slice is read while the slice before is converted. Reading takes the longest of: the array's read time, the DAC's drive (each
+wordline has its own), the arrays' and the sample-and-holds' own rates, and the input register of the busiest core, which
+streams out the bits that its wordlines take. Converting takes as long as the busiest ADC. Shift-and-add units and output
+registers of a core serve its ADCs in equal parts, each ADC a fixed one, so an ADC converts no faster than its part of
+them works: whatever their number, no unit is busier than all the time. Rates are `unit_rate` of `chip.costs`, of one unit.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING
+
+from xbar.hw.chip.description import Chip
+from xbar.hw.graph.network import MatrixLayer
+
+if TYPE_CHECKING:
+    from xbar.hw.chip.placement import Crossbar
+
+FEMTOSECONDS = 10**15  # in a second
+
+
+def ticks(count: float, rate: float) -> int:
+    """Time of `count` ticks of a clock of `rate` [1/s] in whole femtoseconds: round(count / rate)."""
+    return round(Fraction(count) * FEMTOSECONDS / Fraction(rate))
+
+
+def clock_ticks(bits: float, width: int, rate: float) -> int:
+    """Time [fs] to move `bits` over `width` wires, one word per tick; what is left of a word takes a tick."""
+    return ticks(ceil(bits / width), rate)
+
+
+@dataclass(frozen=True)
+class ReadCycle:
+    """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time."""
+
+    slices: int
+    read: int
+    conversion: int
+
+    @property
+    def busy(self) -> int:
+        """Time [fs] from one vector's start to the next one's, where nothing else holds it up."""
+        return self.slices * max(self.read, self.conversion)
+
+
+def adc_of(chip: Chip, crossbar: "Crossbar") -> int:
+    """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
+    design = chip.array_design
+    return crossbar.slot // design.crossbars_per_adc * design.adc_units
+
+
+def conversion_rate(chip: Chip) -> float:
+    """Conversions per second of one ADC with its part of the core's shift-and-add units and output registers [1/s]."""
+    adc = chip.costs["adc"]
+    after = (chip.costs[name] for name in ("shift_add", "output_register"))
+    return min(adc.unit_rate, *(part.units * part.unit_rate / adc.units for part in after))
+
+
+def conversion_time(chip: Chip, crossbar: "Crossbar") -> int:
+    """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
+    return ticks(ceil(crossbar.conversions / chip.array_design.adc_units), conversion_rate(chip))
+
+
+def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) -> ReadCycle:
+    """Slices, read time and conversion time of one vector on these crossbars of a copy."""
+    chip = chip.for_layer(layer.name)
+    by_adc: dict[tuple[int, int], int] = defaultdict(int)
+    rows: dict[int, int] = defaultdict(int)
+    for crossbar in crossbars:
+        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, crossbar)
+        rows[crossbar.core] += crossbar.rows
+    used = chip.one_hot if layer.lookup else chip
+    reads = used.reads_per_conversion
+    register = chip.costs["input_register"]
+    streamed = ticks(reads * max(rows.values()) * chip.component.dac.bits, register.units * register.unit_rate)
+    lines = (ticks(reads, chip.costs[name].unit_rate) for name in ("dac", "crossbar", "sample_hold"))
+    read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
+    return ReadCycle(used.conversions_per_column(layer.signed_input), read, max(by_adc.values()))
+
+
+def port_time(chip: Chip, bits: float) -> int:
+    """Time [fs] that `bits` hold a tile's buffer port and bus: whole words of the narrower one, and the rates of both."""
+    timing, (buffer, bus) = chip.timing, (chip.costs[name] for name in ("buffer", "bus"))
+    words = clock_ticks(bits, min(timing.buffer_width, timing.bus_width), timing.tile_clock)
+    return max(words, *(ticks(bits, part.units * part.unit_rate) for part in (buffer, bus)))
+
+
+def register_time(chip: Chip, bits: float) -> int:
+    """Time [fs] that a core's input register takes `bits` in."""
+    register = chip.costs["input_register"]
+    return ticks(bits, register.units * register.unit_rate)
+
+
+def units_time(chip: Chip, work: Mapping[str, float]) -> int:
+    """Time [fs] of a tile's units side by side: the longest of each one's actions over the rate of all its units."""
+    times = (ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count)
+    return max(times, default=0)

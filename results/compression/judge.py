@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Tell anew what the kept networks take of their chip, by the chip's costs as they are; trains and measures no accuracy.
+
+    python -P results/compression/judge.py
+
+Footprints and shares left in each folder's compression.json are written again; accuracies, stages and pages stay those of the
+day of training. Prints the table of results/README.md.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from xbar.compression import rebuild
+from xbar.hw import load_chip, trace
+from xbar.hw.footprint import Footprint, footprint
+from xbar.workloads.workload import untrained
+
+
+def numbers(found: Footprint) -> dict[str, float]:
+    """A footprint as compression.json has it."""
+    return {
+        "arrays": found.arrays, "area_m2": found.area, "energy_J": found.energy, "power_W": found.power, "latency_s": found.latency,
+    }  # fmt: skip
+
+
+def judge(folder: Path) -> str:
+    """Write the folder's footprints anew; a row of the table."""
+    meta = json.loads((folder / "compression.json").read_text("utf-8"))
+    model, example = untrained(meta["workload"])
+    small = rebuild(model, example, torch.load(folder / "weights.pt", weights_only=True))
+    chip = load_chip(meta["chip"])
+    fewer = chip.with_changes(weights={"bits": meta["bits_after"]}, inputs={"bits": meta["input_bits_after"]})
+    for name, network, design in (("before", model, chip), ("fewer_bits", model, fewer), ("pruned", small, chip), ("after", small, fewer)):
+        if name in meta["footprints"]:
+            meta["footprints"][name] = numbers(footprint(trace(network, example, pack=True), design, meta["rate"]))
+    taken = meta["footprints"]
+    for leaf, key in (("area", "area_m2"), ("power", "power_W")):
+        if leaf in meta["left"]:
+            meta["left"][leaf] = taken["after"][key] / taken["before"][key]
+    written = folder / "compression.json.part"
+    written.write_text(json.dumps(meta, indent=2, allow_nan=False) + "\n", "utf-8")
+    os.replace(written, folder / "compression.json")
+    less = [
+        f"{100 * (taken[name][key] / taken['before'][key] - 1):.1f} %"
+        for name in ("after", "pruned")
+        for key in ("power_W", "area_m2")
+    ]
+    return f"| {folder.name} | {meta['compression']:.1f} x fewer | {less[0]} | {less[1]} | {less[2]} / {less[3]} |"
+
+
+if __name__ == "__main__":
+    print("| network | weights | power | area | pruned alone, power / area |\n|---|---|---|---|---|")
+    for each in sorted(Path(__file__).parent.glob("*/")):
+        print(judge(each), flush=True)

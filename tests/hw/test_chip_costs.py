@@ -1,0 +1,296 @@
+"""What the components of a chip cost: laws by hand, published figures moved by laws, and what is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from xbar.hw import Chip, ConfigurationError, load_chip
+from xbar.hw.chip.checked import build
+from xbar.hw.chip.files import read_toml
+from xbar.hw.cost.laws import LAWS
+
+NODE = 32e-9
+KILOBYTE = 8 * 1024
+# ISAAC (ISCA 2016), Table I: milliwatts and square millimetres of all that a core, a tile or the chip has.
+TABLE = {
+    "dac": (4, 0.00017), "crossbar": (2.4, 0.0002), "sample_hold": (0.01, 0.00004), "adc": (16, 0.0096),
+    "shift_add": (0.2, 0.00024), "input_register": (1.24, 0.0021), "output_register": (0.23, 0.00077), "buffer": (20.7, 0.083),
+    "bus": (7, 0.090), "router": (42 / 4, 0.151 / 4), "activation": (0.52, 0.0006), "accumulator": (0.05, 0.00006),
+    "pool": (0.4, 0.00024), "tile_register": (1.68, 0.0032), "link": (10400, 22.88),
+}  # fmt: skip
+ROUNDED = {"bus": 2e-3, "dac": 1e-3, "crossbar": 1e-3}  # their stated length and resistance are typed to three or four digits
+
+CONVERTER = {"bits": 8, "rate": 1.28e9, "node": NODE}
+BUFFER = {"capacity": 64 * KILOBYTE, "width": 256, "banks": 4, "node": NODE}
+ROUTER = {"width": 32, "ports": 8, "clock": 1.2e9, "node": NODE}
+ADDER = {"bits": 16, "rate": 1.2e9, "node": NODE}
+
+
+def raw_of(preset: str) -> dict[str, Any]:
+    """A preset's file."""
+    return read_toml(preset, "xbar.hw.presets", "chip")[1]
+
+
+def loaded(raw: dict[str, Any]) -> Chip:
+    """The chip of a raw file, as `load_chip` makes it."""
+    chip, provenance = build(Chip, raw, "test")
+    chip._provenance = provenance
+    return chip
+
+
+def assumed(value: float, unit: str = "1") -> dict[str, object]:
+    """A number of a chip file."""
+    return {"value": value, "unit": unit, "kind": "assumed", "why": "a test"}
+
+
+class TestStatedFigures:
+    @pytest.mark.parametrize("name", TABLE)
+    def test_are_what_the_chip_costs_at_the_configuration_stated(self, isaac: Chip, name: str) -> None:
+        power, area = TABLE[name]
+        cost = isaac.costs[name]
+        assert cost.stated
+        assert cost.peak_power == pytest.approx(power * 1e-3, rel=ROUNDED.get(name, 1e-9))
+        assert cost.parent_area == pytest.approx(area * 1e-6, rel=ROUNDED.get(name, 1e-9))
+
+    def test_are_stated_at_the_load_of_the_peak(self, isaac: Chip) -> None:
+        """96 arrays a tile read 128 inputs of 16 bits and make 16 results in 1600 ns."""
+        values = {name: cost.load for name, cost in isaac.costs.items() if name != "link"}
+        results, conversions = 96 * 16 / 1.6e-6, 8 * 128 / 100e-9
+        bits = 96 * (128 + 16) * 16 / 1.6e-6
+        assert values == pytest.approx({
+            "dac": 1024e7, "crossbar": 8e7, "sample_hold": 1024e7, "adc": conversions, "shift_add": conversions,
+            "input_register": 1024e7, "output_register": conversions, "buffer": bits, "bus": bits, "router": 4 * 16 * results,
+            "activation": results, "accumulator": results, "pool": results, "tile_register": results,
+        })  # fmt: skip
+        for name, load in values.items():
+            at = getattr(isaac.component, name).stated_at
+            assert at.units * at.load == pytest.approx(load), name
+
+    @pytest.mark.parametrize(
+        ("name", "changes", "law", "now", "then"),
+        [
+            ("adc", {"component": {"adc": {"bits": 6}}}, "survey", CONVERTER | {"bits": 6}, CONVERTER),
+            ("adc", {"component": {"adc": {"rate": 0.64e9}}}, "survey", CONVERTER | {"rate": 0.64e9}, CONVERTER),
+            ("adc", {"component": {"adc": {"bits": 3}}}, "sense_amplifier", CONVERTER | {"bits": 3}, None),
+            ("adc", {"component": {"adc": {"law": "sar", "bits": 7}}}, "sar", CONVERTER | {"bits": 7}, CONVERTER),
+            ("adc", {"technology": {"node": 22e-9}}, "survey", CONVERTER | {"node": 22e-9}, CONVERTER),
+            ("buffer", {"timing": {"buffer_size": 32 * KILOBYTE}}, "edram", BUFFER | {"capacity": 32 * KILOBYTE}, BUFFER),
+            ("buffer", {"component": {"buffer": {"banks": 2}}}, "edram", BUFFER | {"banks": 2}, BUFFER),
+            ("router", {"component": {"router": {"ports": 5}}}, "router", ROUTER | {"ports": 5}, ROUTER),
+            ("router", {"technology": {"node": 22e-9}}, "router", ROUTER | {"node": 22e-9}, ROUTER),
+            ("accumulator", {"technology": {"node": 45e-9}}, "adder", ADDER | {"node": 45e-9}, ADDER),
+            ("accumulator", {"technology": {"voltage": 0.8}}, "adder", ADDER | {"voltage": 0.8}, ADDER),
+        ],
+    )  # fmt: skip
+    def test_move_as_their_law(
+        self, isaac: Chip, name: str, changes: dict[str, Any], law: str, now: dict[str, float], then: dict[str, float] | None
+    ) -> None:
+        """Energy, area and leakage, each by its own ratio; the count of units stays."""
+        here = LAWS[law](**now)
+        stated = LAWS["survey"](**CONVERTER) if then is None else LAWS[law](**then)
+        before, after = isaac.costs[name], isaac.with_changes(**changes).costs[name]
+        assert (here.energy, here.area) != (stated.energy, stated.area)
+        assert after.energy_per_action / before.energy_per_action == pytest.approx(here.energy / stated.energy)
+        assert after.area / before.area == pytest.approx(here.area / stated.area)
+        if stated.leakage:
+            assert after.static_power / before.static_power == pytest.approx(here.leakage / stated.leakage)
+        assert after.units == before.units
+
+    def test_of_more_units_are_as_much_more(self, isaac: Chip) -> None:
+        """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did."""
+        more = isaac.with_changes(structure={"crossbars_per_core": 16})
+        for name in ("dac", "crossbar", "sample_hold", "adc"):
+            one, two = isaac.costs[name], more.costs[name]
+            assert two.units == 2 * one.units
+            assert two.area == pytest.approx(2 * one.area)
+            assert two.static_power == pytest.approx(2 * one.static_power)
+            assert two.energy_per_action == pytest.approx(one.energy_per_action)
+            assert two.peak_power == pytest.approx(2 * one.peak_power)
+
+    @pytest.mark.parametrize(
+        ("name", "law", "parameters"), [("buffer", "edram", BUFFER), ("router", "router", ROUTER), ("accumulator", "adder", ADDER)]
+    )
+    def test_a_stated_power_has_the_law_s_leakage_in_it(self, isaac: Chip, name: str, law: str, parameters: Mapping[str, float]) -> None:
+        power, cost = TABLE[name][0] * 1e-3, isaac.costs[name]
+        leakage = LAWS[law](**parameters).leakage
+        assert 0 < leakage < power * cost.shared_by
+        assert cost.static_power == pytest.approx(leakage)
+        assert cost.energy_per_action * cost.load == pytest.approx(power * cost.shared_by - leakage)
+
+    def test_a_stated_static_power_comes_beside_the_power(self) -> None:
+        raw = raw_of("isaac")
+        raw["component"]["buffer"]["static_power"] = assumed(5, "mW")
+        cost = loaded(raw).costs["buffer"]
+        assert cost.static_power == pytest.approx(5e-3)
+        assert cost.peak_power == pytest.approx(25.7e-3)
+
+    def test_an_energy_is_of_one_action(self) -> None:
+        """The law's leakage is not in it, and comes as it is; nothing of the power is left."""
+        raw = raw_of("isaac")
+        buffer = raw["component"]["buffer"]
+        del buffer["power"], buffer["stated_at"]["load"]
+        buffer["energy"] = assumed(0.2, "pJ")
+        cost = loaded(raw).costs["buffer"]
+        assert cost.energy_per_action == pytest.approx(0.2e-12)
+        assert cost.static_power == pytest.approx(LAWS["edram"](**BUFFER).leakage)
+        assert cost.area == pytest.approx(0.083e-6)
+
+    def test_an_area_alone_leaves_energy_to_the_law(self) -> None:
+        raw = raw_of("edge")
+        raw["component"]["adc"] |= {"area": assumed(500, "µm²"), "stated_at": {
+            "units": assumed(1), "bits": assumed(8), "rate": assumed(1.28, "GS/s"), "node": assumed(32, "nm"),
+        }}  # fmt: skip
+        cost = loaded(raw).costs["adc"]
+        assert cost.area == pytest.approx(500e-12)
+        assert cost.energy_per_action == pytest.approx(LAWS["survey"](**CONVERTER).energy)
+
+    @pytest.mark.parametrize("name", ["multiplier", "product"])
+    def test_digital_units_may_be_stated(self, isaac: Chip, name: str) -> None:
+        """At every parameter of their law; it moves them with the bits of values."""
+        of_both = {"second_bits": 16} if name == "multiplier" else {}
+        stated = {"units": 1, "node": NODE, "bits": 16, "rate": 1.2e9, **of_both}
+        unit = {"energy": 1e-12, "area": 1e-9, "stated_at": stated}
+        cost = isaac.with_changes(component={name: {"units": 4, **unit}}).costs[name]
+        assert (cost.energy_per_action, cost.area) == pytest.approx((1e-12, 4e-9))
+        fewer = isaac.with_changes(inputs={"bits": 8}, component={name: {"units": 4, **unit}}).costs[name]
+        both = {"second_bits": 8} if of_both else {}
+        ratio = LAWS[name](**ADDER | {"bits": 8} | both).energy / LAWS[name](**ADDER | of_both).energy
+        assert fewer.energy_per_action == pytest.approx(1e-12 * ratio)
+
+
+class TestLaws:
+    """Edge, of which nothing but the link is stated."""
+
+    @pytest.mark.parametrize(
+        ("name", "law", "parameters", "units", "per_action"),
+        [
+            ("adc", "survey", CONVERTER, 1, 1),
+            ("dac", "driver", {
+                "bits": 1, "bitlines": 128, "rate": 1e7, "node": NODE, "read_voltage": 0.2, "conductance": 12.5e-6, "on_resistance": 40e3,
+            }, 512, 1),
+            ("multiplexer", "multiplexer", {"columns": 512, "bits": 8, "rate": 1.28e9, "node": NODE}, 1, 1),
+            ("sample_hold", "sample_hold", {"bits": 8, "node": NODE}, 512, 1),
+            ("shift_add", "shift_add", {"bits": 8, "rate": 1.28e9, "node": NODE}, 1, 1),
+            ("buffer", "edram", BUFFER, 1, 1 / 256),
+            ("accumulator", "adder", ADDER | {"bits": 8}, 1, 1),
+            ("multiplier", "multiplier", ADDER | {"bits": 8, "second_bits": 8}, 1, 1),
+            ("product", "product", ADDER | {"bits": 8}, 16, 1),
+        ],
+    )  # fmt: skip
+    def test_by_hand(self, edge: Chip, name: str, law: str, parameters: dict[str, float], units: int, per_action: float) -> None:
+        one, cost = LAWS[law](**parameters), edge.costs[name]
+        assert (cost.units, cost.law, cost.stated) == (units, law, False)
+        assert cost.energy_per_action == pytest.approx(one.energy * per_action)
+        assert cost.area == pytest.approx(one.area * units)
+        assert cost.static_power == pytest.approx(one.leakage * units)
+
+    def test_a_read_is_joule_s_law(self, edge: Chip) -> None:
+        """V² G t of 128 x 128 cells at the mean of their levels, half of the wordlines driven; cells of 25 µS at most."""
+        cost = edge.costs["crossbar"]
+        assert cost.energy_per_action == pytest.approx(128 * 128 / 2 * 0.2**2 * 12.5e-6 * 100e-9)
+        assert cost.units == 4
+        twice = edge.with_changes(timing={"array_read": 200e-9}).costs["crossbar"]
+        assert twice.energy_per_action == pytest.approx(2 * cost.energy_per_action)
+
+    def test_a_bus_is_as_long_as_the_rest_of_its_tile(self, edge: Chip) -> None:
+        rest = edge.tile_totals()[1] - sum(edge.costs[name].parent_area for name in ("bus", "mesh_wires"))
+        one = LAWS["bus"](width=128, length=rest**0.5, node=NODE)
+        assert edge.costs["bus"].energy_per_action == pytest.approx(one.energy)
+        assert edge.costs["bus"].area == pytest.approx(one.area)
+
+    def test_units_and_rate_of_merging_are_those_of_the_adcs_unless_given(self, edge: Chip) -> None:
+        found = edge.with_changes(component={"adc": {"columns": 128}}).costs["shift_add"]
+        assert (found.units, found.unit_rate) == (4, 1.28e9)
+        shared = edge.with_changes(component={"adc": {"columns": 128}, "shift_add": {"units": 2}}).costs["shift_add"]
+        assert (shared.units, shared.unit_rate) == (2, 2.56e9)
+
+    def test_digital_units_run_on_the_tile_clock_unless_a_rate_is_given(self, edge: Chip) -> None:
+        assert edge.costs["activation"].unit_rate == 1.2e9
+        assert edge.with_changes(component={"activation": {"rate": 1e8}}).costs["activation"].unit_rate == 1e8
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("component", "key"),
+        [("router", "ports"), ("adc", "bits"), ("adc", "rate"), ("buffer", "capacity"), ("bus", "length"), ("crossbar", "read_time")],
+    )
+    def test_a_parameter_that_is_not_stated(self, component: str, key: str) -> None:
+        raw = raw_of("isaac")
+        del raw["component"][component]["stated_at"][key]
+        law = raw["component"][component]["law"]
+        with pytest.raises(ConfigurationError, match=rf"component\.{component}\.stated_at\.{key} = \(missing\): the law {law} moves"):
+            _ = loaded(raw).costs
+
+    @pytest.mark.parametrize(("key", "said"), [("units", "how many units the figures are of"), ("load", "how often each unit acted")])
+    def test_figures_of_nobody_knows_what(self, key: str, said: str) -> None:
+        raw = raw_of("isaac")
+        del raw["component"]["adc"]["stated_at"][key]
+        with pytest.raises(ConfigurationError, match=rf"component\.adc = .*stated_at\.{key} is missing: {said}"):
+            loaded(raw)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"power": assumed(1, "mW")}, "stated_at, the configuration that figures were published for, goes with figures .* got power"),
+            ({"stated_at": {"units": assumed(1)}}, "stated_at, .* goes with figures .* got no figure"),
+            (
+                {"power": assumed(1, "mW"), "energy": assumed(1, "pJ"), "stated_at": {"units": assumed(1), "load": assumed(1, "M/s")}},
+                r"power \(at the rate stated\) and energy \(per action\) exclude each other",
+            ),
+            ({"units": assumed(4)}, r"component\.adc\.units = .*how many there are follows from the structure"),
+            ({"law": "sra"}, r"component\.adc\.law = 'sra': must be 'survey', 'sar', 'flash'"),
+            ({"architecture": "sar"}, r"component\.adc\.architecture = 'sar': unknown key"),
+        ],
+    )  # fmt: skip
+    def test_of_an_adc(self, changes: dict[str, Any], said: str) -> None:
+        raw = raw_of("edge")
+        raw["component"]["adc"] |= changes
+        with pytest.raises(ConfigurationError, match=said):
+            loaded(raw)
+
+    @pytest.mark.parametrize("component", ["dac", "crossbar", "sample_hold", "buffer", "bus", "router", "tile_register"])
+    def test_what_follows_from_the_structure(self, component: str) -> None:
+        raw = raw_of("isaac")
+        raw["component"][component] |= {"units": assumed(4), "rate": assumed(1, "GHz")}
+        with pytest.raises(ConfigurationError) as caught:
+            loaded(raw)
+        assert f"component.{component}.units = " in str(caught.value)
+        assert "how many there are follows from the structure" in str(caught.value)
+        assert f"component.{component}.rate = " in str(caught.value)
+        assert "how fast it is follows from widths, clocks and read times" in str(caught.value)
+
+    @pytest.mark.parametrize(("key", "said"), [("adc.units", "how many there are follows"), ("buffer.rate", "how fast it is follows")])
+    def test_what_follows_from_the_structure_as_an_override(self, key: str, said: str) -> None:
+        with pytest.raises(ConfigurationError, match=rf"component\.{key} = 3: {said}"):
+            load_chip("isaac", {f"component.{key}": "3"})
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"technology": {"node": 3e-9}}, r"node = 3 nm is outside 7 nm to"),
+            ({"component": {"adc": {"bits": 15}}}, r"component\.sample_hold = law sample_hold: .*bits = 15 bit is outside 1 bit to 14 bit"),
+            (
+                {"component": {"multiplexer": None, "adc": {"rate": 2e10}}},
+                r"component\.adc = law survey: .*rate = 20000 M/s is outside .* to 10000 M/s",
+            ),
+            ({"component": {"adc": {"law": "flash"}}}, r"component\.adc = law flash: .*bits = 8 bit is outside 1 bit to 6 bit"),
+            ({"component": {"router": {"ports": 40}}}, r"component\.router = law router: .*ports = 40 is outside 2 to 16"),
+            ({"device": {"read_voltage": None}}, r"device\.read_voltage = \(missing\): the law driver of component\.dac needs"),
+        ],
+    )  # fmt: skip
+    def test_what_no_law_covers(self, edge: Chip, changes: dict[str, Any], said: str) -> None:
+        with pytest.raises(ConfigurationError, match=said):
+            _ = edge.with_changes(**changes).costs
+
+    def test_a_configuration_stated_that_the_law_does_not_cover(self) -> None:
+        raw = raw_of("isaac")
+        raw["component"]["router"]["stated_at"]["ports"]["value"] = 40
+        with pytest.raises(ConfigurationError, match=r"component\.router\.stated_at = law router: .*ports = 40 is outside 2 to 16"):
+            _ = loaded(raw).costs
+
+    def test_a_power_below_its_leakage(self) -> None:
+        raw = raw_of("isaac")
+        raw["component"]["buffer"]["power"]["value"] = 0.1
+        with pytest.raises(ConfigurationError, match=r"component\.buffer\.power = 0\.0001 W: the law edram tells a leakage of"):
+            _ = loaded(raw).costs
