@@ -108,7 +108,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "digits", "--chip", "isac", "--out", "x"], "no such preset; presets: edge, isaac"),
+        (["run", "digits", "--chip", "isac", "--out", "x"], "no such preset; presets: edge, generic, isaac"),
         (["run", "digits", "--set", "device.level=4", "--out", "x"], "did you mean device.levels"),
         (["run", "digits", "--set", "weights.cell_bits=4", "--out", "x"], "more than the device has levels for"),
         (["run", "lenet5", "--data", "/nonexistent", "--out", "x"], "no train-images-idx3-ubyte"),

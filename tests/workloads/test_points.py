@@ -348,7 +348,7 @@ def test_a_sweep_of_chips_has_a_row_a_point(tmp_path: Path) -> None:
     result = sweep_chips([{**SMALL, **point} for point in points], tmp_path, InProcess())
     frame = result.frame()
     assert frame["error"].isna().tolist() == [True, True, False, False]
-    assert "no such file, and no such preset; presets: edge, isaac" in frame["error"][2]
+    assert "no such file, and no such preset; presets: edge, generic, isaac" in frame["error"][2]
     assert "weights.cell_bits" in frame["error"][3] or "levels" in frame["error"][3]
     assert frame["accuracy"][0] == judge({**SMALL, **POINTS[0]})["accuracy"]
     assert json.loads((tmp_path / SUMMARY).read_text())["fixed"]["study.images"] == 40
