@@ -52,6 +52,16 @@ CHANGES = (
     Change("4 columns an ADC", "twice the ADCs; a read of 10 ns already outlasts 8 conversions of 1 ns", adc(columns=4)),
     Change("16 columns an ADC", "half the ADCs; 16 conversions of 1 ns outlast a read of 10 ns", adc(columns=16)),
     Change(
+        "16 rows at once",
+        "8 reads and conversions a slice in place of 1, where arrays are full; cells take the same",
+        {"component": {"crossbar": {"rows_at_once": 16}}},
+    ),
+    Change(
+        "row by row",
+        "128 in place of 1, so that converters and what follows them are nearly all of the energy",
+        {"component": {"crossbar": {"rows_at_once": 1}}},
+    ),
+    Change(
         "4-bit weights",
         "2 cells a weight in place of 4: half the columns, conversions and tiles",
         {"weights": {"bits": 4}},
