@@ -44,7 +44,8 @@ def main() -> None:
         summary = ledger.summary()
         print(
             f"             ledger {time.perf_counter() - start:.2f} s; latency of the first {ledger.latency[0] * 1e6:.1f} µs, "
-            f"{summary['energy_per_request_J'] * 1e3:.3f} mJ per image, {summary['throughput_per_s']:,.0f} images/s"
+            f"{summary['energy_per_request_J'] * 1e3:.3f} mJ per image, {summary['throughput_per_s']:,.0f} images/s; "
+            f"busiest: link {ledger.busiest_link[0]} {ledger.busiest_link[1]:.0%}, {ledger.busiest_unit[0]} {ledger.busiest_unit[1]:.0%}"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(f"peak memory {peak:.2f} GiB")

@@ -35,7 +35,7 @@ LOADS = (0.2, 0.4, 0.6, 0.8, 0.9)  # share of the server's time that is asked fo
 REQUEST_HATCHES = ("", "////", "....")  # of each request, on the colour of its stage
 SHORT = 0.03  # µs
 NUMBERED = {  # what the chapter points at: time [µs], layer, copy, stage; the links have no layer here
-    "1": (0.47, CONVOLUTION, 1, "load"), "2": (1.42, CONVOLUTION, 0, "drain"), "3": (1.22, "", 0, ""),
+    "1": (0.47, CONVOLUTION, 1, "load"), "2": (1.42, CONVOLUTION, 0, "drain"), "3": (1.34, "", 0, ""),
     "4": (2.83, LINEAR, 0, "load"), "5": (4.03, CONVOLUTION, 0, "load"),
 }  # fmt: skip
 

@@ -210,45 +210,50 @@ REQUEST = (
     Step(
         "What one vector does in load, compute and drain, and how long it holds what.",
         "hw.events.vector_operation.VectorOperations.of",
-        "hw.events.simulator._Simulation.__init__",
+        "hw.events.simulator.Simulation.__init__",
     ),
     Step(
-        "When requests arrive.", "hw.events.arrivals.Arrivals.femtoseconds", "hw.events.simulator._Simulation.__init__"
+        "When requests arrive.", "hw.events.arrivals.Arrivals.femtoseconds", "hw.events.simulator.Simulation.__init__"
     ),
     Step(
         "A request's sample comes over the links into the buffers.",
-        "hw.events.simulator._Simulation._request",
-        "hw.events.simulator._Simulation.start",
+        "hw.events.simulator.Simulation._request",
+        "hw.events.simulator.Simulation.start",
     ),
     Step(
         "A copy takes its share of the layer's vectors, one after another.",
-        "hw.events.simulator._CopyProcess.process",
-        "hw.events.simulator._Simulation.start",
+        "hw.events.copies.CopyProcess.process",
+        "hw.events.simulator.Simulation.start",
     ),
     Step(
         "A vector waits for the vectors that it rests on.",
         "hw.events.waiting.Progress.until",
-        "hw.events.simulator._CopyProcess._wait_for_inputs",
+        "hw.events.copies.CopyProcess._wait_for_inputs",
     ),
     Step(
         "Load: it waits its turn at each tile's buffer port.",
         "hw.events.waiting.Port.serve",
-        "hw.events.simulator._CopyProcess._serve",
+        "hw.events.copies.CopyProcess._begin",
     ),
     Step(
         "It waits until its arrays are free and written.",
-        "hw.events.simulator._CopyProcess._wait_for_arrays",
-        "hw.events.simulator._CopyProcess.process",
+        "hw.events.copies.CopyProcess._wait_for_arrays",
+        "hw.events.copies.CopyProcess.process",
     ),
     Step(
         "Compute: array reads, and conversions behind them.",
-        "hw.events.simulator._CopyProcess._compute",
-        "hw.events.simulator._CopyProcess.process",
+        "hw.events.copies.CopyProcess._compute",
+        "hw.events.copies.CopyProcess.process",
     ),
     Step(
         "Drain: partial sums meet, digital units, output stage; readers are woken.",
-        "hw.events.simulator._CopyProcess._finish",
-        "hw.events.simulator._CopyProcess.process",
+        "hw.events.copies.CopyProcess._finish",
+        "hw.events.copies.CopyProcess.process",
+    ),
+    Step(
+        "Results travel over the links of the mesh, each of which moves one flit at a time.",
+        "hw.events.mesh.Links.send",
+        "hw.events.copies.CopyProcess._finish",
     ),
     Step(
         "What ran when, and how often each component acted.", "hw.events.ledger.Ledger", "hw.events.simulator.simulate"

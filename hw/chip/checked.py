@@ -137,6 +137,8 @@ def validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Qu
         for finding in error.errors():
             key = ".".join(str(part) for part in finding["loc"])
             message = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            if finding["type"] == "extra_forbidden":
+                message = why_no_key(model, key) or message
             quantity = provenance.get(key)
             if quantity is not None:
                 shown = str(quantity.value) if quantity.unit == "1" else f"{quantity.value} {quantity.unit}"

@@ -21,7 +21,7 @@ from xbar.hw.cells.table import TABLE_FOLDER, find_table
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
-from xbar.hw.errors import ConfigurationError, did_you_mean
+from xbar.hw.errors import ConfigurationError, ParameterError, did_you_mean
 from xbar.hw.quantity import Quantity, Unit, unit_written
 
 
@@ -78,6 +78,12 @@ def load_chip(
         _override(raw, key, value, label)
     chip, provenance = build(Chip, raw, label)
     chip._provenance = provenance
+    try:
+        _ = chip.costs
+    except ConfigurationError as error:  # what no law covers
+        raise ConfigurationError(label, error.problems) from None
+    except ParameterError as error:
+        raise ConfigurationError(label, [("device", "(its cells)", str(error))]) from None
     return chip
 
 

@@ -338,8 +338,9 @@ def test_the_outer_band_is_a_chip_with_every_constant_at_its_end(case: str, end:
 
     assert "device.read_voltage" in overrides
     energies = cells_energy(reloaded(overrides))
-    read_time = float(overrides.pop("timing.array_read", 100)) * 1e-9
-    if name != "edge":
+    written = overrides.pop("timing.array_read", None)
+    read_time = stated.timing.array_read if written is None else float(written) * 1e-9
+    if name.startswith("isaac"):
         overrides = {key: text for key, text in overrides.items() if key not in READ_KEYS}
     again = reloaded(overrides)
     other = again.priced(lambda key: read_time if key == "timing.array_read" else again.number(key), end)
@@ -376,7 +377,7 @@ def test_the_inner_band_adds_squares_of_one_component_at_a_time(preset: str) -> 
         alone, together = ends(chip, end), {}
         for key, text in alone.items():
             if key in READ_KEYS:
-                if preset == "edge":
+                if not preset.startswith("isaac"):
                     together[key] = text
                 continue
             together[key] = text
@@ -420,7 +421,7 @@ def test_the_inner_band_is_the_spread_of_independent_draws() -> None:
         )
         totals = ((value + draws * (other - value)) * counts).sum(axis=1)
         totals += (idle + generator.standard_normal(draws.shape) * (idle_other - idle)).sum(axis=1)
-        assert totals.mean() == pytest.approx(row["value"], rel=0.01)
+        assert abs(totals.mean() - row["value"]) < 4 * totals.std() / 200, "four standard errors"
         assert totals.std() == pytest.approx(abs(row[side] - row["value"]), rel=0.02)
 
 

@@ -202,7 +202,7 @@ class TestOverrides:
 
     def test_changes_in_si(self, isaac: Chip) -> None:
         assert isaac.with_changes(device={"g_min": 0.0}).device.g_min == 0
-        with pytest.raises(ConfigurationError, match=r"component\.adc\.units"):
+        with pytest.raises(ConfigurationError, match=r"component\.adc\.units = 3: how many there are follows from"):
             isaac.with_changes(component={"adc": {"units": 3}})
         with pytest.raises(ConfigurationError, match="no_such"):
             isaac.with_changes(device={"no_such": 1})

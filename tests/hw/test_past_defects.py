@@ -117,8 +117,7 @@ def test_a_drift_compensated_model_of_several_instances_loads() -> None:
 
 def test_pairs_take_all_adcs_of_a_crossbar_in_turn() -> None:
     chip = small_chip(4, 16, 4, 5, 4, 4, "two_pass", 8, "ideal", scheme="differential")
-    units = 2 * chip.structure.crossbars_per_core
-    chip = chip.with_changes(component={"adc": {"units": units, "gain_sigma": 0.05}})
+    chip = chip.with_changes(component={"adc": {"columns": 8, "gain_sigma": 0.05}})
     matrix = CrossbarMatrix(torch.full((1, 4, 2), 15.0), chip, False, 15.0, torch.float64)
     product = matrix(torch.ones(1, 1, 2, dtype=torch.float64))[0, 0]
     assert product[0] == product[2]

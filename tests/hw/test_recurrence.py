@@ -37,7 +37,7 @@ class TestByHand:
         ledger = simulate(place(recurrent(7), wide(isaac)), Arrivals.batch(1), off_chip_io=False)
         load = (ceil(10 * 16 / 256) + ceil(30 * 16 / 256)) / 1.2e9
         compute = 16 * 100e-9 + 80 / 1.28e9
-        drain = 10 / 0.96e9
+        drain = 10 / 1.2e9
         assert ledger.latency[0] == pytest.approx(7 * (load + compute + drain), abs=PICOSECOND)
         times = stages(ledger, "cell")
         assert all(begin == pytest.approx(end, abs=1e-18) for (_, end), (begin, _) in pairwise(times))
@@ -46,9 +46,9 @@ class TestByHand:
         """Each of 5 steps is first, then second, both on tile 0; the third layer reads the last step."""
         ledger = simulate(place(looped(5), wide(isaac), None), Arrivals.batch(1), off_chip_io=False)
         clock = 1 / 1.2e9
-        first = (ceil(12 * 16 / 256) + ceil(24 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 0.96e9
-        second = (ceil(12 * 16 / 256) + ceil(12 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 0.96e9
-        out = (ceil(12 * 16 / 256) + ceil(12 * 16 / 256)) * clock + 16 * 100e-9 + 24 / 1.28e9 + 3 / 0.96e9
+        first = (ceil(12 * 16 / 256) + ceil(24 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 1.2e9
+        second = (ceil(12 * 16 / 256) + ceil(12 * 16 / 256)) * clock + 16 * 100e-9 + 96 / 1.28e9 + 12 / 1.2e9
+        out = (ceil(12 * 16 / 256) + ceil(12 * 16 / 256)) * clock + 16 * 100e-9 + 24 / 1.28e9 + 3 / 1.2e9
         assert ledger.latency[0] == pytest.approx(5 * (first + second) + out, abs=2 * PICOSECOND)
 
     @pytest.mark.parametrize("preset", ["isaac-vector", "edge"])
@@ -113,7 +113,7 @@ class TestPipelines:
         chip = wide(isaac)
         alone = simulate(place(recurrent(6), chip), Arrivals.batch(1), off_chip_io=False).latency[0]
         both = simulate(place(recurrent(6), chip, None), Arrivals.batch(2), off_chip_io=False)
-        hidden = 3 / 1.2e9 + 80 / 1.28e9 + 10 / 0.96e9
+        hidden = 3 / 1.2e9 + 80 / 1.28e9 + 10 / 1.2e9
         assert both.latency == pytest.approx([alone, 2 * alone - hidden], abs=10 * PICOSECOND)
 
     def test_vectors_that_no_result_rests_on_are_done_too(self, isaac: Chip) -> None:

@@ -18,7 +18,7 @@ def test_ideal_converters_follow_the_straight_line(isaac: Chip) -> None:
     assert (np.diff(sheet.adc["code"]) >= 0).all()
     assert (sheet.adc["code"].min(), sheet.adc["code"].max()) == (0, 255)
     stated = sheet.cost[sheet.cost["bits"] == 8]
-    assert stated["energy_J"].to_numpy() == pytest.approx(isaac.component.adc.energy_per_action)
+    assert stated["energy_J"].to_numpy() == pytest.approx(isaac.costs["adc"].energy_per_action)
     assert stated["rate_per_s"].to_numpy() == pytest.approx(1.28e9)
 
 
