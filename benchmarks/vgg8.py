@@ -36,7 +36,7 @@ def adc(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 CHANGES = (
-    Change("as it is", "the chip of vgg8.toml"),
+    Change("as it is", "the chip of vgg8.toml; its ADCs are SAR of 32 levels"),
     Change(
         "array 64 x 64",
         "partial sums of twice the rows of arrays, each converted: twice the ADCs and conversions",
@@ -47,10 +47,20 @@ CHANGES = (
         "the other way round; larger arrays fill a little less well",
         {"structure": {"wordlines": 256, "bitlines": 256}},
     ),
-    Change("ADC 7 bits", "a SAR's area grows by 1.84 a bit, its energy about as its bits: 7/5", adc(bits=7)),
-    Change("ADC 5 bits flash", "31 comparators matched to half a step, for one that decides five times", adc(law="flash")),
+    Change("ADC 128 levels", "7 bits for 5: a SAR's area grows by 1.84 a bit, its energy about as bits", adc(bits=7)),
+    Change("ADC flash", "31 comparators matched to half a step, for one that decides five times; it could be faster", adc(law="flash")),
     Change("4 columns an ADC", "twice the ADCs; a read of 10 ns already outlasts 8 conversions of 1 ns", adc(columns=4)),
     Change("16 columns an ADC", "half the ADCs; 16 conversions of 1 ns outlast a read of 10 ns", adc(columns=16)),
+    Change(
+        "16 rows at once",
+        "8 reads and conversions a slice in place of 1, where arrays are full; cells take the same",
+        {"component": {"crossbar": {"rows_at_once": 16}}},
+    ),
+    Change(
+        "row by row",
+        "128 in place of 1, so that converters and what follows them are nearly all of the energy",
+        {"component": {"crossbar": {"rows_at_once": 1}}},
+    ),
     Change(
         "4-bit weights",
         "2 cells a weight in place of 4: half the columns, conversions and tiles",

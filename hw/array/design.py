@@ -77,7 +77,8 @@ class WireResistance(BaseModel):
 class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
 
-    array_read: time of one analog read [s]. crossbars_per_core: crossbars whose converters are one set.
+    array_read: time of one analog read [s]. crossbars_per_core: crossbars whose converters are one set. rows_at_once: wordlines
+    that a read drives, None for all; the others follow in reads of their own, each converted.
     """
 
     wordlines: int
@@ -90,6 +91,16 @@ class ArrayDesign:
     dac: Dac
     adc: Adc
     array_read: float
+    rows_at_once: int | None = None
+
+    def partial_reads(self, rows: int) -> int:
+        """Reads, each converted, that an input slice on `rows` wordlines of a crossbar takes."""
+        return ceil(rows / (self.rows_at_once or rows))
+
+    @property
+    def as_read(self) -> "ArrayDesign":
+        """The arrays that products see: what is read and converted at once is an array of its own."""
+        return replace(self, wordlines=self.rows_at_once, rows_at_once=None) if self.rows_at_once else self
 
     @property
     def cell_bits(self) -> int:

@@ -164,8 +164,8 @@ class Products:
     """How a matrix is read with vectors of whole numbers (..., groups, vectors, inputs)."""
 
     def design(self, design: ArrayDesign) -> ArrayDesign:
-        """How arrays are driven: as they are."""
-        return design
+        """How arrays are driven: so many wordlines at once."""
+        return design.as_read
 
     def most_driven(self, inputs_of_a_crossbar: int) -> int:
         """Inputs of one crossbar that can be driven at once."""

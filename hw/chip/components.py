@@ -29,14 +29,15 @@ ACTIONS = {
 
 
 class CrossbarArray(Component):
-    """The arrays; one action is one read of all cells of one array.
+    """The arrays; one action is one read of an array, of all its wordlines or of those driven at once.
 
     cell: "1T1R" with an access transistor, or "0T1R" at the crossings of lines alone. rows_at_once: wordlines driven in one
-    read; without it all of them.
+    read, a divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them.
     """
 
     law: Literal["array"] = "array"
     cell: Literal["1T1R", "0T1R"] = "1T1R"
+    rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
 
 
 class SampleHold(Component):

@@ -15,7 +15,7 @@ area and leakage each on its own. A stated power contains leakage: the law's at 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from xbar.hw.array.design import DRIVEN
@@ -46,8 +46,12 @@ class Use:
     shared_by: int = 1
 
     def per_action(self, parameters: Mapping[str, float]) -> float:
-        """Actions of the law, at these parameters of it, that one action of the component takes."""
-        return 1 / parameters["width"] if self.by_bit else 1.0
+        """Actions of the law, at these parameters of it, that one action of the component takes; an array read of a part of the
+        wordlines is that part of the law's read."""
+        if self.by_bit:
+            return 1 / parameters["width"]
+        at_once = parameters.get("rows_at_once", 0)
+        return 1 / ceil(parameters["wordlines"] / at_once) if at_once else 1.0
 
 
 def uses(chip: "Chip") -> dict[str, Use]:
@@ -56,25 +60,27 @@ def uses(chip: "Chip") -> dict[str, Use]:
     crossbars, adcs, bits = s.crossbars_per_core, design.adcs_per_core, chip.inputs.bits
     geometry = chip.geometry(10**6, 1)
     outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
-    reads = 1 / chip.slice_time  # of one crossbar, per second
-    vectors = reads / chip.input_slices
+    parts = design.partial_reads(s.wordlines)
+    slices = 1 / chip.slice_time  # of one crossbar, per second
+    reads, vectors = slices * parts, slices / chip.input_slices
     converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
     in_tile = crossbars * s.cores_per_tile
     results = in_tile * outputs * vectors  # of a tile, per second
     moved = in_tile * (s.wordlines / geometry.wordlines_per_input + outputs) * vectors * bits
-    inputs_held, driven = crossbars * s.wordlines * bits, crossbars * s.wordlines * c.dac.bits
+    inputs_held, driven = crossbars * s.wordlines * bits, crossbars * (s.wordlines // parts) * c.dac.bits
     results_held = int(crossbars * outputs * bits)
     clocked = {"bits": bits, "rate": t.tile_clock}
     found = {
         "dac": Use(
-            crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * reads,
+            crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * slices,
             {"bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, **cells_of(chip)},
         ),
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
                 "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": chip.inputs.activity,
-                "mean_square": c.dac.mean_square, **cells_of(chip),
+                "mean_square": c.dac.mean_square, **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
+                **cells_of(chip),
             },
         ),
         "sample_hold": Use(
@@ -238,7 +244,7 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     given = {**(shared or StatedAt()).given(), **at.given()} if at is not None else {}
     law = LAWS[stated.law].law
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
-    missing = [each for each in missing if each not in ("voltage", "activity", "mean_square")]
+    missing = [each for each in missing if each not in ("voltage", "activity", "mean_square", "rows_at_once")]
     if missing:
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]

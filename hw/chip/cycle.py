@@ -35,11 +35,15 @@ def clock_ticks(bits: float, width: int, rate: float) -> int:
 
 @dataclass(frozen=True)
 class ReadCycle:
-    """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time."""
+    """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time.
+
+    Where arrays are read in `parts`, so many of these make one input slice.
+    """
 
     slices: int
     read: int
     conversion: int
+    parts: int = 1
 
     @property
     def busy(self) -> int:
@@ -76,10 +80,11 @@ def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) 
     used = chip.one_hot if layer.lookup else chip
     reads = used.reads_per_conversion
     register = chip.costs["input_register"]
-    streamed = ticks(reads * max(rows.values()) * chip.component.dac.bits, register.units * register.unit_rate)
+    parts = max(chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)
+    streamed = ticks(reads * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
     lines = (ticks(reads, chip.costs[name].unit_rate) for name in ("dac", "crossbar", "sample_hold"))
     read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
-    return ReadCycle(used.conversions_per_column(layer.signed_input), read, max(by_adc.values()))
+    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts)
 
 
 def port_time(chip: Chip, bits: float) -> int:

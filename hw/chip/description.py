@@ -122,6 +122,8 @@ class Chip(Section):
             )
         if c.adc.current_limit is not None and self.device.read_voltage is None:
             raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
+        if c.crossbar.rows_at_once is not None:
+            self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
         self.geometry(1, 1)
@@ -155,8 +157,21 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.read_time,
+            self.read_time, c.crossbar.rows_at_once,
         )  # fmt: skip
+
+    def _check_rows_at_once(self, rows: int) -> None:
+        lines = self.geometry(1, 1).wordlines_per_input
+        if self.structure.wordlines % rows or rows % lines:
+            of_input = f" and be a multiple of {lines}, the wordlines of an input" if lines > 1 else ""
+            raise ValueError(
+                f"component.crossbar.rows_at_once = {rows} must divide structure.wordlines = {self.structure.wordlines}{of_input}"
+            )
+        if rows < self.structure.wordlines and (not self.wires.ideal or self.component.adc.has_errors):
+            raise ValueError(
+                "component.crossbar.rows_at_once below structure.wordlines needs ideal wires and ADCs without errors: neither is "
+                "modelled for part of an array"
+            )
 
     @cached_property
     def read_time(self) -> float:
@@ -304,7 +319,7 @@ class Chip(Section):
         geometry = self.geometry(10**6, 1)
         converted = geometry.conversions_of(0) * geometry.converted_planes / geometry.planes
         columns = converted * design.crossbars_per_adc / design.adc_units
-        return max(design.array_read, columns / self.component.adc.rate / reads)
+        return max(design.array_read, columns / self.component.adc.rate / reads) * design.partial_reads(design.wordlines)
 
     @property
     def peak_operations_per_second(self) -> float:

@@ -336,12 +336,16 @@ class CrossbarCopyProcess(CopyProcess):
         chip = operations.chip_of(self.layer.name)
         chip = chip.one_hot if self.layer.lookup else chip
         width, reads = chip.component.dac.bits, chip.reads_per_conversion
-        for _ in range(cycle.slices):
+        design, parts = chip.array_design, cycle.parts
+        for turn in range(cycle.slices):
             yield self.env.timeout(cycle.read)
             yield self.held[index]
             self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar, self.layer.name))
+            rows = min(design.rows_at_once or crossbar.rows, crossbar.rows - turn % parts * (design.rows_at_once or 0))
+            if rows <= 0:  # all its wordlines are read; others of the copy have more
+                continue
             for component, count in (
-                ("input_register", reads * crossbar.rows * width), ("dac", reads * crossbar.rows), ("crossbar", reads),
+                ("input_register", reads * rows * width), ("dac", reads * rows), ("crossbar", reads),
                 ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),
                 ("shift_add", crossbar.conversions), ("output_register", crossbar.conversions),
             ):  # fmt: skip

@@ -308,12 +308,13 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
     """Actions of one vector on the crossbars of a layer that it reads, over all slices and passes."""
     slices, used = slices_of(chip, layer), chip.one_hot if layer.lookup else chip
     drives = slices * sum(crossbar.rows for crossbar in crossbars)
-    conversions = used.conversions_per_column(layer.signed_input) * sum(crossbar.conversions for crossbar in crossbars)
+    parts = {crossbar: chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars}
+    conversions = used.conversions_per_column(layer.signed_input) * sum(each.conversions * count for each, count in parts.items())
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,
-        "crossbar": slices * len(crossbars),
-        "sample_hold": slices * sum(crossbar.bitlines for crossbar in crossbars),
+        "crossbar": slices * sum(parts.values()),
+        "sample_hold": slices * sum(each.bitlines * count for each, count in parts.items()),
         **({"multiplexer": conversions} if "multiplexer" in chip.costs else {}),
         "adc": conversions,
         "shift_add": conversions,

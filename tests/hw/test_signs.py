@@ -83,6 +83,7 @@ def chips() -> dict[str, Chip]:
     return every | {
         "generic with wires": generic.with_changes(wires=SLOW, weights={"cell_bits": 1}),
         "generic with rates": generic.with_changes(technology={"voltage": 0.8}, component=units),
+        "generic by rows": generic.with_changes(component={"crossbar": {"rows_at_once": 16}}),
         "isaac with voltages": isaac.with_changes(technology={"voltage": 0.9}, stated_at={"voltage": 0.9}),
     }
 
