@@ -30,17 +30,18 @@ from xbar.reports.style import (
 )
 
 MARKERS = {"chip": ("o", ACCENT), "digital": ("s", SECOND), "computer": ("^", SOFT)}
+ON_CHIP = "without DRAM and links"
 PANELS = (
     ("latency_s", "Latency, one request", "s", "shorter is better"),
     ("throughput_per_s", "Requests per second, in a batch", "/s", "more is better"),
-    ("energy_per_request_J", "Energy per request, in a batch", "J", "less is better"),
+    ("energy_per_request_J", "Energy per request, in a batch", "J", f"less is better  ·  {ON_CHIP}"),
     ("area_m2", "Area", "m²", "less is better"),
-    ("operations_per_J", "Efficiency, in a batch", "OPS/W", "more is better"),
+    ("operations_per_J", "Efficiency, in a batch", "OPS/W", f"more is better  ·  {ON_CHIP}"),
     ("accuracy", "Accuracy", "", "more is better"),
 )  # fmt: skip
 COLUMNS: tuple[Column, ...] = (
     ("", 0.050, "left"), ("technology", 0.180, "left"), ("weights", 0.260, "left"), ("inputs", 0.315, "left"),
-    ("weights come from", 0.370, "left"), ("power at work", 0.630, "right"), ("idle", 0.700, "right"),
+    ("weights come from", 0.370, "left"), ("power on chip", 0.630, "right"), ("idle", 0.700, "right"),
     ("peak", 0.780, "right"), ("used", 0.835, "right"), ("energy, one alone", 0.950, "right"),
 )  # fmt: skip
 COMPUTER = "this computer"
@@ -69,7 +70,7 @@ def summary_line(results: Results) -> str:
         return ""
     own = results.baselines.iloc[0]
     parts = [
-        f"{_times(row['energy_per_request_J'] / own['energy_per_request_J'])} the energy and "
+        f"{_times(row['energy_per_request_J'] / own['energy_per_request_J'])} the energy on chip and "
         f"{_times(row['latency_s'] / own['latency_s'])} the latency on {row['title']} ({_node(row)})"
         for _, row in results.baselines.iloc[1:].iterrows()
     ]
@@ -106,6 +107,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
         axes.xaxis.set_major_locator(LogLocator(numticks=3))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="x", which="minor", colors=FAINT)
     left, right = axes.get_xlim()
     place = (lambda x: (x - left) / (right - left)) if linear else (lambda x: math.log(x / left) / math.log(right / left))
     for row, (kind, value, shown) in enumerate(zip(rows["kind"], values, rows[column], strict=True)):
@@ -150,6 +152,10 @@ def _node(row: pd.Series) -> str:
     return f"{found[1]}\u00a0nm" if found else "not stated"
 
 
+def _links(results: Results) -> str:
+    return human(results.meta["summary"]["link_energy_per_request_J"], "J")
+
+
 def _times(ratio: float) -> str:
     """A ratio for people: 0.16 times, 3.4 times, 140 times."""
     return f"{significant(ratio, 2)} times"
@@ -161,8 +167,9 @@ def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
     notes = [
         "Nothing is scaled between technology nodes, and the accelerators are the published ones, whole: a chip of the same node or size "
         "built today would differ. Areas are whole, whatever the network uses: sums of components, Eyeriss' core, TPU's die at most. "
-        "The chip holds its weights in cells, written before; the accelerators fetch them for every batch from DRAM, whose power is left "
-        "out, as is every host.",
+        "Energies and powers are on chip: published powers of the accelerators are of their dies, without DRAM and host, so the chip's "
+        f"are without its off-chip links, which take {_links(results)} a request more. The chip holds its weights in cells, written "
+        "before; the accelerators fetch them for every batch from DRAM.",
         "The accelerators are estimated from published constants, layer by layer: the longer of computing and fetching weights, at busy "
         "power. That is faster than what was published of them, by 7 to 18 % for TPU v1 where memory or computing bounds it, 2.4 times "
         "for Eyeriss on VGG-16 (it is fitted to AlexNet), so the page is in their favour. In a batch every request waits for all of it.",

@@ -34,6 +34,7 @@ KINDS = {
 }  # fmt: skip
 MOST_COUNTED = 2**31 - 1  # images and instances
 MISSING = "–"
+LINKS = ("link",)  # components off the chip, whose energy is told apart
 STATIC = ", static"  # after a component's name
 ASKED = ["what", "key", "old", "new", "unit", "kind"]
 TABLES = {"asked": False, "metrics": True, "components": True, "layers": True, "points": False}  # whether written with its index
@@ -57,13 +58,18 @@ METRICS = {
     "latency_p99_s": Metric("Latency in a batch, 99th percentile", "s", ("summary.latency_p99_s",), "low"),
     "throughput_per_s": Metric("Requests per second", "/s", ("summary.steady_throughput_per_s", "summary.throughput_per_s"), "high"),
     "operations_per_s": Metric("Operations per second", "OPS", ("summary.operations_per_s",), "high"),
-    "energy_per_request_J": Metric("Energy per request", "J", ("summary.energy_per_request_J",), "low"),
-    "dynamic_energy_per_request_J": Metric("  dynamic", "J", ("summary.dynamic_energy_per_request_J",), "low"),
-    "static_energy_per_request_J": Metric("  static", "J", ("summary.static_energy_per_request_J",), "low"),
-    "operations_per_J": Metric("Efficiency", "OPS/W", ("summary.operations_per_J",), "high"),
-    "average_power_W": Metric("Average power", "W", ("summary.average_power_W",), "low"),
-    "peak_power_W": Metric("Peak power", "W", ("summary.peak_power_W",), "low"),
-    "static_power_W": Metric("Static power", "W", ("summary.static_power_W",), "low"),
+    "on_chip_energy_per_request_J": Metric("Energy per request, on chip", "J", ("summary.on_chip_energy_per_request_J",), "low"),
+    "on_chip_dynamic_energy_per_request_J": Metric("  dynamic", "J", ("summary.on_chip_dynamic_energy_per_request_J",), "low"),
+    "leakage_energy_per_request_J": Metric("  leakage", "J", ("summary.leakage_energy_per_request_J",), "low"),
+    "on_chip_operations_per_J": Metric("Efficiency, on chip", "OPS/W", ("summary.on_chip_operations_per_J",), "high"),
+    "on_chip_power_W": Metric("Average power, on chip", "W", ("summary.on_chip_power_W",), "low"),
+    "on_chip_peak_power_W": Metric("Peak power, on chip", "W", ("summary.on_chip_peak_power_W",), "low"),
+    "leakage_power_W": Metric("Leakage, on chip", "W", ("summary.leakage_power_W",), "low"),
+    "link_energy_per_request_J": Metric("Energy per request, off-chip links", "J", ("summary.link_energy_per_request_J",), "low"),
+    "energy_per_request_J": Metric("Energy per request, links too", "J", ("summary.energy_per_request_J",), "low"),
+    "operations_per_J": Metric("Efficiency, links too", "OPS/W", ("summary.operations_per_J",), "high"),
+    "average_power_W": Metric("Average power, links too", "W", ("summary.average_power_W",), "low"),
+    "peak_power_W": Metric("Peak power, links too", "W", ("summary.peak_power_W",), "low"),
     "table_power_W": Metric("Table power of the chip", "W", ("chip.peak_power_W",), "low"),
     "table_operations_per_s": Metric("Table peak of the chip", "OPS", ("chip.peak_operations_per_s",), "high"),
     "area_m2": Metric("Chip area", "m²", ("summary.area_m2",), "low"),
@@ -200,12 +206,23 @@ def _checked(results: Results, name: str) -> dict[str, Any]:
         raise ResultsError(f"{name}/{RUN_FILE}: accuracy.chip = {leaves.get('accuracy.chip')!r}: must be a share from 0 to 1")
     requests = _number(leaves, "summary.requests", name)
     requests = 1.0 if math.isnan(requests) or requests < 1 else requests
-    leaves["summary.static_energy_per_request_J"] = _number(leaves, "summary.static_energy_J", name) / requests
+    for quantity, value in _energies(results.components, requests).items():  # which results of earlier versions do not tell
+        leaves.setdefault(f"summary.{quantity}", value)
     values = {
         quantity: next((found for place in metric.places if not math.isnan(found := _number(leaves, place, name))), math.nan)
         for quantity, metric in METRICS.items()
     }  # fmt: skip
     return {"values": values, "requests": requests}
+
+
+def _energies(components: pd.DataFrame, requests: float) -> dict[str, float]:
+    """Energies per request [J] on chip, of its leakage, and of the off-chip links."""
+    own, links = (components[components.index.isin(LINKS) == apart] for apart in (False, True))
+    leakage, total = (float(own[column].sum()) / requests for column in ("static_energy_J", "energy_J"))
+    return {
+        "on_chip_energy_per_request_J": total, "on_chip_dynamic_energy_per_request_J": total - leakage,
+        "leakage_energy_per_request_J": leakage, "link_energy_per_request_J": float(links["energy_J"].sum()) / requests,
+    }  # fmt: skip
 
 
 def _check_table(table: pd.DataFrame, columns: Sequence[str], path: str) -> None:
@@ -412,7 +429,8 @@ def _counted(count: int, one: str, many: str) -> str:
 
 def _run_verdict(c: Comparison) -> str:
     parts = []
-    for name, subject, table in (("energy_per_request_J", "energy per request", energy_steps), ("area_m2", "area", area_steps),
+    for name, subject, table in (("on_chip_energy_per_request_J", "energy per request on chip", energy_steps),
+                                 ("link_energy_per_request_J", "energy of the off-chip links", None), ("area_m2", "area", area_steps),
                                  ("latency_s", "latency of one request", None), ("throughput_per_s", "throughput", None)):  # fmt: skip
         if name not in c.metrics.index or not c.metrics.loc[name, "changed"]:
             continue
@@ -448,9 +466,22 @@ def _leaves_verdict(c: Comparison) -> str:
 
 
 def energy_steps(comparison: Comparison) -> pd.Series:
-    """What each component adds to the change of energy per request [J], static energy apart; largest first. They sum to
-    the whole change."""
-    table = comparison.components
+    """What each component adds to the change of energy per request on chip [J], static energy apart; largest first. They sum
+    to the whole change."""
+    return _energy_steps(on_chip(comparison))
+
+
+def link_steps(comparison: Comparison) -> pd.Series:
+    """The same of the off-chip links."""
+    return _energy_steps(comparison.components[comparison.components.index.isin(LINKS)])
+
+
+def on_chip(comparison: Comparison) -> pd.DataFrame:
+    """Rows of the components but the off-chip links."""
+    return comparison.components[~comparison.components.index.isin(LINKS)]
+
+
+def _energy_steps(table: pd.DataFrame) -> pd.Series:
     static = table["static_energy_J_change"]
     dynamic = table["energy_J_change"] - static
     steps = pd.concat([dynamic.rename(name_of), static.rename(lambda name: name_of(name) + STATIC)])
@@ -533,8 +564,8 @@ def note(comparison: Comparison, name: str) -> str:
 def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Label, ratio, and old and new of the numbers that count most."""
     c = comparison
-    usual = ("accuracy_chip", "latency_s", "throughput_per_s", "energy_per_request_J", "average_power_W", "area_m2",
-             "crossbars_used", "operations_per_J")  # fmt: skip
+    usual = ("accuracy_chip", "latency_s", "throughput_per_s", "on_chip_energy_per_request_J", "on_chip_power_W", "area_m2",
+             "crossbars_used", "on_chip_operations_per_J")  # fmt: skip
     if c.kind == RUN_FILE:
         names = [name for name in usual if name in c.metrics.index]
     else:
@@ -628,7 +659,9 @@ def save_comparison(comparison: Comparison, directory: Path) -> None:
         "matched": c.matched,
     }  # fmt: skip
     if len(c.components):
-        meta["steps"] = {"energy_J": energy_steps(c).to_dict(), "area_m2": area_steps(c).to_dict()}
+        meta["steps"] = {
+            name: steps(c).to_dict() for name, steps in (("energy_J", energy_steps), ("link_energy_J", link_steps), ("area_m2", area_steps))
+        }  # fmt: skip
     save_sheet(directory, FILE, meta, {name: getattr(c, name) for name in TABLES}, [name for name, indexed in TABLES.items() if indexed])
 
 

@@ -28,6 +28,7 @@ from xbar.reports.compare import (
     headlines,
     name_of,
     note,
+    on_chip,
     plain,
     ratio_text,
     share_text,
@@ -90,7 +91,7 @@ LAYER_COLUMNS: tuple[Column, ...] = (
 POINT_COLUMNS: tuple[Column, ...] = (
     ("point", 0.050, "left"), ("metric", 0.560, "left"), ("old", 0.790, "right"), ("new", 0.880, "right"), ("ratio", 0.950, "right"),
 )
-MOST_METRICS = 22  # on the first page
+MOST_METRICS = 24  # on the first page
 MOST_STEPS = 14
 LEFT, RIGHT = (0.155, 0.37, 0.33, 0.475), (0.635, 0.37, 0.315, 0.475)  # of two panels
 MOST_LAYERS = 24
@@ -130,7 +131,7 @@ def pages(comparison: Comparison) -> dict[str, Figure]:
     if c.kind == RUN_FILE:
         if c.changed:
             found["waterfall"] = waterfalls(c)
-            if c.components[["static_energy_J_old", "static_energy_J_new"]].sum().sum() > 0:
+            if on_chip(c)[["static_energy_J_old", "static_energy_J_new"]].sum().sum() > 0:
                 found["static"] = energy_parts(c)
             found["by_layer"] = by_layer(c)
         found |= _numbered("components", "Components in numbers", c, COMPONENT_COLUMNS, _component_rows(c))
@@ -246,29 +247,34 @@ def waterfalls(comparison: Comparison) -> Figure:
     figure = page("Where the difference comes from", _subtitle(c))
     groups: set[str] = set()
     for box, title, steps, column, unit in (
-        (LEFT, "Energy per request, static energy apart", energy_steps(c), "energy_J", "J"),
+        (LEFT, "Energy per request on chip, static apart", energy_steps(c), "energy_J", "J"),
         (RIGHT, "Area of the chip", area_steps(c), "area_m2", "m²"),
     ):
-        sides = [c.components[f"{column}_{side}"].fillna(0.0) for side in ("old", "new")]
+        table = on_chip(c) if unit == "J" else c.components
+        sides = [table[f"{column}_{side}"].fillna(0.0) for side in ("old", "new")]
         _waterfall(plot(figure, box, title, "x"), steps, [float(each.sum()) for each in sides], unit)
         axes = figure.add_axes((box[0], 0.185, box[2], 0.085))
         groups |= _shares(axes, sides)
-        name = "Shares of the energy, static included" if unit == "J" else "Shares of the area"
+        name = "Shares of the energy on chip, static included" if unit == "J" else "Shares of the area"
         axes.set_title(name, loc="left", fontsize=9.5, color=INK, fontweight="bold", pad=5)
     handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=name)
                for name, (colour, hatch) in _looks().items() if name in groups]  # fmt: skip
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.145), ncols=5, frameon=False, fontsize=8.5, labelcolor=INK)
+    links = c.metrics.loc["link_energy_per_request_J"]
+    if links["changed"]:
+        told = f"Energy of the off-chip links, not in the picture: {value_of(links, 'old')} → {value_of(links, 'new')} per request"
+        write(figure, 0.05, 0.055, told, size=8.5, colour=SOFT)
     return figure
 
 
 def energy_parts(comparison: Comparison) -> Figure:
     """The same of dynamic and of static energy, each by itself: the larger does not hide the other."""
     c = comparison
-    figure = page("Dynamic and static energy", _subtitle(c))
+    figure = page("Dynamic and static energy on chip", _subtitle(c))
     steps = energy_steps(c)
     still = steps.index.str.endswith(STATIC)
-    static = [float(c.components[f"static_energy_J_{side}"].sum()) for side in ("old", "new")]
-    whole = [float(c.components[f"energy_J_{side}"].sum()) for side in ("old", "new")]
+    static = [float(on_chip(c)[f"static_energy_J_{side}"].sum()) for side in ("old", "new")]
+    whole = [float(on_chip(c)[f"energy_J_{side}"].sum()) for side in ("old", "new")]
     for (left, _, width, _), title, mine, totals in (
         (LEFT, "Dynamic energy per request", steps[~still], [a - b for a, b in zip(whole, static, strict=True)]),
         (RIGHT, "Static energy per request", steps[still].rename(lambda name: name.removesuffix(STATIC)), static),
@@ -484,7 +490,8 @@ def definitions(comparison: Comparison) -> Figure:
         texts |= {
             "Asked": "Version, workload, study, texts of the chip (scheme, ranges, models) and every constant of the chip's file, as it "
             "is written there, with its unit and kind. What was asked does not count as a change of the results.",
-            "Energy": "Per request: of the whole batch over its requests, static power over that time included. In the pictures dynamic "
+            "Energy": "Per request: of the whole batch over its requests, static power over that time included. On chip is all but that of "
+            "the off-chip links, which is told apart: what is on their other side is not modelled. In the pictures dynamic "
             "and static energy of a component are steps of their own; steps add up to the difference of the totals. A component that only "
             "one has gives or takes all of it.",
             "Share": "Of the whole change; shares add up to 100 %, and one that works against it is negative. A dash where changes "

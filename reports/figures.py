@@ -212,13 +212,15 @@ def energy_and_area(results: Results) -> Figure:
     """Energy and area by component, energy by layer, and totals, with their bands where the results have some."""
     requests = max(1, int(results.meta["summary"]["requests"]))
     with_bands = not results.bands.empty
-    figure = page("Energy and area", f"{_heading(results)}  ·  {_batch(requests)}; leakage and links are shown apart")
+    told = f"{_batch(requests)}; leakage is shown apart, energy of the off-chip links in grey"
+    figure = page("Energy and area", f"{_heading(results)}  ·  {told}")
     _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
     axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")
     _layer_bars(axes, results.energy, requests, _banded(results, "layer", ENERGY))
     side = 0.497 if with_bands else 0.785
-    used = {group_of(str(name)) for name in results.energy.columns}
+    drawn = results.energy.drop(index=STATIC).sum()
+    used = {group_of(str(name)) for name in drawn[drawn > 0].index}
     handles = [Patch(**look(name), label=name) for name in GROUPS if name in used]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(side, 0.435), frameon=False, fontsize=8.5, labelcolor=INK
@@ -283,14 +285,12 @@ def _split(axes: Axes, per_request: pd.DataFrame) -> None:
     links = float(per_request.to_numpy().sum()) - dynamic - static
     axes.barh([0, 0], [dynamic, static], left=[0, dynamic], height=1, color=[ACCENT, SOFT])
     axes.set_xlim(0, max(dynamic + static, 1e-30))
-    write(axes, 0, -2.0, f"off-chip links, not in the bar: {human(links, 'J')}", size=8, colour=SOFT)
     axes.set_ylim(-0.5, 0.5)
     axes.axis("off")
-    for x, name, value, colour, align in (
-        (0, "dynamic", dynamic, ACCENT, "left"),
-        (1, "leakage", static, SOFT, "right"),
-    ):
-        write(axes, x, 1.5, f"{name} {human(value, 'J')}", size=8, weight="bold", colour=colour, align=align)
+    write(axes, 0, 1.5, f"on chip {human(dynamic + static, 'J')}", size=8, weight="bold")
+    for y, name, value, colour in ((-1.3, "dynamic", dynamic, ACCENT), (-2.5, "leakage", static, SOFT)):
+        write(axes, 0, y, f"{name} {human(value, 'J')}", size=8, weight="bold", colour=colour)
+    write(axes, 0, -3.7, f"off-chip links, not in the bar: {human(links, 'J')}", size=8, colour=SOFT)
 
 
 def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
@@ -473,14 +473,24 @@ def power_over_time(results: Results) -> Figure:
         ("Peak, at any instant", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
         ("Leakage, always drawn", human(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
-        ("All arrays at their full rate, by the table", human(results.meta["chip"]["peak_power_W"], "W")),
+        ("Peak load, as tables add up", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
+        ("Requests per second", human(s["steady_throughput_per_s"] or s["throughput_per_s"], "")),
     ]  # fmt: skip
     for index, (label, value) in enumerate(rows):
         x, y = 0.08 + 0.225 * (index % 4), 0.20 - 0.075 * (index // 4)
         write(figure, x, y + 0.03, label, size=9, colour=SOFT)
         write(figure, x, y, value, size=14, weight="bold")
+    busiest = "; ".join(f"{what}: {told}" for what, told in _busiest(results))
+    write(figure, 0.08, 0.075, cut(f"{busiest[:1].upper()}{busiest[1:]}", 150), size=9, colour=SOFT)
     return figure
+
+
+def _busiest(results: Results) -> list[tuple[str, str]]:
+    """What of unit and mesh link is busy for the largest share of the time, and for which; empty where results do not tell."""
+    busiest, s = results.meta.get("busiest", {}), results.meta["summary"]
+    return [(f"busiest {what}", f"{busiest[name]}, {percent(s[f'busiest_{name}_share'])} of the time")
+            for name, what in (("unit", "unit"), ("link", "mesh link")) if busiest.get(name)]  # fmt: skip
 
 
 def _power(
@@ -526,9 +536,9 @@ def accuracy(results: Results) -> Figure:
     a, chip, study = results.meta["accuracy"], results.meta["chip"], results.meta["study"]
     judged = f"{a['images']:,} of {a['test_images']:,} test images; float accuracy on all"
     figure = page("Accuracy on the chip", f"{_heading(results)}  ·  {judged}: {percent(a['float_all_test_images'], 2)}")
-    axes = plot(figure, (0.08, 0.24, 0.52, 0.60), "Against programming variation")
+    axes = plot(figure, (0.08, 0.355, 0.52, 0.485), "Against programming variation")
     _accuracy_band(axes, results)
-    right = plot(figure, (0.69, 0.24, 0.26, 0.60), "Against ADC resolution")
+    right = plot(figure, (0.69, 0.355, 0.26, 0.485), "Against ADC resolution")
     bits = results.adc_bits
     right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
     curves = adc_curves(right, bits)
@@ -543,7 +553,7 @@ def accuracy(results: Results) -> Figure:
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
             Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
         ],
-        loc="best", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK,
+        loc="upper left", bbox_to_anchor=(-0.02, -0.125), fontsize=8.5, frameon=False, labelcolor=INK,
     )  # fmt: skip
     models = {
         "independent": "sigma is a share of the conductance range, the same for every level",
@@ -608,7 +618,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     if own > 0:
         handles.append(Line2D([], [], color=SECOND, label=f"this chip: {unit * own:.3g}{'' if chip['programming_scaled'] else PERCENT}"))
     axes.legend(
-        handles=handles, loc="lower left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
+        handles=handles, loc="upper left", bbox_to_anchor=(-0.01, -0.125), ncols=2, fontsize=8.5, frameon=False, labelcolor=INK
     )
 
 
@@ -654,7 +664,7 @@ def _layer_rows(results: Results) -> list[list[str]]:
         rows.append([
             _short(str(name), 24), f"{int(row['outputs'] / row['groups'])} x {int(row['inputs'])}", f"{int(row['groups'])}",
             f"{int(row['vectors']):,}", f"{int(row['copies'])}", f"{int(row['crossbars']):,}", human(row["core_area_m2"], "m²"),
-            human(energy, "J"), percent(energy / total), human(row["vector_time_s"], "s"), percent(row["utilisation"], 0),
+            human(energy, "J"), percent(energy / total), human(row["vector_time_s"], "s"), percent(row["utilisation"]),
         ])  # fmt: skip
     edge = total - float(results.layers["energy_J"].sum()) / requests
     rows.append(["input and output", "", "", "", "", "", "", human(edge, "J"), percent(edge / total), "", ""])
@@ -670,7 +680,7 @@ def _component_rows(results: Results) -> list[list[str]]:
             NAMES[str(name)], str(row["action"]), f"{row['units']:,.0f}", human(row["actions"] / requests, ""),
             human(row["dynamic_energy_J"] / row["actions"] if row["actions"] else 0.0, "J"),
             human(row["dynamic_energy_J"] / requests, "J"), percent(row["dynamic_energy_J"] / total),
-            human(row["static_energy_J"] / span, "W"), human(row["area_m2"], "m²"), percent(row["utilisation"], 0),
+            human(row["static_energy_J"] / span, "W"), human(row["area_m2"], "m²"), percent(row["utilisation"]),
         ]
         for name, row in table.iterrows()
     ]  # fmt: skip
@@ -708,7 +718,9 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
     yield 0.0, "How it was modelled", True
     for note in (
         f"Array reads are charged by {chip['array_read_energy']}.",
-        "Every other component is charged per action: its table power over its rate, or its table energy per action.",
+        "Every other component is charged per action, by the law of what it is made of at the chip's node and voltage; where the file "
+        "states its power, energy or area at some configuration, the law only carries that figure to the configuration here.",
+        "Energy on chip is all of it but that of the off-chip links, which is told apart; leakage is in it.",
         _analog_note(chip),
         "Buffer ports, buses, ADCs, tiles' output stages and links contend.",
         f"Buffers are taken as large enough: the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
@@ -756,11 +768,15 @@ def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
         yield (0.012 if index == 0 else 0.024), line, False
 
 
+LABEL = 28  # characters of a label in plain text
+
+
 def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
     lines = [_heading(results), _subtitle(results), *filter(None, [_changed(results)]), ""]
-    lines += [f"{label:<22} {value:>12}   {detail}" for label, value, detail in headlines(results)]
+    lines += [f"{label:<{LABEL}} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
-    lines += [f"{'Multiply-accumulates':<22} {operations}"] if operations else []
-    lines += [f"{'Against digital':<22} {line}" for line in filter(None, [summary_line(results)])]
+    lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []
+    lines += [f"{what[0].upper()}{what[1:]:<{LABEL - 1}} {told}" for what, told in _busiest(results)]
+    lines += [f"{'Against digital':<{LABEL}} {line}" for line in filter(None, [summary_line(results)])]
     return "\n".join(lines) + "\n"

@@ -8,13 +8,14 @@ from matplotlib.patches import Patch, Rectangle
 
 from xbar.reports.results import Results
 from xbar.reports.style import (
+    ACCENT,
     FAINT,
-    FILLS,
     GROUPS,
     INK,
     PAPER,
     SECOND,
     SOFT,
+    WARNING,
     cut,
     group_of,
     human,
@@ -22,10 +23,20 @@ from xbar.reports.style import (
     page,
     percent,
     plot,
+    scale_of,
+    significant,
     write,
 )
 
-MOST_NAMED = 8  # layers with a fill of their own
+# Of layers, those on most tiles first; the last is of all others. Told apart in grey too.
+LAYER_FILLS = tuple(
+    {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0.6, "hatch": hatch}
+    for colour, hatch in (
+        (ACCENT, None), ("#8ed6b8", None), (SECOND, "////"), ("#7a5195", None), ("#f0c987", "...."), (WARNING, "\\\\\\\\"),
+        ("#6ab7d6", "xxxx"), ("#c3a6d8", None),
+    )
+)  # fmt: skip
+ROUTERS = "#394651"
 
 
 def floorplan(results: Results) -> Figure:
@@ -34,36 +45,58 @@ def floorplan(results: Results) -> Figure:
     tiles = plan[plan["kind"] == "tile"]
     side = float(tiles["width_m"].iloc[0])
     used = tiles["used_share"] > 0
+    outline = [float((plan[start] + plan[length]).max()) for start, length in (("left_m", "width_m"), ("bottom_m", "height_m"))]
     figure = page(
         "Floor plan",
         f"{len(tiles)} tiles of {human(side, 'm')} side, {percent(used.mean())} of them hold layers  ·  a layout by convention: "
         "square tiles around their routers",
     )
-    axes = figure.add_axes((0.05, 0.10, 0.56, 0.78))
+    axes = figure.add_axes((0.085, 0.10, 0.515, 0.78), anchor="NW")
     names = _fills(tiles)
-    _draw(axes, plan, names)
+    _draw(axes, plan, names, outline)
     handles = [Patch(**fill, label=cut(name, 24)) for name, fill in names.items()]
     handles.append(Patch(facecolor=FAINT, label="nothing placed"))
-    handles += [Patch(facecolor=SECOND, label="routers"), Patch(facecolor=SOFT, label="off-chip links")]
+    handles += [Patch(facecolor=ROUTERS, label="routers"), Patch(facecolor=SOFT, label="off-chip links")]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.63, 0.885), frameon=False, fontsize=8.5, labelcolor=INK, ncols=2,
-        title="Tiles, by the layer on most of their cores", title_fontsize=9, alignment="left",
+        title="Tiles, by the layer on most of their cores", title_fontproperties={"size": 9, "weight": "bold"}, alignment="left",
     )  # fmt: skip
-    _parts(plot(figure, (0.755, 0.12, 0.20, 0.36), "One tile's area", "x"), results, len(tiles))
+    facts = [
+        ("Outline", _size(outline)), ("Cores in use", percent(float(tiles["used_share"].mean()))),
+        ("Layers on one tile, at most", f"{tiles['layers'].map(_count).max():,}"),
+        ("Area of all parts, of the outline", percent(results.meta["summary"]["area_m2"] / (outline[0] * outline[1]))),
+    ]  # fmt: skip
+    for place, (label, value) in enumerate(facts):
+        x, y = 0.635 + 0.155 * (place % 2), 0.665 - 0.065 * (place // 2)
+        write(figure, x, y + 0.026, label, size=8.5, colour=SOFT)
+        write(figure, x, y, value, size=12, weight="bold")
+    _parts(plot(figure, (0.775, 0.13, 0.175, 0.38), "One tile's area", "x"), results, len(tiles))
     return figure
+
+
+def _size(outline: list[float]) -> str:
+    """Width x height in one unit."""
+    factor, prefix = scale_of(max(outline))
+    return f"{significant(outline[0] * factor)} x {significant(outline[1] * factor)}\u00a0{prefix}m"
+
+
+def _count(layers: object) -> int:
+    """How many layers a tile holds."""
+    return len(layers.split()) if isinstance(layers, str) else 0
 
 
 def _fills(tiles: pd.DataFrame) -> dict[str, dict[str, object]]:
     """Fills of the layers on most tiles, and one for all others."""
     first = tiles.loc[tiles["used_share"] > 0, "layers"].astype(str).str.split(" ").str[0]
     names = list(dict.fromkeys(first.value_counts().index))
-    shown = {name: dict(FILLS[k]) for k, name in enumerate(names[: min(MOST_NAMED, len(FILLS) - 1)])}
-    if len(names) > len(shown):
-        shown[f"{len(names) - len(shown)} other layers"] = dict(FILLS[len(FILLS) - 1])
+    named = len(LAYER_FILLS) - (len(names) > len(LAYER_FILLS))
+    shown = {name: dict(fill) for name, fill in zip(names[:named], LAYER_FILLS, strict=False)}
+    if len(names) > named:
+        shown[f"{len(names) - named} other layers"] = dict(LAYER_FILLS[-1])
     return shown
 
 
-def _draw(axes: Axes, plan: pd.DataFrame, names: dict[str, dict[str, object]]) -> None:
+def _draw(axes: Axes, plan: pd.DataFrame, names: dict[str, dict[str, object]], outline: list[float]) -> None:
     scale = 1e3
     others = next((fill for name, fill in names.items() if name.endswith(" other layers")), {})
     for row in plan.itertuples():
@@ -75,12 +108,10 @@ def _draw(axes: Axes, plan: pd.DataFrame, names: dict[str, dict[str, object]]) -
             box.set_edgecolor(PAPER)
             box.set_linewidth(0.6)
         else:
-            box.set(facecolor=SECOND if row.kind == "router" else SOFT, linewidth=0)
+            box.set(facecolor=ROUTERS if row.kind == "router" else SOFT, linewidth=0)
         axes.add_patch(box)
-    right = float((plan["left_m"] + plan["width_m"]).max()) * scale
-    top = float((plan["bottom_m"] + plan["height_m"]).max()) * scale
-    axes.set_xlim(0, right)
-    axes.set_ylim(0, top)
+    axes.set_xlim(0, outline[0] * scale)
+    axes.set_ylim(0, outline[1] * scale)
     axes.set_aspect("equal")
     axes.set_xlabel("mm", fontsize=8.5)
     axes.set_ylabel("mm", fontsize=8.5)
@@ -100,8 +131,8 @@ def _parts(axes: Axes, results: Results, tiles: int) -> None:
         bar.set(**look(name) if name in GROUPS else {"facecolor": SOFT})
     for place, value in zip(places, grouped, strict=True):
         write(axes, value * 1e6, place - 0.12, f" {human(value, 'm²')}", size=7.5, transform=axes.transData)
-    axes.set_yticks(places, [cut(str(name), 24) for name in grouped.index], fontsize=8)
+    axes.set_yticks(places, [cut(str(name), 26) for name in grouped.index], fontsize=7.5)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlim(0, float(grouped.max()) * 1e6 * 1.35)
+    axes.set_xlim(0, float(grouped.max()) * 1e6 * 1.5)
     axes.set_xlabel("mm²", fontsize=8.5)

@@ -17,7 +17,7 @@ from xbar.reports.style import FAINT, INK, SOFT, page, write
 NONE_KEPT = "no record was kept with these results"
 LINE = 0.0152  # height of a line of the constants' pages, share of the page
 LINES_PER_PAGE = 52
-COLUMNS = (("constant", 0.05), ("value", 0.285), ("low to high", 0.365), ("kind", 0.465), ("source, reason", 0.53))
+COLUMNS = (("constant", 0.05), ("value", 0.285), ("low to high", 0.360), ("kind", 0.475), ("source, reason", 0.53))
 
 
 class _Strict(BaseModel):
@@ -109,14 +109,14 @@ def _shown(value: Any) -> str:
     return "not given" if value is None else str(value)
 
 
-def number(value: Any) -> str:
+def number(value: Any, digits: int = 6) -> str:
     """A number of a chip's file as one writes it; nothing for one that is missing."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{float(value):.6g}"
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{float(value):.{digits}g}"
 
 
 def band_of(row: pd.Series) -> str:
     """Low and high of a constant where they are known and differ."""
-    low, high = number(row.get("low")), number(row.get("high"))
+    low, high = (number(row.get(end), 4) for end in ("low", "high"))
     return "" if low == high else f"{low} to {high}"
 
 

@@ -38,7 +38,11 @@ MICROSECOND = 1e6  # the trace-event format counts in microseconds
 
 
 def render(results: Results, directory: Path) -> list[Path]:
-    """Write report.pdf, report.html, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes."""
+    """Write report.pdf, report.html, a PNG a page, trace.json and summary.txt; the paths. The same results give the same bytes.
+
+    Raises ResultsError where results of an earlier version lack what a page shows.
+    """
+    results.check_drawable()
     directory.mkdir(parents=True, exist_ok=True)
     named = {name: PAGES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):

@@ -11,6 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+# What a report is drawn from and folders of earlier versions lack: columns of tables, and headline numbers.
+DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share")}
+DRAWN_NUMBERS = (
+    "on_chip_energy_per_request_J", "leakage_energy_per_request_J", "link_energy_per_request_J", "on_chip_power_W",
+    "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J",
+)  # fmt: skip
+DRAWN_TOTALS = ("on_chip_energy_per_request_J", "table_power_W", "area_m2", "on_chip_operations_per_J")  # of the bands
+RUN_AGAIN = "these results are of an earlier xbar; give the command again that made them"
 INDEXES = {"components": "component", "layers": "layer", "energy": "layer", "requests": "request", "sources": "source"}
 
 
@@ -29,7 +37,7 @@ class Results:
 
     meta: name of the workload and chip, settings, headline numbers (see `xbar.workloads.study.run`).
     components: one row a component; layers: one row a layer; energy: layer x component [J]; requests: one row a
-    request; power: time_s, power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
+    request; power: time_s, power_W, on_chip_power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
     first requests; variation: sigma, instance, accuracy; adc_bits: bits, width
     (of a code: "made for the bits" or "kept"), instance, accuracy, saturated_share; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
@@ -61,6 +69,20 @@ class Results:
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     floorplan: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def check_drawable(self) -> None:
+        """Raise ResultsError naming the table and column, or the number of run.json, that a report needs and these results lack."""
+        for name, columns in DRAWN_COLUMNS.items():
+            for column in columns:
+                if column not in getattr(self, name):
+                    raise ResultsError(f"{name}.csv: has no column {column}; {RUN_AGAIN}")
+        for number in DRAWN_NUMBERS:
+            if number not in self.meta.get("summary", {}):
+                raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
+        totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])
+        for quantity in DRAWN_TOTALS if len(self.bands) else ():
+            if quantity not in totals:
+                raise ResultsError(f"bands.csv: has no total of {quantity}; {RUN_AGAIN}")
 
     def save(self, directory: Path) -> None:
         """Write every table as CSV, the timeline as Parquet as well, and run.json last."""

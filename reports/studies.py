@@ -155,7 +155,7 @@ def layers(results: Results) -> Figure:
             ("Saturated conversions", "%", 100 * quality["saturated_share"].to_numpy(dtype=float), WARNING, 0.1, "{:.3g}"),
             ("Inputs beyond their range", "%", 100 * quality["clipped_input_share"].to_numpy(dtype=float), WARNING, 0.1, "{:.3g}"),
         ]  # fmt: skip
-    height = min(0.63, 0.085 * len(names) + 0.02)
+    height = min(0.63, 0.14 * len(names) + 0.05)
     width = 0.18 if len(panels) > 3 else 0.24
     for number, (title, unit, values, colour, least, form) in enumerate(panels):
         axes = plot(figure, (0.135 + number * (width + 0.027), 0.835 - height, width, height), title, "x")

@@ -21,11 +21,12 @@ from xbar.reports.compare import (
     compare_runs,
     compare_sweeps,
     energy_steps,
+    link_steps,
     save_comparison,
     summary_text,
     verdict,
 )
-from xbar.reports.compare_pages import draw_comparison, pages
+from xbar.reports.compare_pages import MOST_STEPS, draw_comparison, pages
 from xbar.reports.differences import differences, is_changed, side_by_side, tables_side_by_side
 from xbar.reports.explore import SweepSheet
 from xbar.reports.noise import accuracy_difference
@@ -113,9 +114,14 @@ class TestAsked:
         differ = {key for key in {*one.index, *other.index} if key not in one.index or key not in other.index
                   or one.loc[key, "value"] != other.loc[key, "value"] or one.loc[key, "unit"] != other.loc[key, "unit"]}  # fmt: skip
         assert set(rows.index[rows["what"] == "constant"]) == differ
-        assert rows.loc["component.adc.power", "new"] == "–"
+        assert rows.loc["component.adc.power", "new"] == "–"  # of the edge chip's ADCs the law alone tells it
         assert rows.loc["chip.name", ["old", "new"]].tolist() == ["isaac", "edge"]
-        assert rows.loc["device.g_max", "unit"] == "mS → µS"
+
+    def test_a_constant_in_another_unit_is_told_with_both(self, isaac: Results) -> None:
+        other = isaac.provenance.copy()
+        other.loc[other["key"] == "device.g_max", ["value", "unit"]] = [0.0017438, "mS"]
+        row = compare_runs(replace(isaac, provenance=other), isaac).asked.set_index("key").loc["device.g_max"]
+        assert row[["old", "new", "unit"]].tolist() == ["0.0017438", "1.7438", "mS → µS"]
 
 
 class TestSteps:
@@ -126,8 +132,12 @@ class TestSteps:
         for component, factor in factors.items():
             other = scaled(scaled(other, component, factor), component, factor, "area_m2")
         found = compare_runs(isaac, other)
-        for steps, column, requests in ((energy_steps(found), "energy_J", 4), (area_steps(found), "area_m2", 1)):
-            before, after = (float(results.components[column].sum()) / requests for results in (isaac, other))
+        chip = [name for name in isaac.components.index if name != "link"]
+        for steps, rows, column, requests in (
+            (energy_steps(found), chip, "energy_J", 4), (link_steps(found), ["link"], "energy_J", 4),
+            (area_steps(found), [*chip, "link"], "area_m2", 1),
+        ):  # fmt: skip
+            before, after = (float(results.components.loc[rows, column].sum()) / requests for results in (isaac, other))
             assert steps.sum() == pytest.approx(after - before, rel=1e-9, abs=1e-12 * before)
             change = found.components[f"{column}_change"]
             assert list(steps.abs()) == sorted(steps.abs(), reverse=True)
@@ -146,9 +156,16 @@ class TestSteps:
         assert area_steps(found).empty
 
     def test_static_energy_is_a_step_of_its_own(self, isaac: Results, edge: Results) -> None:
-        steps = energy_steps(compare_runs(isaac, edge))
-        assert steps["links, static"] == pytest.approx(-isaac.components.loc["link", "static_energy_J"] / 4)
-        assert steps["links"] > 0  # the edge chip's links cost per bit
+        found = compare_runs(isaac, edge)
+        steps = link_steps(found)
+        per_request = [results.components[["energy_J", "dynamic_energy_J", "static_energy_J"]] / 4 for results in (isaac, edge)]
+        links, buffers = ([table.loc[name] for table in per_request] for name in ("link", "buffer"))
+        assert steps["links, static"] == pytest.approx(links[1]["static_energy_J"] - links[0]["static_energy_J"])
+        assert steps.sum() == pytest.approx(links[1]["energy_J"] - links[0]["energy_J"])
+        own = energy_steps(found)
+        assert not any("links" in name for name in own.index)
+        assert own["buffers, static"] == pytest.approx(buffers[1]["static_energy_J"] - buffers[0]["static_energy_J"])
+        assert own["buffers"] == pytest.approx(buffers[1]["dynamic_energy_J"] - buffers[0]["dynamic_energy_J"])
 
     def test_layers_and_components_make_the_same_energy(self, isaac: Results, edge: Results) -> None:
         found = compare_runs(isaac, edge)
@@ -286,10 +303,38 @@ class TestPages:
     def test_a_waterfall_is_drawn_from_the_steps(self, isaac: Results, edge: Results) -> None:
         found = compare_runs(isaac, edge)
         energy = pages(found)["waterfall"].axes[0]
-        old, new, *steps = energy.patches
-        unit = old.get_width() / (isaac.components["energy_J"].sum() / 4)
-        assert new.get_width() == pytest.approx(unit * edge.components["energy_J"].sum() / 4)
-        assert sorted(bar.get_width() for bar in steps) == pytest.approx(sorted(unit * energy_steps(found).abs()), abs=1e-9)
+        old, new, *bars = energy.patches
+        unit = old.get_width() / (isaac.components["energy_J"].drop("link").sum() / 4)
+        assert new.get_width() == pytest.approx(unit * edge.components["energy_J"].drop("link").sum() / 4)
+        steps = energy_steps(found)
+        expected = steps.abs().tolist()[: MOST_STEPS - 1] if len(steps) > MOST_STEPS else steps.abs().tolist()
+        if len(steps) > MOST_STEPS:  # the smallest are joined, with their signs
+            expected.append(abs(steps.iloc[MOST_STEPS - 1 :].sum()))
+        assert sorted(bar.get_width() for bar in bars) == pytest.approx(sorted(unit * np.array(expected)), abs=1e-9)
+
+    def test_links_are_told_apart_from_the_energy_on_chip(self, isaac: Results) -> None:
+        """Only the links differ: nothing changes on chip, and the page says by how much the links do."""
+        other = scaled(scaled(isaac, "link", 2.0), "link", 2.0, "static_energy_J")
+        summary = isaac.meta["summary"]
+        other.components.loc["link", "energy_J"] = other.components.loc["link", ["dynamic_energy_J", "static_energy_J"]].sum()
+        changed = {"link_energy_per_request_J": float(other.components.loc["link", "energy_J"]) / 4}
+        other = replace(other, meta=isaac.meta | {"summary": summary | changed})
+        found = compare_runs(isaac, other)
+        assert energy_steps(found).empty
+        assert not found.metrics.loc["on_chip_energy_per_request_J", "changed"]
+        assert found.metrics.loc["link_energy_per_request_J", "ratio"] == pytest.approx(2.0)
+        assert "energy of the off-chip links" in verdict(found).lower()
+        figure = pages(found)["waterfall"]
+        assert any("off-chip links, not in the picture" in text.get_text() for text in figure.texts)
+        check_texts([figure])
+
+    def test_results_of_before_energies_were_told_on_chip(self, isaac: Results) -> None:
+        """Energies on chip and of links are then of the components; powers, which cannot be, are only in the other."""
+        summary = {name: value for name, value in isaac.meta["summary"].items() if not name.startswith(("on_chip", "leakage", "link"))}
+        found = compare_runs(replace(isaac, meta=isaac.meta | {"summary": summary}), isaac)
+        for name in ("on_chip_energy_per_request_J", "leakage_energy_per_request_J", "link_energy_per_request_J"):
+            assert not found.metrics.loc[name, "changed"], name
+        assert math.isnan(found.metrics.loc["on_chip_power_W", "old"])
 
     def test_many_layers(self, isaac: Results) -> None:
         names = [f"stage{n}.block.conv" for n in range(60)]

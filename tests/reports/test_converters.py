@@ -17,9 +17,11 @@ def test_ideal_converters_follow_the_straight_line(isaac: Chip) -> None:
     assert (inside["code"] - inside["current_steps"]).abs().max() <= 0.5
     assert (np.diff(sheet.adc["code"]) >= 0).all()
     assert (sheet.adc["code"].min(), sheet.adc["code"].max()) == (0, 255)
-    stated = sheet.cost[sheet.cost["bits"] == 8]
-    assert stated["energy_J"].to_numpy() == pytest.approx(isaac.costs["adc"].energy_per_action)
-    assert stated["rate_per_s"].to_numpy() == pytest.approx(1.28e9)
+    own = sheet.cost[(sheet.cost["bits"] == 8) & (sheet.cost["architecture"] == isaac.component.adc.law)].iloc[0]
+    assert own["energy_J"] == pytest.approx(isaac.costs["adc"].energy_per_action)
+    assert own["energy_J"] == pytest.approx(16e-3 / 8 / 1.28e9)  # as its file states it, 16 mW of 8 ADCs
+    assert (sheet.cost["rate_per_s"] >= 1.28e9 * (1 - 1e-9)).all()  # structures that do not reach it are left out
+    assert (sheet.cost.groupby("architecture")["energy_J"].diff().dropna() >= 0).all()
 
 
 def test_units_that_err_differ_and_stay_monotone(edge: Chip) -> None:

@@ -17,6 +17,8 @@ from torch import nn
 from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip, preset_names
 from xbar.reports import figures, studies
+from xbar.reports.converters import ADC_CURVES
+from xbar.reports.floorplan import floorplan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
 from xbar.reports.style import human, percent, span
@@ -121,7 +123,7 @@ def deep() -> Results:
 
 
 CHANGES = {
-    "component.adc.units": "8", "device.programming_sigma": "0.05", "device.read_noise_sigma": "0.01",
+    "component.adc.columns": "64", "device.programming_sigma": "0.05", "device.read_noise_sigma": "0.01",
     "timing.router_cycles": "2", "component.link.static_power": "1", "component.adc.bits": "7",
 }  # fmt: skip
 
@@ -191,7 +193,7 @@ def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
     totals = results.bands[results.bands["of"] == "total"].set_index("quantity")
     details = {label: detail for label, _, detail in figures.headlines(results)}
     page, texts = drawn.figures["energy_and_area"], drawn.texts("energy_and_area")
-    for label, quantity, unit in (("Energy per request", "energy_per_request_J", "J"), ("Chip area", "area_m2", "m²")):
+    for label, quantity, unit in (("Energy per request, on chip", "on_chip_energy_per_request_J", "J"), ("Chip area", "area_m2", "m²")):
         row = totals.loc[quantity]
         assert details[label].startswith(span(row["low"], row["high"], unit))
         assert span(row["low"], row["high"], unit, (row["inner_low"], row["inner_high"])) in texts
@@ -209,7 +211,7 @@ def test_without_bands_no_page_speaks_of_them(full: Results) -> None:
     check_page(costs)
     check_page(visible(figures.summary(old)))
     assert not any("confidence" in text.get_text() for text, _ in costs)
-    assert "dynamic" in {label: detail for label, _, detail in figures.headlines(old)}["Energy per request"]
+    assert "leakage" in {label: detail for label, _, detail in figures.headlines(old)}["Energy per request, on chip"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,13 @@ def test_a_band_in_words(low: float, high: float, inner: tuple[float, float] | N
 def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
     shown = {label: value for label, value, _ in figures.headlines(results)}
     s, single = results.meta["summary"], results.meta["single_request"]
-    assert shown["Energy per request"] == human(s["energy_per_request_J"], "J")
+    assert shown["Energy per request, on chip"] == human(s["on_chip_energy_per_request_J"], "J")
+    assert shown["Average power, on chip"] == human(s["on_chip_power_W"], "W")
+    assert shown["Efficiency, on chip"] == human(s["on_chip_operations_per_J"], "OPS/W")
+    details = {label: detail for label, _, detail in figures.headlines(results)}
+    assert f"links {human(s['link_energy_per_request_J'], 'J')}" in details["Energy per request, on chip"]
+    assert human(s["average_power_W"], "W") in details["Average power, on chip"]
+    assert human(s["operations_per_J"], "OPS/W") in details["Efficiency, on chip"]
     assert shown["Latency, one request"] == human(single["latency_s"], "s")
     assert shown["Accuracy on chip"] == percent(results.meta["accuracy"]["chip"])
     assert shown["Chip area"] == human(load_chip(results.meta["chip"]["name"]).area, "m²")
@@ -279,14 +287,72 @@ def test_short_transfers_are_wide_enough_to_see(results: Results, drawn: Drawn) 
 def test_bars_are_the_tables(results: Results, drawn: Drawn) -> None:
     figure = drawn.figures["energy_and_area"]
     energy, area, layers, split, totals = figure.axes
-    assert [label.get_text() for label in totals.get_yticklabels()] == ["energy", "table power", "area", "efficiency"]
+    assert [label.get_text() for label in totals.get_yticklabels()] == ["energy", "peak power", "area", "efficiency"]
     per_request = results.components["dynamic_energy_J"] / 5
     widths = sorted(bar.get_width() for bar in energy.patches)
     assert sum(widths) == pytest.approx(per_request.sum() * widths[-1] / per_request.max())
     assert sum(bar.get_width() for bar in area.patches) == pytest.approx(results.components["area_m2"].sum() * 1e6)
     stacked = sum(bar.get_height() for bar in layers.patches)
     assert stacked > 0
-    assert sum(bar.get_width() for bar in split.patches) == pytest.approx(results.components["energy_J"].sum() / 5)
+    on_chip = results.components.drop(index="link")["energy_J"].sum() / 5
+    assert sum(bar.get_width() for bar in split.patches) == pytest.approx(on_chip)
+    assert on_chip == pytest.approx(results.meta["summary"]["on_chip_energy_per_request_J"])
+    links = human(results.components.loc["link", "energy_J"] / 5, "J")
+    assert any("off-chip links" in text and links in text for text in drawn.texts("energy_and_area"))
+
+
+def test_the_busiest_unit_and_link_are_told_with_their_shares(results: Results, drawn: Drawn) -> None:
+    s, busiest = results.meta["summary"], results.meta["busiest"]
+    assert busiest["unit"]
+    told = [f"{busiest[name]}, {percent(s[f'busiest_{name}_share'])} of the time" for name in ("unit", "link")]
+    facts = next(text for text in drawn.texts("power_over_time") if text.startswith("Busiest unit"))
+    for text in told if busiest["link"] else told[:1]:
+        assert text in facts
+        assert text in figures.summary_text(results)
+    untold = replace(results, meta={name: value for name, value in results.meta.items() if name != "busiest"})  # as a folder of before
+    check_page(visible(figures.power_over_time(untold)))
+    assert "Busiest" not in figures.summary_text(untold)
+
+
+def test_curves_of_adc_bits_are_the_table(results: Results, drawn: Drawn) -> None:
+    """A line by width of a code; open points where more than 1 % of conversions saturate, filled ones elsewhere."""
+    axes = next(axes for axes in drawn.figures["accuracy"].axes if axes.get_title("left") == "Against ADC resolution")
+    for width, (colour, _) in ADC_CURVES.items():
+        rows = results.adc_bits[results.adc_bits["width"] == width]
+        mine = [line for line in axes.lines if line.get_color() == colour]
+        if rows.empty:
+            assert not mine
+            continue
+        median, saturated = rows.groupby("bits")["accuracy"].median(), rows.groupby("bits")["saturated_share"].max() > 0.01
+        curve, opened, filled = mine
+        for line, part in ((curve, median), (opened, median[saturated]), (filled, median[~saturated])):
+            assert list(line.get_xdata()) == list(part.index)
+            assert list(line.get_ydata()) == pytest.approx(list(100 * part))
+        assert (opened.get_markerfacecolor(), filled.get_markerfacecolor()) == ("white", colour)
+
+
+def test_the_floor_plan_is_drawn_to_scale(results: Results, drawn: Drawn) -> None:
+    plan, (axes, parts) = results.floorplan, drawn.figures["floorplan"].axes
+    boxes = [patch.get_bbox().bounds for patch in axes.patches]
+    expected = 1e3 * plan[["left_m", "bottom_m", "width_m", "height_m"]].to_numpy()
+    assert [value for box in boxes for value in box] == pytest.approx(list(expected.ravel()))
+    tiles = plan[plan["kind"] == "tile"]
+    assert len(tiles) == load_chip(results.meta["chip"]["name"]).structure.tiles
+    assert set(" ".join(tiles["layers"].dropna()).split()) == set(results.layers.index)
+    grouped = sum(bar.get_width() for bar in parts.patches)
+    area = results.components["area_m2"].drop("link").sum() * 1e6 / len(tiles)
+    assert 0.98 * area < grouped <= area * (1 + 1e-9)  # parts of less than 0.2 % are left out
+
+
+def test_many_layers_share_the_last_fill_of_the_floor_plan() -> None:
+    results = studied("isaac")
+    plan = results.floorplan.copy()
+    tiles = plan.index[plan["kind"] == "tile"]
+    plan.loc[tiles, "layers"] = [f"stage{number}.block.convolution" for number in range(len(tiles))]
+    plan.loc[tiles, "used_share"] = 1.0
+    texts = visible(floorplan(replace(results, floorplan=plan)))
+    check_page(texts)
+    assert f"{len(tiles) - 7} other layers" in [text.get_text() for text, _ in texts]
 
 
 def test_pages_are_those_that_something_was_studied_for(results: Results) -> None:
@@ -415,6 +481,35 @@ class TestFiles:
             (tmp_path / f"{name}.csv").unlink(missing_ok=True)
         render(Results.load(tmp_path), tmp_path / "drawn")
         assert not (tmp_path / "drawn" / "yield.png").exists()
+
+    @pytest.mark.parametrize(
+        ("file", "change", "said"),
+        [
+            ("power.csv", lambda text: text.replace("on_chip_power_W", "chip_W"), r"power\.csv: has no column on_chip_power_W"),
+            ("adc_bits.csv", lambda text: text.replace("width", "wide"), r"adc_bits\.csv: has no column width"),
+            ("adc_bits.csv", lambda text: text.replace("saturated_share", "s"), r"adc_bits\.csv: has no column saturated_share"),
+            ("run.json", lambda text: text.replace('"leakage_power_W"', '"l"'), r"run\.json: summary has no leakage_power_W"),
+            ("bands.csv", lambda text: text.replace("on_chip_operations_per_J", "x"), r"bands\.csv: has no total of on_chip_operations"),
+        ],
+    )  # fmt: skip
+    def test_a_folder_of_before_what_a_page_shows_is_refused(
+        self, full: Results, tmp_path: Path, file: str, change: Callable[[str], str], said: str
+    ) -> None:
+        full.save(tmp_path)
+        (tmp_path / "checksums.json").unlink()
+        (tmp_path / file).write_text(change((tmp_path / file).read_text("utf-8")), "utf-8")
+        with pytest.raises(ResultsError, match=f"{said}.*give the command again that made them"):
+            render(Results.load(tmp_path), tmp_path / "drawn")
+        assert not (tmp_path / "drawn").exists()
+
+    def test_a_folder_without_floor_plan_bands_and_baselines_is_drawn(self, full: Results, tmp_path: Path) -> None:
+        full.save(tmp_path)
+        for name in ("floorplan", "bands", "baselines"):
+            (tmp_path / f"{name}.csv").unlink()
+        old = Results.load(tmp_path)
+        assert not {"floorplan", "baselines"} & set(pages_of(old))
+        old.check_drawable()
+        Drawn(old).check()
 
     def test_a_folder_that_is_none(self, full: Results, tmp_path: Path) -> None:
         with pytest.raises(ResultsError, match=r"no run\.json there"):

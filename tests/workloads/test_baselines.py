@@ -55,7 +55,9 @@ def test_the_table_holds_the_chip_s_numbers_and_the_estimates(results: Results) 
     assert list(table.index) == ["edge", *accelerator_names()]
     own = table.loc["edge"]
     assert own["latency_s"] == meta["single_request"]["latency_s"]
-    assert own["energy_per_request_J"] == meta["summary"]["energy_per_request_J"]
+    assert own["energy_per_request_J"] == meta["summary"]["on_chip_energy_per_request_J"]  # the accelerators' are without DRAM
+    assert own["operations_per_J"] == pytest.approx(meta["workload"]["operations"] / own["energy_per_request_J"])
+    assert 0 < own["energy_alone_J"] < meta["single_request"]["energy_J"]
     assert own["accuracy"] == meta["accuracy"]["chip"]
     network = trace(initialise(DigitsCNN, 0).eval(), load_digits().train_images[:200], pack=True)
     for name in accelerator_names():

@@ -369,11 +369,12 @@ def _meta(
             "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
         },
         "summary": summary,
+        "busiest": {"unit": ledger.busiest_unit[0], "link": ledger.busiest_link[0]},
         "adc_share_in_use": _adc_share_in_use(ledger),
         "buffers": {"fullest_bits": float(buffer_demand(ledger)["peak_bits"].max()), "size_bits": chip.timing.buffer_size},
         "single_request": {
             "latency_s": float(alone.latency[0]), "energy_J": alone.total_energy,
-            "dynamic_energy_J": alone.total_energy - alone.static_energy,
+            "dynamic_energy_J": alone.total_energy - alone.static_energy, "on_chip_energy_J": alone.on_chip_energy,
         },
     }  # fmt: skip
 
