@@ -89,8 +89,8 @@ def uses(chip: "Chip") -> dict[str, Use]:
         ),
         "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
-        "input_register": Use(  # as wide as what a read streams out of it, and as the bus that fills it
-            1, max(driven / design.array_read, t.bus_width * t.tile_clock), driven * reads,
+        "input_register": Use(  # filled as fast as the bus brings bits, it streams out what the wordlines take
+            1, driven / design.array_read, driven * reads,
             {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
         ),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),

@@ -94,12 +94,6 @@ def port_time(chip: Chip, bits: float) -> int:
     return max(words, *(ticks(bits, part.units * part.unit_rate) for part in (buffer, bus)))
 
 
-def register_time(chip: Chip, bits: float) -> int:
-    """Time [fs] that a core's input register takes `bits` in."""
-    register = chip.costs["input_register"]
-    return ticks(bits, register.units * register.unit_rate)
-
-
 def units_time(chip: Chip, work: Mapping[str, float]) -> int:
     """Time [fs] of a tile's units side by side: the longest of each one's actions over the rate of all its units."""
     times = (ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count)

@@ -68,7 +68,7 @@ def load_chip(
     """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
 
     device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
-    cell, so that only what a cell does changes. Overrides come last.
+    cell, and its voltage where the device says none, so that only what a cell does changes. Overrides come last.
     Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
     """
     label, raw = read_toml(preset_or_file, CHIP_PRESETS, "chip")
@@ -116,7 +116,8 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
     if "cell_bits" not in weights and isinstance(levels, int):
         bits, why = levels.bit_length() - 1, "as many as the chip's own cells hold"
         weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
-    raw["device"] = added["device"]
+    kept = {"read_voltage": own["read_voltage"]} if "read_voltage" in own else {}  # where the device's file says none
+    raw["device"] = kept | added["device"]
 
 
 def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:

@@ -166,14 +166,7 @@ class CopyProcess:
             yield from self.simulation.progress(name, sample).until(counts[vector])
 
     def _load(self, kind: int) -> Generator[Event, Any, int]:
-        start = yield from self._serve(self.kinds[kind].load)
-        yield from self._fill_registers(kind, start)
-        return start
-
-    def _fill_registers(self, kind: int, start: int) -> Steps:
-        """Until the input registers have taken in what ports bring from `start` on."""
-        if (filled := start + self.kinds[kind].operation.register) > self.now:
-            yield self.env.timeout(filled - self.now)
+        return (yield from self._serve(self.kinds[kind].load))
 
     def _begin(self, ports: Ports) -> list[Event]:
         """Ask for all shared ports and hold private ones; the ends of the services."""
@@ -220,12 +213,12 @@ class CopyProcess:
         started = self.now
         yield computed
         simulation, mine = self.simulation, self.kinds[kind]
-        links, journal = simulation.links, simulation.journal
+        journal = simulation.journal
         journal.write(mine.compute_run, started, self.now)
         if mine.operation.partial_ports:
             yield from self._serve(mine.partial)
         if mine.operation.gather.steps:
-            _, arrived = links.send(mine.operation.gather, self.now)
+            _, arrived = yield simulation.outbox.post(self.rank, mine.operation.gather)
             yield self.env.timeout(arrived - self.now)
         sending = self.sendings.get((kind, copies)) or self._sending(kind, copies)
         if sending.room:
@@ -237,7 +230,9 @@ class CopyProcess:
         if simulation.credits.watched:
             simulation.credits.summed(self.layer.name, sample, vector)
         journal.write(sending.run, start, self.now)
-        injected, arrived = links.send(sending.shipment, self.now)
+        injected = arrived = self.now
+        if sending.shipment.steps:
+            injected, arrived = yield simulation.outbox.post(self.rank, sending.shipment)
         result.leaves(injected)
         if arrived > self.now:
             yield self.env.timeout(arrived - self.now)
@@ -291,7 +286,6 @@ class CrossbarCopyProcess(CopyProcess):
             for component in ("buffer", "bus"):
                 self.counted[kind][component] += bits
         yield self.env.all_of(served)
-        yield from self._fill_registers(kind, _first(served))
         return _first(served)
 
     def _wait_for_arrays(self, kind: int) -> Steps:

@@ -26,11 +26,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import simpy
+from simpy.events import Event
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.floorplan import router_places
 
+AFTER_PORTS = 3  # priority of what happens after ports have begun what they serve at the same time
 EDGE = -1  # in place of a tile: the chip's off-chip links
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
 
@@ -242,3 +245,27 @@ class Links:
             },
             index=pd.Index([self.mesh.names[index] for index in rows], name="link"),
         )  # fmt: skip
+
+
+class Outbox:
+    """Sends the packets of one instant over the links by their rank, whichever process asks first."""
+
+    def __init__(self, env: simpy.Environment, links: Links):
+        self.env, self.links = env, links
+        self.posted: list[tuple[int, int, Shipment, Event]] = []
+
+    def post(self, rank: int, shipment: Shipment) -> Event:
+        """An event of this instant, when all packets of the instant have been posted: (all injected, all arrived) [fs]."""
+        sent = Event(self.env)
+        if not self.posted:
+            turn = Event(self.env)
+            turn._ok, turn._value = True, None
+            turn.callbacks.append(self._send)
+            self.env.schedule(turn, AFTER_PORTS)  # type: ignore[arg-type]
+        self.posted.append((rank, len(self.posted), shipment, sent))
+        return sent
+
+    def _send(self, turn: Event) -> None:
+        posted, self.posted = sorted(self.posted, key=lambda each: each[:2]), []
+        for _, _, shipment, sent in posted:
+            sent.succeed(self.links.send(shipment, int(self.env.now)))

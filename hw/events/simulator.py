@@ -41,12 +41,13 @@ from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Ports, Steps
 from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
-from xbar.hw.events.mesh import Links
+from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, VectorOperation, VectorOperations
 from xbar.hw.events.waiting import Port, Progress
 from xbar.hw.graph.network import MatrixLayer
 
+BEFORE_COPIES = -1  # rank of results on their way out, among packets of one instant
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
 
 
@@ -69,6 +70,7 @@ class Simulation:
         self.buffer_ports: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.off_chip_links, self.links = Port(self.env), Links(self.operations.mesh)
+        self.outbox = Outbox(self.env, self.links)
         self._progress: dict[tuple[str, int], Progress] = {}
         self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
         self._loaded = {name: Progress(self.env, self.requests) for name in placement.copies}  # samples loaded
@@ -215,7 +217,6 @@ class Simulation:
                 operation, count = kind.operation, int(runs[kind.load_run])
                 busy[f"arrays of {name}"] += count * operation.cycle.slices * operation.cycle.read
                 busy[f"busiest ADC of {name}"] += count * operation.cycle.slices * operation.cycle.conversion
-                busy[f"input register of {name}"] += count * operation.register
                 for holds, port in (
                     (operation.load_ports, "buffer port"), (operation.buffer_ports, "buffer port"),
                     (operation.partial_ports, "output stage"), (operation.output_ports, "output stage"),
@@ -301,7 +302,7 @@ class _Transfers:
         reads = [simulation.buffer_ports[tile].serve(2 * sample, hold) for tile, hold in transfer.buffer_ports.items()]
         if reads:
             yield self.env.all_of(reads)
-        _, arrived = simulation.links.send(shipment, int(self.env.now))
+        _, arrived = yield simulation.outbox.post(BEFORE_COPIES, shipment)
         yield self.env.timeout(shipment.routers * simulation.links.hop)
         start = yield simulation.off_chip_links.serve(2 * sample + 1, transfer.hold)
         simulation.journal.write(run, start, int(self.env.now))

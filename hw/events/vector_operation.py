@@ -37,7 +37,6 @@ from xbar.hw.chip.cycle import (
     conversion_time,
     port_time,
     read_cycle,
-    register_time,
     ticks,
     units_time,
 )  # fmt: skip
@@ -55,14 +54,13 @@ Copies = tuple[tuple[int, ...], ...]  # of each flow of a layer's results, the c
 class VectorOperation:
     """Actions of one vector by stage, and the times [fs] of each stage; ports are held per tile.
 
-    load_ports: the buffer ports while inputs are read; register: how long the input registers take them in; partial_ports: output
+    load_ports: the buffer ports while inputs are read; partial_ports: output
     stages of tiles that add up partial sums and send them on, in `gather`; output_ports: those of tiles that finish
     results; buffer_ports: the buffer ports meanwhile. made: the share of the vector's results that each tile finishes.
     drain: what sending results adds is apart (`VectorOperations.sending`).
     """
 
     load_ports: dict[int, int]
-    register: int
     cycle: ReadCycle
     partial_ports: dict[int, int]
     gather: Shipment
@@ -143,7 +141,7 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, max(register_time(self.chip, count) for count in bits.values()), read_cycle(self.chip, layer, crossbars),
+            ports, read_cycle(self.chip, layer, crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.hw.hand_built import looped, recurrent
+from tests.hw.hand_built import looped, priced_as_it_was, recurrent
 from tests.hw.networks import residual, seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, place, simulate, trace
 from xbar.hw.errors import BufferCapacityError
@@ -77,7 +77,7 @@ class TestFiniteBuffers:
     def run(chip: Chip, built, size: int, **options) -> tuple[Ledger, Credits]:  # type: ignore[no-untyped-def]
         """A simulation with buffers of that many bits, and the room that it kept."""
         model, example = built() if callable(built) else built
-        placement = place(trace(model, example), chip.with_changes(timing={"buffer_size": size}), options.pop("copies", None))
+        placement = place(trace(model, example), priced_as_it_was(chip, timing={"buffer_size": size}), options.pop("copies", None))
         simulation = Simulation(placement, Arrivals.batch(options.pop("requests", 6)), True, False, 2, (), {})
         for finished in simulation.start():
             simulation.run(finished)
@@ -133,7 +133,7 @@ class TestFiniteBuffers:
     def test_loops_never_lock_up(self, isaac: Chip, name: str) -> None:
         built = NETWORKS_IN_LOOPS[name]
         for size in (3000, 2500):
-            chip = isaac.with_changes(timing={"buffer_size": size})
+            chip = priced_as_it_was(isaac, timing={"buffer_size": size})
             runs = [
                 simulate(place(built, chip, None), Arrivals.batch(9), resolution=resolution).finish_fs.tolist()  # type: ignore[arg-type]
                 for resolution in ("group", "crossbar")

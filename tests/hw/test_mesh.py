@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden.energies import NETWORKS
-from tests.hw.hand_built import flow, layer, network
+from tests.hw.hand_built import flow, layer, network, priced_as_it_was, with_rates
 from tests.hw.networks import recommender, residual, small_convolutional
 from xbar.hw import Arrivals, Chip, load_chip, place, preset_names, simulate, trace
 from xbar.hw.chip.cycle import ticks
@@ -160,11 +160,10 @@ def test_nothing_is_busier_than_all_the_time(preset: str, name: str) -> None:
 @pytest.mark.parametrize("built", [small_convolutional, residual, recommender])
 def test_nor_with_too_few_of_anything(edge: Chip, adcs: int, multicast: bool, built) -> None:  # type: ignore[no-untyped-def]
     """One shift-and-add unit for 16 ADCs, a slow bus, slow digital units, one bit a flit: what is slow sets the time."""
-    slow = {
-        name: {"rate": edge.costs[name].unit_rate / by, "power": None, "energy": edge.costs[name].energy_per_action}
-        for name, by in (("bus", 40), ("accumulator", 30), ("dac", 3), ("sample_hold", 5), ("tile_register", 50))
-    }
-    chip = edge.with_changes(component=slow | {"adc": {"units": adcs}}, timing={"multicast": multicast, "flit_width": 1})
+    chip = edge.with_changes(component={"adc": {"columns": 512 // adcs}}, timing={"multicast": multicast})
+    chip = priced_as_it_was(chip, timing={"flit_width": 1})
+    by = {"bus": 40, "accumulator": 30, "dac": 3, "sample_hold": 5, "tile_register": 50, "shift_add": adcs}
+    chip = with_rates(chip, **{name: chip.costs[name].unit_rate / less for name, less in by.items()})
     for copies in ("balance", None):
         check_shares(simulate(place(trace(*built()), chip, copies), Arrivals.batch(5)))  # type: ignore[arg-type]
 
@@ -175,7 +174,7 @@ def test_a_link_bounds_throughput(isaac: Chip) -> None:
     vectors = 200
     layers = [layer("a", 128, 100, vectors), layer("b", 4, 128, vectors, {"a": np.arange(1, vectors + 1)})]
     flows = [flow("", "a", 100 * vectors, np.zeros(vectors, int)), flow("a", "b", 128 * vectors, np.arange(1, vectors + 1))]
-    chip = isaac.with_changes(timing={"flit_width": 1})
+    chip = priced_as_it_was(isaac, timing={"flit_width": 1})
     placement = place(network(layers, flows, 100 * vectors, 4 * vectors), chip, {"a": 12, "b": 1})
     ledger = simulate(placement, Arrivals.batch(4), off_chip_io=False)
     name, share = ledger.busiest_link

@@ -1,6 +1,7 @@
 """Time: closed forms, queueing theory, lock-step against crossbar by crossbar, full load, idleness."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -74,8 +75,8 @@ class TestClosedForms:
         assert latency() == pytest.approx(load + 16 * read + convert + drain, abs=PICOSECOND)
         for name in ("buffer", "bus"):
             assert latency(name, 1e9) == pytest.approx(1600e-9 + 16 * read + convert + 160e-9, abs=PICOSECOND)
-        loads, reads = 1600 / 0.5e9, 100 / 0.5e9  # the register takes the inputs in, and streams 100 bits a slice
-        assert latency("input_register", 0.5e9) == pytest.approx(loads + 16 * reads + convert + drain, abs=PICOSECOND)
+        reads = 100 / 0.5e9  # the register streams 100 bits a slice; it is filled as fast as the bus brings them
+        assert latency("input_register", 0.5e9) == pytest.approx(load + 16 * reads + convert + drain, abs=PICOSECOND)
         for name in ("dac", "crossbar", "sample_hold"):
             assert latency(name, 1e6) == pytest.approx(load + 16e-6 + convert + drain, abs=PICOSECOND)
         for name, units in (("shift_add", 4), ("output_register", 1)):  # 1/8 of them behind each of 8 ADCs
@@ -124,7 +125,7 @@ class TestLockStep:
         assert runs(one) == runs(other)
         assert one.finish_fs.tolist() == other.finish_fs.tolist()
         assert one.actions.equals(other.actions)
-        assert one.energy.equals(other.energy)
+        pd.testing.assert_frame_equal(one.energy, other.energy, rtol=1e-12)  # sums of the same in another order
         assert other.events > one.events
 
     @pytest.mark.parametrize("preset", ["isaac", "edge"])
@@ -209,7 +210,7 @@ class TestArrivals:
         placement = place(trace(model, example), isaac)
         one, other = (simulate(placement, Arrivals.poisson(1e6, 20, seed=5)) for _ in range(2))
         assert (one.start_fs == other.start_fs).all()
-        assert one.energy.equals(other.energy)
+        pd.testing.assert_frame_equal(one.energy, other.energy, rtol=1e-12)  # sums of the same in another order
 
     def test_trace_is_served_at_its_times(self, isaac: Chip) -> None:
         model, example = small_convolutional()
