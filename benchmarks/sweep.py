@@ -19,7 +19,7 @@ from xbar.workloads.study.sweep import JOURNAL, RESULTS, InProcess, local, sweep
 
 ALLOWED_MS = 5.0
 POINTS, DIGITS = 2000, 1000
-CHILD = "import sys; from workloads.cli import main; sys.exit(main(sys.argv[1:]))"
+CHILD = "import sys; from xbar.workloads.cli import main; sys.exit(main(sys.argv[1:]))"
 FILE = """
 [fixed]
 workload.name = "digits"

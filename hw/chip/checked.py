@@ -3,6 +3,8 @@
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -42,7 +44,8 @@ def unit_of(field: Any) -> Unit | None:
     return next((m for m in field.metadata if isinstance(m, Unit)), None)
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
+@cache
+def leaves(model: type[BaseModel], prefix: str = "") -> Mapping[str, Unit | None]:
     """Dotted keys of every field below `model` with its unit (None for words and switches)."""
     found: dict[str, Unit | None] = {}
     for name, field in model.model_fields.items():
@@ -53,7 +56,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Unit | None]:
             found |= leaves(section, f"{prefix}{name}.")
         else:
             found[prefix + name] = unit_of(field)
-    return found
+    return MappingProxyType(found)
 
 
 def why_no_key(model: type[BaseModel], key: str) -> str | None:

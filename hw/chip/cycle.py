@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FEMTOSECONDS = 10**15  # in a second
 
 
+@lru_cache(maxsize=1 << 16)  # copies of a layer ask for the same again and again
 def ticks(count: float, rate: float) -> int:
     """Time of `count` ticks of a clock of `rate` [1/s] in whole femtoseconds: round(count / rate)."""
     return round(Fraction(count) * FEMTOSECONDS / Fraction(rate))

@@ -226,8 +226,8 @@ def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:  # a section that the file leaves out is begun by the override
         section = section.setdefault(parent, {}) if isinstance(section, dict) and key in leaves(Chip) else None
-    why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
     if not isinstance(section, dict) or not parents or key not in leaves(Chip):
+        why = why_no_key(Chip, key) or f"unknown key{did_you_mean(key, leaves(Chip))}"
         raise ConfigurationError(label, [(key, text, why)])
     _put(section, leaf, text, leaves(Chip)[key], key, label)
 

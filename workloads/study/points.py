@@ -106,7 +106,7 @@ _OWN: dict[str, Field] = {
     "device.name": Field(str),  # cells in place of the chip's own: a preset or a TOML file
     "study.seed": _count(0, 0),  # of the first chip instance, and of the choice of images
     "study.instances": _count(3),  # of the chip
-    "study.images": _count(360),  # test images
+    "study.images": _count(360, 0),  # test images; 0: costs alone
     "study.requests": _count(8, 2),  # simulated in one batch
     "study.rate": Field(float, 1000.0, least=1e-300),  # inferences per second of power [1/s]
     "study.seconds": Field(float, 0.0, least=0),  # after programming
@@ -410,10 +410,12 @@ class _Subject:
 
 
 def judge(point: Point) -> dict[str, Value]:
-    """What a point is worth. Accuracies are shares of 1 over `study.images` test images.
+    """What a point is worth. Accuracies are shares of 1 over `study.images` test images; with 0 images there are none, nothing is
+    converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max).
 
     accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
-    `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included;
+    `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included; of it
+    energy_on_chip_J, leakage in it and off-chip links apart;
     energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`xbar.hw.bands`), every constant
     at its low or high together, which assumes nothing of how their errors hang together; what a point sets is exact;
     throughput_per_s; latency_s: of one inference alone. power_W: of the chip at `study.rate`, missing where it cannot
@@ -425,10 +427,11 @@ def judge(point: Point) -> dict[str, Value]:
     whole = complete(point)
     with _working:
         subject = _subject(whole)
-        energies = _on_chip(subject, whole)[1]
+        judged = bool(whole["study.images"])
+        energies = _on_chip(subject, whole)[1] if judged else None
         network = _network(subject)
         return {
-            **_accuracy(subject, whole), **_cost(subject, network, energies, whole),
+            **(_accuracy(subject, whole) if judged else {}), **_cost(subject, network, energies, whole),
             **_footprint(subject, network, energies, whole), "weights": sum(layer.weights for layer in network.layers),
         }  # fmt: skip
 
@@ -550,7 +553,7 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
     bands = {f"energy_{end}_J": ledger_at(batch, end).energy_per_request for end in ENDS}
     bands |= {f"area_{end}_m2": chip_at(chip, end).area for end in ENDS}
     return {
-        "energy_J": batch.energy_per_request, **bands, **by_component, "latency_s": float(alone.latency[0]),
+        "energy_J": batch.energy_per_request, "energy_on_chip_J": batch.on_chip_energy / requests, **bands, **by_component, "latency_s": float(alone.latency[0]),
         "throughput_per_s": throughput, "power_W": dynamic * rate + chip.static_power if rate <= throughput else None,
         "area_m2": chip.area,
     }  # fmt: skip
@@ -559,7 +562,7 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
 def _ledger(subject: _Subject, network: Network, energies: dict[str, float] | None, requests: int) -> Ledger:
     """The simulation of that many requests at once: events once for all cells, whose energy is put in."""
     events = _without_errors(subject.chip).model_dump(exclude={"name", "title", "description", "source", "device"})
-    key = f"{subject.key} {requests} {subject.chip.cell_bits} {json.dumps(events)}"
+    key = f"{subject.key} {requests} {subject.chip.cell_bits} {subject.chip.read_time} {json.dumps(events)}"
     ledger: Ledger = _simulated.get(key, lambda: simulate(place(network, subject.chip), Arrivals.batch(requests)))
     return replace(ledger, placement=replace(ledger.placement, chip=subject.chip), read_energy=energies)
 
