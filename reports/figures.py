@@ -112,7 +112,7 @@ def summary(results: Results) -> Figure:
         column, row = index % 4, index // 4
         _tile(figure, 0.05 + 0.2275 * column, 0.645 - 0.165 * row, label, value, detail)
     _energy_bars(
-        plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy per request", "x"), results, most=6, small=True
+        plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy, on chip", "x"), results, most=6, small=True
     )
     _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), "Accuracy against variation"), results, small=True)
     axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time, on chip")
@@ -212,9 +212,9 @@ def energy_and_area(results: Results) -> Figure:
     """Energy and area by component, energy by layer, and totals, with their bands where the results have some."""
     requests = max(1, int(results.meta["summary"]["requests"]))
     with_bands = not results.bands.empty
-    told = f"{_batch(requests)}; leakage is shown apart, energy of the off-chip links in grey"
+    told = f"{_batch(requests)}; leakage is shown apart, off-chip links only by layer, in grey"
     figure = page("Energy and area", f"{_heading(results)}  ·  {told}")
-    _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
+    _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request on chip, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
     axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")
     _layer_bars(axes, results.energy, requests, _banded(results, "layer", ENERGY))
@@ -296,7 +296,8 @@ def _split(axes: Axes, per_request: pd.DataFrame) -> None:
 def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
     requests = max(1, int(results.meta["summary"]["requests"]))
     ends = pd.DataFrame() if small else _banded(results, "component", ENERGY)
-    _bars(axes, results.components["dynamic_energy_J"] / requests, ends, "J", most, 7.5 if small else 8.5)
+    on_chip = results.components["dynamic_energy_J"].drop(LINKS, errors="ignore")
+    _bars(axes, on_chip / requests, ends, "J", most, 7.5 if small else 8.5)
 
 
 def _area_bars(axes: Axes, results: Results) -> None:

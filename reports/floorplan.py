@@ -57,7 +57,8 @@ def floorplan(results: Results) -> Figure:
     names = _fills(tiles)
     _draw(axes, plan, names, outline)
     handles = [Patch(**fill, label=cut(name, 24)) for name, fill in names.items()]
-    handles.append(Patch(facecolor=FAINT, label="nothing placed"))
+    if not used.all():
+        handles.append(Patch(facecolor=FAINT, label="nothing placed"))
     handles += [Patch(facecolor=ROUTERS, label="routers"), Patch(facecolor=SOFT, label="off-chip links")]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.63, 0.885), frameon=False, fontsize=8.5, labelcolor=INK, ncols=2,
