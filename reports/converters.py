@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xbar.reports.devices import save_page
-from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, percent, plot, scale_of, write
+from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, human, page, percent, plot, scale_of, write
 
 COLOURS = {
     "survey": INK, "sar": ACCENT, "flash": SECOND, "ramp": "#2f9e77", "integrating": "#7a5195", "sense_amplifier": "#b0592b",
@@ -50,12 +50,17 @@ def converter_page(sheet: ConverterSheet) -> Figure:
     _dac(plot(figure, (0.07, 0.56, 0.25, 0.27), "DAC: voltage by code"), sheet.dac)
     _adc(plot(figure, (0.40, 0.56, 0.25, 0.27), "ADC: code by current"), sheet.adc)
     _error(plot(figure, (0.73, 0.56, 0.22, 0.27), "ADC: code less current"), sheet.adc)
-    for index, (column, unit, name) in enumerate(
-        (("energy_J", "J", "Energy of a conversion"), ("rate_per_s", "S/s", "Conversions per second"), ("area_m2", "m²", "Area of an ADC"))
-    ):
-        _cost(plot(figure, (0.07 + 0.33 * index, 0.15, 0.25 if index < 2 else 0.22, 0.27), f"{name}, by bits"), sheet, column, unit)
-    note = "Cost: by the law of each structure, where it reaches the ADC's rate at the chip's node. The chip names "
-    write(figure, 0.05, 0.06, f"{note}{NAMES[sheet.architecture]}.", size=8, colour=SOFT)
+    for place, (column, unit, name) in enumerate((("energy_J", "J", "Energy of a conversion"), ("area_m2", "m²", "Area of an ADC"))):
+        axes = plot(figure, (0.07 + 0.395 * place, 0.15, 0.32, 0.27), f"{name}, by bits")
+        _cost(axes, sheet, column, unit)
+    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.80, 0.43), frameon=False, fontsize=8.5,
+                  labelcolor=INK)  # fmt: skip
+    rate = human(float(sheet.cost["rate_per_s"].max()), "S/s") if len(sheet.cost) else "the rate of its ADCs"
+    note = (
+        f"Cost: by the law of each structure that reaches {rate} at the chip's node; the chip names {NAMES[sheet.architecture]}.\nWhat its "
+        "file states of power and area holds for every law at the bits where it is stated."
+    )
+    write(figure, 0.05, 0.085, note, size=8, colour=SOFT, vertical="top")
     write(figure, 0.05, 0.025, f"xbar  ·  chip {sheet.name}", size=8, colour=SOFT)
     return figure
 
@@ -109,13 +114,13 @@ def _cost(axes: Axes, sheet: ConverterSheet, column: str, unit: str) -> None:
     for architecture, rows in sheet.cost.groupby("architecture", sort=False):
         name = str(architecture)
         axes.plot(rows["bits"], rows[column] * factor, color=COLOURS[name], linestyle=LINES[name], label=NAMES[name], linewidth=1.6)
+        own = rows[rows["bits"] == sheet.bits] if name == sheet.architecture else rows.iloc[:0]
+        axes.plot(own["bits"], own[column] * factor, color=COLOURS[name], marker="o", markersize=6, linewidth=0)
     axes.axvline(sheet.bits, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set_yscale("log")
     axes.set_xlabel("bits", fontsize=8.5)
     axes.set_ylabel(f"{prefix}{unit}", fontsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if column == "energy_J":
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
 
 
 def draw_converters(sheets: Sequence[ConverterSheet], directory: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def summary(results: Results) -> Figure:
         column, row = index % 4, index // 4
         _tile(figure, 0.05 + 0.2275 * column, 0.645 - 0.165 * row, label, value, detail)
     _energy_bars(
-        plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy per request", "x"), results, most=6, small=True
+        plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy, on chip", "x"), results, most=6, small=True
     )
     _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), "Accuracy against variation"), results, small=True)
     axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time, on chip")
@@ -212,9 +212,9 @@ def energy_and_area(results: Results) -> Figure:
     """Energy and area by component, energy by layer, and totals, with their bands where the results have some."""
     requests = max(1, int(results.meta["summary"]["requests"]))
     with_bands = not results.bands.empty
-    told = f"{_batch(requests)}; leakage is shown apart, energy of the off-chip links in grey"
+    told = f"{_batch(requests)}; leakage is shown apart, off-chip links only by layer, in grey"
     figure = page("Energy and area", f"{_heading(results)}  ·  {told}")
-    _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request, by component", "x"), results)
+    _energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request on chip, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
     axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")
     _layer_bars(axes, results.energy, requests, _banded(results, "layer", ENERGY))
@@ -230,7 +230,7 @@ def energy_and_area(results: Results) -> Figure:
         results.components[["dynamic_energy_J", "static_energy_J"]] / requests,
     )
     if with_bands:
-        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals on chip", "x"), results)
+        _totals(plot(figure, (0.765, 0.255, 0.185, 0.165), "Totals", "x"), results)
         write(figure, 0.692, 0.190, "\n".join(textwrap.wrap(WHAT_BANDS_ARE, 59)), size=7, colour=SOFT, vertical="top")
     return figure
 
@@ -242,8 +242,8 @@ WHAT_BANDS_ARE = (
     "Ends are as the file states them, else by kind; see the constants' pages. Times are taken as stated. A band tells how "
     "sure the constants are. It is no confidence interval, and covers neither what the model leaves out nor its conventions."
 )
-TOTALS = (("energy", "on_chip_energy_per_request_J", "J"), ("peak power", "table_power_W", "W"), ("area", "area_m2", "m²"),
-          ("efficiency", "on_chip_operations_per_J", "OPS/W"))  # fmt: skip
+TOTALS = (("energy,\non chip", "on_chip_energy_per_request_J", "J"), ("peak load,\nlinks too", "table_power_W", "W"),
+          ("area", "area_m2", "m²"), ("efficiency,\non chip", "on_chip_operations_per_J", "OPS/W"))  # fmt: skip
 
 
 def _totals(axes: Axes, results: Results) -> None:
@@ -261,7 +261,7 @@ def _totals(axes: Axes, results: Results) -> None:
         axes.plot([1], [row], color=PAPER, marker="o", markersize=4.5, markeredgecolor=INK)
         most = max(most, high if np.isfinite(high) else 1.0)
     axes.set_yticks(range(len(TOTALS)), [name for name, _, _ in TOTALS])
-    axes.tick_params(axis="y", labelsize=8, length=0, labelcolor=INK)
+    axes.tick_params(axis="y", labelsize=7.5, length=0, labelcolor=INK)
     axes.tick_params(axis="x", labelsize=7.5)
     axes.set_ylim(len(TOTALS) - 0.6, -0.85)
     axes.set_xlim(0, 1.08 * most)
@@ -296,7 +296,8 @@ def _split(axes: Axes, per_request: pd.DataFrame) -> None:
 def _energy_bars(axes: Axes, results: Results, most: int = MOST_BARS, small: bool = False) -> None:
     requests = max(1, int(results.meta["summary"]["requests"]))
     ends = pd.DataFrame() if small else _banded(results, "component", ENERGY)
-    _bars(axes, results.components["dynamic_energy_J"] / requests, ends, "J", most, 7.5 if small else 8.5)
+    on_chip = results.components["dynamic_energy_J"].drop(LINKS, errors="ignore")
+    _bars(axes, on_chip / requests, ends, "J", most, 7.5 if small else 8.5)
 
 
 def _area_bars(axes: Axes, results: Results) -> None:
@@ -473,7 +474,7 @@ def power_over_time(results: Results) -> Figure:
         ("Peak, at any instant", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
         ("Leakage, always drawn", human(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
-        ("Peak load, as tables add up", human(results.meta["chip"]["peak_power_W"], "W")),
+        ("Peak load by the tables, links too", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
         ("Requests per second", human(s["steady_throughput_per_s"] or s["throughput_per_s"], "")),
     ]  # fmt: skip
@@ -722,12 +723,13 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
         "states its power, energy or area at some configuration, the law only carries that figure to the configuration here.",
         "Energy on chip is all of it but that of the off-chip links, which is told apart; leakage is in it.",
         _analog_note(chip),
-        "Buffer ports, buses, ADCs, tiles' output stages and links contend.",
-        f"Buffers are taken as large enough: the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
+        "Every part bounds the time of its stage by its rate. Tiles' buffer ports with their buses, their output stages, every link of the "
+        "mesh and the off-chip links serve one at a time.",
+        f"A full buffer stalls who writes to it; the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
         f"{', MORE THAN IT HAS' if b['fullest_bits'] > b['size_bits'] else ''}. A layer begins a sample when its readers have "
         "loaded the sample before the last.",
-        "Results travel once to every tile that holds rows for them, to the mean of these tiles; partial sums are as wide as "
-        "weight and input together.",
+        "Results travel over the mesh in packets of whole flits, along the row of routers first, one to every tile that holds rows for "
+        "them; partial sums are as wide as weight and input together.",
         "Samples are loaded over the links before a network starts on them; per-sample digital work is spread evenly over a "
         "layer's vectors.",
     ):  # fmt: skip

@@ -1,5 +1,7 @@
 """The page of a chip's floor plan: tiles with what lies on them, routers, links, and what a tile is made of."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,7 +31,7 @@ from xbar.reports.style import (
 )
 
 # Of layers, those on most tiles first; the last is of all others. Told apart in grey too.
-LAYER_FILLS = tuple(
+LAYER_FILLS: tuple[dict[str, Any], ...] = tuple(
     {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0.6, "hatch": hatch}
     for colour, hatch in (
         (ACCENT, None), ("#8ed6b8", None), (SECOND, "////"), ("#7a5195", None), ("#f0c987", "...."), (WARNING, "\\\\\\\\"),
@@ -55,7 +57,8 @@ def floorplan(results: Results) -> Figure:
     names = _fills(tiles)
     _draw(axes, plan, names, outline)
     handles = [Patch(**fill, label=cut(name, 24)) for name, fill in names.items()]
-    handles.append(Patch(facecolor=FAINT, label="nothing placed"))
+    if not used.all():
+        handles.append(Patch(facecolor=FAINT, label="nothing placed"))
     handles += [Patch(facecolor=ROUTERS, label="routers"), Patch(facecolor=SOFT, label="off-chip links")]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.63, 0.885), frameon=False, fontsize=8.5, labelcolor=INK, ncols=2,
@@ -85,7 +88,7 @@ def _count(layers: object) -> int:
     return len(layers.split()) if isinstance(layers, str) else 0
 
 
-def _fills(tiles: pd.DataFrame) -> dict[str, dict[str, object]]:
+def _fills(tiles: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Fills of the layers on most tiles, and one for all others."""
     first = tiles.loc[tiles["used_share"] > 0, "layers"].astype(str).str.split(" ").str[0]
     names = list(dict.fromkeys(first.value_counts().index))
@@ -96,7 +99,7 @@ def _fills(tiles: pd.DataFrame) -> dict[str, dict[str, object]]:
     return shown
 
 
-def _draw(axes: Axes, plan: pd.DataFrame, names: dict[str, dict[str, object]], outline: list[float]) -> None:
+def _draw(axes: Axes, plan: pd.DataFrame, names: dict[str, dict[str, Any]], outline: list[float]) -> None:
     scale = 1e3
     others = next((fill for name, fill in names.items() if name.endswith(" other layers")), {})
     for row in plan.itertuples():

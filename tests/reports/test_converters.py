@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xbar.hw import Chip
-from xbar.reports.converters import draw_converters
+from tests.reports.drawing import check_page, visible
+from xbar.hw import Chip, load_chip, preset_names
+from xbar.reports.converters import NAMES, converter_page, draw_converters
 from xbar.workloads.study.converters import UNITS, converter_sheet
 
 
@@ -31,6 +32,24 @@ def test_units_that_err_differ_and_stay_monotone(edge: Chip) -> None:
     assert len(codes) == UNITS
     assert (np.diff(codes, axis=1) >= 0).all()
     assert len(np.unique(codes, axis=0)) == UNITS
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_page_has_a_curve_of_each_structure_and_the_chip_s_own_point(name: str) -> None:
+    sheet = converter_sheet(load_chip(name))
+    figure = converter_page(sheet)
+    check_page(visible(figure))
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    for title, column, factor in (("Energy of a conversion, by bits", "energy_J", None), ("Area of an ADC, by bits", "area_m2", 1e12)):
+        axes = panels[title]
+        curves = {line.get_label(): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+        assert set(curves) == {NAMES[law] for law in sheet.cost["architecture"]}
+        own = next(line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()))
+        row = sheet.cost[(sheet.cost["architecture"] == sheet.architecture) & (sheet.cost["bits"] == sheet.bits)].iloc[0]
+        assert list(own.get_xdata()) == [sheet.bits]
+        shown = factor or curves[NAMES[sheet.architecture]].get_ydata()[0] / sheet.cost.loc[
+            sheet.cost["architecture"] == sheet.architecture, column].iloc[0]  # fmt: skip
+        assert own.get_ydata()[0] == pytest.approx(row[column] * shown)
 
 
 def test_pages_are_written(edge: Chip, tmp_path: Path) -> None:
