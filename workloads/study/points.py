@@ -553,7 +553,8 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
     bands = {f"energy_{end}_J": ledger_at(batch, end).energy_per_request for end in ENDS}
     bands |= {f"area_{end}_m2": chip_at(chip, end).area for end in ENDS}
     return {
-        "energy_J": batch.energy_per_request, "energy_on_chip_J": batch.on_chip_energy / requests, **bands, **by_component, "latency_s": float(alone.latency[0]),
+        "energy_J": batch.energy_per_request, "energy_on_chip_J": batch.on_chip_energy / requests,
+        **bands, **by_component, "latency_s": float(alone.latency[0]),
         "throughput_per_s": throughput, "power_W": dynamic * rate + chip.static_power if rate <= throughput else None,
         "area_m2": chip.area,
     }  # fmt: skip
