@@ -474,7 +474,7 @@ class TestHousePictures:
             ("hw.array.product.no_such", "", "defines no no_such"),
             ("no_such.product", "", "no such module"),
             ("hw.array.product.product", "hw.array.product.currents", "does not name product"),
-            ("hw.events.ledger.Ledger.energy", "hw.cost.component.Component.energy_per_action", "cannot reach"),
+            ("hw.events.ledger.Ledger.energy", "hw.cost.component.Component._check", "cannot reach"),
         ],
     )
     def test_a_step_that_is_not_in_the_source_is_refused(self, house: dict[str, Any], name: str, by: str, why: str) -> None:

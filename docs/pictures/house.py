@@ -180,7 +180,7 @@ WEIGHT = (
     ),
     Step(
         "Ranges of ADCs from currents seen on calibration data.",
-        "hw.array.calibration.calibrated_full_scale",
+        "hw.array.calibration.calibrated_range",
         "hw.array.crossbar.CrossbarMatrix.calibrate",
     ),
     Step(
@@ -252,7 +252,7 @@ REQUEST = (
     ),
     Step(
         "Results travel over the links of the mesh, each of which moves one flit at a time.",
-        "hw.events.mesh.Links.send",
+        "hw.events.mesh.Outbox.post",
         "hw.events.copies.CopyProcess._finish",
     ),
     Step(
@@ -260,7 +260,7 @@ REQUEST = (
     ),
     Step(
         "Each action at its component's energy.",
-        "hw.cost.component.Component.energy_per_action",
+        "hw.chip.description.Chip.costs",
         "hw.events.ledger.Ledger._energies",
     ),
 )
