@@ -112,10 +112,7 @@ def _constant(chip: Chip, key: str, end: End) -> float | None:
 def chip_at(chip: Chip, end: End) -> Chip:
     """The same chip with every energy, power and area constant, stated or of a law, at its low or high; its name and times
     stay."""
-    other = chip.priced(lambda key: _constant(chip, key, end), end)
-    if chip.layer:
-        other.__dict__["layer_chips"] = {name: chip_at(found, end) for name, found in chip.layer_chips.items()}
-    return other
+    return chip.priced(lambda key: _constant(chip, key, end), end)
 
 
 def read_factor(chip: Chip, end: End) -> float:

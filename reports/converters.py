@@ -31,7 +31,8 @@ class ConverterSheet:
     """What a page shows of a chip's converters.
 
     dac: code, voltage_steps, deviation_steps; adc: unit, current_steps, code of a ramp, for each drawn unit; cost:
-    architecture, bits, energy_J, rate_per_s, area_m2 of one unit.
+    architecture, bits, energy_J, area_m2 of one unit by laws; own: energy_J, area_m2 and rate_per_s of the chip's own, as stated
+    or by its law.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ConverterSheet:
     cost: pd.DataFrame
     bits: int
     architecture: str
+    own: dict[str, float]
 
 
 def converter_page(sheet: ConverterSheet) -> Figure:
@@ -55,7 +57,7 @@ def converter_page(sheet: ConverterSheet) -> Figure:
         _cost(axes, sheet, column, unit)
     figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.80, 0.43), frameon=False, fontsize=8.5,
                   labelcolor=INK)  # fmt: skip
-    rate = human(float(sheet.cost["rate_per_s"].max()), "S/s") if len(sheet.cost) else "the rate of its ADCs"
+    rate = human(sheet.own["rate_per_s"], "S/s")
     note = (
         f"Cost: by the law of each structure that reaches {rate} at the chip's node; the chip names {NAMES[sheet.architecture]}.\nWhat its "
         "file states of power and area holds for every law at the bits where it is stated."
@@ -114,8 +116,7 @@ def _cost(axes: Axes, sheet: ConverterSheet, column: str, unit: str) -> None:
     for architecture, rows in sheet.cost.groupby("architecture", sort=False):
         name = str(architecture)
         axes.plot(rows["bits"], rows[column] * factor, color=COLOURS[name], linestyle=LINES[name], label=NAMES[name], linewidth=1.6)
-        own = rows[rows["bits"] == sheet.bits] if name == sheet.architecture else rows.iloc[:0]
-        axes.plot(own["bits"], own[column] * factor, color=COLOURS[name], marker="o", markersize=6, linewidth=0)
+    axes.plot([sheet.bits], [sheet.own[column] * factor], color=COLOURS[sheet.architecture], marker="o", markersize=6, linewidth=0)
     axes.axvline(sheet.bits, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set_yscale("log")
     axes.set_xlabel("bits", fontsize=8.5)

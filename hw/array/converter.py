@@ -144,8 +144,8 @@ class Adc(Component):
     conversion: after each input slice, or once a vector after an analog accumulation over its slices.
     offset_sigma, gain_sigma, inl_sigma: drawn per ADC and chip instance: offset [steps], relative gain error, and
     largest deviation [steps] of a sine over the range, 0 at its ends (integral non-linearity).
-    columns: bitlines that an ADC converts in turn, which tells how many ADCs a core has: one or more for each array, or one for
-    several arrays. rate: conversions per second that each is made for.
+    columns: bitlines that an ADC converts in turn at most, of whole crossbars or of a part of one, which tells how many ADCs a
+    core has: one or more for each array, or one for several arrays. rate: conversions per second that each is made for.
     """
 
     law: AdcLaw = "survey"

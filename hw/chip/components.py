@@ -1,9 +1,9 @@
 """The components of a chip: which there are, what acts in them, and what a chip file may say of each."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xbar.hw.array.converter import Adc, Dac
 from xbar.hw.cost.component import Component, CountedComponent
@@ -31,12 +31,12 @@ ACTIONS = {
 class CrossbarArray(Component):
     """The arrays; one action is one read of an array, of all its wordlines or of those driven at once.
 
-    cell: "1T1R" with an access transistor, or "0T1R" at the crossings of lines alone. rows_at_once: wordlines driven in one
-    read, a divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them.
+    law: "array" of cells with an access transistor each (1T1R), or "crosspoint" of cells at the crossings of lines alone (0T1R),
+    whose wordlines have no gates to charge. rows_at_once: wordlines driven in one read, a divisor of `structure.wordlines`; the
+    others follow in reads of their own, each converted. Without it all of them.
     """
 
-    law: Literal["array"] = "array"
-    cell: Literal["1T1R", "0T1R"] = "1T1R"
+    law: Literal["array", "crosspoint"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
 
 
@@ -69,7 +69,13 @@ class Buffer(Component):
     """The tile's memory of `timing.buffer_size`, `timing.buffer_width` a clock."""
 
     law: Literal["sram", "edram"] = "edram"
-    banks: Annotated[int, Unit("1"), Field(ge=1, le=1024)] = 1
+    banks: Annotated[int | None, Unit("1"), Field(ge=1, le=1024)] = None
+
+    @model_validator(mode="after")
+    def _check_banks(self) -> "Buffer":
+        if self.banks is not None and self.law != "edram":
+            raise ValueError(f"banks = {self.banks} is without effect: the law {self.law} knows no banks")
+        return self
 
 
 class Bus(Component):
@@ -81,10 +87,17 @@ class Bus(Component):
 class Router(Component):
     """A router of the mesh, `timing.flit_width` bits a clock and port; shared_by: tiles that share one."""
 
-    not_keys: ClassVar[dict[str, str]] = Component.not_keys
     law: Literal["router"] = "router"
     shared_by: Annotated[int, Unit("1"), Field(ge=1)] = 1
     ports: Annotated[int, Unit("1"), Field(ge=3, le=64)] = 5
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> "Router":
+        if self.ports < self.shared_by + 2:
+            raise ValueError(
+                f"ports = {self.ports} are too few: {self.shared_by} tiles share the router (shared_by), and it has 2 neighbours at least"
+            )
+        return self
 
 
 class MeshWires(Component):
@@ -124,9 +137,10 @@ class Product(CountedComponent):
 
 
 class Link(CountedComponent):
-    """Links off the chip."""
+    """Links off the chip; rate: bits per second of one."""
 
     law: Literal["link"] = "link"
+    rate: Annotated[float, Unit("1/s"), Field(gt=0, le=1e15)]  # type: ignore[assignment]
 
 
 class Components(BaseModel):

@@ -70,10 +70,11 @@ def uses(chip: "Chip") -> dict[str, Use]:
     inputs_held, driven = crossbars * s.wordlines * bits, crossbars * (s.wordlines // parts) * c.dac.bits
     results_held = int(crossbars * outputs * bits)
     clocked = {"bits": bits, "rate": t.tile_clock}
+    without_transistor = {} if c.crossbar.law == "array" else {"on_resistance": 0.0}
     found = {
         "dac": Use(
             crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * slices,
-            {"bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, **cells_of(chip)},
+            {"bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, **cells_of(chip)} | without_transistor,
         ),
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
@@ -88,7 +89,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
             {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
         "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
-        "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate}),
+        "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate, "input_bits": _integrated(chip)}),
         "input_register": Use(  # filled as fast as the bus brings bits, it streams out what the wordlines take
             1, driven / design.array_read, driven * reads,
             {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
@@ -96,7 +97,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
-            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks}, by_bit=True,
+            {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks or 1}, by_bit=True,
         ),
         "bus": Use(1, t.bus_width * t.tile_clock, moved, {"width": t.bus_width, "clock": t.tile_clock}),
         "router": Use(
@@ -130,6 +131,12 @@ def uses(chip: "Chip") -> dict[str, Use]:
     }
 
 
+def _integrated(chip: "Chip") -> int:
+    """Bits of input whose reads one conversion integrates, of an ADC that does: of one slice, or of all slices of a vector."""
+    bits = chip.component.dac.bits * chip.reads_per_conversion
+    return max(1, min(bits, chip.inputs.streamed_bits))
+
+
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
     """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given."""
     number = constant or chip.number
@@ -146,7 +153,8 @@ def settling(chip: "Chip") -> float:
 
     Resistances are those of `wires`, and of the node's own wires where these are 0, ideal for what the cells compute.
     """
-    node, on, wires = chip.technology.node, 1 / chip.device.g_max, chip.wires
+    node, wires = chip.technology.node, chip.wires
+    on = 1 / chip.device.g_max if chip.component.crossbar.law == "array" else 0.0
     own = line_resistance(node, on)
     wordline = settling_time(
         bits=chip.component.dac.bits, cells=chip.structure.bitlines, resistance=wires.wordline or own,
@@ -234,6 +242,11 @@ def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], 
     return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
 
 
+def least_bits(law: str) -> int:
+    """The fewest bits that a law of ADCs covers."""
+    return int(LAWS[law].law.valid["bits"][0])
+
+
 def _ratio(now: float, then: float) -> float:
     return now / then if then else 1.0
 
@@ -243,6 +256,13 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     at, shared = stated.stated_at, chip.stated_at
     given = {**(shared or StatedAt()).given(), **at.given()} if at is not None else {}
     law = LAWS[stated.law].law
+    foreign = sorted(set(at.given() if at is not None else ()) - {"units", "load"} - set(law.parameters))
+    if foreign:
+        problems = [
+            (f"component.{name}.stated_at.{each}", f"{given[each]:g}", f"without effect: the law {stated.law} does not take it; it takes "
+             f"{', '.join(law.parameters)}") for each in foreign
+        ]  # fmt: skip
+        raise ConfigurationError(f"chip {chip.name}", problems)
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
     missing = [each for each in missing if each not in ("voltage", "activity", "mean_square", "rows_at_once")]
     if missing:

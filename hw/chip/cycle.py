@@ -73,13 +73,13 @@ def conversion_time(chip: Chip, crossbar: "Crossbar") -> int:
 
 def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) -> ReadCycle:
     """Slices, read time and conversion time of one vector on these crossbars of a copy."""
-    chip = chip.for_layer(layer.name)
+    own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:
         by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, crossbar)
         rows[crossbar.core] += crossbar.rows
-    used = chip.one_hot if layer.lookup else chip
+    used = own.one_hot if layer.lookup else own
     reads = used.reads_per_conversion
     register = chip.costs["input_register"]
     parts = max(chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)

@@ -4,6 +4,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, resolve, settling
+from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, resolve, settling
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
@@ -132,6 +133,11 @@ class Chip(Section):
                 raise ValueError(
                     f"layer {name!r}: component.adc.bits = {found.component.adc.bits} is more than the chip's ADCs have, {c.adc.bits}"
                 )
+            if found.inputs.bits > self.inputs.bits:
+                raise ValueError(
+                    f"layer {name!r}: inputs.bits = {found.inputs.bits} is more than the chip's registers and digital units are made "
+                    f"for, inputs.bits = {self.inputs.bits}"
+                )
         return self
 
     @cached_property
@@ -140,9 +146,28 @@ class Chip(Section):
         return {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
 
     def for_layer(self, name: str) -> "Chip":
-        """The chip as that layer finds it; itself where nothing is set for the layer. Areas, static power and counts are those
-        of the whole chip, not of this one."""
+        """The chip as that layer finds it; itself where nothing is set for the layer. What components are and cost is the whole
+        chip's (`costs_for`), not this one's."""
         return self.layer_chips.get(name, self)
+
+    def costs_for(self, layer: str) -> Mapping[str, ComponentCost]:
+        """What components cost where a layer acts: the chip's own, but of a conversion that resolves the layer's fewer bits, no fewer
+        than the law of the chip's ADCs knows."""
+        return self._layer_costs.get(layer, self.costs)
+
+    @cached_property
+    def _layer_costs(self) -> dict[str, dict[str, ComponentCost]]:
+        return self._costs_of_layers(self.costs, self.number, None)
+
+    def _costs_of_layers(
+        self, costs: Mapping[str, ComponentCost], constant: Constant, end: End | None
+    ) -> dict[str, dict[str, ComponentCost]]:
+        found = {}
+        for name, settings in self.layer_chips.items():
+            bits = max(settings.component.adc.bits, least_bits(self.component.adc.law))
+            used = resolve(self.with_changes(layer={}, component={"adc": {"bits": bits}}), constant, end)["adc"]
+            found[name] = {**costs, "adc": replace(costs["adc"], energy_per_action=used.energy_per_action)}
+        return found
 
     # ---- derived
 
@@ -242,8 +267,9 @@ class Chip(Section):
         writing = {"device": self.device.model_copy(update={"write_energy": constant("device.write_energy")})}
         other = self.model_copy(update=writing)
         other.__dict__["costs"] = resolve(self, constant, end)
-        for cached in ("static_power", "one_hot", "layer_chips"):
+        for cached in ("static_power", "one_hot", "floorplan"):
             other.__dict__.pop(cached, None)
+        other.__dict__["_layer_costs"] = self._costs_of_layers(other.costs, constant, end)
         return other
 
     def number(self, key: str) -> float | None:
@@ -340,6 +366,7 @@ class Chip(Section):
         data["layer"] = sections.pop("layer", {name: each.changes() for name, each in self.layer.items()})
         for section, changes in sections.items():
             for key, value in changes.items():
+                data[section] = data[section] or {}
                 if isinstance(value, Mapping):
                     data[section][key] = {**(data[section].get(key) or {}), **value}
                 else:

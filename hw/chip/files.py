@@ -3,7 +3,8 @@
 A chip file states every number as `{ value, unit, kind, source, why }`; the loader turns it into SI and keeps the statement as
 provenance. A file that says `extends = "isaac"` (a preset, or a path relative to the file) gives only what differs from that one
 or is added to it, beside a name, title and description of its own. A number is restated whole; what is not restated keeps the
-statement, kind and source that it was given where it comes from. Energy in place of power (or power of energy) replaces it.
+statement, kind and source that it was given where it comes from. A component that states figures of its own says at which
+configuration (`stated_at`), and inherits none; one that names another law costs what that law says.
 What a designer decides may be written plainly, `bits = 5`, `node = "22 nm"`; then its kind is "own" (`xbar.hw.quantity.parse_plain`).
 A cost may not: it is found out, and needs a kind and a source.
 """
@@ -154,7 +155,6 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
 
 
 _OWN = ("name", "title", "description")  # what a file that extends another says of itself
-_ALTERNATIVES = (("power", "energy"), ("energy", "power"))  # of a component: stating one replaces the other
 
 
 def _extended(
@@ -177,7 +177,36 @@ def _extended(
         raise ConfigurationError(label, missing)
     base_label, inherited = _read_toml(base if base in names else path, package, what, chain)
     _check_sources(added, inherited, label, base_label)
+    inherited = _without_replaced_figures(added, inherited, label, base_label)
     return _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
+
+
+_FIGURES = ("power", "energy", "area", "static_power")  # of a component, stated at one configuration
+
+
+def _without_replaced_figures(added: dict[str, Any], inherited: dict[str, Any], label: str, base_label: str) -> dict[str, Any]:
+    """What is inherited, less the figures of components that state their own or name another law: a figure is of one
+    configuration and moves by one law. Raises ConfigurationError where a figure comes without its configuration."""
+    own, theirs = added.get("component"), inherited.get("component")
+    if not (isinstance(own, dict) and isinstance(theirs, dict)):
+        return inherited
+    kept, problems = dict(theirs), []
+    for name, section in own.items():
+        base = theirs.get(name)
+        if not (isinstance(section, dict) and isinstance(base, dict) and "stated_at" in base):
+            continue
+        figures = [each for each in _FIGURES if each in section]
+        if figures and "stated_at" not in section:
+            told = (
+                f"{', '.join(figures)} of this file need the configuration that they are stated for; that of {base_label} is of its "
+                "own figures"
+            )
+            problems.append((f"component.{name}.stated_at", "(missing)", told))
+        elif "stated_at" in section or section.get("law", base.get("law")) != base.get("law"):
+            kept[name] = {key: value for key, value in base.items() if key not in (*_FIGURES, "stated_at")}
+    if problems:
+        raise ConfigurationError(label, problems)
+    return {**inherited, "component": kept}
 
 
 def _is_file(path: Path) -> bool:
@@ -204,9 +233,6 @@ def _check_sources(added: Mapping[str, Any], inherited: Mapping[str, Any], label
 def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of `added` over those of `base`, key by key; a number, with its unit, kind and source, is replaced whole."""
     kept = dict(base)
-    for given, other in _ALTERNATIVES:
-        if given in added and other not in added:
-            kept.pop(other, None)
     for key, value in added.items():
         old = kept.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in old and "value" not in value:

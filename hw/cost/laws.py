@@ -1,4 +1,5 @@
-"""Every law that a chip file may name, by name."""
+"""Every law that a chip file may name, by name. Others in this room are for units that no component stands for yet: norms, softmax,
+a vector unit, DRAM."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -334,7 +334,7 @@ class CrossbarCopyProcess(CopyProcess):
         for turn in range(cycle.slices):
             yield self.env.timeout(cycle.read)
             yield self.held[index]
-            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar, self.layer.name))
+            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
             rows = min(design.rows_at_once or crossbar.rows, crossbar.rows - turn % parts * (design.rows_at_once or 0))
             if rows <= 0:  # all its wordlines are read; others of the copy have more
                 continue

@@ -76,8 +76,9 @@ class Ledger:
         """Energy of one run of an activity by component [J]."""
         if activity.stage == WRITE:
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
+        costs = self.chip.costs_for(activity.layer)
         energy = {
-            name: count * self.chip.for_layer(activity.layer).costs[name].energy_per_action
+            name: count * costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
         if self.read_energy is not None and "crossbar" in energy:

@@ -164,9 +164,9 @@ class VectorOperations:
         """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
         return adc_of(self.chip, crossbar)
 
-    def conversion_time(self, crossbar: Crossbar, layer: str) -> int:
-        """Time [fs] of one slice's conversions of a layer's crossbar on its ADC, or on its several ADCs side by side."""
-        return conversion_time(self.chip_of(layer), crossbar)
+    def conversion_time(self, crossbar: Crossbar) -> int:
+        """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
+        return conversion_time(self.chip, crossbar)
 
     def written_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""
@@ -313,7 +313,7 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
         "dac": drives,
         "crossbar": slices * sum(parts.values()),
         "sample_hold": slices * sum(each.bitlines * count for each, count in parts.items()),
-        **({"multiplexer": conversions} if "multiplexer" in chip.costs else {}),
+        **({"multiplexer": conversions} if chip.component.multiplexer is not None else {}),
         "adc": conversions,
         "shift_add": conversions,
         "output_register": conversions,

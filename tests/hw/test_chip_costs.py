@@ -77,7 +77,7 @@ class TestStatedFigures:
             ("adc", {"technology": {"node": 22e-9}}, "survey", CONVERTER | {"node": 22e-9}, CONVERTER),
             ("buffer", {"timing": {"buffer_size": 32 * KILOBYTE}}, "edram", BUFFER | {"capacity": 32 * KILOBYTE}, BUFFER),
             ("buffer", {"component": {"buffer": {"banks": 2}}}, "edram", BUFFER | {"banks": 2}, BUFFER),
-            ("router", {"component": {"router": {"ports": 5}}}, "router", ROUTER | {"ports": 5}, ROUTER),
+            ("router", {"component": {"router": {"ports": 6}}}, "router", ROUTER | {"ports": 6}, ROUTER),
             ("router", {"technology": {"node": 22e-9}}, "router", ROUTER | {"node": 22e-9}, ROUTER),
             ("accumulator", {"technology": {"node": 45e-9}}, "adder", ADDER | {"node": 45e-9}, ADDER),
             ("accumulator", {"technology": {"voltage": 0.8}}, "adder", ADDER | {"voltage": 0.8}, ADDER),

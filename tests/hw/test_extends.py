@@ -40,24 +40,31 @@ rate = {{ value = 1, unit = "G/s", kind = "assumed", why = "a test" }}
         assert chip.model_dump() == expected.model_dump() | {"name": "mine", "title": "Mine", "description": "A chip of a test"}
 
     def test_a_number_keeps_the_statement_that_it_was_given(self, tmp_path: Path, isaac: Chip) -> None:
-        restated = '[component.adc]\npower = { value = 8, unit = "mW", kind = "assumed", why = "a test" }\n'
+        restated = '[structure]\ntiles = { value = 8, unit = "1", kind = "assumed", why = "a test" }\n'
         chip = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}{restated}'))
         assert chip.provenance["component.adc.area"] == isaac.provenance["component.adc.area"]
-        power = chip.provenance["component.adc.power"]
-        assert (power.value, power.kind, power.source, power.low, power.high) == (8, "assumed", None, None, None)
+        tiles = chip.provenance["structure.tiles"]
+        assert (tiles.value, tiles.kind, tiles.source) == (8, "assumed", None)
         assert chip.source == isaac.source
 
-    def test_energy_takes_the_place_of_power(self, tmp_path: Path) -> None:
-        restated = '[component.adc]\nenergy = { value = 2, unit = "pJ", kind = "assumed", why = "a test" }\n'
-        adc = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}{restated}')).component.adc
-        assert (adc.power, adc.energy) == (None, 2e-12)
-
-    def test_a_configuration_is_inherited_with_the_figures_and_restated_in_part(self, tmp_path: Path, isaac: Chip) -> None:
-        """Stated at 7 bits, and used at 8: the law moves it."""
-        restated = '[component.adc.stated_at]\nbits = { value = 7, unit = "1", kind = "assumed", why = "a test" }\n'
+    def test_figures_of_its_own_replace_all_that_are_inherited(self, tmp_path: Path, isaac: Chip) -> None:
+        """An energy at a configuration of its own: the area is the law's, for isaac's was stated for another."""
+        restated = (
+            '[component.adc]\nenergy = { value = 2, unit = "pJ", kind = "assumed", why = "a test" }\n[component.adc.stated_at]\n'
+            'units = 8\nbits = 6\nrate = "1.28 GS/s"\n'
+        )
         chip = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}{restated}'))
-        here, there = (LAWS["survey"](bits=bits, rate=1.28e9, node=32e-9).energy for bits in (8, 7))
-        assert chip.costs["adc"].energy_per_action == pytest.approx(isaac.costs["adc"].energy_per_action * here / there)
+        assert (chip.component.adc.power, chip.component.adc.area) == (None, None)
+        here, there = (LAWS["survey"](bits=bits, rate=1.28e9, node=32e-9) for bits in (8, 6))
+        assert chip.costs["adc"].energy_per_action == pytest.approx(2e-12 * here.energy / there.energy)
+        assert chip.costs["adc"].area == pytest.approx(8 * here.area)
+        assert chip.costs["buffer"] == isaac.costs["buffer"]
+
+    def test_another_law_costs_what_it_says(self, tmp_path: Path) -> None:
+        chip = load_chip(written(tmp_path, f'extends = "isaac"\n{OWN}[component.adc]\nlaw = "flash"\nbits = 5\n'))
+        law = LAWS["flash"](bits=5, rate=1.28e9, node=32e-9)
+        assert chip.costs["adc"].energy_per_action == pytest.approx(law.energy)
+        assert chip.costs["adc"].area == pytest.approx(8 * law.area)
 
     def test_a_path_is_relative_to_the_file_and_files_may_follow_one_another(self, tmp_path: Path) -> None:
         (tmp_path / "deep").mkdir()
@@ -104,6 +111,14 @@ class TestWrong:
             (
                 f'extends = "isaac"\n{OWN}[component.product]\nenergy = {{ value = 3, unit = "pJ", kind = "assumed", why = "x" }}\n',
                 r"component\.product = .*stated_at, the configuration that figures were published for, goes with figures",
+            ),
+            (
+                f'extends = "isaac"\n{OWN}[component.adc]\nenergy = {{ value = 3, unit = "pJ", kind = "assumed", why = "x" }}\n',
+                r"component\.adc\.stated_at = \(missing\): energy of this file need the configuration",
+            ),
+            (
+                f'extends = "isaac"\n{OWN}[component.adc.stated_at]\nbits = 7\n',
+                r"component\.adc = .*stated_at, the configuration that figures were published for, goes with figures",
             ),
             (
                 f'extends = "isaac"\n{OWN}[component.buffer]\nunits = {{ value = 3, unit = "1", kind = "assumed", why = "x" }}\n',

@@ -86,11 +86,27 @@ def test_one_layer_alone() -> None:
         placement = place(traced, each, replication=None)
         energies[name] = simulate(placement, Arrivals.batch(2)).energy
         assert placement.geometry(first).cell_bits == (4 if name == "plain" else 2)
-    for component in ("adc", "dac", "sample_hold"):
+    for component in ("adc", "dac"):
         assert energies["mixed"].loc[first, component] == pytest.approx(energies["whole"].loc[first, component])
         for name in others:
             assert energies["mixed"].loc[name, component] == pytest.approx(energies["plain"].loc[name, component])
     assert energies["mixed"].loc[first, "adc"] != energies["plain"].loc[first, "adc"]
+    assert all(chip.costs_for(first)[name] == cost for name, cost in EDGE.costs.items() if name != "adc"), "the chip's, as it is built"
+
+
+def test_a_layer_cannot_ask_for_more_than_the_chip_has() -> None:
+    inputs, converters = {"inputs": {"bits": 9}}, {"component": {"adc": {"bits": 9}}}
+    for change, said in ((inputs, "registers and digital units are made for"), (converters, "ADCs have")):
+        with pytest.raises(ConfigurationError, match=said):
+            EDGE.with_changes(layer={"conv1": change})
+
+
+def test_fewer_bits_than_a_law_knows_cost_its_fewest() -> None:
+    """An 8-bit converter of the survey used at 3 bits is no sense amplifier."""
+    survey = load_chip("edge")
+    three, four = (survey.with_changes(layer={"conv1": {"component": {"adc": {"bits": bits}}}}) for bits in (3, 4))
+    assert three.costs_for("conv1")["adc"] == four.costs_for("conv1")["adc"]
+    assert three.costs_for("conv1")["bus"] == three.costs["bus"] == survey.costs["bus"]
 
 
 def test_layers_that_are_not_there_are_refused_by_name() -> None:

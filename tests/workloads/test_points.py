@@ -327,7 +327,8 @@ def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> No
         expected = {
             "accuracy_float": accuracy(workload.model, images, labels), "accuracy": sum(instances) / 2,
             "accuracy_smallest": min(instances), "accuracy_largest": max(instances),
-            "energy_J": summary["energy_per_request_J"], "latency_s": alone.latency[0], "area_m2": chip.area,
+            "energy_J": summary["energy_per_request_J"], "energy_on_chip_J": summary["on_chip_energy_per_request_J"],
+            "latency_s": alone.latency[0], "area_m2": chip.area,
             "throughput_per_s": summary["steady_throughput_per_s"], "weights": sum(layer.weights for layer in network.layers),
             "footprint_area_m2": taken.area, "footprint_power_W": taken.power, "arrays": taken.arrays,
             "power_W": summary["dynamic_energy_per_request_J"] * rate + chip.static_power

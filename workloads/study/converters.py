@@ -5,9 +5,10 @@ from typing import get_args
 import pandas as pd
 import torch
 
-from xbar.hw import HardwareError
+from xbar.hw import ParameterError
 from xbar.hw.array.converter import Adc, AdcLaw, AdcRange
 from xbar.hw.chip.description import Chip
+from xbar.hw.cost.laws import LAWS
 from xbar.reports.converters import ConverterSheet
 
 UNITS = 5  # ADCs drawn where they differ
@@ -20,7 +21,7 @@ def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
     adc, dac = chip.component.adc, chip.component.dac
     code = torch.arange(dac.largest + 1, dtype=torch.float64)
     voltage = dac.voltage(code)
-    pairs = chip.signed_current(signed_input=True)
+    pairs, own = chip.signed_current(signed_input=True), chip.costs["adc"]
     return ConverterSheet(
         name=chip.name, title=f"Converters of {chip.title}",
         facts=(
@@ -29,6 +30,7 @@ def converter_sheet(chip: Chip, seed: int = 0) -> ConverterSheet:
         ),
         dac=pd.DataFrame({"code": code.numpy(), "voltage_steps": voltage.numpy(), "deviation_steps": (voltage - code).numpy()}),
         adc=_transfer(adc, pairs, seed), cost=_cost(chip), bits=adc.bits, architecture=adc.law,
+        own={"energy_J": own.energy_per_action, "area_m2": own.area / own.units, "rate_per_s": own.unit_rate},
     )  # fmt: skip
 
 
@@ -48,16 +50,16 @@ def _transfer(adc: Adc, signed: bool, seed: int) -> pd.DataFrame:
 
 
 def _cost(chip: Chip) -> pd.DataFrame:
-    """Energy, rate and area of a conversion by bits, for each structure that covers them at the ADC's rate and node."""
-    rows = []
-    for law in ADC_LAWS:
-        for bits in range(max(1, chip.component.adc.bits - 4), chip.component.adc.bits + 5):
+    """Energy and area of a conversion by bits, as the law of each structure tells them that covers them at the ADC's rate and node;
+    figures that the chip states have no part in them."""
+    rows, adc = [], chip.component.adc
+    known = {"rate": adc.rate, "node": chip.technology.node, "voltage": chip.technology.supply}
+    for name in ADC_LAWS:
+        law = LAWS[name]
+        for bits in range(max(1, adc.bits - 4), adc.bits + 5):
             try:
-                cost = chip.with_changes(component={"adc": {"law": law, "bits": bits}}).costs["adc"]
-            except HardwareError:  # that structure has no such bits at that rate
+                cost = law(bits=bits, **{each: value for each, value in known.items() if each in law.law.parameters})
+            except ParameterError:  # that structure has no such bits at that rate
                 continue
-            rows.append({
-                "architecture": law, "bits": bits, "energy_J": cost.energy_per_action,
-                "rate_per_s": cost.unit_rate, "area_m2": cost.area / cost.units,
-            })  # fmt: skip
-    return pd.DataFrame(rows, columns=["architecture", "bits", "energy_J", "rate_per_s", "area_m2"])
+            rows.append({"architecture": name, "bits": bits, "energy_J": cost.energy, "area_m2": cost.area})
+    return pd.DataFrame(rows, columns=["architecture", "bits", "energy_J", "area_m2"])
