@@ -140,7 +140,7 @@ class Link(CountedComponent):
     """Links off the chip; rate: bits per second of one."""
 
     law: Literal["link"] = "link"
-    rate: Annotated[float, Unit("1/s"), Field(gt=0, le=1e15)]  # type: ignore[assignment]
+    rate: Annotated[float, Unit("1/s"), Field(gt=0, le=1e15)]
 
 
 class Components(BaseModel):
