@@ -33,7 +33,7 @@ from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.floorplan import router_places
 
-AFTER_PORTS = 3  # priority of what happens after ports have begun what they serve at the same time
+AFTER_PORTS = 4  # priority of what happens after ports have begun what they serve at the same time
 EDGE = -1  # in place of a tile: the chip's off-chip links
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
 
