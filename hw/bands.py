@@ -165,7 +165,7 @@ def chip_bands(chip: Chip) -> pd.DataFrame:
     outer band), inner_low, inner_high.
 
     Of a component: energy_per_action_J, static_power_W, table_power_W, area_m2, over all of the chip; totals:
-    static_power_W, table_power_W (every component at its full rate), area_m2, table_operations_per_J.
+    static_power_W, table_power_W (every component at the chip's peak load), area_m2, table_operations_per_J.
     """
     tables, names = [each.table() for each in (chip, *(chip_at(chip, end) for end in ENDS))], tuple(chip.costs)
     columns = {"static_power_W": "static_power_W", "area_m2": "area_m2"}

@@ -85,8 +85,13 @@ class ReadChannel:
 
     @property
     def streams_per_vector(self) -> int:
-        """Array reads of one vector."""
+        """Array reads of one vector, of crossbars that are read whole."""
         return self.design.input_slices * self.passes
+
+    @property
+    def read_time_per_vector(self) -> float:
+        """Time that the array reads of one vector take [s]: of a crossbar that is read in parts, one after another."""
+        return self.streams_per_vector * min(self.design.parts, self.geometry.row_tiles) * self.design.array_read
 
     def streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
         """DAC codes of `values` slice by slice, least significant first, and the weight of each."""
@@ -125,7 +130,7 @@ class ReadChannel:
         """Vectors that see the same read noise, from the device's correlation time; None where each read has its own."""
         if not (device.has_read_noise and device.read_correlation_time):
             return None
-        return max(1, round(min(device.read_correlation_time / (self.streams_per_vector * self.design.array_read), 2**62)))
+        return max(1, round(min(device.read_correlation_time / self.read_time_per_vector, 2**62)))
 
     # ---- from currents to codes
 

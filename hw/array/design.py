@@ -78,7 +78,8 @@ class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
 
     array_read: time of one analog read [s]. crossbars_per_core: crossbars whose converters are one set. rows_at_once: wordlines
-    that a read drives, None for all; the others follow in reads of their own, each converted.
+    that a read drives, None for all; the others follow in reads of their own, each converted. parts: such arrays in one crossbar,
+    which are read one after another.
     """
 
     wordlines: int
@@ -92,6 +93,7 @@ class ArrayDesign:
     adc: Adc
     array_read: float
     rows_at_once: int | None = None
+    parts: int = 1
 
     def partial_reads(self, rows: int) -> int:
         """Reads, each converted, that an input slice on `rows` wordlines of a crossbar takes."""
@@ -100,7 +102,10 @@ class ArrayDesign:
     @property
     def as_read(self) -> "ArrayDesign":
         """The arrays that products see: what is read and converted at once is an array of its own."""
-        return replace(self, wordlines=self.rows_at_once, rows_at_once=None) if self.rows_at_once else self
+        if not self.rows_at_once:
+            return self
+        parts = self.partial_reads(self.wordlines)
+        return replace(self, wordlines=self.rows_at_once, rows_at_once=None, parts=parts)
 
     @property
     def cell_bits(self) -> int:

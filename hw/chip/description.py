@@ -292,7 +292,7 @@ class Chip(Section):
         return self.static_power - links
 
     def table(self) -> pd.DataFrame:
-        """Component table: one row a component; count, power at full rate [W] and area [m²] of the chip,
+        """Component table: one row a component; count, power at the peak load [W] and area [m²] of the chip,
         energy per action [J], and its share of one core or tile."""
         rows = []
         for name, c in self.costs.items():
@@ -333,7 +333,7 @@ class Chip(Section):
         return sum(cost.full_power * self.parents(name) for name, cost in self.costs.items())
 
     def tile_totals(self) -> tuple[float, float]:
-        """Power at full rate [W] and area [m²] of one tile with its cores."""
+        """Power at the peak load [W] and area [m²] of one tile with its cores."""
         table, cores = self.table(), self.structure.cores_per_tile
         factor = table["per"].map({"core": cores, "tile": 1, "chip": 0})
         return float((factor * table["parent_power_W"]).sum()), float((factor * table["parent_area_m2"]).sum())

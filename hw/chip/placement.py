@@ -217,7 +217,7 @@ def vector_time(chip: Chip, layer: MatrixLayer) -> int:
 
     What is not in it depends on where layers lie: arriving values and copies sent to several tiles.
     """
-    geometry = layer_geometry(chip, layer)
+    own, geometry = chip.for_layer(layer.name), layer_geometry(chip, layer)
     crossbars = crossbars_from(chip, geometry, 0)
     if layer.lookup:  # one row tile works at a time
         crossbars = [replace(x, rows=geometry.wordlines_per_input) for x in crossbars if x.row_tile == 0]
@@ -225,10 +225,10 @@ def vector_time(chip: Chip, layer: MatrixLayer) -> int:
     beside = max(1.0, chip.structure.cores_per_tile / _cores(chip, layer))
     inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
     for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
-        inputs[tile] += layer.index_bits if layer.lookup else rows * chip.inputs.bits
+        inputs[tile] += layer.index_bits if layer.lookup else rows * own.inputs.bits
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
-        outputs[x.tile] += geometry.outputs_of(x.column_tile)
+        outputs[x.tile] += geometry.outputs_of(x.column_tile) if x.conversions else 0
     home = {(x.group, x.column_tile): x for x in crossbars}  # the last of each block
     finished: dict[int, int] = defaultdict(int)
     for x in home.values():
@@ -238,6 +238,6 @@ def vector_time(chip: Chip, layer: MatrixLayer) -> int:
         share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors
         work = {name: count * share for name, count in layer.digital.items()}
         work["accumulator"] = work["tile_register"] = work.get("accumulator", 0.0) + additions
-        sent = clock_ticks(finished[tile] * chip.inputs.bits, chip.timing.flit_width, chip.timing.tile_clock)
-        stages += [beside * units_time(chip, work), beside * sent]
+        sent = clock_ticks(finished[tile] * own.inputs.bits, chip.timing.flit_width, chip.timing.tile_clock)
+        stages += [beside * units_time(own, work), beside * sent]
     return round(max(cycle, *stages))

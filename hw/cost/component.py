@@ -107,7 +107,7 @@ class ComponentCost:
     """What a component of a chip costs, all of it following from the chip.
 
     units: in one core, tile or chip; shared_by: parents that share them. energy_per_action [J]; unit_rate: actions per
-    second of which one unit is capable; load: actions per second of all units at the chip's peak (`xbar.hw.chip.load`);
+    second of which one unit is capable; load: actions per second of all units at the chip's peak (`xbar.hw.chip.costs`);
     area [m²] and static_power [W] of all units.
     """
 

@@ -95,6 +95,8 @@ class CopyProcess:
     ):
         self.simulation, self.env, self.layer, self.copy = simulation, simulation.env, layer, copy
         self.rank, self.deal = copy.rank, simulation.placement.deals[layer.name]
+        # in one instant, results go before loads and partial sums of a vector after them
+        self.result_rank, self.load_rank = 2 * copy.rank, 2 * copy.rank + 1
         self.kinds = [self._kind(operation) for operation in operations]
         self.needs = {name: counts.tolist() for name, counts in layer.needs.items()}
         self.results: deque[Result] = deque([Result() for _ in range(RESULTS_HELD)], RESULTS_HELD)
@@ -166,18 +168,18 @@ class CopyProcess:
             yield from self.simulation.progress(name, sample).until(counts[vector])
 
     def _load(self, kind: int) -> Generator[Event, Any, int]:
-        return (yield from self._serve(self.kinds[kind].load))
+        return (yield from self._serve(self.kinds[kind].load, self.load_rank))
 
-    def _begin(self, ports: Ports) -> list[Event]:
+    def _begin(self, ports: Ports, rank: int) -> list[Event]:
         """Ask for all shared ports and hold private ones; the ends of the services."""
-        served = [port.serve(self.rank, duration) for port, duration in ports.shared]
+        served = [port.serve(rank, duration) for port, duration in ports.shared]
         if ports.private:
             served.append(self.env.timeout(ports.private, self.now))
         return served
 
-    def _serve(self, ports: Ports) -> Generator[Event, Any, int]:
+    def _serve(self, ports: Ports, rank: int) -> Generator[Event, Any, int]:
         """Be served by all shared ports and hold private ones; returns when the first service began."""
-        served = self._begin(ports)
+        served = self._begin(ports, rank)
         if len(served) == 1:
             return (yield served[0])
         yield self.env.all_of(served)
@@ -216,15 +218,15 @@ class CopyProcess:
         journal = simulation.journal
         journal.write(mine.compute_run, started, self.now)
         if mine.operation.partial_ports:
-            yield from self._serve(mine.partial)
+            yield from self._serve(mine.partial, self.load_rank)
         if mine.operation.gather.steps:
-            _, arrived = yield simulation.outbox.post(self.rank, mine.operation.gather)
+            _, arrived = yield simulation.outbox.post(self.load_rank, mine.operation.gather)
             yield self.env.timeout(arrived - self.now)
         sending = self.sendings.get((kind, copies)) or self._sending(kind, copies)
         if sending.room:
-            yield simulation.credits.take(sample, sending.room)
-        written = self._begin(mine.buffers)
-        start = yield from self._serve(mine.output)
+            yield simulation.credits.take(self.rank, sample, sending.room)
+        written = self._begin(mine.buffers, self.result_rank)
+        start = yield from self._serve(mine.output, self.result_rank)
         if written:
             yield self.env.all_of(written)
         if simulation.credits.watched:
@@ -232,7 +234,7 @@ class CopyProcess:
         journal.write(sending.run, start, self.now)
         injected = arrived = self.now
         if sending.shipment.steps:
-            injected, arrived = yield simulation.outbox.post(self.rank, sending.shipment)
+            injected, arrived = yield simulation.outbox.post(self.result_rank, sending.shipment)
         result.leaves(injected)
         if arrived > self.now:
             yield self.env.timeout(arrived - self.now)
@@ -280,9 +282,9 @@ class CrossbarCopyProcess(CopyProcess):
         per_tile = operations.chip.structure.cores_per_tile
         served = []
         for tile, bits in self.written[kind].items():
-            served.append(ports[tile].serve(self.rank, operations.port_time(bits)))
+            served.append(ports[tile].serve(self.load_rank, operations.port_time(bits)))
         for core, bits in self.core_bits[kind].items():
-            served.append(ports[core // per_tile].serve(self.rank, operations.port_time(bits)))
+            served.append(ports[core // per_tile].serve(self.load_rank, operations.port_time(bits)))
             for component in ("buffer", "bus"):
                 self.counted[kind][component] += bits
         yield self.env.all_of(served)

@@ -2,16 +2,18 @@
 reader there has loaded it (of an addend: until the sum is made). A vector whose results find no room holds its registers, and
 so stops its copy; a sample that finds none waits before the off-chip links.
 
-Room goes to the oldest sample first: a younger one takes only what leaves room for all that older samples have yet to
-send to the tile. Where a whole sample's values fit every buffer, the oldest sample therefore never waits for room: what it sends was
-kept free. So it ends, the next is the oldest, and no simulation can lock up. Where they do not fit (a long picture of which the buffer
-holds some rows), values still flow through as their readers take them; if all wait for each other then, `stuck` raises.
+Room goes to the oldest sample first, then to who asked first, in one instant by rank, as in ports: a younger sample takes only what
+leaves room for all that older ones have yet to send to the tile. Where a whole sample's values fit every buffer, the oldest sample
+therefore never waits for room: what it sends was kept free. So it ends, the next is the oldest, and no simulation can lock up.
+Where they do not fit (a long picture of which the buffer holds some rows), values still flow through as their readers take them; if
+all wait for each other then, `stuck` raises.
 
 Tiles whose buffers cannot run full are not watched: those that hold the values of as many samples as flow control lets in.
 Conventions: of a position that several vectors on one tile read, the last reader is the one that comes last in its copy's own
 block; a sample comes as a whole; the network's results that wait for the off-chip links take no room, partial sums neither.
 """
 
+from bisect import insort
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from simpy.events import Event
 
 from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.vector_operation import VectorOperations
+from xbar.hw.events.waiting import BEFORE_PORTS
 from xbar.hw.graph.network import Flow
 
 Bits = dict[int, float]  # by tile
@@ -28,10 +31,13 @@ ROUNDING = 1e-3  # [bit], of sums of shares
 
 
 class _Waiting(NamedTuple):
-    """A request for room: all of it, or it waits."""
+    """A request for room: all of it, or it waits. Those of the oldest sample come first, then who asked first, in one instant
+    by rank."""
 
     sample: int
-    order: int
+    asked: float
+    rank: int
+    turn: int
     bits: Bits
     event: Event
 
@@ -56,6 +62,7 @@ class Credits:
         self.peak: Bits = dict.fromkeys(self.watched, 0.0)
         self.waiting: list[_Waiting] = []
         self.requested = 0
+        self.turn_due = False
         self.oldest = 0  # sample that is not done
         self.finished: set[int] = set()  # samples after it that are
         self.unsent: dict[int, Bits] = {}  # by sample from it on: what it has yet to send
@@ -93,19 +100,16 @@ class Credits:
 
     # ---- taking room
 
-    def take(self, sample: int, bits: Bits) -> Event:
-        """Ask for room for all of these bits on watched tiles; an event when it is there and taken."""
-        event = Event(self.env)
-        self.requested += 1
-        request = _Waiting(sample, self.requested, bits, event)
+    def take(self, rank: int, sample: int, bits: Bits) -> Event:
+        """Ask for room for all of these bits on watched tiles; an event when it is there and taken. Requests of one instant are
+        served together, by rank."""
         for tile, count in bits.items():
             if count > self.size + ROUNDING:
                 raise BufferCapacityError(tile, count, self.size)
-        if any(before.sample <= sample and before.bits.keys() & bits.keys() for before in self.waiting) or not self._fits(request):
-            self.waiting.append(request)
-            self.waiting.sort()
-        else:
-            self._admit(request)
+        event = Event(self.env)
+        self.requested += 1
+        insort(self.waiting, _Waiting(sample, self.env.now, rank, self.requested, bits, event))
+        self._serve_by_rank()
         return event
 
     def _left(self, sample: int) -> Bits:
@@ -132,10 +136,21 @@ class Credits:
         for tile, count in bits.items():
             self.level[tile] -= count
         if bits:
-            self._serve()
+            self._serve_by_rank()
 
-    def _serve(self) -> None:
+    def _serve_by_rank(self) -> None:
+        """Serve when all that gives or asks for room in this instant has, before ports begin what they serve."""
+        if self.turn_due or not self.waiting:
+            return
+        self.turn_due = True
+        turn = Event(self.env)
+        turn._ok, turn._value = True, None
+        turn.callbacks.append(self._serve)
+        self.env.schedule(turn, BEFORE_PORTS)  # type: ignore[arg-type]
+
+    def _serve(self, turn: Event) -> None:
         """Those that wait and fit, the oldest first; none passes one of its sample or an older one that wants the same tile."""
+        self.turn_due = False
         passed: list[_Waiting] = []
         for request in self.waiting:
             if any(before.bits.keys() & request.bits.keys() for before in passed) or not self._fits(request):
@@ -151,7 +166,7 @@ class Credits:
             self.finished.remove(self.oldest)
             self.unsent.pop(self.oldest, None)
             self.oldest += 1
-        self._serve()
+        self._serve_by_rank()
 
     # ---- giving it back
 

@@ -367,9 +367,9 @@ class Ledger:
         return self.mesh_links.table(self.span_fs)
 
     def units(self) -> pd.DataFrame:
-        """One row a unit that bounds time (index: its name): busy_s and utilisation over the simulated time. Arrays, ADCs and
-        input registers of each layer copy (the busiest of its cores), each tile's buffer port with its bus, and output
-        stage (the longest of its digital units and register), and the off-chip links."""
+        """One row a unit that bounds time (index: its name): busy_s and utilisation over the simulated time. Arrays
+        (a read lasts as long as input registers and drivers need) and ADCs of each layer copy (the busiest of its cores), each tile's
+        buffer port with its bus, and output stage (the longest of its digital units and register), and the off-chip links."""
         busy = pd.Series(self.unit_busy_fs, dtype=float) * FEMTOSECOND
         return pd.DataFrame({"busy_s": busy, "utilisation": busy / self.span if self.span_fs else 0.0 * busy}).rename_axis("unit")
 

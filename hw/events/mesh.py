@@ -3,8 +3,8 @@
 Each router serves neighbouring tiles (`component.router.shared_by`). Routers are numbered in bands of a few rows, so that layers
 placed one after another lie beside each other along several links. Packets take XY routes: along the row first. Links, each in one
 direction: between neighbouring routers, an injection and an ejection port for every tile, and a port each way between router 0 and
-the chip's off-chip links. Each moves one flit of `timing.flit_width` bits a tile clock (or less often, where `component.router.rate`,
-of one link, is lower); what is left of a flit takes a flit. A packet's head takes `timing.router_cycles` per router passed.
+the chip's off-chip links. Each moves one flit of `timing.flit_width` bits a tile clock; what is left of a flit takes a flit.
+A packet's head takes `timing.router_cycles` per router passed.
 
 Virtual cut-through, approximated: a packet's head goes on as soon as the next link is free, while the tail follows. When a packet
 is sent, it takes on each link of its route the first time from its head's arrival on that is free for all its flits, after
@@ -33,7 +33,7 @@ from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.floorplan import router_places
 
-AFTER_PORTS = 3  # priority of what happens after ports have begun what they serve at the same time
+AFTER_PORTS = 4  # priority of what happens after ports have begun what they serve at the same time
 EDGE = -1  # in place of a tile: the chip's off-chip links
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
 
@@ -71,6 +71,7 @@ class Mesh:
         self.width = isqrt(routers - 1) + 1
         self.places = router_places(routers, self.width)
         self.flit = timing.flit_width
+        # a router's unit_rate is ports x flit width x tile clock: lower than a link's only where it has been lowered
         self.flit_rate = min(timing.tile_clock, chip.costs["router"].unit_rate / self.flit)
         self.hop = ticks(timing.router_cycles, timing.tile_clock)
         self.names = [f"into the mesh, tile {t}" for t in range(self.tiles)] + [f"out of the mesh, tile {t}" for t in range(self.tiles)]

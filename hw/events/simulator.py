@@ -47,7 +47,6 @@ from xbar.hw.events.vector_operation import Copies, Transfer, VectorOperation, V
 from xbar.hw.events.waiting import Port, Progress
 from xbar.hw.graph.network import MatrixLayer
 
-BEFORE_COPIES = -1  # rank of results on their way out, among packets of one instant
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
 
 
@@ -170,7 +169,7 @@ class Simulation:
         if self.transfers is not None:
             yield from self.room_for(sample, "")
             if room := self.credits.of_input(sample):
-                yield self.credits.take(sample, room)
+                yield self.credits.take(sample - self.requests, sample, room)
             yield from self.transfers.bring(sample)
         self.sample_ready[sample].succeed()
         for layer in self.last_layers:
@@ -299,10 +298,11 @@ class _Transfers:
         """One sample's results: read from the buffers, over the mesh, and over the links as they come."""
         transfer, run = self._transfer(OUTPUT, sample)
         simulation, shipment = self.simulation, transfer.shipment
-        reads = [simulation.buffer_ports[tile].serve(2 * sample, hold) for tile, hold in transfer.buffer_ports.items()]
+        rank = sample - simulation.requests  # before all copies
+        reads = [simulation.buffer_ports[tile].serve(rank, hold) for tile, hold in transfer.buffer_ports.items()]
         if reads:
             yield self.env.all_of(reads)
-        _, arrived = yield simulation.outbox.post(BEFORE_COPIES, shipment)
+        _, arrived = yield simulation.outbox.post(rank, shipment)
         yield self.env.timeout(shipment.routers * simulation.links.hop)
         start = yield simulation.off_chip_links.serve(2 * sample + 1, transfer.hold)
         simulation.journal.write(run, start, int(self.env.now))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import simpy
 from simpy.events import Event
 
-AFTER_ALL_ELSE = 2  # SimPy's own events have priorities 0 and 1 at the same time
+BEFORE_PORTS = 2  # SimPy's own events have priorities 0 and 1 at the same time
+AFTER_ALL_ELSE = 3
 
 
 class Port:

@@ -5,16 +5,46 @@ from math import ceil
 import numpy as np
 import pytest
 import torch
+from simpy import Environment
 from torch import nn
 
 from tests.hw.hand_built import looped, priced_as_it_was, recurrent
 from tests.hw.networks import residual, seeded, small_convolutional
-from xbar.hw import Arrivals, Chip, place, simulate, trace
+from xbar.hw import Arrivals, Chip, load_chip, place, simulate, trace
 from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.buffers import buffer_demand
 from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import Ledger
 from xbar.hw.events.simulator import Simulation
+from xbar.hw.events.vector_operation import VectorOperations
+
+
+class Joined(nn.Module):
+    """Convolutions with a sum over two of them, for buffers that hold rows of several values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.inside, self.behind = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.halved, self.last = nn.Conv2d(8, 16, 3, padding=1, stride=2), nn.Linear(16 * 25, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        x = (x + self.behind(self.inside(x).relu())).relu()
+        return self.last(self.halved(x).relu().flatten(1))
+
+
+# tiles, cores of a tile, crossbars of a core, buffer [KB], scheme, flit width [bit], samples held: loads beside results of
+# the same copy in one instant (no buffer can run full), requests for room of several copies in one instant
+TIGHT = [(27, 3, 2, 1.0, "separate", 64, 1), (8, 3, 6, 0.75, "separate", 16, 3)]
+
+
+def tight(seed: int) -> tuple[int, int, int, float, str, int, int]:
+    draw = np.random.default_rng(seed)
+    tiles, cores, crossbars = (int(draw.integers(low, high)) for low, high in ((8, 30), (1, 4), (1, 5)))
+    size, scheme, flit = (draw.choice(names) for names in ([0.5, 0.75, 1.0], ["differential", "separate"], [16, 64]))
+    return tiles, cores, 2 * crossbars, float(size), str(scheme), int(flit), int(draw.integers(1, 4))
+
 
 NETWORKS_IN_LOOPS = {"one layer": recurrent(6), "two in a loop": looped(5)}
 
@@ -139,3 +169,16 @@ class TestFiniteBuffers:
                 for resolution in ("group", "crossbar")
             ]
             assert runs[0] == runs[1]
+
+    @pytest.mark.parametrize("case", [*TIGHT, *map(tight, range(10))], ids=str)
+    def test_crossbar_by_crossbar_is_the_same_where_buffers_are_tight(self, case) -> None:  # type: ignore[no-untyped-def]
+        tiles, cores, crossbars, size, scheme, flit, held = case
+        chip = load_chip("generic").with_changes(
+            structure={"tiles": tiles, "cores_per_tile": cores, "crossbars_per_core": crossbars}, weights={"scheme": scheme},
+            timing={"buffer_size": round(size * 8192), "flit_width": flit},
+        )  # fmt: skip
+        placement = place(trace(seeded(None, Joined()), torch.zeros(1, 3, 10, 10)), chip, "balance")
+        assert case is TIGHT[0] or Credits(Environment(), VectorOperations(placement, True), held).watched
+        group, single = (simulate(placement, Arrivals.batch(4), samples_held=held, resolution=each) for each in ("group", "crossbar"))
+        assert group.finish_fs.tolist() == single.finish_fs.tolist()
+        assert group.total_energy == pytest.approx(single.total_energy)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.hw.networks import residual, seeded, small_convolutional
-from xbar.hw import Arrivals, CapacityError, Chip, ParameterError, place, simulate, trace
+from xbar.hw import Arrivals, CapacityError, Chip, ParameterError, load_chip, place, simulate, trace
 from xbar.hw.chip.copies import Deal, copies_reached
 from xbar.hw.chip.placement import vector_time
+from xbar.hw.events.vector_operation import VectorOperations
 
 
 def test_every_crossbar_holds_one_block(edge: Chip) -> None:
@@ -126,3 +127,29 @@ def test_balance_knows_shared_converters(edge: Chip) -> None:
     took = [ceil(64 / count) * time for count, time in zip(copies, (few, middle, many), strict=True)]
     ledger = simulate(place(network, chip), Arrivals.batch(30), off_chip_io=False)
     assert 1 / ledger.steady_throughput == pytest.approx(max(took) * 1e-15, rel=0.03)
+
+
+@pytest.mark.parametrize("inputs", [128, 300])
+def test_balance_knows_a_layers_own_bits(inputs: int) -> None:
+    """Narrow buffers bound a vector by the bits of its inputs, on the layer's own chip as on one where all layers are alike."""
+    narrow = {"timing.buffer_width": "16", "timing.bus_width": "16"}
+    network = trace(seeded(None, nn.Linear(inputs, 32)), torch.zeros(1, inputs))
+    (layer,) = network.layers
+    own, alike, wide = (
+        vector_time(load_chip("generic", narrow | changes), layer)
+        for changes in ({f'layer."{layer.name}".inputs.bits': "2"}, {"inputs.bits": "2"}, {})
+    )
+    assert own == alike < wide
+
+
+@pytest.mark.parametrize("scheme", ["differential", "separate"])
+def test_balance_counts_a_pairs_results_once(scheme: str) -> None:
+    """Two row tiles' results are summed by one slow unit; of pairs on two crossbars only the first has conversions."""
+    chip = load_chip("generic").with_changes(
+        structure={"cores_per_tile": 1}, weights={"scheme": scheme}, component={"accumulator": {"units": 1, "rate": 1e7}}
+    )
+    network = trace(seeded(None, nn.Linear(200, 8)), torch.zeros(1, 200))
+    placement = place(network, chip, None)
+    (copy,) = placement.copies[network.layers[0].name]
+    (hold,) = VectorOperations(placement, False).of(copy).output_ports.values()
+    assert vector_time(chip, network.layers[0]) == hold >= 16 * 10**8

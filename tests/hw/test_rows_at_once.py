@@ -7,6 +7,7 @@ from tests.hw.networks import histories, residual, seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, ConfigurationError, convert, load_chip, place, simulate, trace
 from xbar.hw.analog.operate import analog_layers
 from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.crossbar import CrossbarMatrix
 
 
 def wide():  # type: ignore[no-untyped-def]
@@ -89,3 +90,17 @@ def test_all_rows_at_once_is_as_without() -> None:
 def test_refused(rows: int, changes: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         by(rows, **changes)
+
+
+@pytest.mark.parametrize(("inputs", "rows", "parts"), [(128, 128, 1), (128, 16, 8), (1000, 16, 8), (20, 16, 2), (128, 32, 4)])
+def test_fewer_vectors_share_slow_read_noise(inputs: int, rows: int, parts: int) -> None:
+    """8 slices of 10 ns a vector for every part of its crossbars: a draw of 10 us lasts for 125 vectors over the parts."""
+    chip = by(rows, device={"read_noise_sigma": 0.1, "read_correlation_time": 10e-6}).with_changes(component={"adc": {"bits": 10}})
+    matrix = CrossbarMatrix(torch.ones(1, 32, inputs), chip, False)
+    shared = matrix.channel.vectors_at_once(matrix.device)
+    assert shared == pytest.approx(125 / parts, abs=0.51)
+    matrix.program((0,))
+    products = matrix(torch.full((1, 2 * shared, inputs), 85))[0]
+    assert (products[:shared] == products[0]).all()
+    assert (products[shared:] == products[shared]).all()
+    assert (products[shared] != products[0]).any()
