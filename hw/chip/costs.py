@@ -64,6 +64,7 @@ def uses(chip: "Chip") -> dict[str, Use]:
     slices = 1 / chip.slice_time  # of one crossbar, per second
     reads, vectors = slices * parts, slices / chip.input_slices
     converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
+    converted *= geometry.converted_planes / geometry.planes
     in_tile = crossbars * s.cores_per_tile
     results = in_tile * outputs * vectors  # of a tile, per second
     moved = in_tile * (s.wordlines / geometry.wordlines_per_input + outputs) * vectors * bits

@@ -5,6 +5,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import ceil
 from typing import Annotated, Any
 
 import pandas as pd
@@ -317,8 +318,8 @@ class Chip(Section):
         """Time per input slice with every column of every crossbar in use [s]."""
         design, reads = self.array_design, self.reads_per_conversion
         geometry = self.geometry(10**6, 1)
-        converted = geometry.conversions_of(0) * geometry.converted_planes / geometry.planes
-        columns = converted * design.crossbars_per_adc / design.adc_units
+        served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
+        columns = geometry.conversions_of(0) * served / design.adc_units
         return max(design.array_read, columns / self.component.adc.rate / reads) * design.partial_reads(design.wordlines)
 
     @property

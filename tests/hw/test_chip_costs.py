@@ -210,6 +210,18 @@ class TestLaws:
         assert edge.with_changes(component={"activation": {"rate": 1e8}}).costs["activation"].unit_rate == 1e8
 
 
+class TestPeak:
+    @pytest.mark.parametrize(("columns", "capability", "slice_time"), [(8, 256e9, 10e-9), (128, 16e9, 128e-9), (256, 8e9, 128e-9)])
+    def test_pairs_on_two_crossbars(self, columns: int, capability: float, slice_time: float) -> None:
+        """Subtracted before the ADC, they are converted once: by the ADC of one of the crossbars, or by the one of both."""
+        on_two = {"scheme": "separate", "subtraction": "analog"}
+        pairs = load_chip("generic").with_changes(weights=on_two, component={"adc": {"columns": columns}})
+        adc = pairs.costs["adc"]
+        assert adc.units * adc.unit_rate == pytest.approx(capability)
+        assert pairs.slice_time == pytest.approx(slice_time)
+        assert adc.load == pytest.approx(16 * 128 / 2 / slice_time)
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("component", "key"),
