@@ -5,9 +5,10 @@ Counts. Every crossbar has a driver a wordline and a sample-and-hold a bitline; 
 has. A core's input register holds the inputs of all its wordlines, its output register the results of all its crossbars, a tile's
 register as much for all its cores, each of `inputs.bits`.
 
-Peak. All arrays read and all their columns are converted as fast as reads and ADCs allow, every vector's inputs come over
-buffer and bus, its outputs go back, each through one router and each through one adder, comparator, activation and register. That
-is the load at which publications add up their tables (ISAAC, ISCA 2016, Table I); no network is faster.
+Peak. All arrays read and all their columns are converted, every vector's inputs come over buffer and bus, its outputs go back,
+each through one router and each through one adder, comparator, activation and register, as fast as the slowest of all these
+allows. Product units and links act as fast as they can, multipliers too, but at most once a result. That is the load at which
+publications add up their tables (ISAAC, ISCA 2016, Table I).
 
 Cost. A law's, where no figure is stated. A stated figure moves with the law: stated x law(as it is) / law(stated_at), energy,
 area and leakage each on its own. A stated power contains leakage: the law's at stated_at, and what is left is dynamic.
@@ -15,7 +16,7 @@ area and leakage each on its own. A stated power contains leakage: the law's at 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from xbar.hw.array.design import DRIVEN
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Constant = Callable[[str], float | None]
 End = Literal["low", "high"]
+NOT_PASSED = ("multiplier", "product", "link")  # by the vectors of the peak
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,26 @@ class Use:
 
 def uses(chip: "Chip") -> dict[str, Use]:
     """How every component that there is stands in the chip; of a bus without its length."""
+    return _uses(chip, 1 / chip.slice_time)
+
+
+def peak_slice_time(chip: "Chip") -> float:
+    """Time per input slice at the peak [s]: the longest that arrays, their ADCs, or any unit that a vector passes take for it."""
+    design, reads, geometry = chip.array_design, chip.reads_per_conversion, chip.geometry(10**6, 1)
+    served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
+    columns = geometry.conversions_of(0) * served / design.adc_units
+    converting = columns / chip.component.adc.rate / reads * design.partial_reads(design.wordlines)
+    passed = [use.load / (use.units * use.rate) for name, use in _uses(chip, 1.0).items() if name not in NOT_PASSED]
+    return max(converting, *passed)
+
+
+def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
+    """`uses`, at a load of so many input slices of every crossbar per second."""
     s, t, c, design = chip.structure, chip.timing, chip.component, chip.array_design
     crossbars, adcs, bits = s.crossbars_per_core, design.adcs_per_core, chip.inputs.bits
     geometry = chip.geometry(10**6, 1)
     outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
     parts = design.partial_reads(s.wordlines)
-    slices = 1 / chip.slice_time  # of one crossbar, per second
     reads, vectors = slices * parts, slices / chip.input_slices
     converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
     converted *= geometry.converted_planes / geometry.planes
@@ -116,12 +132,12 @@ def uses(chip: "Chip") -> dict[str, Use]:
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
     found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
     for name, per_second in (
-        ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
+        ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", inf), ("link", inf),
     ):  # fmt: skip
         stated = getattr(c, name)
         if stated is not None:
             rate = stated.rate or t.tile_clock
-            load = stated.units * rate if per_second is None else per_second
+            load = min(per_second, stated.units * rate) if name in NOT_PASSED else per_second
             found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
     shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
     return {

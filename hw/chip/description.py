@@ -5,7 +5,6 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 
 from collections.abc import Mapping
 from functools import cached_property
-from math import ceil
 from typing import Annotated, Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, resolve, settling
+from xbar.hw.chip.costs import Constant, End, floor_plan, peak_slice_time, resolve, settling
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
@@ -313,14 +312,11 @@ class Chip(Section):
         factor = table["per"].map({"core": cores, "tile": 1, "chip": 0})
         return float((factor * table["parent_power_W"]).sum()), float((factor * table["parent_area_m2"]).sum())
 
-    @property
+    @cached_property
     def slice_time(self) -> float:
-        """Time per input slice with every column of every crossbar in use [s]."""
-        design, reads = self.array_design, self.reads_per_conversion
-        geometry = self.geometry(10**6, 1)
-        served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
-        columns = geometry.conversions_of(0) * served / design.adc_units
-        return max(design.array_read, columns / self.component.adc.rate / reads) * design.partial_reads(design.wordlines)
+        """Time per input slice with every column of every crossbar in use [s], as fast as the slowest of arrays, converters and
+        what vectors pass allows (`xbar.hw.chip.costs`)."""
+        return peak_slice_time(self)
 
     @property
     def peak_operations_per_second(self) -> float:

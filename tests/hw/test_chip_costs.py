@@ -1,11 +1,12 @@
 """What the components of a chip cost: laws by hand, published figures moved by laws, and what is refused."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from xbar.hw import Chip, ConfigurationError, load_chip
+from xbar.hw import Chip, ConfigurationError, MappingError, load_chip, preset_names
 from xbar.hw.chip.checked import build
 from xbar.hw.chip.files import read_toml
 from xbar.hw.cost.laws import LAWS
@@ -98,8 +99,11 @@ class TestStatedFigures:
         assert after.units == before.units
 
     def test_of_more_units_are_as_much_more(self, isaac: Chip) -> None:
-        """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did."""
-        more = isaac.with_changes(structure={"crossbars_per_core": 16})
+        """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did. What vectors
+        pass keeps up."""
+        digital = ("shift_add", "activation", "accumulator", "pool")
+        passed = {name: {"units": 2 * getattr(isaac.component, name).units} for name in digital}
+        more = isaac.with_changes(structure={"crossbars_per_core": 16}, component=passed)
         for name in ("dac", "crossbar", "sample_hold", "adc"):
             one, two = isaac.costs[name], more.costs[name]
             assert two.units == 2 * one.units
@@ -220,6 +224,60 @@ class TestPeak:
         assert adc.units * adc.unit_rate == pytest.approx(capability)
         assert pairs.slice_time == pytest.approx(slice_time)
         assert adc.load == pytest.approx(16 * 128 / 2 / slice_time)
+
+
+    def test_a_slow_unit_makes_all_wait(self, isaac: Chip) -> None:
+        """Four shift-and-adds of 0.64 G/s behind ADCs of 10.24 G/s."""
+        slow = isaac.with_changes(component={"shift_add": {"rate": 0.64e9}})
+        assert slow.costs["shift_add"].load == pytest.approx(2.56e9)
+        assert slow.slice_time == pytest.approx(400e-9)
+        assert slow.peak_operations_per_second == pytest.approx(isaac.peak_operations_per_second / 4)
+
+    def test_a_multiplier_acts_at_most_once_a_result(self, isaac: Chip) -> None:
+        """0.96 G results a second of a tile."""
+        for units, load in ((1, 0.1e9), (20, 0.96e9)):
+            cost = isaac.with_changes(component={"multiplier": {"units": units, "rate": 0.1e9}}).costs["multiplier"]
+            assert cost.load == pytest.approx(load)
+
+    @pytest.mark.parametrize("preset", preset_names())
+    def test_no_unit_acts_more_often_than_it_can(self, preset: str) -> None:
+        """At whatever widths, rates, counts and ways to hold a weight."""
+        rng, plain, tried = random.Random(preset), load_chip(preset), 0
+        for attempt in range(60):
+            rates = {
+                name: {"units": rng.randint(1, 40), "rate": 10 ** rng.uniform(7, 9)}
+                for name in ("shift_add", "activation", "accumulator", "pool", "multiplier")
+                if rng.random() < 0.3 and getattr(plain.component, name) is not None
+            }
+            changes: dict[str, Any] = {
+                "structure": {"crossbars_per_core": rng.choice([2, 8, 12]), "bitlines": rng.choice([64, 128, 200])},
+                "timing": {
+                    "array_read": 10 ** rng.uniform(-8.5, -6), "buffer_width": rng.choice([16, 256, 1024]),
+                    "bus_width": rng.choice([16, 256, 1024]), "flit_width": rng.choice([8, 64]), "tile_clock": 10 ** rng.uniform(8, 9),
+                },
+                "weights": {
+                    "scheme": (scheme := rng.choice(["differential", "separate", "offset"])),
+                    "subtraction": None if scheme == "offset" else rng.choice(["analog", "digital"]),
+                    "flipped_columns": False,
+                },
+                "component": {
+                    "adc": {"columns": rng.choice([8, 32, 128, 300, 600]), "rate": 10 ** rng.uniform(8, 9)},
+                    "crossbar": {"rows_at_once": rng.choice([None, 32])},
+                    **rates,
+                },
+            }  # fmt: skip
+            if attempt == 0:
+                changes = {}
+            try:
+                chip = plain.with_changes(**changes)
+                costs = chip.costs
+            except (ConfigurationError, MappingError):
+                continue
+            tried += 1
+            for name, cost in costs.items():
+                assert cost.load <= cost.units * cost.unit_rate * (1 + 1e-9), (name, changes)
+            assert chip.peak_power <= chip.full_power * (1 + 1e-9), changes
+        assert tried > 20
 
 
 class TestRefused:
