@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
-from xbar.hw.array.design import DRIVEN
+from xbar.hw.array.converter import Dac
+from xbar.hw.array.design import ONES
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
@@ -95,8 +96,8 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
-                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": chip.inputs.activity,
-                "mean_square": c.dac.mean_square, **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
+                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
+                **statistics_of(c.dac, chip.inputs.activity), **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
                 **cells_of(chip),
             },
         ),
@@ -145,6 +146,12 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
         for name in chip.component.names
         for use in [found[name]]
     }
+
+
+def statistics_of(dac: Dac, ones: float) -> dict[str, float]:
+    """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1."""
+    driven = dac.driven(ones)
+    return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0}
 
 
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
@@ -266,7 +273,7 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    statistics = {"activity": DRIVEN, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    statistics = {"activity": ONES, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
     return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 

@@ -5,8 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from xbar.hw import Chip, ConfigurationError, MappingError, load_chip, preset_names
+from tests.hw.networks import seeded
+from xbar.hw import Arrivals, Chip, ConfigurationError, MappingError, load_chip, place, preset_names, simulate, trace
+from xbar.hw.analog import convert, read_energies
+from xbar.hw.array.converter import Dac
 from xbar.hw.chip.checked import build
 from xbar.hw.chip.files import read_toml
 from xbar.hw.cost.laws import LAWS
@@ -196,6 +201,40 @@ class TestLaws:
         assert cost.units == 4
         twice = edge.with_changes(timing={"array_read": 200e-9}).costs["crossbar"]
         assert twice.energy_per_action == pytest.approx(2 * cost.energy_per_action)
+
+    @pytest.mark.parametrize(("bits", "square"), [(1, 0.5), (2, 3.5 / 9), (4, (0.25 * 85 + 7.5**2) / 225)])
+    def test_a_read_takes_the_mean_square_of_codes(self, edge: Chip, bits: int, square: float) -> None:
+        """Codes of all values alike, as bits make them that are ones half of the time; by hand from each code."""
+        codes = [code / (2**bits - 1) for code in range(2**bits)]
+        assert square == pytest.approx(sum(each**2 for each in codes) / len(codes))
+        cost = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).costs["crossbar"]
+        read_time = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).read_time
+        assert cost.energy_per_action == pytest.approx(128 * 128 * square * 0.2**2 * 12.5e-6 * read_time)
+
+    @pytest.mark.parametrize("ones", [0.0, 0.1, 0.7, 1.0])
+    def test_codes_of_sparse_bits(self, ones: float) -> None:
+        dac = Dac(bits=3)
+        share = [ones ** code.bit_count() * (1 - ones) ** (3 - code.bit_count()) for code in range(8)]
+        assert dac.driven(ones) == pytest.approx(1 - share[0])
+        assert dac.mean_square(ones) == pytest.approx(sum(each * (code / 7) ** 2 for code, each in enumerate(share)))
+
+    def test_isaac_s_read_by_drivers_of_two_bits(self, isaac: Chip) -> None:
+        """30 pJ of 1-bit codes, half of them ones: 3.5/9 for 1/2."""
+        two = isaac.with_changes(component={"dac": {"bits": 2}}, inputs={"signed": "two_pass"}).costs["crossbar"]
+        assert two.energy_per_action == pytest.approx(30e-12 * 7 / 9, rel=1e-3)
+
+    def test_wider_slices_take_what_the_cells_do(self) -> None:
+        """Averages of the law over cells and inputs one by one: the same share at every width of the DAC."""
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.rand(64, 128, generator=generator)
+        model = nn.Sequential(seeded(None, nn.Linear(128, 32, bias=False)))
+        ratios = []
+        for bits in (1, 2, 4, 8):
+            chip = load_chip("generic").with_changes(component={"dac": {"bits": bits}})
+            (cells,) = read_energies(convert(model, chip, inputs, seed=0)).values()
+            actions = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1)).actions
+            ratios.append(float(actions["crossbar"].sum()) * chip.costs["crossbar"].energy_per_action / cells)
+        assert ratios == pytest.approx([ratios[0]] * 4, rel=0.02)
 
     def test_a_bus_is_as_long_as_the_rest_of_its_tile(self, edge: Chip) -> None:
         rest = edge.tile_totals()[1] - sum(edge.costs[name].parent_area for name in ("bus", "mesh_wires"))
