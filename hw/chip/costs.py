@@ -183,6 +183,11 @@ def settling(chip: "Chip") -> float:
     return wordline + bitline
 
 
+def read_time_at(chip: "Chip", array_read: float) -> float:
+    """Time of one array read [s], were `timing.array_read` this: no less than both lines of a cell take to settle."""
+    return max(array_read, settling(chip))
+
+
 def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[str, ComponentCost]:
     """What every component costs, by name in the order of COMPONENTS.
 
@@ -250,10 +255,10 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
 
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
     """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
-    time, read_time = chip.timing.array_read, constant("timing.array_read")
+    array_read = constant("timing.array_read")
     moved = {**parameters, **cells_of(chip, constant)}
-    if "read_time" in parameters and read_time is not None:
-        moved["read_time"] = parameters["read_time"] * read_time / time
+    if "read_time" in parameters and array_read is not None:
+        moved["read_time"] = read_time_at(chip, array_read)
     cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1
     return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
 

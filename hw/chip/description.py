@@ -16,7 +16,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, peak_slice_time, resolve, settling
+from xbar.hw.chip.costs import Constant, End, floor_plan, peak_slice_time, read_time_at, resolve
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
@@ -176,7 +176,7 @@ class Chip(Section):
     @cached_property
     def read_time(self) -> float:
         """Time of one array read [s]: `timing.array_read`, and no less than both lines of a cell take to settle."""
-        return max(self.timing.array_read, settling(self))
+        return read_time_at(self, self.timing.array_read)
 
     @property
     def cell_bits(self) -> int:
