@@ -11,7 +11,9 @@ allows. Product units and links act as fast as they can, multipliers too, but at
 publications add up their tables (ISAAC, ISCA 2016, Table I).
 
 Cost. A law's, where no figure is stated. A stated figure moves with the law: stated x law(as it is) / law(stated_at), energy,
-area and leakage each on its own. A stated power contains leakage: the law's at stated_at, and what is left is dynamic.
+area and leakage each on its own. Where another law goes on beyond the end of the one that a figure moves by (sense amplifiers below
+the survey's converters), it holds as it is, but no cost rises there when bits fall. A stated power contains leakage: the law's
+at stated_at, and what is left is dynamic.
 """
 
 from collections.abc import Callable, Mapping
@@ -244,12 +246,27 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
             problem = f"the law {stated.law} tells a leakage of {idle:.3g} W at stated_at; state static_power"
             raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
         per_action = dynamic / (units * at.load)
+    kept, limit = now, None  # where another law goes on beyond the one that the figures are moved by, they move to its end
+    last = _last_bits(stated.law, use.parameters, published)
+    if last is not None:
+        kept = _law(chip, key[:-1], stated.law, {**use.parameters, "bits": last})
+        limit = min if last > use.parameters["bits"] else max
+
+    def carried(leaf: str, figure: float, own: float, here: float, there: float) -> float:
+        if not there and here:
+            problem = f"the law {stated.law} tells 0 at stated_at and {here:.3g} here: nothing to move it by"
+            raise ConfigurationError(f"chip {chip.name}", [(key + leaf, f"{figure:g}", problem)])
+        value = figure * here / there if there else figure
+        return value if limit is None else limit(own, value)
+
     if per_action is not None:
-        energy = per_action * _ratio(now.energy * use.per_action(use.parameters), then.energy * use.per_action(published))
-    if idle is not None:
-        leakage = idle * moved * _ratio(now.leakage, then.leakage)
+        of_kept = kept.energy * use.per_action(use.parameters)
+        leaf = "power" if power is not None else "energy"
+        energy = carried(leaf, per_action, energy, of_kept, then.energy * use.per_action(published))
+    if idle is not None and (static is not None or then.leakage):
+        leakage = carried("static_power", idle * moved, leakage, kept.leakage, then.leakage)
     if all_area is not None:
-        area = all_area * moved * _ratio(now.area, then.area)
+        area = carried("area", all_area * moved, area, kept.area, then.area)
     return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
 
 
@@ -263,8 +280,17 @@ def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], 
     return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
 
 
-def _ratio(now: float, then: float) -> float:
-    return now / then if then else 1.0
+def _last_bits(law: str, here: Mapping[str, float], there: Mapping[str, float]) -> float | None:
+    """The bits nearest to those here of the law that holds there, where another one holds here; None where the same does."""
+    if _law_of(law, here) == _law_of(law, there):
+        return None
+    fewest, most = LAWS[_law_of(law, there)].law.valid["bits"]
+    return min(max(here["bits"], fewest), most)
+
+
+def _law_of(law: str, parameters: Mapping[str, float]) -> str:
+    """The law, or the one that goes on in its place: below the fewest bits of the survey's converters are sense amplifiers."""
+    return "sense_amplifier" if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0] else law
 
 
 def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> dict[str, float]:
@@ -284,9 +310,8 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
 
 def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:
     """The law's cost at these parameters, which stand under `key`; raises ConfigurationError where one is missing or the law
-    does not cover it. Below the fewest bits of the survey's converters are sense amplifiers, which continue it."""
-    if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0]:
-        law = "sense_amplifier"
+    does not cover it. `_law_of` tells which goes on in its place."""
+    law = _law_of(law, parameters)
     function = LAWS[law]
     missing = [each for each in function.law.required if each not in parameters]
     if missing:

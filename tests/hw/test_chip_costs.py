@@ -78,7 +78,6 @@ class TestStatedFigures:
         [
             ("adc", {"component": {"adc": {"bits": 6}}}, "survey", CONVERTER | {"bits": 6}, CONVERTER),
             ("adc", {"component": {"adc": {"rate": 0.64e9}}}, "survey", CONVERTER | {"rate": 0.64e9}, CONVERTER),
-            ("adc", {"component": {"adc": {"bits": 3}}}, "sense_amplifier", CONVERTER | {"bits": 3}, None),
             ("adc", {"component": {"adc": {"law": "sar", "bits": 7}}}, "sar", CONVERTER | {"bits": 7}, CONVERTER),
             ("adc", {"technology": {"node": 22e-9}}, "survey", CONVERTER | {"node": 22e-9}, CONVERTER),
             ("buffer", {"timing": {"buffer_size": 32 * KILOBYTE}}, "edram", BUFFER | {"capacity": 32 * KILOBYTE}, BUFFER),
@@ -90,11 +89,11 @@ class TestStatedFigures:
         ],
     )  # fmt: skip
     def test_move_as_their_law(
-        self, isaac: Chip, name: str, changes: dict[str, Any], law: str, now: dict[str, float], then: dict[str, float] | None
+        self, isaac: Chip, name: str, changes: dict[str, Any], law: str, now: dict[str, float], then: dict[str, float]
     ) -> None:
         """Energy, area and leakage, each by its own ratio; the count of units stays."""
         here = LAWS[law](**now)
-        stated = LAWS["survey"](**CONVERTER) if then is None else LAWS[law](**then)
+        stated = LAWS[law](**then)
         before, after = isaac.costs[name], isaac.with_changes(**changes).costs[name]
         assert (here.energy, here.area) != (stated.energy, stated.area)
         assert after.energy_per_action / before.energy_per_action == pytest.approx(here.energy / stated.energy)
@@ -102,6 +101,40 @@ class TestStatedFigures:
         if stated.leakage:
             assert after.static_power / before.static_power == pytest.approx(here.leakage / stated.leakage)
         assert after.units == before.units
+
+    @pytest.mark.parametrize("scale", [1.0, 1e-3])
+    def test_hold_below_the_survey_as_sense_amplifiers_are(self, scale: float) -> None:
+        """As their own law tells them, a stated converter of 4 bits being no cheaper; neither energy nor area rises as bits fall."""
+        raw = raw_of("isaac")
+        for figure in ("power", "area"):
+            stated = raw["component"]["adc"][figure]
+            stated |= {each: stated[each] * scale for each in ("value", "low", "high") if each in stated}
+        chip, own = loaded(raw), LAWS["sense_amplifier"](**CONVERTER | {"bits": 3})
+        found = [chip.with_changes(component={"adc": {"bits": bits}}).costs["adc"] for bits in range(8, 0, -1)]
+        energies, areas = [cost.energy_per_action for cost in found], [cost.area for cost in found]
+        assert energies == sorted(energies, reverse=True)
+        assert areas == sorted(areas, reverse=True)
+        assert energies[5] == pytest.approx(own.energy if scale == 1 else energies[4])
+        assert areas[5] == pytest.approx(8 * own.area if scale == 1 else areas[4])
+
+    def test_of_sense_amplifiers_go_on_as_the_survey(self) -> None:
+        raw = raw_of("isaac")
+        raw["component"]["adc"]["stated_at"]["bits"]["value"] = 2
+        chip, survey = loaded(raw), LAWS["survey"](**CONVERTER)
+        found = [chip.with_changes(component={"adc": {"bits": bits}}).costs["adc"] for bits in range(1, 9)]
+        areas = [cost.area for cost in found]
+        assert areas == sorted(areas)
+        assert areas[1] == pytest.approx(0.0096e-6)
+        assert areas[-1] == pytest.approx(max(areas[2], 8 * survey.area))
+
+    def test_cannot_move_from_a_law_s_0(self) -> None:
+        """A multiplexer of one column takes nothing."""
+        raw = raw_of("edge")
+        raw["component"]["multiplexer"] = {"area": assumed(10, "µm²"), "stated_at": {
+            "units": assumed(1), "columns": assumed(1), "bits": assumed(8), "rate": assumed(1.28, "GS/s"), "node": assumed(32, "nm"),
+        }}  # fmt: skip
+        with pytest.raises(ConfigurationError, match=r"component\.multiplexer\.area = .*the law multiplexer tells 0 at stated_at"):
+            _ = loaded(raw).costs
 
     def test_of_more_units_are_as_much_more(self, isaac: Chip) -> None:
         """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did. What vectors
