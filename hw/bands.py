@@ -9,9 +9,10 @@ The time of an array read may have one, as what the read's energy is proportiona
 A component's stated figures are constants, moved by its law (`xbar.hw.chip.costs`); where a law alone tells a cost, the band is
 the law's. Where array reads are charged
 by the cells' own currents their energy is V² G t (`Crossbar.read_energy`). V, G and t of the chip file are there one constant,
-at its low when all three are: factor (V_low / V)² (G_low / G) (t_low / t). G is g_min and g_max together, by the wider of
-their two bands: exact over ideal wires where both have the same band or g_min is 0; else the band contains the exact one,
-as over resistive wires, where the current grows by less than the conductance (series resistance).
+at its low when all three are: factor (V_low / V)² (G_low / G) (t_low / t), t being no less than lines take to settle.
+G is g_min and g_max together, by the wider of their two bands: exact over ideal wires where both have the same band or
+g_min is 0; else the band contains the exact one, as over resistive wires, where the current grows by less than the
+conductance (series resistance).
 
 Every total T is a sum of terms, each proportional to one constant: actions x energy per action, static power x time, area.
 Two bands of a total:
@@ -36,6 +37,7 @@ from pydantic import Field
 
 from xbar.hw.chip.checked import build, leaves
 from xbar.hw.chip.components import CHIP_COMPONENTS
+from xbar.hw.chip.costs import read_time_at
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.chip.files import read_toml
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, WRITE, Ledger
@@ -122,7 +124,9 @@ def read_factor(chip: Chip, end: End) -> float:
         value, at_end = chip.number(key), _constant(chip, key, end)
         return at_end / value if value and at_end is not None else 1.0
 
-    voltage, least, most, time = (over(key) for key in READ_KEYS)
+    voltage, least, most = (over(key) for key in READ_KEYS[:-1])
+    array_read = _constant(chip, READ_KEYS[-1], end)
+    time = 1.0 if array_read is None else read_time_at(chip, array_read) / chip.read_time
     conductances = [most] if chip.device.g_min == 0 else [least, most]
     return voltage**2 * (min(conductances) if end == "low" else max(conductances)) * time
 

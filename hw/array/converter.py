@@ -33,10 +33,16 @@ class Dac(Component):
         """Highest code: 2^bits - 1."""
         return int(2**self.bits - 1)
 
-    @property
-    def mean_square(self) -> float:
-        """Mean of (code / largest)² over the codes but 0, as of drives that are all as frequent: (L + 1)(2 L + 1) / (6 L²)."""
-        return (self.largest + 1) * (2 * self.largest + 1) / (6 * self.largest**2)
+    def driven(self, ones: float) -> float:
+        """Share of the codes that are not 0, of whose bits a share `ones` are 1, each by itself: 1 - (1 - p)^bits."""
+        return 1 - float((1 - ones) ** self.bits)
+
+    def mean_square(self, ones: float) -> float:
+        """Mean of (code / largest)² over all codes, 0 among them, of whose bits a share `ones` are 1, each by itself.
+
+        Variance and square of the mean of a sum of bits that weigh 2^i: p (1 - p) (4^bits - 1)/3 + (p (2^bits - 1))².
+        """
+        return float(ones * (1 - ones) * (4**self.bits - 1) / 3 / self.largest**2 + ones**2)
 
     def voltage(self, code: Tensor) -> Tensor:
         """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""

@@ -15,7 +15,7 @@ from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.cells.device import Device
 from xbar.hw.quantity import Unit
 
-DRIVEN = 0.5  # share of wordlines that a read drives: assumed, as of bits that are ones half of the time
+ONES = 0.5  # share of an input's bits that are ones: assumed
 
 
 class Inputs(BaseModel):
@@ -24,8 +24,9 @@ class Inputs(BaseModel):
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
     negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
     voltages of either sign. quantise: False drives the value itself, as an analog input does.
-    activity: share of the wordlines that a slice drives, on the mean, for the energy of array reads alone; by default half of
-    them, as of bits that are ones half of the time (assumed). Inputs that are known tell more: `xbar.hw.analog.read_energies`.
+    activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads alone; by default half of
+    them (assumed). Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
+    Inputs that are known tell more: `xbar.hw.analog.read_energies`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +34,7 @@ class Inputs(BaseModel):
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
     signed: Literal["twos_complement", "two_pass", "bipolar"]
     quantise: bool = True
-    activity: Annotated[float, Unit("1"), Field(ge=0, le=1)] = DRIVEN
+    activity: Annotated[float, Unit("1"), Field(ge=0, le=1)] = ONES
 
     @property
     def streamed_bits(self) -> int:

@@ -5,20 +5,24 @@ Counts. Every crossbar has a driver a wordline and a sample-and-hold a bitline; 
 has. A core's input register holds the inputs of all its wordlines, its output register the results of all its crossbars, a tile's
 register as much for all its cores, each of `inputs.bits`.
 
-Peak. All arrays read and all their columns are converted as fast as reads and ADCs allow, every vector's inputs come over
-buffer and bus, its outputs go back, each through one router and each through one adder, comparator, activation and register. That
-is the load at which publications add up their tables (ISAAC, ISCA 2016, Table I); no network is faster.
+Peak. All arrays read and all their columns are converted, every vector's inputs come over buffer and bus, its outputs go back,
+each through one router and each through one adder, comparator, activation and register, as fast as the slowest of all these
+allows. Product units and links act as fast as they can, multipliers too, but at most once a result. That is the load at which
+publications add up their tables (ISAAC, ISCA 2016, Table I).
 
 Cost. A law's, where no figure is stated. A stated figure moves with the law: stated x law(as it is) / law(stated_at), energy,
-area and leakage each on its own. A stated power contains leakage: the law's at stated_at, and what is left is dynamic.
+area and leakage each on its own. Where another law goes on beyond the end of the one that a figure moves by (sense amplifiers below
+the survey's converters), it holds as it is, but no cost rises there when bits fall. A stated power contains leakage: the law's
+at stated_at, and what is left is dynamic.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
-from xbar.hw.array.design import DRIVEN
+from xbar.hw.array.converter import Dac
+from xbar.hw.array.design import ONES
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 Constant = Callable[[str], float | None]
 End = Literal["low", "high"]
+NOT_PASSED = ("multiplier", "product", "link")  # by the vectors of the peak
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,29 @@ class Use:
 
 def uses(chip: "Chip") -> dict[str, Use]:
     """How every component that there is stands in the chip; of a bus without its length."""
+    return _uses(chip, 1 / chip.slice_time)
+
+
+def peak_slice_time(chip: "Chip") -> float:
+    """Time per input slice at the peak [s]: the longest that arrays, their ADCs, or any unit that a vector passes take for it."""
+    design, reads, geometry = chip.array_design, chip.reads_per_conversion, chip.geometry(10**6, 1)
+    served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
+    columns = geometry.conversions_of(0) * served / design.adc_units
+    converting = columns / chip.component.adc.rate / reads * design.partial_reads(design.wordlines)
+    passed = [use.load / (use.units * use.rate) for name, use in _uses(chip, 1.0).items() if name not in NOT_PASSED]
+    return max(converting, *passed)
+
+
+def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
+    """`uses`, at a load of so many input slices of every crossbar per second."""
     s, t, c, design = chip.structure, chip.timing, chip.component, chip.array_design
     crossbars, adcs, bits = s.crossbars_per_core, design.adcs_per_core, chip.inputs.bits
     geometry = chip.geometry(10**6, 1)
     outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
     parts = design.partial_reads(s.wordlines)
-    slices = 1 / chip.slice_time  # of one crossbar, per second
     reads, vectors = slices * parts, slices / chip.input_slices
     converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
+    converted *= geometry.converted_planes / geometry.planes
     in_tile = crossbars * s.cores_per_tile
     results = in_tile * outputs * vectors  # of a tile, per second
     moved = in_tile * (s.wordlines / geometry.wordlines_per_input + outputs) * vectors * bits
@@ -79,8 +99,8 @@ def uses(chip: "Chip") -> dict[str, Use]:
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
-                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read, "activity": chip.inputs.activity,
-                "mean_square": c.dac.mean_square, **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
+                "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
+                **statistics_of(c.dac, chip.inputs.activity), **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
                 **cells_of(chip),
             },
         ),
@@ -116,12 +136,12 @@ def uses(chip: "Chip") -> dict[str, Use]:
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
     found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
     for name, per_second in (
-        ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", None), ("link", None),
+        ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", inf), ("link", inf),
     ):  # fmt: skip
         stated = getattr(c, name)
         if stated is not None:
             rate = stated.rate or t.tile_clock
-            load = stated.units * rate if per_second is None else per_second
+            load = min(per_second, stated.units * rate) if name in NOT_PASSED else per_second
             found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
     shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
     return {
@@ -135,6 +155,12 @@ def _integrated(chip: "Chip") -> int:
     """Bits of input whose reads one conversion integrates, of an ADC that does: of one slice, or of all slices of a vector."""
     bits = chip.component.dac.bits * chip.reads_per_conversion
     return max(1, min(bits, chip.inputs.streamed_bits))
+
+
+def statistics_of(dac: Dac, ones: float) -> dict[str, float]:
+    """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1."""
+    driven = dac.driven(ones)
+    return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0}
 
 
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
@@ -165,6 +191,11 @@ def settling(chip: "Chip") -> float:
         capacitance=drain_capacitance(node, on), driver_resistance=wires.sense,
     )  # fmt: skip
     return wordline + bitline
+
+
+def read_time_at(chip: "Chip", array_read: float) -> float:
+    """Time of one array read [s], were `timing.array_read` this: no less than both lines of a cell take to settle."""
+    return max(array_read, settling(chip))
 
 
 def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[str, ComponentCost]:
@@ -223,21 +254,36 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
             problem = f"the law {stated.law} tells a leakage of {idle:.3g} W at stated_at; state static_power"
             raise ConfigurationError(f"chip {chip.name}", [(key + "power", f"{power:g} W", problem)])
         per_action = dynamic / (units * at.load)
+    kept, limit = now, None  # where another law goes on beyond the one that the figures are moved by, they move to its end
+    last = _last_bits(stated.law, use.parameters, published)
+    if last is not None:
+        kept = _law(chip, key[:-1], stated.law, {**use.parameters, "bits": last})
+        limit = min if last > use.parameters["bits"] else max
+
+    def carried(leaf: str, figure: float, own: float, here: float, there: float) -> float:
+        if not there and here:
+            problem = f"the law {stated.law} tells 0 at stated_at and {here:.3g} here: nothing to move it by"
+            raise ConfigurationError(f"chip {chip.name}", [(key + leaf, f"{figure:g}", problem)])
+        value = figure * here / there if there else figure
+        return value if limit is None else limit(own, value)
+
     if per_action is not None:
-        energy = per_action * _ratio(now.energy * use.per_action(use.parameters), then.energy * use.per_action(published))
-    if idle is not None:
-        leakage = idle * moved * _ratio(now.leakage, then.leakage)
+        of_kept = kept.energy * use.per_action(use.parameters)
+        leaf = "power" if power is not None else "energy"
+        energy = carried(leaf, per_action, energy, of_kept, then.energy * use.per_action(published))
+    if idle is not None and (static is not None or then.leakage):
+        leakage = carried("static_power", idle * moved, leakage, kept.leakage, then.leakage)
     if all_area is not None:
-        area = all_area * moved * _ratio(now.area, then.area)
+        area = carried("area", all_area * moved, area, kept.area, then.area)
     return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
 
 
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
     """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
-    time, read_time = chip.timing.array_read, constant("timing.array_read")
+    array_read = constant("timing.array_read")
     moved = {**parameters, **cells_of(chip, constant)}
-    if "read_time" in parameters and read_time is not None:
-        moved["read_time"] = parameters["read_time"] * read_time / time
+    if "read_time" in parameters and array_read is not None:
+        moved["read_time"] = read_time_at(chip, array_read)
     cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1
     return Cost(cost.energy * cost.energy_band[which], cost.area * cost.area_band[which], cost.leakage * cost.energy_band[which])
 
@@ -247,8 +293,17 @@ def least_bits(law: str) -> int:
     return int(LAWS[law].law.valid["bits"][0])
 
 
-def _ratio(now: float, then: float) -> float:
-    return now / then if then else 1.0
+def _last_bits(law: str, here: Mapping[str, float], there: Mapping[str, float]) -> float | None:
+    """The bits nearest to those here of the law that holds there, where another one holds here; None where the same does."""
+    if _law_of(law, here) == _law_of(law, there):
+        return None
+    fewest, most = LAWS[_law_of(law, there)].law.valid["bits"]
+    return min(max(here["bits"], fewest), most)
+
+
+def _law_of(law: str, parameters: Mapping[str, float]) -> str:
+    """The law, or the one that goes on in its place: below the fewest bits of the survey's converters are sense amplifiers."""
+    return "sense_amplifier" if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0] else law
 
 
 def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> dict[str, float]:
@@ -269,15 +324,14 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    statistics = {"activity": DRIVEN, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    statistics = {"activity": ONES, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
     return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 
 def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:
     """The law's cost at these parameters, which stand under `key`; raises ConfigurationError where one is missing or the law
-    does not cover it. Below the fewest bits of the survey's converters are sense amplifiers, which continue it."""
-    if law == "survey" and parameters["bits"] < LAWS[law].law.valid["bits"][0]:
-        law = "sense_amplifier"
+    does not cover it. `_law_of` tells which goes on in its place."""
+    law = _law_of(law, parameters)
     function = LAWS[law]
     missing = [each for each in function.law.required if each not in parameters]
     if missing:

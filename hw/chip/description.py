@@ -17,7 +17,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, resolve, settling
+from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, peak_slice_time, read_time_at, resolve
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
@@ -201,7 +201,7 @@ class Chip(Section):
     @cached_property
     def read_time(self) -> float:
         """Time of one array read [s]: `timing.array_read`, and no less than both lines of a cell take to settle."""
-        return max(self.timing.array_read, settling(self))
+        return read_time_at(self, self.timing.array_read)
 
     @property
     def cell_bits(self) -> int:
@@ -338,14 +338,11 @@ class Chip(Section):
         factor = table["per"].map({"core": cores, "tile": 1, "chip": 0})
         return float((factor * table["parent_power_W"]).sum()), float((factor * table["parent_area_m2"]).sum())
 
-    @property
+    @cached_property
     def slice_time(self) -> float:
-        """Time per input slice with every column of every crossbar in use [s]."""
-        design, reads = self.array_design, self.reads_per_conversion
-        geometry = self.geometry(10**6, 1)
-        converted = geometry.conversions_of(0) * geometry.converted_planes / geometry.planes
-        columns = converted * design.crossbars_per_adc / design.adc_units
-        return max(design.array_read, columns / self.component.adc.rate / reads) * design.partial_reads(design.wordlines)
+        """Time per input slice with every column of every crossbar in use [s], as fast as the slowest of arrays, converters and
+        what vectors pass allows (`xbar.hw.chip.costs`)."""
+        return peak_slice_time(self)
 
     @property
     def peak_operations_per_second(self) -> float:

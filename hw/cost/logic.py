@@ -7,10 +7,14 @@ adders and inverters, so that every block follows a node alike. A block is a num
 inverters.
 
 A unit that must begin an action every 1/rate seconds while its gates need longer is cut by pipeline registers, one set for each
-further 1/rate (a share of a set for a share, so that costs have no steps). Gates: a NAND2 of 28 nm takes 47.8 ps (zigzag-imc
+further 1/rate (a share of a set for a share, so that costs have no steps). Two things end that: no stage is shorter than the
+two gates of one bit, and below the node's nominal voltage there are no more stages than at it. Where these do not reach the
+rate, copies of the unit take turns (again by shares), whose area and leakage count, while an action takes one copy's energy:
+what parallel units at a lower voltage are for (A. P. Chandrakasan et al., IEEE JSSC 27(4), 1992; from memory, paper not opened).
+Gates: a NAND2 of 28 nm takes 47.8 ps (zigzag-imc
 df34a6f), other nodes and voltages by `technology.scaling`. Time is that of the gates, to which the registers of a pipeline add
-nothing. Not modelled: faster adders than the ripple carry, the clock tree, control, wires between blocks, a pipeline stage that
-would be shorter than one bit's gates, and an activity other than NeuroSim's. `fast_share`, 0 to 1, is the share of gates of
+nothing. Not modelled: faster adders than the ripple carry, the clock tree, control, wires between blocks, what leads actions to
+copies, and an activity other than NeuroSim's. `fast_share`, 0 to 1, is the share of gates of
 high-performance transistors, whose leakage is about 1000 times the others'.
 """
 
@@ -39,6 +43,7 @@ _MULTIPLIER_INVERTERS = 282 / 0.43  # Horowitz's 282 µm² over NeuroSim's small
 _ENERGY_EXPONENT = math.log(3.1 / 0.2) / math.log(16)  # of bits x bits: from 8 x 8 to 32 x 32
 _AREA_EXPONENT = math.log(3495 / 282) / math.log(16)
 GATE_DELAY, GATE_NODE = 47.8e-12, 28e-9  # [s], [m]
+BIT_DEPTH = 2  # NAND2 delays in series of one bit of an adder, the least of a pipeline stage
 
 NODE = (7e-9, 180e-9)
 RATE = (1.0, 5e9)
@@ -75,7 +80,7 @@ class Block:
         area_band: tuple[float, float],
         from_node: float | None = None,
     ) -> Cost:
-        """Cost of one action each 1/rate.
+        """Cost of one action each 1/rate; time is that of one action's gates.
 
         The bands are those at the base, widened by what `scaling` adds from `from_node`, the nearest of NeuroSim's nodes where
         None.
@@ -83,10 +88,13 @@ class Block:
         base = from_node or min(max(node, 7e-9), 130e-9)
         spread = scaling(node, voltage, base, None)
         area_spread = scaling(node, None, base, None)
-        time = self.depth * GATE_DELAY * scaling(node, voltage, GATE_NODE, None).delay
-        registers = self.registers + max(time * rate - 1, 0.0) * self.cut
+        gates, slowest = self.depth * GATE_DELAY, scaling(node, None, GATE_NODE, None).delay
+        time = gates * scaling(node, voltage, GATE_NODE, None).delay
+        stages = max(1.0, min(min(time, gates * slowest) * rate, self.depth / BIT_DEPTH))
+        copies = max(1.0, time * rate / stages) if self.cut else 1.0
+        registers = self.registers + (stages - 1) * self.cut
         nominal = self.adders * interpolate(node, _NODES, _ADDER) + registers * interpolate(node, _NODES, _REGISTER)
-        inverters = self.inverters + registers * REGISTER_INVERTERS
+        inverters = copies * (self.inverters + registers * REGISTER_INVERTERS)
         return Cost(
             energy=nominal * scaling(node, voltage, node, None).energy,
             area=inverters * technology(node).inverter_area,

@@ -6,8 +6,8 @@ DRAM go through the points of PUMA's simulator at 32 nm. Beyond a source's nodes
 band, and the supply that a source used is taken as the nominal voltage.
 
 An access may begin each 1/clock; where one takes longer, it is cut by registers of `width`, one set for each further cycle (a
-share for a share). Not modelled: several ports, error correction, refresh of embedded DRAM apart from its leakage, power
-gating.
+share for a share); below the node's nominal voltage by no more sets than at it, since banks take turns there. Not modelled:
+several ports, error correction, refresh of embedded DRAM apart from its leakage, power gating.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,8 +65,9 @@ def _sram(
     base = _clipped(node)
     moved, still = scaling(node, voltage, base, None), scaling(node, None, base, None)
     times = [interpolate(capacity / KILOBYTE * 1e-9, (4, 64, 1024), each) for each in _TIME]
-    time = interpolate(base, _NODES, times) * 1e-9 * moved.delay
-    stages = max(time * clock - 1, 0.0)
+    nominal = interpolate(base, _NODES, times) * 1e-9
+    time, cut_time = nominal * moved.delay, nominal * min(moved.delay, still.delay)
+    stages = max(cut_time * clock - 1, 0.0)
     cut = register(bits=1, rate=1.0, node=node, voltage=voltage, fast_share=fast_share)
     flips = stages * width
     outside = max(64 / width, width / 256, 1.0) ** 0.25  # how much the power of the width may err beyond its two points
@@ -120,15 +121,15 @@ def register_file(
     being known).
     """
     moved, still = scaling(node, voltage, 32e-9, None), scaling(node, None, 32e-9, None)
-    time = interpolate(capacity / KILOBYTE * 1e-9, (4, 64), (0.68, 1.28)) * 1e-9 * moved.delay
+    nominal = interpolate(capacity / KILOBYTE * 1e-9, (4, 64), (0.68, 1.28)) * 1e-9
     cut = register(bits=1, rate=1.0, node=node, voltage=voltage, fast_share=fast_share)
-    flips = max(time * clock - 1, 0.0) * width
+    flips = max(nominal * min(moved.delay, still.delay) * clock - 1, 0.0) * width
     slower = gate_leakage(node, voltage, fast_share) / gate_leakage(32e-9, None, 1.0)
     return Cost(
         energy=0.16e-12 * (capacity / (0.25 * KILOBYTE)) ** 0.611 * (width / 16) ** 0.6 * moved.energy + flips * cut.energy,
         area=capacity * 0.25e-12 * still.area + flips * cut.area,
         leakage=capacity * 21e-9 * slower + flips * cut.leakage,
-        time=time,
+        time=nominal * moved.delay,
         energy_band=(0.4 * moved.low, 2.0 * moved.high),
         area_band=(0.45 * still.low, 1.7 * still.high),
     )

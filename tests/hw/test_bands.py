@@ -300,6 +300,20 @@ def test_the_band_of_a_read_is_that_of_its_product(edge: Chip) -> None:
     assert read_factor(chip, "high") == pytest.approx(2.25 * 3 * 1.5)
 
 
+def test_the_band_of_a_read_ends_where_lines_settle() -> None:
+    """Lines of 2 kohm a cell settle in 11.25 ns, at every end of a read stated as 10 ns, 5 to 20; V² from 0.25 to 2.25."""
+    _, raw = read_toml("generic", "xbar.hw.presets", "chip")
+    raw["timing"]["array_read"] |= {"low": 5, "high": 20}
+    raw["wires"] = {name: {"value": 2000, "unit": "ohm", "kind": "assumed", "why": "a test"} for name in ("wordline", "bitline")}
+    chip = loaded(raw)
+    settled = chip.read_time
+    assert settled == pytest.approx(11.25e-9, rel=1e-3)
+    one = chip.costs["crossbar"].energy_per_action
+    for end, factor in (("low", 0.25), ("high", 2.25 * 20e-9 / settled)):
+        assert read_factor(chip, end) == pytest.approx(factor)
+        assert chip_at(chip, end).costs["crossbar"].energy_per_action / one == pytest.approx(factor)
+
+
 # ---- against a chip that is loaded anew with the constants at their ends
 
 

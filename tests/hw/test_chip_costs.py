@@ -1,11 +1,17 @@
 """What the components of a chip cost: laws by hand, published figures moved by laws, and what is refused."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from xbar.hw import Chip, ConfigurationError, load_chip
+from tests.hw.networks import seeded
+from xbar.hw import Arrivals, Chip, ConfigurationError, MappingError, load_chip, place, preset_names, simulate, trace
+from xbar.hw.analog import convert, read_energies
+from xbar.hw.array.converter import Dac
 from xbar.hw.chip.checked import build
 from xbar.hw.chip.files import read_toml
 from xbar.hw.cost.laws import LAWS
@@ -72,7 +78,6 @@ class TestStatedFigures:
         [
             ("adc", {"component": {"adc": {"bits": 6}}}, "survey", CONVERTER | {"bits": 6}, CONVERTER),
             ("adc", {"component": {"adc": {"rate": 0.64e9}}}, "survey", CONVERTER | {"rate": 0.64e9}, CONVERTER),
-            ("adc", {"component": {"adc": {"bits": 3}}}, "sense_amplifier", CONVERTER | {"bits": 3}, None),
             ("adc", {"component": {"adc": {"law": "sar", "bits": 7}}}, "sar", CONVERTER | {"bits": 7}, CONVERTER),
             ("adc", {"technology": {"node": 22e-9}}, "survey", CONVERTER | {"node": 22e-9}, CONVERTER),
             ("buffer", {"timing": {"buffer_size": 32 * KILOBYTE}}, "edram", BUFFER | {"capacity": 32 * KILOBYTE}, BUFFER),
@@ -84,11 +89,11 @@ class TestStatedFigures:
         ],
     )  # fmt: skip
     def test_move_as_their_law(
-        self, isaac: Chip, name: str, changes: dict[str, Any], law: str, now: dict[str, float], then: dict[str, float] | None
+        self, isaac: Chip, name: str, changes: dict[str, Any], law: str, now: dict[str, float], then: dict[str, float]
     ) -> None:
         """Energy, area and leakage, each by its own ratio; the count of units stays."""
         here = LAWS[law](**now)
-        stated = LAWS["survey"](**CONVERTER) if then is None else LAWS[law](**then)
+        stated = LAWS[law](**then)
         before, after = isaac.costs[name], isaac.with_changes(**changes).costs[name]
         assert (here.energy, here.area) != (stated.energy, stated.area)
         assert after.energy_per_action / before.energy_per_action == pytest.approx(here.energy / stated.energy)
@@ -97,9 +102,46 @@ class TestStatedFigures:
             assert after.static_power / before.static_power == pytest.approx(here.leakage / stated.leakage)
         assert after.units == before.units
 
+    @pytest.mark.parametrize("scale", [1.0, 1e-3])
+    def test_hold_below_the_survey_as_sense_amplifiers_are(self, scale: float) -> None:
+        """As their own law tells them, a stated converter of 4 bits being no cheaper; neither energy nor area rises as bits fall."""
+        raw = raw_of("isaac")
+        for figure in ("power", "area"):
+            stated = raw["component"]["adc"][figure]
+            stated |= {each: stated[each] * scale for each in ("value", "low", "high") if each in stated}
+        chip, own = loaded(raw), LAWS["sense_amplifier"](**CONVERTER | {"bits": 3})
+        found = [chip.with_changes(component={"adc": {"bits": bits}}).costs["adc"] for bits in range(8, 0, -1)]
+        energies, areas = [cost.energy_per_action for cost in found], [cost.area for cost in found]
+        assert energies == sorted(energies, reverse=True)
+        assert areas == sorted(areas, reverse=True)
+        assert energies[5] == pytest.approx(own.energy if scale == 1 else energies[4])
+        assert areas[5] == pytest.approx(8 * own.area if scale == 1 else areas[4])
+
+    def test_of_sense_amplifiers_go_on_as_the_survey(self) -> None:
+        raw = raw_of("isaac")
+        raw["component"]["adc"]["stated_at"]["bits"]["value"] = 2
+        chip, survey = loaded(raw), LAWS["survey"](**CONVERTER)
+        found = [chip.with_changes(component={"adc": {"bits": bits}}).costs["adc"] for bits in range(1, 9)]
+        areas = [cost.area for cost in found]
+        assert areas == sorted(areas)
+        assert areas[1] == pytest.approx(0.0096e-6)
+        assert areas[-1] == pytest.approx(max(areas[2], 8 * survey.area))
+
+    def test_cannot_move_from_a_law_s_0(self) -> None:
+        """A multiplexer of one column takes nothing."""
+        raw = raw_of("edge")
+        raw["component"]["multiplexer"] = {"area": assumed(10, "µm²"), "stated_at": {
+            "units": assumed(1), "columns": assumed(1), "bits": assumed(8), "rate": assumed(1.28, "GS/s"), "node": assumed(32, "nm"),
+        }}  # fmt: skip
+        with pytest.raises(ConfigurationError, match=r"component\.multiplexer\.area = .*the law multiplexer tells 0 at stated_at"):
+            _ = loaded(raw).costs
+
     def test_of_more_units_are_as_much_more(self, isaac: Chip) -> None:
-        """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did."""
-        more = isaac.with_changes(structure={"crossbars_per_core": 16})
+        """Twice the arrays a core have twice the ADCs, drivers and samples; an action costs what it did. What vectors
+        pass keeps up."""
+        digital = ("shift_add", "activation", "accumulator", "pool")
+        passed = {name: {"units": 2 * getattr(isaac.component, name).units} for name in digital}
+        more = isaac.with_changes(structure={"crossbars_per_core": 16}, component=passed)
         for name in ("dac", "crossbar", "sample_hold", "adc"):
             one, two = isaac.costs[name], more.costs[name]
             assert two.units == 2 * one.units
@@ -193,6 +235,40 @@ class TestLaws:
         twice = edge.with_changes(timing={"array_read": 200e-9}).costs["crossbar"]
         assert twice.energy_per_action == pytest.approx(2 * cost.energy_per_action)
 
+    @pytest.mark.parametrize(("bits", "square"), [(1, 0.5), (2, 3.5 / 9), (4, (0.25 * 85 + 7.5**2) / 225)])
+    def test_a_read_takes_the_mean_square_of_codes(self, edge: Chip, bits: int, square: float) -> None:
+        """Codes of all values alike, as bits make them that are ones half of the time; by hand from each code."""
+        codes = [code / (2**bits - 1) for code in range(2**bits)]
+        assert square == pytest.approx(sum(each**2 for each in codes) / len(codes))
+        cost = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).costs["crossbar"]
+        read_time = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).read_time
+        assert cost.energy_per_action == pytest.approx(128 * 128 * square * 0.2**2 * 12.5e-6 * read_time)
+
+    @pytest.mark.parametrize("ones", [0.0, 0.1, 0.7, 1.0])
+    def test_codes_of_sparse_bits(self, ones: float) -> None:
+        dac = Dac(bits=3)
+        share = [ones ** code.bit_count() * (1 - ones) ** (3 - code.bit_count()) for code in range(8)]
+        assert dac.driven(ones) == pytest.approx(1 - share[0])
+        assert dac.mean_square(ones) == pytest.approx(sum(each * (code / 7) ** 2 for code, each in enumerate(share)))
+
+    def test_isaac_s_read_by_drivers_of_two_bits(self, isaac: Chip) -> None:
+        """30 pJ of 1-bit codes, half of them ones: 3.5/9 for 1/2."""
+        two = isaac.with_changes(component={"dac": {"bits": 2}}, inputs={"signed": "two_pass"}).costs["crossbar"]
+        assert two.energy_per_action == pytest.approx(30e-12 * 7 / 9, rel=1e-3)
+
+    def test_wider_slices_take_what_the_cells_do(self) -> None:
+        """Averages of the law over cells and inputs one by one: the same share at every width of the DAC."""
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.rand(64, 128, generator=generator)
+        model = nn.Sequential(seeded(None, nn.Linear(128, 32, bias=False)))
+        ratios = []
+        for bits in (1, 2, 4, 8):
+            chip = load_chip("generic").with_changes(component={"dac": {"bits": bits}})
+            (cells,) = read_energies(convert(model, chip, inputs, seed=0)).values()
+            actions = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1)).actions
+            ratios.append(float(actions["crossbar"].sum()) * chip.costs["crossbar"].energy_per_action / cells)
+        assert ratios == pytest.approx([ratios[0]] * 4, rel=0.02)
+
     def test_a_bus_is_as_long_as_the_rest_of_its_tile(self, edge: Chip) -> None:
         rest = edge.tile_totals()[1] - sum(edge.costs[name].parent_area for name in ("bus", "mesh_wires"))
         one = LAWS["bus"](width=128, length=rest**0.5, node=NODE)
@@ -208,6 +284,72 @@ class TestLaws:
     def test_digital_units_run_on_the_tile_clock_unless_a_rate_is_given(self, edge: Chip) -> None:
         assert edge.costs["activation"].unit_rate == 1.2e9
         assert edge.with_changes(component={"activation": {"rate": 1e8}}).costs["activation"].unit_rate == 1e8
+
+
+class TestPeak:
+    @pytest.mark.parametrize(("columns", "capability", "slice_time"), [(8, 256e9, 10e-9), (128, 16e9, 128e-9), (256, 8e9, 128e-9)])
+    def test_pairs_on_two_crossbars(self, columns: int, capability: float, slice_time: float) -> None:
+        """Subtracted before the ADC, they are converted once: by the ADC of one of the crossbars, or by the one of both."""
+        on_two = {"scheme": "separate", "subtraction": "analog"}
+        pairs = load_chip("generic").with_changes(weights=on_two, component={"adc": {"columns": columns}})
+        adc = pairs.costs["adc"]
+        assert adc.units * adc.unit_rate == pytest.approx(capability)
+        assert pairs.slice_time == pytest.approx(slice_time)
+        assert adc.load == pytest.approx(16 * 128 / 2 / slice_time)
+
+
+    def test_a_slow_unit_makes_all_wait(self, isaac: Chip) -> None:
+        """Four shift-and-adds of 0.64 G/s behind ADCs of 10.24 G/s."""
+        slow = isaac.with_changes(component={"shift_add": {"rate": 0.64e9}})
+        assert slow.costs["shift_add"].load == pytest.approx(2.56e9)
+        assert slow.slice_time == pytest.approx(400e-9)
+        assert slow.peak_operations_per_second == pytest.approx(isaac.peak_operations_per_second / 4)
+
+    def test_a_multiplier_acts_at_most_once_a_result(self, isaac: Chip) -> None:
+        """0.96 G results a second of a tile."""
+        for units, load in ((1, 0.1e9), (20, 0.96e9)):
+            cost = isaac.with_changes(component={"multiplier": {"units": units, "rate": 0.1e9}}).costs["multiplier"]
+            assert cost.load == pytest.approx(load)
+
+    @pytest.mark.parametrize("preset", preset_names())
+    def test_no_unit_acts_more_often_than_it_can(self, preset: str) -> None:
+        """At whatever widths, rates, counts and ways to hold a weight."""
+        rng, plain, tried = random.Random(preset), load_chip(preset), 0
+        for attempt in range(60):
+            rates = {
+                name: {"units": rng.randint(1, 40), "rate": 10 ** rng.uniform(7, 9)}
+                for name in ("shift_add", "activation", "accumulator", "pool", "multiplier")
+                if rng.random() < 0.3 and getattr(plain.component, name) is not None
+            }
+            changes: dict[str, Any] = {
+                "structure": {"crossbars_per_core": rng.choice([2, 8, 12]), "bitlines": rng.choice([64, 128, 200])},
+                "timing": {
+                    "array_read": 10 ** rng.uniform(-8.5, -6), "buffer_width": rng.choice([16, 256, 1024]),
+                    "bus_width": rng.choice([16, 256, 1024]), "flit_width": rng.choice([8, 64]), "tile_clock": 10 ** rng.uniform(8, 9),
+                },
+                "weights": {
+                    "scheme": (scheme := rng.choice(["differential", "separate", "offset"])),
+                    "subtraction": None if scheme == "offset" else rng.choice(["analog", "digital"]),
+                    "flipped_columns": False,
+                },
+                "component": {
+                    "adc": {"columns": rng.choice([8, 32, 128, 300, 600]), "rate": 10 ** rng.uniform(8, 9)},
+                    "crossbar": {"rows_at_once": rng.choice([None, 32])},
+                    **rates,
+                },
+            }  # fmt: skip
+            if attempt == 0:
+                changes = {}
+            try:
+                chip = plain.with_changes(**changes)
+                costs = chip.costs
+            except (ConfigurationError, MappingError):
+                continue
+            tried += 1
+            for name, cost in costs.items():
+                assert cost.load <= cost.units * cost.unit_rate * (1 + 1e-9), (name, changes)
+            assert chip.peak_power <= chip.full_power * (1 + 1e-9), changes
+        assert tried > 20
 
 
 class TestRefused:

@@ -394,7 +394,8 @@ class TestAccumulation:
         slow = chip.with_changes(component={"adc": {"rate": 1e6}})
         slices = chip.input_slices
         assert accumulating(slow).slice_time == pytest.approx(slow.slice_time / slices)
-        quick = chip.with_changes(component={"adc": {"rate": 1e15}})
+        wide = {name: {"units": 64} for name in ("activation", "accumulator", "pool")}  # so that nothing else holds reads up
+        quick = chip.with_changes(component={"adc": {"rate": 1e15}, "shift_add": {"rate": 1e15}, **wide})
         assert accumulating(quick).slice_time == pytest.approx(chip.timing.array_read)
 
     @settings(max_examples=80, deadline=None)

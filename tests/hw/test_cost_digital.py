@@ -270,6 +270,26 @@ def test_an_adder_by_hand():
     assert fast.energy - slow.energy == pytest.approx(logic.register(bits=8, node=N28, **SLOW).energy)
 
 
+def test_a_pipeline_ends_at_stages_of_one_bit_where_copies_take_turns():
+    # 8 bits of two gates each: 8 stages at most, whose 7 sets of 8 registers are cut; at twice the rate two of them
+    at_most = 1 / (2 * 47.8e-12)
+    block = logic.adder_block(8)
+    end, beyond = (block.cost(rate, N28, None, 0.0, (1, 1), (1, 1)) for rate in (at_most, 2 * at_most))
+    plain, one = block.cost(1e6, N28, None, 0.0, (1, 1), (1, 1)), logic.register(bits=56, node=N28, **SLOW)
+    assert end.area == pytest.approx(plain.area + one.area)
+    assert end.energy == beyond.energy == pytest.approx(plain.energy + one.energy)
+    assert beyond.area == pytest.approx(2 * end.area)
+
+
+@pytest.mark.parametrize("law", [logic.adder, logic.multiplier, memory.sram_read, memory.register_file], ids=lambda each: each.law.name)
+def test_an_action_never_takes_more_at_a_lower_voltage(law):
+    size = {"capacity": 4 * KILOBYTE, "width": 64, "clock": 3e9} if "clock" in law.law.valid else {"bits": 16, "rate": 3e9}
+    found = [law(node=N32, voltage=percent / 100, **size) for percent in range(130, 44, -5)]
+    energies, areas = zip(*((cost.energy, cost.area) for cost in found), strict=True)
+    assert list(energies) == sorted(energies, reverse=True)
+    assert list(areas) == sorted(areas)
+
+
 def test_a_bus_by_hand():
     # 32 nm, 1 mm, a quarter of the bits toggle: 382/4 fJ; repeaters (382/.81 − 200) fF / (3·.099 fF) = 914.5 inverters a mm
     got = bus(width=10, length=1e-3, node=N32)

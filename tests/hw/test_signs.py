@@ -1,11 +1,12 @@
 """hw/chip/signs.csv: which way area, power, energy and latency go where a number of a chip file is raised.
 
-Every number of every preset is raised by random factors of fixed seeds, as far as the chip allows, and what follows is compared.
+Every number of every preset is raised by random factors of fixed seeds, and from values below it to what it is, as far as the chip
+allows, and what follows is compared.
 """
 
 import csv
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -34,6 +35,7 @@ QUANTITIES = ("area", "full_power", "leakage", "energy", "latency")
 SIGNS = ("+", "-", "0", "?")
 ROUNDING = 1e-9
 DRAWS = 3  # raises of each number
+LOWERED = 2  # values below it from which each number is raised to what it is
 SLOW = {"wordline": 3e3, "bitline": 4e3, "driver": 5e3, "sense": 4e3, "access": 50.0}  # [ohm] lines that settle after array_read
 
 
@@ -107,11 +109,19 @@ def higher(value: float, rng: random.Random) -> Iterator[float]:
         yield (value + 1) / 2
 
 
-def raised(chip: Chip, key: str, rng: random.Random) -> tuple[float, dict[str, float]] | None:
-    """A higher value of a number and what follows from it; None where the chip allows none."""
-    value = chip.number(key)
-    assert value is not None
-    for to in higher(value, rng):
+def lower(value: float, rng: random.Random) -> Iterator[float]:
+    """What a number may be lowered to, from far to near."""
+    factor = 1.05 * 2 ** rng.random()
+    for power in (1.0, 0.5, 0.2, 0.05):
+        lowered = value / factor**power
+        yield min(value - 1, round(lowered)) if isinstance(value, int) else lowered
+    if isinstance(value, int):
+        yield from (value // 2, value - 1)
+
+
+def changed(chip: Chip, key: str, values: Iterable[float]) -> tuple[float, dict[str, float]] | None:
+    """The first of other values of a number that the chip allows, and what follows from it; None where it allows none."""
+    for to in values:
         data = chip.model_dump()
         *parents, leaf = key.split(".")
         section: Any = data
@@ -137,17 +147,19 @@ def test_every_number_moves_what_it_is_said_to_move(name: str) -> None:
     for key in numbers(chip):
         row = row_of(key)
         assert row is not None, f"{key}: no row of signs.csv names it"
-        for _ in range(DRAWS):
-            higher_and_after = raised(chip, key, rng)
-            if higher_and_after is None:
-                break
-            to, after = higher_and_after
+        value = chip.number(key)
+        assert value is not None
+        for draw in range(DRAWS + LOWERED):
+            up = draw < DRAWS
+            other = changed(chip, key, (higher if up else lower)(value, rng))
+            if other is None:
+                continue
+            (less, below), (more, above) = sorted((other, (value, before)), key=lambda each: each[0])
             for quantity, sign in row.signs.items():
-                way = moved(before[quantity], after[quantity])
-                if sign != "?" and way not in ("0", sign):
+                if sign != "?" and moved(below[quantity], above[quantity]) not in ("0", sign):
                     wrong.append(
-                        f"{key} ({row.key}) {chip.number(key):g} -> {to:g}: {quantity} is said {sign}, "
-                        f"{before[quantity]:.9g} -> {after[quantity]:.9g}"
+                        f"{key} ({row.key}) {less:g} -> {more:g}: {quantity} is said {sign}, "
+                        f"{below[quantity]:.9g} -> {above[quantity]:.9g}"
                     )
     assert not wrong, "\n".join(wrong)
 
