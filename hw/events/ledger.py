@@ -26,13 +26,14 @@ FEMTOSECOND = 1e-15
 @dataclass(frozen=True)
 class Activity:
     """One kind of stage: what every run of it does. `copy` is the layer copy's index, 0 for transfers; `update` the
-    number of the update that a write is of."""
+    number of the update that a write is of; `filled` the share of a whole array's read that an array read takes, on the mean."""
 
     layer: str
     stage: str
     copy: int
     actions: dict[str, float]
     update: int | None = None
+    filled: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Ledger:
 
     activity, start_fs, end_fs: int64 (runs,), one entry per run of an activity, in order of their ends;
     arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
-    the cells' own conductances, or None where the published figure per read was charged. updates: what was written
+    the cells' own conductances, or None where reads are charged by the chip's average read, in proportion to
+    what is in use (`filled_share`). updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
     update writes over the same time. mesh_links, unit_busy_fs: what `links` and `units` are made of.
     """
@@ -81,8 +83,9 @@ class Ledger:
             name: count * costs[name].energy_per_action
             for name, count in activity.actions.items()
         }
-        if self.read_energy is not None and "crossbar" in energy:
-            energy["crossbar"] = self.read_energy[activity.layer]
+        if "crossbar" in energy:  # a cost's read is of all wordlines and bitlines
+            average = energy["crossbar"] * activity.filled
+            energy["crossbar"] = average if self.read_energy is None else self.read_energy[activity.layer]
         return energy
 
     @property

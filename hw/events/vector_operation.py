@@ -57,11 +57,13 @@ class VectorOperation:
     load_ports: the buffer ports while inputs are read; partial_ports: output
     stages of tiles that add up partial sums and send them on, in `gather`; output_ports: those of tiles that finish
     results; buffer_ports: the buffer ports meanwhile. made: the share of the vector's results that each tile finishes.
-    drain: what sending results adds is apart (`VectorOperations.sending`).
+    drain: what sending results adds is apart (`VectorOperations.sending`). filled: share of a whole array's read that one of
+    its reads takes, on the mean.
     """
 
     load_ports: dict[int, int]
     cycle: ReadCycle
+    filled: float
     partial_ports: dict[int, int]
     gather: Shipment
     output_ports: dict[int, int]
@@ -141,7 +143,7 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, read_cycle(self.chip, layer, crossbars),
+            ports, read_cycle(self.chip, layer, crossbars), filled_share(self.chip, crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
 
@@ -318,6 +320,17 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
         "shift_add": conversions,
         "output_register": conversions,
     }
+
+
+def filled_share(chip: Chip, crossbars: list[Crossbar]) -> float:
+    """What a read of these crossbars takes of a whole array's, on the mean: its cells are at the middle of g_min and g_max where a
+    driven wordline and a bitline in use cross, at g_min on the bitlines without weights, and wordlines that are not driven carry
+    nothing. Of `rows_at_once`, a whole array is that many wordlines."""
+    design, device = chip.array_design, chip.device
+    idle = 2 * device.g_min / (device.g_min + device.g_max)
+    passed = sum(x.rows * (x.bitlines + idle * (design.bitlines - x.bitlines)) for x in crossbars)
+    reads = sum(design.partial_reads(crossbar.rows) for crossbar in crossbars)
+    return passed / (reads * (design.rows_at_once or design.wordlines) * design.bitlines)
 
 
 def _present(actions: Actions) -> Actions:

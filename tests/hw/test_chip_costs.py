@@ -256,18 +256,43 @@ class TestLaws:
         two = isaac.with_changes(component={"dac": {"bits": 2}}, inputs={"signed": "two_pass"}).costs["crossbar"]
         assert two.energy_per_action == pytest.approx(30e-12 * 7 / 9, rel=1e-3)
 
-    def test_wider_slices_take_what_the_cells_do(self) -> None:
-        """Averages of the law over cells and inputs one by one: the same share at every width of the DAC."""
+    @pytest.mark.parametrize("changes", [
+        [{"component": {"dac": {"bits": bits}}} for bits in (1, 2, 4, 8)],
+        [{"structure": {"wordlines": lines, "bitlines": lines}} for lines in (32, 64, 128, 256)],
+        [{"component": {"crossbar": {"rows_at_once": rows}}} for rows in (16, 64, 128)],
+    ], ids=["slices", "array size", "rows at once"])  # fmt: skip
+    def test_averages_follow_a_design_as_the_cells_do(self, changes: list[dict[str, Any]]) -> None:
+        """Averages of the law over cells and inputs one by one: the same ratio at every width of the DAC, and whatever part of
+        its arrays the network fills with 256 columns of 150 inputs."""
         generator = torch.Generator().manual_seed(0)
-        inputs = torch.rand(64, 128, generator=generator)
-        model = nn.Sequential(seeded(None, nn.Linear(128, 32, bias=False)))
+        inputs = torch.rand(64, 150, generator=generator)
+        model = nn.Sequential(seeded(None, nn.Linear(150, 32, bias=False)))
         ratios = []
-        for bits in (1, 2, 4, 8):
-            chip = load_chip("generic").with_changes(component={"dac": {"bits": bits}})
+        for change in changes:
+            chip = load_chip("generic").with_changes(**change)
             (cells,) = read_energies(convert(model, chip, inputs, seed=0)).values()
-            actions = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1)).actions
-            ratios.append(float(actions["crossbar"].sum()) * chip.costs["crossbar"].energy_per_action / cells)
-        assert ratios == pytest.approx([ratios[0]] * 4, rel=0.02)
+            ledger = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1))
+            ratios.append(float(ledger.energy["crossbar"].sum()) / cells)
+        assert ratios == pytest.approx([ratios[0]] * len(changes), rel=0.02)
+
+    def test_columns_without_weights_are_of_cells_at_g_min(self) -> None:
+        """What 320 further bitlines without weights add, by averages and by the cells one by one, of inputs half 0, half full."""
+        inputs = torch.rand(64, 150, generator=torch.Generator().manual_seed(0)).round()
+        model = nn.Sequential(seeded(None, nn.Linear(150, 24, bias=False)))
+        found, ones = [], 0.5
+        for lines in (192, 512):
+            chip = load_chip("generic").with_changes(
+                structure={"wordlines": 256, "bitlines": lines}, inputs={"activity": ones}, timing={"array_read": 20e-9}
+            )
+            (cells,) = read_energies(convert(model, chip, inputs, seed=0)).values()
+            ledger = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1))
+            found.append((float(ledger.energy["crossbar"].sum()), cells))
+        voltage = chip.device.read_voltage
+        assert voltage is not None
+        one = 150 * 320 * chip.device.g_min * voltage**2 * 20e-9  # of all wordlines at full voltage
+        assert found[1][0] - found[0][0] == pytest.approx(chip.input_slices * ones * one)
+        driven = float(inputs.sum(1).mean()) / 150 * chip.inputs.bits  # full values are ones in every slice
+        assert found[1][1] - found[0][1] == pytest.approx(driven * one)
 
     def test_a_bus_is_as_long_as_the_rest_of_its_tile(self, edge: Chip) -> None:
         rest = edge.tile_totals()[1] - sum(edge.costs[name].parent_area for name in ("bus", "mesh_wires"))

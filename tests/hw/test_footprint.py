@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.hw.networks import seeded
-from xbar.hw import Chip, ParameterError, trace
+from xbar.hw import Chip, ParameterError, place, trace
 from xbar.hw.footprint import array_area, footprint
 
 
@@ -27,7 +27,11 @@ def test_by_hand(edge: Chip) -> None:
     assert idle > 0
     assert footprint(network, edge, 2000.0).power - idle == pytest.approx(2 * (found.power - idle))
     conversions = 8 * 2 * 70 * edge.costs["adc"].energy_per_action  # slices, row tiles, outputs
-    reads = 8 * 4 * edge.costs["crossbar"].energy_per_action
+    whole = edge.structure.wordlines * edge.structure.bitlines
+    placement = place(network, edge, None)
+    cells = sum(crossbar.rows * crossbar.bitlines for crossbar in placement.crossbars_of(placement.copies["0"][0]))
+    assert cells < 4 * whole
+    reads = 8 * cells / whole * edge.costs["crossbar"].energy_per_action
     dynamic = found.layers["energy_J"].sum()
     assert dynamic > conversions + reads
     spent = (found.power - idle) / 1000

@@ -66,7 +66,13 @@ class TestByHand:
                 expected[name] += 2 * 9 * count
         assert ledger.actions.loc["cell"].to_dict() == pytest.approx(expected)
         assert expected["multiplier"] == 2 * 270
-        joule = sum(count * chip.costs[name].energy_per_action for name, count in expected.items())
+        (crossbar,) = placement.crossbars_of(copy)
+        lines, device = chip.structure.bitlines, chip.device
+        idle = device.g_min / ((device.g_min + device.g_max) / 2)  # a bitline without weights, of one with
+        filled = crossbar.rows * (crossbar.bitlines + idle * (lines - crossbar.bitlines)) / (chip.structure.wordlines * lines)
+        joule = sum(
+            count * chip.costs[name].energy_per_action * (filled if name == "crossbar" else 1) for name, count in expected.items()
+        )
         assert ledger.energy.loc["cell"].sum() == pytest.approx(joule)
         assert len(stages(ledger, "cell")) == 2 * 9
 

@@ -360,7 +360,7 @@ def _meta(
             "adc_range": chip.component.adc.range, "adc_law": chip.component.adc.law,
             "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
-            "array_read_energy": "published figure per read" if ledger.read_energy is None
+            "array_read_energy": "the chip's average read, in proportion to the cells in use" if ledger.read_energy is None
             else "V² G t of the cells' own conductances and inputs",
         },
         "study": {
