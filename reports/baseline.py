@@ -1,7 +1,6 @@
 """The page "Against digital": the same network on the chip, on published digital accelerators, and on this computer."""
 
 import math
-import re
 import textwrap
 from typing import Any
 
@@ -70,8 +69,8 @@ def summary_line(results: Results) -> str:
         return ""
     own = results.baselines.iloc[0]
     parts = [
-        f"{_times(row['energy_per_request_J'] / own['energy_per_request_J'])} the energy on chip and "
-        f"{_times(row['latency_s'] / own['latency_s'])} the latency on {row['title']} ({_node(row)})"
+        f"{row['title']} ({_node(row)}) takes {_times(row['energy_per_request_J'] / own['energy_per_request_J'])} the energy on chip "
+        f"and {_times(row['latency_s'] / own['latency_s'])} the latency"
         for _, row in results.baselines.iloc[1:].iterrows()
     ]
     return "; ".join(parts)
@@ -145,11 +144,8 @@ def _cells(row: pd.Series) -> list[str]:
 
 
 def _node(row: pd.Series) -> str:
-    """The technology node: as stated, or as a chip's description has it."""
-    if pd.notna(row["node_m"]):
-        return f"{row['node_m'] * 1e9:.3g}\u00a0nm"
-    found = re.search(r"(\d+(?:\.\d+)?)\s?nm\b", str(row["description"])) if row["kind"] == "chip" else None
-    return f"{found[1]}\u00a0nm" if found else "not stated"
+    """The technology node."""
+    return f"{row['node_m'] * 1e9:.3g}\u00a0nm" if pd.notna(row["node_m"]) else "not stated"
 
 
 def _links(results: Results) -> str:

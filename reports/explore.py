@@ -57,7 +57,7 @@ from xbar.reports.style import (
 FILE, RESULTS = "sweep.json", "results.parquet"
 OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself
 BETTER = ("low", "high")
-FIRST = ("accuracy", "energy_J", "latency_s", "area_m2", "throughput_per_s")  # metrics that are looked at before others
+FIRST = ("accuracy", "energy_on_chip_J", "energy_J", "latency_s", "area_m2", "throughput_per_s")  # metrics that are looked at before others
 UNITS = {"_per_s": "/s", "_J": "J", "_s": "s", "_W": "W", "_m2": "m²"}  # by the end of a column's name
 TABLES = ("front", "tornado", "heat")
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.92, 256)))  # its lightness rises too: readable in grey

@@ -10,14 +10,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from xbar.reports.record import NONE_KEPT, Record, band_of, number
+from xbar.reports.record import KINDS, NONE_KEPT, Record, band_of, number
 
 MOST_ROWS = 300  # of a table on the page; its CSV has all
-KINDS = {
-    "published": "stands in the source", "measured": "measured, as the source tells", "fitted": "fitted to the source's data",
-    "derived": "follows from others, as the reason tells", "assumed": "a choice, for the reason given",
-    "override": "given on the command line", "own": "decided, as the chip's own file gives it",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

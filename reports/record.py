@@ -15,6 +15,11 @@ from xbar.reports.results import RECORD, ResultsError, write_text
 from xbar.reports.style import FAINT, INK, SOFT, page, write
 
 NONE_KEPT = "no record was kept with these results"
+KINDS = {
+    "published": "stands in the source", "measured": "measured, as the source tells", "fitted": "fitted to the source's data",
+    "derived": "follows from others, as the reason tells", "assumed": "a choice, for the reason given",
+    "override": "given on the command line", "own": "decided, as the chip's own file gives it",
+}  # fmt: skip
 LINE = 0.0152  # height of a line of the constants' pages, share of the page
 LINES_PER_PAGE = 52
 COLUMNS = (("constant", 0.05), ("value", 0.285), ("low to high", 0.360), ("kind", 0.475), ("source, reason", 0.53))
@@ -155,7 +160,7 @@ def _constant_lines(constants: pd.DataFrame, sources: pd.DataFrame) -> Iterator[
             yield [(places[0], of)], True, True
         unit = "" if str(row["unit"]) == "1" else f" {row['unit']}"
         reason = ": ".join(str(part) for part in (row["source"], row["why"]) if isinstance(part, str) and part)
-        wrapped = textwrap.wrap(reason or "given on the command line", 90)
+        wrapped = textwrap.wrap(reason or KINDS[str(row["kind"])], 90)
         cells = [str(row["key"]), number(row["value"]) + unit, band_of(row), str(row["kind"]), wrapped[0]]
         yield list(zip(places, cells, strict=True)), False, True
         for more in wrapped[1:]:

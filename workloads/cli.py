@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+LARGEST_SEED = 2**53  # as sweeps have it
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xbar",
@@ -74,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--train", action="store_true", default=None,
         help="weights trained on this computer, in place of those that ship with the project (digits, of seed 0)",
     )  # fmt: skip
-    run_parser.add_argument("--seed", type=_from_zero, default=0, help="of training and of chip instances (default 0)")
+    run_parser.add_argument("--seed", type=_seed, default=0, help="of training and of chip instances (default 0)")
     run_parser.add_argument("--instances", type=_from_one, help=f"chip instances per point (default: {_usual('instances')})")
     run_parser.add_argument("--images", type=_from_one, help=f"test images per accuracy (default: {_usual('images')})")
     run_parser.add_argument(
@@ -157,7 +160,7 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, report and tables")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
-    parser.add_argument("--seed", type=_from_zero, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--bits", type=_from_one, help=f"bits of a weight after (default: the chip's own, at most {BEST_BITS})")
     parser.add_argument("--input-bits", type=_from_one, help="bits of an input after (default: the chip's own)")
     parser.add_argument("--sigma", type=float, help="programming error of varied chips (default: the cells' own, or "
@@ -242,8 +245,10 @@ def _from_one(text: str) -> int:
     return _whole(text, 1)
 
 
-def _from_zero(text: str) -> int:
-    return _whole(text, 0)
+def _seed(text: str) -> int:
+    if (seed := _whole(text, 0)) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is above {LARGEST_SEED}")
+    return seed
 
 
 def _whole(text: str, least: int) -> int:

@@ -167,12 +167,10 @@ class ReadChannel:
             torch.full((self.references,), (reference + beneath) * self.largest_drive, dtype=torch.float64),
         ])  # fmt: skip
 
-    def ampere_per_level(self) -> float:
-        """Current of one level step [A]; raises ParameterError where the device names no read voltage."""
-        return self._ampere_per_level(self.largest_drive)
-
-    def _ampere_per_level(self, largest_drive: int) -> float:
-        device = self.design.device
+    def ampere_per_level(self, largest_drive: int | None = None) -> float:
+        """Current of one level step at the smallest DAC step [A], of `largest_drive` steps in the read voltage, or those of one
+        conversion; raises ParameterError where the device names no read voltage."""
+        device, largest_drive = self.design.device, largest_drive or self.largest_drive
         if device.read_voltage is None:
             raise ParameterError("device.read_voltage is not given: a current range in ampere needs it")
         return device.read_voltage * device.level_step(self.geometry.cell_bits) / largest_drive
@@ -181,7 +179,7 @@ class ReadChannel:
     def limit(self) -> float | None:
         """Largest current of a column in one read [level steps]; None: any."""
         limit = self.design.adc.current_limit
-        return None if limit is None else limit / self._ampere_per_level(self.design.dac.largest)
+        return None if limit is None else limit / self.ampere_per_level(self.design.dac.largest)
 
     @cached_property
     def adc(self) -> AdcRange:

@@ -281,7 +281,8 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
     """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
     array_read = constant("timing.array_read")
-    moved = {**parameters, **cells_of(chip, constant)}
+    cells = {key: value for key, value in cells_of(chip, constant).items() if parameters.get(key)}  # 0: of no transistor
+    moved = {**parameters, **cells}
     if "read_time" in parameters and array_read is not None:
         moved["read_time"] = read_time_at(chip, array_read)
     cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1

@@ -26,8 +26,8 @@ FEMTOSECONDS = 10**15  # in a second
 
 @lru_cache(maxsize=1 << 16)  # copies of a layer ask for the same again and again
 def ticks(count: float, rate: float) -> int:
-    """Time of `count` ticks of a clock of `rate` [1/s] in whole femtoseconds: round(count / rate)."""
-    return round(Fraction(count) * FEMTOSECONDS / Fraction(rate))
+    """Time of `count` ticks of a clock of `rate` [1/s] in whole femtoseconds: round(count / rate), and at least 1 of anything."""
+    return max(1 if count else 0, round(Fraction(count) * FEMTOSECONDS / Fraction(rate)))
 
 
 def clock_ticks(bits: float, width: int, rate: float) -> int:

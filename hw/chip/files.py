@@ -135,11 +135,11 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
     else:
         path = Path(preset_or_file)
         label, folder = str(path), path.parent
-        if not path.is_file():
+        if not _is_file(path):
             allowed = f"no such file, and no such preset; presets: {', '.join(names)}"
             raise ConfigurationError(label, [(what, name, allowed)])
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(label, [("file", name, f"cannot be read as UTF-8 text: {error}")]) from None
     try:

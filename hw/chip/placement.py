@@ -182,12 +182,14 @@ def _check_capacity(chip: Chip, cores: dict[str, int], copies: dict[str, int]) -
 
 def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
     copies = {layer.name: 1 for layer in network.layers}
+    if not isinstance(replication, Mapping | None):
+        raise ParameterError(f'replication must be "balance", None or numbers of copies by layer, got {replication!r}')
     for name, count in (replication or {}).items():
         if name not in copies:
             raise ParameterError(f"replication: no layer {name!r}; layers: {', '.join(copies)}")
-        if not isinstance(count, int) or count < 1:
+        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
             raise ParameterError(f"replication of {name} must be a whole number of at least 1, got {count!r}")
-        copies[name] = count
+        copies[name] = int(count)
     return copies
 
 

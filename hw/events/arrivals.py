@@ -51,9 +51,9 @@ class Arrivals:
 
 
 def _count(requests: int) -> int:
-    if requests < 0:
-        raise ParameterError(f"requests must be 0 or more, got {requests}")
-    return requests
+    if not isinstance(requests, int | np.integer) or requests < 0:
+        raise ParameterError(f"requests must be a whole number of 0 or more, got {requests!r}")
+    return int(requests)
 
 
 def check_reach(time: float) -> None:

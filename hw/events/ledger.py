@@ -143,7 +143,7 @@ class Ledger:
     @property
     def on_chip_energy(self) -> float:
         """All energy but that of the off-chip links [J]."""
-        return self.total_energy - self.link_energy
+        return float(self.energy.drop(columns=list(CHIP_COMPONENTS)).to_numpy().sum())
 
     @property
     def leakage_energy(self) -> float:
@@ -341,7 +341,7 @@ class Ledger:
             units, busy = table.loc[name, "count"], actions / rate
             rows[name] = {
                 "action": ACTIONS[name], "units": units, "actions": actions, "energy_J": energy[name].sum(),
-                "dynamic_energy_J": energy[name].sum() - energy.loc[STATIC, name],
+                "dynamic_energy_J": energy[name].drop(STATIC).sum(),
                 "static_energy_J": energy.loc[STATIC, name], "area_m2": table.loc[name, "area_m2"],
                 "busy_s": busy, "utilisation": busy / (servers * self.span) if self.span_fs else 0.0,
             }  # fmt: skip
@@ -388,7 +388,8 @@ class Ledger:
 
     def layers(self) -> pd.DataFrame:
         """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
-        and last activity of the first request's stages, busy_s per copy and utilisation of its arrays."""
+        and last activity of the first request's stages, vector_time_s from a vector's first read to its last conversion, busy_s per
+        copy, during which it computes at least one vector, and utilisation, its share of the simulated time."""
         rows = {}
         timeline = self.timeline[self.timeline["stage"] != WRITE] if self.updates else self.timeline
         core_area = sum(
@@ -398,7 +399,7 @@ class Ledger:
             copies = self.placement.copies[layer.name]
             mine = timeline[timeline["layer"] == layer.name]
             computing = mine[mine["stage"] == "compute"]
-            busy = float((computing["end_s"] - computing["start_s"]).sum()) / len(copies)
+            busy = sum(self._computing(layer.name, copy.index) for copy in copies) / len(copies) * FEMTOSECOND
             rows[layer.name] = {
                 "outputs": layer.outputs * layer.groups, "inputs": layer.inputs, "groups": layer.groups,
                 "vectors": layer.vectors, "copies": len(copies),
@@ -408,10 +409,16 @@ class Ledger:
                 "energy_J": float(self.energy.loc[layer.name].sum()),
                 "first_start_s": float(mine["start_s"].min()) if len(mine) else float("nan"),
                 "last_end_s": float(mine["end_s"].max()) if len(mine) else float("nan"),
-                "vector_time_s": busy * len(copies) / len(computing) if len(computing) else float("nan"),
-                "busy_s": busy, "utilisation": min(1.0, busy / self.span) if self.span_fs else 0.0,
+                "vector_time_s": float((computing["end_s"] - computing["start_s"]).mean()),
+                "busy_s": busy, "utilisation": busy / self.span if self.span_fs else 0.0,
             }  # fmt: skip
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+
+    def _computing(self, layer: str, copy: int) -> int:
+        """How long a copy of a layer computes at least one vector [fs]; one is converted while the next is read already."""
+        kinds = [k for k, a in enumerate(self.activities) if (a.layer, a.stage, a.copy) == (layer, "compute", copy)]
+        runs = np.isin(self.activity, kinds)
+        return _union(self.start_fs[runs], self.end_fs[runs])
 
     def requests_table(self) -> pd.DataFrame:
         """One row a request: arrival_s, finish_s, latency_s."""
@@ -432,16 +439,17 @@ class Ledger:
         latency = self.latency if self.requests else np.array([np.nan])
         network, chip = self.placement.network, self.chip
         performed = network.chip_operations * self.requests
+        requests = self.requests or np.nan
         return {
             "requests": self.requests, "span_s": self.span, "latency_mean_s": float(latency.mean()),
             "latency_p99_s": float(np.percentile(latency, 99)), "latency_max_s": float(latency.max()),
             "throughput_per_s": self.throughput, "steady_throughput_per_s": self.steady_throughput,
             "energy_J": self.total_energy, "energy_per_request_J": self.energy_per_request,
-            "dynamic_energy_per_request_J": (self.total_energy - self.static_energy) / max(1, self.requests),
+            "dynamic_energy_per_request_J": float(self.energy.drop(STATIC).to_numpy().sum()) / requests,
             "static_energy_J": self.static_energy, "average_power_W": self.average_power,
-            "on_chip_energy_per_request_J": self.on_chip_energy / max(1, self.requests),
-            "leakage_energy_per_request_J": self.leakage_energy / max(1, self.requests),
-            "link_energy_per_request_J": self.link_energy / max(1, self.requests),
+            "on_chip_energy_per_request_J": self.on_chip_energy / requests,
+            "leakage_energy_per_request_J": self.leakage_energy / requests,
+            "link_energy_per_request_J": self.link_energy / requests,
             "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
             "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
             "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1],

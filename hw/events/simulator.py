@@ -28,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from math import lcm
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -359,13 +360,16 @@ def simulate(
     """
     layers = [layer.name for layer in placement.network.layers]
     if read_energy is not None:
-        wrong = [name for name in layers if not (np.isfinite(read_energy.get(name, np.nan)))]
+        unknown = [name for name in read_energy if name not in layers]
+        if unknown:
+            raise ParameterError(f"read_energy: no layers {', '.join(unknown)}; layers: {', '.join(layers)}")
+        wrong = [name for name in layers if not _is_energy(read_energy.get(name))]
         if wrong:
-            raise ParameterError(f"read_energy needs a finite number of joules for layers {', '.join(wrong)}")
+            raise ParameterError(f"read_energy needs a finite number of joules, 0 or more, for layers {', '.join(wrong)}")
     if resolution not in ("group", "crossbar"):
         raise ParameterError(f"resolution must be 'group' or 'crossbar', got {resolution!r}")
-    if samples_held < 1:
-        raise ParameterError(f"samples_held must be at least 1, got {samples_held}")
+    if not isinstance(samples_held, int) or samples_held < 1:
+        raise ParameterError(f"samples_held must be a whole number of at least 1, got {samples_held!r}")
     if not (horizon >= 0 and np.isfinite(horizon)):
         raise ParameterError(f"horizon must be 0 s or more, got {horizon}")
     updates = tuple(updates)
@@ -394,3 +398,7 @@ def simulate(
         next(simulation.env._eid), simulation.links, simulation.unit_busy(), None if read_energy is None else dict(read_energy),
         updates,
     )  # fmt: skip
+
+
+def _is_energy(value: object) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) < float("inf")

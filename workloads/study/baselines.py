@@ -61,12 +61,13 @@ def accelerator_table() -> pd.DataFrame:
 
 
 def _of_chip(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The chip's own row, from what its run found; its node is as its description says. Energies and powers are those on chip: the
+    """The chip's own row, from what its run found. Energies and powers are those on chip: the
     accelerators' are without their DRAM and hosts, too."""
     chip, s, alone = meta["chip"], meta["summary"], meta["single_request"]
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
     return {
         "name": chip["name"], "title": chip["title"], "kind": "chip", "description": chip["description"],
+        "node_m": chip["node_m"],
         "weight_bits": chip["weight_bits"], "input_bits": chip["input_bits"], "weights_from": "its cells, where they stay",
         "area_m2": s["area_m2"], "peak_operations_per_s": chip["peak_operations_per_s"], "batch": int(s["requests"]),
         "latency_s": alone["latency_s"], "throughput_per_s": rate, "energy_alone_J": alone["on_chip_energy_J"],

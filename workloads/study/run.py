@@ -347,7 +347,7 @@ def _meta(
             "operations": network.operations, "weights": sum(layer.weights for layer in network.layers),
         },
         "chip": {
-            "name": chip.name, "title": chip.title, "description": chip.description,
+            "name": chip.name, "title": chip.title, "description": chip.description, "node_m": chip.technology.node,
             "overrides": {key: q.value for key, q in chip.provenance.items() if q.kind == "override"},
             "programming_model": chip.device.programming_model,
             "programming_scaled": chip.device.programming_model in SCALED,
