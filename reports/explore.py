@@ -197,6 +197,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
             raise ResultsError("no point has a result: there is nothing to draw by --pareto, --heat or --tornado")
         return View()
     wanted = [name for name in sheet.metrics if name in better and sheet.varies(name)]
+    if "energy_on_chip_J" in wanted:  # the whole energy is the same and that of links
+        wanted = [name for name in wanted if name != "energy_J"]
     usual = [name for name in wanted if name in FIRST or name in view.better] or wanted
     pareto = view.pareto or (tuple(usual[:2]) if len(usual) > 1 else ())
     varying = [name for name in (*usual, *sheet.metrics) if sheet.varies(name)]
