@@ -78,12 +78,12 @@ CHANGES = (
     ),
     Change(
         "dense inputs",
-        "all wordlines driven in place of half: cells take twice their 13 %",
+        "all wordlines driven in place of half: cells take twice their 12 %",
         {"inputs": {"activity": 1.0}},
     ),
     Change(
         "on-resistance x 10",
-        "cells take a tenth of their 13 %, and their drivers are smaller",
+        "cells take a tenth of their 12 %, and their drivers are smaller",
         {"device": {"g_max": 1e-6, "g_min": 1e-7}},
     ),
 )

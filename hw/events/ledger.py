@@ -148,7 +148,7 @@ class Ledger:
     @property
     def leakage_energy(self) -> float:
         """What the chip draws whether or not anything happens, links apart [J]; part of `on_chip_energy`."""
-        return self.static_energy - float(self.energy.loc[STATIC, list(CHIP_COMPONENTS)].sum())
+        return float(self.energy.loc[STATIC].drop(list(CHIP_COMPONENTS)).sum())
 
     @property
     def energy_per_request(self) -> float:

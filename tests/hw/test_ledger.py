@@ -89,14 +89,15 @@ def test_functional_model_events_and_geometry_count_the_same(preset: str, networ
 
 
 def test_a_layers_energy_by_hand(isaac: Chip) -> None:
-    """One 100 x 10 product on ISAAC: 16 slices, 80 columns, one array, ten results; joules from Table I,
+    """One 100 x 10 product on ISAAC: 16 slices, 80 columns of 100 cells, one array, ten results; joules from Table I,
     of which the buffer's law takes leakage apart."""
     model = seeded(None, nn.Linear(100, 10))
     ledger = simulate(place(trace(model, torch.rand(2, 100)), isaac), Arrivals.batch(1), off_chip_io=False)
     row = ledger.energy.loc["0"]
     assert row["adc"] == pytest.approx(16 * 80 * 16e-3 / (8 * 1.28e9))
     assert row["dac"] == pytest.approx(16 * 100 * 4e-3 / (1024 * 1e7))
-    assert row["crossbar"] == pytest.approx(16 * 2.4e-3 / 8 * 100e-9)
+    idle = 2 * isaac.device.g_min / (isaac.device.g_min + isaac.device.g_max)  # a bitline without weights, of one with
+    assert row["crossbar"] == pytest.approx(16 * 2.4e-3 / 8 * 100e-9 * 100 / 128 * (80 + 48 * idle) / 128)
     leaks = LAWS["edram"](capacity=64 * 8192, width=256, banks=4, node=32e-9).leakage
     assert row["buffer"] == pytest.approx((100 + 10) * 16 * (20.7e-3 - leaks) / 138.24e9)
     assert row["router"] == 0
