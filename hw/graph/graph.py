@@ -448,6 +448,8 @@ class _Binder:
         return Matrix(layout, weight, bias, node.target, tuple(args[3:]))
 
     def _use(self, node: fx.Node, source: Any, weight: Any, bias: Any, matrix: Matrix, how: str = "") -> None:
+        if not matrix.weight.numel():
+            raise TraceError(f"layer {self._asked(node, weight)} has no weights: its shape is {tuple(matrix.weight.shape)}")
         if source in self.constant and source not in self.copied:
             self._operand(source)
         key = (self.hosted, how, weight, bias, str(matrix.layout), matrix.rest)

@@ -1,5 +1,7 @@
 """What the traced dataflow says must exist, against what torch's gradients say is used."""
 
+import warnings
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -173,12 +175,26 @@ class Sorts(nn.Module):
         return torch.sort(self.linear(x)).values
 
 
+class Empty(nn.Module):
+    """A linear layer without outputs."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of initialising nothing
+            self.inner = nn.Linear(inputs, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
 @pytest.mark.parametrize(
     ("model", "example", "said"),
     [
         (Sorts(), torch.rand(2, 4), r"sort: no counterpart on the chip; .*test_network.py:\d+: return torch.sort"),
         (nn.Sequential(nn.ReLU()), torch.rand(2, 4), "no Linear, convolution"),
         (nn.Sequential(nn.Linear(4, 2)), torch.rand(4), "example input"),
+        (nn.Sequential(nn.Linear(4, 2), Empty(2)), torch.rand(1, 4), r"layer 1.inner has no weights: its shape is \(0, 2\)"),
         (nn.Sequential(nn.Linear(4, 2)), torch.full((1, 4), float("inf")), "finite"),
     ],
 )

@@ -411,7 +411,8 @@ class _Subject:
 
 def judge(point: Point) -> dict[str, Value]:
     """What a point is worth. Accuracies are shares of 1 over `study.images` test images; with 0 images there are none, nothing is
-    converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max).
+    converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max), in
+    proportion to the lines in use.
 
     accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included; of it
