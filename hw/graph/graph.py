@@ -2,9 +2,9 @@
 
 `trace` (cost) and `convert` (accuracy) read this one graph, so that they agree on layers, their names, signs and packing.
 
-A matrix that several operators multiply with (a module called twice, a recurrence) is one set of cells, used in turn. Batch
-norm is folded into the use that it follows, if nothing else reads that use; two uses folded apart are two matrices. A batch
-norm that follows something else stays, a product and a sum for each value on the digital unit.
+A matrix that several operators multiply with (a module called twice, a recurrence) is one set of cells, used in turn. Batch norm is
+folded into the use that it follows, if nothing else reads that use; two uses folded apart are two matrices. A batch norm that follows
+something else stays, a product and a sum for each value on the digital unit.
 """
 
 import operator
@@ -402,8 +402,8 @@ class _Binder:
 
     def _plus(self, node: fx.Node, product: fx.Node) -> fx.Node:
         """What addmm and baddbmm add to their product."""
-        added, factor = self._operand(cast(fx.Node, node.args[0])), node.kwargs.get("beta", 1)
-        if factor != 1:
+        added = self._operand(cast(fx.Node, node.args[0]))
+        if (factor := node.kwargs.get("beta", 1)) != 1:
             added = self._made(node, self.new.call_function(_aten.mul.Tensor, (added, factor)), self.shapes[added.name])
         return self._made(node, self.new.call_function(_aten.add.Tensor, (product, added)), self.shapes[product.name])
 
@@ -450,8 +450,6 @@ class _Binder:
     def _use(self, node: fx.Node, source: Any, weight: Any, bias: Any, matrix: Matrix, how: str = "") -> None:
         if not matrix.weight.numel():
             raise TraceError(f"layer {self._asked(node, weight)} has no weights: its shape is {tuple(matrix.weight.shape)}")
-        if source in self.constant and source not in self.copied:
-            self._operand(source)
         key = (self.hosted, how, weight, bias, str(matrix.layout), matrix.rest)
         self.copied[node] = self._call(self._operand(source), key, matrix, self._asked(node, weight))
         self.made_from[key] = (tuple(sorted(self.roots.get(weight, frozenset()) | self.roots.get(bias, frozenset()))), ())

@@ -58,7 +58,8 @@ class TestSensitivity:
         assert (table["instances"] == 1).all()
 
     def test_only_what_the_chip_has_is_its_own(self, judge: Judge, workload: Workload, fine: Chip) -> None:
-        """One non-ideality in the chip: its row loses what the whole chip loses, the others nothing."""
+        """One non-ideality in the chip: its row loses what the whole chip loses, the others nothing. Both are computed in another
+        order, the row without the chip's ADCs: in one instance one image may lie on a tie, which a processor's sums decide."""
         for device, name in (
             ({"programming_sigma": 0.3}, "programming error"), ({"device_to_device_sigma": 0.3}, "device to device"),
             ({"stuck_on_rate": 0.03}, "stuck cells"), ({"read_noise_sigma": 0.5}, "read noise"),
@@ -67,7 +68,8 @@ class TestSensitivity:
             chip = fine.with_changes(device=device)
             table = studies.sensitivity(chip, workload.float_accuracy, NOTHING, 1e5, judge).set_index("effect")
             assert table.loc[name, "given"] == "chip"
-            assert table.loc[name, "accuracy"] == table.loc["all of the chip's own", "accuracy"]
+            one = 1.001 / (table.loc[name, "instances"] * len(workload.data.test_labels))
+            assert table.loc[name, "accuracy"] == pytest.approx(table.loc["all of the chip's own", "accuracy"], abs=one)
             assert table.loc[name, "loss"] > 0.02, name
             assert not table.drop(index=[name, "all of the chip's own"])["loss"].any(), table
 
