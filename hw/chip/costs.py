@@ -66,10 +66,11 @@ def uses(chip: "Chip") -> dict[str, Use]:
 
 def peak_slice_time(chip: "Chip") -> float:
     """Time per input slice at the peak [s]: the longest that arrays, their ADCs, or any unit that a vector passes take for it."""
-    design, reads, geometry = chip.array_design, chip.reads_per_conversion, chip.geometry(10**6, 1)
+    design, geometry = chip.array_design, chip.geometry(10**6, 1)
+    conversions = len(design.converted_slices) / design.input_slices  # of a column, per input slice
     served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
     columns = geometry.conversions_of(0) * served / design.adc_units
-    converting = columns / chip.component.adc.rate / reads * design.partial_reads(design.wordlines)
+    converting = columns / chip.component.adc.rate * conversions * design.partial_reads(design.wordlines)
     passed = [use.load / (use.units * use.rate) for name, use in _uses(chip, 1.0).items() if name not in NOT_PASSED]
     return max(converting, *passed)
 
@@ -81,8 +82,9 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     geometry = chip.geometry(10**6, 1)
     outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
     parts = design.partial_reads(s.wordlines)
-    reads, vectors = slices * parts, slices / chip.input_slices
-    converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
+    vectors, streamed = slices / chip.input_slices, slices * parts
+    reads = vectors * sum(design.reads_per_conversion) * parts
+    converted = crossbars * geometry.conversions_of(0) * vectors * len(design.converted_slices) * parts
     converted *= geometry.converted_planes / geometry.planes
     in_tile = crossbars * s.cores_per_tile
     results = in_tile * outputs * vectors  # of a tile, per second
@@ -111,7 +113,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
         "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
         "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate, "input_bits": _integrated(chip)}),
         "input_register": Use(  # filled as fast as the bus brings bits, it streams out what the wordlines take
-            1, driven / design.array_read, driven * reads,
+            1, driven / design.array_read, driven * streamed,
             {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
         ),
         "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
@@ -153,7 +155,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
 
 def _integrated(chip: "Chip") -> int:
     """Bits of input whose reads one conversion integrates, of an ADC that does: of one slice, or of all slices of a vector."""
-    bits = chip.component.dac.bits * chip.reads_per_conversion
+    bits = chip.component.dac.bits * max(chip.array_design.converted_slices)
     return max(1, min(bits, chip.inputs.streamed_bits))
 
 

@@ -80,11 +80,14 @@ def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) 
         by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, crossbar)
         rows[crossbar.core] += crossbar.rows
     used = own.one_hot if layer.lookup else own
-    reads = used.reads_per_conversion
+    design = used.array_design
+    slices, reads = max(design.converted_slices), max(design.reads_per_conversion)
     register = chip.costs["input_register"]
-    parts = max(chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)
-    streamed = ticks(reads * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
-    lines = (ticks(reads, chip.costs[name].unit_rate) for name in ("dac", "crossbar", "sample_hold"))
+    parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
+    streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
+    lines = (
+        ticks(count, chip.costs[name].unit_rate) for name, count in (("dac", slices), ("crossbar", reads), ("sample_hold", reads))
+    )
     read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
     return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts)
 
