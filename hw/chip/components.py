@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xbar.hw.array.converter import Adc, Dac
+from xbar.hw.array.design import CellError
 from xbar.hw.cost.component import Component, CountedComponent
 from xbar.hw.quantity import Unit
 
@@ -33,11 +34,12 @@ class CrossbarArray(Component):
 
     law: "array" of cells with an access transistor each (1T1R), or "crosspoint" of cells at the crossings of lines alone (0T1R),
     whose wordlines have no gates to charge. rows_at_once: wordlines driven in one read, a divisor of `structure.wordlines`; the
-    others follow in reads of their own, each converted. Without it all of them.
+    others follow in reads of their own, each converted. Without it all of them. cell_error: see `xbar.hw.array.design.CellError`.
     """
 
     law: Literal["array", "crosspoint"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
+    cell_error: CellError = CellError()
 
 
 class SampleHold(Component):

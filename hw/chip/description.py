@@ -127,6 +127,8 @@ class Chip(Section):
             )
         if c.adc.current_limit is not None and self.device.read_voltage is None:
             raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
+        if c.adc.sensing == "voltage":
+            self._check_voltage_sensing()
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
@@ -186,8 +188,21 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.read_time, c.crossbar.rows_at_once,
+            self.read_time, c.crossbar.rows_at_once, cell_error=c.crossbar.cell_error,
         )  # fmt: skip
+
+    def _check_voltage_sensing(self) -> None:
+        adc, device = self.component.adc, self.device
+        for wrong, problem in (
+            (not self.weights.shared_bitline, f"weights.subtraction = shared_bitline, got {self.weights.subtraction} of scheme "
+             f"{self.weights.scheme}: only pairs on one bitline settle at one voltage"),
+            (not self.wires.ideal, "ideal wires: their resistance is not modelled where no current flows into a sense amplifier"),
+            (device.iv != "linear", f"device.iv = linear, got {device.iv}"),
+            (device.read_bandwidth is not None, "no device.read_bandwidth: thermal noise of a floating column is not modelled"),
+            (adc.full_scale_voltage is not None and device.read_voltage is None, "device.read_voltage, as full_scale_voltage does"),
+        ):  # fmt: skip
+            if wrong:
+                raise ValueError(f"component.adc.sensing = voltage needs {problem}")
 
     def _check_rows_at_once(self, rows: int) -> None:
         lines = self.geometry(1, 1).wordlines_per_input
@@ -244,9 +259,9 @@ class Chip(Section):
         """The same chip as a look-up drives it: one wordline, in one slice of the DAC's highest code, never negative."""
         return self.with_changes(layer={}, inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
 
-    def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
-        """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
-        return self.array_design.geometry(outputs, inputs, groups)
+    def geometry(self, outputs: int, inputs: int, groups: int = 1, bias: bool = False) -> Geometry:
+        """How a (groups x) outputs x inputs matrix, with a bias or without, is cut on this chip's crossbars."""
+        return self.array_design.geometry(outputs, inputs, groups, bias)
 
     def parents(self, name: str) -> int:
         """How many cores, tiles or chips carry the component."""
