@@ -141,7 +141,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     }  # fmt: skip
     merging = c.shift_add.units or adcs
     rate = c.shift_add.rate or adcs * c.adc.rate / merging
-    sums = bits if c.shift_add.law == "shift_add" else bits + c.adc.bits + chip.weights.bits
+    sums = bits if c.shift_add.law == "shift_add" else c.adc.bits + 2 * bits  # weights up to as wide as inputs
     found["shift_add"] = Use(
         merging, rate, converted,
         {"bits": max(2, sums), "rate": rate, "clocks": max(1.0, t.tile_clock * t.array_read * merging / adcs)},

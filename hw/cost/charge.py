@@ -108,10 +108,12 @@ def charge(
     known, units = technology(node, voltage), _ladder(cell_bits)
     gate, drain = _transistor(known)
     capacitance = units * UNIT + known.wire_capacitance * pitch(node, stored, units) + COMPUTING * (gate + drain) + (stored - 1) * drain
-    area = rows / stored * bits * (OVERHEAD * _bare(node, stored, 0) + units * UNIT / DENSITY)
+    computing = bits * (whole("charge", "rows_at_once", rows_at_once) or rows)
+    area = computing * (OVERHEAD * _bare(node, stored, 0) + units * UNIT / DENSITY)
     return Cost(
-        rows * bits * capacitance * known.voltage**2, area, _leakage(rows * bits, node, voltage), energy_band=ENERGY_BAND, area_band=AREA_BAND
-    )
+        stored * computing * capacitance * known.voltage**2, area, _leakage(stored * computing, node, voltage),
+        energy_band=ENERGY_BAND, area_band=AREA_BAND,
+    )  # fmt: skip
 
 
 @law(cite=f"C V²; {CHIPS}; {NEUROSIM}", read=CHIPS_READ, valid={**_SRAM, "mean_code": (0, 1)})
