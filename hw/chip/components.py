@@ -34,8 +34,8 @@ class CrossbarArray(Component):
     law: "array" of cells with an access transistor each (1T1R), or "crosspoint" of cells at the crossings of lines alone (0T1R),
     whose wordlines have no gates to charge; or of SRAM cells without any memristor (`xbar.hw.cost.charge`): "charge", a capacitor a
     computing bit, or "discharge", read ports on bitlines. A cell of these holds `cell_bits` SRAM bits whose charges are weighed before
-    the ADC, and rows that are not driven at once share what computes and drivers. rows_at_once: wordlines driven in one read, a divisor of `structure.wordlines`; the
-    others follow in reads of their own, each converted. Without it all of them.
+    the ADC, and rows that are not driven at once share what computes and drivers. rows_at_once: wordlines driven in one read, a
+    divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them.
     """
 
     law: Literal["array", "crosspoint", "charge", "discharge"] = "array"

@@ -356,7 +356,8 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    # of a table that tells none: half of its wordlines, by 1-bit drivers
+    statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}
     return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 

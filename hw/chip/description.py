@@ -127,7 +127,9 @@ class Chip(Section):
         if c.crossbar.in_charge:
             self._check_charge()
         elif c.dac.law != "driver":
-            raise ValueError(f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver")
+            raise ValueError(
+                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver"
+            )
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:

@@ -99,10 +99,12 @@ def charge(
 ) -> Cost:
     """One read of all wordlines of an SRAM array with a capacitor (8T1C) or, of several bits a cell, a C-2C ladder a computing bit.
 
-    Energy: every computing bit's capacitors, 2.2 fF each (fitted, the share that data charge included), the wire over it and gate and drain of its two extra
-    transistors, and a drain for each further stored bit, once a read, x voltage². Area: 4.0 (fitted) times the bare cells, and
-    the capacitors at 2 fF/µm². Band of energy: assumed, wide as unit capacitors are (accelforge's model of the three chips needs 0.5 to 6.5 times its own cell capacitance); of area: the spread of SRAM cells, 160 to 280 of 220 F²,
-    and of OVERHEAD over the three chips, 3.1 to 5.0. Raises LawRangeError, and ParameterError where counts are not whole.
+    Energy: every computing bit once a read x voltage²: its capacitors of 2.2 fF each (fitted; the share of them that data charge is
+    in it), the wire over it, gate and drain of its two extra transistors, and a drain for each further stored bit. Area: 4.0
+    (fitted) times the bare cells, and the capacitors at 2 fF/µm². Band of energy: assumed, about as wide as unit capacitors are
+    (accelforge's model of the three chips takes 0.5 to 6.5 times its own cell capacitance). Band of area: the spread of SRAM cells,
+    160 to 280 of 220 F², and of OVERHEAD over the three chips, 3.1 to 5.0. Raises LawRangeError, and ParameterError where counts are
+    not whole.
     """
     rows, bits, stored = _counts("charge", wordlines, bitlines, cell_bits, rows_at_once)
     known, units = technology(node, voltage), _ladder(cell_bits)
@@ -144,8 +146,8 @@ FAN_OUT = 1 / 3  # stages of a driver over their load, each a quarter of the nex
     cite=f"C V²; {NEUROSIM}",
     read="NeuroSim 388f421 and values of a run of hwcomponents-neurosim 1.0.43; the paper was not opened",
     valid={
-        "bits": (1, 8), "bitlines": _LINES, "node": NODES, "cell_bits": (1, 8), "stored": (1, 65536), "capacitors": (0, 8), "activity": (0, 1),
-        "mean_code": (0, 1),
+        "bits": (1, 8), "bitlines": _LINES, "node": NODES, "cell_bits": (1, 8), "stored": (1, 65536), "capacitors": (0, 8),
+        "activity": (0, 1), "mean_code": (0, 1),
     },
 )  # fmt: skip
 def pulses(
@@ -154,14 +156,15 @@ def pulses(
 ) -> Cost:  # fmt: skip
     """One drive of a row of SRAM cells by as many pulses as its input code of `bits` says, full swings of the supply.
 
-    A pulse charges the row, gates and wire over `bitlines` cells of `cell_bits`, and stages of a third of that. Of several bits
-    a counter tells the pulses: where the code is not 0 (`activity`), each of its flip-flops is clocked 2^bits - 1 times, at half of
-    NeuroSim's energy at activity 0.25, assumed; its area is NeuroSim's flip-flop and adder a bit. mean_code: mean code over the
-    largest. Band of energy: as of registers and of bare wires, assumed. stored, capacitors: as the array has them a bit; they
-    make the row longer. Not modelled: level shifters and what clocks the counters. Raises LawRangeError, and ParameterError where counts are
-    not whole.
+    A pulse charges the row, gates and wire over `bitlines` cells of `cell_bits`, and stages of a third of that. Of several bits a
+    counter tells the pulses: where the code is not 0 (`activity`), each of its flip-flops is clocked 2^bits - 1 times, at half of
+    NeuroSim's energy at activity 0.25 (assumed); its area is NeuroSim's flip-flop and adder a bit. mean_code: mean code over the
+    largest. stored, capacitors: as the array has them a bit, which make the row longer. Bands: assumed, those of registers and
+    adders, wider where counters of published macros are not known; Sinangil's, calibrated, is 0.63 of the energy. Not modelled:
+    level shifters, what clocks the counters. Raises LawRangeError, and ParameterError where counts are not whole.
     """
-    known, columns = technology(node, voltage), whole("pulses", "bitlines", bitlines) * whole("pulses", "cell_bits", cell_bits)
+    known = technology(node, voltage)
+    columns = whole("pulses", "bitlines", bitlines) * whole("pulses", "cell_bits", cell_bits)
     largest = 2 ** whole("pulses", "bits", bits) - 1
     gate, _ = _transistor(known)
     line = columns * (known.wire_capacitance * pitch(node, stored, capacitors) + gate)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.golden.energies import FILE, NETWORKS, measure, pinned, present
-from xbar.hw import preset_names
+from tests.golden.energies import FILE, NETWORKS, measure, pinned, pinned_presets, present
 from xbar.workloads.study.pin import differences
 
 
@@ -20,7 +19,7 @@ def accepted(accept: Callable[[str], None] | None) -> dict[tuple[str, str], dict
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", pinned_presets())
 def test_energy_latency_and_area_are_as_accepted(
     preset: str, network: str, accepted: dict[tuple[str, str], dict[str, float]]
 ) -> None:
