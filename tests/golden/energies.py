@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from xbar.hw import Arrivals, load_chip, place, preset_names, simulate, trace
+from tests.hw.networks import presets_of_networks
+from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
 NETWORKS = ("digits", "lenet5", "resnet20", "recommender")
-OF_ONE_ARRAY = ("jia2020", "sinangil2021", "wang2022")  # measured chips, which hold no network: tests/hw/test_sram_chips.py
-
-
-def pinned_presets() -> list[str]:
-    """The presets that hold networks."""
-    return [name for name in preset_names() if name not in OF_ONE_ARRAY]
 
 
 def measure(preset: str, network: str) -> dict[str, float]:
@@ -32,7 +27,7 @@ def present() -> pd.DataFrame:
     """The present values, one row a preset, network and quantity."""
     rows = [
         {"preset": preset, "network": network, "quantity": quantity, "value": f"{value:.12g}"}
-        for preset in pinned_presets()
+        for preset in presets_of_networks()
         for network in NETWORKS
         for quantity, value in measure(preset, network).items()
     ]

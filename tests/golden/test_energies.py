@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.golden.energies import FILE, NETWORKS, measure, pinned, pinned_presets, present
+from tests.golden.energies import FILE, NETWORKS, measure, pinned, present
+from tests.hw.networks import presets_of_networks
 from xbar.workloads.study.pin import differences
 
 
@@ -19,7 +20,7 @@ def accepted(accept: Callable[[str], None] | None) -> dict[tuple[str, str], dict
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("preset", pinned_presets())
+@pytest.mark.parametrize("preset", presets_of_networks())
 def test_energy_latency_and_area_are_as_accepted(
     preset: str, network: str, accepted: dict[tuple[str, str], dict[str, float]]
 ) -> None:
