@@ -14,11 +14,13 @@ from xbar.hw.quantity import Unit
 class Dac(Component):
     """Wordline drivers: one action drives one wordline with one input slice of `bits` bits.
 
+    law: "driver" of lines of memristive cells; of SRAM cells that compute in charge "pulses", as many as the code says, or
+    "capacitive", a DAC of capacitors (`xbar.hw.cost.charge`).
     bow: largest deviation of the voltage from the straight line between the first and the last code, in steps; a
     parabola in between, 0 at both ends (and so without effect on 1 bit).
     """
 
-    law: Literal["driver"] = "driver"
+    law: Literal["driver", "pulses", "capacitive"] = "driver"
     bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
     bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
 

@@ -51,6 +51,7 @@ class Timing(Section):
     """Clocks and widths of what moves data."""
 
     array_read: Annotated[float, Unit("s", banded=True), Field(ge=1e-15, le=1)]  # one analog read of a crossbar
+    array_read_voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None  # of the logic, at which array_read is as stated
     tile_clock: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
     buffer_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
@@ -129,6 +130,12 @@ class Chip(Section):
             raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
         if c.adc.sensing == "voltage":
             self._check_voltage_sensing()
+        if c.crossbar.in_charge:
+            self._check_charge()
+        elif c.dac.law != "driver":
+            raise ValueError(
+                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver"
+            )
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
@@ -203,6 +210,21 @@ class Chip(Section):
         ):  # fmt: skip
             if wrong:
                 raise ValueError(f"component.adc.sensing = voltage needs {problem}")
+
+    def _check_charge(self) -> None:
+        """Refuse what only cells with a conductance have: SRAM cells that compute in charge are exact levels of arbitrary unit."""
+        law, device = self.component.crossbar.law, self.device
+        said = f"component.crossbar.law = {law} is of SRAM cells, which have no conductance: "
+        if self.component.dac.law == "driver":
+            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got driver)")
+        if device.read_voltage is not None:
+            raise ValueError(f"{said}device.read_voltage must be left out; the supply is technology.voltage")
+        if device.g_min:
+            raise ValueError(f"{said}device.g_min must be 0 (got {device.g_min:g} S)")
+        if not self.wires.ideal:
+            raise ValueError(f"{said}wires must be ideal; how lines settle is told by the node")
+        if device.iv != "linear":
+            raise ValueError(f"{said}device.iv must be linear (got {device.iv})")
 
     def _check_rows_at_once(self, rows: int) -> None:
         lines = self.geometry(1, 1).wordlines_per_input
