@@ -8,6 +8,7 @@ with the error of the difference in place of the error of the best, because both
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,9 @@ def held_out(cells: np.ndarray, by: np.ndarray, seed: int) -> np.ndarray:
     means = pd.Series(by).groupby(pd.Series(cells), sort=True).mean()
     random = np.random.default_rng(seed)
     order = means.index.to_numpy()[np.lexsort((random.permutation(len(means)), means.to_numpy()))]
-    judges = {group[random.integers(len(group))] for group in np.split(order, range(HELD_OUT, len(order), HELD_OUT)) if len(group) == HELD_OUT}
+    judges = {
+        group[random.integers(len(group))] for group in np.split(order, range(HELD_OUT, len(order), HELD_OUT)) if len(group) == HELD_OUT
+    }
     return pd.Series(cells).isin(judges).to_numpy()
 
 
@@ -70,18 +73,25 @@ def choose(scores: Mapping[str, np.ndarray], parameters: Mapping[str, int], unfi
     """The choice among models by their log-likelihoods of the same held-out cells; unfit: models that cannot be, with the reason."""
     means = {name: float(np.mean(score)) for name, score in scores.items()}
     best = max(means, key=lambda name: means[name])
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, score in scores.items():
         behind = scores[best] - score
         rows[name] = {
-            "parameters": parameters[name], "held_out": means[name], "held_out_error": _error(score),
-            "behind": float(behind.mean()), "behind_error": _error(behind), "why": "",
-        }  # fmt: skip
+            "parameters": parameters[name],
+            "held_out": means[name],
+            "held_out_error": _error(score),
+            "behind": float(behind.mean()),
+            "behind_error": _error(behind),
+            "why": "",
+        }
     near = [name for name, row in rows.items() if row["behind"] <= row["behind_error"]]
     chosen = min(near, key=lambda name: (parameters[name], -means[name]))
     for name, why in (unfit or {}).items():
-        rows[name] = {"parameters": parameters.get(name, 0), **dict.fromkeys(("held_out", "held_out_error", "behind", "behind_error"), np.nan),
-                      "why": why}  # fmt: skip
+        rows[name] = {
+            "parameters": parameters.get(name, 0),
+            **dict.fromkeys(("held_out", "held_out_error", "behind", "behind_error"), np.nan),
+            "why": why,
+        }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
     return Choice(chosen, best, table, len(scores[best]))
 
@@ -98,11 +108,15 @@ def by_cell(cells: np.ndarray, values: np.ndarray) -> np.ndarray:
 def sandwich(hessian: np.ndarray, scores: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Covariance of a maximum of likelihood that also holds where rows of a cell go together and errors are not normal:
     H^-1 (sum over cells of s s') H^-1 times n / (n - p), H minus the second derivatives of the sum (p, p), s a cell's first derivatives
-    (rows, p) summed (H. White, Econometrica 50, 1-25, 1982)."""
+    (rows, p) summed (H. White, Econometrica 50, 1-25, 1982). No variance is below that of H^-1 alone: of few cells the other is too
+    small by chance."""
     summed = pd.DataFrame(scores).groupby(pd.Series(cells), sort=True).sum().to_numpy()
     n, p = summed.shape
     inverse = np.linalg.pinv(hessian, hermitian=True)
-    return inverse @ (summed.T @ summed) @ inverse * n / max(n - p, 1)
+    robust = inverse @ (summed.T @ summed) @ inverse * n / max(n - p, 1)
+    own, least = np.diag(robust).clip(min=1e-300), np.diag(inverse).clip(min=0) * n / max(n - p, 1)
+    raised = np.sqrt(np.maximum(1.0, least / own))
+    return robust * np.outer(raised, raised)
 
 
 def share(count: int, cells: int) -> tuple[float, float, float]:

@@ -75,12 +75,22 @@ def fit_reads(frame: pd.DataFrame, width: float, seed: int) -> ReadFit:
     each = sandwich(np.array([[2.0 * dof.sum()]]), (dof * (ratio - 1))[:, None], used["cell"].to_numpy())[0, 0]
     error = sigma * np.sqrt(max(each, 1 / (2 * dof.sum())))  # of few cells the first may be too small by chance
     before = _noise(choice.name, fitted, width)
-    chance = stats.chi2.cdf((cells["reads"] - 1) * (cells["sigma_S"] / (before * _width(choice.name, cells["mean_S"].to_numpy(), width))) ** 2,
-                            cells["reads"] - 1)  # fmt: skip
+    chance = stats.chi2.cdf(
+        (cells["reads"] - 1) * (cells["sigma_S"] / (before * _width(choice.name, cells["mean_S"].to_numpy(), width))) ** 2,
+        cells["reads"] - 1,
+    )
     cells["z"] = stats.norm.ppf(np.clip(chance, 1e-12, 1 - 1e-12))
     steps = ordered.assign(off=ordered["conductance_S"] - groups.transform("mean")).assign(by=groups.transform("std"))
-    return ReadFit(choice.name, Estimate(sigma, float(error), len(used) - 1), {name: _noise(name, used, width) for name in scores}, choice,
-                   _power(used), _correlation(steps[steps["cell"].isin(used["cell"])]), cells.drop(columns="unread"), kept_odd)  # fmt: skip
+    return ReadFit(
+        choice.name,
+        Estimate(sigma, float(error), len(used) - 1),
+        {name: _noise(name, used, width) for name in scores},
+        choice,
+        _power(used),
+        _correlation(steps[steps["cell"].isin(used["cell"])]),
+        cells.drop(columns="unread"),
+        kept_odd,
+    )
 
 
 def _odd(cells: pd.DataFrame, width: float) -> np.ndarray:
@@ -96,12 +106,12 @@ def _odd(cells: pd.DataFrame, width: float) -> np.ndarray:
 
 
 def _power(cells: pd.DataFrame) -> Estimate:
-    """p of spread ~ G^p, by regression of ln s² on ln G weighted by the known variance of ln s²; by White's errors."""
+    """p of spread ~ G^p, by regression of ln s on ln G weighted by the variance of ln s, 1 / (2 (n - 1))."""
     cells = cells[cells["sigma_S"] > 0]
     x, y = np.log(cells["mean_S"].to_numpy()), np.log(cells["sigma_S"].to_numpy())
     if len(cells) < 3 or np.ptp(x) == 0:
         return Estimate(np.nan, np.nan)
-    matrix, weight = np.stack([x - x.mean(), np.ones_like(x)], axis=1), cells["reads"].to_numpy() - 1.0
+    matrix, weight = np.stack([x - x.mean(), np.ones_like(x)], axis=1), 2.0 * (cells["reads"].to_numpy() - 1)
     hessian = matrix.T @ (weight[:, None] * matrix)
     slope = np.linalg.solve(hessian, matrix.T @ (weight * y))
     covariance = sandwich(hessian, matrix * (weight * (y - matrix @ slope))[:, None], cells["cell"].to_numpy())
@@ -157,7 +167,9 @@ def _lines(frame: pd.DataFrame, t0: float) -> pd.DataFrame:
     n = cell.groupby(cell.to_numpy(), sort=True).size()
     sxx, sxy, syy = own["xx"] - own["x"] ** 2, own["xy"] - own["x"] * own["y"], own["yy"] - own["y"] ** 2
     slope = sxy / sxx
-    return pd.DataFrame({"exponent": -slope, "start": own["y"] - slope * own["x"], "sxx": n * sxx, "rss": n * (syy - slope * sxy).clip(lower=0), "n": n})
+    return pd.DataFrame(
+        {"exponent": -slope, "start": own["y"] - slope * own["x"], "sxx": n * sxx, "rss": n * (syy - slope * sxy).clip(lower=0), "n": n}
+    )
 
 
 def _find_t0(frame: pd.DataFrame) -> tuple[float, tuple[float, float]]:
@@ -166,7 +178,8 @@ def _find_t0(frame: pd.DataFrame) -> tuple[float, tuple[float, float]]:
     low, high = np.log(max(times[times > 0].min(), 1e-9) * 1e-4), np.log(times.max() * 10)
 
     def cost(log_t0: float) -> float:
-        return len(frame) / 2 * float(np.log(max(_lines(frame, float(np.exp(log_t0)))["rss"].sum(), 1e-300)))
+        lines = _lines(frame, float(np.exp(log_t0)))
+        return float((lines["n"] - 2).sum() / 2 * np.log(max(lines["rss"].sum(), 1e-300)))
 
     grid = np.linspace(low, high, 61)
     costs = np.array([cost(at) for at in grid])
@@ -198,10 +211,18 @@ def _over_cells(cells: pd.DataFrame, sloped: bool) -> tuple[np.ndarray, np.ndarr
         return stats.norm.logpdf(nu, mean, np.sqrt(v)), scores
 
     start = np.r_[np.linalg.lstsq(matrix, nu / unit, rcond=None)[0], 1.0]
-    found = optimize.minimize(lambda p: (-parts(p)[0].sum(), -parts(p)[1].sum(0)), start, jac=True, method="L-BFGS-B",
-                              bounds=[(None, None)] * matrix.shape[1] + [(0.0, None)], options={"ftol": 1e-13})  # fmt: skip
+    found = optimize.minimize(
+        lambda p: (-parts(p)[0].sum(), -parts(p)[1].sum(0)),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(None, None)] * matrix.shape[1] + [(0.0, None)],
+        options={"ftol": 1e-13},
+    )
     step = 1e-5
-    hessian = np.array([(parts(found.x - step * e)[1].sum(0) - parts(found.x + step * e)[1].sum(0)) / (2 * step) for e in np.eye(len(start))])
+    hessian = np.array(
+        [(parts(found.x - step * e)[1].sum(0) - parts(found.x + step * e)[1].sum(0)) / (2 * step) for e in np.eye(len(start))]
+    )
     covariance = sandwich((hessian + hessian.T) / 2, parts(found.x)[1], cells["cell"].to_numpy()) * unit**2
     if sloped:
         return found.x * unit, covariance
@@ -223,8 +244,14 @@ def fit_drift(frame: pd.DataFrame, g_max: float, seed: int, t0: float | None = N
     t0 = t0 if t0 is not None else best if told else FALLBACK_T0
     lines = _lines(frame, t0)
     error = float(np.sqrt(lines["rss"].sum() / (lines["n"] - 2).sum()))
-    cells = pd.DataFrame({"cell": lines.index, "start_S": np.exp(lines["start"]), "exponent": lines["exponent"],
-                          "exponent_error": error / np.sqrt(lines["sxx"])}).reset_index(drop=True)  # fmt: skip
+    cells = pd.DataFrame(
+        {
+            "cell": lines.index,
+            "start_S": np.exp(lines["start"]),
+            "exponent": lines["exponent"],
+            "exponent_error": error / np.sqrt(lines["sxx"]),
+        }
+    ).reset_index(drop=True)
     cells["log_g"] = np.log(cells["start_S"] / g_max)
     middle = cells["exponent"].median()
     scale = max(1.4826 * float((cells["exponent"] - middle).abs().median()), float(cells["exponent_error"].median()), 1e-12)
@@ -245,9 +272,23 @@ def fit_drift(frame: pd.DataFrame, g_max: float, seed: int, t0: float | None = N
     before = laws.get("slope" if sloped else "constant", law)
     cells["z"] = (cells["exponent"] - before[0] - before[1] * cells["log_g"]) / np.sqrt(before[2] ** 2 + cells["exponent_error"] ** 2)
     freedom = len(used) - (3 if sloped else 2)
-    result = DriftFit(sloped, Estimate(float(law[0]), float(errors[0]), freedom), slope, Estimate(float(law[2]), float(errors[2]), freedom),
-                      float(means.min()), float(means.max()), float(t0), kind, interval, error, Estimate(np.nan, np.nan), choice, cells, kept_odd,
-                      (float(frame["time_s"].min()), float(frame["time_s"].max())))  # fmt: skip
+    result = DriftFit(
+        sloped,
+        Estimate(float(law[0]), float(errors[0]), freedom),
+        slope,
+        Estimate(float(law[2]), float(errors[2]), freedom),
+        float(means.min()),
+        float(means.max()),
+        float(t0),
+        kind,
+        interval,
+        error,
+        Estimate(np.nan, np.nan),
+        choice,
+        cells,
+        kept_odd,
+        (float(frame["time_s"].min()), float(frame["time_s"].max())),
+    )
     return replace(result, curvature=_curvature(frame[frame["cell"].isin(used["cell"])], float(t0)))
 
 

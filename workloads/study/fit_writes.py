@@ -12,7 +12,7 @@ of that. s is linear in its parameters, s = B theta: B = 1 (independent, in unit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize, stats
@@ -24,9 +24,14 @@ MOST_POINTS = 32
 CELLS_BETWEEN = 40  # where they are not
 FLOOR = 1e-4  # of the residuals' spread: a spread that falls below is held here
 TITLES = {
-    "independent": "independent", "proportional": "proportional", "lognormal": "lognormal", "polynomial 1": "polynomial, degree 1",
-    "polynomial 2": "polynomial, degree 2", "polynomial 3": "polynomial, degree 3", "table": "table",
-}  # fmt: skip
+    "independent": "independent",
+    "proportional": "proportional",
+    "lognormal": "lognormal",
+    "polynomial 1": "polynomial, degree 1",
+    "polynomial 2": "polynomial, degree 2",
+    "polynomial 3": "polynomial, degree 3",
+    "table": "table",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,8 @@ class WriteFit:
     theta: np.ndarray
     covariance: np.ndarray
     cells: int
-    converged: bool = True
-    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    hidden: bool = False  # the spread is not told apart from 0, that is from the read noise
+    floor: float = 0.0  # of the spread while it is fitted [g_max]
 
     @property
     def freedom(self) -> int:
@@ -107,9 +112,9 @@ class WriteFit:
         return (value - mean) / spread
 
     def log_likelihood(self, data: Writes, aimed: bool = False) -> np.ndarray:
-        """Of each row, per siemens [nats]. aimed: with the mean at the target, as a device file writes."""
+        """Of each row, per microsiemens [nats]. aimed: with the mean at the target, as a device file writes."""
         bias = np.zeros_like(self.bias) if aimed else self.bias
-        return _rows(self, data, bias, self.theta)[0] - np.log(self.g_max) * (data.conductance > 0)
+        return _rows(self, data, bias, self.theta)[0] - np.log(self.g_max * 1e6) * (data.conductance > 0)
 
 
 def basis(name: str, x: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -127,7 +132,7 @@ def _moments(fit: WriteFit, data: Writes, bias: np.ndarray, theta: np.ndarray) -
     mean = x + np.vander(x, len(bias), increasing=True) @ bias
     if fit.name == "lognormal":
         return np.log(np.maximum(mean, 1e-12)) - theta[0] ** 2 / 2, np.sqrt(theta[0] ** 2 + noise / x**2), np.log(y)
-    sigma = np.maximum(basis(fit.name, x, fit.points) @ theta, fit.extra.get("floor", 0.0))
+    sigma = np.maximum(basis(fit.name, x, fit.points) @ theta, fit.floor)
     return mean, np.sqrt(np.maximum(sigma**2 + noise, 1e-24)), y
 
 
@@ -149,7 +154,7 @@ def _rows(fit: WriteFit, data: Writes, bias: np.ndarray, theta: np.ndarray) -> t
         by_mean[zero], by_spread[zero] = -hazard / spread[zero], -hazard * at / spread[zero]
     matrix = basis(fit.name, data.x, fit.points)
     sigma = matrix @ theta
-    live = sigma > fit.extra.get("floor", 0.0)
+    live = sigma > fit.floor
     by_sigma = by_spread * np.where(live, sigma, 0.0) / spread
     return logs, np.hstack([by_mean[:, None] * powers, by_sigma[:, None] * matrix])
 
@@ -190,7 +195,17 @@ def fit_writes(name: str, data: Writes, g_min: float, points: np.ndarray | None 
         matrix = basis(name, x, points)
         start = np.linalg.lstsq(matrix, off * np.sqrt(np.pi / 2), rcond=None)[0]  # the mean of |N| is sqrt(2 / pi)
         theta, unit = (start if (matrix @ start).min() > 0.1 * scale else _flat(name, matrix, scale)), scale
-    begun = WriteFit(name, g_min, data.g_max, points, bias, theta, np.zeros((0, 0)), len(np.unique(data.cell)), extra={"floor": np.float64(FLOOR * scale)})
+    begun = WriteFit(
+        name,
+        g_min,
+        data.g_max,
+        points,
+        bias,
+        theta,
+        np.zeros((0, 0)),
+        len(np.unique(data.cell)),
+        floor=FLOOR * scale,
+    )
     units, count = np.r_[np.full(len(bias), scale), np.full(len(theta), unit)], len(bias)
 
     def cost(given: np.ndarray) -> tuple[float, np.ndarray]:
@@ -199,16 +214,37 @@ def fit_writes(name: str, data: Writes, g_min: float, points: np.ndarray | None 
 
     lowest = None if name.startswith("polynomial") else 0.0
     bounds = [(None, None)] * count + [(lowest, None)] * len(theta)
-    found = optimize.minimize(cost, np.r_[bias, theta] / units, jac=True, method="L-BFGS-B", bounds=bounds,
-                              options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-7})  # fmt: skip
+    found = optimize.minimize(
+        cost, np.r_[bias, theta] / units, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-7}
+    )
     best = found.x * units
-    done = replace(begun, bias=best[:count], theta=best[count:], converged=bool(np.isfinite(found.fun)))
+    done = replace(begun, bias=best[:count], theta=best[count:])
     scores = _rows(done, data, done.bias, done.theta)[1]
     step = np.finfo(float).eps ** (1 / 3)
     hessian = np.array([(cost(found.x + step * unit)[1] - cost(found.x - step * unit)[1]) / (2 * step) for unit in np.eye(len(best))])
     hessian = len(x) * (hessian + hessian.T) / 2
     covariance = sandwich(hessian, scores * units, data.cell) * np.outer(units, units)
-    return replace(done, covariance=covariance)
+    return _with_hidden_error(replace(done, covariance=covariance), data)
+
+
+def _with_hidden_error(fit: WriteFit, data: Writes) -> WriteFit:
+    """Where one parameter of the spread is at 0, or as near as its error: the error is half of how far it may go up until twice the
+    log-likelihood has lost 3.84, since the slope at 0 tells none."""
+    sigma = float(fit.theta[0])
+    if len(fit.theta) > 1 or sigma > 2 * np.sqrt(fit.covariance[-1, -1]) > 0:
+        return fit
+    top = float(_rows(fit, data, fit.bias, fit.theta)[0].sum())
+
+    def beyond(more: float) -> float:
+        return top - float(_rows(fit, data, fit.bias, fit.theta + more)[0].sum()) - stats.chi2.ppf(0.95, 1) / 2
+
+    high = float(np.sqrt(np.mean(data.read_variance))) / data.g_max + fit.floor
+    while beyond(high) < 0 and high < 1e3:
+        high *= 2
+    covariance = fit.covariance.copy()
+    covariance[-1, :], covariance[:, -1] = 0.0, 0.0
+    covariance[-1, -1] = (optimize.brentq(beyond, 0.0, high) / 2) ** 2
+    return replace(fit, covariance=covariance, hidden=True)
 
 
 def _flat(name: str, matrix: np.ndarray, scale: float) -> np.ndarray:

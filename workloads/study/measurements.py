@@ -20,9 +20,10 @@ from pathlib import Path
 import pandas as pd
 
 COLUMNS = {
-    "writes": ("cell", "target_S", "conductance_S"), "reads": ("cell", "read", "conductance_S"),
+    "writes": ("cell", "target_S", "conductance_S"),
+    "reads": ("cell", "read", "conductance_S"),
     "drift": ("cell", "time_s", "conductance_S"),
-}  # fmt: skip
+}
 TELLS = {"target_S": "writes", "read": "reads", "time_s": "drift"}  # the column that no other kind has
 FORMS = "; ".join(f"{kind}: {','.join(columns)}" for kind, columns in COLUMNS.items())
 LARGEST = {"target_S": 1.0, "conductance_S": 1.0, "time_s": 1e12}  # exclusive; a device file takes conductances below 1 S
@@ -130,7 +131,9 @@ def _numbers(path: Path, kind: str, header: list[str], table: list[tuple[int, li
     kept: dict[str, list[object]] = {"line": [], **{name: [] for name in places}}
     for line, row in table:
         if len(row) != len(header):
-            raise MeasurementError(f"{path}, line {line}: {len(row)} values = {','.join(row)}: must be {len(header)}, as columns have names")
+            raise MeasurementError(
+                f"{path}, line {line}: {len(row)} values = {','.join(row)}: must be {len(header)}, as columns have names"
+            )
         kept["line"].append(line)
         for name, place in places.items():
             kept[name].append(_value(f"{path}, line {line}", name, row[place]))
@@ -184,7 +187,9 @@ def _check_reads(path: Path, frame: pd.DataFrame) -> None:
     twice = frame.duplicated(["cell", "read"])
     if twice.any():
         row = frame[twice].iloc[0]
-        raise MeasurementError(f"{path}, line {row['line']}: read = {row['read']:g} of cell {row['cell']} stands there before: one row a read")
+        raise MeasurementError(
+            f"{path}, line {row['line']}: read = {row['read']:g} of cell {row['cell']} stands there before: one row a read"
+        )
     _check_cells(path, frame, FEWEST_READ, "to tell how noise goes with conductance")
     if not (frame.groupby("cell")["conductance_S"].nunique() > 1).any():
         raise MeasurementError(f"{path}: conductance_S = the same at every read of a cell: finer digits are needed to see any noise")
@@ -201,12 +206,16 @@ def _check_drift(path: Path, frame: pd.DataFrame) -> None:
     if (step <= 0).any():
         row = frame[step <= 0].iloc[0]
         before = row["time_s"] - step[step <= 0].iloc[0]
-        raise MeasurementError(f"{path}, line {row['line']}: time_s = {row['time_s']:g} of cell {row['cell']}, after {before:g} in a row "
-                               "before: times of a cell must rise from row to row")  # fmt: skip
+        raise MeasurementError(
+            f"{path}, line {row['line']}: time_s = {row['time_s']:g} of cell {row['cell']}, after {before:g} in a row "
+            "before: times of a cell must rise from row to row"
+        )
     counts = frame.groupby("cell", sort=False).size()
     if (counts < FEWEST_TIMES).any():
         cell = counts.index[counts < FEWEST_TIMES][0]
         line = frame.loc[frame["cell"] == cell, "line"].iloc[0]
-        raise MeasurementError(f"{path}, line {line}: cell = {cell} has {counts[cell]} times: must be {FEWEST_TIMES} or more, to tell its "
-                               "exponent from errors of reading")  # fmt: skip
+        raise MeasurementError(
+            f"{path}, line {line}: cell = {cell} has {counts[cell]} times: must be {FEWEST_TIMES} or more, to tell its "
+            "exponent from errors of reading"
+        )
     _check_cells(path, frame, FEWEST_DRIFTING, "to tell how exponents spread")
