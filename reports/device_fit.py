@@ -26,6 +26,7 @@ DASHES: tuple[object, ...] = (
     (0, (1, 3)),
 )
 SMALL = 8.0
+FAR = 3.0  # nats behind the best, beyond which how far is not drawn
 TICKS = (1e-3, 1.0, 60.0, 3600.0, 86400.0, TIMES["1 month"], TIMES["1 year"], TIMES["10 years"])
 TICK_NAMES = ("1 ms", "1 s", "1 min", "1 h", "1 day", "1 month", "1 year", "10 years")
 
@@ -142,37 +143,31 @@ def _judged(axes: Axes, sheet: FitSheet) -> None:
     shown = sheet.models[sheet.models["why"] == ""].sort_values("behind", ascending=False)
     cannot = sheet.models[sheet.models["why"] != ""]
     names = [*cannot.index, *shown.index]
+    reach = float((shown["behind"] + shown["behind_error"]).max()) or 1.0
+    edge = min(reach, FAR)
     for place, name in enumerate(names):
-        chosen = name == sheet.chosen
-        colour = ACCENT if chosen else INK
-        if name in shown.index:
-            axes.errorbar(
-                -shown.loc[name, "behind"],
-                place,
-                xerr=shown.loc[name, "behind_error"],
-                fmt="D" if chosen else "o",
-                ms=6 if chosen else 4,
-                color=colour,
-                elinewidth=1.0,
-                capsize=2.5,
-            )
-        else:
+        colour, look = (ACCENT, "D") if name == sheet.chosen else (INK, "o")
+        if name not in shown.index:
             write(
                 axes, 0.98, (place + 0.5) / len(names), "cannot be of these data", size=6.5, colour=SOFT, align="right", vertical="center"
             )
+        elif shown.loc[name, "behind"] > edge:
+            axes.plot(-edge, place, "<", color=colour, ms=5)
+            write(axes, 0.10, (place + 0.5) / len(names), "further", size=6.5, colour=SOFT, vertical="center")
+        else:
+            behind, error = shown.loc[name, ["behind", "behind_error"]]
+            axes.errorbar(-behind, place, xerr=error, fmt=look, ms=6 if look == "D" else 4, color=colour, elinewidth=1.0, capsize=2.5)
     axes.axvline(0, color=SOFT, lw=0.8)
     axes.set_ylim(-0.5, len(names) - 0.5)
-    axes.set_yticks(range(len(names)), [f"{sheet.titles[name]}" for name in names], fontsize=7.5)
+    axes.set_yticks(range(len(names)), [sheet.titles[name] for name in names], fontsize=7.5)
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set(color=ACCENT if name == sheet.chosen else INK, fontweight="bold" if name == sheet.chosen else "normal")
-    reach = float((shown["behind"] + shown["behind_error"]).max()) or 1.0
-    if reach > 0.2:  # far ones would press the near ones together
+    if edge > 0.2:  # far ones would press the near ones together
         axes.set_xscale("symlog", linthresh=0.01, linscale=0.7)
-        ticks = [-(10.0**k) for k in range(-2, 6) if 10.0**k <= 1.2 * reach]
-        ticks = [*ticks[:: -(-len(ticks) // 3)], 0.0]
+        ticks = [tick for tick in (-1.0, -0.1, -0.01, 0.0) if -tick <= edge]
         axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axes.minorticks_off()
-    axes.set_xlim(-1.15 * reach, 0.03 if reach <= 0.2 else 0.02)
+    axes.set_xlim(-1.15 * edge, 0.02 if edge > 0.2 else 0.15 * edge)
     axes.set_xlabel(f"nats a cell, {sheet.judges:,} cells, ± 1 standard error", fontsize=7.5)
 
 
@@ -196,7 +191,7 @@ def _bias(axes: Axes, sheet: FitSheet) -> None:
     x, mean, error = (sheet.bias[name] * factor for name in ("target_S", "offset_S", "error_S"))
     axes.axhline(0, color=SECOND, lw=1.4, ls=(0, (4, 2)), label="as the device file aims")
     axes.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=ACCENT, alpha=0.18, lw=0)
-    axes.plot(x, mean, color=ACCENT, lw=1.8, label="fitted, 95 %")
+    axes.plot(x, mean, color=ACCENT, lw=1.8, label="fitted")
     axes.errorbar(
         sheet.points["target_S"] * factor,
         sheet.points["offset_S"] * factor,
@@ -210,7 +205,7 @@ def _bias(axes: Axes, sheet: FitSheet) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.22 * (high - low))
     _label(axes, f"target, {unit}", unit)
-    axes.legend(loc="upper left", ncols=3, frameon=False, fontsize=7, labelcolor=INK, columnspacing=1.0, handlelength=1.8)
+    axes.legend(loc="upper left", ncols=3, frameon=False, fontsize=7, labelcolor=INK, columnspacing=0.8, handlelength=1.6)
 
 
 def _none(axes: Axes, text: str) -> None:
@@ -231,16 +226,26 @@ def _noise(axes: Axes, sheet: FitSheet) -> None:
     axes.errorbar(
         cells["mean_S"] * factor, cells["sigma_S"] * small, error * small, fmt="o", ms=3.0, color=INK, elinewidth=0.6, label="cells, 95 %"
     )
-    odd = sheet.noise[sheet.noise["odd"]]
+    odd, top = sheet.noise[sheet.noise["odd"]], float((cells["sigma_S"] + error).max()) * small if len(cells) else 0.0
     if len(odd):
-        axes.plot(odd["mean_S"] * factor, odd["sigma_S"] * small, "x", color=SECOND, ms=6, label="far more than the others")
+        high = odd["sigma_S"] * small
+        above = min(float(high.max()), 2.0 * top) if top else float(high.max())
+        axes.plot(
+            odd["mean_S"] * factor,
+            high.clip(upper=above),
+            "x",
+            color=SECOND,
+            ms=6,
+            label="far more than others" + " (cut)" * bool(high.max() > above),
+        )
+        top = max(top, above)
     for law in ("proportional", "independent"):
         chosen = law == sheet.noise_chosen
         look = {"color": ACCENT, "lw": 2.2} if chosen else {"color": SOFT, "lw": 1.1, "ls": (0, (4, 2))}
         axes.plot(
             sheet.noise_laws["conductance_S"] * factor, sheet.noise_laws[law] * small, label=f"{law}{' (chosen)' if chosen else ''}", **look
         )
-    axes.set_ylim(0, 1.45 * float((cells["sigma_S"] + error).max() if len(cells) else odd["sigma_S"].max()) * small)
+    axes.set_ylim(0, 1.4 * top)
     axes.set_xlim(0, None)
     _label(axes, f"mean conductance, {unit}", f"standard deviation of reads, {name}S")
     axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=7, labelcolor=INK, columnspacing=1.0)

@@ -31,6 +31,7 @@ from xbar.workloads.study.measurements import FEWEST_WRITTEN, MeasurementError, 
 
 LEVELS = 16  # where nothing tells
 EVEN = 1e-3  # of their mean: how far steps between targets may differ and count as equal
+SAME, FEWEST_APART = 1e-6, 0.05  # of g_max: alike; share of writes that must differ from their targets
 CURVES = 60  # drifting cells drawn
 
 
@@ -135,6 +136,11 @@ def _check_kept(measured: Measurements, kept: Writes, outliers: Outliers) -> Non
             f"{outliers.limit:.1f} spreads away from others of their target: must be {FEWEST_WRITTEN} or more "
             "at two or more targets"
         )
+    if np.mean(np.abs(kept.conductance - kept.target) > SAME * kept.g_max) < FEWEST_APART:
+        raise MeasurementError(
+            f"{measured.writes.path}: conductance_S = target_S in over {100 * (1 - FEWEST_APART):.0f} % of the rows that are left: "
+            "finer digits are needed to see any spread"
+        )
 
 
 def _about(kept: Writes, data: Writes) -> np.ndarray:
@@ -157,7 +163,7 @@ def _levels(target: np.ndarray) -> tuple[int, str]:
 
 
 def _judge(fit: WriteFit, judging: Writes) -> Judgement:
-    """Errors of the third that was held out. The fit errs too, from twice as many cells: variances are 1.5 times larger."""
+    """Errors of the third that was held out. The fit errs too, from twice as many cells: variances are 1.5 times as large."""
     z = fit.standardised(judging)
     spread = float(np.sqrt(np.mean(z**2)))
     error = float(np.std(z**2, ddof=1) / (2 * spread * np.sqrt(len(z))))
@@ -174,7 +180,7 @@ def _judge(fit: WriteFit, judging: Writes) -> Judgement:
 def points_of(fit: DeviceFit) -> pd.DataFrame:
     """By target, neighbouring ones together where they have few cells: spread of writes, the read noise taken away, and bias."""
     kept, rows = fit.kept, []
-    for group in grouped(kept):
+    for group in grouped(kept, max(12, len(kept.x) // 32)):
         mine = kept.rows(group)
         off = mine.conductance - mine.target
         n, mean = len(off), off.mean()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xbar.hw.chip.files import load_device_file
+from xbar.hw.errors import ConfigurationError
 from xbar.reports.device_fit import draw_fit
 from xbar.reports.style import span
 from xbar.workloads.study.fit_choice import Estimate
@@ -32,6 +33,8 @@ from xbar.workloads.study.fit_text import (
 from xbar.workloads.study.measurements import MeasurementError, Measurements
 
 # ---- the device file
+
+MOST_BAND = 0.2  # of the range: further off, a band of its ends would not be one
 
 
 def _quoted(text: str) -> str:
@@ -90,9 +93,13 @@ def _range(fit: DeviceFit) -> Iterable[str]:
     for name, end, value, offset, error in zip(
         ("g_min", "g_max"), ("smallest", "largest"), (fit.g_min, fit.g_max), offsets, errors, strict=True
     ):
+        low, high = min(0.0, offset - 1.96 * error) + value, max(0.0, offset + 1.96 * error) + value
+        if max(value - low, high - value) > MOST_BAND * (fit.g_max - fit.g_min):
+            why = f"the {end} target; no low and high, since what was written there lies far off, or is hardly known: see the bias"
+            yield f"{name} = {_quantity(value * factor, unit, 'measured', why)}"
+            continue
         why = f"the {end} target; low and high: with the mean of what was written there"
-        low, high = max(0.0, min(0.0, offset - 1.96 * error) + value), max(0.0, offset + 1.96 * error) + value
-        yield f"{name} = {_quantity(value * factor, unit, 'measured', why, low * factor, high * factor)}"
+        yield f"{name} = {_quantity(value * factor, unit, 'measured', why, max(low, 0.0) * factor, high * factor)}"
 
 
 def _writing(fit: DeviceFit) -> Iterable[str]:
@@ -195,7 +202,10 @@ def save_fit(fit: DeviceFit, toml: Path, replacing: bool = False) -> list[Path]:
         fit.choice.table.to_csv(making / f"{toml.stem}_models.csv", float_format="%.6g")
         if table:
             (making / f"{toml.stem}.csv").write_text(table_text(fit), "utf-8")
-        load_device_file(making / toml.name)
+        try:
+            load_device_file(making / toml.name)
+        except ConfigurationError as error:  # under its own name: a number that the model does not take
+            raise ConfigurationError(str(toml), error.problems) from None
         draw_fit(fit_sheet(fit, notes(fit), facts(fit)), making, toml.stem)
         paths = files_of(toml, table)
         for path in paths:

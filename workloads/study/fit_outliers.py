@@ -16,6 +16,7 @@ from xbar.workloads.study.fit_writes import Writes, grouped
 MAD = 1.4826  # of a normal distribution: sigma over the median distance from the median
 CLEAR = 2  # cells at an end of the range, from which on a rate is given
 NEAR = 4.0  # scales from an end of the range within which a cell outside is at that end
+CELLS_OF_A_SCALE = 25
 RESOLUTION = 1e-3  # of the largest target: no scale is below, where over half of the cells read the same
 
 
@@ -52,10 +53,11 @@ def find_outliers(data: Writes, g_min: float) -> Outliers:
     """Stuck and stray cells among writes."""
     y, target = data.conductance, data.target
     limit = max(5.0, 1.2 * float(stats.norm.isf(0.005 / len(y))))  # a hundredth of a false one among normal errors; scales err too
-    plain = _Scaled(data, y - target, RESOLUTION * data.g_max)
+    step = _step(y) / 2  # a cell that lies one step of the instrument off is not outside
+    plain = _Scaled(data, y - target, np.full(len(y), RESOLUTION * data.g_max + step))
     logs = (y > 0) & (target > 0)
     ratio = np.log(np.where(logs, y, 1.0) / np.where(logs, target, 1.0))
-    relative = _Scaled(data, np.where(logs, ratio, -np.inf), RESOLUTION)
+    relative = _Scaled(data, np.where(logs, ratio, -np.inf), RESOLUTION + step / np.maximum(target, 1e-9 * data.g_max))
 
     def stands_out(value: np.ndarray) -> np.ndarray:
         """Whether a cell that holds `value` [S] would be outside."""
@@ -79,19 +81,29 @@ def find_outliers(data: Writes, g_min: float) -> Outliers:
     return Outliers(outside, ends["off"][1], ends["on"][1], len(strays), limit, *levels)
 
 
+def _step(values: np.ndarray) -> float:
+    """The smallest distance between values, to a millionth of the largest [S]: of coarse instruments their step."""
+    different = np.unique(np.round(values / values.max(), 6))
+    return float(np.diff(different).min() * values.max()) if len(different) > 1 else 0.0
+
+
 class _Scaled:
     """Middle and scale of errors at each row's target."""
 
-    def __init__(self, data: Writes, error: np.ndarray, floor: float):
-        groups = grouped(data)
+    def __init__(self, data: Writes, error: np.ndarray, floor: np.ndarray):
+        groups = grouped(data, CELLS_OF_A_SCALE)
         x = np.array([data.x[rows].mean() for rows in groups])
         middle = np.array([np.median(error[rows]) for rows in groups])
         with np.errstate(invalid="ignore"):
             scale = np.array([MAD * np.median(np.abs(error[rows] - m)) for rows, m in zip(groups, middle, strict=True)])
+        for place, rows in enumerate(groups):  # where draws below 0 S were held there, half of the distribution tells
+            above = rows[(data.conductance[rows] > 0) & (error[rows] >= 0)]
+            if len(above) >= len(rows) / 4 and (data.conductance[rows] <= 0).any():
+                middle[place], scale[place] = 0.0, MAD * np.median(error[above])
         known = np.isfinite(middle) & np.isfinite(scale)
-        middle, scale = np.where(known, middle, 0.0), np.where(known, scale, np.inf)
+        middle, scale = np.where(known, middle, 0.0), np.where(known, scale, 1e300)
         smooth = _smooth(x[known], scale[known], x) if known.sum() > 3 else scale
-        scale = np.maximum(np.maximum(smooth, scale), floor)
+        scale = np.maximum(np.maximum(smooth, scale), [floor[rows].mean() for rows in groups])
         self.middle, self.scale = np.empty(len(error)), np.empty(len(error))
         for rows, m, s in zip(groups, middle, scale, strict=True):
             self.middle[rows], self.scale[rows] = m, s

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from xbar.workloads.study.fit_choice import Choice, Estimate, choose, held_out, sandwich
+from xbar.workloads.study.fit_choice import Choice, Estimate, choose, held_out, minimise, sandwich
 
 RARE = 1e-3  # chance, over all cells together, of calling a good one odd
 MOST_ODD = 0.2  # share of cells: where more are odd the law is wrong, and none is left out
 FALLBACK_T0 = 1.0  # [s], where the data do not tell it
+LEAST_ERROR = 1e-6  # of one value, over it
 WIDEST = 30.0  # high over low of t0, up to which the data tell it
 
 
@@ -208,27 +209,21 @@ def _over_cells(cells: pd.DataFrame, sloped: bool) -> tuple[np.ndarray, np.ndarr
         v = s**2 + own
         z = (nu - mean) / v
         scores = np.hstack([z[:, None] * matrix, (s * (z**2 - 1 / v))[:, None]]) * unit
-        return stats.norm.logpdf(nu, mean, np.sqrt(v)), scores
+        return -((nu - mean) ** 2) / (2 * v) - np.log(2 * np.pi * v) / 2, scores
 
     start = np.r_[np.linalg.lstsq(matrix, nu / unit, rcond=None)[0], 1.0]
-    found = optimize.minimize(
-        lambda p: (-parts(p)[0].sum(), -parts(p)[1].sum(0)),
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(None, None)] * matrix.shape[1] + [(0.0, None)],
-        options={"ftol": 1e-13},
-    )
+    bounds: list[tuple[float | None, float | None]] = [(None, None)] * matrix.shape[1] + [(0.0, None)]
+    found = minimise(lambda p: (-float(parts(p)[0].sum()), -parts(p)[1].sum(0)), start, bounds)
     step = 1e-5
     hessian = np.array(
-        [(parts(found.x - step * e)[1].sum(0) - parts(found.x + step * e)[1].sum(0)) / (2 * step) for e in np.eye(len(start))]
+        [(parts(found - step * e)[1].sum(0) - parts(found + step * e)[1].sum(0)) / (2 * step) for e in np.eye(len(start))]
     )
-    covariance = sandwich((hessian + hessian.T) / 2, parts(found.x)[1], cells["cell"].to_numpy()) * unit**2
+    covariance = sandwich((hessian + hessian.T) / 2, parts(found)[1], cells["cell"].to_numpy()) * unit**2
     if sloped:
-        return found.x * unit, covariance
+        return found * unit, covariance
     full = np.zeros((3, 3))
     full[np.ix_([0, 2], [0, 2])] = covariance
-    return np.array([found.x[0], 0.0, found.x[1]]) * unit, full
+    return np.array([found[0], 0.0, found[1]]) * unit, full
 
 
 def _drift_scores(law: np.ndarray, cells: pd.DataFrame) -> np.ndarray:
@@ -238,12 +233,12 @@ def _drift_scores(law: np.ndarray, cells: pd.DataFrame) -> np.ndarray:
 
 def fit_drift(frame: pd.DataFrame, g_max: float, seed: int, t0: float | None = None) -> DriftFit:
     """Exponents over cells; t0 [s]: given, else found where the data tell it, else FALLBACK_T0."""
-    best, interval = _find_t0(frame)
+    best, interval = _find_t0(frame) if t0 is None else (t0, (0.0, np.inf))
     told = interval[0] > 0 and interval[1] / interval[0] <= WIDEST
     kind = "given" if t0 is not None else "fitted" if told else "assumed"
     t0 = t0 if t0 is not None else best if told else FALLBACK_T0
     lines = _lines(frame, t0)
-    error = float(np.sqrt(lines["rss"].sum() / (lines["n"] - 2).sum()))
+    error = max(float(np.sqrt(lines["rss"].sum() / (lines["n"] - 2).sum())), LEAST_ERROR)
     cells = pd.DataFrame(
         {
             "cell": lines.index,

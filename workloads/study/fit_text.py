@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from xbar.reports.style import human, significant, span
-from xbar.workloads.study.fit_choice import Estimate, share
+from xbar.workloads.study.fit_choice import NEGLIGIBLE, Estimate, share
 from xbar.workloads.study.fit_device import DeviceFit
 from xbar.workloads.study.fit_outliers import Rate
 from xbar.workloads.study.fit_reads import DriftFit, ReadFit
@@ -16,6 +16,7 @@ from xbar.workloads.study.fit_writes import TITLES
 
 WIDTH = 118  # of lines of the summary
 SURE = 0.01  # chance below which a difference is called one
+BENT = 1e-3  # of G, from which on a bend is told
 FAR = 100  # nats a cell behind, from which on how far is no matter
 
 
@@ -52,7 +53,7 @@ def _places(error: float) -> int:
     return min(9, max(0, 1 - math.floor(math.log10(error)))) if error > 0 and math.isfinite(error) else 3
 
 
-def _percent(part: float) -> str:
+def percent_text(part: float) -> str:
     return f"{significant(100 * part, 2)} %"
 
 
@@ -66,7 +67,7 @@ def time_text(seconds: float) -> str:
 
 
 def rate_text(rate: Rate) -> str:
-    return f"{rate.count} of {rate.seen:,} cells, {_percent(rate.share)} (95 %: {_percent(rate.low)} to {_percent(rate.high)})"
+    return f"{rate.count} of {rate.seen:,} cells, {percent_text(rate.share)} (95 %: {percent_text(rate.low)} to {percent_text(rate.high)})"
 
 
 # ---- the summary
@@ -123,7 +124,8 @@ def spread_text(cells: pd.DataFrame) -> str:
 def near_text(fit: DeviceFit) -> str:
     """Which other models these data do not tell from the chosen one; empty where there are none."""
     table = fit.choice.table
-    near = [TITLES[str(name)] for name in table.index[table["behind"] <= table["behind_error"]] if name != fit.choice.name]
+    within = table.index[table["behind"] <= np.maximum(table["behind_error"], NEGLIGIBLE)]
+    near = [TITLES[str(name)] for name in within if name != fit.choice.name]
     if not near:
         return ""
     return f"Within one standard error of the best too, so not told apart from the chosen: {'; '.join(near)}."
@@ -163,7 +165,7 @@ def outliers_text(fit: DeviceFit) -> list[str]:
             continue
         if rate.count == 0:
             said.append(
-                f"None of {rate.seen:,} cells is stuck at the {end} end: {name} is below {_percent(rate.high)} (95 %), and left out."
+                f"None of {rate.seen:,} cells is stuck at the {end} end: {name} is below {percent_text(rate.high)} (95 %), and left out."
             )
             continue
         where = f", at {human(level, 'S')} on the mean, where the model has {human(at, 'S')}"
@@ -172,9 +174,9 @@ def outliers_text(fit: DeviceFit) -> list[str]:
     if found.strays:
         part = share(found.strays, fit.measured.writes.cells)
         said.append(
-            f"Astray: {found.strays} cells, {_percent(part[0])} (95 %: {_percent(part[1])} to {_percent(part[2])}), lie more than "
-            f"{found.limit:.1f} spreads from the middle of their target, at neither end. They are not in the spread, "
-            "no model has them, and a chip would: look at them."
+            f"Astray: {found.strays} cell{'s' * (found.strays > 1)}, {percent_text(part[0])} (95 %: {percent_text(part[1])} to "
+            f"{percent_text(part[2])}), more than {found.limit:.1f} spreads from the middle of their target, at neither end. "
+            "Not in the spread; no model has them, and a chip would: look at them."
         )
     return said
 
@@ -210,22 +212,23 @@ def drift_text(drift: DriftFit) -> list[str]:
     }[drift.t0_kind]
     lines = [
         f"{t0}. {len(drift.cells)} cells, {time_text(drift.times[0])} to {time_text(drift.times[1])}; one value lies "
-        f"{_percent(drift.error)} off its cell's line.{spread_text(drift.cells)}"
+        f"{percent_text(drift.error)} off its cell's line.{spread_text(drift.cells)}"
     ]
     row = drift.choice.table.loc[drift.choice.name]
     used = "used" if drift.slope_used else f"not used: on {drift.choice.cells} held-out cells it is not worth its parameter"
     if drift.choice.name == "slope" and not drift.slope_used:
         used = "not used: its 95 % interval has 0 inside"
     lines.append(f"Slope with ln g {plus_minus(drift.slope, '1')}, {used} (the law has {row['parameters']:.0f} parameters).")
-    if math.isfinite(drift.curvature.value) and not drift.curvature.low <= 0 <= drift.curvature.high:
+    bend = abs(drift.curvature.value) * math.log1p(drift.times[1] / drift.t0) ** 2 / 4  # of a parabola from the line between its ends
+    if bend > BENT and not drift.curvature.low <= 0 <= drift.curvature.high:
         lines.append(
-            f"ln G is not straight in ln t: {plus_minus(drift.curvature, '1')} of ln² t. A power law is not "
-            "the law of these cells; beyond the last time it says little."
+            f"ln G is not straight in ln((t + t0) / t0): it bends by {percent_text(bend)} of G. A power law is not the law of these cells; "
+            "beyond the last time it says little."
         )
     below = share(int((drift.cells["exponent"] < 0).sum()), len(drift.cells))[0]
     if below > 0:
         lines.append(
-            f"{_percent(below)} of the cells gain conductance; the model takes the magnitude of an exponent, so its cells all lose."
+            f"{percent_text(below)} of the cells gain conductance; the model takes the magnitude of an exponent, so its cells all lose."
         )
     odd = int(drift.cells["odd"].sum())
     if odd:
@@ -239,9 +242,11 @@ def drift_text(drift: DriftFit) -> list[str]:
 
 def why_no_drift(drift: DriftFit) -> str:
     """Why the file says nothing of drift; empty where it does."""
-    if drift.exponent.value <= 0 and not drift.slope_used:
-        return f"conductance does not fall: exponent {plus_minus(drift.exponent, '1')}, and the model has none below 0"
-    return ""
+    if drift.high > 0 if drift.slope_used else drift.exponent.low > 0:
+        return ""
+    seen = "conductance grows" if drift.exponent.high < 0 else "no loss is seen on the mean"
+    spread = f"{drift.spread.value:.4f}"
+    return f"{seen}, exponent {plus_minus(drift.exponent, '1')} over cells that spread by {spread}; the model's cells all lose"
 
 
 def unknown(fit: DeviceFit) -> list[str]:
@@ -280,7 +285,7 @@ def parameters(fit: DeviceFit) -> list[tuple[str, str, str]]:
         rows.append((label, plus_minus(found, unit), interval(found, unit, -math.inf if polynomial else 0)))
     for name, rate in (("stuck_off_rate", fit.outliers.off), ("stuck_on_rate", fit.outliers.on)):
         if rate.clear:
-            rows.append((name, _percent(rate.share), f"{_percent(rate.low)} to {_percent(rate.high)}"))
+            rows.append((name, percent_text(rate.share), f"{percent_text(rate.low)} to {percent_text(rate.high)}"))
     if fit.reads is not None:
         rows.append(("read_noise_sigma", plus_minus(fit.reads.sigma, "%"), interval(fit.reads.sigma, "%", 0)))
     if fit.drift is not None and not why_no_drift(fit.drift):

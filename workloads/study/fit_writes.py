@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize, stats
+from scipy.special import log_ndtr
 
-from xbar.workloads.study.fit_choice import Choice, Estimate, by_cell, choose, held_out, sandwich
+from xbar.workloads.study.fit_choice import Choice, Estimate, by_cell, choose, held_out, minimise, sandwich
 
 CELLS_AT_A_POINT = 8  # of a table, of those fitted, where targets themselves are its points
 MOST_POINTS = 32
 CELLS_BETWEEN = 40  # where they are not
+LOG_ROOT = np.log(2 * np.pi) / 2
 FLOOR = 1e-4  # of the residuals' spread: a spread that falls below is held here
 TITLES = {
     "independent": "independent",
@@ -131,7 +133,7 @@ def _moments(fit: WriteFit, data: Writes, bias: np.ndarray, theta: np.ndarray) -
     x, y, noise = data.x, data.conductance / data.g_max, data.read_variance / data.g_max**2
     mean = x + np.vander(x, len(bias), increasing=True) @ bias
     if fit.name == "lognormal":
-        return np.log(np.maximum(mean, 1e-12)) - theta[0] ** 2 / 2, np.sqrt(theta[0] ** 2 + noise / x**2), np.log(y)
+        return np.log(np.maximum(mean, 1e-12)) - theta[0] ** 2 / 2, np.sqrt(np.maximum(theta[0] ** 2 + noise / x**2, 1e-24)), np.log(y)
     sigma = np.maximum(basis(fit.name, x, fit.points) @ theta, fit.floor)
     return mean, np.sqrt(np.maximum(sigma**2 + noise, 1e-24)), y
 
@@ -141,7 +143,7 @@ def _rows(fit: WriteFit, data: Writes, bias: np.ndarray, theta: np.ndarray) -> t
     mean, spread, value = _moments(fit, data, bias, theta)
     powers = np.vander(data.x, len(bias), increasing=True)
     z = (value - mean) / spread
-    logs, by_mean, by_spread = stats.norm.logpdf(z) - np.log(spread), z / spread, (z**2 - 1) / spread
+    logs, by_mean, by_spread = -(z**2) / 2 - LOG_ROOT - np.log(spread), z / spread, (z**2 - 1) / spread
     if fit.name == "lognormal":
         level = np.maximum(data.x + powers @ bias, 1e-12)[:, None]
         by_theta = by_spread[:, None] * theta[0] / spread[:, None] - by_mean[:, None] * theta[0]
@@ -149,8 +151,8 @@ def _rows(fit: WriteFit, data: Writes, bias: np.ndarray, theta: np.ndarray) -> t
     zero = data.conductance <= 0
     if zero.any():  # held at 0 S: the chance of a draw below
         at = -mean[zero] / spread[zero]
-        hazard = np.exp(stats.norm.logpdf(at) - stats.norm.logcdf(at))
-        logs[zero] = stats.norm.logcdf(at)
+        hazard = np.exp(-(at**2) / 2 - LOG_ROOT - log_ndtr(at))
+        logs[zero] = log_ndtr(at)
         by_mean[zero], by_spread[zero] = -hazard / spread[zero], -hazard * at / spread[zero]
     matrix = basis(fit.name, data.x, fit.points)
     sigma = matrix @ theta
@@ -214,14 +216,12 @@ def fit_writes(name: str, data: Writes, g_min: float, points: np.ndarray | None 
 
     lowest = None if name.startswith("polynomial") else 0.0
     bounds = [(None, None)] * count + [(lowest, None)] * len(theta)
-    found = optimize.minimize(
-        cost, np.r_[bias, theta] / units, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-7}
-    )
-    best = found.x * units
+    found = minimise(cost, np.r_[bias, theta] / units, bounds)
+    best = found * units
     done = replace(begun, bias=best[:count], theta=best[count:])
     scores = _rows(done, data, done.bias, done.theta)[1]
     step = np.finfo(float).eps ** (1 / 3)
-    hessian = np.array([(cost(found.x + step * unit)[1] - cost(found.x - step * unit)[1]) / (2 * step) for unit in np.eye(len(best))])
+    hessian = np.array([(cost(found + step * unit)[1] - cost(found - step * unit)[1]) / (2 * step) for unit in np.eye(len(best))])
     hessian = len(x) * (hessian + hessian.T) / 2
     covariance = sandwich(hessian, scores * units, data.cell) * np.outer(units, units)
     return _with_hidden_error(replace(done, covariance=covariance), data)
