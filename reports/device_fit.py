@@ -73,7 +73,7 @@ def fit_page(sheet: FitSheet) -> Figure:
     """The page."""
     figure = page(sheet.title, sheet.subtitle)
     _spread(plot(figure, (0.085, 0.60, 0.25, 0.25), "Spread of a write, by target"), sheet)
-    _judged(plot(figure, (0.475, 0.60, 0.175, 0.25), "Held out: nats behind the best", "x"), sheet)
+    _judged(plot(figure, (0.487, 0.60, 0.163, 0.25), "Held out: nats behind the best", "x"), sheet)
     _normal(plot(figure, (0.735, 0.60, 0.215, 0.25), "Held-out errors, in order"), sheet)
     _bias(plot(figure, (0.085, 0.265, 0.25, 0.23), "Mean of writes less target"), sheet)
     _noise(plot(figure, (0.415, 0.265, 0.235, 0.23), "Read noise, cell by cell"), sheet)
