@@ -89,7 +89,7 @@ def choose(scores: Mapping[str, np.ndarray], parameters: Mapping[str, int], unfi
             "why": "",
         }
     near = [name for name, row in rows.items() if row["behind"] <= max(row["behind_error"], NEGLIGIBLE)]
-    chosen = min(near, key=lambda name: (parameters[name], -means[name]))
+    chosen = min(near, key=lambda name: (parameters[name], name == "table", -means[name]))
     for name, why in (unfit or {}).items():
         rows[name] = {
             "parameters": parameters.get(name, 0),
