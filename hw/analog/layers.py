@@ -17,6 +17,7 @@ from xbar.hw.graph.layout import layout_of
 from xbar.hw.graph.matrix import Matrix, Table
 
 WINDOW_VALUES = 2**21  # of a convolution's windows laid out at once; measured best on 2 cores among 2^18 .. 2^24
+FIT_VECTORS = 2**17  # that columns are fitted to, of all evenly spread ones: a slope is then known to a part in 300 of the residual
 TOLD_SHARE, TOLD_BEYOND = 0.05, 0.05  # a layer warns where more of its inputs than this share are further beyond the
 # calibrated range than this part of it: what errors of the layers before move over its end is no news
 
@@ -31,8 +32,8 @@ class AnalogLayer(nn.Module):
     (RangeWarning), once after programming; in a converted model those of layers that read the network's inputs, since what others
     read has the chip's own errors. largest_weight, law: as in CrossbarMatrix. pack: outputs and inputs whose
     weights are all 0 are not mapped; kept_outputs and kept_inputs are the others (None: all). With several chip instances
-    a batch holds theirs one after the other. fitting: gain and offset of every column are fitted anew to the inputs of a forward, before
-    it; residual: what the fit left of each column's products, (instances x groups, row_tiles, columns) in units of the layer's
+    a batch holds theirs one after the other. fitting: gain and offset of every column are fitted anew to the inputs of a forward (to FIT_VECTORS or up to twice as
+    many vectors, where there are more), before it; residual: what the fit left of each column's products, (instances x groups, row_tiles, columns) in units of the layer's
     outputs. Differentiable; in training mode the weights are written anew at every
     forward (see CrossbarMatrix).
     """
@@ -179,7 +180,9 @@ class AnalogLayer(nn.Module):
         converted = self._converted(batches)
         instances = len(batches)
         if self.fitting:
-            self._fit([converted] if linear else [part for _, part in self._parts(converted, instances)])
+            every = [converted] if linear else [part for _, part in self._parts(converted, instances)]
+            vectors = sum(self.layout.count(tuple(part.flatten(0, 1).shape)) for part in every) // instances
+            self._fit(every[:: max(1, vectors // FIT_VECTORS)])
         if linear or (torch.is_grad_enabled() and (self.training or x.requires_grad)):
             found = self._product(converted, x.dtype)
         else:

@@ -67,6 +67,12 @@ def currents(
     (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without. counted: where
     currents that are limited are counted."""
     tiles, design = channel.geometry.row_tiles, channel.design
+    if _adds_before_reading(array, channel, first):
+        for values_read, weight in _merged(channel, values):
+            for tile in range(tiles):
+                current = _current(array, channel.of_tile(values_read, tile), tile, tiles)
+                yield tile, array.received(current, channel, None if array.scale is None else array.scale[tile::tiles], counted), weight
+        return
     accumulated: list[Tensor | None] = [None] * tiles
     noises = [_TileNoise(array, channel, tile) for tile in range(tiles)]
     for stream, ((codes, weight), place) in enumerate(zip(channel.streams(values), channel.places, strict=True)):
@@ -87,6 +93,31 @@ def currents(
             if place.last:
                 yield tile, current, place.weight
                 accumulated[tile] = None
+
+
+def _adds_before_reading(array: ReadyArray, channel: ReadChannel, first: int | None) -> bool:
+    """True where the accumulated current of several reads is that of one read at the sum of their voltages: nothing but sums happens
+    before the conversion."""
+    design = channel.design
+    noisy = array.variance is not None and first is not None
+    return (
+        design.adc.conversion == "after_accumulation" and max(design.converted_slices) > 1 and not design.dac.bow
+        and not noisy and array.conductance is None and channel.limit is None
+    )  # fmt: skip
+
+
+def _merged(channel: ReadChannel, values: Tensor) -> Iterator[tuple[Tensor, float]]:
+    """What the reads of each conversion drive together, in units of its least significant slice, and its weight."""
+    if len(channel.places) == channel.design.input_slices == channel.design.converted_slices[0]:
+        yield values, 1.0
+        return
+    total: Tensor | None = None
+    for (codes, weight), place in zip(channel.streams(values), channel.places, strict=True):
+        codes = codes * (weight / place.weight)
+        total = codes if total is None else total + codes
+        if place.last:
+            yield total, place.weight
+            total = None
 
 
 def _current(array: ReadyArray, voltage: Tensor, tile: int, tiles: int) -> Tensor:
