@@ -182,7 +182,7 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.read_time, c.crossbar.rows_at_once,
+            self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at,
         )  # fmt: skip
 
     def _check_rows_at_once(self, rows: int) -> None:

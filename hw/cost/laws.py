@@ -23,7 +23,7 @@ from xbar.hw.cost.law import LawFunction
 LAWS: Mapping[str, LawFunction] = MappingProxyType({
     function.law.name: function
     for function in (
-        driver.driver, array.array, array.crosspoint, periphery.sample_hold, periphery.multiplexer,
+        driver.driver, driver.pulse_width, driver.gate_line, array.array, array.crosspoint, periphery.sample_hold, periphery.multiplexer,
         adc.survey, adc.sar, adc.flash, adc.ramp, adc.integrating, adc.sense_amplifier,
         logic.shift_add, logic.adder, logic.multiplier, digital_unit.product, digital_unit.activation, digital_unit.pooling,
         registers.register_bank, buffer.sram, memory.edram, wire.bus, router.router, link.link,
