@@ -15,7 +15,7 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import small_state
 from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names
+from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names, silicon_names
 from xbar.hw.errors import HardwareError
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
@@ -299,7 +299,7 @@ def _devices(options: argparse.Namespace) -> int:
 
 def _chips(options: argparse.Namespace) -> int:
     rows = {}
-    for name in preset_names():
+    for name in [*preset_names(), *silicon_names()]:
         chip = load_chip(name)
         peak, ends = chip.peak_operations_per_second, [chip_at(chip, end) for end in ENDS]
         rows[name] = {

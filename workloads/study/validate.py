@@ -1,0 +1,309 @@
+"""Chips that were built and measured, against what the model says of them.
+
+Every row of `silicon.csv` is a published number of a chip, with the settings at which it was measured. The chip's preset is set so, one
+matrix fills all its arrays (or as many wordlines as the row says), a batch of vectors goes through its placement, events and costs,
+and what the figure includes is added up: operations per second between the first result and the last, energy and area of the
+components that the row counts. Two columns:
+
+- by laws: the preset without any figure stated of the chip (`Chip.by_laws`): laws with their global constants. Some of these
+  constants rest on a point of the table themselves; such rows are marked, and are no test of the law.
+- calibrated: the preset as it is. A component whose energy is of kind "fitted" was fitted on the given points of its chip.
+  Beside it the error of each given point when it is left out: the same least squares over the others (`left_out`).
+
+Bands are the outer ones of `xbar.hw.bands`: all constants at their low, or high, ends. Time has no band.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from xbar.hw import Arrivals, Chip, Network, load_chip, place, simulate, trace
+from xbar.hw.bands import ENDS, chip_at, ledger_at
+from xbar.hw.chip.costs import phases_of
+from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, integration
+from xbar.hw.cost.driver import PHASE_DRIVES
+from xbar.hw.errors import ConfigurationError
+from xbar.hw.events.ledger import STATIC, Ledger
+
+VECTORS = 12  # of a batch; the pace is that between the first result and the last
+UNITS = {"TOPS": 1e12, "TOPS/W": 1e12, "fJ/op": 1e-15, "mW": 1e-3, "W": 1.0, "mm²": 1e-6}
+GROUPS = {
+    "throughput": "throughput", "peak throughput": "throughput", "efficiency": "energy", "energy part": "energy", "power": "energy",
+    "power part": "energy", "peak power": "energy", "area": "area", "core area": "area", "chip area": "area",
+}  # fmt: skip
+PAPER = "paper design"  # kind of a point of a chip that was never built: in no mean
+ENDS_BY_NAME = dict(zip(("low", "high"), ENDS, strict=True))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One published number: `measured` in `unit`, of `counted` components (all where there are none), at `settings` of the preset and with
+    `rows` wordlines' inputs in use (None: all). kind: silicon, digitised, second-hand, post-layout, or a paper design;
+    role: given to fit on, or kept back. anchored: constants of laws rest on it."""
+
+    chip: str
+    name: str
+    settings: Mapping[str, str]
+    rows: int | None
+    quantity: str
+    counted: tuple[str, ...]
+    measured: float
+    unit: str
+    kind: str
+    role: str
+    anchored: bool
+    note: str
+
+
+def points(text: str | None = None) -> list[Point]:
+    """The rows of `silicon.csv`, or of a text of its form; raises ConfigurationError for what is not a quantity or a unit."""
+    if text is None:
+        text = (resources.files("xbar.workloads.study") / "silicon.csv").read_text("utf-8")
+    table = pd.read_csv(_lines(text), dtype=str, keep_default_na=False)
+    found, problems = [], []
+    for number, row in table.iterrows():
+        for column, allowed in (("quantity", GROUPS), ("unit", UNITS)):
+            if row[column] not in allowed:
+                problems.append((f"row {number}.{column}", row[column], f"must be one of {', '.join(allowed)}"))
+        found.append(Point(
+            row["chip"], row["point"], dict(each.split("=", 1) for each in row["settings"].split()),
+            int(row["rows"]) if row["rows"] else None, row["quantity"], tuple(row["counted"].split()), float(row["measured"]),
+            row["unit"], row["kind"], row["role"], row["anchored"] == "yes", row["note"],
+        ))  # fmt: skip
+    if problems:
+        raise ConfigurationError("silicon.csv", problems)
+    return found
+
+
+def _lines(text: str):  # type: ignore[no-untyped-def]
+    from io import StringIO
+
+    return StringIO(text)
+
+
+# ---- what the model says
+
+
+@cache
+def _network(inputs: int, outputs: int) -> Network:
+    """One matrix."""
+    return trace(nn.Linear(inputs, outputs, bias=False).eval(), torch.zeros(1, inputs))
+
+
+def filled(chip: Chip, rows: int | None) -> Network:
+    """The matrix that fills all arrays of the chip; of `rows` inputs where not all wordlines are in use."""
+    geometry = chip.geometry(10**6, 1)
+    return _network(rows or geometry.inputs_per_crossbar, geometry.outputs_per_crossbar * chip.crossbars // geometry.planes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A chip at work on the matrix that fills it; ledgers: as it is, at its low and its high ends."""
+
+    chip: Chip
+    ledgers: tuple[Ledger, Ledger, Ledger]
+
+    @property
+    def pace(self) -> float:
+        """Vectors per second."""
+        return self.ledgers[0].steady_throughput
+
+    @property
+    def operations(self) -> float:
+        """Operations per vector, two a multiply-accumulate."""
+        return float(self.ledgers[0].placement.network.chip_operations)
+
+    def energy(self, counted: Sequence[str], end: int = 0) -> dict[str, float]:
+        """Energy of a vector by component [J], with what it leaks in the time of one."""
+        ledger = self.ledgers[end]
+        moving = ledger.energy.drop(STATIC).sum() / ledger.requests
+        chip = ledger.chip
+        return {
+            name: float(moving[name]) + cost.static_power / cost.shared_by * chip.parents(name) / self.pace
+            for name, cost in chip.costs.items()
+            if not counted or name in counted
+        }
+
+
+def run(chip: Chip, rows: int | None) -> Run:
+    """`VECTORS` vectors in a row through the chip, without off-chip links."""
+    ledger = simulate(place(filled(chip, rows), chip, replication=None), Arrivals.batch(VECTORS), off_chip_io=False)
+    return Run(chip, (ledger, ledger_at(ledger, "low"), ledger_at(ledger, "high")))
+
+
+def predicted(point: Point, found: Run) -> tuple[float, float, float]:
+    """What the model says of a point, and the low and high ends of its band [SI]; equal where there is none."""
+    chips = [ledger.chip for ledger in found.ledgers]
+    if GROUPS[point.quantity] == "throughput":
+        pace = found.chip.peak_operations_per_second if point.quantity.startswith("peak") else found.operations * found.pace
+        return pace, pace, pace
+    if GROUPS[point.quantity] == "area":
+        cores = chips[0].cores if point.quantity == "core area" else 1
+        value, low, high = (
+            float(sum(area for name, area in chip.table()["area_m2"].items() if not point.counted or name in point.counted)) / cores
+            for chip in chips
+        )
+        return value, low, high
+    if point.quantity == "peak power":
+        return chips[0].peak_power, chips[1].peak_power, chips[2].peak_power
+    value, low, high = (sum(found.energy(point.counted, end).values()) for end in range(3))
+    if point.quantity == "efficiency":
+        return found.operations / value, found.operations / high, found.operations / low
+    factor = 1 / found.operations if point.quantity == "energy part" else found.pace
+    return value * factor, low * factor, high * factor
+
+
+# ---- what a calibrated chip was fitted by
+
+
+def fitted_components(chip: Chip) -> list[str]:
+    """Components whose energy was fitted on the chip's own points."""
+    return [
+        name for name in chip.component.names
+        for leaf in ("energy", "power")
+        if (quantity := chip.provenance.get(f"component.{name}.{leaf}")) is not None and quantity.kind == "fitted"
+    ]  # fmt: skip
+
+
+def terms(point: Point, found: Run) -> dict[str, float] | None:
+    """What adds up to a point's time or energy per vector [s, J], by what a fit may scale: the component, and of a converter that
+    integrates its pulses, decisions and phases. None for areas, and for times that no fit moves."""
+    chip, group = found.chip, GROUPS[point.quantity]
+    integrates = chip.component.adc.integrates
+    if group == "area" or point.quantity.startswith("peak") or (group == "throughput" and not integrates):
+        return None
+    phases = phases_of(chip)
+    pulses, decisions = integration(chip.component.adc.bits, chip.inputs.streamed_bits, phases) if integrates else (0, 0)
+    if group == "throughput":
+        return _split("time", 1 / found.pace, {"step": STEP_TIME * (pulses + decisions), "phase": PHASE_TIME * phases})
+    parts = dict(found.energy(point.counted))
+    if integrates and "adc" in parts:
+        parts |= _split("adc", parts.pop("adc"), {"pulse": PULSE * pulses, "decision": DECISION * decisions})
+    if "gate_driver" in parts:
+        lines = {"bit": chip.input_slices, "phase": PHASE_DRIVES * phases}
+        parts |= _split("gate_driver", parts.pop("gate_driver"), lines)
+    return parts
+
+
+def _split(name: str, value: float, shares: Mapping[str, float]) -> dict[str, float]:
+    """A value in proportion to shares."""
+    return {f"{name} {part}": value * share / sum(shares.values()) for part, share in shares.items()}
+
+
+def left_out(given: Sequence[Point], runs: Sequence[Run]) -> list[float]:
+    """Relative error of each point [1] when what was fitted is fitted to the others alone; nan where nothing of it was fitted or too
+    few others are left.
+
+    Least squares of relative errors, by factors of the terms that were fitted, from where they are: what the others do not determine
+    stays as it is.
+    """
+    chip = runs[0].chip
+    free = set(fitted_components(chip))
+    rows = [terms(point, each) for point, each in zip(given, runs, strict=True)]
+    names = sorted({
+        name for row in rows if row is not None for name in row if name.partition(" ")[0] in free | {"time"}
+        or (chip.component.adc.integrates and name.startswith("adc "))
+    })  # fmt: skip
+    errors = []
+    for one, (point, row) in enumerate(zip(given, rows, strict=True)):
+        others = [
+            (known, _needed(each, other)) for index, (known, each, other) in enumerate(zip(rows, runs, given, strict=True))
+            if index != one and known is not None
+        ]  # fmt: skip
+        moved = [name for name in names if row is not None and name in row]
+        # As many other points as factors that they share with this one, or the fit is no more than a wish.
+        sharing = [known for known, _ in others if any(name in known for name in moved)]
+        if row is None or not moved or len(sharing) < len(moved):
+            errors.append(float("nan"))
+            continue
+        matrix = np.array([[known.get(name, 0.0) / needed for name in names] for known, needed in others])
+        short = np.array([1 - sum(known.values()) / needed for known, needed in others])
+        change = dict(zip(names, np.linalg.lstsq(matrix, short, rcond=1e-9)[0], strict=True))
+        value = sum(part * (1 + change.get(name, 0.0)) for name, part in row.items())
+        ratio = value / _needed(runs[one], point)
+        errors.append((1 / ratio if point.quantity in ("efficiency", "throughput") else ratio) - 1)
+    return errors
+
+
+def _needed(found: Run, point: Point) -> float:
+    """The time or energy per vector [s, J] that a measured number stands for."""
+    measured = point.measured * UNITS[point.unit]
+    if point.quantity in ("throughput", "efficiency"):
+        return found.operations / measured
+    return measured * found.operations if point.quantity == "energy part" else measured / found.pace
+
+
+# ---- the table
+
+
+def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
+    """One row a point, in its own unit: chip, point, quantity, group, unit, kind, role, anchored, measured; by_laws, by_laws_error, its
+    band low, high, and whether the measured value is outside (None: of a time, which has none); calibrated, calibrated_error, fitted
+    (of the chip's own points, or a prediction), left_out_error. Errors are shares of the measured value."""
+    rows = []
+    for name, mine in _by_chip(points() if chosen is None else chosen):
+        cached: dict[tuple[object, ...], tuple[Run, Run]] = {}
+        runs = []
+        for point in mine:
+            key = (tuple(point.settings.items()), point.rows)
+            if key not in cached:
+                chip = load_chip(name, point.settings)
+                cached[key] = run(chip.by_laws, point.rows), run(chip, point.rows)
+            runs.append(cached[key])
+        given = [index for index, point in enumerate(mine) if point.role == "given"]
+        without = dict(zip(given, left_out([mine[k] for k in given], [runs[k][1] for k in given]), strict=True))
+        calibrated = bool(fitted_components(runs[0][1].chip)) or runs[0][1].chip.component.adc.integrates
+        for index, (point, (laws, own)) in enumerate(zip(mine, runs, strict=True)):
+            factor = 1 / UNITS[point.unit]
+            value, low, high = (each * factor for each in predicted(point, laws))
+            mended = predicted(point, own)[0] * factor
+            rows.append({
+                "chip": name, "point": point.name, "quantity": point.quantity, "group": GROUPS[point.quantity], "unit": point.unit,
+                "kind": point.kind, "role": point.role, "anchored": point.anchored, "measured": point.measured,
+                "by_laws": value, "by_laws_error": value / point.measured - 1, "low": low, "high": high,
+                "outside": None if low == high else not low <= point.measured <= high,
+                "calibrated": mended, "calibrated_error": mended / point.measured - 1,
+                "fitted": "fitted" if calibrated and point.role == "given" else "predicted",
+                "left_out_error": without.get(index, float("nan")), "note": point.note,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
+    for name in dict.fromkeys(point.chip for point in chosen):
+        yield name, [point for point in chosen if point.chip == name]
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """One row a chip and group (energy, throughput, area), and `all` for the chips together, each with one vote: points; of either column
+    mean_error (of absolute values), ratio (geometric mean of model over measured); mean of left_out; inside, the share of the
+    points within the bands. Paper designs are told and in no mean."""
+    rows = []
+    for group in ("throughput", "energy", "area"):
+        mine = found[found["group"] == group]
+        for chip, part in mine.groupby("chip", sort=False):
+            rows.append({"chip": chip, "group": group, "silicon": bool((part["kind"] != PAPER).all())} | _figures(part))
+        votes = pd.DataFrame([row for row in rows if row["group"] == group and row["silicon"]])
+        logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
+        means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
+        banded = mine[(mine["kind"] != PAPER) & mine["outside"].notna()]
+        inside = float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan")
+        rows.append({"chip": "all", "group": group, "silicon": True, "points": int(votes["points"].sum()), **logs, **means, "inside": inside})
+    return pd.DataFrame(rows)
+
+
+def _figures(part: pd.DataFrame) -> dict[str, object]:
+    banded = part[part["outside"].notna()]
+    return {
+        "points": len(part),
+        **{f"{column}_mean_error": float(part[f"{column}_error"].abs().mean()) for column in ("by_laws", "calibrated")},
+        **{f"{column}_ratio": float(np.exp(np.log(part[column] / part["measured"]).mean())) for column in ("by_laws", "calibrated")},
+        "left_out_mean_error": float(part["left_out_error"].abs().mean()),
+        "inside": float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan"),
+    }
