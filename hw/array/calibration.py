@@ -73,7 +73,8 @@ def currents_seen(
     ready = make_ready(array, channel, dtype, with_errors=False)
     step, counted = channel.adc.step.to(dtype), ActionCounts()
     found = reading.currents(ready, channel, inputs, counted)
-    reads = sum(current.numel() for current in found) * channel.design.reads_per_conversion
+    slices = channel.design.converted_slices
+    reads = sum(current.numel() for current in found) * sum(slices) / len(slices)
     return [current * step[tile % len(step)] for tile, current in enumerate(found)], counted.limited / max(1, reads)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,18 @@ class AdcErrors:
     gain: Tensor
     offset: Tensor
     inl: Tensor
+
+
+class Place(NamedTuple):
+    """Where a stream stands in the conversion that it is part of.
+
+    weight: of the conversion, that of its least significant slice, negative in the pass of negative inputs; pulses: reads of the
+    stream; last: whether the conversion follows it.
+    """
+
+    weight: float
+    pulses: int
+    last: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +104,20 @@ class ReadChannel:
     @property
     def read_time_per_vector(self) -> float:
         """Time that the array reads of one vector take [s]: of a crossbar that is read in parts, one after another."""
-        return self.streams_per_vector * min(self.design.parts, self.geometry.row_tiles) * self.design.array_read
+        reads = sum(self.design.reads_per_conversion) * self.passes
+        return reads * min(self.design.parts, self.geometry.row_tiles) * self.design.array_read
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Where each stream of one vector stands in its conversion."""
+        found = []
+        for sign in (1.0, -1.0)[: self.passes]:
+            first = 0
+            for count in self.design.converted_slices:
+                weight = sign * 2.0 ** (self.design.dac.bits * first)
+                found += [Place(weight, self.design.pulses_of(k), k == count - 1) for k in range(count)]
+                first += count
+        return tuple(found)
 
     def streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
         """DAC codes of `values` slice by slice, least significant first, and the weight of each."""
@@ -148,7 +174,10 @@ class ReadChannel:
     @property
     def largest_drive(self) -> int:
         """Largest input of one conversion, in the smallest DAC steps."""
-        return self.integer_range[1] if self.design.adc.conversion == "after_accumulation" else self.design.dac.largest
+        slices = max(self.design.converted_slices)
+        if self.design.adc.conversion == "each_slice" or len(self.design.converted_slices) > 1:
+            return int(2 ** (self.design.dac.bits * slices) - 1)
+        return self.integer_range[1]
 
     def largest_current(self) -> Tensor:
         """Largest |current| that each column can give with ideal cells and wires [level steps], (columns,) float64."""

@@ -27,6 +27,9 @@ class Inputs(BaseModel):
     activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads alone; by default half of
     them (assumed). Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
     Inputs that are known tell more: `xbar.hw.analog.read_energies`.
+    pulses: how a slice of weight 2^k reaches the ADC of an accumulated vector: in "one" read whose charge is scaled, or
+    "weighted", in 2^k reads that the ADC integrates. phase_bits: streamed bits that are accumulated for one conversion at most;
+    longer inputs come in phases of as equal length as can be, each converted apart and added digitally. None: all in one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +38,8 @@ class Inputs(BaseModel):
     signed: Literal["twos_complement", "two_pass", "bipolar"]
     quantise: bool = True
     activity: Annotated[float, Unit("1"), Field(ge=0, le=1)] = ONES
+    pulses: Literal["one", "weighted"] = "one"
+    phase_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=24)] = None
 
     @property
     def streamed_bits(self) -> int:
@@ -128,17 +133,31 @@ class ArrayDesign:
         return 2 if signed_input and self.inputs.signed == "two_pass" else 1
 
     @property
-    def reads_per_conversion(self) -> int:
-        """Array reads, one an input slice, whose currents make one conversion."""
-        return self.input_slices if self.adc.conversion == "after_accumulation" else 1
+    def converted_slices(self) -> tuple[int, ...]:
+        """Input slices whose reads make one conversion, of each conversion of a pass, least significant first: every slice by
+        itself, or the slices of each phase."""
+        slices = self.input_slices
+        if self.adc.conversion != "after_accumulation":
+            return (1,) * slices
+        phases = ceil(slices * self.dac.bits / (self.inputs.phase_bits or slices * self.dac.bits))
+        return tuple(slices * (phase + 1) // phases - slices * phase // phases for phase in range(phases))
+
+    def pulses_of(self, slice_in_phase: int) -> int:
+        """Reads of that input slice of a conversion, counted from its least significant one."""
+        return int(2 ** (self.dac.bits * slice_in_phase)) if self.inputs.pulses == "weighted" else 1
+
+    @property
+    def reads_per_conversion(self) -> tuple[int, ...]:
+        """Array reads whose currents make each of a pass's conversions."""
+        return tuple(sum(map(self.pulses_of, range(slices))) for slices in self.converted_slices)
 
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""
-        return self.input_slices * self.passes(signed_input) // self.reads_per_conversion
+        return len(self.converted_slices) * self.passes(signed_input)
 
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""
-        accumulated = self.inputs.signed == "twos_complement" and self.reads_per_conversion > 1
+        accumulated = self.inputs.signed == "twos_complement" and self.converted_slices[-1] > 1
         return self.weights.signed_columns or (signed_input and (self.inputs.signed == "bipolar" or accumulated))
 
     @property

@@ -40,12 +40,13 @@ def read_energy(array: ProgrammedArray, channel: ReadChannel, driven: Iterable[t
         seen = source_conductance(placed, wires_of(design.wires), lines).sum((1, 3))  # (.., wordlines, wordlines)
     power = torch.zeros((), dtype=torch.float64)
     for values, share in driven:
-        for codes, _ in channel.streams(values):
+        for (codes, _), place in zip(channel.streams(values), channel.places, strict=True):
             voltage = on_wordlines(array.layout, channel.tiled(design.dac.voltage(codes) * unit))
             if linear:
-                power += share * (supply * voltage.abs().mean(2) * seen).sum()
+                power += place.pulses * share * (supply * voltage.abs().mean(2) * seen).sum()
             elif design.wires.ideal:
-                power += share * (voltage.square().mean(2) * seen).sum()
+                power += place.pulses * share * (voltage.square().mean(2) * seen).sum()
             else:
-                power += share * torch.einsum("gtvi,gtij,gtvj->", voltage, seen, voltage) / voltage.shape[2]
+                drawn = torch.einsum("gtvi,gtij,gtvj->", voltage, seen, voltage) / voltage.shape[2]
+                power += place.pulses * share * drawn
     return float(power) * design.array_read

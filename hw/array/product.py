@@ -61,27 +61,26 @@ def currents(
     """(row tile, currents [ADC steps] (instances x groups, vectors, columns), weight) of each conversion of `values`
     (instances x groups, vectors, inputs). first: number of the first vector, for read noise; None is without. counted: where
     currents that are limited are counted."""
-    tiles, count, design = channel.geometry.row_tiles, channel.design.input_slices, channel.design
+    tiles, design = channel.geometry.row_tiles, channel.design
     accumulated: list[Tensor | None] = [None] * tiles
     noises = [_TileNoise(array, channel, tile) for tile in range(tiles)]
-    for stream, (codes, weight) in enumerate(channel.streams(values)):
+    for stream, ((codes, weight), place) in enumerate(zip(channel.streams(values), channel.places, strict=True)):
         voltage = design.dac.voltage(codes)
         solved = array.solve(channel, voltage)
         for tile in range(tiles):
             driven = channel.of_tile(voltage, tile)
             current = _current(array, driven, tile, tiles) if solved is None else solved[:, tile]
             if array.variance is not None and first is not None:
-                current = noises[tile].added(current, driven, first, stream)
+                current = noises[tile].added(current, driven, first, stream, place.pulses)
             scale = None if array.scale is None else array.scale[tile::tiles]
             current = array.received(current, channel, scale, counted)
-            if design.reads_per_conversion == 1:
+            if design.adc.conversion == "each_slice":
                 yield tile, current, weight
                 continue
-            sign = -1.0 if channel.passes == 2 and stream >= count else 1.0
-            so_far, current = accumulated[tile], current * (sign * weight)
+            so_far, current = accumulated[tile], current * (weight / place.weight)
             accumulated[tile] = current = current if so_far is None else so_far + current
-            if stream % count == count - 1:
-                yield tile, current, sign
+            if place.last:
+                yield tile, current, place.weight
                 accumulated[tile] = None
 
 
@@ -110,8 +109,9 @@ class _TileNoise:
     _factors: list[list[Tensor]] = field(default_factory=list)  # the rows of L so far, each (instances x groups, vectors, columns)
     _normals: list[Tensor] = field(default_factory=list)
 
-    def added(self, current: Tensor, voltage: Tensor, first: int, read: int) -> Tensor:
-        """The currents of a read with its noise, in place where no gradient is asked for."""
+    def added(self, current: Tensor, voltage: Tensor, first: int, read: int, pulses: int) -> Tensor:
+        """The currents of a read with its noise, in place where no gradient is asked for; the mean of so many reads, each with
+        noise of its own unless all reads of a vector share it."""
         with torch.no_grad():
             spread = self._covariance(voltage, voltage)
             floor = self.array.floor
@@ -123,7 +123,7 @@ class _TileNoise:
             if shared:
                 spread, normal = torch.ones_like(spread), self._correlated(spread, voltage, normal)
             else:
-                spread.sqrt_()
+                spread.div_(pulses).sqrt_()
         return current + spread * normal if current.requires_grad else current.addcmul_(spread, normal)
 
     def _covariance(self, one: Tensor, other: Tensor) -> Tensor:

@@ -66,10 +66,11 @@ def uses(chip: "Chip") -> dict[str, Use]:
 
 def peak_slice_time(chip: "Chip") -> float:
     """Time per input slice at the peak [s]: the longest that arrays, their ADCs, or any unit that a vector passes take for it."""
-    design, reads, geometry = chip.array_design, chip.reads_per_conversion, chip.geometry(10**6, 1)
+    design, geometry = chip.array_design, chip.geometry(10**6, 1)
+    conversions = len(design.converted_slices) / design.input_slices  # of a column, per input slice
     served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
     columns = geometry.conversions_of(0) * served / design.adc_units
-    converting = columns / adc_rate(chip) / reads * design.partial_reads(design.wordlines)
+    converting = columns / adc_rate(chip) * conversions * design.partial_reads(design.wordlines)
     passed = [use.load / (use.units * use.rate) for name, use in _uses(chip, 1.0).items() if name not in NOT_PASSED]
     return max(converting, *passed)
 
@@ -81,8 +82,9 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     geometry = chip.geometry(10**6, 1)
     outputs = geometry.outputs_per_crossbar / geometry.planes  # of one crossbar, a pair on two being one
     parts = design.partial_reads(s.wordlines)
-    reads, vectors = slices * parts, slices / chip.input_slices
-    converted = crossbars * geometry.conversions_of(0) * reads / chip.reads_per_conversion
+    vectors, streamed = slices / chip.input_slices, slices * parts
+    reads = vectors * sum(design.reads_per_conversion) * parts
+    converted = crossbars * geometry.conversions_of(0) * vectors * len(design.converted_slices) * parts
     converted *= geometry.converted_planes / geometry.planes
     in_tile = crossbars * s.cores_per_tile
     results = in_tile * outputs * vectors  # of a tile, per second
@@ -101,7 +103,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
         ),
         "gate_driver": Use(
             crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * slices,
-            {"bitlines": s.bitlines, "rate": 1 / design.array_read, "slices": chip.input_slices / phases_of(chip), **lines},
+            {"bitlines": s.bitlines, "rate": 1 / design.array_read, "slices": design.input_slices / len(design.converted_slices), **lines},
         ),
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
@@ -116,9 +118,9 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
             {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
         "multiplexer": Use(adcs, adc, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": adc}),
-        "adc": Use(adcs, adc, converted, {"bits": c.adc.bits, **_integrated(chip)} | ({} if c.adc.rate is None else {"rate": adc})),
+        "adc": Use(adcs, adc, converted, {"bits": c.adc.bits, **integrated(chip)} | ({} if c.adc.rate is None else {"rate": adc})),
         "input_register": Use(  # filled as fast as the bus brings bits, it streams out what the wordlines take
-            1, driven / design.array_read, driven * reads,
+            1, driven / design.array_read, driven * streamed,
             {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
         ),
         "output_register": Use(1, adcs * adc, converted, {"capacity": results_held, "width": bits, "clock": adc}),
@@ -158,20 +160,17 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     }
 
 
-def phases_of(chip: "Chip") -> int:
-    """Conversions of a column in one pass over inputs of all bits, of a converter that integrates several slices; of another the
-    slices."""
-    return chip.input_slices // chip.reads_per_conversion
-
-
-def _integrated(chip: "Chip") -> dict[str, float]:
-    """What a converter that integrates sees of an input: its bits over all phases, and how many phases these are."""
-    if not chip.component.adc.integrates:
+def integrated(chip: "Chip") -> dict[str, float]:
+    """What a converter that integrates sees of an input: its bits, in how many phases they come, and reads of one, on the mean;
+    nothing of another converter."""
+    design = chip.array_design
+    if not design.adc.integrates:
         return {}
-    phases = phases_of(chip)
-    if chip.reads_per_conversion == 1:  # each slice is converted by itself
-        return {"input_bits": chip.component.dac.bits, "phases": 1}
-    return {"input_bits": chip.inputs.streamed_bits, "phases": phases}
+    if design.adc.conversion == "each_slice":
+        return {"pulses": 1.0, "input_bits": design.dac.bits, "phases": 1}
+    phases = len(design.converted_slices)
+    pulses = sum(design.reads_per_conversion) / phases
+    return {"pulses": pulses, "input_bits": max(1, chip.inputs.streamed_bits), "phases": phases}
 
 
 def adc_rate(chip: "Chip") -> float:
@@ -179,7 +178,7 @@ def adc_rate(chip: "Chip") -> float:
     adc, technology = chip.component.adc, chip.technology
     if adc.rate is not None:
         return adc.rate
-    known = {"bits": adc.bits, **_integrated(chip), "node": technology.node, "voltage": technology.supply}
+    known = {"bits": adc.bits, **integrated(chip), "node": technology.node, "voltage": technology.supply}
     return 1 / _law(chip, "component.adc", adc.law, known).time
 
 

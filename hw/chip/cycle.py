@@ -85,15 +85,16 @@ def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) 
         by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, crossbar)
         rows[crossbar.core] += crossbar.rows
     used = own.one_hot if layer.lookup else own
-    reads = used.reads_per_conversion
+    design = used.array_design
+    slices, reads = max(design.converted_slices), max(design.reads_per_conversion)
     register = chip.costs["input_register"]
-    parts = max(chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)
-    streamed = ticks(reads * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
-    driven = ("dac", "gate_driver", "crossbar", "sample_hold")
-    lines = (ticks(reads, chip.costs[name].unit_rate) for name in driven if name in chip.costs)
+    parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
+    streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
+    acting = (("dac", slices), ("gate_driver", slices), ("crossbar", reads), ("sample_hold", reads))
+    lines = (ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs)
     read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
-    slices, in_turn = used.conversions_per_column(layer.signed_input) * parts, chip.component.adc.integrates
-    return ReadCycle(slices, read, max(by_adc.values()), parts, in_turn)
+    in_turn = chip.component.adc.integrates
+    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
 
 
 def port_time(chip: Chip, bits: float) -> int:

@@ -112,6 +112,10 @@ class Chip(Section):
                 f"inputs.quantise = false cannot be cut in slices: component.dac.bits = {c.dac.bits} must hold the "
                 f"{self.inputs.streamed_bits} streamed bits of inputs.bits = {self.inputs.bits}"
             )
+        accumulated = c.adc.conversion == "after_accumulation"
+        for key, given in (("pulses = weighted", self.inputs.pulses == "weighted"), ("phase_bits", self.inputs.phase_bits is not None)):
+            if given and not accumulated:
+                raise ValueError(f"inputs.{key} is without effect: component.adc.conversion = each_slice; use after_accumulation")
         if c.adc.range == "fixed" and self.device.read_voltage is None:
             raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
         if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
@@ -222,11 +226,6 @@ class Chip(Section):
     def input_slices(self) -> int:
         """Input slices of one pass."""
         return self.array_design.input_slices
-
-    @property
-    def reads_per_conversion(self) -> int:
-        """Array reads, one an input slice, whose currents make one conversion."""
-        return self.array_design.reads_per_conversion
 
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""

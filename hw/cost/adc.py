@@ -200,48 +200,45 @@ PULSE, DECISION = 0.3479e-12, 0.7902e-12  # [J]
 NEURON_AREA = 1270e-12
 
 
-def integration(bits: int, input_bits: int, phases: int) -> tuple[int, int]:
-    """(pulses, decisions) of one column for inputs of `input_bits` in phases of as equal length as possible, over all phases.
+def decisions(bits: int, input_bits: int, phases: int) -> int:
+    """Decisions of one column for inputs of `input_bits` in phases of as equal length as possible, over all phases.
 
-    Bit k of a phase is integrated 2^k times. One phase resolves all `bits`; of two each resolves the bits less those that the
-    other phase covers, and one bit to guard the sum: two phases of 2 bits each take 6 decisions each for 7 bits.
+    One phase resolves all `bits`; of two each resolves the bits less those of the input that the other phase covers, and one bit to
+    guard the sum: two phases of 2 bits each take 6 decisions each for 7 bits.
     """
     lengths = [input_bits // phases + (phase < input_bits % phases) for phase in range(phases)]
     guard = int(phases > 1)
-    decisions = sum(max(1, bits - (input_bits - length) + guard) for length in lengths)
-    return sum(2**length - 1 for length in lengths), decisions
+    return sum(max(1, bits - (input_bits - length) + guard) for length in lengths)
 
 
 @law(
     cite="W. Wan et al., NeuRRAM, Nature 2022; structure and constants fitted here",
     read="throughputs, energies of neurons and the neuron's area through accelforge 1c1929c, which read them off the paper's "
     "figures; the paper was not opened",
-    valid={"bits": (1, 12), "input_bits": (1, 12), "phases": (1, 2), "rate": (0, 1e10), "node": NODES},
+    valid={"bits": (1, 24), "pulses": (1, 4096), "input_bits": (1, 24), "phases": (1, 2), "rate": (0, 1e10), "node": NODES},
 )
 def integrating(
-    *, bits: float, node: float, voltage: float | None = None, input_bits: float = 1, phases: float = 1, rate: float = 0.0
+    *, bits: float, node: float, voltage: float | None = None, pulses: float = 1.0, input_bits: float = 1, phases: float = 1,
+    rate: float = 0.0,
 ) -> Cost:  # fmt: skip
-    """A conversion by a neuron that integrates its column's inputs bit by bit, bit k 2^k times, and then resolves `bits` one after
-    another.
+    """A conversion by a neuron that integrates `pulses` of its column, and then resolves `bits` one after another.
 
-    input_bits: magnitude bits of an input over all `phases`, each of which is converted (`integration`); energy and time are of
-    one conversion, the mean of the phases. Time = 0.306 µs (pulses + decisions) + 0.258 µs, energy = 0.348 pJ a pulse + 0.790 pJ a
+    input_bits: magnitude bits of an input over all `phases`, each of which is converted (`decisions`); pulses, energy and time are of
+    one conversion, the mean of the phases; 2^k pulses for bit k of a phase are 2^length - 1. Time = 0.306 µs (pulses + decisions) + 0.258 µs, energy = 0.348 pJ a pulse + 0.790 pJ a
     decision, at 130 nm and 1.8 V; time goes with the node, energy with node and voltage². Area is that of one neuron, for all bits.
 
     Fitted on NeuRRAM alone (at 3/1, 5/3, 7/5 and 9/7 bits of result and input with sign, and 7/5 in one phase), so that on this
     chip it predicts nothing new but other settings; band assumed for other nodes, voltages and designs. That decisions of two
-    phases are fewer is inferred from these five points. Where two phases share 3 input bits or fewer, a further input bit can save
-    more decisions than its pulses cost. `rate` [1/s] slower than its own pace may be asked for, 0 takes that pace: raises
+    phases are fewer is inferred from these five points; more input bits in two phases so take fewer decisions. `rate` [1/s] slower than its own pace may be asked for, 0 takes that pace: raises
     LawRangeError above 1/time, and ParameterError where bits are not whole.
     """
     resolved, held = whole("integrating", "bits", bits), whole("integrating", "input_bits", input_bits)
     count = whole("integrating", "phases", phases)
     if held < count:
         raise LawRangeError("integrating", "phases", count, (1, held))
-    pulses, decisions = (each / count for each in integration(resolved, held, count))
-    relative = node / 130e-9
-    time = (STEP_TIME * (pulses + decisions) + PHASE_TIME) * relative
+    resolving, relative = decisions(resolved, held, count) / count, node / 130e-9
+    time = (STEP_TIME * (pulses + resolving) + PHASE_TIME) * relative
     if rate:
         time = _time("integrating", rate, time, time)
-    energy = (PULSE * pulses + DECISION * decisions) * relative * (_supply(node, voltage) / 1.8) ** 2
+    energy = (PULSE * pulses + DECISION * resolving) * relative * (_supply(node, voltage) / 1.8) ** 2
     return Cost(energy, NEURON_AREA * relative**AREA_EXPONENT, time=time, energy_band=(0.5, 2.0), area_band=(0.5, 2.0))

@@ -35,6 +35,7 @@ class StatedAt(BaseModel):
     voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
     bits: Count = None
     second_bits: Count = None
+    pulses: Annotated[float | None, Unit("1"), Field(gt=0)] = None
     input_bits: Count = None
     phases: Count = None
     slices: Annotated[float | None, Unit("1"), Field(gt=0)] = None

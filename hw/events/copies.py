@@ -335,9 +335,11 @@ class CrossbarCopyProcess(CopyProcess):
         index, adc = self.index_of[crossbar.core, crossbar.slot], self.adcs[(crossbar.core, operations.adc_of(crossbar))]
         chip = operations.chip_of(self.layer.name)
         chip = chip.one_hot if self.layer.lookup else chip
-        width, reads = chip.component.dac.bits, chip.reads_per_conversion
-        design, parts = chip.array_design, cycle.parts
+        width, design, parts = chip.component.dac.bits, chip.array_design, cycle.parts
+        conversions = len(design.converted_slices)
         for turn in range(cycle.slices):
+            converted = turn // parts % conversions
+            slices, reads = design.converted_slices[converted], design.reads_per_conversion[converted]
             if cycle.in_turn:
                 yield adc.serve(crossbar.slot, max(cycle.read, operations.conversion_time(crossbar)))
             else:
@@ -348,8 +350,7 @@ class CrossbarCopyProcess(CopyProcess):
             if rows <= 0:  # all its wordlines are read; others of the copy have more
                 continue
             for component, count in (
-                ("input_register", reads * rows * width), ("dac", reads * rows),
-                ("gate_driver", reads * rows), ("crossbar", reads),
+                ("input_register", slices * rows * width), ("dac", slices * rows), ("gate_driver", slices * rows), ("crossbar", reads),
                 ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),
                 ("shift_add", crossbar.conversions), ("output_register", crossbar.conversions),
             ):  # fmt: skip

@@ -308,14 +308,15 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
     """Actions of one vector on the crossbars of a layer that it reads, over all slices and passes."""
     slices, used = slices_of(chip, layer), chip.one_hot if layer.lookup else chip
     drives = slices * sum(crossbar.rows for crossbar in crossbars)
+    reads = slices // used.input_slices * sum(used.array_design.reads_per_conversion)
     parts = {crossbar: chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars}
     conversions = used.conversions_per_column(layer.signed_input) * sum(each.conversions * count for each, count in parts.items())
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,
         **({"gate_driver": drives} if chip.component.gate_driver is not None else {}),
-        "crossbar": slices * sum(parts.values()),
-        "sample_hold": slices * sum(each.bitlines * count for each, count in parts.items()),
+        "crossbar": reads * sum(parts.values()),
+        "sample_hold": reads * sum(each.bitlines * count for each, count in parts.items()),
         **({"multiplexer": conversions} if chip.component.multiplexer is not None else {}),
         "adc": conversions,
         "shift_add": conversions,

@@ -14,7 +14,7 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
-from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, flash, integrating, integration, ramp, sar, sense_amplifier, survey
+from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, decisions, flash, integrating, ramp, sar, sense_amplifier, survey
 from xbar.hw.cost.array import (
     access_width,
     array,
@@ -86,10 +86,10 @@ POINTS: dict[str, tuple[LawFunction, dict[str, float], float | None, float | Non
     "Liu ramp": (ramp, {"bits": 8, "rate": 6e5, "node": 130 * NM, "voltage": 1.8}, 89.7, 15899, ""),
     "TIMELY time-domain": (ramp, {"bits": 8, "rate": 1e6, "node": 65 * NM}, 0.145, 310, "energy"),
     "NeuRRAM 3 bits": (integrating, {"bits": 3, "input_bits": 1, "rate": 6e5, **NEURRAM}, 2.72, 1270, ""),
-    "NeuRRAM 5 bits": (integrating, {"bits": 5, "input_bits": 2, "rate": 3e5, **NEURRAM}, 5.15, 1270, ""),
+    "NeuRRAM 5 bits": (integrating, {"bits": 5, "pulses": 3, "input_bits": 2, "rate": 3e5, **NEURRAM}, 5.15, 1270, ""),
     # Of two phases each the half.
-    "NeuRRAM 7 bits": (integrating, {"bits": 7, "input_bits": 4, "phases": 2, **NEURRAM}, 5.66, 1270, ""),
-    "NeuRRAM 9 bits": (integrating, {"bits": 9, "input_bits": 6, "phases": 2, **NEURRAM}, 7.91, 1270, ""),
+    "NeuRRAM 7 bits": (integrating, {"bits": 7, "pulses": 3, "input_bits": 4, "phases": 2, **NEURRAM}, 5.66, 1270, ""),
+    "NeuRRAM 9 bits": (integrating, {"bits": 9, "pulses": 7, "input_bits": 6, "phases": 2, **NEURRAM}, 7.91, 1270, ""),
     # 8.99 fJ an operation of 256 a wordline, of one bit in one phase; 43.69 of six bits in two.
     "NeuRRAM wordline, 1 bit": (gate_line, {"bitlines": 256, "rate": 1e7, "on_resistance": 2.5e5, **NEURRAM}, 2.30, None, ""),
     "NeuRRAM wordline, 6 bits": (gate_line, {"bitlines": 256, "rate": 1e7, "on_resistance": 2.5e5, "slices": 3, **NEURRAM},
@@ -161,11 +161,17 @@ SETTINGS = (
 OPERATIONS = 2 * 256 * 128
 
 
+def pulses_of(input_bits: int, phases: int) -> int:
+    """Of all phases, which are of one length here."""
+    return phases * (2 ** (input_bits // phases) - 1)
+
+
 @pytest.mark.parametrize(("bits", "input_bits", "phases", "tops", "femtojoule", "wordlines"), SETTINGS)
 def test_neuron_keeps_the_pace_and_energy_of_neurram(
     bits: int, input_bits: int, phases: int, tops: float, femtojoule: float | None, wordlines: float | None
 ) -> None:
-    cost = integrating(bits=bits, input_bits=input_bits, phases=phases, node=130 * NM, voltage=1.8)
+    pulses = pulses_of(input_bits, phases) / phases
+    cost = integrating(bits=bits, pulses=pulses, input_bits=input_bits, phases=phases, node=130 * NM, voltage=1.8)
     assert 48 * OPERATIONS / (cost.time * phases) / 1e12 == pytest.approx(tops, rel=0.008)
     if femtojoule is not None:
         assert 256 * cost.energy * phases / OPERATIONS * 1e15 == pytest.approx(femtojoule, rel=0.031)
@@ -183,7 +189,7 @@ def left_out(terms: np.ndarray, values: np.ndarray) -> float:
 
 
 def test_constants_of_the_neuron_are_the_fit_of_its_published_points() -> None:
-    steps = np.array([integration(bits, held, phases) for bits, held, phases, *_ in SETTINGS])
+    steps = np.array([(pulses_of(held, phases), decisions(bits, held, phases)) for bits, held, phases, *_ in SETTINGS])
     phases = np.array([each[2] for each in SETTINGS])
     times = np.column_stack([steps.sum(1), phases])
     seconds = 48 * OPERATIONS / np.array([each[3] for each in SETTINGS]) / 1e12
@@ -210,6 +216,7 @@ def test_neurosims_sar_is_a_floor(node: int, picojoule: float) -> None:
 
 SPAN: dict[str, Callable[[random.Random], float]] = {
     "bits": lambda draw: draw.randint(1, 12), "input_bits": lambda draw: draw.randint(4, 12), "phases": lambda draw: draw.randint(1, 2),
+    "pulses": lambda draw: draw.uniform(1, 30),
     "rate": lambda draw: 10 ** draw.uniform(3, 9.5), "node": lambda draw: draw.uniform(7, 180) * NM,
     "wordlines": lambda draw: draw.randint(1, 2048), "bitlines": lambda draw: draw.randint(1, 2048),
     "columns": lambda draw: draw.randint(1, 256), "conductance": lambda draw: 10 ** draw.uniform(-8, -3),
@@ -220,7 +227,7 @@ SPAN: dict[str, Callable[[random.Random], float]] = {
     "swing": lambda draw: draw.uniform(0, 0.5), "cell_area": lambda draw: draw.choice([0.0, 1e-13]),
 }  # fmt: skip
 RISING = (
-    "bits", "input_bits", "rate", "wordlines", "bitlines", "columns", "conductance", "read_voltage", "read_time", "activity",
+    "bits", "pulses", "rate", "wordlines", "bitlines", "columns", "conductance", "read_voltage", "read_time", "activity",
     "mean_square", "swing", "voltage",
 )  # fmt: skip
 CLOSE = 1 - 1e-12

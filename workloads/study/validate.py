@@ -25,8 +25,8 @@ from torch import nn
 
 from xbar.hw import Arrivals, Chip, Network, load_chip, place, simulate, trace
 from xbar.hw.bands import ENDS, chip_at, ledger_at
-from xbar.hw.chip.costs import phases_of
-from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, integration
+from xbar.hw.chip.costs import integrated
+from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, decisions
 from xbar.hw.cost.driver import PHASE_DRIVES
 from xbar.hw.errors import ConfigurationError
 from xbar.hw.events.ledger import STATIC, Ledger
@@ -178,15 +178,16 @@ def terms(point: Point, found: Run) -> dict[str, float] | None:
     integrates = chip.component.adc.integrates
     if group == "area" or point.quantity.startswith("peak") or (group == "throughput" and not integrates):
         return None
-    phases = phases_of(chip)
-    pulses, decisions = integration(chip.component.adc.bits, chip.inputs.streamed_bits, phases) if integrates else (0, 0)
+    phases, seen = len(chip.array_design.converted_slices), integrated(chip)
+    pulses = seen.get("pulses", 0.0) * phases
+    resolving = decisions(chip.component.adc.bits, int(seen["input_bits"]), phases) if seen else 0
     if group == "throughput":
-        return _split("time", 1 / found.pace, {"step": STEP_TIME * (pulses + decisions), "phase": PHASE_TIME * phases})
+        return _split("time", 1 / found.pace, {"step": STEP_TIME * (pulses + resolving), "phase": PHASE_TIME * phases})
     parts = dict(found.energy(point.counted))
     if integrates and "adc" in parts:
-        parts |= _split("adc", parts.pop("adc"), {"pulse": PULSE * pulses, "decision": DECISION * decisions})
+        parts |= _split("adc", parts.pop("adc"), {"pulse": PULSE * pulses, "decision": DECISION * resolving})
     if "gate_driver" in parts:
-        lines = {"bit": chip.input_slices, "phase": PHASE_DRIVES * phases}
+        lines = {"bit": float(chip.input_slices), "phase": PHASE_DRIVES * phases}
         parts |= _split("gate_driver", parts.pop("gate_driver"), lines)
     return parts
 
