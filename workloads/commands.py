@@ -36,6 +36,9 @@ from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
 from xbar.workloads.offered import NETWORKS
+from xbar.reports.validation import FILE as VALIDATION_FILE
+from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
+from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
@@ -49,6 +52,7 @@ from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, cluster
+from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.training import TrainingError, save_state
 from xbar.workloads.workload import load_workload
 
@@ -101,6 +105,10 @@ KINDS = {
     ),
     SUMMARY: _Kind(
         "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
+    ),
+    VALIDATION_FILE: _Kind(
+        "xbar validate", ValidationSheet.load, draw_validation,
+        {"report": "validation.pdf", "browser": "validation.html", "tables": "*.csv"},
     ),
 }  # fmt: skip
 
@@ -287,6 +295,24 @@ def _compare(options: argparse.Namespace) -> int:
     return int(options.fail and found.changed)
 
 
+def _validate(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        _check_folder(options.out, VALIDATION_FILE)
+    began = datetime.now(UTC)
+    with steps() as step:
+        step("setting the presets of measured chips against their points")
+        found = table(points(options.points))
+        sheet = sheet_of(found, summary(found))
+        step("measured chips: done")
+    print(validation_text(sheet), end="")
+    if options.out is not None:
+        sheet.save(options.out)
+        record(options, {}, began).save(options.out)
+        for path in draw_validation(sheet, options.out)[:2]:
+            print(path)
+    return 0
+
+
 def _devices(options: argparse.Namespace) -> int:
     files = [load_device_file(name) for name in device_names()]
     print(device_table(files).to_string())
@@ -323,5 +349,5 @@ def _chips(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
-    "compare": _compare,
+    "compare": _compare, "validate": _validate,
 }  # fmt: skip

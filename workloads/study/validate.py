@@ -13,10 +13,12 @@ components that the row counts. Two columns:
 Bands are the outer ones of `xbar.hw.bands`: all constants at their low, or high, ends. Time has no band.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,8 @@ import torch
 from torch import nn
 
 from xbar.hw import Arrivals, Chip, Network, load_chip, place, simulate, trace
-from xbar.hw.bands import ENDS, chip_at, ledger_at
+from xbar.hw.bands import ledger_at
+from xbar.hw.chip.components import COMPONENTS
 from xbar.hw.chip.costs import integrated
 from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, decisions
 from xbar.hw.cost.driver import PHASE_DRIVES
@@ -38,14 +41,15 @@ GROUPS = {
     "power part": "energy", "peak power": "energy", "area": "area", "core area": "area", "chip area": "area",
 }  # fmt: skip
 PAPER = "paper design"  # kind of a point of a chip that was never built: in no mean
-ENDS_BY_NAME = dict(zip(("low", "high"), ENDS, strict=True))
+KEPT = "kept"  # role of a point that no fit has seen; the others are given
+COLUMNS = ("chip", "point", "settings", "rows", "quantity", "counted", "measured", "unit", "kind", "role", "anchored", "note")
 
 
 @dataclass(frozen=True)
 class Point:
     """One published number: `measured` in `unit`, of `counted` components (all where there are none), at `settings` of the preset and with
-    `rows` wordlines' inputs in use (None: all). kind: silicon, digitised, second-hand, post-layout, or a paper design;
-    role: given to fit on, or kept back. anchored: constants of laws rest on it."""
+    `rows` inputs in use (None: all that wordlines hold). kind: silicon, digitised (off a figure), second-hand, post-layout, or a paper
+    design; role: given to fit on, or kept from it. anchored: constants of laws rest on it."""
 
     chip: str
     name: str
@@ -61,30 +65,59 @@ class Point:
     note: str
 
 
-def points(text: str | None = None) -> list[Point]:
-    """The rows of `silicon.csv`, or of a text of its form; raises ConfigurationError for what is not a quantity or a unit."""
-    if text is None:
-        text = (resources.files("xbar.workloads.study") / "silicon.csv").read_text("utf-8")
-    table = pd.read_csv(_lines(text), dtype=str, keep_default_na=False)
+def points(file: Path | None = None) -> list[Point]:
+    """The rows of `silicon.csv`, or of another file of its form; raises ConfigurationError naming file, row, and what is allowed."""
+    label = "silicon.csv" if file is None else str(file)
+    text = ((resources.files("xbar.workloads.study") / label) if file is None else file).read_text("utf-8")
+    try:
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ConfigurationError(label, [("file", label, f"is not CSV: {error}")]) from None
+    missing = [(column, "(missing)", "required column") for column in COLUMNS if column not in table]
+    if missing:
+        raise ConfigurationError(label, missing)
     found, problems = [], []
-    for number, row in table.iterrows():
-        for column, allowed in (("quantity", GROUPS), ("unit", UNITS)):
-            if row[column] not in allowed:
-                problems.append((f"row {number}.{column}", row[column], f"must be one of {', '.join(allowed)}"))
-        found.append(Point(
-            row["chip"], row["point"], dict(each.split("=", 1) for each in row["settings"].split()),
-            int(row["rows"]) if row["rows"] else None, row["quantity"], tuple(row["counted"].split()), float(row["measured"]),
-            row["unit"], row["kind"], row["role"], row["anchored"] == "yes", row["note"],
-        ))  # fmt: skip
+    for number, row in enumerate(table.to_dict("records"), 2):
+        try:
+            found.append(_point({str(key): str(value) for key, value in row.items()}))
+        except _Unreadable as problem:
+            problems.append((f"line {number}.{problem.column}", row[problem.column], problem.allowed))
     if problems:
-        raise ConfigurationError("silicon.csv", problems)
+        raise ConfigurationError(label, problems)
     return found
 
 
-def _lines(text: str):  # type: ignore[no-untyped-def]
-    from io import StringIO
+class _Unreadable(Exception):
+    """A cell that cannot be, and what can."""
 
-    return StringIO(text)
+    def __init__(self, column: str, allowed: str):
+        self.column, self.allowed = column, allowed
+        super().__init__(allowed)
+
+
+def _point(row: Mapping[str, str]) -> Point:
+    for column, allowed in (("quantity", GROUPS), ("unit", UNITS), ("role", ("given", KEPT)), ("anchored", ("yes", "no"))):
+        if row[column] not in allowed:
+            raise _Unreadable(column, f"must be one of {', '.join(allowed)}")
+    settings = [each.partition("=") for each in row["settings"].split()]
+    if not all(key and value for key, _, value in settings):
+        raise _Unreadable("settings", "must be KEY=VALUE with spaces between, as --set takes them")
+    try:
+        measured = float(row["measured"])
+    except ValueError:
+        measured = 0.0
+    if not 0 < measured < float("inf"):
+        raise _Unreadable("measured", "must be a number above 0")
+    if row["rows"] and not (row["rows"].isdecimal() and int(row["rows"])):
+        raise _Unreadable("rows", "must be a whole number of at least 1, or nothing")
+    unknown = set(row["counted"].split()) - set(COMPONENTS)
+    if unknown:
+        raise _Unreadable("counted", f"no component {', '.join(sorted(unknown))}; there are {', '.join(COMPONENTS)}")
+    return Point(
+        row["chip"], row["point"], {key: value for key, _, value in settings}, int(row["rows"]) if row["rows"] else None,
+        row["quantity"], tuple(row["counted"].split()), measured, row["unit"], row["kind"], row["role"], row["anchored"] == "yes",
+        row["note"],
+    )  # fmt: skip
 
 
 # ---- what the model says
@@ -204,6 +237,8 @@ def left_out(given: Sequence[Point], runs: Sequence[Run]) -> list[float]:
     Least squares of relative errors, by factors of the terms that were fitted, from where they are: what the others do not determine
     stays as it is.
     """
+    if not given:
+        return []
     chip = runs[0].chip
     free = set(fitted_components(chip))
     rows = [terms(point, each) for point, each in zip(given, runs, strict=True)]
@@ -245,8 +280,8 @@ def _needed(found: Run, point: Point) -> float:
 
 def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
     """One row a point, in its own unit: chip, point, quantity, group, unit, kind, role, anchored, measured; by_laws, by_laws_error, its
-    band low, high, and whether the measured value is outside (None: of a time, which has none); calibrated, calibrated_error, fitted
-    (of the chip's own points, or a prediction), left_out_error. Errors are shares of the measured value."""
+    band low, high, and whether the measured value is outside (None: of a time, which has none); calibrated, calibrated_error, standing,
+    left_out_error; common_ of the five values: operations/s, J an operation, m². Errors are shares of the measured value."""
     rows = []
     for name, mine in _by_chip(points() if chosen is None else chosen):
         cached: dict[tuple[object, ...], tuple[Run, Run]] = {}
@@ -259,21 +294,45 @@ def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
             runs.append(cached[key])
         given = [index for index, point in enumerate(mine) if point.role == "given"]
         without = dict(zip(given, left_out([mine[k] for k in given], [runs[k][1] for k in given]), strict=True))
-        calibrated = bool(fitted_components(runs[0][1].chip)) or runs[0][1].chip.component.adc.integrates
         for index, (point, (laws, own)) in enumerate(zip(mine, runs, strict=True)):
             factor = 1 / UNITS[point.unit]
             value, low, high = (each * factor for each in predicted(point, laws))
-            mended = predicted(point, own)[0] * factor
+            mended, common = predicted(point, own)[0] * factor, _common(point, laws)
             rows.append({
                 "chip": name, "point": point.name, "quantity": point.quantity, "group": GROUPS[point.quantity], "unit": point.unit,
                 "kind": point.kind, "role": point.role, "anchored": point.anchored, "measured": point.measured,
                 "by_laws": value, "by_laws_error": value / point.measured - 1, "low": low, "high": high,
                 "outside": None if low == high else not low <= point.measured <= high,
                 "calibrated": mended, "calibrated_error": mended / point.measured - 1,
-                "fitted": "fitted" if calibrated and point.role == "given" else "predicted",
-                "left_out_error": without.get(index, float("nan")), "note": point.note,
+                "standing": standing(point, own.chip), "left_out_error": without.get(index, float("nan")), "note": point.note,
+                **{f"common_{of}": common(each) for of, each in (
+                    ("measured", point.measured), ("by_laws", value), ("low", low), ("high", high), ("calibrated", mended))},
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def standing(point: Point, chip: Chip) -> str:
+    """What the calibrated column is of a point: "fitted" on it, "stated" by the preset (the pace of published clocks, a paper's own
+    table), or "predicted"."""
+    if point.role == KEPT:
+        return "predicted"
+    group = GROUPS[point.quantity]
+    if point.kind == PAPER or (group == "throughput" and not chip.component.adc.integrates):
+        return "stated"
+    leaf = "area" if group == "area" else "energy"
+    moved = any(f"component.{name}.{leaf}" in chip.provenance for name in point.counted or chip.component.names)
+    return "fitted" if moved or chip.component.adc.integrates else "predicted"
+
+
+def _common(point: Point, found: Run) -> Callable[[float], float]:
+    """From a point's unit to that of its group: operations per second, joule an operation, m²."""
+    factor = UNITS[point.unit]
+    if point.quantity == "efficiency":
+        return lambda value: 1 / (value * factor)
+    if point.quantity in ("power", "power part", "peak power"):
+        pace = found.operations * found.pace if point.quantity != "peak power" else found.chip.peak_operations_per_second
+        return lambda value: value * factor / pace
+    return lambda value: value * factor
 
 
 def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
@@ -283,7 +342,7 @@ def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """One row a chip and group (energy, throughput, area), and `all` for the chips together, each with one vote: points; of either column
-    mean_error (of absolute values), ratio (geometric mean of model over measured); mean of left_out; inside, the share of the
+    mean_error (of absolute values), ratio (geometric mean of model over measured, of energies of energy an operation); mean of left_out; inside, the share of the
     points within the bands. Paper designs are told and in no mean."""
     rows = []
     for group in ("throughput", "energy", "area"):
@@ -291,11 +350,14 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
         for chip, part in mine.groupby("chip", sort=False):
             rows.append({"chip": chip, "group": group, "silicon": bool((part["kind"] != PAPER).all())} | _figures(part))
         votes = pd.DataFrame([row for row in rows if row["group"] == group and row["silicon"]])
+        if votes.empty:
+            continue
         logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
         means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
         banded = mine[(mine["kind"] != PAPER) & mine["outside"].notna()]
         inside = float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan")
-        rows.append({"chip": "all", "group": group, "silicon": True, "points": int(votes["points"].sum()), **logs, **means, "inside": inside})
+        count = int(votes["points"].sum())
+        rows.append({"chip": "all", "group": group, "silicon": True, "points": count, **logs, **means, "inside": inside})
     return pd.DataFrame(rows)
 
 
@@ -304,7 +366,7 @@ def _figures(part: pd.DataFrame) -> dict[str, object]:
     return {
         "points": len(part),
         **{f"{column}_mean_error": float(part[f"{column}_error"].abs().mean()) for column in ("by_laws", "calibrated")},
-        **{f"{column}_ratio": float(np.exp(np.log(part[column] / part["measured"]).mean())) for column in ("by_laws", "calibrated")},
+        **{f"{column}_ratio": float(np.exp(np.log(part[f"common_{column}"] / part["common_measured"]).mean())) for column in ("by_laws", "calibrated")},
         "left_out_mean_error": float(part["left_out_error"].abs().mean()),
         "inside": float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan"),
     }
