@@ -39,7 +39,8 @@ HATCHES = {
 STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {
-    "dac": "DAC", "gate_driver": "gate drivers", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
+    "dac": "DAC", "gate_driver": "gate drivers", "crossbar": "arrays", "sample_hold": "sample-and-hold",
+    "multiplexer": "multiplexers", "adc": "ADC",
     "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
     "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation",
     "accumulator": "accumulators", "pool": "pooling", "multiplier": "multipliers", "product": "product units",

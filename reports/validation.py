@@ -16,7 +16,21 @@ from matplotlib.lines import Line2D
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
-from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SECOND, SOFT, cut, draw_table, page, plot, significant, write
+from xbar.reports.style import (
+    ACCENT,
+    FAINT,
+    INK,
+    PAPER,
+    SECOND,
+    SOFT,
+    cut,
+    draw_table,
+    page,
+    plain_decimals,
+    plot,
+    significant,
+    write,
+)
 
 FILE = "validation.json"
 GROUPS = {"energy": "Energy", "throughput": "Throughput", "area": "Area"}
@@ -71,7 +85,8 @@ def sheet_of(points: pd.DataFrame, summary: pd.DataFrame) -> ValidationSheet:
 
 
 def _share(value: float, digits: int = 1) -> str:
-    return "" if math.isnan(value) else f"{100 * value:+.{digits}f} %"
+    shown = f"{100 * value:+.{digits}f}"
+    return "" if math.isnan(value) else f"{shown.lstrip('+-') if not float(shown) else shown} %"
 
 
 def _outside(row: Any) -> str:
@@ -81,12 +96,13 @@ def _outside(row: Any) -> str:
 
 
 def cells(row: Any) -> list[str]:
-    """A point in words: number, chip, point, quantity, measured, by laws, error, band, whether outside, calibrated, error, left out, standing, kind."""
+    """A point in words, under HEADINGS."""
     band = "" if row.group == "throughput" else f"{significant(row.low)} to {significant(row.high)}"
-    name = f"{row.by_laws_error:+.1%}".replace("%", " %") + ("*" if row.anchored in (True, "True") else "")
+    name = _share(row.by_laws_error) + ("*" if row.anchored in (True, "True") else "")
     return [
-        str(row.number), row.chip, row.point, row.quantity, f"{significant(row.measured, 4)} {row.unit}", significant(row.by_laws, 4), name,
-        band, _outside(row), significant(row.calibrated, 4), _share(row.calibrated_error), _share(row.left_out_error), row.standing, row.kind,
+        str(row.number), row.chip, row.point, row.quantity, f"{significant(row.measured, 4)} {row.unit}", significant(row.by_laws, 4),
+        name, band, _outside(row), significant(row.calibrated, 4), _share(row.calibrated_error), _share(row.left_out_error),
+        row.standing, row.kind,
     ]  # fmt: skip
 
 
@@ -134,7 +150,7 @@ def summary_text(sheet: ValidationSheet) -> str:
 NOTES = (
     "by laws: the preset without any figure stated of the chip; * some of the law's constants rest on this point.",
     "calibrated: the preset as it is; left out: the point's error when the fit is made without it.",
-    "ratio: geometric mean of model over measured. Times have no band. Paper designs are in no mean.",
+    "ratio: geometric mean of model over measured, of energy an operation for energies. Times have no band. Paper designs are in no mean.",
 )  # fmt: skip
 
 
@@ -193,14 +209,17 @@ def _scatter_page(sheet: ValidationSheet, group: str, title: str) -> Figure:
         axes.plot(at, columns["by_laws"][place], shape, color=SECOND, markerfacecolor=PAPER, markersize=6, zorder=3)
         axes.plot(at, columns["calibrated"][place], shape, color=ACCENT, markersize=4.5, zorder=4)
     _label(axes, x, columns["by_laws"], np.concatenate([columns["by_laws"], columns["calibrated"]]), mine["number"].tolist())
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_decimals(axis, (1.0,))
     axes.set_xlabel("measured", fontsize=8.5)
     axes.set_ylabel("model", fontsize=8.5)
     handles = [
         Line2D([], [], color=SECOND, marker="o", markerfacecolor=PAPER, linewidth=0.9, label="by laws, with its band"),
         Line2D([], [], color=ACCENT, marker="o", linewidth=0, markersize=4.5, label="calibrated"),
-        Line2D([], [], color=INK, linewidth=1, label="equal"), Line2D([], [], color=SOFT, linewidth=0.7, linestyle=(0, (4, 3)), label="x 2, / 2"),
+        Line2D([], [], color=INK, linewidth=1, label="equal"),
+        Line2D([], [], color=SOFT, linewidth=0.7, linestyle=(0, (4, 3)), label="x 2, / 2"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.06, 0.91), ncols=4, frameon=False, fontsize=8.5, labelcolor=INK)
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.06, 0.042), ncols=4, frameon=False, fontsize=8.5, labelcolor=INK)
     _key(figure, sheet, mine)
     return figure
 
@@ -249,7 +268,7 @@ def _label(axes: Axes, x: np.ndarray, y: np.ndarray, markers: np.ndarray, number
         names.append(at + offset)
         axes.annotate(
             str(number), xy=tuple(at / span), xycoords="axes fraction", xytext=offset, textcoords="offset points", fontsize=7, color=INK,
-            ha="center", va="center", arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.5, "shrinkA": 3, "shrinkB": 3}, zorder=5,
+            ha="center", va="center", arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.5, "shrinkA": 4, "shrinkB": 5}, zorder=5,
         )  # fmt: skip
 
 
@@ -306,7 +325,7 @@ def _ratios(figure: Figure, part: pd.DataFrame) -> None:
 
 
 def _summary_page(sheet: ValidationSheet) -> Figure:
-    figure = page("Summary by chip", verdict(sheet)[:140])
+    figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
     places = (0.05, 0.15, 0.36, 0.48, 0.56, 0.66, 0.78, 0.86, 0.95)
     columns = tuple((name, x, "left" if x < 0.3 else "right") for name, x in zip(SUMMARY, places, strict=True))
     rows = [_summary_cells(row) for row in sheet.summary.itertuples()]

@@ -32,13 +32,13 @@ from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import render
 from xbar.reports.results import Results, ResultsError, drawing_again
+from xbar.reports.validation import FILE as VALIDATION_FILE
+from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
+from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
 from xbar.workloads.offered import NETWORKS
-from xbar.reports.validation import FILE as VALIDATION_FILE
-from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
-from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError

@@ -19,7 +19,8 @@ CHIP_COMPONENTS = ("link",)
 COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
 
 ACTIONS = {
-    "dac": "wordline drives", "gate_driver": "gate lines switched", "crossbar": "array reads", "sample_hold": "bitline samples", "multiplexer": "columns switched",
+    "dac": "wordline drives", "gate_driver": "gate lines switched", "crossbar": "array reads",
+    "sample_hold": "bitline samples", "multiplexer": "columns switched",
     "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
     "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
     "mesh_wires": "bits moved",

@@ -1,9 +1,9 @@
 """What every component of a chip costs, from the chip: counts, widths and lengths that follow from its structure, the load at
 its peak, and the laws of `xbar.hw.cost`.
 
-Counts. Every crossbar has a driver a wordline, a gate driver a wordline where there are any, and a sample-and-hold a bitline; `component.adc.columns` tells how many ADCs a core
-has. A core's input register holds the inputs of all its wordlines, its output register the results of all its crossbars, a tile's
-register as much for all its cores, each of `inputs.bits`.
+Counts. Every crossbar has a driver a wordline, a gate driver a wordline where there are any, and a sample-and-hold a bitline;
+`component.adc.columns` tells how many ADCs a core has. A core's input register holds the inputs of all its wordlines, its
+output register the results of all its crossbars, a tile's register as much for all its cores, each of `inputs.bits`.
 
 Peak. All arrays read and all their columns are converted, every vector's inputs come over buffer and bus, its outputs go back,
 each through one router and each through one adder, comparator, activation and register, as fast as the slowest of all these
@@ -109,7 +109,8 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
             crossbars, 1 / design.array_read, crossbars * reads,
             {
                 "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
-                **statistics_of(c.dac, chip.inputs.activity, c.crossbar.fed_at), **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
+                **statistics_of(c.dac, chip.inputs.activity, c.crossbar.fed_at),
+                **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
                 **({"fed_at": c.crossbar.fed_at} if c.crossbar.fed_at else {}), **cells_of(chip),
             },
         ),

@@ -224,13 +224,14 @@ def integrating(
     """A conversion by a neuron that integrates `pulses` of its column, and then resolves `bits` one after another.
 
     input_bits: magnitude bits of an input over all `phases`, each of which is converted (`decisions`); pulses, energy and time are of
-    one conversion, the mean of the phases; 2^k pulses for bit k of a phase are 2^length - 1. Time = 0.306 µs (pulses + decisions) + 0.258 µs, energy = 0.348 pJ a pulse + 0.790 pJ a
-    decision, at 130 nm and 1.8 V; time goes with the node, energy with node and voltage². Area is that of one neuron, for all bits.
+    one conversion, the mean of the phases; 2^k pulses for bit k of a phase are 2^length - 1. Time = 0.306 µs (pulses + decisions) +
+    0.258 µs, energy = 0.348 pJ a pulse + 0.790 pJ a decision, at 130 nm and 1.8 V; time goes with the node, energy with node and
+    voltage². Area is that of one neuron, for all bits.
 
-    Fitted on NeuRRAM alone (at 3/1, 5/3, 7/5 and 9/7 bits of result and input with sign, and 7/5 in one phase), so that on this
-    chip it predicts nothing new but other settings; band assumed for other nodes, voltages and designs. That decisions of two
-    phases are fewer is inferred from these five points; more input bits in two phases so take fewer decisions. `rate` [1/s] slower than its own pace may be asked for, 0 takes that pace: raises
-    LawRangeError above 1/time, and ParameterError where bits are not whole.
+    Fitted on NeuRRAM alone (at 3/1, 5/3, 7/5 and 9/7 bits of result and input with sign, and 7/5 in one phase), so that on this chip it
+    predicts nothing new but other settings; band assumed for other nodes, voltages and designs. That decisions of two phases are
+    fewer is inferred from these five points; more input bits in two phases so take fewer decisions. `rate` [1/s] slower than its
+    own pace may be asked for, 0 takes that pace: raises LawRangeError above 1/time, and ParameterError where bits are not whole.
     """
     resolved, held = whole("integrating", "bits", bits), whole("integrating", "input_bits", input_bits)
     count = whole("integrating", "phases", phases)

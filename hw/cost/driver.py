@@ -31,12 +31,12 @@ def driver(
 ) -> Cost:  # fmt: skip
     """One drive of one wordline of `bitlines` cells by an input slice of `bits`; `rate` drives a second set the time.
 
-    Energy: (50 fF bits node/28 nm) voltage² of the DAC, the charge of the stage's own gates, of the line that switches the
-    cells on at logic `voltage` and of the one that carries `read_voltage` (on_resistance, the cell's least [ohm], 0: no access
-    transistor and no line that switches; gates 0: lines that switch have drivers of their own, `gate_line`). Every drive is
-    charged as a full swing. The current that the cells take is the array's. Area: DAC 0.166 µm² 2^(bits - 1) and stage 3.27 µm², both x (node/32 nm)², and a pair of transistors, the PMOS
-    twice as wide, that settle the line to half a step in 1/rate and lose no more than 0.1 of the read voltage, assumed, over
-    the cells' mean `conductance` [S], 0 to leave that out.
+    Energy: (50 fF bits node/28 nm) voltage² of the DAC, the charge of the stage's own gates, of the line that switches the cells on at
+    logic `voltage` and of the one that carries `read_voltage` (on_resistance, the cell's least [ohm], 0: no access transistor and
+    no line that switches; gates 0: lines that switch have drivers of their own, `gate_line`). Every drive is charged as a full
+    swing. The current that the cells take is the array's. Area: DAC 0.166 µm² 2^(bits - 1) and stage 3.27 µm², both x (node/32
+    nm)², and a pair of transistors, the PMOS twice as wide, that settle the line to half a step in 1/rate and lose no more than 0.1
+    of the read voltage, assumed, over the cells' mean `conductance` [S], 0 to leave that out.
 
     Bands hold ISAAC's 0.39 pJ and NeuroSim's 10.7 fJ, Yao's R2R of 4 bits, and ISAAC's 0.166 µm² and MNSIM's 13.5 µm² (in which
     no cell's conductance is counted). Outside: Brahms's 438 µm² (11 times) and TIMELY's time-domain DAC of 0.0375 pJ (0.03).

@@ -14,7 +14,19 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
-from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, decisions, flash, integrating, ramp, sar, sense_amplifier, survey
+from xbar.hw.cost.adc import (
+    DECISION,
+    PHASE_TIME,
+    PULSE,
+    STEP_TIME,
+    decisions,
+    flash,
+    integrating,
+    ramp,
+    sar,
+    sense_amplifier,
+    survey,
+)
 from xbar.hw.cost.array import (
     access_width,
     array,

@@ -19,6 +19,7 @@ from functools import cache
 from importlib import resources
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -341,10 +342,12 @@ def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """One row a chip and group (energy, throughput, area), and `all` for the chips together, each with one vote: points; of either column
-    mean_error (of absolute values), ratio (geometric mean of model over measured, of energies of energy an operation); mean of left_out; inside, the share of the
-    points within the bands. Paper designs are told and in no mean."""
-    rows = []
+    """One row a chip and group (energy, throughput, area), and `all` for the chips together, each with one vote.
+
+    points; of either column mean_error (of absolute values) and ratio (geometric mean of model over measured, of energies of
+    energy an operation); mean of left_out; inside, the share of the points within the bands. Paper designs are told and in no mean.
+    """
+    rows: list[dict[str, Any]] = []
     for group in ("throughput", "energy", "area"):
         mine = found[found["group"] == group]
         for chip, part in mine.groupby("chip", sort=False):
@@ -354,19 +357,25 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
             continue
         logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
         means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
-        banded = mine[(mine["kind"] != PAPER) & mine["outside"].notna()]
-        inside = float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan")
-        count = int(votes["points"].sum())
-        rows.append({"chip": "all", "group": group, "silicon": True, "points": count, **logs, **means, "inside": inside})
+        built, count = _inside(mine[mine["kind"] != PAPER]), int(votes["points"].sum())
+        rows.append({"chip": "all", "group": group, "silicon": True, "points": count, **logs, **means, "inside": built})
     return pd.DataFrame(rows)
 
 
+def _inside(part: pd.DataFrame) -> float:
+    """Share of the points that have a band and lie in it; nan where none has one."""
+    banded = part.loc[part["outside"].notna(), "outside"].astype(bool)
+    return float((~banded).mean()) if len(banded) else float("nan")
+
+
 def _figures(part: pd.DataFrame) -> dict[str, object]:
-    banded = part[part["outside"].notna()]
     return {
         "points": len(part),
         **{f"{column}_mean_error": float(part[f"{column}_error"].abs().mean()) for column in ("by_laws", "calibrated")},
-        **{f"{column}_ratio": float(np.exp(np.log(part[f"common_{column}"] / part["common_measured"]).mean())) for column in ("by_laws", "calibrated")},
+        **{
+            f"{column}_ratio": float(np.exp(np.log(part[f"common_{column}"] / part["common_measured"]).mean()))
+            for column in ("by_laws", "calibrated")
+        },
         "left_out_mean_error": float(part["left_out_error"].abs().mean()),
-        "inside": float((~banded["outside"].astype(bool)).mean()) if len(banded) else float("nan"),
+        "inside": _inside(part),
     }
