@@ -231,39 +231,41 @@ def _split(name: str, value: float, shares: Mapping[str, float]) -> dict[str, fl
     return {f"{name} {part}": value * share / sum(shares.values()) for part, share in shares.items()}
 
 
-def left_out(given: Sequence[Point], runs: Sequence[Run]) -> list[float]:
-    """Relative error of each point [1] when what was fitted is fitted to the others alone; nan where nothing of it was fitted or too
-    few others are left.
+def refitted(given: Sequence[Point], runs: Sequence[Run], without: int | None = None) -> dict[str, float]:
+    """By what share each term that was fitted changes when it is fitted to the given points, or to all `without` one.
 
-    Least squares of relative errors, by factors of the terms that were fitted, from where they are: what the others do not determine
-    stays as it is.
+    Least squares of relative errors, by factors of the fitted terms, from where they are: what the points do not determine stays.
+    Terms of a converter that integrates, and its times, are constants of its law, and are fitted with the others.
     """
-    if not given:
-        return []
-    chip = runs[0].chip
-    free = set(fitted_components(chip))
-    rows = [terms(point, each) for point, each in zip(given, runs, strict=True)]
-    names = sorted({
-        name for row in rows if row is not None for name in row if name.partition(" ")[0] in free | {"time"}
-        or (chip.component.adc.integrates and name.startswith("adc "))
-    })  # fmt: skip
+    chip, kept = runs[0].chip, [index for index in range(len(given)) if index != without]
+    rows = [(found, _needed(runs[index], given[index])) for index in kept if (found := terms(given[index], runs[index])) is not None]
+    names = sorted({name for found, _ in rows for name in found if _is_fitted(name, chip)})
+    if not names:
+        return {}
+    matrix = np.array([[found.get(name, 0.0) / needed for name in names] for found, needed in rows])
+    short = np.array([1 - sum(found.values()) / needed for found, needed in rows])
+    return dict(zip(names, np.linalg.lstsq(matrix, short, rcond=1e-9)[0].tolist(), strict=True))
+
+
+def _is_fitted(term: str, chip: Chip) -> bool:
+    """Whether a fit moves the term."""
+    component = term.partition(" ")[0]
+    return component == "time" or component in fitted_components(chip) or (component == "adc" and chip.component.adc.integrates)
+
+
+def left_out(given: Sequence[Point], runs: Sequence[Run]) -> list[float]:
+    """Relative error of each point [1] when what was fitted is fitted to the others alone (`refitted`); nan where nothing of it was
+    fitted, or where fewer others share its fitted terms than there are of these, so that nothing but the point tells them."""
     errors = []
+    rows = [terms(point, each) for point, each in zip(given, runs, strict=True)]
     for one, (point, row) in enumerate(zip(given, rows, strict=True)):
-        others = [
-            (known, _needed(each, other)) for index, (known, each, other) in enumerate(zip(rows, runs, given, strict=True))
-            if index != one and known is not None
-        ]  # fmt: skip
-        moved = [name for name in names if row is not None and name in row]
-        # As many other points as factors that they share with this one, or the fit is no more than a wish.
-        sharing = [known for known, _ in others if any(name in known for name in moved)]
+        moved = [name for name in row or () if _is_fitted(name, runs[one].chip)]
+        sharing = [other for index, other in enumerate(rows) if index != one and other and any(name in other for name in moved)]
         if row is None or not moved or len(sharing) < len(moved):
             errors.append(float("nan"))
             continue
-        matrix = np.array([[known.get(name, 0.0) / needed for name in names] for known, needed in others])
-        short = np.array([1 - sum(known.values()) / needed for known, needed in others])
-        change = dict(zip(names, np.linalg.lstsq(matrix, short, rcond=1e-9)[0], strict=True))
-        value = sum(part * (1 + change.get(name, 0.0)) for name, part in row.items())
-        ratio = value / _needed(runs[one], point)
+        change = refitted(given, runs, one)
+        ratio = sum(part * (1 + change.get(name, 0.0)) for name, part in row.items()) / _needed(runs[one], point)
         errors.append((1 / ratio if point.quantity in ("efficiency", "throughput") else ratio) - 1)
     return errors
 
