@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from xbar.hw.analog.layers import AnalogEmbedding, AnalogLayer
+from xbar.hw.analog.layers import AnalogEmbedding, AnalogLayer, has_bias_rows
 from xbar.hw.analog.operate import program
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.mapping import lines_in_use
@@ -74,7 +74,8 @@ def _bytes_of(graph: Graph, chip: Chip, pack: bool, instances: int) -> int:
         if pack and isinstance(layer, Matrix):
             outputs, inputs = (len(kept) for kept in lines_in_use(layer.matrix))
         own = chip.for_layer(name)
-        total += bytes_held(own.array_design, own.geometry(outputs, inputs, groups), instances)
+        bias = isinstance(layer, Matrix) and has_bias_rows(own, layer)
+        total += bytes_held(own.array_design, own.geometry(outputs, inputs, groups, bias), instances)
     return total
 
 

@@ -31,7 +31,9 @@ class AnalogLayer(nn.Module):
     (RangeWarning), once after programming; in a converted model those of layers that read the network's inputs, since what others
     read has the chip's own errors. largest_weight, law: as in CrossbarMatrix. pack: outputs and inputs whose
     weights are all 0 are not mapped; kept_outputs and kept_inputs are the others (None: all). With several chip instances
-    a batch holds theirs one after the other. Differentiable; in training mode the weights are written anew at every
+    a batch holds theirs one after the other. fitting: gain and offset of every column are fitted anew to the inputs of a forward, before
+    it; residual: what the fit left of each column's products, (instances x groups, row_tiles, columns) in units of the layer's
+    outputs. Differentiable; in training mode the weights are written anew at every
     forward (see CrossbarMatrix).
     """
 
@@ -50,23 +52,43 @@ class AnalogLayer(nn.Module):
         self.register_buffer("kept_inputs", kept_inputs if pack and len(kept_inputs) < self.inputs else None)
         weight = weight if self.kept_outputs is None else weight[:, self.kept_outputs]
         weight = weight if self.kept_inputs is None else weight[:, :, self.kept_inputs]
+        largest = max(abs(input_low), abs(input_high))
+        self.unseen = largest == 0  # all that it was calibrated with is 0: there is no range
+        _, high = chip.inputs.integer_range(input_low < 0)
+        scale = largest / high if largest > 0 else 1.0
+        bias = None if matrix.bias is None else matrix.bias.detach().clone()
         try:
-            self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law)
+            on_rows = None
+            if bias is not None and has_bias_rows(chip, matrix):
+                kept = bias.view(weight.shape[0], -1) if self.kept_outputs is None else bias[self.kept_outputs].view(1, -1)
+                rows = chip.geometry(weight.shape[1], weight.shape[2], weight.shape[0], True).bias_inputs
+                on_rows = kept / (scale * high * len(rows))
+                bias = None if self.kept_outputs is None else bias.index_fill(0, self.kept_outputs, 0.0)
+            self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law, bias=on_rows)
             self.matrix.checked = False
         except MappingError as error:
             raise MappingError(f"layer {name}: {error}") from None
-        largest = max(abs(input_low), abs(input_high))
-        self.unseen = largest == 0  # all that it was calibrated with is 0: there is no range
-        scale = largest / self.matrix.high if largest > 0 else 1.0
         self.register_buffer("input_scale", torch.tensor(scale, dtype=torch.float64, device=weight.device))
         self.register_buffer("output_scale", torch.ones(1, dtype=torch.float64, device=weight.device))
-        self.bias = None if matrix.bias is None else nn.Parameter(matrix.bias.detach().clone())
-        self.saturated_share = 0.0
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.saturated_share, self.fitting = 0.0, False
+        self.residual: Tensor | None = None
 
     input_scale: Tensor
     output_scale: Tensor
     kept_outputs: Tensor | None
     kept_inputs: Tensor | None
+
+    @property
+    def columns_are_fitted(self) -> bool:
+        """True where the chip fits the gain and offset of every column."""
+        return self.chip.component.adc.column_calibration == "fitted"
+
+    @property
+    def shown(self) -> Tensor:
+        """Its calibration inputs, as `matrix` takes them of its chip instances."""
+        vectors, instances = self.get_buffer("calibration_vectors"), len(self.matrix.seeds)
+        return vectors.expand(instances, *vectors.shape) if instances > 1 else vectors
 
     def to_integers(self, x: Tensor) -> Tensor:
         """Whole-numbered vectors (groups, vectors, inputs) of an input batch, clipped to the DAC's range."""
@@ -192,6 +214,8 @@ class AnalogLayer(nn.Module):
         vectors = self._vectors(converted.flatten(0, 1))  # (groups, instances x vectors, inputs)
         if instances > 1:
             vectors = vectors.unflatten(1, (instances, -1)).transpose(0, 1)
+        if self.fitting:
+            self._fit(vectors)
         value = self.matrix(vectors, self.output_scale * self.input_scale)  # (..., groups, vectors, outputs)
         if self.kept_outputs is not None:
             value = value.new_zeros(*value.shape[:-1], self.outputs).index_copy(-1, self.kept_outputs, value)
@@ -205,10 +229,28 @@ class AnalogLayer(nn.Module):
             joined = joined + self.bias.to(dtype)
         return self.layout.assembled(joined, shape, self.space(shape) if self.layout.kernel else ())
 
+    def _fit(self, vectors: Tensor) -> None:
+        """Fit the columns to these inputs of the crossbars."""
+        found, array = self.matrix.fit_columns(vectors).line[2], self.matrix.array
+        unit = array.mapped.scale[:, :1].unsqueeze(-1) * self.input_scale  # of a level step, (groups, 1, 1)
+        scale = array.mapped.segment_scale
+        unit = unit if scale is None else unit * scale.unsqueeze(-1)
+        self.residual = found * unit.repeat(len(array.cells), 1, 1)
+
     def _vectors(self, x: Tensor) -> Tensor:
         """Inputs of each product, (groups, vectors, inputs), without those packed away."""
         vectors = self.layout.vectors(x)
         return vectors if self.kept_inputs is None else vectors[..., self.kept_inputs]
+
+    def torch_bias(self) -> Tensor | None:
+        """The present bias of the layer as torch holds it, whether it is added digitally or lies on crossbars."""
+        if self.matrix.bias is None:
+            return None if self.bias is None else self.bias.detach()
+        rows = len(self.matrix.geometry.bias_inputs)
+        on_rows = (self.matrix.bias.detach() * (self.input_scale * self.matrix.high * rows)).to(self.matrix.bias.dtype).flatten()
+        if self.bias is None or self.kept_outputs is None:
+            return on_rows
+        return self.bias.detach().index_copy(0, self.kept_outputs, on_rows)
 
     def torch_weight(self) -> Tensor:
         """The present weights of the layer as torch holds them, those packed away 0."""
@@ -220,6 +262,12 @@ class AnalogLayer(nn.Module):
         return self.layout.weight(weight, self.shape_of_weight)
 
 
+def has_bias_rows(chip: Chip, matrix: Matrix) -> bool:
+    """True where the bias of that matrix lies on crossbars: of results that are sums of one product each, as all but those of
+    transposed convolutions are."""
+    return chip.weights.bias_rows > 0 and matrix.bias is not None and matrix.layout.kind != "transposed"
+
+
 class AnalogEmbedding(AnalogLayer):
     """An Embedding whose table lies on crossbars, a row on the wordlines of one input (see `xbar.hw.array.lookup`); same call.
 
@@ -228,6 +276,7 @@ class AnalogEmbedding(AnalogLayer):
     """
 
     matrix: LookUpMatrix
+    columns_are_fitted = False
 
     def __init__(
         self, layer: nn.Embedding | Table, chip: Chip, name: str, largest_weight: float | None = None, law: CellLaw | None = None
@@ -245,7 +294,7 @@ class AnalogEmbedding(AnalogLayer):
         scale = torch.tensor(1.0 / self.matrix.high, dtype=torch.float64, device=weight.device)
         self.register_buffer("input_scale", scale)
         self.register_buffer("output_scale", torch.ones(1, dtype=torch.float64, device=weight.device))
-        self.bias, self.saturated_share = None, 0.0
+        self.bias, self.saturated_share, self.fitting, self.residual = None, 0.0, False, None
 
     def to_integers(self, x: Tensor) -> Tensor:
         """The rows looked up, int64 (1, look-ups)."""

@@ -38,12 +38,13 @@ def copy_weights(model: nn.Module, to: nn.Module) -> None:
         except AttributeError:
             raise ParameterError(f"{type(to).__name__} has no layer {name}, which the converted model has") from None
         weight = layer.torch_weight()
-        if not isinstance(own.weight, Tensor) or own.weight.numel() != weight.numel() or (own.bias is None) != (layer.bias is None):
+        bias = layer.torch_bias()
+        if not isinstance(own.weight, Tensor) or own.weight.numel() != weight.numel() or (own.bias is None) != (bias is None):
             raise ParameterError(f"layer {name} needs a weight of {weight.numel()} values and "
-                                 f"{'no bias' if layer.bias is None else 'a bias'}, as the converted model has")  # fmt: skip
+                                 f"{'no bias' if bias is None else 'a bias'}, as the converted model has")  # fmt: skip
         own.weight.copy_(weight.reshape(own.weight.shape))
-        if layer.bias is not None:
-            own.bias.copy_(layer.bias)  # type: ignore[operator]
+        if bias is not None:
+            own.bias.copy_(bias)  # type: ignore[operator]
 
 
 def program(
@@ -54,7 +55,8 @@ def program(
 
     A batch of a model with several instances holds the samples of the first, then of the second, and so on. Each layer
     draws from generators of its own, so that a change in one does not alter another's noise, and instance i of many
-    equals instance i alone. layers: only these have the device's errors; the cells of all others are ideal. `write`
+    equals instance i alone. Columns that the chip has fitted are fitted to the calibration inputs; `fit_columns` takes others, and
+    those that the layers before really give. layers: only these have the device's errors; the cells of all others are ideal. `write`
     counts how often the same chips have been written. Raises ParameterError.
     """
     seeds = _whole(seed)
@@ -69,6 +71,8 @@ def program(
         layer.output_scale = torch.ones(1, dtype=torch.float64, device=layer.output_scale.device)
         layer.warned = False
         layer.matrix.program(seeds, chosen, index, write)
+        if layer.columns_are_fitted:
+            layer.matrix.fit_columns(layer.shown)
 
 
 def _whole(seed: int | Sequence[int]) -> list[int]:
@@ -101,9 +105,7 @@ def compensate_drift(model: nn.Module) -> dict[str, Tensor]:
     with torch.no_grad():
         for name, layer in analog_layers(model).items():
             matrix, now = layer.matrix, layer.matrix.time
-            reads = matrix.reads
-            vectors = layer.get_buffer("calibration_vectors")
-            shown = vectors.expand(len(matrix.seeds), *vectors.shape) if len(matrix.seeds) > 1 else vectors
+            reads, shown = matrix.reads, layer.shown
             later = matrix(shown).abs().reshape(len(matrix.seeds), -1).sum(1)
             matrix.set_time(0.0)
             first = matrix(shown).abs().reshape(len(matrix.seeds), -1).sum(1)
@@ -111,6 +113,29 @@ def compensate_drift(model: nn.Module) -> dict[str, Tensor]:
             matrix.reads = reads
             factors[name] = layer.output_scale = torch.where(later > 0, first / later, torch.ones_like(later)).double()
     return factors
+
+
+@torch.no_grad()
+def fit_columns(model: nn.Module, data: Example) -> dict[str, Tensor]:
+    """Fit the gain and offset of every column of a converted model's crossbars on `data` (batch, ...), given to each chip instance, as
+    a chip is calibrated after it was written: layer after layer, on the inputs that the layers before, fitted, give. A matrix used
+    several times keeps the fit of its last use. Returns what is left of each column's products, by layer (instances x groups,
+    row_tiles, columns), a standard deviation in units of the layer's outputs, infinite where a column's products do not vary.
+
+    Raises ParameterError for chips with component.adc.column_calibration = nominal. Look-ups keep their nominal columns.
+    """
+    found = {name: layer for name, layer in analog_layers(model).items() if layer.columns_are_fitted}
+    if not found:
+        raise ParameterError("columns are fitted on chips with component.adc.column_calibration = fitted")
+    instances = len(next(iter(found.values())).matrix.seeds)
+    try:
+        for layer in found.values():
+            layer.fitting = True
+        model(*(each.repeat(instances, *[1] * (each.dim() - 1)) for each in inputs_of(data)))
+    finally:
+        for layer in found.values():
+            layer.fitting = False
+    return {name: layer.residual for name, layer in found.items() if layer.residual is not None}
 
 
 def recalibrate(model: nn.Module) -> dict[str, float]:

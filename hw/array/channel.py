@@ -29,6 +29,14 @@ class AdcErrors:
     inl: Tensor
 
 
+class ColumnFit(NamedTuple):
+    """What makes sums of products of a column's codes: gain [level steps a step of what is sensed], (instances x groups x row_tiles,
+    1, columns), and offset [level steps], (instances x groups, 1, columns), of all row tiles together; float64."""
+
+    gain: Tensor
+    offset: Tensor
+
+
 class Place(NamedTuple):
     """Where a stream stands in the conversion that it is part of.
 
@@ -180,8 +188,11 @@ class ReadChannel:
         return self.integer_range[1]
 
     def largest_current(self) -> Tensor:
-        """Largest |current| that each column can give with ideal cells and wires [level steps], (columns,) float64."""
+        """Largest |current| that each column can give with ideal cells and wires [level steps], or voltage where that is sensed [DAC
+        steps], (columns,) float64."""
         g, device, bits = self.geometry, self.design.device, self.geometry.cell_bits
+        if self.design.adc.sensing == "voltage":  # no column settles above the largest voltage that drives it
+            return torch.full((self.columns,), float(self.largest_drive), dtype=torch.float64)
         held = min(g.inputs, g.inputs_per_crossbar)
         top = 2**bits - 1
         levels = min(self.most_driven * top, held * top // 2) if g.encoding.flipped_columns else self.most_driven * top
@@ -217,6 +228,10 @@ class ReadChannel:
             adc, full_scale, lowest = self.design.adc, self.full_scale, self.lowest
             if adc.full_scale is not None:
                 full_scale = torch.full_like(full_scale, adc.full_scale / self.ampere_per_level())
+            if adc.full_scale_voltage is not None:
+                assert self.design.device.read_voltage is not None
+                steps = adc.full_scale_voltage / self.design.device.read_voltage * self.design.dac.largest
+                full_scale = torch.full_like(full_scale, steps)
             if adc.lower is not None:
                 lowest = torch.full_like(full_scale, adc.lower / self.ampere_per_level())
             return adc.range_for(full_scale, self.signed_current, lowest)
@@ -246,7 +261,8 @@ class ReadChannel:
         """True where whole levels over ideal wires give the integer products."""
         worst = float(self.largest_current().max()) / self.largest_drive * self.design.dac.largest
         limited = self.limit is not None and worst > self.limit
-        return self.lossless and not self.design.dac.bow and not self.design.adc.has_errors and not limited
+        divided = self.design.adc.sensing == "voltage" or self.design.adc.column_calibration == "fitted"
+        return self.lossless and not divided and not self.design.dac.bow and not self.design.adc.has_errors and not limited
 
     def errors(self, draws: Draws, layout: CrossbarLayout) -> AdcErrors | None:
         """Errors of each column's ADC in each instance, or None. Columns of a crossbar take its ADCs in turn; ADCs shared
@@ -275,6 +291,8 @@ class ReadChannel:
         largest = self.adc.high if self.adc.origin is None else self.adc.high + float(self.adc.origin.abs().max())
         top = g.row_tiles * largest * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
         plain = g.encoding.scheme != "offset" and top < EXACT_FLOAT32 and not self.adc.ideal
+        if self.design.adc.sensing == "voltage":
+            return dtype
         simple = self.design.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return dtype if plain or simple else torch.float64
 

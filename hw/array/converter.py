@@ -14,12 +14,14 @@ from xbar.hw.quantity import Unit
 class Dac(Component):
     """Wordline drivers: one action drives one wordline with one input slice of `bits` bits.
 
-    law: "driver" gives a code as a voltage; "pulse_width" gives the largest voltage for a time in proportion to the code.
+    law: "driver" of lines of memristive cells gives a code as a voltage, "pulse_width" the largest voltage for a time in proportion to the
+    code; of SRAM cells that compute in charge "pulses", as many as the code says, or "capacitive", a DAC of capacitors
+    (`xbar.hw.cost.charge`).
     bow: largest deviation of the voltage (or time) from the straight line between the first and the last code, in steps; a
     parabola in between, 0 at both ends (and so without effect on 1 bit).
     """
 
-    law: Literal["driver", "pulse_width"] = "driver"
+    law: Literal["driver", "pulse_width", "pulses", "capacitive"] = "driver"
     bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
     bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
 
@@ -155,6 +157,11 @@ class Adc(Component):
     conversion: after each input slice, or once a vector after an analog accumulation over its slices.
     offset_sigma, gain_sigma, inl_sigma: drawn per ADC and chip instance: offset [steps], relative gain error, and
     largest deviation [steps] of a sine over the range, 0 at its ends (integral non-linearity).
+    sensing: what is converted: the "current" of a column held at a virtual ground, or the "voltage" at which a column left floating
+    settles, sum(V G) / sum(G) over its driven cells, whose gain follows the column's own load; codes then reach `full_scale_voltage`
+    [V], summed over the reads of a conversion, or the range that `range` tells.
+    column_calibration: of each column's gain and offset in the digital arithmetic: "nominal" ones follow from the targets of its
+    cells; "fitted" ones are a line through its codes against the products that they stand for, chip by chip.
     columns: bitlines that an ADC converts in turn at most, of whole crossbars or of a part of one, which tells how many ADCs a
     core has: one or more for each array, or one for several arrays. rate: conversions per second that each is made for; the
     law "integrating" tells its own pace from bits and inputs, which holds where no rate is given.
@@ -175,6 +182,9 @@ class Adc(Component):
     finest: Literal["level", "any"] = "level"
     codes: Literal["symmetric", "all"] = "symmetric"
     conversion: Literal["each_slice", "after_accumulation"] = "each_slice"
+    sensing: Literal["current", "voltage"] = "current"
+    full_scale_voltage: Annotated[float | None, Unit("V"), Field(gt=0, le=1e3)] = None
+    column_calibration: Literal["nominal", "fitted"] = "nominal"
     offset_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
     gain_sigma: Annotated[float, Unit("1"), Field(ge=0, le=0.5)] = 0.0
     inl_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
@@ -183,8 +193,20 @@ class Adc(Component):
     def _check_range(self) -> "Adc":
         if self.rate is None and not self.integrates:
             raise ValueError(f"rate is missing: the law {self.law} is made for one; only integrating tells its own")
-        if (self.range == "fixed") != (self.full_scale is not None):
-            raise ValueError("full_scale [A] goes with range = fixed, and range = fixed needs it")
+        voltage = self.sensing == "voltage"
+        if self.full_scale_voltage is not None and not (voltage and self.range == "fixed"):
+            raise ValueError("full_scale_voltage [V] goes with range = fixed and sensing = voltage")
+        if voltage and (self.full_scale is not None or self.current_limit is not None or self.range in ("level", "level_fixed")):
+            raise ValueError(
+                "sensing = voltage has no current and no levels: range must be fixed (with full_scale_voltage), calibrated, full_scale "
+                "or ideal, without full_scale and current_limit"
+            )
+        if (self.range == "fixed") != ((self.full_scale_voltage if voltage else self.full_scale) is not None):
+            raise ValueError(
+                "range = fixed needs full_scale [A], or full_scale_voltage [V] with sensing = voltage, and full_scale goes with it alone"
+            )
+        if voltage and self.finest == "level":
+            raise ValueError("sensing = voltage needs finest = any: a settled voltage is no whole number of levels")
         if self.lower is not None and self.full_scale is None:
             raise ValueError(f"lower = {self.lower:g} A goes with range = fixed")
         if self.full_scale is not None and self.full_scale <= (self.lower or 0.0):

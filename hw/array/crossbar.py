@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.array.calibration import calibrated_range, currents_seen, saturated_share, stated_full_scale
-from xbar.hw.array.channel import EXACT_FLOAT32, ReadChannel, read_channel
+from xbar.hw.array.channel import EXACT_FLOAT32, ColumnFit, ReadChannel, read_channel
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import is_solved
 from xbar.hw.array.design import HasArrays
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.energy import read_energy
+from xbar.hw.array.fitting import FitSums, fit_columns, moved
 from xbar.hw.array.layout import CrossbarLayout
 from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
@@ -42,7 +43,9 @@ class CrossbarMatrix(nn.Module):
     of (weight integer x input integer).
 
     largest_weight: full scale of the weights, where it is not to be taken from them; law: a current-voltage law of the
-    cells that the device does not know by name. Non-linear cells and gate-selected arrays are solved for every vector.
+    cells that the device does not know by name. bias (groups, outputs): what every row that carries the bias holds, in units of weights,
+    where the design has such rows; their inputs are added here. fit: gain and offset of the columns of these cells, where they were
+    fitted (`fit_columns`); None: the nominal ones. Non-linear cells and gate-selected arrays are solved for every vector.
     reading: how the array is read, with vectors (`Products`, the default) or by rows (`LookUps`). reads: vectors read since
     programming. limited_share: of the column currents that calibration saw, those beyond `Adc.current_limit`.
 
@@ -55,11 +58,13 @@ class CrossbarMatrix(nn.Module):
     full_scale: Tensor  # (row_tiles or 1, columns) float64, largest current of each column's ADC [level steps]
     lowest: Tensor | None  # in its form, where the codes of calibrated ranges begin [level steps]
     array: ProgrammedArray
+    fit: ColumnFit | None
     _integers: Tensor | None  # the mapped weights (groups, inputs, outputs), once an exact product is asked for
 
     def __init__(
         self, weight: Tensor, chip: HasArrays, signed_input: bool, largest_weight: float | None = None,
         dtype: torch.dtype = torch.float32, law: CellLaw | None = None, reading: Products | LookUps | None = None,
+        bias: Tensor | None = None,
     ):  # fmt: skip
         super().__init__()
         if weight.dim() != 3:
@@ -68,9 +73,10 @@ class CrossbarMatrix(nn.Module):
         self.chip, self.signed_input, self.largest_weight, self._law = chip, signed_input, largest_weight, law
         self.reading = reading or Products()
         self.design = self.reading.design(chip.array_design)
-        self.geometry = g = self.design.geometry(outputs, inputs, groups)
+        self.geometry = g = self.design.geometry(outputs, inputs, groups, bias is not None)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.layout = CrossbarLayout(g)
-        most_driven = self.reading.most_driven(min(inputs, g.inputs_per_crossbar))
+        most_driven = self.reading.most_driven(min(g.inputs, g.inputs_per_crossbar))
         self._channel = read_channel(self.design, g, signed_input, most_driven)
         self.low, self.high = self._channel.integer_range
         self.counts = ActionCounts()
@@ -78,7 +84,7 @@ class CrossbarMatrix(nn.Module):
         self.measure, self.limited_share = False, 0.0
         self.checked = True  # False: inputs are known to be whole numbers of the DAC
         self.dtype = _product_dtype(dtype)
-        self.weight = nn.Parameter(weight.detach().clone())
+        self.weight, self.fit = nn.Parameter(weight.detach().clone()), None
         self.register_buffer("full_scale", self._channel.full_scale.to(weight.device))
         self.register_buffer("lowest", None if self._channel.lowest is None else self._channel.lowest.to(weight.device))
         self.program((0,))
@@ -97,14 +103,33 @@ class CrossbarMatrix(nn.Module):
         """
         draws, device = Draws(tuple(seeds), layer, write), device or self.design.device
         with torch.inference_mode(False), torch.no_grad():
-            mapped = map_weights(self.weight, self.geometry, self.largest_weight)
+            mapped, self.fit = map_weights(self._whole_weight(), self.geometry, self.largest_weight), None
             array = write_array(mapped, self.layout, device, draws, stuck, self._law)
             self._hold(array.to(self.weight.device))
         self.write, self.reads, self._integers = write, 0, None
 
     def _hold(self, array: ProgrammedArray) -> None:
         """Read these cells from now on."""
-        self.array, self._reads = array, ReadSequence(array, self.channel, self.dtype)
+        self.array, self._reads = array, ReadSequence(array, self.channel, self.dtype, fit=self.fit)
+
+    def _whole_weight(self) -> Tensor:
+        """The weights with the rows that carry the bias (groups, outputs, inputs of the geometry)."""
+        if self.bias is None:
+            return self.weight
+        g, weight = self.geometry, self.weight
+        bias = self.bias.to(weight.dtype).unsqueeze(-1).expand(-1, -1, len(g.bias_inputs))
+        whole = weight.new_zeros(g.groups, g.outputs, g.inputs).index_copy(-1, self._lines(g.weight_inputs), weight)
+        return whole.index_copy(-1, self._lines(g.bias_inputs), bias)
+
+    def _driven(self, inputs: Tensor) -> Tensor:
+        """Inputs (.., inputs of the weights) with those that carry the bias, at the highest code."""
+        if self.bias is None:
+            return inputs
+        whole = inputs.new_full((*inputs.shape[:-1], self.geometry.inputs), self.high)
+        return whole.index_copy(-1, self._lines(self.geometry.weight_inputs), inputs)
+
+    def _lines(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.weight.device)
 
     def set_time(self, seconds: float) -> None:
         """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
@@ -158,6 +183,7 @@ class CrossbarMatrix(nn.Module):
         """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
+        inputs = self._driven(inputs)
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
             array = self.array.first() if as_programmed else self.array.at_targets()
@@ -167,6 +193,26 @@ class CrossbarMatrix(nn.Module):
                 self.full_scale = full_scale.to(self.full_scale)
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
+
+    def fit_columns(self, inputs: Tensor) -> FitSums:
+        """Fit gain and offset of every column of these cells to `inputs` as `forward` takes them, each row tile by itself, by least
+        squares of its codes on the products that they stand for (`xbar.hw.array.fitting`), until cells are written again. Returns the
+        sums of the fit, which tell slopes and residuals."""
+        inputs = self._driven(inputs)
+        self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
+        with torch.inference_mode(False), torch.no_grad():
+            values, reads = self.reading.flat(inputs, len(self.seeds), self.dtype), self._sequence()
+            parts = ((reads.at(self.reads + run.start), values[:, run], self.reads + run.start) for run in self._runs(values))
+            self.fit, sums = fit_columns(parts, self.channel)
+            self.reads += values.shape[1]
+            self._hold(self.array)
+        return sums
+
+    def _runs(self, values: Tensor) -> list[slice]:
+        """Runs of vectors whose bitline values fit CHUNK_VALUES."""
+        columns = len(self.seeds) * self.geometry.groups * self.full_scale.shape[1]
+        epoch = self.channel.vectors_at_once(self.device)
+        return list(runs_of(values.shape[1], self.reads, max(1, CHUNK_VALUES // columns), epoch))
 
     @property
     def exact(self) -> bool:
@@ -179,13 +225,14 @@ class CrossbarMatrix(nn.Module):
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
         with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
         the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
+        inputs = self._driven(inputs)
         self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         lead = self.reading.lead(inputs)
         if self.exact and self.fuse_when_exact and not self.training:
             self.counts.add(self.reading.counted(inputs, self.channel))
-            sums = self.exact_product(inputs, unit)
+            sums = self._exact_product(inputs, unit)
         else:
             sums = self._read(self._written_anew() if self.training else self._sequence(), inputs, unit)
         self.reads += lead[-1]
@@ -201,16 +248,14 @@ class CrossbarMatrix(nn.Module):
         """Reads of the present weights, written once more."""
         self.write += 1
         draws = replace(self.array.draws, write=self.write)
-        mapped = map_weights(self.weight, self.geometry, self.largest_weight)
+        mapped = map_weights(self._whole_weight(), self.geometry, self.largest_weight)
         array = write_array(mapped, self.layout, self.device, draws, self.array.stuck, self._law, self.weight.device)
         return ReadSequence(array.at(self.time), self.channel, self.dtype, graded=True)
 
     def _read(self, reads: ReadSequence, inputs: Tensor, unit: Tensor | None) -> Tensor:
         """Sums (instances x groups, vectors, outputs), a run of vectors whose bitline values fit CHUNK_VALUES at a time."""
         values, scale = self.reading.flat(inputs, len(self.seeds), self.dtype), unit_scale(reads.array, unit)
-        columns = len(self.seeds) * self.geometry.groups * self.full_scale.shape[1]
-        epoch = self.channel.vectors_at_once(self.device)
-        runs = list(runs_of(values.shape[1], self.reads, max(1, CHUNK_VALUES // columns), epoch))
+        runs = self._runs(values)
 
         def read(run: slice, out: Tensor | None = None) -> Tensor:
             first = self.reads + run.start
@@ -231,6 +276,10 @@ class CrossbarMatrix(nn.Module):
 
     def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
+        return self._exact_product(self._driven(inputs), unit)
+
+    def _exact_product(self, inputs: Tensor, unit: Tensor | None) -> Tensor:
+        """The same of inputs with those that carry the bias."""
         if self._integers is None:
             with torch.inference_mode(False), torch.no_grad():
                 integers = read_integers(self.mapped).transpose(1, 2)  # (groups, inputs, outputs)
@@ -244,7 +293,7 @@ class CrossbarMatrix(nn.Module):
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        return read_energy(self.array, self.channel, self.reading.driven(inputs, self.channel))
+        return read_energy(self.array, self.channel, self.reading.driven(self._driven(inputs), self.channel))
 
     # ---- state
 
@@ -263,6 +312,7 @@ class CrossbarMatrix(nn.Module):
         self.full_scale = full_scale.to(self.weight.device)
         self.lowest = None if lowest is None else lowest.to(self.weight.device)
         self.dtype, self._integers = _product_dtype(fn(like).dtype), None
+        self.fit = moved(self.fit, self.weight.device)
         self._hold(self.array.to(self.weight.device))
         return self
 
@@ -279,7 +329,7 @@ class CrossbarMatrix(nn.Module):
         return {
             "signed_input": self.signed_input, "device": self.device.model_dump_json(), "seeds": list(self.seeds),
             "layer": self.array.draws.layer, "write": self.write, "reads": self.reads, "time": self.time,
-            "stuck": self.array.stuck,
+            "stuck": self.array.stuck, "fit": None if self.fit is None else list(self.fit),
         }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -291,6 +341,8 @@ class CrossbarMatrix(nn.Module):
             )
         device = Device.model_validate_json(state["device"])
         self.program(state["seeds"], device, state["layer"], state["write"], state["stuck"])
+        self.fit = None if state.get("fit") is None else moved(ColumnFit(*state["fit"]), self.weight.device)
+        self._hold(self.array)
         if state["time"]:
             self.set_time(state["time"])
         self.reads = state["reads"]
@@ -310,6 +362,11 @@ class LookUpMatrix(CrossbarMatrix):
     ):  # fmt: skip
         if weight.dim() == 3 and weight.shape[0] != 1:
             raise ParameterError(f"a table is one matrix, got {weight.shape[0]} groups")
+        if chip.array_design.adc.sensing == "voltage":
+            raise ParameterError(
+                "component.adc.sensing = voltage: a column that one wordline drives settles at that wordline's voltage, whatever its "
+                "cell holds, so tables are not looked up by rows"
+            )
         super().__init__(weight, chip, False, largest_weight, dtype, law, reading=LookUps())
 
 

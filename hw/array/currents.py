@@ -20,6 +20,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import Linear
 from xbar.hw.errors import ParameterError
 
+NO_LOAD = 1e-9  # of g_max: a column that holds less settles nowhere, and gives nothing
 OPEN = 1e-9  # of g_max: an array of open cells, next to no load on its wires
 
 
@@ -27,8 +28,9 @@ OPEN = 1e-9  # of g_max: an array of open cells, next to no load on its wires
 class SeenCells:
     """Cells as the sense amplifiers see them, pairs whose currents meet joined into one column; float64.
 
-    levels [level steps], and variance of one read per squared voltage [level steps²]: (instances, groups, row_tiles, rows,
-    columns); floor: variance of one read whatever is driven [level steps²] (.., 1, columns). None: there is none.
+    levels [level steps], or where voltage is sensed each cell's share of its column's load, and variance of one read per squared
+    voltage [level steps²]: (instances, groups, row_tiles, rows, columns); floor: variance of one read whatever is driven [level
+    steps²] (.., 1, columns). None: there is none.
     conductance: [S] (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for
     each vector (`solved_levels`); levels are then all 1, (.., 1, columns).
     """
@@ -56,15 +58,24 @@ def seen_cells(array: ProgrammedArray, design: ArrayDesign, with_noise: bool) ->
     """The cells of every instance as they are now, behind the wires, with read noise or without."""
     g, device = array.mapped.geometry, array.device
     solved = is_solved(array, design)
-    if all(cells is None for cells in array.cells) and design.wires.ideal and not solved:
+    off = bool(design.cell_error.sigma) and not array.aimed
+    if all(cells is None for cells in array.cells) and design.wires.ideal and not (solved or off or design.adc.sensing == "voltage"):
         columns, base = array.mapped.columns(), base_levels(g, device)
         levels = join_pairs(g, (columns + base if base else columns).unsqueeze(0), subtract=True)
         return SeenCells(levels.expand(len(array.cells), *[-1] * 4))
     held, read = array.conductances(), None
+    if off:
+        normals = [torch.randn(held.shape[1:], generator=array.draws.of_cell_errors(seed, held.device), dtype=held.dtype,
+                               device=held.device) for seed in array.draws.seeds]  # fmt: skip
+        held = design.cell_error.added(held, device.g_max, torch.stack(normals))
     if device.has_read_noise and with_noise:
         own = held.detach()
         mean, read = device.read_moments(own, array.written().detach(), array.time)
         held = held + (mean - own)
+    if design.adc.sensing == "voltage":
+        load = column_load(g, held).clamp(min=NO_LOAD * device.g_max)
+        levels = join_pairs(g, held / load, subtract=True)
+        return SeenCells(levels, None if read is None else join_pairs(g, read / load.detach() ** 2, subtract=False))
     if solved:
         levels = torch.ones_like(join_pairs(g, held[..., :1, :], subtract=True))
     else:
@@ -118,6 +129,17 @@ def _thermal_floor(array: ProgrammedArray, design: ArrayDesign, held: Tensor) ->
     both = device.read_variance(held, held, array.time) - device.read_variance(held, held, array.time, bandwidth=0.0)
     at_one_step = (design.dac.largest / device.level_step(g.cell_bits)) ** 2
     return join_pairs(g, both * at_one_step, subtract=False).sum(-2, keepdim=True)
+
+
+def column_load(geometry: Geometry, conductance: Tensor) -> Tensor:
+    """Summed conductance [S] of each bitline's cells on driven wordlines (.., groups, row_tiles, 1, columns), of cells (.., groups,
+    row_tiles, rows, columns) before pairs are joined; both cells of a pair that shares a bitline load it."""
+    rows = torch.tensor([geometry.inputs_of(tile) for tile in range(geometry.row_tiles)], device=conductance.device)
+    used = torch.arange(conductance.shape[-2], device=conductance.device) < rows[:, None]
+    load = (conductance * used.unsqueeze(-1)).sum(-2, keepdim=True)
+    if geometry.encoding.shared_bitline:
+        load = load.unflatten(-1, (-1, 2)).sum(-1, keepdim=True).expand(*load.shape[:-1], -1, 2).flatten(-2)
+    return load
 
 
 def solved_levels(array: ProgrammedArray, design: ArrayDesign, conductance: Tensor, voltage: Tensor) -> Tensor:

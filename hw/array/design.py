@@ -4,14 +4,15 @@ A chip has one such design for all of its crossbars (`array_design`). Nothing he
 lies between them, or what they cost.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from xbar.hw.array.converter import Adc, Dac
-from xbar.hw.array.geometry import Geometry, WeightEncoding
+from xbar.hw.array.geometry import Geometry, WeightEncoding, cut
 from xbar.hw.cells.device import Device
 from xbar.hw.quantity import Unit
 
@@ -51,6 +52,26 @@ class Inputs(BaseModel):
         full width."""
         largest = int(2**self.bits - 1 if self.signed == "two_pass" else 2 ** (self.bits - 1) - 1)
         return (-largest if signed else 0), largest
+
+
+class CellError(BaseModel):
+    """What a cell's conductance is off by in a product, beyond what its device says: writing, relaxation, wires, coupling and neurons
+    together, as a measured chip shows them; fixed in each chip instance from one write to the next, independent between cells.
+
+    sigma: standard deviation over g_max of a cell at g_max; model: of all cells the same ("independent"), or growing as the
+    conductance ("proportional") or its square root ("square_root"). No cell falls below 0 S.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0
+    model: Literal["independent", "square_root", "proportional"] = "independent"
+
+    def added(self, conductance: Tensor, g_max: float, normal: Tensor) -> Tensor:
+        """Conductances [S] with the errors that standard normals stand for; gradients pass, but where a cell is held at 0 S."""
+        share = conductance.detach().clamp(min=0) / g_max
+        power = {"independent": 0.0, "square_root": 0.5, "proportional": 1.0}[self.model]
+        return (conductance + self.sigma * g_max * share**power * normal).clamp(min=0)
 
 
 class WireResistance(BaseModel):
@@ -101,6 +122,7 @@ class ArrayDesign:
     rows_at_once: int | None = None
     parts: int = 1
     fed_at: float | None = None
+    cell_error: CellError = field(default_factory=CellError)
 
     def partial_reads(self, rows: int) -> int:
         """Reads, each converted, that an input slice on `rows` wordlines of a crossbar takes."""
@@ -119,9 +141,10 @@ class ArrayDesign:
         """Bits of a weight that one cell holds."""
         return self.weights.cell_bits or self.device.bits
 
-    def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
-        """How a (groups x) outputs x inputs matrix is cut on crossbars; raises MappingError where none can hold it."""
-        return Geometry(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights)
+    def geometry(self, outputs: int, inputs: int, groups: int = 1, bias: bool = False) -> Geometry:
+        """How a (groups x) outputs x inputs matrix, with a bias or without, is cut on crossbars; raises MappingError where none can
+        hold it."""
+        return cut(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights, bias)
 
     @property
     def input_slices(self) -> int:
@@ -139,7 +162,7 @@ class ArrayDesign:
         slices = self.input_slices
         if self.adc.conversion != "after_accumulation":
             return (1,) * slices
-        phases = ceil(slices * self.dac.bits / (self.inputs.phase_bits or slices * self.dac.bits))
+        phases = min(slices, ceil(slices * self.dac.bits / (self.inputs.phase_bits or slices * self.dac.bits)))
         return tuple(slices * (phase + 1) // phases - slices * phase // phases for phase in range(phases))
 
     def pulses_of(self, slice_in_phase: int) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from xbar.hw.errors import ParameterError
 from xbar.hw.randomness import CountedNormals, generator_of, key_of
 
-CELLS, INSTANCE, TELEGRAPH, ADC, READ, LASTING = range(6)  # what a random draw is for
+CELLS, INSTANCE, TELEGRAPH, ADC, READ, LASTING, CELL_ERROR = range(7)  # what a random draw is for
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Draws:
     def of_telegraph(self, seed: int, device: torch.device) -> torch.Generator:
         """For the states of telegraph cells after a time."""
         return generator_of(seed, self.layer, TELEGRAPH, self.write, device=device)
+
+    def of_cell_errors(self, seed: int, device: torch.device) -> torch.Generator:
+        """For what cells are off by in products beyond their device's own errors, after this write."""
+        return generator_of(seed, self.layer, CELL_ERROR, self.write, device=device)
 
     def of_adcs(self, seed: int) -> torch.Generator:
         """For the errors of a chip's ADCs."""

@@ -31,6 +31,12 @@ class WeightEncoding(BaseModel):
     g_min_current: whether the current that every cell carries at level 0 is taken away before the ADC ("cancelled") or goes
     through it and is subtracted after it ("converted").
     quantise: False keeps weights between levels, as a device without levels does.
+    range: the weight that the largest conductance stands for: the largest of all, or a `percentile` of the magnitudes, `per` layer,
+    output column or row segment (inputs of one crossbar); beyond: whether larger weights are held at it ("clip") or get the
+    conductance that follows ("keep"), which needs quantise = false.
+    segment: inputs with weights on one crossbar at most; longer columns are cut into segments of as equal length as can be. None:
+    crossbars are filled in order. bias_rows: inputs of each crossbar, always driven at the highest code, whose cells hold the
+    bias of outputs, each an equal part of it; 0: biases are added digitally.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,8 +51,11 @@ class WeightEncoding(BaseModel):
     offset_reference: Literal["column", "digital", "analog"] = "column"
     flipped_columns: bool = False
     range: Literal["max_abs", "percentile"] = "max_abs"
-    per: Literal["layer", "column"] = "layer"
+    per: Literal["layer", "column", "segment"] = "layer"
     percentile: Annotated[float, Unit("1"), Field(gt=0.5, le=1)] = 1.0
+    beyond: Literal["clip", "keep"] = "clip"
+    segment: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
+    bias_rows: Annotated[int, Unit("1"), Field(ge=0, le=256)] = 0
 
     @model_validator(mode="after")
     def _check(self) -> "WeightEncoding":
@@ -58,6 +67,10 @@ class WeightEncoding(BaseModel):
             raise ValueError("pair = two_sided needs scheme = differential or separate")
         if self.flipped_columns and not self.quantise:
             raise ValueError("flipped_columns needs quantise = true")
+        if self.beyond == "keep" and (self.quantise or self.range != "percentile"):
+            raise ValueError("beyond = keep needs quantise = false and range = percentile: else no weight lies beyond the largest level")
+        if self.per == "segment" and self.scheme == "offset":
+            raise ValueError("per = segment needs scheme = differential or separate: an offset is one number for all row segments")
         if self.analog_reference and self.flipped_columns:
             raise ValueError("flipped_columns saves a bit of currents of one sign; offset_reference = analog makes them signed")
         if self.analog_reference and self.g_min_current == "converted":
@@ -120,6 +133,9 @@ class Geometry:
     Outputs of a crossbar are whole: all slices (and both polarities of a differential pair) of a weight
     lie on the same crossbar. Tiles are filled in order, the last one takes the rest. Each group of a
     grouped convolution has crossbars of its own.
+
+    inputs: those of the weights, and `bias_rows` more at the end of each row of tiles, which carry the bias. stride: inputs of a row
+    of tiles, bias among them; None: as many as fit.
     """
 
     outputs: int
@@ -129,6 +145,8 @@ class Geometry:
     bitlines: int
     cell_bits: int
     encoding: WeightEncoding
+    stride: int | None = None
+    bias_rows: int = 0
 
     def __post_init__(self) -> None:
         for name in ("outputs", "inputs", "groups"):
@@ -171,8 +189,20 @@ class Geometry:
 
     @property
     def inputs_per_crossbar(self) -> int:
-        """Inputs that fit on one crossbar."""
-        return self.wordlines // self.wordlines_per_input
+        """Inputs of a row of tiles: as many as fit on a crossbar, or the segment's, bias among them."""
+        return self.stride or self.wordlines // self.wordlines_per_input
+
+    @property
+    def bias_inputs(self) -> list[int]:
+        """Those of the inputs that carry the bias."""
+        ends = (min(self.inputs, (tile + 1) * self.inputs_per_crossbar) for tile in range(self.row_tiles))
+        return [row for end in ends for row in range(end - self.bias_rows, end)]
+
+    @property
+    def weight_inputs(self) -> list[int]:
+        """Those of the inputs that weights are of."""
+        bias = set(self.bias_inputs)
+        return [row for row in range(self.inputs) if row not in bias]
 
     @property
     def conversions_per_output(self) -> int:
@@ -269,3 +299,22 @@ class Geometry:
         """Cells that hold weights or references, over all crossbars of one copy."""
         columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
         return self.groups * self.planes * self.wordlines_per_input * self.inputs * columns
+
+
+def cut(
+    outputs: int, inputs: int, groups: int, wordlines: int, bitlines: int, cell_bits: int, encoding: WeightEncoding, bias: bool
+) -> Geometry:
+    """A (groups x) outputs x inputs matrix on crossbars of that size, with the rows of its bias where it has one on them; raises
+    MappingError where none can hold it."""
+    rows = encoding.bias_rows if bias else 0
+    if encoding.segment is None and not rows:
+        return Geometry(outputs, inputs, groups, wordlines, bitlines, cell_bits, encoding)
+    fitting = wordlines // (2 if encoding.shared_bitline else 1) - rows
+    if fitting < 1:
+        raise MappingError(f"weights.bias_rows = {rows} leave no wordline of a crossbar's {wordlines} to weights")
+    if inputs < 1:
+        raise MappingError(f"a layer needs at least 1 of inputs, got {inputs}")
+    tiles = ceil(inputs / min(fitting, encoding.segment or fitting))
+    stride = ceil(inputs / tiles) + rows
+    tiles = ceil(inputs / (stride - rows))
+    return Geometry(outputs, inputs + tiles * rows, groups, wordlines, bitlines, cell_bits, encoding, stride, rows)

@@ -28,13 +28,15 @@ class MappedMatrix:
         hold them, or float64 where weights keep fractions or ask for a gradient; rows are inputs, those beyond the matrix
         are level 0 and never driven; slices are most significant first; polarity 0 is positive.
     flipped: (groups, row_tiles, outputs, slices) bool, columns stored as (2^cell_bits - 1 - level).
-    scale: (groups, outputs) float64, the weight that the integer 1 stands for.
+    scale: (groups, outputs) float64, the weight that the integer 1 stands for. segment_scale: (groups, row_tiles) float64, the
+        integers that one level of the cells of a row tile stands for; None: 1 of all.
     """
 
     geometry: Geometry
     held: Tensor
     flipped: Tensor
     scale: Tensor
+    segment_scale: Tensor | None = None
 
     @property
     def levels(self) -> Tensor:
@@ -63,7 +65,8 @@ class MappedMatrix:
 
     def to(self, device: torch.device) -> "MappedMatrix":
         """The same on a torch device."""
-        return replace(self, held=self.held.to(device), flipped=self.flipped.to(device), scale=self.scale.to(device))
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 def slice_weights(count: int, bits: int) -> Tensor:
@@ -77,7 +80,8 @@ def quantise_weights(
     """Symmetric integers of `weight` (groups, outputs, inputs) and the scale (groups, outputs), both float64.
 
     q = round(w / scale) clipped to ±`encoding.largest`, scale = w_max / `encoding.largest`; w_max is `largest`, or the
-    largest or a percentile of |w|, over the layer or each output column; where that percentile is 0, the largest.
+    largest or a percentile of |w|, over the layer (or the row segment that it is) or each output column; where that percentile is 0,
+    the largest.
     Gradients pass the rounding, not the clipping. Raises MappingError for weights that are not finite and for a `largest`
     that is not above 0.
 
@@ -97,7 +101,8 @@ def quantise_weights(
             magnitude = magnitude if encoding.per == "column" else magnitude.flatten()
             w_max = magnitude.amax(-1)
             if encoding.range == "percentile":
-                at_share = _quantile(magnitude, encoding.percentile)
+                find = _interpolated_quantile if encoding.per == "segment" else _quantile
+                at_share = find(magnitude, encoding.percentile)
                 w_max = torch.where(at_share > 0, at_share, w_max)
         elif 0 < largest < float("inf"):
             w_max = torch.tensor(float(largest), dtype=torch.float64, device=weight.device)
@@ -108,7 +113,7 @@ def quantise_weights(
     integer = weight.double() / scale.unsqueeze(-1)
     if encoding.quantise:
         integer = straight_through(integer, torch.round)
-    return integer.clamp(-encoding.largest, encoding.largest), scale
+    return (integer if encoding.beyond == "keep" else integer.clamp(-encoding.largest, encoding.largest)), scale
 
 
 def lines_in_use(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,6 +136,16 @@ def straight_through(value: Tensor, change: Callable[[Tensor], Tensor]) -> Tenso
     return value + (change(value.detach()) - value.detach())
 
 
+def _interpolated_quantile(values: Tensor, share: float) -> Tensor:
+    """The `share` quantile along the last dimension, linear between the two values about rank 1 + share (n - 1): R. Hyndman and Y.
+    Fan, The American Statistician 50, 1996, definition 7, numpy's own."""
+    rank = share * (values.shape[-1] - 1)
+    below = int(rank)
+    low = values.kthvalue(below + 1, dim=-1).values
+    high = values.kthvalue(min(below + 2, values.shape[-1]), dim=-1).values
+    return low + (rank - below) * (high - low)
+
+
 def _quantile(values: Tensor, share: float) -> Tensor:
     """The `share` quantile along the last dimension: the value at rank ceil(share n)."""
     rank = max(1, ceil(share * values.shape[-1]))
@@ -138,15 +153,21 @@ def _quantile(values: Tensor, share: float) -> Tensor:
 
 
 def map_weights(weight: Tensor, geometry: Geometry, largest: float | None = None) -> MappedMatrix:
-    """Cell levels of `weight` (groups, outputs, inputs), or (outputs, inputs) for one group; `largest` sets the full
-    scale, where it is not to be taken from the weights."""
+    """Cell levels of `weight` (groups, outputs, inputs), or (outputs, inputs) for one group, the rows that carry a bias among its
+    inputs; `largest` sets the full scale, where it is not to be taken from the weights."""
     if weight.dim() == 2:
         weight = weight.unsqueeze(0)
     expected = (geometry.groups, geometry.outputs, geometry.inputs)
     if tuple(weight.shape) != expected:
         raise MappingError(f"the weight must be (groups, outputs, inputs) = {expected}, got {tuple(weight.shape)}")
-    integer, scale = quantise_weights(weight, geometry.encoding, largest)
-    return map_integers(integer, scale, geometry)
+    if geometry.encoding.per != "segment" or largest is not None:
+        integer, scale = quantise_weights(weight, geometry.encoding, largest)
+        return map_integers(integer, scale, geometry)
+    segments = [quantise_weights(part, geometry.encoding) for part in weight.split(geometry.inputs_per_crossbar, dim=-1)]
+    scales = torch.stack([scale for _, scale in segments])  # (row_tiles, groups, outputs), of all outputs the same
+    common = scales.amax(0)
+    mapped = map_integers(torch.cat([integer for integer, _ in segments], dim=-1), common, geometry)
+    return replace(mapped, segment_scale=(scales / common)[..., 0].T.contiguous())
 
 
 def map_integers(integer: Tensor, scale: Tensor, geometry: Geometry) -> MappedMatrix:
@@ -224,6 +245,8 @@ def read_integers(mapped: MappedMatrix, levels: Tensor | None = None) -> Tensor:
         stored = (levels * weight.view(-1, 1)).sum(-2)
     else:  # whole numbers add up to the same in any order; slice by slice takes less memory
         stored = sum((levels[..., k, :] * weight[k] for k in range(geometry.slices)), start=weight.new_zeros(()))
+    if mapped.segment_scale is not None:
+        stored = stored * mapped.segment_scale[:, :, None, None, None]
     stored = stored.flatten(-4, -3)[..., : geometry.inputs, :, :]  # (..., inputs, outputs, pol.)
     minus = geometry.encoding.offset if geometry.encoding.scheme == "offset" else stored[..., 1]
     return (stored[..., 0] - minus).transpose(-1, -2)

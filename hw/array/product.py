@@ -44,6 +44,8 @@ def product(
         counts.conversions += codes.numel()
         if adc.step.shape[0] > 1:
             codes = codes * adc.step[tile].to(codes.dtype)
+        if array.fit is not None:
+            codes = codes * array.fit.gain[tile :: g.row_tiles].to(codes.dtype)
         if sign is not None:
             codes = codes * sign[:, tile].repeat(codes.shape[0] // g.groups, 1).unsqueeze(1)
         codes = codes.to(wide)
@@ -52,6 +54,9 @@ def product(
         else:
             total = total.add(codes, alpha=weight) if total.requires_grad else total.add_(codes, alpha=weight)
     assert total is not None
+    if array.fit is not None:
+        step = 1.0 if channel.common_step is None else channel.common_step  # sums are multiplied by it
+        total = total + (array.fit.offset / step).to(total.dtype)
     return sums_of(total, lambda: _tile_sums(channel, values), array.array, channel, scale, out), counts
 
 

@@ -32,6 +32,7 @@ class ProgrammedArray:
     stuck: Tensor | None = None
     time: float = 0.0
     own_law: CellLaw | None = None
+    aimed: bool = False  # cells are at their targets in products too: without what products have them off by
 
     @property
     def law(self) -> CellLaw:
@@ -54,8 +55,8 @@ class ProgrammedArray:
         return replace(self, draws=replace(self.draws, seeds=self.draws.seeds[:1]), cells=self.cells[:1])
 
     def at_targets(self) -> "ProgrammedArray":
-        """One instance whose cells are all at their targets."""
-        return replace(self.first(), cells=(None,))
+        """One instance whose cells are all at their targets, in products too."""
+        return replace(self.first(), cells=(None,), aimed=True)
 
     def to(self, device: torch.device) -> "ProgrammedArray":
         """The same cells on a torch device."""

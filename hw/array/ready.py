@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from xbar.hw.array.channel import ReadChannel
+from xbar.hw.array.channel import ColumnFit, ReadChannel
 from xbar.hw.array.counts import ActionCounts
-from xbar.hw.array.currents import base_levels, is_solved, seen_cells, solved_levels
+from xbar.hw.array.currents import base_levels, column_load, is_solved, join_pairs, seen_cells, solved_levels
 from xbar.hw.array.draws import LASTING
 from xbar.hw.array.programmed import ProgrammedArray
 
@@ -23,7 +23,7 @@ class ReadyArray:
     (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for each vector, and
     then `cells` is only their scale to ADC steps (.., 1, columns). array: the cells themselves. scale: where columns are
     not converted as they are (`received`), of a converted one from level steps to ADC steps (.., 1, columns); all else is in
-    level steps then.
+    level steps then. fit: what makes sums of products of codes, where that is not the same for all row tiles.
     """
 
     array: ProgrammedArray
@@ -34,6 +34,7 @@ class ReadyArray:
     inl: Tensor | None = None
     conductance: Tensor | None = None
     scale: Tensor | None = None
+    fit: ColumnFit | None = None
 
     def received(
         self, current: Tensor, channel: ReadChannel, scale: Tensor | None, counts: ActionCounts | None
@@ -71,11 +72,28 @@ class ReadyArray:
         return (levels * self.cells.unflatten(0, (-1, channel.geometry.row_tiles))).to(self.cells.dtype)
 
 
+def nominal_fit(array: ProgrammedArray, channel: ReadChannel) -> ColumnFit | None:
+    """The gain and offset of columns whose cells are at their targets; None where sums need neither, as of currents of row tiles
+    whose levels stand for the same."""
+    mapped, g = array.mapped, channel.geometry
+    shape, voltage = (g.groups, g.row_tiles, 1, channel.columns + channel.references), channel.design.adc.sensing == "voltage"
+    gain = torch.ones(shape, dtype=torch.float64, device=mapped.held.device)
+    if voltage:
+        load = column_load(g, array.target()) / array.device.level_step(g.cell_bits)
+        gain = join_pairs(g, load, subtract=False) / 2
+    elif mapped.segment_scale is None:
+        return None
+    if mapped.segment_scale is not None:
+        gain = gain * mapped.segment_scale[:, :, None, None]
+    gain = gain.expand(len(array.cells), *shape).flatten(0, 2)
+    return ColumnFit(gain, gain.new_zeros(len(array.cells) * g.groups, 1, shape[-1]))
+
+
 def make_ready(
-    array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, with_errors: bool = True
+    array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, with_errors: bool = True, fit: ColumnFit | None = None
 ) -> ReadyArray:
-    """The array behind the channel's ADCs; with_errors: with read noise, and with the errors of ADCs. Gradients flow to
-    what the cells hold."""
+    """The array behind the channel's ADCs; with_errors: with read noise, and with the errors of ADCs; fit: of the columns of these
+    instances, in place of the nominal one. Gradients flow to what the cells hold."""
     seen = seen_cells(array, channel.design, with_errors)
     errors = channel.errors(array.draws, array.layout) if with_errors else None
     gain = 0.0 if errors is None else errors.gain
@@ -96,6 +114,7 @@ def make_ready(
         flat(None if errors is None else errors.inl),
         None if seen.conductance is None else seen.conductance.to(dtype),
         flat(to_steps.expand(shape)) if apart else None,
+        nominal_fit(array, channel) if fit is None else fit,
     )  # fmt: skip
 
 
@@ -103,15 +122,17 @@ class ReadSequence:
     """The reads of an array one after another: the cells made ready once, and noise that lasts held as long as it does.
     graded: gradients flow to what the cells hold."""
 
-    def __init__(self, array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, graded: bool = False):
-        self.array, self.channel, self.dtype, self.graded = array, channel, dtype, graded
+    def __init__(
+        self, array: ProgrammedArray, channel: ReadChannel, dtype: torch.dtype, graded: bool = False, fit: ColumnFit | None = None
+    ):
+        self.array, self.channel, self.dtype, self.graded, self.fit = array, channel, dtype, graded, fit
         self._epoch: tuple[int, ReadyArray] | None = None
 
     @cached_property
     def ready(self) -> ReadyArray:
         """The cells, on first use, because wires take a while."""
         with torch.inference_mode(False), torch.set_grad_enabled(self.graded and torch.is_grad_enabled()):
-            return make_ready(self.array, self.channel, self.dtype)
+            return make_ready(self.array, self.channel, self.dtype, fit=self.fit)
 
     def at(self, vector: int) -> ReadyArray:
         """The cells as that vector finds them."""
@@ -138,5 +159,5 @@ def runs_of(vectors: int, first: int, most: int, epoch: int | None) -> Iterator[
 def array_is_exact(array: ProgrammedArray, channel: ReadChannel) -> bool:
     """True where products equal the integer products: perfect cells, ideal wires and drivers, and a lossless ADC."""
     based = base_levels(array.mapped.geometry, array.device) and not channel.adc.ideal
-    wires = channel.design.wires
-    return array.perfect and wires.ideal and not is_solved(array, channel.design) and not based and channel.exact
+    wires, off = channel.design.wires, channel.design.cell_error.sigma and not array.aimed
+    return array.perfect and not off and wires.ideal and not is_solved(array, channel.design) and not based and channel.exact

@@ -2,7 +2,8 @@
 
 Per cell, independent between cells. Three kinds of randomness, told apart by when they are drawn:
 
-- at a write (cycle to cycle): the programming error, Gaussian or log-normal, with write-verify if asked for;
+- at a write (cycle to cycle): the programming error, Gaussian or log-normal, with write-verify if asked for, and what a cell relaxes
+  by once it is accepted;
 - once per chip instance: the device-to-device factor, stuck cells, drift exponents, telegraph cells;
 - at a read: read noise, Gaussian (`read_variance` gives its variance), and the state of telegraph cells.
 
@@ -12,7 +13,7 @@ and 1/f law as in S. R. Nandakumar et al., ICECS 2019, pp. 727-730, as the packa
 paper itself was not opened). Numbers of actual technologies: presets/devices.
 
 Not modelled: how a pulse's amplitude and polarity change G (writes aim at a target), relaxation whose spread grows
-apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writes, wear (`endurance` is only compared with).
+with time apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writes, wear (`endurance` is only compared with).
 """
 
 import math
@@ -95,6 +96,10 @@ class Device(BaseModel):
     limit_to_range: bool = False
     write_verify_tolerance: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None  # of g_max - g_min
     write_verify_most: Annotated[int | None, Unit("1"), Field(ge=1, le=10_000)] = None  # pulses per cell
+    write_verify_floor: Annotated[float | None, Unit("S"), Field(gt=0, lt=1)] = None  # targets below accept any read below
+    # What a cell moves by, for good, soon after its last write, Gaussian: of the same spread for all, or by what it holds.
+    relaxation_sigma: Annotated[float, Unit("1"), Field(ge=0, le=2)] = 0.0  # of g_max - g_min
+    relaxation_table: tuple[tuple[float, float], ...] | None = None  # (conductance, sigma) [S]; a CSV file's name is read
     write_energy: Annotated[float | None, Unit("J", banded=True), Field(ge=0, lt=1)] = None  # per pulse
     write_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None  # per pulse
     endurance: Annotated[float | None, Unit("1"), Field(gt=0)] = None  # write cycles
@@ -146,7 +151,7 @@ class Device(BaseModel):
     iv_c2: Annotated[float, Unit("1/V")] = 0.0
     iv_c3: Annotated[float, Unit("1/V²")] = 0.0
 
-    @field_validator("programming_table", mode="before")
+    @field_validator("programming_table", "relaxation_table", mode="before")
     @classmethod
     def _read(cls, given: Any) -> Any:
         return read_table(find_table(given)) if isinstance(given, (str, Path)) else given
@@ -164,6 +169,8 @@ class Device(BaseModel):
                 raise ValueError(message)
         if self.programming_table is not None:
             check_table(self.programming_table, "programming_table")
+        if self.relaxation_table is not None:
+            check_table(self.relaxation_table, "relaxation_table")
         return self
 
     def _wrong_writing(self) -> list[tuple[bool, str]]:
@@ -181,6 +188,10 @@ class Device(BaseModel):
             (not covers, "programming_table must reach from g_min to g_max"),
             ((self.write_verify_tolerance is None) != (self.write_verify_most is None),
              "write_verify_tolerance and write_verify_most need each other"),
+            (self.write_verify_floor is not None and self.write_verify_tolerance is None,
+             "write_verify_floor needs write_verify_tolerance and write_verify_most"),
+            (self.relaxation_table is not None and self.relaxation_sigma > 0,
+             f"relaxation_sigma = {self.relaxation_sigma:g} and relaxation_table both say how far cells relax; give one"),
         ]  # fmt: skip
 
     def _wrong_in_time(self) -> list[tuple[bool, str]]:
@@ -234,7 +245,7 @@ class Device(BaseModel):
         """True where every read, at any time, returns exactly the target, and current is linear in voltage."""
         fixed = self.device_to_device_sigma or self.stuck_on_rate or self.stuck_off_rate or self.telegraph_share
         heated = self.activation_energy and self.temperature != self.reference_temperature
-        changed = self._errs_in_writing or fixed or heated or self.iv != "linear"
+        changed = self._errs_in_writing or self.relaxes or fixed or heated or self.iv != "linear"
         return not (changed or self.has_read_noise or self.drifts)
 
     @property
@@ -242,7 +253,7 @@ class Device(BaseModel):
         """True where chips of it differ from each other, or reads from reads."""
         spread = (self.drift_exponent_sigma, self.drift_exponent_sigma_slope, self.drift_exponent_sigma_low)
         fixed = self.device_to_device_sigma or self.stuck_on_rate or self.stuck_off_rate or self.telegraph_share
-        return bool(self._errs_in_writing or fixed or self.has_read_noise or any(spread))
+        return bool(self._errs_in_writing or self.relaxes or fixed or self.has_read_noise or any(spread))
 
     @property
     def has_read_noise(self) -> bool:
@@ -260,6 +271,11 @@ class Device(BaseModel):
         law = (self.drift_exponent, self.drift_exponent_slope, self.drift_exponent_low)
         spread = (self.drift_exponent_sigma, self.drift_exponent_sigma_slope, self.drift_exponent_sigma_low)
         return any(law) or any(spread)
+
+    @property
+    def relaxes(self) -> bool:
+        """True where cells move after their last write."""
+        return bool(self.relaxation_sigma) or any(sigma for _, sigma in self.relaxation_table or ())
 
     @property
     def _errs_in_writing(self) -> bool:
@@ -321,6 +337,9 @@ class Device(BaseModel):
         g_min), else drawn afresh, up to write_verify_most pulses, and keeps the last draw whether accepted or not. A
         stuck cell is pulsed like any other.
 
+        What is accepted relaxes: a Gaussian of `relaxation_sigma` x (g_max - g_min), or of the spread that `relaxation_table` has for
+        what the cell holds (its end's beyond it), truncated at 0 S. Stuck cells do not.
+
         Gradients flow to `target` through what is not truncated, clipped or stuck. Raises ParameterError.
         """
         _check_cells("target", target)
@@ -339,6 +358,9 @@ class Device(BaseModel):
             again = again * factor[wrong] if factor is not None else again
             written = written.masked_scatter(wrong, again)
             pulses += missing
+        if self.relaxes:
+            held = self._landed(written, None)
+            written = held + self._relaxation(held.detach()) * _normal(held, generator)
         outside = (written < self.g_min) | (written > self.g_max)
         return Programmed(
             target=target,
@@ -410,7 +432,16 @@ class Device(BaseModel):
 
     def _outside_tolerance(self, held: Tensor, target: Tensor) -> Tensor:
         tolerance = (self.write_verify_tolerance or 0.0) * (self.g_max - self.g_min)
-        return (held - target).detach().abs() > tolerance
+        wrong = (held - target).detach().abs() > tolerance
+        if self.write_verify_floor is None:
+            return wrong
+        return torch.where(target.detach() < self.write_verify_floor, held.detach() >= self.write_verify_floor, wrong)
+
+    def _relaxation(self, held: Tensor) -> Tensor:
+        """Spread [S] of what cells that hold `held` [S] move by."""
+        if self.relaxation_table is None:
+            return torch.full_like(held, self.relaxation_sigma * (self.g_max - self.g_min))
+        return interpolate(self.relaxation_table, held.clamp(self.relaxation_table[0][0], self.relaxation_table[-1][0]))
 
     # ---- time
 

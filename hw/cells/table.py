@@ -1,4 +1,4 @@
-"""Tables of measured programming errors: sigma against target conductance, as CSV files beside a device's TOML file."""
+"""Tables of measured spreads of cells: sigma against conductance, as CSV files beside a device's TOML file."""
 
 import csv
 import math
@@ -30,20 +30,20 @@ def read_table(path: Path) -> tuple[tuple[float, float], ...]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"programming_table {path} cannot be read as UTF-8 text: {error}") from None
+        raise ParameterError(f"table {path} cannot be read as UTF-8 text: {error}") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     rows = list(zip((n for n, _ in numbered), csv.reader(line for _, line in numbered), strict=True))
     if not rows or [cell.strip() for cell in rows[0][1]] != TABLE_HEADER:
         found = ",".join(rows[0][1]) if rows else "nothing"
-        raise ParameterError(f"programming_table {path}: the header must be {','.join(TABLE_HEADER)}, got {found}")
+        raise ParameterError(f"table {path}: the header must be {','.join(TABLE_HEADER)}, got {found}")
     table = []
     for number, row in rows[1:]:
         try:
             target, sigma = (float(cell) for cell in row)
         except ValueError:
-            raise ParameterError(f"programming_table {path}, line {number}: needs two numbers, got {row}") from None
+            raise ParameterError(f"table {path}, line {number}: needs two numbers, got {row}") from None
         table.append((target, sigma))
-    check_table(table, f"programming_table {path}")
+    check_table(table, f"table {path}")
     return tuple(table)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xbar.hw.array.converter import Adc, Dac
+from xbar.hw.array.design import CellError
 from xbar.hw.cost.component import Component, CountedComponent
 from xbar.hw.quantity import Unit
 
@@ -33,14 +34,23 @@ class CrossbarArray(Component):
     """The arrays; one action is one read of an array, of all its wordlines or of those driven at once.
 
     law: "array" of cells with an access transistor each (1T1R), or "crosspoint" of cells at the crossings of lines alone (0T1R),
-    whose wordlines have no gates to charge. rows_at_once: wordlines driven in one read, a divisor of `structure.wordlines`; the
-    others follow in reads of their own, each converted. Without it all of them. fed_at: supply that the cells' current comes from,
-    where a source follower, clamp or mirror holds the read voltage; without it that voltage itself.
+    whose wordlines have no gates to charge; or of SRAM cells without any memristor (`xbar.hw.cost.charge`): "charge", a capacitor a
+    computing bit, or "discharge", read ports on bitlines. A cell of these holds `cell_bits` SRAM bits whose charges are weighed before
+    the ADC, and rows that are not driven at once share what computes and drivers. rows_at_once: wordlines driven in one read, a
+    divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them. fed_at: supply that
+    the cells' current comes from, where a source follower, clamp or mirror holds the read voltage; without it that voltage itself.
+    cell_error: see `xbar.hw.array.design.CellError`.
     """
 
-    law: Literal["array", "crosspoint"] = "array"
+    law: Literal["array", "crosspoint", "charge", "discharge"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
     fed_at: Annotated[float | None, Unit("V"), Field(gt=0, le=5)] = None
+    cell_error: CellError = CellError()
+
+    @property
+    def in_charge(self) -> bool:
+        """True for SRAM cells that compute in charge: no memristors, no conductance."""
+        return self.law in ("charge", "discharge")
 
 
 class GateDriver(Component):
@@ -62,9 +72,12 @@ class Multiplexer(Component):
 
 
 class ShiftAdd(CountedComponent):
-    """Merges the conversions of input and weight slices; by default one an ADC, at its rate."""
+    """Merges the conversions of input and weight slices; by default one an ADC, at its rate.
 
-    law: Literal["shift_add"] = "shift_add"
+    law: "shift_add", the arithmetic alone, or "datapath", a near-memory datapath whose registers are clocked all the time.
+    """
+
+    law: Literal["shift_add", "datapath"] = "shift_add"
     units: Annotated[int | None, Unit("1"), Field(ge=1)] = None  # type: ignore[assignment]
 
 

@@ -26,9 +26,11 @@ from xbar.hw.array.design import ONES
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resistance, settling_time
+from xbar.hw.cost.charge import LADDER, line_loads
 from xbar.hw.cost.component import Component, ComponentCost, StatedAt
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.laws import LAWS
+from xbar.hw.cost.technology import cycle_ratio
 from xbar.hw.errors import ConfigurationError, ParameterError
 
 if TYPE_CHECKING:
@@ -93,11 +95,14 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     results_held = int(crossbars * outputs * bits)
     clocked, adc = {"bits": bits, "rate": t.tile_clock}, adc_rate(chip)
     lines = cells_of(chip) | ({} if c.crossbar.law == "array" else {"on_resistance": 0.0})
+    shared = parts if c.crossbar.in_charge else 1  # wordlines that a driver serves
+    in_cell = {"cell_bits": chip.cell_bits, "mean_code": chip.inputs.activity}
     found = {
         "dac": Use(
-            crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * slices,
+            crossbars * s.wordlines // shared, 1 / design.array_read, crossbars * s.wordlines * slices,
             {
-                "bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, **lines,
+                "bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, "stored": shared,
+                "capacitors": _capacitors(chip), "activity": c.dac.driven(chip.inputs.activity), **in_cell, **lines,
                 "gates": 1.0 if c.gate_driver is None else 0.0,
             },
         ),
@@ -111,7 +116,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
                 "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
                 **statistics_of(c.dac, chip.inputs.activity, c.crossbar.fed_at),
                 **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
-                **({"fed_at": c.crossbar.fed_at} if c.crossbar.fed_at else {}), **cells_of(chip),
+                **({"fed_at": c.crossbar.fed_at} if c.crossbar.fed_at else {}), **in_cell, **cells_of(chip),
             },
         ),
         "sample_hold": Use(
@@ -144,7 +149,11 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     }  # fmt: skip
     merging = c.shift_add.units or adcs
     rate = c.shift_add.rate or adcs * adc / merging
-    found["shift_add"] = Use(merging, rate, converted, {"bits": max(2, bits), "rate": rate})
+    sums = bits if c.shift_add.law == "shift_add" else c.adc.bits + 2 * bits  # weights up to as wide as inputs
+    found["shift_add"] = Use(
+        merging, rate, converted,
+        {"bits": max(2, sums), "rate": rate, "clocks": max(1.0, t.tile_clock * t.array_read * merging / adcs)},
+    )  # fmt: skip
     for name, per_second in (
         ("activation", results), ("accumulator", results), ("pool", results), ("multiplier", results), ("product", inf), ("link", inf),
     ):  # fmt: skip
@@ -153,9 +162,9 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
             rate = stated.rate or t.tile_clock
             load = min(per_second, stated.units * rate) if name in NOT_PASSED else per_second
             found[name] = Use(stated.units, rate, load, {**clocked, "rate": rate, "second_bits": bits})
-    shared = {"node": chip.technology.node, "voltage": chip.technology.supply}
+    process = {"node": chip.technology.node, "voltage": chip.technology.supply}
     return {
-        name: replace(use, parameters={**shared, **use.parameters})
+        name: replace(use, parameters={**process, **use.parameters})
         for name in chip.component.names
         for use in [found[name]]
     }
@@ -183,6 +192,11 @@ def adc_rate(chip: "Chip") -> float:
     return 1 / _law(chip, "component.adc", adc.law, known).time
 
 
+def _capacitors(chip: "Chip") -> int:
+    """Unit capacitors of a computing bit, of SRAM cells that have any."""
+    return 0 if chip.component.crossbar.law != "charge" else 1 if chip.cell_bits == 1 else LADDER
+
+
 def statistics_of(dac: Dac, ones: float, fed_at: float | None = None) -> dict[str, float]:
     """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1; the mean code where
     codes are pulses' widths, or where the cells' current comes from a supply that does not follow the code."""
@@ -208,6 +222,8 @@ def settling(chip: "Chip") -> float:
     Resistances are those of `wires`, and of the node's own wires where these are 0, ideal for what the cells compute.
     """
     node, wires = chip.technology.node, chip.wires
+    if chip.component.crossbar.in_charge:
+        return _settling_in_charge(chip)
     on = 1 / chip.device.g_max if chip.component.crossbar.law == "array" else 0.0
     own = line_resistance(node, on)
     wordline = settling_time(
@@ -221,9 +237,22 @@ def settling(chip: "Chip") -> float:
     return wordline + bitline
 
 
+def _settling_in_charge(chip: "Chip") -> float:
+    """The same of SRAM cells: a row of gates, then a column of capacitors or read ports, of the rows that compute at once."""
+    s, c, node, bits = chip.structure, chip.component, chip.technology.node, chip.weights.cell_bits or chip.device.bits
+    at_once = c.crossbar.rows_at_once or s.wordlines
+    row, column, resistance = line_loads(node, cell_bits=bits, stored=s.wordlines / at_once, own_capacitor=c.crossbar.law == "charge")
+    return settling_time(bits=c.dac.bits, cells=s.bitlines * bits, resistance=resistance, capacitance=row) + settling_time(
+        bits=c.adc.bits, cells=at_once, resistance=resistance, capacitance=column
+    )
+
+
 def read_time_at(chip: "Chip", array_read: float) -> float:
-    """Time of one array read [s], were `timing.array_read` this: no less than both lines of a cell take to settle."""
-    return max(array_read, settling(chip))
+    """Time of one array read [s], were `timing.array_read` this, at the supply that there is: no less than both lines of a cell take
+    to settle. Where `timing.array_read_voltage` says at which supply it is stated, it follows from there (`technology.cycle_ratio`)."""
+    at = chip.timing.array_read_voltage
+    slower = 1.0 if at is None else cycle_ratio(chip.technology.supply, at)
+    return max(array_read * slower, settling(chip))
 
 
 def resolve(chip: "Chip", constant: Constant, end: End | None = None) -> dict[str, ComponentCost]:
@@ -348,12 +377,14 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         ]  # fmt: skip
         raise ConfigurationError(f"chip {chip.name}", problems)
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
-    missing = [each for each in missing if each not in ("voltage", "activity", "mean_square", "rows_at_once", "gates")]
+    optional = ("voltage", "activity", "mean_square", "mean_code", "rows_at_once", "gates")
+    missing = [each for each in missing if each not in optional]
     if missing:
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
-    statistics = {"activity": ONES, "mean_square": 1.0}  # of a table that tells none: half of its wordlines, by 1-bit drivers
+    # of a table that tells none: half of its wordlines, by 1-bit drivers
+    statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}
     same = {"gates": use.parameters["gates"]} if "gates" in use.parameters else {}  # which drivers a chip has is the chip's
     return {**same, **{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 

@@ -51,6 +51,7 @@ class Timing(Section):
     """Clocks and widths of what moves data."""
 
     array_read: Annotated[float, Unit("s", banded=True), Field(ge=1e-15, le=1)]  # one analog read of a crossbar
+    array_read_voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None  # of the logic, at which array_read is as stated
     tile_clock: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
     buffer_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
     bus_width: Annotated[int, Unit("bit"), Field(ge=1)]  # per tile clock
@@ -127,6 +128,14 @@ class Chip(Section):
             )
         if c.adc.current_limit is not None and self.device.read_voltage is None:
             raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
+        if c.adc.sensing == "voltage":
+            self._check_voltage_sensing()
+        if c.crossbar.in_charge:
+            self._check_charge()
+        elif c.dac.law != "driver":
+            raise ValueError(
+                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver"
+            )
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
@@ -186,8 +195,36 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at,
+            self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at, cell_error=c.crossbar.cell_error,
         )  # fmt: skip
+
+    def _check_voltage_sensing(self) -> None:
+        adc, device = self.component.adc, self.device
+        for wrong, problem in (
+            (not self.weights.shared_bitline, f"weights.subtraction = shared_bitline, got {self.weights.subtraction} of scheme "
+             f"{self.weights.scheme}: only pairs on one bitline settle at one voltage"),
+            (not self.wires.ideal, "ideal wires: their resistance is not modelled where no current flows into a sense amplifier"),
+            (device.iv != "linear", f"device.iv = linear, got {device.iv}"),
+            (device.read_bandwidth is not None, "no device.read_bandwidth: thermal noise of a floating column is not modelled"),
+            (adc.full_scale_voltage is not None and device.read_voltage is None, "device.read_voltage, as full_scale_voltage does"),
+        ):  # fmt: skip
+            if wrong:
+                raise ValueError(f"component.adc.sensing = voltage needs {problem}")
+
+    def _check_charge(self) -> None:
+        """Refuse what only cells with a conductance have: SRAM cells that compute in charge are exact levels of arbitrary unit."""
+        law, device = self.component.crossbar.law, self.device
+        said = f"component.crossbar.law = {law} is of SRAM cells, which have no conductance: "
+        if self.component.dac.law == "driver":
+            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got driver)")
+        if device.read_voltage is not None:
+            raise ValueError(f"{said}device.read_voltage must be left out; the supply is technology.voltage")
+        if device.g_min:
+            raise ValueError(f"{said}device.g_min must be 0 (got {device.g_min:g} S)")
+        if not self.wires.ideal:
+            raise ValueError(f"{said}wires must be ideal; how lines settle is told by the node")
+        if device.iv != "linear":
+            raise ValueError(f"{said}device.iv must be linear (got {device.iv})")
 
     def _check_rows_at_once(self, rows: int) -> None:
         lines = self.geometry(1, 1).wordlines_per_input
@@ -244,9 +281,9 @@ class Chip(Section):
         """The same chip as a look-up drives it: one wordline, in one slice of the DAC's highest code, never negative."""
         return self.with_changes(layer={}, inputs={"bits": self.component.dac.bits, "signed": "two_pass", "quantise": True})
 
-    def geometry(self, outputs: int, inputs: int, groups: int = 1) -> Geometry:
-        """How a (groups x) outputs x inputs matrix is cut on this chip's crossbars."""
-        return self.array_design.geometry(outputs, inputs, groups)
+    def geometry(self, outputs: int, inputs: int, groups: int = 1, bias: bool = False) -> Geometry:
+        """How a (groups x) outputs x inputs matrix, with a bias or without, is cut on this chip's crossbars."""
+        return self.array_design.geometry(outputs, inputs, groups, bias)
 
     def parents(self, name: str) -> int:
         """How many cores, tiles or chips carry the component."""

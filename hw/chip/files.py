@@ -159,8 +159,9 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
     except (ValueError, RecursionError) as error:  # also what int() says of thousands of digits
         raise ConfigurationError(label, [("file", name, f"is not TOML: {error}")]) from None
     section = raw.get("device")
-    if isinstance(section, dict) and isinstance(section.get("programming_table"), str):
-        section["programming_table"] = str(find_table(section["programming_table"], folder))
+    for key in ("programming_table", "relaxation_table"):
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = str(find_table(section[key], folder))
     if "extends" in raw:
         raw = _extended(raw, label, name if name in names else str(Path(name).resolve()), folder, package, what, extending)
     return label, raw

@@ -15,7 +15,7 @@ from xbar.hw.array.design import Inputs
 from xbar.hw.array.geometry import WeightEncoding
 from xbar.hw.errors import UnknownLayerError, did_you_mean
 
-ADC_KEYS = ("bits", "range", "range_per", "percentile", "lower_percentile", "full_scale", "lower", "finest", "codes")
+ADC_KEYS = ("bits", "range", "range_per", "percentile", "lower_percentile", "full_scale", "lower", "finest", "codes", "full_scale_voltage")
 
 
 def _some_of(model: type[BaseModel], names: tuple[str, ...]) -> type[BaseModel]:
@@ -28,7 +28,7 @@ def _some_of(model: type[BaseModel], names: tuple[str, ...]) -> type[BaseModel]:
     return create_model(f"Layer{model.__name__}", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
 
 
-LayerWeights = _some_of(WeightEncoding, ("bits", "cell_bits"))
+LayerWeights = _some_of(WeightEncoding, ("bits", "cell_bits", "bias_rows"))
 LayerInputs = _some_of(Inputs, ("bits",))
 LayerAdc = _some_of(Adc, ADC_KEYS)
 
@@ -55,7 +55,7 @@ class LayerSettings(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
-LAYER_KEYS = ("weights.bits", "weights.cell_bits", "inputs.bits", *(f"component.adc.{name}" for name in ADC_KEYS))
+LAYER_KEYS = ("weights.bits", "weights.cell_bits", "weights.bias_rows", "inputs.bits", *(f"component.adc.{name}" for name in ADC_KEYS))
 
 
 def layer_key(key: str) -> tuple[str, str] | None:

@@ -110,7 +110,7 @@ def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Cros
 
 def layer_geometry(chip: Chip, layer: MatrixLayer) -> Geometry:
     """How a traced layer's matrix is cut on the chip's crossbars."""
-    return chip.for_layer(layer.name).geometry(layer.outputs, layer.inputs, layer.groups)
+    return chip.for_layer(layer.name).geometry(layer.outputs, layer.inputs, layer.groups, layer.bias)
 
 
 def slices_of(chip: Chip, layer: MatrixLayer) -> int:

@@ -42,6 +42,11 @@ class StatedAt(BaseModel):
     columns: Count = None
     wordlines: Count = None
     bitlines: Count = None
+    cell_bits: Count = None
+    rows_at_once: Count = None
+    stored: Count = None
+    capacitors: Annotated[int | None, Unit("1"), Field(ge=0)] = None
+    clocks: Annotated[float | None, Unit("1"), Field(ge=1)] = None
     ports: Count = None
     banks: Count = None
     width: Bits = None
@@ -55,6 +60,7 @@ class StatedAt(BaseModel):
     on_resistance: Annotated[float | None, Unit("ohm"), Field(gt=0)] = None
     activity: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None
     mean_square: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None
+    mean_code: Annotated[float | None, Unit("1"), Field(gt=0, le=1)] = None
 
     def given(self) -> dict[str, float]:
         """What is stated, by parameter."""

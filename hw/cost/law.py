@@ -28,7 +28,7 @@ HUMAN_UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
         "node": ("nm", 1e-9), "from_node": ("nm", 1e-9), "voltage": ("V", 1.0), "from_voltage": ("V", 1.0),
         "read_voltage": ("V", 1.0), "bits": ("bit", 1.0), "width": ("bit", 1.0), "capacity": ("KiB", 8192.0),
         "length": ("mm", 1e-3), "rate": ("M/s", 1e6), "clock": ("MHz", 1e6), "read_time": ("ns", 1e-9),
-        "conductance": ("µS", 1e-6), "on_resistance": ("kohm", 1e3), "cell_area": ("µm²", 1e-12),
+        "conductance": ("µS", 1e-6), "on_resistance": ("kohm", 1e3), "cell_area": ("µm²", 1e-12), "cell_bits": ("bit", 1.0),
     }
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ high-performance transistors, whose leakage is about 1000 times the others'.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
@@ -187,6 +187,38 @@ def shift_add(*, bits: float, rate: float, node: float, voltage: float | None = 
     """
     unit = Block(adders=bits / 2, registers=1.5 * bits, inverters=bits / 2 * ADDER_INVERTERS, depth=bits, cut=bits)
     return unit.cost(rate, node, voltage, fast_share, (0.15, 1.5), (0.5, 1.5))
+
+
+CLOCKED = 0.5  # energy of a flip-flop that is clocked and stores the same over that at NeuroSim's activity of 0.25; assumed
+SCALED_COLUMNS, SCALE_BITS = 8, 16  # columns that share a scale unit, as in Jia's chip; its word, assumed
+
+
+@law(
+    cite=f"{NEUROSIM}; {HOROWITZ}; one scale unit for 8 columns as H. Jia et al., JSSC 2020",
+    read=NEUROSIM_READ,
+    valid={"bits": (2, 64), "clocks": (1, 1e6), **COMMON},
+)
+def datapath(
+    *, bits: float, clocks: float, rate: float, node: float, voltage: float | None = None, fast_share: float = 0.0
+) -> Cost:
+    """A shift-and-add into a sum of `bits`, as `shift_add`, in a near-memory datapath of synchronous logic without clock gating.
+
+    Each column has its sum; eight share a multiplier, an adder and registers of 16 bits that scale results and add a bias, and a
+    table of a function. Registers are clocked in each of `clocks` cycles from one action to the next, at half the energy of one that
+    stores (assumed: how much of NeuroSim's figure at an activity of 0.25 is the clock's); what scaling itself takes, once a
+    result, is left out. Band: energy of `shift_add` and the assumed half, area of its blocks. Jia's datapath (65 nm, 0.85 V, 54 clocks
+    of 25 ns) takes 8.3 pJ a column and 1941 µm²: 0.98 and 2.3 of the law for sums of 16 bits. Not fitted.
+    """
+    share = 1 / SCALED_COLUMNS
+    scale = multiplier_block(SCALE_BITS, SCALE_BITS) + adder_block(SCALE_BITS) + lookup_block(SCALE_BITS)
+    held = 1.5 * bits + 2 * SCALE_BITS * share
+    unit = Block(
+        adders=bits / 2, registers=1.5 * bits, depth=bits, cut=bits,
+        inverters=bits / 2 * ADDER_INVERTERS + share * (scale.inverters + 2 * SCALE_BITS * REGISTER_INVERTERS),
+    )  # fmt: skip
+    cost = unit.cost(rate, node, voltage, fast_share, (0.15, 2.0), (0.5, 2.7))
+    idle = register(bits=1, rate=1.0, node=node, voltage=voltage).energy * CLOCKED * held * (clocks - 1)
+    return replace(cost, energy=cost.energy + idle)
 
 
 @law(cite=HOROWITZ, read=HOROWITZ_READ, valid={"bits": (1, 64), "second_bits": (1, 64), **COMMON})

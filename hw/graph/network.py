@@ -30,7 +30,8 @@ class MatrixLayer:
     vectors (in order) must be done before each of this layer's vectors can start, int64 (vectors,). digital: actions per
     sample of the digital unit on the results, by component. lookup: a vector is a look-up of one of `inputs` rows by its
     number, a one-hot product; its positions are the indices. kernel: of a convolution, height and width; height: positions
-    of its results along the first axis of space. A matrix that is used several times in a sample has the vectors of all its uses in
+    of its results along the first axis of space; bias: each result is one product and a constant more. A matrix that is used several
+    times in a sample has the vectors of all its uses in
     order; it may need itself, at most as many vectors as come before, and layers that need it.
     Raises ParameterError for digital work of no such unit, or of an amount that is not 0 or more.
     """
@@ -49,6 +50,7 @@ class MatrixLayer:
     lookup: bool = False
     kernel: tuple[int, ...] = ()
     height: int = 1
+    bias: bool = False
 
     def __post_init__(self) -> None:
         for unit, count in self.digital.items():

@@ -54,6 +54,7 @@ class _Spec:
     lookup: bool
     kernel: tuple[int, ...]
     height: int
+    bias: bool = False
     nodes: list[str] = field(default_factory=list)
     vectors: int = 0
     positions: int = 0
@@ -116,6 +117,7 @@ class _Builder:
         return MatrixLayer(
             name, tuple(spec.nodes), spec.outputs, spec.inputs, spec.groups, spec.vectors, self.low.get(name, 0.0) < 0,
             spec.positions, np.concatenate(reads), needs, dict(spec.digital), spec.lookup, spec.kernel, spec.height,
+            spec.bias,
         )  # fmt: skip
 
     # ---- one node
@@ -296,7 +298,8 @@ class _Builder:
             if self.pack:
                 outputs, inputs = (len(kept) for kept in lines_in_use(weights))
             kernel = matrix.layout.kernel if matrix.layout.kind == "convolution" else ()
-            spec = self.layers[name] = _Spec(outputs, inputs, groups, False, kernel, shape[2] if kernel else 1)
+            bias = matrix.bias is not None and matrix.layout.kind != "transposed"
+            spec = self.layers[name] = _Spec(outputs, inputs, groups, False, kernel, shape[2] if kernel else 1, bias)
         linear = matrix.layout.kind == "linear"
         count = 1 if linear else int(np.prod(source.shape[2:]))  # positions of a row
         taps = np.zeros((1, 1), np.int64) if linear else matrix.layout.taps(source.shape)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from xbar.hw import Arrivals, load_chip, place, preset_names, simulate, trace
+from tests.hw.networks import presets_of_networks
+from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
@@ -26,7 +27,7 @@ def present() -> pd.DataFrame:
     """The present values, one row a preset, network and quantity."""
     rows = [
         {"preset": preset, "network": network, "quantity": quantity, "value": f"{value:.12g}"}
-        for preset in preset_names()
+        for preset in presets_of_networks()
         for network in NETWORKS
         for quantity, value in measure(preset, network).items()
     ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.golden.energies import FILE, NETWORKS, measure, pinned, present
-from xbar.hw import preset_names
+from tests.hw.networks import presets_of_networks
 from xbar.workloads.study.pin import differences
 
 
@@ -20,7 +20,7 @@ def accepted(accept: Callable[[str], None] | None) -> dict[tuple[str, str], dict
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 def test_energy_latency_and_area_are_as_accepted(
     preset: str, network: str, accepted: dict[tuple[str, str], dict[str, float]]
 ) -> None:

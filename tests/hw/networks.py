@@ -1,7 +1,11 @@
 """Small networks for tests of the hardware."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
+
+from xbar.hw import load_chip, preset_names
 
 
 def seeded(build: type[nn.Module] | None = None, *layers: nn.Module, seed: int = 0) -> nn.Module:
@@ -122,3 +126,9 @@ class Histories(nn.Module):
 def histories() -> tuple[nn.Module, Tensor]:
     """The network on histories of four look-ups."""
     return seeded(Histories), torch.randint(700, (5, 4), generator=torch.Generator().manual_seed(6))
+
+
+@cache
+def presets_of_networks() -> list[str]:
+    """Names of the chip presets that hold networks: not those of measured chips of one array, which hold one matrix."""
+    return [name for name in preset_names() if load_chip(name).crossbars > 1]

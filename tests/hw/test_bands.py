@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hw.networks import recommender, small_convolutional
+from tests.hw.networks import presets_of_networks, recommender, small_convolutional
 from xbar.hw import (
     Arrivals,
     Chip,
@@ -21,7 +21,6 @@ from xbar.hw import (
     ledger_bands,
     load_chip,
     place,
-    preset_names,
     simulate,
     trace,
 )
@@ -329,7 +328,7 @@ def _raw_of(case: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("case", [*preset_names(), "edge leaks", "edge device", "isaac device"])
+@pytest.mark.parametrize("case", [*presets_of_networks(), "edge leaks", "edge device", "isaac device"])
 def test_the_outer_band_is_a_chip_with_every_constant_at_its_end(case: str, end: End) -> None:
     """Time is as stated: the events run on the stated clock, and only the energy of a read takes its own time. What laws alone
     tell is at the end of their bands. A published figure is of the voltage that its chip has, whatever that is."""
@@ -382,7 +381,7 @@ def test_the_outer_band_is_a_chip_with_every_constant_at_its_end(case: str, end:
             assert at(bands, quantity, str(layer), "layer")[end] == pytest.approx(value, rel=1e-9)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 def test_the_inner_band_adds_squares_of_one_component_at_a_time(preset: str) -> None:
     """Each stated constant alone at its end, by loading the chip again; of a law alone, its energy, leakage and area. Of the bus
     its length too, which the areas of all else move."""
@@ -448,7 +447,7 @@ def _in_order(bands: pd.DataFrame) -> None:
         assert (bands[less] <= bands[more] + slack).all(), bands[bands[less] > bands[more] + slack]
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 @pytest.mark.parametrize("network", [small_convolutional, recommender])
 def test_every_preset_lies_in_its_bands_and_layers_add_up(preset: str, network) -> None:  # type: ignore[no-untyped-def]
     ledger = simulated(load_chip(preset), network)
@@ -473,7 +472,7 @@ _AREA, _AREA_FACTORS = st.floats(100, 1e5), st.tuples(st.floats(0.1, 1), st.floa
 def _descriptions(draw: st.DrawFn, everything: bool = False) -> dict[str, Any]:
     """A preset's raw file with random figures, kinds and stated bands; `everything`: energy, leakage and area of all components
     are stated, else some are left to laws, and leakage to a part of the power."""
-    _, raw = read_toml(draw(st.sampled_from(preset_names())), "xbar.hw.presets", "chip")
+    _, raw = read_toml(draw(st.sampled_from(presets_of_networks())), "xbar.hw.presets", "chip")
     chip = loaded(raw)
     for name in chip.component.names:
         component = raw["component"].setdefault(name, {})
@@ -507,7 +506,7 @@ def _descriptions(draw: st.DrawFn, everything: bool = False) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def events() -> dict[str, Ledger]:
     """A simulation on each preset; other costs of the same chip can be put in."""
-    return {name: simulated(load_chip(name)) for name in preset_names()}
+    return {name: simulated(load_chip(name)) for name in presets_of_networks()}
 
 
 @settings(max_examples=15, deadline=None)

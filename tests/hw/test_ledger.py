@@ -7,8 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional, unusual_paths
-from xbar.hw import Arrivals, Chip, convert, load_chip, place, preset_names, simulate, trace
+from tests.hw.networks import (
+    histories,
+    presets_of_networks,
+    recommender,
+    residual,
+    seeded,
+    sequence,
+    small_convolutional,
+    unusual_paths,
+)
+from xbar.hw import Arrivals, Chip, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers, read_energies
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.cost.laws import LAWS
@@ -20,7 +29,7 @@ def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -
     return simulate(place(trace(model, example), chip), Arrivals.batch(requests), **options)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 @pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence, recommender, histories])
 @pytest.mark.parametrize("physical_reads", [False, True])
 def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network, physical_reads: bool) -> None:  # type: ignore[no-untyped-def]
@@ -47,7 +56,7 @@ def test_energy_by_component_by_layer_and_over_time_is_one(preset: str, network,
     )
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 @pytest.mark.parametrize("network", [small_convolutional, residual, unusual_paths, sequence, recommender, histories])
 def test_functional_model_events_and_geometry_count_the_same(preset: str, network) -> None:  # type: ignore[no-untyped-def]
     """Drives and conversions counted from the tensors of one sample == those of one simulated request;

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.hw.networks import seeded
+from tests.hw.networks import presets_of_networks, seeded
 from xbar.hw import (
     Arrivals,
     Chip,
@@ -17,7 +17,6 @@ from xbar.hw import (
     Placement,
     load_chip,
     place,
-    preset_names,
     simulate,
     trace,
 )
@@ -30,7 +29,7 @@ def placed(chip: Chip, copies: Any = None) -> Placement:
     return place(trace(model, torch.rand(1, 1, 8, 8)), chip, copies)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 def test_no_layer_is_busier_than_the_simulation_is_long(preset: str) -> None:
     """One vector is converted while the next is read: twenty requests in a row, whose times must not be added up."""
     ledger = simulate(placed(load_chip(preset)), Arrivals.batch(20), off_chip_io=False)
@@ -41,7 +40,7 @@ def test_no_layer_is_busier_than_the_simulation_is_long(preset: str) -> None:
         assert units.loc[f"arrays of {name}, copy 0", "busy_s"] <= layers.loc[name, "busy_s"] * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 def test_a_band_has_its_value_inside(preset: str) -> None:
     changes: list[dict[str, Any]] = [
         {}, *({"component": {"adc": {"bits": bits}}} for bits in range(2, 8)), {"component": {"crossbar": {"law": "crosspoint"}}},

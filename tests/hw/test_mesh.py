@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.golden.energies import NETWORKS
 from tests.hw.hand_built import flow, layer, network, priced_as_it_was, with_rates
-from tests.hw.networks import recommender, residual, small_convolutional
-from xbar.hw import Arrivals, Chip, load_chip, place, preset_names, simulate, trace
+from tests.hw.networks import presets_of_networks, recommender, residual, small_convolutional
+from xbar.hw import Arrivals, Chip, load_chip, place, simulate, trace
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.events.ledger import Ledger
 from xbar.hw.events.mesh import EDGE, Links, Mesh
@@ -147,7 +147,7 @@ def check_shares(ledger: Ledger) -> None:
     assert ledger.busiest_unit[1] == ledger.summary()["busiest_unit_share"]
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", presets_of_networks())
 @pytest.mark.parametrize("name", [*NETWORKS, "vgg16", "resnet18"])
 def test_nothing_is_busier_than_all_the_time(preset: str, name: str) -> None:
     if name in ("vgg16", "resnet18") and preset != "isaac":

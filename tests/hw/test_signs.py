@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from tests.hw.networks import seeded
+from tests.hw.sram_chips import CHIPS as SRAM_CHIPS
+from tests.hw.sram_chips import laws_only
 from xbar.hw import (
     Arrivals,
     CapacityError,
@@ -83,6 +85,9 @@ def found(chip: Chip) -> dict[str, float]:
 def chips() -> dict[str, Chip]:
     """Every preset, and some with numbers that no preset states: wires, voltages, bits of a cell, rates of units."""
     every = {name: load_chip(name) for name in preset_names()}
+    for name in SRAM_CHIPS:  # of one array, too few for the network
+        every[name] = every[name].with_changes(structure={"tiles": 64})
+        every[f"{name} by laws"] = laws_only(every[name])
     generic, isaac = every["generic"], every["isaac"]
     built = {name: load_chip(name).with_changes(structure={"tiles": 8}) for name in silicon_names() if name != "hermes"}  # as its core
     units = {name: {"rate": 9e8} for name in ("shift_add", "activation", "accumulator", "pool", "multiplier", "product")}

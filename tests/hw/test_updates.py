@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.hw.hand_built import wide
-from tests.hw.networks import histories, recommender, residual, seeded, sequence, small_convolutional
-from xbar.hw import Arrivals, Chip, ParameterError, Update, load_chip, place, preset_names, simulate, trace
+from tests.hw.networks import (
+    histories,
+    presets_of_networks,
+    recommender,
+    residual,
+    seeded,
+    sequence,
+    small_convolutional,
+)
+from xbar.hw import Arrivals, Chip, ParameterError, Update, load_chip, place, simulate, trace
 from xbar.hw.chip.placement import Placement
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
 from xbar.hw.events.updates import programming_cost, years_to_wear_out
@@ -183,7 +191,7 @@ class TestCosts:
         ledger = run(placement, [], [Update("0", 0.0, [4, 5, 6])])
         assert ledger.updates_table().loc[0, ["cells", "blocked_s"]].tolist() == pytest.approx([3 * 2 * 10, 3 * 2 * 10 * 1e-9])
 
-    @pytest.mark.parametrize("preset", preset_names())
+    @pytest.mark.parametrize("preset", presets_of_networks())
     @pytest.mark.parametrize("network", [small_convolutional, recommender, histories])
     def test_energy_by_component_by_layer_and_over_time_is_one(self, preset: str, network) -> None:  # type: ignore[no-untyped-def]
         chip = load_chip(preset).with_changes(device=PULSE)

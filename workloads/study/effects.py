@@ -12,7 +12,8 @@ from xbar.workloads.study.evaluate import Condition
 Origin = Literal["chip", "assumed", "ideal"]
 
 _WRITING = ("programming_model", "programming_sigma", "programming_s0", "programming_s1", "programming_s2",
-            "programming_s3", "programming_table", "limit_to_range", "write_verify_tolerance", "write_verify_most")  # fmt: skip
+            "programming_s3", "programming_table", "limit_to_range", "write_verify_tolerance", "write_verify_most",
+            "write_verify_floor", "relaxation_sigma", "relaxation_table")  # fmt: skip
 _READING = ("read_noise_model", "read_noise_sigma", "read_noise_q0", "read_noise_q1", "read_noise_q_max", "read_noise_time",
             "read_correlation_time", "read_noise_drawn", "read_noise_above_zero", "read_bandwidth",
             "temperature", "reference_time")  # fmt: skip
@@ -22,7 +23,8 @@ _STUCK = ("stuck_on_rate", "stuck_off_rate")
 _TELEGRAPH = ("telegraph_share", "telegraph_amplitude", "telegraph_dwell_time")
 _HEAT = ("temperature", "activation_energy", "reference_temperature")
 _LAW = ("iv", "iv_v0", "iv_c2", "iv_c3")
-_NO_RANGE = {"range": "ideal", "full_scale": None, "lower": None, "lower_percentile": None, "current_limit": None}
+_NO_RANGE = {"range": "ideal", "full_scale": None, "lower": None, "lower_percentile": None, "current_limit": None,
+             "full_scale_voltage": None}  # fmt: skip
 _NO_ADC_ERRORS = {"offset_sigma": 0.0, "gain_sigma": 0.0, "inl_sigma": 0.0}
 _FINE_BITS = 8  # of weights and inputs that are not rounded: only their range matters
 BITS = 8  # of weights and inputs of the chips that the recommender and fair assignment are judged on
@@ -77,13 +79,13 @@ def analog_ideal(chip: Chip) -> Chip:
         device=ideal_device(chip.device).model_dump(),
         wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0),
         layer=without(chip.layer, "component"),
-        component={"adc": _NO_RANGE | _NO_ADC_ERRORS, "dac": {"bow": 0.0}},
+        component={"adc": _NO_RANGE | _NO_ADC_ERRORS, "dac": {"bow": 0.0}, "crossbar": {"cell_error": {"sigma": 0.0}}},
     )
 
 
 def with_unrounded_inputs(chip: Chip) -> Chip:
     """An analog-ideal chip whose drivers give the input itself."""
-    inputs = {"bits": _FINE_BITS, "signed": "two_pass", "quantise": False}
+    inputs = {"bits": _FINE_BITS, "signed": "two_pass", "quantise": False, "pulses": "one", "phase_bits": None}
     return chip.with_changes(layer=without(chip.layer, "inputs"), inputs=inputs, component={"dac": {"bits": _FINE_BITS}})
 
 
@@ -215,6 +217,11 @@ def _of_circuits(chip: Chip, base: Chip, assumed: Assumed) -> Iterator[Effect]:
         yield Effect("wire resistance", f"{ohm:g} ohm a segment", "assumed", "digital", with_wires(base, ohm))
     else:
         yield Effect("wire resistance", "none", "ideal", "digital", base)
+    error = chip.component.crossbar.cell_error
+    if error.sigma:
+        wrong = base.with_changes(component={"crossbar": {"cell_error": error.model_dump()}})
+        grows = {"independent": "of all cells", "square_root": "at g_max, as the root of G", "proportional": "at g_max, as G"}
+        yield Effect("cells in products", f"sigma {_percent(error.sigma)} {grows[error.model]}", "chip", "digital", wrong)
     if dac.bow:
         bowed = base.with_changes(component={"dac": {"bow": dac.bow}})
         yield Effect("bow of drivers", f"{dac.bow:g} steps", "chip", "digital", bowed)

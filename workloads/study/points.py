@@ -114,6 +114,9 @@ _OWN: dict[str, Field] = {
 }
 
 
+TABLES = ("programming_table", "relaxation_table")  # of a device file, in files of their own
+
+
 def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str, Field]:
     """Every value of a chip file that --set may change."""
     found: dict[str, Field] = {}
@@ -121,7 +124,7 @@ def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str
         kinds = [each for each in _parts(field.annotation) if each is not type(None)]
         if isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
             found |= _fields_of_chip(kinds[0], f"{prefix}{name}.")
-        elif not prefix or name == "programming_table":
+        elif not prefix or name in TABLES:
             continue
         elif any(isinstance(each, Unit) for each in field.metadata):
             found[prefix + name] = Field(int if kinds[0] is int else float)
@@ -361,8 +364,8 @@ def _digest_of(name: str, _modified: int, _size: int) -> tuple[str, str]:
         try:
             raw = tomllib.loads(content.decode())
             base = str((Path(name).parent / raw["extends"]).resolve()) if "extends" in raw else ""
-            table = raw.get("device", {}).get("programming_table")
-            hashed.update((Path(name).parent / table).read_bytes() if table else b"")
+            for table in filter(None, map(raw.get("device", {}).get, TABLES)):
+                hashed.update((Path(name).parent / table).read_bytes())
         except (OSError, ValueError, TypeError, AttributeError):  # told when the point is computed
             pass
     return hashed.hexdigest(), base

@@ -1,0 +1,94 @@
+"""Gain and offset of every column, fitted to the products that its codes stand for, as a chip is calibrated after it is written."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from xbar.hw.array.channel import ColumnFit, ReadChannel
+from xbar.hw.array.currents import join_pairs
+from xbar.hw.array.product import currents
+from xbar.hw.array.ready import ReadyArray, nominal_fit
+
+LEAST_VARIANCE = 1e-12  # of a column's products, [level steps²] a cell: less is a column without weights
+
+
+class FitSums:
+    """Sums over vectors of each column's codes and products, of which the least squares line follows; (instances x groups, row_tiles,
+    columns) float64."""
+
+    def __init__(self) -> None:
+        self.vectors = 0
+        self.sums: list[Tensor] = []  # of x, y, x², x y and y²; x: product, y: codes
+
+    def add(self, product: Tensor, codes: Tensor) -> None:
+        """Take in products and codes (instances x groups, row_tiles, vectors, columns)."""
+        new = [product.sum(2), codes.sum(2), product.square().sum(2), (product * codes).sum(2), codes.square().sum(2)]
+        self.sums = new if not self.sums else [held + more for held, more in zip(self.sums, new, strict=True)]
+        self.vectors += product.shape[2]
+
+    @property
+    def line(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Slope [codes a level step], intercept [codes] and residual [level steps] of codes on products, each (instances x groups,
+        row_tiles, columns); the slope is 0 where products do not vary. The residual is the standard deviation of codes about the line,
+        over the slope, of the vectors less one."""
+        n = self.vectors
+        x, y, xx, xy, yy = self.sums
+        varying, together = xx - x**2 / n, xy - x * y / n
+        slope = torch.where(varying > LEAST_VARIANCE * n, together / varying, 0.0)
+        left = (yy - y**2 / n - slope * together).clamp(min=0) / max(1, n - 1)
+        return slope, (y - slope * x) / n, torch.where(slope != 0, left.sqrt() / slope.abs(), torch.inf)
+
+
+def codes_of_tiles(array: ReadyArray, channel: ReadChannel, values: Tensor, first: int) -> Tensor:
+    """What each row tile's ADCs give for whole-numbered `values` (instances x groups, vectors, inputs), over all conversions of a vector
+    (instances x groups, row_tiles, vectors, columns), in units of what is sensed; float64."""
+    adc, tiles = channel.adc, channel.geometry.row_tiles
+    totals: list[Tensor | None] = [None] * tiles
+    for tile, current, weight in currents(array, channel, values, first):
+        errors = (None if error is None else error[tile::tiles] for error in (array.offset, array.inl))
+        own = adc.of_tile(tile)
+        codes = own.convert(own.distorted(current, *errors)).double() * (adc.step[tile % len(adc.step)] * weight)
+        held = totals[tile]
+        totals[tile] = codes if held is None else held + codes
+    return torch.stack([each for each in totals if each is not None], dim=1)
+
+
+def products_of_tiles(array: ReadyArray, channel: ReadChannel, values: Tensor) -> Tensor:
+    """What each row tile's products would be, were its cells at their targets, [level steps] of its own, in the form of
+    `codes_of_tiles`."""
+    mapped, g = array.array.mapped, channel.geometry
+    levels = join_pairs(g, mapped.columns(), subtract=True)  # (groups, row_tiles, rows, columns)
+    found = []
+    for tile in range(g.row_tiles):
+        inputs = channel.of_tile(values, tile).double()
+        cells = levels[:, tile, : inputs.shape[-1]].repeat(inputs.shape[0] // g.groups, 1, 1)
+        found.append(torch.bmm(inputs, cells))
+    return torch.stack(found, dim=1)
+
+
+def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadChannel) -> tuple[ColumnFit, FitSums]:
+    """The line through each column's codes against its products, over parts (the cells as they find them, whole-numbered inputs
+    (instances x groups, vectors, inputs), number of the first vector), as gain and offset of the codes; and the sums that it rests on.
+
+    A column whose products do not vary keeps its nominal gain, and an offset of its own.
+    """
+    sums = FitSums()
+    array: ReadyArray | None = None
+    for array, values, first in parts:
+        sums.add(products_of_tiles(array, channel, values), codes_of_tiles(array, channel, values, first))
+    assert array is not None
+    nominal = nominal_fit(array.array, channel)
+    slope, intercept, _ = sums.line  # (instances x groups, row_tiles, columns)
+    scale = array.array.mapped.segment_scale
+    each = torch.ones(1) if scale is None else scale.repeat(len(array.array.cells), 1).unsqueeze(-1)
+    kept = torch.ones_like(slope) if nominal is None else nominal.gain.view_as(slope)
+    fitted = slope > 0
+    gain = torch.where(fitted, each / torch.where(fitted, slope, 1.0), kept)
+    offset = -(intercept * gain).sum(1, keepdim=True)
+    return ColumnFit(gain.flatten(0, 1).unsqueeze(1), offset), sums
+
+
+def moved(fit: ColumnFit | None, device: torch.device) -> ColumnFit | None:
+    """The same on a torch device."""
+    return None if fit is None else ColumnFit(*(each.to(device) for each in fit))
