@@ -69,9 +69,9 @@ class ValidationSheet:
         """In the order of the table."""
         return list(dict.fromkeys(self.points["chip"]))
 
-    def group(self, name: str) -> pd.DataFrame:
-        """The points of a group, each with its number in the whole table as index."""
-        return self.points[self.points["group"] == name]
+    def group(self, name: str, cells: str) -> pd.DataFrame:
+        """The points of a group, of chips of such cells."""
+        return self.points[(self.points["group"] == name) & (self.points["cells"] == cells)]
 
 
 def sheet_of(points: pd.DataFrame, summary: pd.DataFrame) -> ValidationSheet:
@@ -112,11 +112,13 @@ SUMMARY = ("group", "chip", "points", "by laws", "ratio", "in bands", "calibrate
 
 
 def _summary_cells(row: Any) -> list[str]:
+    built = row.silicon in (True, "True")
+
     def share(value: float) -> str:
         return "" if math.isnan(value) else f"{100 * value:.1f} %"
 
     return [
-        row.group, "all, one vote each" if row.chip == "all" else row.chip + ("" if row.silicon in (True, "True") else " (paper design)"),
+        row.group, row.chip + (", one vote each" if row.chip.startswith("all ") else "" if built else " (paper design)"),
         str(row.points), share(row.by_laws_mean_error), f"{row.by_laws_ratio:.2f}", share(row.inside), share(row.calibrated_mean_error),
         f"{row.calibrated_ratio:.2f}", share(row.left_out_mean_error),
     ]  # fmt: skip
@@ -130,14 +132,14 @@ def inside_of_all(sheet: ValidationSheet) -> float:
 
 def verdict(sheet: ValidationSheet) -> str:
     """In a sentence or two."""
-    found = {row.group: row for row in sheet.summary.itertuples() if row.chip == "all"}
-    told = [
-        f"{group} {100 * row.by_laws_mean_error:.0f} % by laws alone and {100 * row.calibrated_mean_error:.1f} % calibrated"
-        for group, row in found.items()
-    ]
+    told: dict[str, list[str]] = {}
+    for row in sheet.summary.itertuples():
+        if str(row.chip).startswith("all "):
+            error = f"{row.group} {100 * row.by_laws_mean_error:.0f} % by laws alone and {100 * row.calibrated_mean_error:.1f} % calibrated"
+            told.setdefault(str(row.chip).removeprefix("all "), []).append(error)
     share = inside_of_all(sheet)
-    held = "" if math.isnan(share) else f" The bands of the laws hold {100 * share:.0f} % of the points."
-    return f"Mean error over the chips, one vote each: {'; '.join(told)}.{held}"
+    held = "" if math.isnan(share) else f" The bands of the laws hold {100 * share:.0f} % of all points."
+    return " ".join(f"Mean error of chips of {cells}, one vote each: {'; '.join(errors)}." for cells, errors in told.items()) + held
 
 
 def summary_text(sheet: ValidationSheet) -> str:
@@ -164,14 +166,17 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def draw_validation(sheet: ValidationSheet, directory: Path) -> list[Path]:
     """Write validation.pdf, validation.html and a PNG a page into `directory`, and summary.txt; the paths."""
-    names = {group: title for group, title in GROUPS.items() if len(sheet.group(group))}
-    pages = {f"validation_{group}": _scatter_page(sheet, group, title) for group, title in names.items()}
+    kinds = [(group, cells) for cells in dict.fromkeys(sheet.points["cells"]) for group in GROUPS if len(sheet.group(group, cells))]
+    pages = {f"validation_{group}_{cells}".lower(): _scatter_page(sheet, group, cells) for group, cells in kinds}
     pages |= _ratio_pages(sheet)
     pages["validation_summary"] = _summary_page(sheet)
     write_text(directory / "summary.txt", summary_text(sheet))
     headlines = [
-        (f"{GROUPS[row.group]}, by laws", f"{100 * row.by_laws_mean_error:.0f} %", f"calibrated {100 * row.calibrated_mean_error:.1f} %")
-        for row in sheet.summary.itertuples() if row.chip == "all"
+        (
+            f"{GROUPS[row.group]}, {row.chip.removeprefix('all ')}, by laws", f"{100 * row.by_laws_mean_error:.0f} %",
+            f"calibrated {100 * row.calibrated_mean_error:.1f} %",
+        )
+        for row in sheet.summary.itertuples() if row.chip.startswith("all ")
     ]  # fmt: skip
     document = Document(
         "Checked against silicon", verdict(sheet), pages, f"xbar {version('xbar')}  ·  validate", headlines,
@@ -184,10 +189,11 @@ def _marker(sheet: ValidationSheet, chip: str) -> str:
     return MARKERS[sheet.chips.index(chip) % len(MARKERS)]
 
 
-def _scatter_page(sheet: ValidationSheet, group: str, title: str) -> Figure:
+def _scatter_page(sheet: ValidationSheet, group: str, cells: str) -> Figure:
     """Model over measured of a group, and the names of its numbers beside it."""
-    mine, (unit, factor) = sheet.group(group), SCALES[group]
-    figure = page(f"{title}: model against measured", f"{len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}")
+    mine, (unit, factor), title = sheet.group(group, cells), SCALES[group], GROUPS[group]
+    told = f"{len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
+    figure = page(f"{title} of chips of {cells}: model against measured", told)
     axes = plot(figure, (0.07, 0.13, 0.50, 0.72), f"{title}, {unit}", "both")
     columns = {name: mine[f"common_{name}"].to_numpy(float) * factor for name in ("measured", "by_laws", "low", "high", "calibrated")}
     axes.set_xscale("log")
@@ -326,7 +332,7 @@ def _ratios(figure: Figure, part: pd.DataFrame) -> None:
 
 def _summary_page(sheet: ValidationSheet) -> Figure:
     figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
-    places = (0.05, 0.15, 0.36, 0.48, 0.56, 0.66, 0.78, 0.86, 0.95)
+    places = (0.05, 0.15, 0.38, 0.48, 0.56, 0.66, 0.78, 0.86, 0.95)
     columns = tuple((name, x, "left" if x < 0.3 else "right") for name, x in zip(SUMMARY, places, strict=True))
     rows = [_summary_cells(row) for row in sheet.summary.itertuples()]
     end = draw_table(figure, 0.86, columns, rows, min(0.0265, 0.64 / max(1, len(rows))))

@@ -132,9 +132,10 @@ class Chip(Section):
             self._check_voltage_sensing()
         if c.crossbar.in_charge:
             self._check_charge()
-        elif c.dac.law != "driver":
+        elif c.dac.law in ("pulses", "capacitive"):
             raise ValueError(
-                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver"
+                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver, or "
+                "pulse_width"
             )
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
@@ -215,8 +216,12 @@ class Chip(Section):
         """Refuse what only cells with a conductance have: SRAM cells that compute in charge are exact levels of arbitrary unit."""
         law, device = self.component.crossbar.law, self.device
         said = f"component.crossbar.law = {law} is of SRAM cells, which have no conductance: "
-        if self.component.dac.law == "driver":
-            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got driver)")
+        if self.component.dac.law in ("driver", "pulse_width"):
+            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got {self.component.dac.law})")
+        if self.component.gate_driver is not None:
+            raise ValueError(f"{said}component.gate_driver must be left out")
+        if self.component.crossbar.fed_at is not None:
+            raise ValueError(f"{said}component.crossbar.fed_at must be left out")
         if device.read_voltage is not None:
             raise ValueError(f"{said}device.read_voltage must be left out; the supply is technology.voltage")
         if device.g_min:

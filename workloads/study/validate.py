@@ -36,21 +36,24 @@ from xbar.hw.errors import ConfigurationError
 from xbar.hw.events.ledger import STATIC, Ledger
 
 VECTORS = 12  # of a batch; the pace is that between the first result and the last
-UNITS = {"TOPS": 1e12, "TOPS/W": 1e12, "fJ/op": 1e-15, "mW": 1e-3, "W": 1.0, "mm²": 1e-6}
+UNITS = {"TOPS": 1e12, "TOPS/W": 1e12, "TOPS/mm²": 1e18, "fJ/op": 1e-15, "pJ": 1e-12, "mW": 1e-3, "W": 1.0, "mm²": 1e-6}
 GROUPS = {
     "throughput": "throughput", "peak throughput": "throughput", "efficiency": "energy", "energy part": "energy", "power": "energy",
-    "power part": "energy", "peak power": "energy", "area": "area", "core area": "area", "chip area": "area",
+    "power part": "energy", "peak power": "energy", "energy per vector": "energy", "energy per conversion": "energy",
+    "area": "area", "core area": "area", "chip area": "area", "density": "area",
 }  # fmt: skip
+CELLS = ("memristors", "SRAM")  # by whether they compute in charge
 PAPER = "paper design"  # kind of a point of a chip that was never built: in no mean
 KEPT = "kept"  # role of a point that no fit has seen; the others are given
-COLUMNS = ("chip", "point", "settings", "rows", "quantity", "counted", "measured", "unit", "kind", "role", "anchored", "note")
+COLUMNS = ("chip", "point", "settings", "rows", "quantity", "counted", "measured", "unit", "operations", "kind", "role", "anchored", "note")
 
 
 @dataclass(frozen=True)
 class Point:
     """One published number: `measured` in `unit`, of `counted` components (all where there are none), at `settings` of the preset and with
     `rows` inputs in use (None: all that wordlines hold). kind: silicon, digitised (off a figure), second-hand, post-layout, or a paper
-    design; role: given to fit on, or kept from it. anchored: constants of laws rest on it."""
+    design; role: given to fit on, or kept from it. anchored: constants of laws rest on it.
+    operations: that the figure counts a multiply-accumulate as, 2 unless it is of narrower operands."""
 
     chip: str
     name: str
@@ -60,6 +63,7 @@ class Point:
     counted: tuple[str, ...]
     measured: float
     unit: str
+    operations: float
     kind: str
     role: str
     anchored: bool
@@ -103,12 +107,14 @@ def _point(row: Mapping[str, str]) -> Point:
     settings = [each.partition("=") for each in row["settings"].split()]
     if not all(key and value for key, _, value in settings):
         raise _Unreadable("settings", "must be KEY=VALUE with spaces between, as --set takes them")
-    try:
-        measured = float(row["measured"])
-    except ValueError:
-        measured = 0.0
-    if not 0 < measured < float("inf"):
-        raise _Unreadable("measured", "must be a number above 0")
+    numbers = {}
+    for column in ("measured", "operations"):
+        try:
+            numbers[column] = float(row[column])
+        except ValueError:
+            numbers[column] = 0.0
+        if not 0 < numbers[column] < float("inf"):
+            raise _Unreadable(column, "must be a number above 0")
     if row["rows"] and not (row["rows"].isdecimal() and int(row["rows"])):
         raise _Unreadable("rows", "must be a whole number of at least 1, or nothing")
     unknown = set(row["counted"].split()) - set(COMPONENTS)
@@ -116,8 +122,8 @@ def _point(row: Mapping[str, str]) -> Point:
         raise _Unreadable("counted", f"no component {', '.join(sorted(unknown))}; there are {', '.join(COMPONENTS)}")
     return Point(
         row["chip"], row["point"], {key: value for key, _, value in settings}, int(row["rows"]) if row["rows"] else None,
-        row["quantity"], tuple(row["counted"].split()), measured, row["unit"], row["kind"], row["role"], row["anchored"] == "yes",
-        row["note"],
+        row["quantity"], tuple(row["counted"].split()), numbers["measured"], row["unit"], numbers["operations"], row["kind"], row["role"],
+        row["anchored"] == "yes", row["note"],
     )  # fmt: skip
 
 
@@ -148,10 +154,15 @@ class Run:
         """Vectors per second."""
         return self.ledgers[0].steady_throughput
 
+    def operations(self, each: float) -> float:
+        """Operations per vector, so many a multiply-accumulate."""
+        return float(self.ledgers[0].placement.network.chip_operations) * each / 2
+
     @property
-    def operations(self) -> float:
-        """Operations per vector, two a multiply-accumulate."""
-        return float(self.ledgers[0].placement.network.chip_operations)
+    def conversions(self) -> float:
+        """Conversions per vector."""
+        ledger = self.ledgers[0]
+        return float(ledger.actions["adc"].sum()) / ledger.requests
 
     def energy(self, counted: Sequence[str], end: int = 0) -> dict[str, float]:
         """Energy of a vector by component [J], with what it leaks in the time of one."""
@@ -174,8 +185,9 @@ def run(chip: Chip, rows: int | None) -> Run:
 def predicted(point: Point, found: Run) -> tuple[float, float, float]:
     """What the model says of a point, and the low and high ends of its band [SI]; equal where there is none."""
     chips = [ledger.chip for ledger in found.ledgers]
+    operations = found.operations(point.operations)
     if GROUPS[point.quantity] == "throughput":
-        pace = found.chip.peak_operations_per_second if point.quantity.startswith("peak") else found.operations * found.pace
+        pace = found.chip.peak_operations_per_second if point.quantity.startswith("peak") else operations * found.pace
         return pace, pace, pace
     if GROUPS[point.quantity] == "area":
         cores = chips[0].cores if point.quantity == "core area" else 1
@@ -183,14 +195,23 @@ def predicted(point: Point, found: Run) -> tuple[float, float, float]:
             float(sum(area for name, area in chip.table()["area_m2"].items() if not point.counted or name in point.counted)) / cores
             for chip in chips
         )
+        if point.quantity == "density":
+            return tuple(operations * found.pace / each for each in (value, high, low))  # type: ignore[return-value]
         return value, low, high
     if point.quantity == "peak power":
         return chips[0].peak_power, chips[1].peak_power, chips[2].peak_power
     value, low, high = (sum(found.energy(point.counted, end).values()) for end in range(3))
     if point.quantity == "efficiency":
-        return found.operations / value, found.operations / high, found.operations / low
-    factor = 1 / found.operations if point.quantity == "energy part" else found.pace
-    return value * factor, low * factor, high * factor
+        return operations / value, operations / high, operations / low
+    factor = _vectors(point, found)
+    return value / factor, low / factor, high / factor
+
+
+def _vectors(point: Point, found: Run) -> float:
+    """What the energy of a vector is divided by for the quantity of a point: operations, conversions, 1, or the time of a vector."""
+    return {
+        "energy part": found.operations(point.operations), "energy per conversion": found.conversions, "energy per vector": 1.0,
+    }.get(point.quantity, 1 / found.pace)  # fmt: skip
 
 
 # ---- what a calibrated chip was fitted by
@@ -274,8 +295,8 @@ def _needed(found: Run, point: Point) -> float:
     """The time or energy per vector [s, J] that a measured number stands for."""
     measured = point.measured * UNITS[point.unit]
     if point.quantity in ("throughput", "efficiency"):
-        return found.operations / measured
-    return measured * found.operations if point.quantity == "energy part" else measured / found.pace
+        return found.operations(point.operations) / measured
+    return measured * _vectors(point, found)
 
 
 # ---- the table
@@ -300,9 +321,11 @@ def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
         for index, (point, (laws, own)) in enumerate(zip(mine, runs, strict=True)):
             factor = 1 / UNITS[point.unit]
             value, low, high = (each * factor for each in predicted(point, laws))
+            cells = CELLS[own.chip.component.crossbar.in_charge]
             mended, common = predicted(point, own)[0] * factor, _common(point, laws)
             rows.append({
-                "chip": name, "point": point.name, "quantity": point.quantity, "group": GROUPS[point.quantity], "unit": point.unit,
+                "chip": name, "cells": cells, "point": point.name, "quantity": point.quantity, "group": GROUPS[point.quantity],
+                "unit": point.unit,
                 "kind": point.kind, "role": point.role, "anchored": point.anchored, "measured": point.measured,
                 "by_laws": value, "by_laws_error": value / point.measured - 1, "low": low, "high": high,
                 "outside": None if low == high else not low <= point.measured <= high,
@@ -320,22 +343,26 @@ def standing(point: Point, chip: Chip) -> str:
     if point.role == KEPT:
         return "predicted"
     group = GROUPS[point.quantity]
-    if point.kind == PAPER or (group == "throughput" and not chip.component.adc.integrates):
+    if point.kind == PAPER or (group == "throughput" and not point.anchored):
         return "stated"
     leaf = "area" if group == "area" else "energy"
     moved = any(f"component.{name}.{leaf}" in chip.provenance for name in point.counted or chip.component.names)
-    return "fitted" if moved or chip.component.adc.integrates else "predicted"
+    return "fitted" if moved or point.anchored else "predicted"
 
 
 def _common(point: Point, found: Run) -> Callable[[float], float]:
     """From a point's unit to that of its group: operations per second, joule an operation, m²."""
-    factor = UNITS[point.unit]
+    factor, operations = UNITS[point.unit], found.operations(2)  # of multiply-accumulates, whatever the figure counts
     if point.quantity == "efficiency":
-        return lambda value: 1 / (value * factor)
-    if point.quantity in ("power", "power part", "peak power"):
-        pace = found.operations * found.pace if point.quantity != "peak power" else found.chip.peak_operations_per_second
-        return lambda value: value * factor / pace
-    return lambda value: value * factor
+        return lambda value: found.operations(point.operations) / (value * factor) / operations
+    if point.quantity == "density":
+        return lambda value: found.operations(point.operations) * found.pace / (value * factor)
+    if point.quantity == "throughput":
+        return lambda value: value * factor * 2 / point.operations
+    if point.quantity in ("peak throughput", "energy part") or GROUPS[point.quantity] == "area":
+        return lambda value: value * factor
+    divided = found.chip.peak_operations_per_second if point.quantity == "peak power" else operations / _vectors(point, found)
+    return lambda value: value * factor / divided
 
 
 def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
@@ -344,7 +371,7 @@ def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """One row a chip and group (energy, throughput, area), and `all` for the chips together, each with one vote.
+    """One row a chip and group (energy, throughput, area), and one for all chips of memristors and all of SRAM, each with one vote.
 
     points; of either column mean_error (of absolute values) and ratio (geometric mean of model over measured, of energies of
     energy an operation); mean of left_out; inside, the share of the points within the bands. Paper designs are told and in no mean.
@@ -354,14 +381,19 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
         mine = found[found["group"] == group]
         for chip, part in mine.groupby("chip", sort=False):
             rows.append({"chip": chip, "group": group, "silicon": bool((part["kind"] != PAPER).all())} | _figures(part))
-        votes = pd.DataFrame([row for row in rows if row["group"] == group and row["silicon"]])
-        if votes.empty:
-            continue
-        logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
-        means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
-        built, count = _inside(mine[mine["kind"] != PAPER]), int(votes["points"].sum())
-        rows.append({"chip": "all", "group": group, "silicon": True, "points": count, **logs, **means, "inside": built})
+        rows += [row for cells in CELLS if (row := _voted(mine[mine["cells"] == cells], group, cells))]
     return pd.DataFrame(rows)
+
+
+def _voted(mine: pd.DataFrame, group: str, cells: str) -> dict[str, Any] | None:
+    """The row of all chips of such cells that were built, each with one vote; None where there are none."""
+    built = mine[mine["kind"] != PAPER]
+    votes = pd.DataFrame([_figures(part) for _, part in built.groupby("chip", sort=False)])
+    if votes.empty:
+        return None
+    logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
+    means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
+    return {"chip": f"all {cells}", "group": group, "silicon": True, "points": len(built), **logs, **means, "inside": _inside(built)}
 
 
 def _inside(part: pd.DataFrame) -> float:
