@@ -339,7 +339,7 @@ def _help(*arguments: str) -> str:
 
 def test_names_in_the_text_are_real() -> None:
     """Chip keys and those of points, modules and what they have, files of the project, options of xbar."""
-    commands = re.findall(r"^    (\w+) ", _help(), re.MULTILINE)
+    commands = re.findall(r"^    ([\w-]+)(?: |$)", _help(), re.MULTILINE)
     assert {"run", "chips"} <= set(commands)
     options = set(re.findall(r"--[a-z][a-z-]*", " ".join(_help(command) for command in commands)))
     sections = {name.rpartition(".")[0] for name in FIELDS} | {"component"}
@@ -347,7 +347,7 @@ def test_names_in_the_text_are_real() -> None:
     for page in PAGES:
         for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose_of(page)):
             where = f"{page.name}: `{code}`"
-            if (command := re.match(r"xbar ([a-z]+)", code)) and command[1] not in commands:
+            if (command := re.match(r"xbar ([a-z-]+)", code)) and command[1] not in commands:
                 raise AssertionError(f"{where}: no such command")
             if code.startswith("xbar ") or code.startswith("--"):
                 unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) - options

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 LARGEST_SEED = 2**53  # as sweeps have it
+MOST_LEVELS = 65536  # of a cell, as device files have it
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")
     devices_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a PNG and a PDF of each device")
     devices_parser.set_defaults(command="devices")
+    _add_fit_device(commands)
 
     validate_parser = commands.add_parser("validate", help="chips that were built and measured, against what the model says of them")
     validate_parser.add_argument("--points", type=Path, metavar="FILE.csv",
@@ -149,6 +151,42 @@ def _tolerance(text: str) -> float:
     if not 0 <= share < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a share of 0 or more, as in 0.01")
     return share
+
+
+def _add_fit_device(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fit-device", help="a device file from measured cells: models fitted, chosen by cells held out, with their errors",
+        epilog="Files are told apart by their columns: writes have cell,target_S,conductance_S; reads cell,read,conductance_S; drift "
+        "cell,time_s,conductance_S. Lines that begin with # are notes. Without reads or drift the file says nothing of them.",
+    )  # fmt: skip
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.csv", help="writes, and reads and drift where they were measured")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.toml",
+                        help="the device file; beside it a page (pdf, png), a summary (txt), the judgement (_models.csv)")  # fmt: skip
+    parser.add_argument("--replace", action="store_true", help="write over files that are there")
+    parser.add_argument("--levels", type=_levels, metavar="N", help="levels of a cell, a power of two; the data do not tell")
+    parser.add_argument("--read-voltage", type=_above_zero, metavar="VOLT", help="of the reads; the data do not tell")
+    parser.add_argument("--reference-time", type=_above_zero, metavar="SECONDS",
+                        help="t0 of the drift law (default: found in the data, or 1 s assumed where they do not tell)")  # fmt: skip
+    parser.add_argument("--title", help="of the cells, for pages")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the cells that are held out (default 0)")
+    parser.set_defaults(command="fit-device")
+
+
+def _levels(text: str) -> int:
+    levels = _whole(text, 2)
+    if levels & (levels - 1) or levels > MOST_LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a power of two of 2 to {MOST_LEVELS}")
+    return levels
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _add_compress(commands: Any) -> None:

@@ -47,6 +47,10 @@ from xbar.workloads.study.baselines import accelerator_table
 from xbar.workloads.study.compress import PLANS, Plan, compress, quick
 from xbar.workloads.study.converters import converter_sheet
 from xbar.workloads.study.devices import device_sheet, device_table
+from xbar.workloads.study.fit_device import fit_device
+from xbar.workloads.study.fit_file import check_out, save_fit
+from xbar.workloads.study.fit_text import summary as fit_summary
+from xbar.workloads.study.measurements import MeasurementError, read_measurements
 from xbar.workloads.study.pin import PinError, accept, check, pin, setting
 from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
@@ -58,7 +62,7 @@ from xbar.workloads.workload import load_workload
 
 EXPECTED = (
     HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
-    SweepError, PinError, OSError,
+    SweepError, PinError, MeasurementError, OSError,
 )  # fmt: skip
 Step = Callable[[str], None]
 POINTS = "points.json"  # of an interrupted run of a network
@@ -323,6 +327,17 @@ def _devices(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fit_device(options: argparse.Namespace) -> int:
+    measured = read_measurements(options.files)
+    check_out(options.out, measured, options.replace)
+    given = _given(options, "title", "levels", "read_voltage", "reference_time")
+    fit = fit_device(measured, name=options.out.stem, seed=options.seed, **given)
+    paths = save_fit(fit, options.out, options.replace)
+    print(fit_summary(fit))
+    print("\n".join(f"wrote {path}" for path in paths))
+    return 0
+
+
 def _chips(options: argparse.Namespace) -> int:
     rows = {}
     for name in [*preset_names(), *silicon_names()]:
@@ -349,5 +364,5 @@ def _chips(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
-    "compare": _compare, "validate": _validate,
+    "compare": _compare, "fit-device": _fit_device, "validate": _validate,
 }  # fmt: skip

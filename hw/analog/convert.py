@@ -5,9 +5,11 @@ product, integers back to values, bias added digitally. Every table becomes an A
 """
 
 import logging
+import math
 import os
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.array.memory import bytes_held
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
-from xbar.hw.errors import ParameterError, RangeWarning
+from xbar.hw.errors import ParameterError, RangeWarning, UnknownLayerError, did_you_mean
 from xbar.hw.graph.capture import Example, check_example
 from xbar.hw.graph.graph import Graph, read
 from xbar.hw.graph.matrix import Matrix, Table
@@ -39,20 +41,23 @@ CalibrationData = Example | np.ndarray | Iterable[Any]
 
 
 def convert(
-    model: nn.Module, chip: Chip, calibration_data: CalibrationData, seed: int, pack: bool = False, host: Collection[str] = ()
-) -> fx.GraphModule:
+    model: nn.Module, chip: Chip, calibration_data: CalibrationData, seed: int, pack: bool = False, host: Collection[str] = (),
+    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> fx.GraphModule:  # fmt: skip
     """A model of the same call whose Linear, convolutions, recurrences, attention projections and Embeddings run on `chip`.
 
     Batch norm is folded first. `calibration_data` sets the input range of each layer and the range of calibrated ADCs: a
     tensor or numpy array (batch, ...), a tuple of them for a model of several inputs, or batches that can be gone through
     twice, such as a DataLoader's (of each the first tensors are the inputs). Memory does not grow with their number. `seed` draws
-    the chip instance; pack, host: as in `xbar.hw.graph.trace.trace`, layers on a host stay float. Inputs have the captured shape,
+    the chip instance; pack, host: as in `xbar.hw.graph.trace.trace`, layers on a host stay float. input_ranges: lowest and highest
+    input of layers by name, where it is known, as of activations that are quantised over a range. Inputs have the captured shape,
     any batch. Dropout follows the mode; batch norm that is not folded keeps its statistics. `model` is left alone. Raises
-    TraceError, MappingError, ParameterError, or UnknownLayerError where the chip has settings for layers that are not there.
+    TraceError, MappingError, ParameterError, or UnknownLayerError where the chip has settings, or input_ranges, for layers that are
+    not there.
     """
     with torch.inference_mode(False):
         batches = _Batches(calibration_data)
-        return _converted(read(model, batches.example, host), chip, batches, seed, pack)
+        return _converted(read(model, batches.example, host), chip, batches, seed, pack, input_ranges)
 
 
 def memory_needed(
@@ -182,7 +187,9 @@ class _Fed(Ranges):
             self.picked.setdefault(name, []).append(layer.chosen(x, here))
 
 
-def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: bool) -> fx.GraphModule:
+def _converted(
+    graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: bool, input_ranges: Mapping[str, tuple[float, float]]
+) -> fx.GraphModule:
     batches.inputs = len(graph.inputs)
     check_layers(chip.name, chip.layer, [name for name in graph.layers if not set(graph.uses[name]) <= graph.host])
     needed = _bytes_of(graph, chip, pack, 1)
@@ -196,6 +203,12 @@ def _converted(graph: Graph, chip: Chip, batches: _Batches, seed: int, pack: boo
     fed = _Fed(graph)
     for given in batches:
         fed.record(given)
+    for name, (low, high) in input_ranges.items():
+        if name not in fed.low:
+            raise UnknownLayerError(f"input_ranges has {name!r}, which is no layer on the chip{did_you_mean(name, list(fed.low))}")
+        if not -math.inf < low <= high < math.inf:
+            raise ParameterError(f"input_ranges of {name} must be finite, lowest first, got {low} to {high}")
+        fed.low[name], fed.high[name] = low, high
     with torch.no_grad():
         on_host = {str(node.target) for node in graph.module.graph.nodes if node.name in graph.host and node.op == "call_module"}
         found: dict[str, AnalogLayer] = {}

@@ -178,6 +178,8 @@ class AnalogLayer(nn.Module):
         batches = self._apart(x.flatten(0, -2) if linear else x, outer)  # (instances, rows, ...)
         converted = self._converted(batches)
         instances = len(batches)
+        if self.fitting:
+            self._fit([converted] if linear else [part for _, part in self._parts(converted, instances)])
         if linear or (torch.is_grad_enabled() and (self.training or x.requires_grad)):
             found = self._product(converted, x.dtype)
         else:
@@ -210,12 +212,7 @@ class AnalogLayer(nn.Module):
 
     def _product(self, converted: Tensor, dtype: torch.dtype) -> Tensor:
         """Outputs (instances, batch, ...) of whole-numbered inputs of the same form."""
-        instances = converted.shape[0]
-        vectors = self._vectors(converted.flatten(0, 1))  # (groups, instances x vectors, inputs)
-        if instances > 1:
-            vectors = vectors.unflatten(1, (instances, -1)).transpose(0, 1)
-        if self.fitting:
-            self._fit(vectors)
+        instances, vectors = converted.shape[0], self._vectors_of(converted)
         value = self.matrix(vectors, self.output_scale * self.input_scale)  # (..., groups, vectors, outputs)
         if self.kept_outputs is not None:
             value = value.new_zeros(*value.shape[:-1], self.outputs).index_copy(-1, self.kept_outputs, value)
@@ -229,13 +226,16 @@ class AnalogLayer(nn.Module):
             joined = joined + self.bias.to(dtype)
         return self.layout.assembled(joined, shape, self.space(shape) if self.layout.kernel else ())
 
-    def _fit(self, vectors: Tensor) -> None:
-        """Fit the columns to these inputs of the crossbars."""
-        found, array = self.matrix.fit_columns(vectors).line[2], self.matrix.array
-        unit = array.mapped.scale[:, :1].unsqueeze(-1) * self.input_scale  # of a level step, (groups, 1, 1)
-        scale = array.mapped.segment_scale
-        unit = unit if scale is None else unit * scale.unsqueeze(-1)
-        self.residual = found * unit.repeat(len(array.cells), 1, 1)
+    def _vectors_of(self, converted: Tensor) -> Tensor:
+        """Inputs of each product of whole-numbered inputs (instances, batch, ...), as the matrix takes them."""
+        instances = converted.shape[0]
+        vectors = self._vectors(converted.flatten(0, 1))  # (groups, instances x vectors, inputs)
+        return vectors if instances == 1 else vectors.unflatten(1, (instances, -1)).transpose(0, 1)
+
+    def _fit(self, parts: list[Tensor]) -> None:
+        """Fit the columns to whole-numbered inputs (instances, batch, ...), part by part."""
+        found, array = self.matrix.fit_columns(map(self._vectors_of, parts)).line[2], self.matrix.array
+        self.residual = found * (self.matrix.level_units() * self.input_scale).repeat(len(array.cells), 1, 1)
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Inputs of each product, (groups, vectors, inputs), without those packed away."""

@@ -72,7 +72,7 @@ def program(
         layer.warned = False
         layer.matrix.program(seeds, chosen, index, write)
         if layer.columns_are_fitted:
-            layer.matrix.fit_columns(layer.shown)
+            layer.matrix.fit_columns([layer.shown])
 
 
 def _whole(seed: int | Sequence[int]) -> list[int]:

@@ -5,7 +5,7 @@ The weight's way: `mapping` (integers, slices, signs, scale), `layout` (where ce
 (the two together), `product` or `lookup`, `sums`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
 from xbar.hw.array.product import Products
 from xbar.hw.array.programmed import ProgrammedArray, write_array
-from xbar.hw.array.ready import ReadSequence, array_is_exact, runs_of
+from xbar.hw.array.ready import ReadSequence, ReadyArray, array_is_exact, runs_of
 from xbar.hw.array.sums import unit_scale
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
@@ -194,19 +194,33 @@ class CrossbarMatrix(nn.Module):
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
 
-    def fit_columns(self, inputs: Tensor) -> FitSums:
-        """Fit gain and offset of every column of these cells to `inputs` as `forward` takes them, each row tile by itself, by least
-        squares of its codes on the products that they stand for (`xbar.hw.array.fitting`), until cells are written again. Returns the
-        sums of the fit, which tell slopes and residuals."""
-        inputs = self._driven(inputs)
-        self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
+    def fit_columns(self, parts: Iterable[Tensor]) -> FitSums:
+        """Fit gain and offset of every column of these cells to inputs, each part of them as `forward` takes it, each row tile by itself,
+        by least squares of its codes on the products that they stand for (`xbar.hw.array.fitting`), until cells are written again.
+        Returns the sums of the fit, which tell slopes and residuals."""
         with torch.inference_mode(False), torch.no_grad():
-            values, reads = self.reading.flat(inputs, len(self.seeds), self.dtype), self._sequence()
-            parts = ((reads.at(self.reads + run.start), values[:, run], self.reads + run.start) for run in self._runs(values))
-            self.fit, sums = fit_columns(parts, self.channel)
-            self.reads += values.shape[1]
+            self.fit, sums = fit_columns(self._read_parts(parts), self.channel)
             self._hold(self.array)
         return sums
+
+    def level_units(self) -> Tensor:
+        """What one level step of each converted column stands for, in units of (weight x input integer), (groups, row_tiles, columns)."""
+        mapped, channel = self.mapped, self.channel
+        each = channel.columns // self.geometry.outputs
+        slices = mapped.slice_weight.to(mapped.scale.device).repeat_interleave(channel.polarities).repeat(self.geometry.outputs)
+        unit = mapped.scale.repeat_interleave(each, dim=1) * slices
+        unit = torch.cat([unit, unit[:, :1].expand(-1, channel.references)], dim=1).unsqueeze(1)
+        return unit.expand(-1, self.geometry.row_tiles, -1) * (1.0 if mapped.segment_scale is None else mapped.segment_scale.unsqueeze(-1))
+
+    def _read_parts(self, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
+        """The cells as they find each run of inputs, the run, and the number of its first vector."""
+        reads = self._sequence()
+        for inputs in map(self._driven, parts):
+            self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
+            values = self.reading.flat(inputs, len(self.seeds), self.dtype)
+            for run in self._runs(values):
+                yield reads.at(self.reads + run.start), values[:, run], self.reads + run.start
+            self.reads += values.shape[1]
 
     def _runs(self, values: Tensor) -> list[slice]:
         """Runs of vectors whose bitline values fit CHUNK_VALUES."""
