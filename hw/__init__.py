@@ -8,7 +8,7 @@ from xbar.hw.analog import AnalogEmbedding, AnalogLayer, convert
 from xbar.hw.bands import chip_bands, ledger_bands
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.files import device_names, load_chip, load_device, preset_names
+from xbar.hw.chip.files import device_names, load_chip, load_device, preset_names, silicon_names
 from xbar.hw.chip.placement import Placement, place
 from xbar.hw.errors import (
     BufferCapacityError,
@@ -55,6 +55,7 @@ __all__ = [
     "load_device",
     "place",
     "preset_names",
+    "silicon_names",
     "simulate",
     "trace",
 ]

@@ -128,7 +128,8 @@ def read_factor(chip: Chip, end: End) -> float:
     array_read = _constant(chip, READ_KEYS[-1], end)
     time = 1.0 if array_read is None else read_time_at(chip, array_read) / chip.read_time
     conductances = [most] if chip.device.g_min == 0 else [least, most]
-    return voltage**2 * (min(conductances) if end == "low" else max(conductances)) * time
+    squared = 1 if chip.component.crossbar.fed_at is not None else 2  # from a supply, charge goes with the voltage
+    return voltage**squared * (min(conductances) if end == "low" else max(conductances)) * time
 
 
 def ledger_at(ledger: Ledger, end: End) -> Ledger:

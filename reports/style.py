@@ -20,7 +20,7 @@ ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
 # Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ADC": ("#0b6e99", ("adc", "multiplexer")),
-    "DAC": ("#6ab7d6", ("dac",)),
+    "DAC": ("#6ab7d6", ("dac", "gate_driver")),
     "Arrays, sample-and-hold": ("#d9822b", ("crossbar", "sample_hold")),
     "Shift-and-add": ("#f0c987", ("shift_add",)),
     "Registers": ("#7a5195", ("input_register", "output_register", "tile_register")),
@@ -39,7 +39,8 @@ HATCHES = {
 STAGES = {"load": "#8ed6b8", "compute": "#0b6e99", "drain": "#d9822b", "transfer": "#394651", "write": "#1f2933"}
 
 NAMES = {
-    "dac": "DAC", "crossbar": "arrays", "sample_hold": "sample-and-hold", "multiplexer": "multiplexers", "adc": "ADC",
+    "dac": "DAC", "gate_driver": "gate drivers", "crossbar": "arrays", "sample_hold": "sample-and-hold",
+    "multiplexer": "multiplexers", "adc": "ADC",
     "shift_add": "shift-and-add", "input_register": "input registers", "output_register": "output registers",
     "buffer": "buffers", "bus": "buses", "router": "routers", "mesh_wires": "mesh wires", "activation": "activation",
     "accumulator": "accumulators", "pool": "pooling", "multiplier": "multipliers", "product": "product units",

@@ -113,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     devices_parser.set_defaults(command="devices")
     _add_fit_device(commands)
 
+    validate_parser = commands.add_parser("validate", help="chips that were built and measured, against what the model says of them")
+    validate_parser.add_argument("--points", type=Path, metavar="FILE.csv",
+                                 help="published points, in the form of workloads/study/silicon.csv (default: that file)")  # fmt: skip
+    validate_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it tables are printed only")
+    validate_parser.set_defaults(command="validate")
+
     report_parser = commands.add_parser("report", help="draw the report of a results folder again")
     report_parser.add_argument("directory", type=Path, metavar="DIR")
     of_sweep = report_parser.add_argument_group("of a sweep", "columns are those of its results.parquet")

@@ -15,7 +15,7 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import small_state
 from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names
+from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names, silicon_names
 from xbar.hw.errors import HardwareError
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
@@ -32,6 +32,9 @@ from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import render
 from xbar.reports.results import Results, ResultsError, drawing_again
+from xbar.reports.validation import FILE as VALIDATION_FILE
+from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
+from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
@@ -53,6 +56,7 @@ from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, cluster
+from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.training import TrainingError, save_state
 from xbar.workloads.workload import load_workload
 
@@ -105,6 +109,10 @@ KINDS = {
     ),
     SUMMARY: _Kind(
         "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
+    ),
+    VALIDATION_FILE: _Kind(
+        "xbar validate", ValidationSheet.load, draw_validation,
+        {"report": "validation.pdf", "browser": "validation.html", "tables": "*.csv"},
     ),
 }  # fmt: skip
 
@@ -291,6 +299,24 @@ def _compare(options: argparse.Namespace) -> int:
     return int(options.fail and found.changed)
 
 
+def _validate(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        _check_folder(options.out, VALIDATION_FILE)
+    began = datetime.now(UTC)
+    with steps() as step:
+        step("setting the presets of measured chips against their points")
+        found = table(points(options.points))
+        sheet = sheet_of(found, summary(found))
+        step("measured chips: done")
+    print(validation_text(sheet), end="")
+    if options.out is not None:
+        sheet.save(options.out)
+        record(options, {}, began).save(options.out)
+        for path in draw_validation(sheet, options.out)[:2]:
+            print(path)
+    return 0
+
+
 def _devices(options: argparse.Namespace) -> int:
     files = [load_device_file(name) for name in device_names()]
     print(device_table(files).to_string())
@@ -314,7 +340,7 @@ def _fit_device(options: argparse.Namespace) -> int:
 
 def _chips(options: argparse.Namespace) -> int:
     rows = {}
-    for name in preset_names():
+    for name in [*preset_names(), *silicon_names()]:
         chip = load_chip(name)
         peak, ends = chip.peak_operations_per_second, [chip_at(chip, end) for end in ENDS]
         rows[name] = {
@@ -338,5 +364,5 @@ def _chips(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
-    "compare": _compare, "fit-device": _fit_device,
+    "compare": _compare, "fit-device": _fit_device, "validate": _validate,
 }  # fmt: skip

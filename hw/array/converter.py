@@ -14,13 +14,14 @@ from xbar.hw.quantity import Unit
 class Dac(Component):
     """Wordline drivers: one action drives one wordline with one input slice of `bits` bits.
 
-    law: "driver" of lines of memristive cells; of SRAM cells that compute in charge "pulses", as many as the code says, or
-    "capacitive", a DAC of capacitors (`xbar.hw.cost.charge`).
-    bow: largest deviation of the voltage from the straight line between the first and the last code, in steps; a
+    law: "driver" of lines of memristive cells gives a code as a voltage, "pulse_width" the largest voltage for a time in proportion to the
+    code; of SRAM cells that compute in charge "pulses", as many as the code says, or "capacitive", a DAC of capacitors
+    (`xbar.hw.cost.charge`).
+    bow: largest deviation of the voltage (or time) from the straight line between the first and the last code, in steps; a
     parabola in between, 0 at both ends (and so without effect on 1 bit).
     """
 
-    law: Literal["driver", "pulses", "capacitive"] = "driver"
+    law: Literal["driver", "pulse_width", "pulses", "capacitive"] = "driver"
     bits: Annotated[int, Unit("1"), Field(ge=1, le=12)]
     bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
 
@@ -45,6 +46,10 @@ class Dac(Component):
         Variance and square of the mean of a sum of bits that weigh 2^i: p (1 - p) (4^bits - 1)/3 + (p (2^bits - 1))².
         """
         return float(ones * (1 - ones) * (4**self.bits - 1) / 3 / self.largest**2 + ones**2)
+
+    def mean(self, ones: float) -> float:
+        """Mean of code / largest over all codes, 0 among them, of whose bits a share `ones` are 1."""
+        return ones
 
     def voltage(self, code: Tensor) -> Tensor:
         """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""
@@ -158,12 +163,13 @@ class Adc(Component):
     column_calibration: of each column's gain and offset in the digital arithmetic: "nominal" ones follow from the targets of its
     cells; "fitted" ones are a line through its codes against the products that they stand for, chip by chip.
     columns: bitlines that an ADC converts in turn at most, of whole crossbars or of a part of one, which tells how many ADCs a
-    core has: one or more for each array, or one for several arrays. rate: conversions per second that each is made for.
+    core has: one or more for each array, or one for several arrays. rate: conversions per second that each is made for; the
+    law "integrating" tells its own pace from bits and inputs, which holds where no rate is given.
     """
 
     law: AdcLaw = "survey"
     columns: Annotated[int, Unit("1"), Field(ge=1, le=2**20)]
-    rate: Annotated[float, Unit("1/s"), Field(ge=1, le=1e15)]
+    rate: Annotated[float | None, Unit("1/s"), Field(ge=1, le=1e15)] = None
 
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
     range: Range = "level"
@@ -185,6 +191,8 @@ class Adc(Component):
 
     @model_validator(mode="after")
     def _check_range(self) -> "Adc":
+        if self.rate is None and not self.integrates:
+            raise ValueError(f"rate is missing: the law {self.law} is made for one; only integrating tells its own")
         voltage = self.sensing == "voltage"
         if self.full_scale_voltage is not None and not (voltage and self.range == "fixed"):
             raise ValueError("full_scale_voltage [V] goes with range = fixed and sensing = voltage")
@@ -208,6 +216,11 @@ class Adc(Component):
         if self.begins_anywhere and self.codes == "all":
             raise ValueError("codes = all says where codes lie around zero; from a lower end up all are used anyway")
         return self
+
+    @property
+    def integrates(self) -> bool:
+        """True where a converter is at work while its columns are read, and converts them after that."""
+        return self.law == "integrating"
 
     @property
     def has_errors(self) -> bool:

@@ -106,7 +106,7 @@ class ArrayDesign:
 
     array_read: time of one analog read [s]. crossbars_per_core: crossbars whose converters are one set. rows_at_once: wordlines
     that a read drives, None for all; the others follow in reads of their own, each converted. parts: such arrays in one crossbar,
-    which are read one after another.
+    which are read one after another. fed_at: supply that the cells' current comes from [V], None: the read voltage.
     """
 
     wordlines: int
@@ -121,6 +121,7 @@ class ArrayDesign:
     array_read: float
     rows_at_once: int | None = None
     parts: int = 1
+    fed_at: float | None = None
     cell_error: CellError = field(default_factory=CellError)
 
     def partial_reads(self, rows: int) -> int:

@@ -11,7 +11,7 @@ from xbar.hw.cost.component import Component, CountedComponent
 from xbar.hw.quantity import Unit
 
 CORE_COMPONENTS = (
-    "dac", "crossbar", "sample_hold", "multiplexer", "adc", "shift_add", "input_register", "output_register",
+    "dac", "gate_driver", "crossbar", "sample_hold", "multiplexer", "adc", "shift_add", "input_register", "output_register",
 )  # fmt: skip
 TILE_COMPONENTS = (
     "buffer", "bus", "router", "mesh_wires", "activation", "accumulator", "pool", "multiplier", "product", "tile_register",
@@ -20,7 +20,8 @@ CHIP_COMPONENTS = ("link",)
 COMPONENTS = CORE_COMPONENTS + TILE_COMPONENTS + CHIP_COMPONENTS
 
 ACTIONS = {
-    "dac": "wordline drives", "crossbar": "array reads", "sample_hold": "bitline samples", "multiplexer": "columns switched",
+    "dac": "wordline drives", "gate_driver": "gate lines switched", "crossbar": "array reads",
+    "sample_hold": "bitline samples", "multiplexer": "columns switched",
     "adc": "conversions", "shift_add": "shift-and-adds", "input_register": "bits streamed out",
     "output_register": "updates", "buffer": "bits moved", "bus": "bits moved", "router": "bits routed",
     "mesh_wires": "bits moved",
@@ -36,18 +37,26 @@ class CrossbarArray(Component):
     whose wordlines have no gates to charge; or of SRAM cells without any memristor (`xbar.hw.cost.charge`): "charge", a capacitor a
     computing bit, or "discharge", read ports on bitlines. A cell of these holds `cell_bits` SRAM bits whose charges are weighed before
     the ADC, and rows that are not driven at once share what computes and drivers. rows_at_once: wordlines driven in one read, a
-    divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them. cell_error: see
-    `xbar.hw.array.design.CellError`.
+    divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them. fed_at: supply that
+    the cells' current comes from, where a source follower, clamp or mirror holds the read voltage; without it that voltage itself.
+    cell_error: see `xbar.hw.array.design.CellError`.
     """
 
     law: Literal["array", "crosspoint", "charge", "discharge"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
+    fed_at: Annotated[float | None, Unit("V"), Field(gt=0, le=5)] = None
     cell_error: CellError = CellError()
 
     @property
     def in_charge(self) -> bool:
         """True for SRAM cells that compute in charge: no memristors, no conductance."""
         return self.law in ("charge", "discharge")
+
+
+class GateDriver(Component):
+    """Drivers of the lines that switch cells on, one a wordline, where they are apart from those that carry the inputs (`dac`)."""
+
+    law: Literal["gate_line"] = "gate_line"
 
 
 class SampleHold(Component):
@@ -159,8 +168,8 @@ class Link(CountedComponent):
 class Components(BaseModel):
     """What a chip file says of every component that the simulation charges.
 
-    A chip may be without a multiplexer (an ADC a column, or switches that are part of another figure), without mesh_wires (where
-    the router's figure has them in it), without a multiplier
+    A chip may be without a gate_driver (the dac then switches the cells on too), without a multiplexer (an ADC a column, or switches
+    that are part of another figure), without mesh_wires (where the router's figure has them in it), without a multiplier
     (element-wise products) and without a product unit (multiply-accumulates of two activations): None, and then it takes no
     network that needs one of the last two.
     """
@@ -168,6 +177,7 @@ class Components(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dac: Dac
+    gate_driver: GateDriver | None = None
     crossbar: CrossbarArray = CrossbarArray()
     sample_hold: SampleHold = SampleHold()
     multiplexer: Multiplexer | None = None

@@ -1,9 +1,9 @@
 """What every component of a chip costs, from the chip: counts, widths and lengths that follow from its structure, the load at
 its peak, and the laws of `xbar.hw.cost`.
 
-Counts. Every crossbar has a driver a wordline and a sample-and-hold a bitline; `component.adc.columns` tells how many ADCs a core
-has. A core's input register holds the inputs of all its wordlines, its output register the results of all its crossbars, a tile's
-register as much for all its cores, each of `inputs.bits`.
+Counts. Every crossbar has a driver a wordline, a gate driver a wordline where there are any, and a sample-and-hold a bitline;
+`component.adc.columns` tells how many ADCs a core has. A core's input register holds the inputs of all its wordlines, its
+output register the results of all its crossbars, a tile's register as much for all its cores, each of `inputs.bits`.
 
 Peak. All arrays read and all their columns are converted, every vector's inputs come over buffer and bus, its outputs go back,
 each through one router and each through one adder, comparator, activation and register, as fast as the slowest of all these
@@ -72,7 +72,7 @@ def peak_slice_time(chip: "Chip") -> float:
     conversions = len(design.converted_slices) / design.input_slices  # of a column, per input slice
     served = ceil(design.crossbars_per_adc * geometry.converted_planes / geometry.planes)  # an ADC of one plane alone has all
     columns = geometry.conversions_of(0) * served / design.adc_units
-    converting = columns / chip.component.adc.rate * conversions * design.partial_reads(design.wordlines)
+    converting = columns / adc_rate(chip) * conversions * design.partial_reads(design.wordlines)
     passed = [use.load / (use.units * use.rate) for name, use in _uses(chip, 1.0).items() if name not in NOT_PASSED]
     return max(converting, *passed)
 
@@ -93,8 +93,8 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     moved = in_tile * (s.wordlines / geometry.wordlines_per_input + outputs) * vectors * bits
     inputs_held, driven = crossbars * s.wordlines * bits, crossbars * (s.wordlines // parts) * c.dac.bits
     results_held = int(crossbars * outputs * bits)
-    clocked = {"bits": bits, "rate": t.tile_clock}
-    without_transistor = {} if c.crossbar.law == "array" else {"on_resistance": 0.0}
+    clocked, adc = {"bits": bits, "rate": t.tile_clock}, adc_rate(chip)
+    lines = cells_of(chip) | ({} if c.crossbar.law == "array" else {"on_resistance": 0.0})
     shared = parts if c.crossbar.in_charge else 1  # wordlines that a driver serves
     in_cell = {"cell_bits": chip.cell_bits, "mean_code": chip.inputs.activity}
     found = {
@@ -102,28 +102,34 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
             crossbars * s.wordlines // shared, 1 / design.array_read, crossbars * s.wordlines * slices,
             {
                 "bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, "stored": shared,
-                "capacitors": _capacitors(chip), "activity": c.dac.driven(chip.inputs.activity), **in_cell, **cells_of(chip),
-            } | without_transistor,
+                "capacitors": _capacitors(chip), "activity": c.dac.driven(chip.inputs.activity), **in_cell, **lines,
+                "gates": 1.0 if c.gate_driver is None else 0.0,
+            },
+        ),
+        "gate_driver": Use(
+            crossbars * s.wordlines, 1 / design.array_read, crossbars * s.wordlines * slices,
+            {"bitlines": s.bitlines, "rate": 1 / design.array_read, "slices": design.input_slices / len(design.converted_slices), **lines},
         ),
         "crossbar": Use(
             crossbars, 1 / design.array_read, crossbars * reads,
             {
                 "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
-                **statistics_of(c.dac, chip.inputs.activity), **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
-                **in_cell, **cells_of(chip),
+                **statistics_of(c.dac, chip.inputs.activity, c.crossbar.fed_at),
+                **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
+                **({"fed_at": c.crossbar.fed_at} if c.crossbar.fed_at else {}), **in_cell, **cells_of(chip),
             },
         ),
         "sample_hold": Use(
             crossbars * s.bitlines, 1 / design.array_read, crossbars * s.bitlines * reads,
             {"bits": c.adc.bits, "rate": 1 / design.array_read},
         ),
-        "multiplexer": Use(adcs, c.adc.rate, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": c.adc.rate}),
-        "adc": Use(adcs, c.adc.rate, converted, {"bits": c.adc.bits, "rate": c.adc.rate, "input_bits": _integrated(chip)}),
+        "multiplexer": Use(adcs, adc, converted, {"columns": design.columns_per_adc, "bits": c.adc.bits, "rate": adc}),
+        "adc": Use(adcs, adc, converted, {"bits": c.adc.bits, **integrated(chip)} | ({} if c.adc.rate is None else {"rate": adc})),
         "input_register": Use(  # filled as fast as the bus brings bits, it streams out what the wordlines take
             1, driven / design.array_read, driven * streamed,
             {"capacity": inputs_held, "width": driven, "clock": 1 / design.array_read}, by_bit=True,
         ),
-        "output_register": Use(1, adcs * c.adc.rate, converted, {"capacity": results_held, "width": bits, "clock": c.adc.rate}),
+        "output_register": Use(1, adcs * adc, converted, {"capacity": results_held, "width": bits, "clock": adc}),
         "buffer": Use(
             1, t.buffer_width * t.tile_clock, moved,
             {"capacity": t.buffer_size, "width": t.buffer_width, "clock": t.tile_clock, "banks": c.buffer.banks or 1}, by_bit=True,
@@ -142,7 +148,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
         ),
     }  # fmt: skip
     merging = c.shift_add.units or adcs
-    rate = c.shift_add.rate or adcs * c.adc.rate / merging
+    rate = c.shift_add.rate or adcs * adc / merging
     sums = bits if c.shift_add.law == "shift_add" else c.adc.bits + 2 * bits  # weights up to as wide as inputs
     found["shift_add"] = Use(
         merging, rate, converted,
@@ -164,10 +170,26 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     }
 
 
-def _integrated(chip: "Chip") -> int:
-    """Bits of input whose reads one conversion integrates, of an ADC that does: of one slice, or of all slices of a vector."""
-    bits = chip.component.dac.bits * max(chip.array_design.converted_slices)
-    return max(1, min(bits, chip.inputs.streamed_bits))
+def integrated(chip: "Chip") -> dict[str, float]:
+    """What a converter that integrates sees of an input: its bits, in how many phases they come, and reads of one, on the mean;
+    nothing of another converter."""
+    design = chip.array_design
+    if not design.adc.integrates:
+        return {}
+    if design.adc.conversion == "each_slice":
+        return {"pulses": 1.0, "input_bits": design.dac.bits, "phases": 1}
+    phases = len(design.converted_slices)
+    pulses = sum(design.reads_per_conversion) / phases
+    return {"pulses": pulses, "input_bits": max(1, chip.inputs.streamed_bits), "phases": phases}
+
+
+def adc_rate(chip: "Chip") -> float:
+    """Conversions per second of one converter: as it is made for, or where no rate is given the pace that its law tells."""
+    adc, technology = chip.component.adc, chip.technology
+    if adc.rate is not None:
+        return adc.rate
+    known = {"bits": adc.bits, **integrated(chip), "node": technology.node, "voltage": technology.supply}
+    return 1 / _law(chip, "component.adc", adc.law, known).time
 
 
 def _capacitors(chip: "Chip") -> int:
@@ -175,10 +197,12 @@ def _capacitors(chip: "Chip") -> int:
     return 0 if chip.component.crossbar.law != "charge" else 1 if chip.cell_bits == 1 else LADDER
 
 
-def statistics_of(dac: Dac, ones: float) -> dict[str, float]:
-    """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1."""
+def statistics_of(dac: Dac, ones: float, fed_at: float | None = None) -> dict[str, float]:
+    """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1; the mean code where
+    codes are pulses' widths, or where the cells' current comes from a supply that does not follow the code."""
     driven = dac.driven(ones)
-    return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0}
+    code = dac.mean(ones) if fed_at is not None or dac.law == "pulse_width" else dac.mean_square(ones)
+    return {"activity": driven, "mean_square": min(1.0, code / driven) if driven else 0.0}
 
 
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
@@ -353,14 +377,16 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         ]  # fmt: skip
         raise ConfigurationError(f"chip {chip.name}", problems)
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
-    missing = [each for each in missing if each not in ("voltage", "activity", "mean_square", "mean_code", "rows_at_once")]
+    optional = ("voltage", "activity", "mean_square", "mean_code", "rows_at_once", "gates")
+    missing = [each for each in missing if each not in optional]
     if missing:
         why = f"the law {stated.law} moves the figures by it"
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
     # of a table that tells none: half of its wordlines, by 1-bit drivers
     statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}
-    return {**{each: value for each, value in statistics.items() if each in use.parameters}, **given}
+    same = {"gates": use.parameters["gates"]} if "gates" in use.parameters else {}  # which drivers a chip has is the chip's
+    return {**same, **{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 
 
 def _law(chip: "Chip", key: str, law: str, parameters: Mapping[str, float]) -> Cost:

@@ -5,6 +5,9 @@ wordline has its own), the arrays' and the sample-and-holds' own rates, and the 
 streams out the bits that its wordlines take. Converting takes as long as the busiest ADC. Shift-and-add units and output
 registers of a core serve its ADCs in equal parts, each ADC a fixed one, so an ADC converts no faster than its part of
 them works: whatever their number, no unit is busier than all the time. Rates are `unit_rate` of `chip.costs`, of one unit.
+
+A converter that integrates (`Adc.integrates`) is at work from the first pulse of a phase to its last decision, and the arrays with it:
+then nothing is read while something is converted.
 """
 
 from collections import defaultdict
@@ -39,13 +42,15 @@ def clock_ticks(bits: float, width: int, rate: float) -> int:
 class ReadCycle:
     """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time.
 
-    Where arrays are read in `parts`, so many of these make one input slice.
+    Where arrays are read in `parts`, so many of these make one input slice. in_turn: the conversion begins with the read and
+    contains it, and the next read waits for its end.
     """
 
     slices: int
     read: int
     conversion: int
     parts: int = 1
+    in_turn: bool = False
 
     @property
     def busy(self) -> int:
@@ -85,11 +90,11 @@ def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) 
     register = chip.costs["input_register"]
     parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
-    lines = (
-        ticks(count, chip.costs[name].unit_rate) for name, count in (("dac", slices), ("crossbar", reads), ("sample_hold", reads))
-    )
+    acting = (("dac", slices), ("gate_driver", slices), ("crossbar", reads), ("sample_hold", reads))
+    lines = (ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs)
     read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
-    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts)
+    in_turn = chip.component.adc.integrates
+    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
 
 
 def port_time(chip: Chip, bits: float) -> int:

@@ -132,9 +132,10 @@ class Chip(Section):
             self._check_voltage_sensing()
         if c.crossbar.in_charge:
             self._check_charge()
-        elif c.dac.law != "driver":
+        elif c.dac.law in ("pulses", "capacitive"):
             raise ValueError(
-                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver"
+                f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver, or "
+                "pulse_width"
             )
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
@@ -195,7 +196,7 @@ class Chip(Section):
         s, c = self.structure, self.component
         return ArrayDesign(
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
-            self.read_time, c.crossbar.rows_at_once, cell_error=c.crossbar.cell_error,
+            self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at, cell_error=c.crossbar.cell_error,
         )  # fmt: skip
 
     def _check_voltage_sensing(self) -> None:
@@ -215,8 +216,12 @@ class Chip(Section):
         """Refuse what only cells with a conductance have: SRAM cells that compute in charge are exact levels of arbitrary unit."""
         law, device = self.component.crossbar.law, self.device
         said = f"component.crossbar.law = {law} is of SRAM cells, which have no conductance: "
-        if self.component.dac.law == "driver":
-            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got driver)")
+        if self.component.dac.law in ("driver", "pulse_width"):
+            raise ValueError(f"{said}component.dac.law must be pulses or capacitive (got {self.component.dac.law})")
+        if self.component.gate_driver is not None:
+            raise ValueError(f"{said}component.gate_driver must be left out")
+        if self.component.crossbar.fed_at is not None:
+            raise ValueError(f"{said}component.crossbar.fed_at must be left out")
         if device.read_voltage is not None:
             raise ValueError(f"{said}device.read_voltage must be left out; the supply is technology.voltage")
         if device.g_min:
@@ -388,6 +393,12 @@ class Chip(Section):
         blocks = self.crossbars / geometry.planes
         weights = blocks * geometry.inputs_per_crossbar * geometry.outputs_per_crossbar
         return 2 * weights / (self.input_slices * self.slice_time)
+
+    @cached_property
+    def by_laws(self) -> "Chip":
+        """The same chip without any figure that was published of it or fitted to it: every component costs what its law says."""
+        without = dict.fromkeys(("power", "energy", "area", "static_power", "stated_at"))
+        return self.with_changes(component={name: without for name, stated in self.component.items() if stated.stated_at is not None})
 
     def with_changes(self, **sections: Mapping[str, Any]) -> "Chip":
         """A checked copy with SI fields replaced, as in `chip.with_changes(device={"levels": 16})`.

@@ -46,11 +46,18 @@ class DeviceFile(Section):
 # ---- loading
 
 CHIP_PRESETS, DEVICE_PRESETS = "xbar.hw.presets", "xbar.hw.presets.devices"
+SILICON = f"{CHIP_PRESETS}.silicon"
+BESIDE = {CHIP_PRESETS: (SILICON,)}  # packages whose files are presets of that kind too
 
 
 def preset_names() -> list[str]:
-    """Names of the chip presets that ship with the package."""
-    return names_in(CHIP_PRESETS)
+    """Names of the chip presets that ship with the package, those of measured chips apart (`silicon_names`)."""
+    return _in_folder(CHIP_PRESETS)
+
+
+def silicon_names() -> list[str]:
+    """Names of the presets of chips and macros that were built and measured; most are too small for a network."""
+    return _in_folder(SILICON)
 
 
 def device_names() -> list[str]:
@@ -59,7 +66,11 @@ def device_names() -> list[str]:
 
 
 def names_in(package: str) -> list[str]:
-    """Names of the TOML files that ship in a package."""
+    """Names of the TOML files that ship in a package, and in those beside it."""
+    return [name for each in (package, *BESIDE.get(package, ())) for name in _in_folder(each)]
+
+
+def _in_folder(package: str) -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in resources.files(package).iterdir() if f.name.endswith(".toml"))
 
 
@@ -131,7 +142,8 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
     """The same; `extending` are the files, each read for the one before, that lead to this one."""
     name, names, folder = str(preset_or_file), names_in(package), TABLE_FOLDER
     if name in names:
-        label, text = f"{name}.toml", (resources.files(package) / f"{name}.toml").read_text("utf-8")
+        folders = (each for each in (package, *BESIDE.get(package, ())) if name in _in_folder(each))
+        label, text = f"{name}.toml", (resources.files(next(folders)) / f"{name}.toml").read_text("utf-8")
     else:
         path = Path(preset_or_file)
         label, folder = str(path), path.parent

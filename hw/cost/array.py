@@ -117,6 +117,7 @@ _LINES = (1, 65536)
 _READ = {
     "wordlines": _LINES, "bitlines": _LINES, "node": NODES, "conductance": (0, 1), "read_voltage": (0, 5), "read_time": (0, 1),
     "activity": (0, 1), "mean_square": (0, 1), "rows_at_once": (0, 65536), "swing": (0, 5), "cell_area": (0, 1e-8),
+    "fed_at": (0, 5),
 }  # fmt: skip
 READ_CITE = "Joule's law V² G t; cells and lines: " + NEUROSIM
 
@@ -125,7 +126,7 @@ READ_CITE = "Joule's law V² G t; cells and lines: " + NEUROSIM
 def array(
     *, wordlines: float, bitlines: float, node: float, on_resistance: float, conductance: float, read_voltage: float,
     read_time: float, activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0,
-    cell_area: float = 0.0,
+    cell_area: float = 0.0, fed_at: float = 0.0,
 ) -> Cost:  # fmt: skip
     """One read of all wordlines of an array of 1T1R cells: V² G t of cells on driven wordlines, and charge of bitlines that
     swing.
@@ -134,6 +135,8 @@ def array(
     over the largest code, squared; read_voltage [V] of the largest code, for read_time [s]. rows_at_once: wordlines that a
     partial read takes, 0 for all; the others follow in turn, each partial read of `read_time`, and each charges the bitlines
     anew by `swing` [V] (0 for a virtual ground). Cost.time is all partial reads. cell_area [m²]: 0 for the area of law `cell`.
+    fed_at [V]: the supply that the cells' current comes from, through a source follower, a clamp or a mirror: then V_fed V G t,
+    charge times supply, and mean_square is the mean code over the largest instead (0: from the read voltage itself).
 
     The energy is that of `xbar.hw.array.energy` where conductances and codes are independent (exact for equal codes); it has no
     band of its own. ISAAC's array takes 1.5 F² a cell, less than any cell here, and 1.83 fJ a cell and read. Raises
@@ -142,7 +145,7 @@ def array(
     rows, columns = whole("array", "wordlines", wordlines), whole("array", "bitlines", bitlines)
     at_once = whole("array", "rows_at_once", rows_at_once) or rows
     reads = ceil(rows / at_once)
-    of_cells = rows * columns * activity * mean_square * read_voltage**2 * conductance * read_time
+    of_cells = rows * columns * activity * mean_square * read_voltage * max(fed_at, read_voltage) * conductance * read_time
     of_lines = reads * columns * rows * drain_capacitance(node, on_resistance, cell_area) * swing**2
     one = _cell(node, on_resistance, cell_area)
     return Cost(of_cells + of_lines, rows * columns * one.area, time=reads * read_time, area_band=one.area_band)
@@ -152,6 +155,7 @@ def array(
 def crosspoint(
     *, wordlines: float, bitlines: float, node: float, conductance: float, read_voltage: float, read_time: float,
     activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0, cell_area: float = 0.0,
+    fed_at: float = 0.0,
 ) -> Cost:  # fmt: skip
     """As `array`, of cells without a transistor (4 F² where cell_area is 0). Currents through undriven cells are not modelled.
     """
@@ -159,7 +163,7 @@ def crosspoint(
     one = _cell(node, 0.0, cell_area)
     read = array(
         wordlines=rows, bitlines=columns, node=node, on_resistance=1e9, conductance=conductance, read_voltage=read_voltage,
-        read_time=read_time, activity=activity, mean_square=mean_square, rows_at_once=rows_at_once, cell_area=one.area,
+        read_time=read_time, activity=activity, mean_square=mean_square, rows_at_once=rows_at_once, cell_area=one.area, fed_at=fed_at,
     )  # fmt: skip
     reads = ceil(rows / (int(rows_at_once) or rows))
     of_lines = reads * columns * rows * wire_capacitance(node, 0.0, cell_area) * swing**2

@@ -35,6 +35,10 @@ class StatedAt(BaseModel):
     voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
     bits: Count = None
     second_bits: Count = None
+    pulses: Annotated[float | None, Unit("1"), Field(gt=0)] = None
+    input_bits: Count = None
+    phases: Count = None
+    slices: Annotated[float | None, Unit("1"), Field(gt=0)] = None
     columns: Count = None
     wordlines: Count = None
     bitlines: Count = None
@@ -50,6 +54,7 @@ class StatedAt(BaseModel):
     clock: Rate = None
     length: Annotated[float | None, Unit("m"), Field(gt=0)] = None
     read_voltage: Annotated[float | None, Unit("V"), Field(gt=0)] = None
+    fed_at: Annotated[float | None, Unit("V"), Field(gt=0)] = None
     read_time: Annotated[float | None, Unit("s"), Field(gt=0)] = None
     conductance: Annotated[float | None, Unit("S"), Field(gt=0)] = None
     on_resistance: Annotated[float | None, Unit("ohm"), Field(gt=0)] = None

@@ -24,7 +24,7 @@ from xbar.hw.cost.law import LawFunction
 LAWS: Mapping[str, LawFunction] = MappingProxyType({
     function.law.name: function
     for function in (
-        driver.driver, array.array, array.crosspoint, charge.charge, charge.discharge,
+        driver.driver, driver.pulse_width, driver.gate_line, array.array, array.crosspoint, charge.charge, charge.discharge,
         charge.pulses, charge.capacitive, periphery.sample_hold, periphery.multiplexer,
         adc.survey, adc.sar, adc.flash, adc.ramp, adc.integrating, adc.sense_amplifier,
         logic.shift_add, logic.datapath, logic.adder, logic.multiplier, digital_unit.product, digital_unit.activation, digital_unit.pooling,

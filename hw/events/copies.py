@@ -203,9 +203,13 @@ class CopyProcess:
         """Start a vector now; an event when its last conversion is done.
 
         A slice is latched when it has been read and the conversions of the slice before are done, so slices
-        follow at max(read, conversion); the arrays are free again at the last latch.
+        follow at max(read, conversion); the arrays are free again at the last latch. Converters that integrate take read and
+        conversion in turn: all is free again at the end.
         """
         cycle = self.kinds[kind].operation.cycle
+        if cycle.in_turn:
+            self.arrays_free = self.read_until[kind] = self.converters_free = self.now + cycle.busy
+            return self.env.timeout(cycle.busy)
         first_latch = max(self.now + cycle.read, self.converters_free)
         self.arrays_free = self.read_until[kind] = first_latch + (cycle.slices - 1) * max(cycle.read, cycle.conversion)
         self.converters_free = self.arrays_free + cycle.conversion
@@ -336,14 +340,17 @@ class CrossbarCopyProcess(CopyProcess):
         for turn in range(cycle.slices):
             converted = turn // parts % conversions
             slices, reads = design.converted_slices[converted], design.reads_per_conversion[converted]
-            yield self.env.timeout(cycle.read)
-            yield self.held[index]
-            self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
+            if cycle.in_turn:
+                yield adc.serve(crossbar.slot, max(cycle.read, operations.conversion_time(crossbar)))
+            else:
+                yield self.env.timeout(cycle.read)
+                yield self.held[index]
+                self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
             rows = min(design.rows_at_once or crossbar.rows, crossbar.rows - turn % parts * (design.rows_at_once or 0))
             if rows <= 0:  # all its wordlines are read; others of the copy have more
                 continue
             for component, count in (
-                ("input_register", slices * rows * width), ("dac", slices * rows), ("crossbar", reads),
+                ("input_register", slices * rows * width), ("dac", slices * rows), ("gate_driver", slices * rows), ("crossbar", reads),
                 ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),
                 ("shift_add", crossbar.conversions), ("output_register", crossbar.conversions),
             ):  # fmt: skip

@@ -314,6 +314,7 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,
+        **({"gate_driver": drives} if chip.component.gate_driver is not None else {}),
         "crossbar": reads * sum(parts.values()),
         "sample_hold": reads * sum(each.bitlines * count for each, count in parts.items()),
         **({"multiplexer": conversions} if chip.component.multiplexer is not None else {}),

@@ -5,7 +5,7 @@ from time import process_time
 
 import pytest
 
-from xbar.hw import Chip, ConfigurationError, chip_bands, load_chip, preset_names
+from xbar.hw import Chip, ConfigurationError, chip_bands, load_chip, preset_names, silicon_names
 from xbar.hw.bands import band_of
 from xbar.hw.quantity import OWN, Quantity, QuantityProblem, Unit, parse_quantity
 
@@ -62,7 +62,7 @@ class TestTenLines:
         assert load_chip(written(tmp_path), device="hfox").cell_bits == 1
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", [*preset_names(), *silicon_names()])
 def test_presets_state_in_full(preset: str) -> None:
     assert OWN not in {quantity.kind for quantity in load_chip(preset).provenance.values()}
 

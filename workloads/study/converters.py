@@ -7,6 +7,7 @@ import torch
 
 from xbar.hw import ParameterError
 from xbar.hw.array.converter import Adc, AdcLaw, AdcRange
+from xbar.hw.chip.costs import adc_rate
 from xbar.hw.chip.description import Chip
 from xbar.hw.cost.laws import LAWS
 from xbar.reports.converters import ConverterSheet
@@ -53,7 +54,7 @@ def _cost(chip: Chip) -> pd.DataFrame:
     """Energy and area of a conversion by bits, as the law of each structure tells them that covers them at the ADC's rate and node;
     figures that the chip states have no part in them."""
     rows, adc = [], chip.component.adc
-    known = {"rate": adc.rate, "node": chip.technology.node, "voltage": chip.technology.supply}
+    known = {"rate": adc_rate(chip), "node": chip.technology.node, "voltage": chip.technology.supply}
     for name in ADC_LAWS:
         law = LAWS[name]
         for bits in range(max(1, adc.bits - 4), adc.bits + 5):

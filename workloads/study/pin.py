@@ -22,7 +22,7 @@ from typing import Any
 
 from xbar.hw import Arrivals, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import read_energies
-from xbar.hw.chip.files import preset_names
+from xbar.hw.chip.files import preset_names, silicon_names
 from xbar.hw.errors import did_you_mean
 from xbar.reports.differences import differences
 from xbar.reports.results import write_text
@@ -129,7 +129,8 @@ def _checked(configuration: Mapping[str, Value]) -> dict[str, Value]:
 
 def _from_folder(name: str, value: Value, folder: Path) -> Value:
     """A file as it is found from the pin's folder; presets and all else as they are."""
-    preset = (name == "chip.name" and value in preset_names()) or (name == "device.name" and not str(value).endswith(".toml"))
+    chips = [*preset_names(), *silicon_names()]
+    preset = (name == "chip.name" and value in chips) or (name == "device.name" and not str(value).endswith(".toml"))
     if name not in PATHS or preset:
         return value
     return Path(os.path.relpath(Path(str(value)).resolve(), folder)).as_posix()

@@ -33,7 +33,7 @@ from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.files import load_chip, preset_names
+from xbar.hw.chip.files import load_chip, preset_names, silicon_names
 from xbar.hw.chip.layers import layer_key
 from xbar.hw.chip.placement import place
 from xbar.hw.errors import did_you_mean
@@ -331,7 +331,7 @@ def _placed(point: dict[str, Value], folder: Path) -> dict[str, Value]:
 
 def placed(name: str, value: Value, folder: Path) -> Value:
     """The value of a name; a file or folder, where it is one and not a preset, as a path from `folder`."""
-    if name not in PATHS or not isinstance(value, str) or (name == "chip.name" and value in preset_names()):
+    if name not in PATHS or not isinstance(value, str) or (name == "chip.name" and value in [*preset_names(), *silicon_names()]):
         return value
     if name == "device.name" and not value.endswith(".toml"):
         return value

@@ -1,0 +1,1 @@
+"""Chips and macros that were built and measured."""

@@ -1,0 +1,99 @@
+"""Chips whose converters integrate, whose gate lines have drivers of their own, whose inputs are pulses' widths, or whose cells draw from a
+supply: time, energy and counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.hw.networks import seeded
+from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, load_chip, place, simulate, trace
+from xbar.hw.analog import convert, read_energies
+from xbar.hw.cost.laws import LAWS
+
+STEP, PHASE = 0.3057e-6, 0.2578e-6  # [s] NeuRRAM's neuron
+
+
+@pytest.fixture(scope="module")
+def neurram() -> Chip:
+    return load_chip("neurram")
+
+
+def vector_time(chip: Chip, vectors: int = 6) -> float:
+    """Time from one vector's end to the next one's [s] of a matrix of one core."""
+    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), chip, None), Arrivals.batch(vectors), off_chip_io=False)
+    return 1 / ledger.steady_throughput
+
+
+@pytest.mark.parametrize(
+    ("bits", "inputs", "pulses", "decisions", "phases"),
+    [(3, 2, 1, 3, 1), (5, 3, 3, 5, 1), (7, 5, 6, 12, 2), (8, 6, 10, 13, 2), (9, 7, 14, 14, 2)],
+)  # fmt: skip
+def test_pulses_and_decisions_come_one_after_the_other(
+    neurram: Chip, bits: int, inputs: int, pulses: int, decisions: int, phases: int
+) -> None:
+    chip = neurram.with_changes(inputs={"bits": inputs}, component={"adc": {"bits": bits}})
+    expected = STEP * (pulses + decisions) + PHASE * phases
+    assert vector_time(chip) == pytest.approx(expected, rel=1e-6)
+    assert chip.peak_operations_per_second == pytest.approx(48 * 2 * 128 * 256 / expected, rel=1e-6)
+
+
+def test_a_rate_may_be_slower_and_not_faster(neurram: Chip) -> None:
+    slow = neurram.with_changes(component={"adc": {"rate": 1e5}})
+    assert vector_time(slow) == pytest.approx(2 / 1e5, rel=1e-6)
+    with pytest.raises(ConfigurationError, match=r"component\.adc = law integrating: .*rate = 1 M/s"):
+        _ = neurram.with_changes(component={"adc": {"rate": 1e6}}).costs
+    with pytest.raises(ConfigurationError, match=r"rate is missing: the law sar is made for one"):
+        neurram.with_changes(component={"adc": {"law": "sar"}})
+
+
+@pytest.mark.parametrize("bits", [4, 6])
+def test_crossbar_by_crossbar_is_as_in_lock_step(neurram: Chip, bits: int) -> None:
+    """Also where phases are of unlike length, and cores have several crossbars."""
+    chip = neurram.with_changes(structure={"crossbars_per_core": 2}, inputs={"bits": bits})
+    model = seeded(None, nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 300), nn.ReLU(), nn.Linear(300, 10))
+    placed = place(trace(model, torch.rand(2, 1, 4, 4)), chip, None)
+    one, other = (simulate(placed, Arrivals.batch(3), resolution=each) for each in ("group", "crossbar"))
+    assert one.latency.tolist() == other.latency.tolist()
+    assert one.energy.to_numpy() == pytest.approx(other.energy.to_numpy(), rel=1e-12)
+    assert (one.components()["utilisation"] <= 1 + 1e-9).all()
+
+
+def test_gate_lines_are_switched_once_a_bit(neurram: Chip) -> None:
+    """128 inputs on 256 wordlines, 4 bits: 1024 drives of input lines, and as many of gates, which drivers of inputs then leave out."""
+    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), neurram, None), Arrivals.batch(1), off_chip_io=False)
+    actions = ledger.components()["actions"]
+    assert actions["dac"] == actions["gate_driver"] == 1024
+    assert (actions["crossbar"], actions["adc"]) == (6, 512)
+    alone = neurram.by_laws
+    both = alone.with_changes(component={"gate_driver": None})
+    assert "gate_driver" not in both.costs
+    assert both.costs["dac"].energy_per_action > alone.costs["dac"].energy_per_action
+
+
+def test_what_a_layer_draws_from_a_supply_is_charge_times_supply() -> None:
+    """Cells of one conductance, driven by codes of one width: V_fed V G t (code / largest), by the law and cell by cell."""
+    core = load_chip("hermes-core").by_laws.with_changes(device={"programming_sigma": 0, "read_noise_sigma": 0}, inputs={"activity": 1.0})
+    cost, expected = core.costs["crossbar"], 256 * 512 * 0.8 * 0.2 * 25e-6 * 130e-9
+    assert cost.energy_per_action == pytest.approx(expected)
+    half = core.with_changes(inputs={"activity": 0.5}).costs["crossbar"]
+    assert half.energy_per_action == pytest.approx(expected / 2)  # pulses half as wide on the mean
+    plain = core.with_changes(component={"crossbar": {"fed_at": None}}).costs["crossbar"]
+    assert plain.energy_per_action == pytest.approx(expected / 4)  # from the read voltage of 0.2 V in place of 0.8
+    model = nn.Sequential(nn.Linear(256, 256, bias=False))
+    nn.init.constant_(model[0].weight, 1.0)
+    images = torch.full((4, 256), 1.0)
+    energy = read_energies(convert(model, core, images, seed=0))
+    on_pairs = 256 * 256 * 0.8 * 0.2 * 50e-6 * 130e-9  # the positive cell of each pair at 50 µS, the other at 0
+    assert energy["0"] == pytest.approx(on_pairs, rel=1e-6)
+    images[1:] = 0.5  # three of four vectors at half of the largest code
+    halves = read_energies(convert(model, core, images, seed=0))
+    assert halves["0"] == pytest.approx(on_pairs * (1 + 3 * 0.5) / 4, rel=0.01)
+    with pytest.raises(ParameterError, match="needs ideal wires"):
+        read_energies(convert(model, core.with_changes(wires={"bitline": 1.0}), images, seed=0))
+
+
+def test_a_pulse_s_driver_counts_its_clocks() -> None:
+    known = {"bitlines": 512, "node": 14e-9, "voltage": 0.8, "read_voltage": 0.2, "rate": 1 / 130e-9, "on_resistance": 2e4}
+    costs = [LAWS["pulse_width"](bits=bits, **known) for bits in (6, 7)]
+    one = LAWS["driver"](bits=1, **known)
+    assert costs[1].energy - one.energy == pytest.approx(2 * (costs[0].energy - one.energy))
