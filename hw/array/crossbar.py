@@ -125,8 +125,10 @@ class CrossbarMatrix(nn.Module):
         """Inputs (.., inputs of the weights) with those that carry the bias, at the highest code."""
         if self.bias is None:
             return inputs
-        whole = inputs.new_full((*inputs.shape[:-1], self.geometry.inputs), self.high)
-        return whole.index_copy(-1, self._lines(self.geometry.weight_inputs), inputs)
+        g = self.geometry
+        parts = inputs.split(g.inputs_per_crossbar - g.bias_rows, dim=-1)
+        high = inputs.new_full((1,), self.high).expand(*inputs.shape[:-1], g.bias_rows)
+        return torch.cat([each for part in parts for each in (part, high)], dim=-1)
 
     def _lines(self, numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, device=self.weight.device)

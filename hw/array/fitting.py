@@ -17,15 +17,16 @@ class FitSums:
     """Sums over vectors of each column's codes and products, of which the least squares line follows; (instances x groups, row_tiles,
     columns) float64."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_tiles: int) -> None:
         self.vectors = 0
-        self.sums: list[Tensor] = []  # of x, y, x², x y and y²; x: product, y: codes
+        self._of_tiles: list[list[Tensor]] = [[] for _ in range(row_tiles)]  # of x, y, x², x y and y²; x: product, y: codes
 
-    def add(self, product: Tensor, codes: Tensor) -> None:
-        """Take in products and codes (instances x groups, row_tiles, vectors, columns)."""
-        new = [product.sum(2), codes.sum(2), product.square().sum(2), (product * codes).sum(2), codes.square().sum(2)]
-        self.sums = new if not self.sums else [held + more for held, more in zip(self.sums, new, strict=True)]
-        self.vectors += product.shape[2]
+    def add(self, tile: int, product: Tensor, codes: Tensor) -> None:
+        """Take in products and codes of a row tile (instances x groups, vectors, columns)."""
+        new = [each.sum(1, dtype=torch.float64) for each in (product, codes, product.square(), product * codes, codes.square())]
+        held = self._of_tiles[tile]
+        self._of_tiles[tile] = new if not held else [sums + more for sums, more in zip(held, new, strict=True)]
+        self.vectors += product.shape[1] if tile == 0 else 0
 
     @property
     def line(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,38 +34,33 @@ class FitSums:
         row_tiles, columns); the slope is 0 where products do not vary. The residual is the standard deviation of codes about the line,
         over the slope, of the vectors less one."""
         n = self.vectors
-        x, y, xx, xy, yy = self.sums
+        x, y, xx, xy, yy = (torch.stack(each, dim=1) for each in zip(*self._of_tiles, strict=True))
         varying, together = xx - x**2 / n, xy - x * y / n
         slope = torch.where(varying > LEAST_VARIANCE * n, together / varying, 0.0)
         left = (yy - y**2 / n - slope * together).clamp(min=0) / max(1, n - 1)
         return slope, (y - slope * x) / n, torch.where(slope != 0, left.sqrt() / slope.abs(), torch.inf)
 
 
-def codes_of_tiles(array: ReadyArray, channel: ReadChannel, values: Tensor, first: int) -> Tensor:
+def codes_of_tiles(array: ReadyArray, channel: ReadChannel, values: Tensor, first: int) -> list[Tensor]:
     """What each row tile's ADCs give for whole-numbered `values` (instances x groups, vectors, inputs), over all conversions of a vector
-    (instances x groups, row_tiles, vectors, columns), in units of what is sensed; float64."""
+    (instances x groups, vectors, columns), in units of what is sensed."""
     adc, tiles = channel.adc, channel.geometry.row_tiles
     totals: list[Tensor | None] = [None] * tiles
     for tile, current, weight in currents(array, channel, values, first):
         errors = (None if error is None else error[tile::tiles] for error in (array.offset, array.inl))
         own = adc.of_tile(tile)
-        codes = own.convert(own.distorted(current, *errors)).double() * (adc.step[tile % len(adc.step)] * weight)
+        codes = own.convert(own.distorted(current, *errors)) * (adc.step[tile % len(adc.step)] * weight).to(current.dtype)
         held = totals[tile]
         totals[tile] = codes if held is None else held + codes
-    return torch.stack([each for each in totals if each is not None], dim=1)
+    return [each for each in totals if each is not None]
 
 
-def products_of_tiles(array: ReadyArray, channel: ReadChannel, values: Tensor) -> Tensor:
-    """What each row tile's products would be, were its cells at their targets, [level steps] of its own, in the form of
-    `codes_of_tiles`."""
-    mapped, g = array.array.mapped, channel.geometry
-    levels = join_pairs(g, mapped.columns(), subtract=True)  # (groups, row_tiles, rows, columns)
-    found = []
-    for tile in range(g.row_tiles):
-        inputs = channel.of_tile(values, tile).double()
-        cells = levels[:, tile, : inputs.shape[-1]].repeat(inputs.shape[0] // g.groups, 1, 1)
-        found.append(torch.bmm(inputs, cells))
-    return torch.stack(found, dim=1)
+def products_of_tile(levels: Tensor, channel: ReadChannel, values: Tensor, tile: int) -> Tensor:
+    """What a row tile's products would be, were its cells at their targets, [level steps] of its own, in the form of `codes_of_tiles`;
+    levels: of the targets, pairs joined (groups, row_tiles, rows, columns)."""
+    inputs = channel.of_tile(values, tile)
+    cells = levels[:, tile, : inputs.shape[-1]].to(inputs.dtype)
+    return torch.bmm(inputs, cells.repeat(inputs.shape[0] // cells.shape[0], 1, 1))
 
 
 def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadChannel) -> tuple[ColumnFit, FitSums]:
@@ -73,10 +69,13 @@ def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadCh
 
     A column whose products do not vary keeps its nominal gain, and an offset of its own.
     """
-    sums = FitSums()
+    sums = FitSums(channel.geometry.row_tiles)
     array: ReadyArray | None = None
+    levels = torch.empty(0)
     for array, values, first in parts:
-        sums.add(products_of_tiles(array, channel, values), codes_of_tiles(array, channel, values, first))
+        levels = levels if len(levels) else join_pairs(channel.geometry, array.array.mapped.columns(), subtract=True)
+        for tile, codes in enumerate(codes_of_tiles(array, channel, values, first)):
+            sums.add(tile, products_of_tile(levels, channel, values, tile), codes)
     assert array is not None
     nominal = nominal_fit(array.array, channel)
     slope, intercept, _ = sums.line  # (instances x groups, row_tiles, columns)

@@ -141,7 +141,7 @@ class Chip(Section):
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
             raise ValueError("component.adc.bits must be at least 2 for a signed current")
-        self.geometry(1, 1)
+        self.geometry(1, 1, bias=True)
         for name, found in self.layer_chips.items():
             if found.component.adc.bits > c.adc.bits:
                 raise ValueError(

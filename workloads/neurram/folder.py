@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,9 @@ class Folder:
     def arrays(self, file: str, network: str | None = None) -> dict[str, np.ndarray]:
         """Arrays of a file by name; of one of its networks, whose name stands before the first slash, without it."""
         try:
-            with np.load(self.path / file, allow_pickle=False) as archive:
+            with (self.path / file).open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
             raise DataError(f"{self.path / file}: cannot be read as an archive of arrays: {error}") from None
         for name, array in found.items():
             if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):

@@ -32,7 +32,7 @@ from xbar.workloads.neurram.mapping import (
 from xbar.workloads.neurram.networks import KeywordLstm, MnistCnn, ResNet20
 
 BATCH = 250  # images at once
-FIT_IMAGES = 2_000  # that columns are fitted on, the first
+FIT_IMAGES = 1_500  # that columns are fitted on, the first
 SOFTWARE_TAIL = ("conv16", "conv17", "conv18", "conv19", "conv20", "dense")  # of the chip's experiment with its end in software
 TARGETS = {  # arrays whose targets are printed: network's file and name, layer, segment, what feeds it, table of cores
     "cifar10 all_val dense": ("cifar10_chip.npz", "all_val", "dense", 0, "act18/range", "cifar10 first"),
