@@ -174,7 +174,7 @@ def load_cifar10(directory: Path | None = None) -> ImageData:
     Looked for in `directory`, without one in XBAR_DATA: there, or in its folder cifar10 or cifar-10-batches-bin.
     Normalised as ImageNet is, by CIFAR10_MEAN and CIFAR10_STD. Raises DataError saying where it looked.
     """
-    folder = _cifar10_folder(directory)
+    folder = cifar10_folder(directory)
     parts: list[Tensor] = []
     for names in (CIFAR10_TRAIN_FILES, (CIFAR10_TEST_FILE,)):
         read = [read_cifar10(folder / name) for name in names]
@@ -188,7 +188,7 @@ def load_cifar10(directory: Path | None = None) -> ImageData:
     return ImageData("CIFAR-10", *parts)
 
 
-def _cifar10_folder(directory: Path | None) -> Path:
+def cifar10_folder(directory: Path | None) -> Path:
     """The first folder that has all six files."""
     names = (*CIFAR10_TRAIN_FILES, CIFAR10_TEST_FILE)
     given = directory or os.environ.get("XBAR_DATA")

@@ -32,10 +32,10 @@ class AnalogLayer(nn.Module):
     (RangeWarning), once after programming; in a converted model those of layers that read the network's inputs, since what others
     read has the chip's own errors. largest_weight, law: as in CrossbarMatrix. pack: outputs and inputs whose
     weights are all 0 are not mapped; kept_outputs and kept_inputs are the others (None: all). With several chip instances
-    a batch holds theirs one after the other. fitting: gain and offset of every column are fitted anew to the inputs of a forward (to FIT_VECTORS or up to twice as
-    many vectors, where there are more), before it; residual: what the fit left of each column's products, (instances x groups, row_tiles, columns) in units of the layer's
-    outputs. Differentiable; in training mode the weights are written anew at every
-    forward (see CrossbarMatrix).
+    a batch holds theirs one after the other. fitting: gain and offset of every column are fitted anew to the inputs of a forward (to
+    FIT_VECTORS or up to twice as many vectors, where there are more), before it; residual: what the fit left of each column's
+    products, (instances x groups, row_tiles, columns) in units of the layer's outputs. Differentiable; in training mode the weights
+    are written anew at every forward (see CrossbarMatrix).
     """
 
     def __init__(

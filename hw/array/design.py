@@ -147,6 +147,12 @@ class ArrayDesign:
         return cut(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights, bias)
 
     @property
+    def inputs_per_crossbar(self) -> int:
+        """Inputs with weights that a crossbar holds at most."""
+        fitting = self.wordlines // (2 if self.weights.shared_bitline else 1) - self.weights.bias_rows
+        return min(fitting, self.weights.segment or fitting)
+
+    @property
     def input_slices(self) -> int:
         """Input slices of one pass."""
         return ceil(self.inputs.streamed_bits / self.dac.bits)

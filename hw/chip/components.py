@@ -39,12 +39,14 @@ class CrossbarArray(Component):
     the ADC, and rows that are not driven at once share what computes and drivers. rows_at_once: wordlines driven in one read, a
     divisor of `structure.wordlines`; the others follow in reads of their own, each converted. Without it all of them. fed_at: supply that
     the cells' current comes from, where a source follower, clamp or mirror holds the read voltage; without it that voltage itself.
+    least_resistance: of a cell, that access transistors are made for; without it 1/g_max of the device, what cells are written to.
     cell_error: see `xbar.hw.array.design.CellError`.
     """
 
     law: Literal["array", "crosspoint", "charge", "discharge"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
     fed_at: Annotated[float | None, Unit("V"), Field(gt=0, le=5)] = None
+    least_resistance: Annotated[float | None, Unit("ohm"), Field(ge=1e2, le=1e9)] = None
     cell_error: CellError = CellError()
 
     @property

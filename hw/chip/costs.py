@@ -211,7 +211,8 @@ def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]
     least, most, voltage = (number(f"device.{key}") for key in ("g_min", "g_max", "read_voltage"))
     assert least is not None
     assert most is not None
-    found = {"conductance": (least + most) / 2, "on_resistance": 1 / most}
+    made_for = chip.component.crossbar.least_resistance
+    found = {"conductance": (least + most) / 2, "on_resistance": 1 / most if made_for is None else made_for}
     return found if voltage is None else {**found, "read_voltage": voltage}
 
 
@@ -224,7 +225,7 @@ def settling(chip: "Chip") -> float:
     node, wires = chip.technology.node, chip.wires
     if chip.component.crossbar.in_charge:
         return _settling_in_charge(chip)
-    on = 1 / chip.device.g_max if chip.component.crossbar.law == "array" else 0.0
+    on = cells_of(chip)["on_resistance"] if chip.component.crossbar.law == "array" else 0.0
     own = line_resistance(node, on)
     wordline = settling_time(
         bits=chip.component.dac.bits, cells=chip.structure.bitlines, resistance=wires.wordline or own,

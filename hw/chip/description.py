@@ -388,10 +388,10 @@ class Chip(Section):
     @property
     def peak_operations_per_second(self) -> float:
         """Multiplications and additions per second with every cell in use, of weights and inputs of full
-        width: crossbars x wordlines x outputs per crossbar x 2 / (slices x time per slice)."""
+        width: crossbars x inputs per crossbar x outputs per crossbar x 2 / (slices x time per slice)."""
         geometry = self.geometry(10**6, 1)
         blocks = self.crossbars / geometry.planes
-        weights = blocks * geometry.inputs_per_crossbar * geometry.outputs_per_crossbar
+        weights = blocks * self.array_design.inputs_per_crossbar * geometry.outputs_per_crossbar
         return 2 * weights / (self.input_slices * self.slice_time)
 
     @cached_property

@@ -178,7 +178,7 @@ class Judge:
 
 
 def made_up_features(lstm: KeywordLstm, sequences: int, seed: int) -> np.ndarray:
-    """Sequences (sequences, frames, 40) that begin as silence does and wander, each coefficient by steps of a tenth of its input's range."""
+    """Sequences (sequences, frames, 40) that begin as silence does and wander, by steps of a tenth of the inputs' range."""
     silence = lstm.silence()
     steps = np.random.default_rng(seed).normal(size=(sequences, *silence.shape)).cumsum(1)
     return silence + 0.1 * float(lstm.arrays["range01"].max()) * steps

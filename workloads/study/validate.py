@@ -139,7 +139,7 @@ def _network(inputs: int, outputs: int) -> Network:
 def filled(chip: Chip, rows: int | None) -> Network:
     """The matrix that fills all arrays of the chip; of `rows` inputs where not all wordlines are in use."""
     geometry = chip.geometry(10**6, 1)
-    return _network(rows or geometry.inputs_per_crossbar, geometry.outputs_per_crossbar * chip.crossbars // geometry.planes)
+    return _network(rows or chip.array_design.inputs_per_crossbar, geometry.outputs_per_crossbar * chip.crossbars // geometry.planes)
 
 
 @dataclass(frozen=True)
