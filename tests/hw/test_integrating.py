@@ -72,18 +72,19 @@ def test_gate_lines_are_switched_once_a_bit(neurram: Chip) -> None:
 
 def test_what_a_layer_draws_from_a_supply_is_charge_times_supply() -> None:
     """Cells of one conductance, driven by codes of one width: V_fed V G t (code / largest), by the law and cell by cell."""
-    core = load_chip("hermes-core").by_laws.with_changes(device={"programming_sigma": 0, "read_noise_sigma": 0}, inputs={"activity": 1.0})
-    cost, expected = core.costs["crossbar"], 256 * 512 * 0.8 * 0.2 * 25e-6 * 130e-9
+    exact = {"structure": {"wordlines": 32, "bitlines": 64}, "device": {"programming_sigma": 0, "read_noise_sigma": 0}}
+    core = load_chip("hermes-core").by_laws.with_changes(**exact, inputs={"activity": 1.0})
+    cost, expected = core.costs["crossbar"], 32 * 64 * 0.8 * 0.2 * 25e-6 * 130e-9
     assert cost.energy_per_action == pytest.approx(expected)
     half = core.with_changes(inputs={"activity": 0.5}).costs["crossbar"]
     assert half.energy_per_action == pytest.approx(expected / 2)  # pulses half as wide on the mean
     plain = core.with_changes(component={"crossbar": {"fed_at": None}}).costs["crossbar"]
     assert plain.energy_per_action == pytest.approx(expected / 4)  # from the read voltage of 0.2 V in place of 0.8
-    model = nn.Sequential(nn.Linear(256, 256, bias=False))
+    model = nn.Sequential(nn.Linear(32, 32, bias=False))
     nn.init.constant_(model[0].weight, 1.0)
-    images = torch.full((4, 256), 1.0)
+    images = torch.full((4, 32), 1.0)
     energy = read_energies(convert(model, core, images, seed=0))
-    on_pairs = 256 * 256 * 0.8 * 0.2 * 50e-6 * 130e-9  # the positive cell of each pair at 50 µS, the other at 0
+    on_pairs = 32 * 32 * 0.8 * 0.2 * 50e-6 * 130e-9  # the positive cell of each pair at 50 µS, the other at 0
     assert energy["0"] == pytest.approx(on_pairs, rel=1e-6)
     images[1:] = 0.5  # three of four vectors at half of the largest code
     halves = read_energies(convert(model, core, images, seed=0))
