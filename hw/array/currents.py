@@ -32,13 +32,15 @@ class SeenCells:
     voltage [level steps²]: (instances, groups, row_tiles, rows, columns); floor: variance of one read whatever is driven [level
     steps²] (.., 1, columns). None: there is none.
     conductance: [S] (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for
-    each vector (`solved_levels`); levels are then all 1, (.., 1, columns).
+    each vector (`solved_levels`); levels are then all 1, (.., 1, columns). pull: where voltage is sensed, the variance of the positive
+    cell of a pair less that of the negative one, in the form of variance: what a settled voltage pulls on (`_TileNoise`).
     """
 
     levels: Tensor
     variance: Tensor | None = None
     floor: Tensor | None = None
     conductance: Tensor | None = None
+    pull: Tensor | None = None
 
 
 def is_solved(array: ProgrammedArray, design: ArrayDesign) -> bool:
@@ -75,7 +77,10 @@ def seen_cells(array: ProgrammedArray, design: ArrayDesign, with_noise: bool) ->
     if design.adc.sensing == "voltage":
         load = column_load(g, held).clamp(min=NO_LOAD * device.g_max)
         levels = join_pairs(g, held / load, subtract=True)
-        return SeenCells(levels, None if read is None else join_pairs(g, read / load.detach() ** 2, subtract=False))
+        if read is None:
+            return SeenCells(levels)
+        own = read / load.detach() ** 2
+        return SeenCells(levels, join_pairs(g, own, subtract=False), pull=join_pairs(g, own, subtract=True))
     if solved:
         levels = torch.ones_like(join_pairs(g, held[..., :1, :], subtract=True))
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -128,6 +129,14 @@ def _current(array: ReadyArray, voltage: Tensor, tile: int, tiles: int) -> Tenso
     return torch.bmm(voltage, array.cells[tile::tiles, :rows])
 
 
+class _Drive(NamedTuple):
+    """One read: voltages of the rows (instances x groups, vectors, rows) and, where columns settle at one, theirs (.., columns) [DAC
+    steps]."""
+
+    voltage: Tensor
+    settled: Tensor | None
+
+
 @dataclass
 class _TileNoise:
     """Read noise of a row tile's columns, read by read of the same vectors.
@@ -135,13 +144,14 @@ class _TileNoise:
     Each read has a draw of its own; where all reads of a vector share the draws of their cells, the noises of its reads are
     Gaussians with covariance C[k, l] = sum over rows of v_k v_l sigma² (v: voltages; sigma²: variance of a cell's read), made of
     independent ones by the Cholesky factor L of C, row by row: noise k = sum over m <= k of L[k, m] n_m. Thermal noise, which no
-    two reads share, is on the diagonal alone.
+    two reads share, is on the diagonal alone. Where a column settles at V = sum(v G) / sum(G), dV = sum((v - V) dG) / sum(G), so that
+    v - V stands in place of v, -v - V of the negative cell of a pair (first order in dG).
     """
 
     array: ReadyArray
     channel: ReadChannel
     tile: int
-    _voltages: list[Tensor] = field(default_factory=list)  # of the reads so far (instances x groups, vectors, rows)
+    _drives: list[_Drive] = field(default_factory=list)  # of the reads so far
     _factors: list[list[Tensor]] = field(default_factory=list)  # the rows of L so far, each (instances x groups, vectors, columns)
     _normals: list[Tensor] = field(default_factory=list)
 
@@ -149,32 +159,41 @@ class _TileNoise:
         """The currents of a read with its noise, in place where no gradient is asked for; the mean of so many reads, each with
         noise of its own unless all reads of a vector share it."""
         with torch.no_grad():
-            spread = self._covariance(voltage, voltage)
+            tiles, step = self.channel.geometry.row_tiles, self.array.step
+            drive = _Drive(voltage, None if step is None else current.detach() / step[self.tile :: tiles])
+            spread = self._covariance(drive, drive)
             floor = self.array.floor
             if floor is not None:
-                spread = spread.add_(floor[self.tile :: self.channel.geometry.row_tiles])
+                spread = spread.add_(floor[self.tile :: tiles])
             normal = torch.empty_like(spread)
             self.array.array.draws.fill(normal, first, READ, read, self.tile)
             shared = self.array.array.device.read_noise_drawn == "each_vector" and self.channel.streams_per_vector > 1
             if shared:
-                spread, normal = torch.ones_like(spread), self._correlated(spread, voltage, normal)
+                spread, normal = torch.ones_like(spread), self._correlated(spread, drive, normal)
             else:
                 spread.div_(pulses).sqrt_()
         return current + spread * normal if current.requires_grad else current.addcmul_(spread, normal)
 
-    def _covariance(self, one: Tensor, other: Tensor) -> Tensor:
-        """Of two reads at these voltages (instances x groups, vectors, columns)."""
+    def _covariance(self, one: _Drive, other: _Drive) -> Tensor:
+        """Of two reads (instances x groups, vectors, columns)."""
         assert self.array.variance is not None
-        tiles = self.channel.geometry.row_tiles
-        return torch.bmm(one * other, self.array.variance[self.tile :: tiles, : one.shape[-1]])
+        tiles, rows = self.channel.geometry.row_tiles, one.voltage.shape[-1]
+        both = self.array.variance[self.tile :: tiles, :rows]
+        found = torch.bmm(one.voltage * other.voltage, both)
+        if self.array.pull is None or one.settled is None or other.settled is None:
+            return found
+        pull = self.array.pull[self.tile :: tiles, :rows]
+        found -= one.settled * torch.bmm(other.voltage, pull) + other.settled * torch.bmm(one.voltage, pull)
+        found.addcmul_(one.settled * other.settled, both.sum(1, keepdim=True))
+        return found.clamp_(min=0) if one is other else found
 
-    def _correlated(self, variance: Tensor, voltage: Tensor, normal: Tensor) -> Tensor:
+    def _correlated(self, variance: Tensor, drive: _Drive, normal: Tensor) -> Tensor:
         """The noise of a read of that variance, given those of the reads before it; keeps what the next ones need."""
         row: list[Tensor] = []
         left = variance.clone()
         noise = torch.zeros_like(normal)
-        for before, (driven, factors) in enumerate(zip(self._voltages, self._factors, strict=True)):
-            shared = self._covariance(voltage, driven)
+        for before, (driven, factors) in enumerate(zip(self._drives, self._factors, strict=True)):
+            shared = self._covariance(drive, driven)
             for mine, theirs in zip(row, factors, strict=False):
                 shared = shared.addcmul_(mine, theirs, value=-1)
             pivot = factors[before]
@@ -184,7 +203,7 @@ class _TileNoise:
             noise = noise.addcmul_(factor, self._normals[before])
         # what is left of a read that the ones before determine is rounding, and no pivot
         pivot = torch.where(left > PIVOT * variance, left.clamp(min=0).sqrt(), 0.0)
-        self._voltages.append(voltage)
+        self._drives.append(drive)
         self._factors.append([*row, pivot])
         self._normals.append(normal)
         return noise.addcmul_(pivot, normal)

@@ -23,7 +23,8 @@ class ReadyArray:
     (instances x groups, row_tiles, rows, columns before pairs are joined) where currents are solved for each vector, and
     then `cells` is only their scale to ADC steps (.., 1, columns). array: the cells themselves. scale: where columns are
     not converted as they are (`received`), of a converted one from level steps to ADC steps (.., 1, columns); all else is in
-    level steps then. fit: what makes sums of products of codes, where that is not the same for all row tiles.
+    level steps then. fit: what makes sums of products of codes, where that is not the same for all row tiles. pull: as of SeenCells, and
+    step: ADC steps of a DAC step of voltage (.., 1, columns), where voltage is sensed with read noise.
     """
 
     array: ProgrammedArray
@@ -35,6 +36,8 @@ class ReadyArray:
     conductance: Tensor | None = None
     scale: Tensor | None = None
     fit: ColumnFit | None = None
+    pull: Tensor | None = None
+    step: Tensor | None = None
 
     def received(
         self, current: Tensor, channel: ReadChannel, scale: Tensor | None, counts: ActionCounts | None
@@ -115,6 +118,8 @@ def make_ready(
         None if seen.conductance is None else seen.conductance.to(dtype),
         flat(to_steps.expand(shape)) if apart else None,
         nominal_fit(array, channel) if fit is None else fit,
+        flat(None if seen.pull is None else seen.pull * scale**2),
+        flat(None if seen.pull is None else scale.expand(shape)),
     )  # fmt: skip
 
 

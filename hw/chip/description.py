@@ -206,6 +206,8 @@ class Chip(Section):
              f"{self.weights.scheme}: only pairs on one bitline settle at one voltage"),
             (not self.wires.ideal, "ideal wires: their resistance is not modelled where no current flows into a sense amplifier"),
             (device.iv != "linear", f"device.iv = linear, got {device.iv}"),
+            (device.read_correlation_time > 0 and device.has_read_noise,
+             "device.read_correlation_time = 0: noise that lasts is not modelled for floating columns"),
             (device.read_bandwidth is not None, "no device.read_bandwidth: thermal noise of a floating column is not modelled"),
             (adc.full_scale_voltage is not None and device.read_voltage is None, "device.read_voltage, as full_scale_voltage does"),
         ):  # fmt: skip

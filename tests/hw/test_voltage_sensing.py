@@ -285,3 +285,35 @@ def test_noise_aware_training_reaches_biases_on_rows():
     first = analog_layers(on_chip)["first"].matrix
     assert float(first.weight.grad.abs().sum()) > 0
     assert float(first.bias.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("drawn", ["each_read", "each_vector"])
+def test_read_noise_of_a_settled_column(drawn):
+    """Against cells drawn one by one and read at sum(V G) / sum(G)."""
+    noisy = {"read_noise_model": "independent", "read_noise_sigma": 0.01, "read_noise_above_zero": False, "read_noise_drawn": drawn}
+    chip = neurram(ideal=True, device=noisy, inputs={"pulses": "one"})
+    torch.manual_seed(0)
+    weight = torch.randn(1, 3, 60, dtype=torch.float64)
+    weight[0, 2] = weight[0, 2].abs()
+    matrix, values = CrossbarMatrix(weight, chip, False, dtype=torch.float64), torch.randint(0, 8, (60,)).double()
+    g = conductances(matrix, 0)
+    rng, many = np.random.default_rng(0), 20_000
+    volts, total = values.numpy(), np.zeros((many, 3))
+    shape = (many, *g.shape)
+    noise = np.zeros(shape)
+    for bit in range(3):
+        noise = rng.normal(size=shape) * 0.01 * 40e-6 if bit == 0 or drawn == "each_read" else noise
+        on = (volts.astype(int) >> bit & 1) * 2.0**bit
+        held = g + noise
+        total += np.einsum("r,nrc->nc", on, held[..., 0] - held[..., 1]) / held.sum((1, 3))
+    load = g.sum((0, 2)) / (40e-6 / 127)
+    found = matrix(values.repeat(1, many, 1))[0].numpy() / load / float(matrix.mapped.segment_scale[0, 0])
+    assert np.allclose(found.std(0), total.std(0), rtol=0.03)
+
+
+def test_cells_that_all_see_one_voltage_have_no_noise():
+    """A column of equal inputs and weights of one sign settles at that voltage, whatever its cells hold."""
+    chip = neurram(ideal=True, device={"read_noise_model": "proportional", "read_noise_sigma": 0.05, "read_noise_above_zero": False})
+    matrix = CrossbarMatrix(torch.rand(1, 3, 60, dtype=torch.float64), chip, False, dtype=torch.float64)
+    found = matrix(torch.full((1, 500, 60), 7.0, dtype=torch.float64))[0]
+    assert float(found.std(0).max() / found.mean()) < 1e-6
