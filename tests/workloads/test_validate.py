@@ -80,7 +80,8 @@ def test_by_laws_no_figure_is_stated(name: str) -> None:
 
 def test_the_pace_of_a_neuron_follows_from_bits() -> None:
     """NeuRRAM: 3 pulses and 6 decisions in each of two phases at 7 and 5 bits; no rate is typed."""
-    pace = run(load_chip("neurram"), None).pace
+    filled = {"component.adc.bits": "7", "inputs.bits": "5", "weights.segment": "128", "weights.bias_rows": "0"}
+    pace = run(load_chip("neurram", filled), None).pace
     assert 1 / pace == pytest.approx(0.3057e-6 * 18 + 2 * 0.2578e-6, rel=1e-6)
 
 
