@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
+from xbar.hw.array.fitting import level_units
 from xbar.hw.array.mapping import lines_in_use, straight_through
 from xbar.hw.cells.law import CellLaw
 from xbar.hw.chip.description import Chip
@@ -62,8 +63,8 @@ class AnalogLayer(nn.Module):
             on_rows = None
             if bias is not None and has_bias_rows(chip, matrix):
                 kept = bias.view(weight.shape[0], -1) if self.kept_outputs is None else bias[self.kept_outputs].view(1, -1)
-                rows = chip.geometry(weight.shape[1], weight.shape[2], weight.shape[0], True).bias_inputs
-                on_rows = kept / (scale * high * len(rows))
+                cut = chip.geometry(weight.shape[1], weight.shape[2], weight.shape[0], True)
+                on_rows = kept / (scale * high * cut.bias_rows * cut.row_tiles)
                 bias = None if self.kept_outputs is None else bias.index_fill(0, self.kept_outputs, 0.0)
             self.matrix = CrossbarMatrix(weight, chip, input_low < 0, largest_weight, weight.dtype, law, bias=on_rows)
             self.matrix.checked = False
@@ -238,7 +239,7 @@ class AnalogLayer(nn.Module):
     def _fit(self, parts: list[Tensor]) -> None:
         """Fit the columns to whole-numbered inputs (instances, batch, ...), part by part."""
         found, array = self.matrix.fit_columns(map(self._vectors_of, parts)).line[2], self.matrix.array
-        self.residual = found * (self.matrix.level_units() * self.input_scale).repeat(len(array.cells), 1, 1)
+        self.residual = found * (level_units(array.mapped, self.matrix.channel) * self.input_scale).repeat(len(array.cells), 1, 1)
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Inputs of each product, (groups, vectors, inputs), without those packed away."""
@@ -249,7 +250,7 @@ class AnalogLayer(nn.Module):
         """The present bias of the layer as torch holds it, whether it is added digitally or lies on crossbars."""
         if self.matrix.bias is None:
             return None if self.bias is None else self.bias.detach()
-        rows = len(self.matrix.geometry.bias_inputs)
+        rows = self.matrix.geometry.bias_rows * self.matrix.geometry.row_tiles
         on_rows = (self.matrix.bias.detach() * (self.input_scale * self.matrix.high * rows)).to(self.matrix.bias.dtype).flatten()
         if self.bias is None or self.kept_outputs is None:
             return on_rows

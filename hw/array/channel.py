@@ -37,18 +37,6 @@ class ColumnFit(NamedTuple):
     offset: Tensor
 
 
-class Place(NamedTuple):
-    """Where a stream stands in the conversion that it is part of.
-
-    weight: of the conversion, that of its least significant slice, negative in the pass of negative inputs; pulses: reads of the
-    stream; last: whether the conversion follows it.
-    """
-
-    weight: float
-    pulses: int
-    last: bool
-
-
 @dataclass(frozen=True, eq=False)
 class ReadChannel:
     """DACs, streams of input slices, and ADCs with their ranges, of the crossbars that hold one matrix.
@@ -114,18 +102,6 @@ class ReadChannel:
         """Time that the array reads of one vector take [s]: of a crossbar that is read in parts, one after another."""
         reads = sum(self.design.reads_per_conversion) * self.passes
         return reads * min(self.design.parts, self.geometry.row_tiles) * self.design.array_read
-
-    @cached_property
-    def places(self) -> tuple[Place, ...]:
-        """Where each stream of one vector stands in its conversion."""
-        found = []
-        for sign in (1.0, -1.0)[: self.passes]:
-            first = 0
-            for count in self.design.converted_slices:
-                weight = sign * 2.0 ** (self.design.dac.bits * first)
-                found += [Place(weight, self.design.pulses_of(k), k == count - 1) for k in range(count)]
-                first += count
-        return tuple(found)
 
     def streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
         """DAC codes of `values` slice by slice, least significant first, and the weight of each."""

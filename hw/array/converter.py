@@ -203,7 +203,7 @@ class Adc(Component):
             )
         if (self.range == "fixed") != ((self.full_scale_voltage if voltage else self.full_scale) is not None):
             raise ValueError(
-                "range = fixed needs full_scale [A], or full_scale_voltage [V] with sensing = voltage, and full_scale goes with it alone"
+                "full_scale [A], or full_scale_voltage [V] with sensing = voltage, goes with range = fixed, and range = fixed needs it"
             )
         if voltage and self.finest == "level":
             raise ValueError("sensing = voltage needs finest = any: a settled voltage is no whole number of levels")

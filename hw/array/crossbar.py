@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from xbar.hw.array.bias import with_drives, with_rows
 from xbar.hw.array.calibration import calibrated_range, currents_seen, saturated_share, stated_full_scale
 from xbar.hw.array.channel import EXACT_FLOAT32, ColumnFit, ReadChannel, read_channel
 from xbar.hw.array.counts import ActionCounts
@@ -103,7 +104,7 @@ class CrossbarMatrix(nn.Module):
         """
         draws, device = Draws(tuple(seeds), layer, write), device or self.design.device
         with torch.inference_mode(False), torch.no_grad():
-            mapped, self.fit = map_weights(self._whole_weight(), self.geometry, self.largest_weight), None
+            mapped, self.fit = map_weights(with_rows(self.weight, self.bias, self.geometry), self.geometry, self.largest_weight), None
             array = write_array(mapped, self.layout, device, draws, stuck, self._law)
             self._hold(array.to(self.weight.device))
         self.write, self.reads, self._integers = write, 0, None
@@ -111,27 +112,6 @@ class CrossbarMatrix(nn.Module):
     def _hold(self, array: ProgrammedArray) -> None:
         """Read these cells from now on."""
         self.array, self._reads = array, ReadSequence(array, self.channel, self.dtype, fit=self.fit)
-
-    def _whole_weight(self) -> Tensor:
-        """The weights with the rows that carry the bias (groups, outputs, inputs of the geometry)."""
-        if self.bias is None:
-            return self.weight
-        g, weight = self.geometry, self.weight
-        bias = self.bias.to(weight.dtype).unsqueeze(-1).expand(-1, -1, len(g.bias_inputs))
-        whole = weight.new_zeros(g.groups, g.outputs, g.inputs).index_copy(-1, self._lines(g.weight_inputs), weight)
-        return whole.index_copy(-1, self._lines(g.bias_inputs), bias)
-
-    def _driven(self, inputs: Tensor) -> Tensor:
-        """Inputs (.., inputs of the weights) with those that carry the bias, at the highest code."""
-        if self.bias is None:
-            return inputs
-        g = self.geometry
-        parts = inputs.split(g.inputs_per_crossbar - g.bias_rows, dim=-1)
-        high = inputs.new_full((1,), self.high).expand(*inputs.shape[:-1], g.bias_rows)
-        return torch.cat([each for part in parts for each in (part, high)], dim=-1)
-
-    def _lines(self, numbers: list[int]) -> Tensor:
-        return torch.tensor(numbers, device=self.weight.device)
 
     def set_time(self, seconds: float) -> None:
         """Read the cells `seconds` after programming from now on: drift moves them, their noise may grow."""
@@ -185,7 +165,7 @@ class CrossbarMatrix(nn.Module):
         """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
-        inputs = self._driven(inputs)
+        inputs = with_drives(inputs, self.geometry, self.high)
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
             array = self.array.first() if as_programmed else self.array.at_targets()
@@ -201,34 +181,9 @@ class CrossbarMatrix(nn.Module):
         by least squares of its codes on the products that they stand for (`xbar.hw.array.fitting`), until cells are written again.
         Returns the sums of the fit, which tell slopes and residuals."""
         with torch.inference_mode(False), torch.no_grad():
-            self.fit, sums = fit_columns(self._read_parts(parts), self.channel)
+            self.fit, sums = fit_columns(_read_parts(self, parts), self.channel)
             self._hold(self.array)
         return sums
-
-    def level_units(self) -> Tensor:
-        """What one level step of each converted column stands for, in units of (weight x input integer), (groups, row_tiles, columns)."""
-        mapped, channel = self.mapped, self.channel
-        each = channel.columns // self.geometry.outputs
-        slices = mapped.slice_weight.to(mapped.scale.device).repeat_interleave(channel.polarities).repeat(self.geometry.outputs)
-        unit = mapped.scale.repeat_interleave(each, dim=1) * slices
-        unit = torch.cat([unit, unit[:, :1].expand(-1, channel.references)], dim=1).unsqueeze(1)
-        return unit.expand(-1, self.geometry.row_tiles, -1) * (1.0 if mapped.segment_scale is None else mapped.segment_scale.unsqueeze(-1))
-
-    def _read_parts(self, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
-        """The cells as they find each run of inputs, the run, and the number of its first vector."""
-        reads = self._sequence()
-        for inputs in map(self._driven, parts):
-            self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
-            values = self.reading.flat(inputs, len(self.seeds), self.dtype)
-            for run in self._runs(values):
-                yield reads.at(self.reads + run.start), values[:, run], self.reads + run.start
-            self.reads += values.shape[1]
-
-    def _runs(self, values: Tensor) -> list[slice]:
-        """Runs of vectors whose bitline values fit CHUNK_VALUES."""
-        columns = len(self.seeds) * self.geometry.groups * self.full_scale.shape[1]
-        epoch = self.channel.vectors_at_once(self.device)
-        return list(runs_of(values.shape[1], self.reads, max(1, CHUNK_VALUES // columns), epoch))
 
     @property
     def exact(self) -> bool:
@@ -241,37 +196,31 @@ class CrossbarMatrix(nn.Module):
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
         with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
         the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
-        inputs = self._driven(inputs)
+        given, inputs = inputs, with_drives(inputs, self.geometry, self.high)
         self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         lead = self.reading.lead(inputs)
         if self.exact and self.fuse_when_exact and not self.training:
             self.counts.add(self.reading.counted(inputs, self.channel))
-            sums = self._exact_product(inputs, unit)
+            sums = self.exact_product(given, unit)
         else:
-            sums = self._read(self._written_anew() if self.training else self._sequence(), inputs, unit)
+            sums = self._read(self._written_anew() if self.training else _sequence(self), inputs, unit)
         self.reads += lead[-1]
         return sums.view(*lead, self.geometry.outputs)
-
-    def _sequence(self) -> ReadSequence:
-        """Reads of the cells as programmed, at the present ranges."""
-        if self._reads.channel is not self.channel:
-            self._hold(self.array)
-        return self._reads
 
     def _written_anew(self) -> ReadSequence:
         """Reads of the present weights, written once more."""
         self.write += 1
         draws = replace(self.array.draws, write=self.write)
-        mapped = map_weights(self._whole_weight(), self.geometry, self.largest_weight)
+        mapped = map_weights(with_rows(self.weight, self.bias, self.geometry), self.geometry, self.largest_weight)
         array = write_array(mapped, self.layout, self.device, draws, self.array.stuck, self._law, self.weight.device)
         return ReadSequence(array.at(self.time), self.channel, self.dtype, graded=True)
 
     def _read(self, reads: ReadSequence, inputs: Tensor, unit: Tensor | None) -> Tensor:
         """Sums (instances x groups, vectors, outputs), a run of vectors whose bitline values fit CHUNK_VALUES at a time."""
         values, scale = self.reading.flat(inputs, len(self.seeds), self.dtype), unit_scale(reads.array, unit)
-        runs = self._runs(values)
+        runs = _runs(self, values)
 
         def read(run: slice, out: Tensor | None = None) -> Tensor:
             first = self.reads + run.start
@@ -292,24 +241,20 @@ class CrossbarMatrix(nn.Module):
 
     def exact_product(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """What `forward` would give of an ideal chip, float64: the product with the weights as they were mapped."""
-        return self._exact_product(self._driven(inputs), unit)
-
-    def _exact_product(self, inputs: Tensor, unit: Tensor | None) -> Tensor:
-        """The same of inputs with those that carry the bias."""
         if self._integers is None:
             with torch.inference_mode(False), torch.no_grad():
                 integers = read_integers(self.mapped).transpose(1, 2)  # (groups, inputs, outputs)
                 largest = float(integers.abs().sum(1).max()) * self.high  # of a sum
                 whole = self.geometry.encoding.quantise and self.design.inputs.quantise
                 self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
-        sums = self.reading.exact(inputs, self._integers, self.channel)
+        sums = self.reading.exact(with_drives(inputs, self.geometry, self.high), self._integers, self.channel)
         scale = unit_scale(self.array, unit)
         return sums if scale is None else sums * scale.view(*sums.shape[:-2], 1, -1)
 
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        return read_energy(self.array, self.channel, self.reading.driven(self._driven(inputs), self.channel))
+        return read_energy(self.array, self.channel, self.reading.driven(with_drives(inputs, self.geometry, self.high), self.channel))
 
     # ---- state
 
@@ -384,6 +329,31 @@ class LookUpMatrix(CrossbarMatrix):
                 "cell holds, so tables are not looked up by rows"
             )
         super().__init__(weight, chip, False, largest_weight, dtype, law, reading=LookUps())
+
+
+def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
+    """Reads of the cells as programmed, at the present ranges."""
+    if matrix._reads.channel is not matrix.channel:
+        matrix._hold(matrix.array)
+    return matrix._reads
+
+
+def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
+    """The cells as they find each run of inputs, the run, and the number of its first vector."""
+    for given in parts:
+        inputs = with_drives(given, matrix.geometry, matrix.high)
+        matrix.reading.check(inputs, matrix.channel, len(matrix.seeds), matrix.checked)
+        values, reads = matrix.reading.flat(inputs, len(matrix.seeds), matrix.dtype), _sequence(matrix)
+        for run in _runs(matrix, values):
+            yield reads.at(matrix.reads + run.start), values[:, run], matrix.reads + run.start
+        matrix.reads += values.shape[1]
+
+
+def _runs(matrix: CrossbarMatrix, values: Tensor) -> list[slice]:
+    """Runs of vectors whose bitline values fit CHUNK_VALUES."""
+    columns = len(matrix.seeds) * matrix.geometry.groups * matrix.full_scale.shape[1]
+    epoch = matrix.channel.vectors_at_once(matrix.device)
+    return list(runs_of(values.shape[1], matrix.reads, max(1, CHUNK_VALUES // columns), epoch))
 
 
 def _product_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -6,7 +6,7 @@ lies between them, or what they cost.
 
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -100,6 +100,18 @@ class WireResistance(BaseModel):
         return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
 
 
+class Place(NamedTuple):
+    """Where a stream stands in the conversion that it is part of.
+
+    weight: of the conversion, that of its least significant slice, negative in the pass of negative inputs; pulses: reads of the
+    stream; last: whether the conversion follows it.
+    """
+
+    weight: float
+    pulses: int
+    last: bool
+
+
 @dataclass(frozen=True)
 class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
@@ -179,6 +191,17 @@ class ArrayDesign:
     def reads_per_conversion(self) -> tuple[int, ...]:
         """Array reads whose currents make each of a pass's conversions."""
         return tuple(sum(map(self.pulses_of, range(slices))) for slices in self.converted_slices)
+
+    def places(self, passes: int) -> tuple[Place, ...]:
+        """Where each stream of one vector stands in its conversion."""
+        found = []
+        for sign in (1.0, -1.0)[:passes]:
+            first = 0
+            for count in self.converted_slices:
+                weight = sign * 2.0 ** (self.dac.bits * first)
+                found += [Place(weight, self.pulses_of(k), k == count - 1) for k in range(count)]
+                first += count
+        return tuple(found)
 
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""

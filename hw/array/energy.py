@@ -40,7 +40,7 @@ def read_energy(array: ProgrammedArray, channel: ReadChannel, driven: Iterable[t
         seen = source_conductance(placed, wires_of(design.wires), lines).sum((1, 3))  # (.., wordlines, wordlines)
     power = torch.zeros((), dtype=torch.float64)
     for values, share in driven:
-        for (codes, _), place in zip(channel.streams(values), channel.places, strict=True):
+        for (codes, _), place in zip(channel.streams(values), design.places(channel.passes), strict=True):
             voltage = on_wordlines(array.layout, channel.tiled(design.dac.voltage(codes) * unit))
             if linear:
                 power += place.pulses * share * (supply * voltage.abs().mean(2) * seen).sum()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xbar.hw.array.channel import ColumnFit, ReadChannel
 from xbar.hw.array.currents import join_pairs
+from xbar.hw.array.mapping import MappedMatrix
 from xbar.hw.array.product import currents
 from xbar.hw.array.ready import ReadyArray, nominal_fit
 
@@ -86,6 +87,15 @@ def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadCh
     gain = torch.where(fitted, each / torch.where(fitted, slope, 1.0), kept)
     offset = -(intercept * gain).sum(1, keepdim=True)
     return ColumnFit(gain.flatten(0, 1).unsqueeze(1), offset), sums
+
+
+def level_units(mapped: MappedMatrix, channel: ReadChannel) -> Tensor:
+    """What one level step of each converted column stands for, in units of (weight x input integer), (groups, row_tiles, columns)."""
+    g, each = channel.geometry, channel.columns // channel.geometry.outputs
+    slices = mapped.slice_weight.to(mapped.scale.device).repeat_interleave(channel.polarities).repeat(g.outputs)
+    unit = mapped.scale.repeat_interleave(each, dim=1) * slices
+    unit = torch.cat([unit, unit[:, :1].expand(-1, channel.references)], dim=1).unsqueeze(1)
+    return unit.expand(-1, g.row_tiles, -1) * (1.0 if mapped.segment_scale is None else mapped.segment_scale.unsqueeze(-1))
 
 
 def moved(fit: ColumnFit | None, device: torch.device) -> ColumnFit | None:

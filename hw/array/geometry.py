@@ -193,18 +193,6 @@ class Geometry:
         return self.stride or self.wordlines // self.wordlines_per_input
 
     @property
-    def bias_inputs(self) -> list[int]:
-        """Those of the inputs that carry the bias."""
-        ends = (min(self.inputs, (tile + 1) * self.inputs_per_crossbar) for tile in range(self.row_tiles))
-        return [row for end in ends for row in range(end - self.bias_rows, end)]
-
-    @property
-    def weight_inputs(self) -> list[int]:
-        """Those of the inputs that weights are of."""
-        bias = set(self.bias_inputs)
-        return [row for row in range(self.inputs) if row not in bias]
-
-    @property
     def conversions_per_output(self) -> int:
         """ADC conversions per output, crossbar that has any, and input slice."""
         return self.slices if self.encoding.analog_pair else self.columns_per_output

@@ -76,7 +76,7 @@ def currents(
         return
     accumulated: list[Tensor | None] = [None] * tiles
     noises = [_TileNoise(array, channel, tile) for tile in range(tiles)]
-    for stream, ((codes, weight), place) in enumerate(zip(channel.streams(values), channel.places, strict=True)):
+    for stream, ((codes, weight), place) in enumerate(zip(channel.streams(values), design.places(channel.passes), strict=True)):
         voltage = design.dac.voltage(codes)
         solved = array.solve(channel, voltage)
         for tile in range(tiles):
@@ -109,11 +109,12 @@ def _adds_before_reading(array: ReadyArray, channel: ReadChannel, first: int | N
 
 def _merged(channel: ReadChannel, values: Tensor) -> Iterator[tuple[Tensor, float]]:
     """What the reads of each conversion drive together, in units of its least significant slice, and its weight."""
-    if len(channel.places) == channel.design.input_slices == channel.design.converted_slices[0]:
+    design = channel.design
+    if channel.passes == 1 and len(design.converted_slices) == 1:
         yield values, 1.0
         return
     total: Tensor | None = None
-    for (codes, weight), place in zip(channel.streams(values), channel.places, strict=True):
+    for (codes, weight), place in zip(channel.streams(values), design.places(channel.passes), strict=True):
         codes = codes * (weight / place.weight)
         total = codes if total is None else total + codes
         if place.last:

@@ -8,8 +8,9 @@ from torch import Tensor
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.layout import CrossbarLayout
 from xbar.hw.array.mapping import MappedMatrix
-from xbar.hw.cells.device import Device, Programmed
+from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
+from xbar.hw.cells.programmed import Programmed
 from xbar.hw.errors import ParameterError
 
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ class ProgrammedArray:
         ])  # fmt: skip
 
     def mean(self, what: str) -> float:
-        """Mean over chip instances of a figure of `xbar.hw.cells.device.Programmed`, such as "stuck_share" or "pulses"; 0
+        """Mean over chip instances of a figure of `xbar.hw.cells.programmed.Programmed`, such as "stuck_share" or "pulses"; 0
         for ideal cells."""
         target = self.target() if what == "residual" else None
         figures = [0.0 if cells is None else float(getattr(replace(cells, target=target), what)) for cells in self.cells]

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from xbar.hw import ConfigurationError, Device, ParameterError, load_chip
-from xbar.hw.cells.device import Programmed
+from xbar.hw.cells.programmed import Programmed
 from xbar.hw.cells.table import TABLE_FOLDER, read_table
 from xbar.hw.chip.files import device_names, load_device, load_device_file
 from xbar.hw.quantity import KINDS, UNITS

@@ -10,6 +10,7 @@ from xbar.hw import Arrivals, place, simulate, trace
 from xbar.hw.analog import analog_layers, convert, copy_weights, fit_columns, program
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.design import CellError
+from xbar.hw.array.ready import ReadSequence
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.files import load_chip
 from xbar.hw.errors import ConfigurationError, ParameterError, UnknownLayerError
@@ -115,7 +116,7 @@ def test_columns_are_fitted_by_least_squares():
 
 def codes_of(matrix: CrossbarMatrix, inputs: torch.Tensor, tile: int) -> np.ndarray:
     """What the ADCs of a row tile give [pulses], from the cells as products see them."""
-    seen = matrix._sequence().ready.cells[tile].numpy()
+    seen = ReadSequence(matrix.array, matrix.channel, matrix.dtype).ready.cells[tile].numpy()
     first = tile * matrix.geometry.inputs_per_crossbar
     driven = inputs[0, :, first : first + matrix.geometry.inputs_of(tile)].numpy()
     step = 3.704 / 0.5 / 127.5

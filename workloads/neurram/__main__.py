@@ -1,4 +1,4 @@
-"""`python -m xbar.workloads.neurram FOLDER`: a measured chip's networks on the simulated chip, and what it should have shown.
+"""`python -P -m xbar.workloads.neurram FOLDER`: a measured chip's networks on the simulated chip, and what it should have shown.
 
 FOLDER holds the arrays extracted from NeuRRAM's published software. Nothing of it is copied but result tables.
 """
@@ -75,7 +75,7 @@ def silence_rows(found: pd.DataFrame, instances: int) -> list[dict[str, object]]
 
 def main() -> int:
     """Run it; returns the exit code: 0 done, 1 as told in one message."""
-    parser = argparse.ArgumentParser(prog="python -m xbar.workloads.neurram", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m xbar.workloads.neurram", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the chip's extracted arrays")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tables")
     parser.add_argument("--chip", default="neurram", metavar="PRESET_OR_FILE")

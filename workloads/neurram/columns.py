@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.fitting import level_units
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def measure(
     matrix.program(seeds)
     shown: Tensor = inputs.expand(len(seeds), 1, *inputs.shape) if len(seeds) > 1 else inputs.unsqueeze(0)
     slope, _, residual = (each[:, segment] for each in matrix.fit_columns([shown]).line)
-    level = matrix.level_units()[0, segment] * unit  # units of the ideal output
+    level = level_units(matrix.mapped, matrix.channel)[0, segment] * unit  # units of the ideal output
     counts = slope / matrix.channel.adc.step[0] / level
     load = matrix.array.target()[0, segment, : g.inputs_of(segment)].sum(0).view(-1, 2).sum(1)
     kept = slice(columns)
