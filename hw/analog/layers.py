@@ -123,10 +123,15 @@ class AnalogLayer(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module; cells that are written anew after training have no drift to compensate."""
-        if not mode and self.matrix.trained:
+        """As of any module; cells that are written anew after training have no drift to compensate, and their columns are fitted to the
+        calibration inputs."""
+        written = not mode and self.matrix.trained
+        if written:
             self.output_scale = torch.ones_like(self.output_scale)
-        return super().train(mode)
+        super().train(mode)
+        if written and self.columns_are_fitted:
+            self.matrix.fit_columns([self.shown])
+        return self
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` as whole numbers of the DAC."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog.layers import AnalogLayer
+from xbar.hw.array.bias import with_drives
 from xbar.hw.array.calibration import currents_seen, saturated_share
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.crossbar import CrossbarMatrix
@@ -167,7 +168,8 @@ def saturated_shares(model: nn.Module) -> dict[str, float]:
     found = {}
     with torch.inference_mode(False), torch.no_grad():
         for name, layer in analog_layers(model).items():
-            matrix, vectors = layer.matrix, layer.get_buffer("calibration_vectors")
+            matrix, shown = layer.matrix, layer.get_buffer("calibration_vectors")
+            vectors = with_drives(shown, matrix.geometry, matrix.high)
             currents, _ = currents_seen(matrix.array.at_targets(), matrix.channel, matrix.reading, vectors, matrix.dtype)
             found[name] = saturated_share(matrix.channel, currents)
     return found

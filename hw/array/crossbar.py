@@ -26,7 +26,7 @@ from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
 from xbar.hw.array.product import Products
 from xbar.hw.array.programmed import ProgrammedArray, write_array
-from xbar.hw.array.ready import ReadSequence, ReadyArray, array_is_exact, runs_of
+from xbar.hw.array.ready import ReadSequence, ReadyArray, array_is_exact, make_ready, runs_of
 from xbar.hw.array.sums import unit_scale
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
@@ -205,17 +205,22 @@ class CrossbarMatrix(nn.Module):
             self.counts.add(self.reading.counted(inputs, self.channel))
             sums = self.exact_product(given, unit)
         else:
-            sums = self._read(self._written_anew() if self.training else _sequence(self), inputs, unit)
+            sums = self._read(self._written_anew(inputs) if self.training else _sequence(self), inputs, unit)
         self.reads += lead[-1]
         return sums.view(*lead, self.geometry.outputs)
 
-    def _written_anew(self) -> ReadSequence:
-        """Reads of the present weights, written once more."""
+    def _written_anew(self, inputs: Tensor) -> ReadSequence:
+        """Reads of the present weights, written once more; columns that the chip has fitted are fitted to these inputs."""
         self.write += 1
         draws = replace(self.array.draws, write=self.write)
         mapped = map_weights(with_rows(self.weight, self.bias, self.geometry), self.geometry, self.largest_weight)
-        array = write_array(mapped, self.layout, self.device, draws, self.array.stuck, self._law, self.weight.device)
-        return ReadSequence(array.at(self.time), self.channel, self.dtype, graded=True)
+        array = write_array(mapped, self.layout, self.device, draws, self.array.stuck, self._law, self.weight.device).at(self.time)
+        if self.design.adc.column_calibration == "nominal" or not isinstance(self.reading, Products):
+            return ReadSequence(array, self.channel, self.dtype, graded=True)
+        with torch.no_grad():
+            values = self.reading.flat(inputs.detach(), len(self.seeds), self.dtype)
+            fit, _ = fit_columns(iter([(make_ready(array, self.channel, self.dtype), values, self.reads)]), self.channel)
+        return ReadSequence(array, self.channel, self.dtype, graded=True, fit=fit)
 
     def _read(self, reads: ReadSequence, inputs: Tensor, unit: Tensor | None) -> Tensor:
         """Sums (instances x groups, vectors, outputs), a run of vectors whose bitline values fit CHUNK_VALUES at a time."""

@@ -11,7 +11,7 @@ from xbar.hw.array.mapping import MappedMatrix
 from xbar.hw.array.product import currents
 from xbar.hw.array.ready import ReadyArray, nominal_fit
 
-LEAST_VARIANCE = 1e-12  # of a column's products, [level steps²] a cell: less is a column without weights
+LEAST_VARIANCE = 1e-9  # of a column's products, of their mean square: less is a constant, and rounding
 
 
 class FitSums:
@@ -30,6 +30,12 @@ class FitSums:
         self.vectors += product.shape[1] if tile == 0 else 0
 
     @property
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Mean product [level steps] and mean codes, each (instances x groups, row_tiles, columns)."""
+        x, y = (torch.stack([sums[k] for sums in self._of_tiles], dim=1) / self.vectors for k in (0, 1))
+        return x, y
+
+    @property
     def line(self) -> tuple[Tensor, Tensor, Tensor]:
         """Slope [codes a level step], intercept [codes] and residual [level steps] of codes on products, each (instances x groups,
         row_tiles, columns); the slope is 0 where products do not vary. The residual is the standard deviation of codes about the line,
@@ -37,7 +43,7 @@ class FitSums:
         n = self.vectors
         x, y, xx, xy, yy = (torch.stack(each, dim=1) for each in zip(*self._of_tiles, strict=True))
         varying, together = xx - x**2 / n, xy - x * y / n
-        slope = torch.where(varying > LEAST_VARIANCE * n, together / varying, 0.0)
+        slope = torch.where(varying > LEAST_VARIANCE * xx, together / varying, 0.0)
         left = (yy - y**2 / n - slope * together).clamp(min=0) / max(1, n - 1)
         return slope, (y - slope * x) / n, torch.where(slope != 0, left.sqrt() / slope.abs(), torch.inf)
 
@@ -68,7 +74,7 @@ def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadCh
     """The line through each column's codes against its products, over parts (the cells as they find them, whole-numbered inputs
     (instances x groups, vectors, inputs), number of the first vector), as gain and offset of the codes; and the sums that it rests on.
 
-    A column whose products do not vary keeps its nominal gain, and an offset of its own.
+    The line goes through the means of both. A column whose products do not vary, or whose codes fall with them, keeps its nominal gain.
     """
     sums = FitSums(channel.geometry.row_tiles)
     array: ReadyArray | None = None
@@ -79,13 +85,14 @@ def fit_columns(parts: Iterator[tuple[ReadyArray, Tensor, int]], channel: ReadCh
             sums.add(tile, products_of_tile(levels, channel, values, tile), codes)
     assert array is not None
     nominal = nominal_fit(array.array, channel)
-    slope, intercept, _ = sums.line  # (instances x groups, row_tiles, columns)
+    slope, _, _ = sums.line  # (instances x groups, row_tiles, columns)
+    product, code = sums.means
     scale = array.array.mapped.segment_scale
     each = torch.ones(1) if scale is None else scale.repeat(len(array.array.cells), 1).unsqueeze(-1)
     kept = torch.ones_like(slope) if nominal is None else nominal.gain.view_as(slope)
     fitted = slope > 0
     gain = torch.where(fitted, each / torch.where(fitted, slope, 1.0), kept)
-    offset = -(intercept * gain).sum(1, keepdim=True)
+    offset = (each * product - gain * code).sum(1, keepdim=True)
     return ColumnFit(gain.flatten(0, 1).unsqueeze(1), offset), sums
 
 

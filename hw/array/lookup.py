@@ -42,6 +42,8 @@ def look_up(
     codes = own.convert(current)
     if adc.step.shape[0] > 1:
         codes = codes * adc.step[tile].to(codes.dtype)
+    if array.fit is not None:  # row tiles whose levels stand for different weights
+        codes = codes * _at_tile(array.fit.gain, tile, g.row_tiles).to(codes.dtype)
     if g.encoding.flipped_columns:
         codes = codes * signs_of(mapped, codes.shape[-1], codes.dtype)[0, tile]
 

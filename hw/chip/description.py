@@ -130,6 +130,13 @@ class Chip(Section):
             raise ValueError("component.adc.current_limit is a current and needs device.read_voltage")
         if c.adc.sensing == "voltage":
             self._check_voltage_sensing()
+        if c.crossbar.least_resistance is not None and c.crossbar.law != "array":
+            raise ValueError(
+                f"component.crossbar.least_resistance is without effect: cells of law {c.crossbar.law} have no access transistor"
+            )
+        fed, read = c.crossbar.fed_at, self.device.read_voltage
+        if fed is not None and read is not None and fed < read:
+            raise ValueError(f"component.crossbar.fed_at = {fed:g} V is below device.read_voltage = {read:g} V, which it is to give")
         if c.crossbar.in_charge:
             self._check_charge()
         elif c.dac.law in ("pulses", "capacitive"):
@@ -239,6 +246,12 @@ class Chip(Section):
             of_input = f" and be a multiple of {lines}, the wordlines of an input" if lines > 1 else ""
             raise ValueError(
                 f"component.crossbar.rows_at_once = {rows} must divide structure.wordlines = {self.structure.wordlines}{of_input}"
+            )
+        w = self.weights
+        if rows < self.structure.wordlines and (w.segment is not None or w.bias_rows or w.per == "segment"):
+            raise ValueError(
+                "component.crossbar.rows_at_once below structure.wordlines needs weights.segment and bias_rows left out, and weights.per "
+                "other than segment: parts of an array with a scale or a bias of the whole are not modelled"
             )
         if rows < self.structure.wordlines and (not self.wires.ideal or self.component.adc.has_errors):
             raise ValueError(

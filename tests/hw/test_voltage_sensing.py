@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from xbar.hw import Arrivals, place, simulate, trace
-from xbar.hw.analog import analog_layers, convert, copy_weights, fit_columns, program
+from xbar.hw.analog import analog_layers, convert, copy_weights, fit_columns, program, saturated_shares
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.design import CellError
 from xbar.hw.array.ready import ReadSequence
@@ -121,6 +121,26 @@ def codes_of(matrix: CrossbarMatrix, inputs: torch.Tensor, tile: int) -> np.ndar
     driven = inputs[0, :, first : first + matrix.geometry.inputs_of(tile)].numpy()
     step = 3.704 / 0.5 / 127.5
     return np.clip(np.floor(driven @ seen[: driven.shape[1]]) + 0.5, -127.5, 127.5) * step
+
+
+def test_columns_whose_products_do_not_vary_keep_their_value():
+    """Inputs that never vary, as dead borders of images, give a constant, such as a segment's share of the bias, which a fit must keep."""
+    torch.manual_seed(0)
+    layer = nn.Linear(300, 6)
+    with torch.no_grad():
+        layer.bias.copy_(torch.arange(6) / 2.0)
+    images = torch.rand(600, 300)
+    images[:, :100] = 0
+    found = {}
+    for calibration in ("nominal", "fitted"):
+        chip = neurram(ideal=True, component={"adc": {"column_calibration": calibration}})
+        converted = convert(nn.Sequential(layer), chip, images, seed=0)
+        found[calibration] = converted(images).detach()
+    assert torch.allclose(found["nominal"], found["fitted"], atol=1e-4)
+    alike = CrossbarMatrix(torch.randn(1, 5, 60), neurram(), False)
+    vector = torch.randint(0, 8, (1, 1, 60)).float()
+    alike.fit_columns([vector.expand(1, 400, 60)])
+    assert torch.allclose(alike(vector).double(), alike.exact_product(vector), atol=1e-2)
 
 
 class Net(nn.Module):
@@ -265,11 +285,51 @@ def test_relaxation_and_the_floor_of_write_verify():
         ({"device.read_bandwidth": "1e6", "device.temperature": "300"}, "read_bandwidth"),
         ({"weights.bias_rows": "128"}, "bias_rows"),
         ({"inputs.phase_bits": "0"}, "phase_bits"),
+        ({"component.crossbar.rows_at_once": "64"}, "bias of the whole"),
+        ({"component.crossbar.fed_at": "0.1"}, "below device.read_voltage"),
+        ({"component.crossbar.law": "crosspoint"}, "access transistor"),
+        ({"device.write_verify_floor": "30"}, "lower half"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         load_chip("neurram", changes)
+
+
+def test_rows_of_tables_have_their_segments_scale():
+    """A table whose first rows are ten times as large: each row tile's levels stand for its own weights, looked up as in a product."""
+    torch.manual_seed(0)
+    weight = torch.randn(1, 8, 700)
+    weight[..., :300] *= 10
+    chip = load_chip("edge", {"weights.per": "segment", "weights.range": "percentile", "weights.percentile": "0.95"})
+    table = LookUpMatrix(weight, chip.with_changes(component={"adc": {"range": "ideal"}}, device={"read_noise_sigma": 0.0}))
+    rows = torch.arange(700).unsqueeze(0)
+    found = table(rows, torch.ones(()) / table.high)[0]
+    off = (found - weight[0].T).square().mean(1).sqrt()
+    assert float(off[450:].mean()) < 0.3
+    assert float(off[:250].mean()) < 3
+
+
+def test_saturation_is_told_with_the_rows_of_biases():
+    torch.manual_seed(0)
+    layer, images = nn.Linear(100, 8), torch.rand(200, 100)
+    layer.bias.data.fill_(3.0)
+    converted = convert(nn.Sequential(layer), neurram(component={"adc": {"full_scale_voltage": 0.5}}), images, seed=0)
+    assert saturated_shares(converted)["0"] == pytest.approx(analog_layers(converted)["0"].saturated_share)
+
+
+def test_training_fits_columns_and_leaves_them_fitted():
+    torch.manual_seed(0)
+    layer, images = nn.Linear(250, 16), torch.rand(300, 250)
+    on_chip = convert(nn.Sequential(layer), neurram(), images, seed=0)
+    exact = layer(images).detach()
+    before = float((on_chip(images).detach() - exact).square().mean())
+    on_chip.train()
+    while_training = float((on_chip(images).detach() - exact).square().mean())
+    on_chip.eval()
+    after = float((on_chip(images).detach() - exact).square().mean())
+    assert analog_layers(on_chip)["0"].matrix.fit is not None
+    assert max(before, while_training, after) < 1.6 * min(before, while_training, after)
 
 
 def test_tables_are_not_looked_up_where_voltages_are_sensed():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.fitting import level_units
+from xbar.workloads.data import DataError
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ def measure(
     unit: the input value of code 1. Only the segment is driven; the bias rows are, as always.
     """
     g = matrix.geometry
-    inputs = torch.zeros(len(codes), matrix.weight.shape[-1], dtype=torch.float64)
     own = g.inputs_of(segment) - g.bias_rows
+    if codes.ndim != 2 or len(codes) < 2 or codes.shape[1] != own:
+        raise DataError(f"input codes of segment {segment} must be (2 vectors or more, {own} inputs), got {codes.shape}")
+    inputs = torch.zeros(len(codes), matrix.weight.shape[-1], dtype=torch.float64)
     first = segment * (g.inputs_per_crossbar - g.bias_rows)
     inputs[:, first : first + own] = torch.as_tensor(codes, dtype=torch.float64)
     matrix.program(seeds)

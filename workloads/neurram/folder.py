@@ -57,6 +57,8 @@ class Folder:
             found = pd.read_csv(self.path / file)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / file}: cannot be read as a table: {error}") from None
+        if found.empty:
+            raise DataError(f"{self.path / file}: has no row")
         missing = [name for name in columns if name not in found]
         if missing:
             raise DataError(f"{self.path / file}: has no column {', '.join(missing)}; it has {', '.join(found)}")
