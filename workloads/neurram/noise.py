@@ -19,7 +19,7 @@ from xbar.workloads.neurram.networks import ResNet20
 TABLE = ["noise_training", "noise_inference", "authors_simulated"]
 LEVELS = (0.0, 0.05, 0.10, 0.15)
 COLUMNS = ["noise_training", "noise_inference", "draw", "accuracy"]
-BATCH = 500
+BATCH = 50
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def with_noise(model: nn.Module, clean: dict[str, Tensor], noise: float, generat
 def wanted(folder: Folder, draws: int, least_training: float) -> list[tuple[str, float, float, int]]:
     """Network, noise in training, at inference, and draw, of all that is to be computed."""
     found = []
-    for network in folder.networks("cifar10_base.npz"):
+    for network in reversed(folder.networks("cifar10_base.npz")):  # those trained with noise first
         training = float(network.removeprefix("w"))
         if training >= least_training:
             for noise in LEVELS:
