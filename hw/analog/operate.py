@@ -225,11 +225,12 @@ def _quality(matrix: CrossbarMatrix, signal: float, noise: float) -> LayerQualit
 
 
 def read_energies(model: nn.Module) -> dict[str, float]:
-    """Energy of the array reads of one vector [J] by layer, over calibration inputs, from V² G t.
+    """Energy of the array reads of one vector [J] by layer, over calibration inputs, from V² G t, and as much of it as the chip's arrays
+    take where their energy is stated (`Chip.read_energy_share`).
 
     Raises ParameterError where the chip's device names no read voltage.
     """
     return {
-        name: layer.matrix.read_energy(layer.get_buffer("calibration_vectors"))
+        name: layer.matrix.read_energy(layer.get_buffer("calibration_vectors")) * layer.chip.read_energy_share
         for name, layer in analog_layers(model).items()
     }

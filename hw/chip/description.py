@@ -410,6 +410,14 @@ class Chip(Section):
         return 2 * weights / (self.input_slices * self.slice_time)
 
     @cached_property
+    def read_energy_share(self) -> float:
+        """A read's energy over that of its law, V² G t: 1 but where the arrays' energy is stated."""
+        if not self.costs["crossbar"].stated:
+            return 1.0
+        law = self.by_laws.costs["crossbar"].energy_per_action
+        return self.costs["crossbar"].energy_per_action / law if law else 1.0
+
+    @cached_property
     def by_laws(self) -> "Chip":
         """The same chip without any figure that was published of it or fitted to it: every component costs what its law says."""
         without = dict.fromkeys(("power", "energy", "area", "static_power", "stated_at"))
