@@ -219,8 +219,8 @@ def yields(results: Results) -> Figure:
     shown = [name for name in PARAMETERS if name in set(table["parameter"])]
     for number, parameter in enumerate(shown):
         mine = table[table["parameter"] == parameter]
-        left = 0.075 + 0.305 * number
-        axes = plot(figure, (left, 0.50, 0.255, 0.335), PARAMETERS[parameter])
+        left = 0.075 + 0.915 / len(shown) * number
+        axes = plot(figure, (left, 0.50, 0.915 / len(shown) - 0.05, 0.335), PARAMETERS[parameter])
         place = np.arange(len(mine))
         share, low, high = (100 * mine[name].to_numpy() for name in ("share", "low", "high"))
         axes.fill_between(place, low, high, color=ACCENT, alpha=0.15, linewidth=0)

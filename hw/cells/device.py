@@ -154,8 +154,8 @@ class Device(BaseModel):
              "write_verify_tolerance and write_verify_most need each other"),
             (self.write_verify_floor is not None and self.write_verify_tolerance is None,
              "write_verify_floor needs write_verify_tolerance and write_verify_most"),
-            (self.write_verify_floor is not None and not self.g_min < self.write_verify_floor <= (self.g_min + self.g_max) / 2,
-             f"write_verify_floor = {self.write_verify_floor or 0:g} S must be above g_min and in the lower half of the range: targets "
+            (self.write_verify_floor is not None and not self.g_min <= self.write_verify_floor <= (self.g_min + self.g_max) / 2,
+             f"write_verify_floor = {self.write_verify_floor or 0:g} S must be at least g_min and in the lower half of the range: targets "
              "below it accept any read below it"),
             (self.relaxation_table is not None and self.relaxation_sigma > 0,
              f"relaxation_sigma = {self.relaxation_sigma:g} and relaxation_table both say how far cells relax; give one"),

@@ -409,6 +409,16 @@ class Chip(Section):
         weights = blocks * self.array_design.inputs_per_crossbar * geometry.outputs_per_crossbar
         return 2 * weights / (self.input_slices * self.slice_time)
 
+    @property
+    def differs(self) -> bool:
+        """True where chips differ in more than their device: in ADCs, or in what cells are off by in products."""
+        return self.component.adc.has_errors or self.component.crossbar.cell_error.sigma > 0
+
+    @property
+    def wires_are_modelled(self) -> bool:
+        """True where the resistance of wires may be given: of arrays whose columns are held at a virtual ground."""
+        return self.component.adc.sensing == "current" and not self.component.crossbar.in_charge
+
     @cached_property
     def read_energy_share(self) -> float:
         """A read's energy over that of its law, V² G t: 1 but where the arrays' energy is stated."""

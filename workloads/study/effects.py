@@ -155,7 +155,7 @@ def effects(chip: Chip, assumed: Assumed, later: float, later_name: str) -> list
     if chip.device.drifts:
         rows.append(Effect(f"all, after {later_name}", "as described", "chip", "float", chip, Condition(seconds=later)))
     if any(row.given == "assumed" for row in rows):
-        worse = with_wires(chip, assumed.wire_resistance) if chip.wires.ideal else chip
+        worse = with_wires(chip, assumed.wire_resistance) if chip.wires.ideal and chip.wires_are_modelled else chip
         device = _with_assumed(chip.device, assumed)
         rows.append(Effect("all, assumed ones too", "together", "assumed", "float", worse, Condition(device)))
     return rows
@@ -213,6 +213,8 @@ def _of_circuits(chip: Chip, base: Chip, assumed: Assumed) -> Iterator[Effect]:
     if not wires.ideal:
         value = f"{wires.wordline:g}, {wires.bitline:g} ohm a segment" if wires.wordline or wires.bitline else "ends, access"
         yield Effect("wire resistance", value, "chip", "digital", base.with_changes(wires=wires.model_dump()))
+    elif not chip.wires_are_modelled:
+        yield Effect("wire resistance", "not modelled", "ideal", "digital", base)
     elif ohm:
         yield Effect("wire resistance", f"{ohm:g} ohm a segment", "assumed", "digital", with_wires(base, ohm))
     else:
@@ -220,8 +222,8 @@ def _of_circuits(chip: Chip, base: Chip, assumed: Assumed) -> Iterator[Effect]:
     error = chip.component.crossbar.cell_error
     if error.sigma:
         wrong = base.with_changes(component={"crossbar": {"cell_error": error.model_dump()}})
-        grows = {"independent": "of all cells", "square_root": "at g_max, as the root of G", "proportional": "at g_max, as G"}
-        yield Effect("cells in products", f"sigma {_percent(error.sigma)} {grows[error.model]}", "chip", "digital", wrong)
+        grows = {"independent": "", "square_root": ", as √G", "proportional": ", as G"}
+        yield Effect("cells in products", f"{_percent(error.sigma)} of g_max{grows[error.model]}", "chip", "digital", wrong)
     if dac.bow:
         bowed = base.with_changes(component={"dac": {"bow": dac.bow}})
         yield Effect("bow of drivers", f"{dac.bow:g} steps", "chip", "digital", bowed)
@@ -270,7 +272,8 @@ _of = {"independent": "of the range", "proportional": "of G", "lognormal": "of l
 def _write_error(device: Device) -> str:
     if device.programming_model in SCALED:
         return f"the device's {device.programming_model}"
-    return f"sigma {_percent(device.programming_sigma)} {_of[device.programming_model]}"
+    told = f"sigma {_percent(device.programming_sigma)} {_of[device.programming_model]}"
+    return told + (", verified" if device.write_verify_most else "") + (", relaxed" if device.relaxes else "")
 
 
 def _read_noise(device: Device) -> str:

@@ -137,7 +137,7 @@ class Bench:
         """Accuracies of the study's chip instances (at most `most`), one where all instances are the same. keep_steps_of: a
         chip whose widths of a code the ADCs have."""
         device = condition.device or chip.device
-        same = (not device.draws or condition.layers == ()) and not chip.component.adc.has_errors
+        same = (not device.draws or condition.layers == ()) and not chip.differs
         count = 1 if same else min(self.study.instances, most or self.study.instances)
         seeds = range(self.study.seed, self.study.seed + count)
         whole = chip.model_copy(update={"device": device}).model_dump_json()

@@ -101,13 +101,13 @@ def yield_points(
     points: list[tuple[str, float, str, Chip, Device]] = [
         *(("programming", x, own, chip, chips.with_write_error(chip.device, x)) for x in amounts),
         *(("stuck", x, own, chip, chips.with_stuck_cells(chip.device, x)) for x in stuck_rates),
-        *(("wires", x, cells, chips.with_wires(chip, x), noisy) for x in resistances),
+        *(("wires", x, cells, chips.with_wires(chip, x), noisy) for x in (resistances if chip.wires_are_modelled else ())),
     ]
     what = {"programming": "programming error {:g}", "stuck": "share of stuck cells {:g}", "wires": "wires of {:g} ohm"}
     rows = [
         {
             "parameter": parameter, "value": value, "cells": named,
-            "alike": not device.draws and not changed.component.adc.has_errors, "instance": instance, "accuracy": accuracy,
+            "alike": not device.draws and not changed.differs, "instance": instance, "accuracy": accuracy,
         }
         for parameter, value, named, changed, device in points
         for instance, accuracy in enumerate(judge(changed, Condition(device), what[parameter].format(value)))
