@@ -491,3 +491,10 @@ def test_likelihoods_have_the_derivatives_that_they_say() -> None:
             high, low = (module._rows(fit, data, *np.split(at + sign * step, [count]))[0].sum() for sign in (1, -1))
             assert score == pytest.approx((high - low) / 2e-6, rel=1e-4, abs=1e-4 * abs(scores).max())
     assert math.isfinite(fit.log_likelihood(data).sum())
+
+
+def test_conductances_that_no_cell_has_are_refused(tmp_path):
+    rows = "\n".join(f"{cell},{1e-305 * (1 + cell % 2)},{1e-305}" for cell in range(40))
+    (tmp_path / "writes.csv").write_text(f"cell,target_S,conductance_S\n{rows}\n", "utf-8")
+    with pytest.raises(MeasurementError, match="at least 1e-15 S"):
+        read_measurements([tmp_path / "writes.csv"])

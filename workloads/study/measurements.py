@@ -26,6 +26,7 @@ COLUMNS = {
 }
 TELLS = {"target_S": "writes", "read": "reads", "time_s": "drift"}  # the column that no other kind has
 FORMS = "; ".join(f"{kind}: {','.join(columns)}" for kind, columns in COLUMNS.items())
+SMALLEST_S = 1e-15  # a cell of 10^15 ohm: below, fits meet the ends of numbers before those of cells
 LARGEST = {"target_S": 1.0, "conductance_S": 1.0, "time_s": 1e12}  # exclusive; a device file takes conductances below 1 S
 FEWEST_WRITTEN, FEWEST_READ, FEWEST_DRIFTING = 30, 6, 6  # cells
 FEWEST_TIMES = 3  # of a drifting cell: two fix its line, the third tells how far it lies off
@@ -157,6 +158,8 @@ def _value(where: str, name: str, text: str) -> object:
     if name in LARGEST and value < 0:
         why = "; take the instrument's offset away, or leave the row out and say so" if name == "conductance_S" else ""
         raise MeasurementError(f"{where}: {name} = {text}: must be 0 or more{why}")
+    if name in ("target_S", "conductance_S") and 0 < value < SMALLEST_S:
+        raise MeasurementError(f"{where}: {name} = {text}: must be 0 or at least {SMALLEST_S:g} S; no cell that is read holds less")
     if name in LARGEST and value >= LARGEST[name]:
         unit = "s" if name == "time_s" else "S"
         hint = "; is it in µS?" if unit == "S" else ""
