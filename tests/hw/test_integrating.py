@@ -15,12 +15,14 @@ STEP, PHASE = 0.3057e-6, 0.2578e-6  # [s] NeuRRAM's neuron
 
 @pytest.fixture(scope="module")
 def neurram() -> Chip:
-    return load_chip("neurram")
+    """As its energies were published: all 128 inputs of a core in use."""
+    published = {"device.g_min": "1", "device.g_max": "4", "weights.segment": "128", "weights.bias_rows": "0"}
+    return load_chip("neurram", {**published, "component.adc.bits": "7", "inputs.bits": "5"})
 
 
 def vector_time(chip: Chip, vectors: int = 6) -> float:
     """Time from one vector's end to the next one's [s] of a matrix of one core."""
-    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), chip, None), Arrivals.batch(vectors), off_chip_io=False)
+    ledger = simulate(place(trace(nn.Linear(128, 256, bias=False), torch.zeros(1, 128)), chip, None), Arrivals.batch(vectors), off_chip_io=False)
     return 1 / ledger.steady_throughput
 
 
@@ -46,6 +48,21 @@ def test_a_rate_may_be_slower_and_not_faster(neurram: Chip) -> None:
         neurram.with_changes(component={"adc": {"law": "sar"}})
 
 
+def test_a_layer_of_fewer_bits_takes_what_it_takes_on_a_chip_of_those(neurram: Chip) -> None:
+    """3 magnitude bits in one phase of 7 pulses, beside the chip's two of 3: pace, and energy of conversions and of gate lines."""
+    network = trace(nn.Sequential(nn.Linear(128, 256, bias=False)), torch.zeros(1, 128))
+    fewer = {"inputs": {"bits": 4}, "component": {"adc": {"bits": 6}}}
+    alone = neurram.with_changes(**fewer)
+    as_layer = neurram.with_changes(layer={"0": fewer})
+    one, other = (simulate(place(network, chip, None), Arrivals.batch(6), off_chip_io=False) for chip in (alone, as_layer))
+    assert 1 / one.steady_throughput == pytest.approx(STEP * (7 + 6) + PHASE, rel=1e-6)
+    assert other.steady_throughput == pytest.approx(one.steady_throughput, rel=1e-9)
+    for part in ("adc", "gate_driver", "crossbar", "dac"):
+        assert other.energy[part].sum() == pytest.approx(one.energy[part].sum(), rel=1e-9), part
+    crossbar = simulate(place(network, as_layer, None), Arrivals.batch(6), off_chip_io=False, resolution="crossbar")
+    assert crossbar.latency.tolist() == other.latency.tolist()
+
+
 @pytest.mark.parametrize("bits", [4, 6])
 def test_crossbar_by_crossbar_is_as_in_lock_step(neurram: Chip, bits: int) -> None:
     """Also where phases are of unlike length, and cores have several crossbars."""
@@ -60,7 +77,7 @@ def test_crossbar_by_crossbar_is_as_in_lock_step(neurram: Chip, bits: int) -> No
 
 def test_gate_lines_are_switched_once_a_bit(neurram: Chip) -> None:
     """128 inputs on 256 wordlines, 4 bits: 1024 drives of input lines, and as many of gates, which drivers of inputs then leave out."""
-    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), neurram, None), Arrivals.batch(1), off_chip_io=False)
+    ledger = simulate(place(trace(nn.Linear(128, 256, bias=False), torch.zeros(1, 128)), neurram, None), Arrivals.batch(1), off_chip_io=False)
     actions = ledger.components()["actions"]
     assert actions["dac"] == actions["gate_driver"] == 1024
     assert (actions["crossbar"], actions["adc"]) == (6, 512)
