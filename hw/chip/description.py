@@ -184,7 +184,7 @@ class Chip(Section):
             used = resolve(self.with_changes(layer={}, component={"adc": {"bits": bits}}, **streamed), constant, end)
             energies = {"adc", "gate_driver"} & set(costs)
             paces = energies | {"multiplexer", "shift_add", "output_register"} & set(costs) if self.component.adc.integrates else set()
-            found[name] = costs | {each: replace(costs[each], energy_per_action=used[each].energy_per_action) for each in energies}
+            found[name] = {**costs, **{each: replace(costs[each], energy_per_action=used[each].energy_per_action) for each in energies}}
             found[name] |= {each: replace(found[name][each], unit_rate=used[each].unit_rate) for each in paces}
         return found
 

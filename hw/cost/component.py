@@ -6,7 +6,8 @@ cost = stated x law(as it is) / law(stated_at). How many units there are, their 
 chip's structure and are never typed in.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -119,7 +120,8 @@ class ComponentCost:
 
     units: in one core, tile or chip; shared_by: parents that share them. energy_per_action [J]; unit_rate: actions per
     second of which one unit is capable; load: actions per second of all units at the chip's peak (`xbar.hw.chip.costs`);
-    area [m²] and static_power [W] of all units.
+    area [m²] and static_power [W] of all units. energy_parts, time_parts: what the law says that its energy and time consist of
+    (`Cost`), whatever figure is stated.
     """
 
     units: int
@@ -131,6 +133,8 @@ class ComponentCost:
     static_power: float
     law: str
     stated: bool
+    energy_parts: Mapping[str, float] = field(default_factory=dict)
+    time_parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def peak_power(self) -> float:
