@@ -42,7 +42,7 @@ OFFSETS = [  # of a label from its marker [points], near ones first
     for radius in (11.0, 17.0, 24.0, 32.0, 42.0)
     for angle in np.arange(16) * math.pi / 8
 ]
-ROWS = 30  # of a page
+ROWS, SUMMARY_ROWS = 30, 22  # of a page
 BAR = 0.8  # share of the points that bands are meant to hold
 
 
@@ -124,17 +124,17 @@ def _summary_cells(row: Any) -> list[str]:
     ]  # fmt: skip
 
 
-def held(sheet: ValidationSheet) -> str:
-    """How many points of chips that were built lie within the bands, by cells: of all that stand for themselves, and of those on which
-    neither constants nor bands of laws rest; empty where there are none."""
+def held(sheet: ValidationSheet) -> list[str]:
+    """How many points of chips that were built lie within the bands, a sentence for each kind of cells: of all that stand for
+    themselves, and of those on which neither constants nor bands of laws rest; none where there are none."""
     points = sheet.points
     banded = points[(points["group"] != "throughput") & (points["kind"] != "paper design") & (points["standing"] != "of others")]
     told = []
     for cells, mine in banded.groupby("cells", sort=False):
         inside, free = mine["outside"].astype(str) != "True", mine["anchored"].astype(str) != "True"
         alone = f"{_of(inside[free])} of those on which no law rests" if free.any() else "laws rest on every one"
-        told.append(f"{_of(inside)} of {cells}, {alone}")
-    return f"Within the bands of the laws lie {'; '.join(told)}. {100 * BAR:.0f} % was the aim." if told else ""
+        told.append(f"Bands of the laws hold {_of(inside)} of {cells}, {alone}; {100 * BAR:.0f} % was the aim.")
+    return told
 
 
 def _of(inside: "pd.Series[bool]") -> str:
@@ -149,7 +149,7 @@ def verdict(sheet: ValidationSheet) -> str:
             error = f"{row.group} {100 * row.by_laws_mean_error:.0f} % by laws alone and {100 * row.calibrated_mean_error:.1f} % calibrated"
             told.setdefault(str(row.chip).removeprefix("all "), []).append(error)
     means = [f"Mean error of chips of {cells}, one vote each: {'; '.join(errors)}." for cells, errors in told.items()]
-    return " ".join([*means, held(sheet)]).strip()
+    return " ".join([*means, *held(sheet)])
 
 
 def summary_text(sheet: ValidationSheet) -> str:
@@ -181,7 +181,7 @@ def draw_validation(sheet: ValidationSheet, directory: Path) -> list[Path]:
     kinds = [(group, cells) for cells in dict.fromkeys(sheet.points["cells"]) for group in GROUPS if len(sheet.group(group, cells))]
     pages = {f"validation_{group}_{cells}".lower(): _scatter_page(sheet, group, cells) for group, cells in kinds}
     pages |= _ratio_pages(sheet)
-    pages["validation_summary"] = _summary_page(sheet)
+    pages |= _summary_pages(sheet)
     write_text(directory / "summary.txt", summary_text(sheet))
     headlines = [
         (
@@ -204,8 +204,8 @@ def _marker(sheet: ValidationSheet, chip: str) -> str:
 def _scatter_page(sheet: ValidationSheet, group: str, cells: str) -> Figure:
     """Model over measured of a group, and the names of its numbers beside it."""
     mine, (unit, factor), title = sheet.group(group, cells), SCALES[group], GROUPS[group]
-    told = f"{len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
-    figure = page(f"{title} of chips of {cells}: model against measured", told)
+    told = f"model against measured  ·  {len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
+    figure = page(f"{title} of chips of {cells}", told)
     axes = plot(figure, (0.07, 0.13, 0.50, 0.72), f"{title}, {unit}", "both")
     columns = {name: mine[f"common_{name}"].to_numpy(float) * factor for name in ("measured", "by_laws", "low", "high", "calibrated")}
     axes.set_xscale("log")
@@ -339,16 +339,23 @@ def _ratios(figure: Figure, part: pd.DataFrame) -> None:
         Line2D([], [], color=ACCENT, marker="D", markersize=4, linewidth=0, label="calibrated"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.05, 0.045), ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
-    write(figure, 0.95, 0.055, "* constants of the law rest on this point; out: outside of its band", size=8, colour=SOFT, align="right")
+    said = "* constants or the band of a law rest on this point; out: outside of its band"
+    write(figure, 0.95, 0.055, said, size=8, colour=SOFT, align="right")
 
 
-def _summary_page(sheet: ValidationSheet) -> Figure:
-    figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
+def _summary_pages(sheet: ValidationSheet) -> dict[str, Figure]:
+    """The summary, so many rows a page that they can be read, and below the last what its columns are."""
+    rows = [_summary_cells(row) for row in sheet.summary.itertuples()]
+    count = math.ceil(len(rows) / SUMMARY_ROWS)
+    size = math.ceil(len(rows) / max(1, count))
     places = (0.05, 0.17, 0.40, 0.46, 0.535, 0.595, 0.67, 0.745, 0.835, 0.89, 0.95)
     columns = tuple((name, x, "left" if x < 0.3 else "right") for name, x in zip(SUMMARY, places, strict=True))
-    rows = [_summary_cells(row) for row in sheet.summary.itertuples()]
-    end = draw_table(figure, 0.86, columns, rows, min(0.0265, 0.64 / max(1, len(rows))))
-    for place, line in enumerate((*NOTES, held(sheet))):
-        write(figure, 0.05, end - 0.04 - 0.0185 * place, line, size=7.8, colour=SOFT)
-    figure.add_artist(Line2D([0.05, 0.95], [end - 0.018] * 2, color=FAINT, linewidth=1))
-    return figure
+    found = {}
+    for number in range(count):
+        figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
+        end = draw_table(figure, 0.86, columns, rows[number * size : (number + 1) * size], 0.0265)
+        for place, line in enumerate((*NOTES, *held(sheet)) if number == count - 1 else ()):
+            write(figure, 0.05, end - 0.045 - 0.0225 * place, line, size=8.2, colour=SOFT)
+        figure.add_artist(Line2D([0.05, 0.95], [end - 0.018] * 2, color=FAINT, linewidth=1))
+        found["validation_summary" if count == 1 else f"validation_summary_{number + 1}"] = figure
+    return found
