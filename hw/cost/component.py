@@ -23,8 +23,8 @@ class StatedAt(BaseModel):
     """The configuration that figures were published for, in the parameters of laws.
 
     units: how many the power and area are of; load: actions per second of one unit at which the power was stated; all else
-    are parameters of laws, such as rate, the actions per second that a unit is made for. Where a table tells no activity and
-    mean_square of array reads, they are taken as 0.5 and 1.
+    are parameters of laws, such as rate, the actions per second that a unit is made for. Where a table tells no activity,
+    mean_square or mean_code of array reads, they are taken as 0.5, 1 and 0.5.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
