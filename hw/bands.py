@@ -46,6 +46,7 @@ from xbar.hw.quantity import COSTS, OWN, Quantity, Unit
 End = Literal["low", "high"]
 ENDS: tuple[End, End] = ("low", "high")
 READ_KEYS = ("device.read_voltage", "device.g_min", "device.g_max", "timing.array_read")
+FED_AT = "component.crossbar.fed_at"
 COLUMNS = ["of", "name", "quantity", "value", "low", "high", "inner_low", "inner_high"]
 
 
@@ -128,8 +129,8 @@ def read_factor(chip: Chip, end: End) -> float:
     array_read = _constant(chip, READ_KEYS[-1], end)
     time = 1.0 if array_read is None else read_time_at(chip, array_read) / chip.read_time
     conductances = [most] if chip.device.g_min == 0 else [least, most]
-    squared = 1 if chip.component.crossbar.fed_at is not None else 2  # from a supply, charge goes with the voltage
-    return voltage**squared * (min(conductances) if end == "low" else max(conductances)) * time
+    driven = voltage**2 if chip.component.crossbar.fed_at is None else voltage * over(FED_AT)  # charge times supply
+    return driven * (min(conductances) if end == "low" else max(conductances)) * time
 
 
 def ledger_at(ledger: Ledger, end: End) -> Ledger:

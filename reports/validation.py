@@ -42,7 +42,7 @@ OFFSETS = [  # of a label from its marker [points], near ones first
     for radius in (11.0, 17.0, 24.0, 32.0, 42.0)
     for angle in np.arange(16) * math.pi / 8
 ]
-ROWS = 30  # of a page
+ROWS, SUMMARY_ROWS = 30, 22  # of a page
 BAR = 0.8  # share of the points that bands are meant to hold
 
 
@@ -108,7 +108,7 @@ def cells(row: Any) -> list[str]:
 
 HEADINGS = ("no.", "chip", "point", "quantity", "measured", "by laws", "error", "band of laws", "", "calibrated", "error", "left out", "is",
             "kind")  # fmt: skip
-SUMMARY = ("group", "chip", "points", "by laws", "ratio", "in bands", "calibrated", "ratio", "left out")
+SUMMARY = ("group", "chip", "points", "fitted", "by laws", "ratio", "in bands", "no law on", "calibrated", "ratio", "left out")
 
 
 def _summary_cells(row: Any) -> list[str]:
@@ -119,27 +119,37 @@ def _summary_cells(row: Any) -> list[str]:
 
     return [
         row.group, row.chip + (", one vote each" if row.chip.startswith("all ") else "" if built else " (paper design)"),
-        str(row.points), share(row.by_laws_mean_error), f"{row.by_laws_ratio:.2f}", share(row.inside), share(row.calibrated_mean_error),
-        f"{row.calibrated_ratio:.2f}", share(row.left_out_mean_error),
+        str(row.points), str(int(row.parameters)), share(row.by_laws_mean_error), f"{row.by_laws_ratio:.2f}", share(row.inside),
+        share(row.inside_unanchored), share(row.calibrated_mean_error), f"{row.calibrated_ratio:.2f}", share(row.left_out_mean_error),
     ]  # fmt: skip
 
 
-def inside_of_all(sheet: ValidationSheet) -> float:
-    """Share of all banded points of chips that were built that lie within the bands."""
-    banded = sheet.points[(sheet.points["group"] != "throughput") & (sheet.points["kind"] != "paper design")]
-    return float((banded["outside"].astype(str) != "True").mean()) if len(banded) else float("nan")
+def held(sheet: ValidationSheet) -> list[str]:
+    """How many points of chips that were built lie within the bands, a sentence for each kind of cells: of all that stand for
+    themselves, and of those on which neither constants nor bands of laws rest; none where there are none."""
+    points = sheet.points
+    banded = points[(points["group"] != "throughput") & (points["kind"] != "paper design") & (points["standing"] != "of others")]
+    told = []
+    for cells, mine in banded.groupby("cells", sort=False):
+        inside, free = mine["outside"].astype(str) != "True", mine["anchored"].astype(str) != "True"
+        alone = f"{_of(inside[free])} of those on which no law rests" if free.any() else "laws rest on every one"
+        told.append(f"Bands of the laws hold {_of(inside)} of {cells}, {alone}; {100 * BAR:.0f} % was the aim.")
+    return told
+
+
+def _of(inside: "pd.Series[bool]") -> str:
+    return f"{int(inside.sum())} of {len(inside)} points ({100 * inside.mean():.0f} %)"
 
 
 def verdict(sheet: ValidationSheet) -> str:
     """In a sentence or two."""
     told: dict[str, list[str]] = {}
     for row in sheet.summary.itertuples():
-        if str(row.chip).startswith("all "):
+        if str(row.chip).startswith("all ") and row.group != "throughput":
             error = f"{row.group} {100 * row.by_laws_mean_error:.0f} % by laws alone and {100 * row.calibrated_mean_error:.1f} % calibrated"
             told.setdefault(str(row.chip).removeprefix("all "), []).append(error)
-    share = inside_of_all(sheet)
-    held = "" if math.isnan(share) else f" The bands of the laws hold {100 * share:.0f} % of all points."
-    return " ".join(f"Mean error of chips of {cells}, one vote each: {'; '.join(errors)}." for cells, errors in told.items()) + held
+    means = [f"Mean error of chips of {cells}, one vote each: {'; '.join(errors)}." for cells, errors in told.items()]
+    return " ".join([*means, *held(sheet)])
 
 
 def summary_text(sheet: ValidationSheet) -> str:
@@ -150,8 +160,10 @@ def summary_text(sheet: ValidationSheet) -> str:
 
 
 NOTES = (
-    "by laws: the preset without any figure stated of the chip; * some of the law's constants rest on this point.",
-    "calibrated: the preset as it is; left out: the point's error when the fit is made without it.",
+    "by laws: the preset without any figure stated of the chip; * constants or the band of a law rest on this point.",
+    "calibrated: the preset as it is; left out: the point's error when the fit is made without it, where the others determine it.",
+    "of others: arithmetic on other points of the chip; fitted on by nothing, in no mean, summed up apart as totals.",
+    "fitted: figures of the chip that the points were fitted with; no law on: in bands, of points on which no law rests.",
     "ratio: geometric mean of model over measured, of energy an operation for energies. Times have no band. Paper designs are in no mean.",
 )  # fmt: skip
 
@@ -169,14 +181,14 @@ def draw_validation(sheet: ValidationSheet, directory: Path) -> list[Path]:
     kinds = [(group, cells) for cells in dict.fromkeys(sheet.points["cells"]) for group in GROUPS if len(sheet.group(group, cells))]
     pages = {f"validation_{group}_{cells}".lower(): _scatter_page(sheet, group, cells) for group, cells in kinds}
     pages |= _ratio_pages(sheet)
-    pages["validation_summary"] = _summary_page(sheet)
+    pages |= _summary_pages(sheet)
     write_text(directory / "summary.txt", summary_text(sheet))
     headlines = [
         (
             f"{GROUPS[row.group]}, {row.chip.removeprefix('all ')}, by laws", f"{100 * row.by_laws_mean_error:.0f} %",
             f"calibrated {100 * row.calibrated_mean_error:.1f} %",
         )
-        for row in sheet.summary.itertuples() if row.chip.startswith("all ")
+        for row in sheet.summary.itertuples() if row.chip.startswith("all ") and row.group != "throughput"
     ]  # fmt: skip
     document = Document(
         "Checked against silicon", verdict(sheet), pages, f"xbar {version('xbar')}  ·  validate", headlines,
@@ -192,8 +204,8 @@ def _marker(sheet: ValidationSheet, chip: str) -> str:
 def _scatter_page(sheet: ValidationSheet, group: str, cells: str) -> Figure:
     """Model over measured of a group, and the names of its numbers beside it."""
     mine, (unit, factor), title = sheet.group(group, cells), SCALES[group], GROUPS[group]
-    told = f"{len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
-    figure = page(f"{title} of chips of {cells}: model against measured", told)
+    told = f"model against measured  ·  {len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
+    figure = page(f"{title} of chips of {cells}", told)
     axes = plot(figure, (0.07, 0.13, 0.50, 0.72), f"{title}, {unit}", "both")
     columns = {name: mine[f"common_{name}"].to_numpy(float) * factor for name in ("measured", "by_laws", "low", "high", "calibrated")}
     axes.set_xscale("log")
@@ -327,18 +339,23 @@ def _ratios(figure: Figure, part: pd.DataFrame) -> None:
         Line2D([], [], color=ACCENT, marker="D", markersize=4, linewidth=0, label="calibrated"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.05, 0.045), ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
-    write(figure, 0.95, 0.055, "* constants of the law rest on this point; out: outside of its band", size=8, colour=SOFT, align="right")
+    said = "* constants or the band of a law rest on this point; out: outside of its band"
+    write(figure, 0.95, 0.055, said, size=8, colour=SOFT, align="right")
 
 
-def _summary_page(sheet: ValidationSheet) -> Figure:
-    figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
-    places = (0.05, 0.15, 0.38, 0.48, 0.56, 0.66, 0.78, 0.86, 0.95)
-    columns = tuple((name, x, "left" if x < 0.3 else "right") for name, x in zip(SUMMARY, places, strict=True))
+def _summary_pages(sheet: ValidationSheet) -> dict[str, Figure]:
+    """The summary, so many rows a page that they can be read, and below the last what its columns are."""
     rows = [_summary_cells(row) for row in sheet.summary.itertuples()]
-    end = draw_table(figure, 0.86, columns, rows, min(0.0265, 0.64 / max(1, len(rows))))
-    share = inside_of_all(sheet)
-    told = f"Bands hold {100 * share:.0f} % of the points of chips that were built; {100 * BAR:.0f} % was the aim."
-    for place, line in enumerate((*NOTES, told)):
-        write(figure, 0.05, end - 0.045 - 0.023 * place, line, size=8.5, colour=SOFT)
-    figure.add_artist(Line2D([0.05, 0.95], [end - 0.018] * 2, color=FAINT, linewidth=1))
-    return figure
+    count = math.ceil(len(rows) / SUMMARY_ROWS)
+    size = math.ceil(len(rows) / max(1, count))
+    places = (0.05, 0.17, 0.40, 0.46, 0.535, 0.595, 0.67, 0.745, 0.835, 0.89, 0.95)
+    columns = tuple((name, x, "left" if x < 0.3 else "right") for name, x in zip(SUMMARY, places, strict=True))
+    found = {}
+    for number in range(count):
+        figure = page("Summary by chip", "mean of absolute errors and geometric mean of model over measured, each chip one vote")
+        end = draw_table(figure, 0.86, columns, rows[number * size : (number + 1) * size], 0.0265)
+        for place, line in enumerate((*NOTES, *held(sheet)) if number == count - 1 else ()):
+            write(figure, 0.05, end - 0.045 - 0.0225 * place, line, size=8.2, colour=SOFT)
+        figure.add_artist(Line2D([0.05, 0.95], [end - 0.018] * 2, color=FAINT, linewidth=1))
+        found["validation_summary" if count == 1 else f"validation_summary_{number + 1}"] = figure
+    return found

@@ -47,10 +47,6 @@ class Dac(Component):
         """
         return float(ones * (1 - ones) * (4**self.bits - 1) / 3 / self.largest**2 + ones**2)
 
-    def mean(self, ones: float) -> float:
-        """Mean of code / largest over all codes, 0 among them, of whose bits a share `ones` are 1."""
-        return ones
-
     def voltage(self, code: Tensor) -> Tensor:
         """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""
         if not self.bow or self.largest < 2:

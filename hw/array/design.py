@@ -38,7 +38,7 @@ class Inputs(BaseModel):
     bits: Annotated[int, Unit("1"), Field(ge=1, le=24)]
     signed: Literal["twos_complement", "two_pass", "bipolar"]
     quantise: bool = True
-    activity: Annotated[float, Unit("1"), Field(ge=0, le=1)] = ONES
+    activity: Annotated[float, Unit("1", banded=True), Field(ge=0, le=1)] = ONES
     pulses: Literal["one", "weighted"] = "one"
     phase_bits: Annotated[int | None, Unit("1"), Field(ge=1, le=24)] = None
 

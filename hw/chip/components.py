@@ -45,7 +45,7 @@ class CrossbarArray(Component):
 
     law: Literal["array", "crosspoint", "charge", "discharge"] = "array"
     rows_at_once: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
-    fed_at: Annotated[float | None, Unit("V"), Field(gt=0, le=5)] = None
+    fed_at: Annotated[float | None, Unit("V", banded=True), Field(gt=0, le=5)] = None
     least_resistance: Annotated[float | None, Unit("ohm"), Field(ge=1e2, le=1e9)] = None
     cell_error: CellError = CellError()
 

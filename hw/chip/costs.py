@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
-from xbar.hw.array.converter import Dac
 from xbar.hw.array.design import ONES
 from xbar.hw.chip.components import CHIP_COMPONENTS, CORE_COMPONENTS
 from xbar.hw.chip.floorplan import FloorPlan
@@ -96,13 +95,13 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
     clocked, adc = {"bits": bits, "rate": t.tile_clock}, adc_rate(chip)
     lines = cells_of(chip) | ({} if c.crossbar.law == "array" else {"on_resistance": 0.0})
     shared = parts if c.crossbar.in_charge else 1  # wordlines that a driver serves
-    in_cell = {"cell_bits": chip.cell_bits, "mean_code": chip.inputs.activity}
+    in_cell, seen = {"cell_bits": chip.cell_bits}, statistics_of(chip, chip.inputs.activity)
     found = {
         "dac": Use(
             crossbars * s.wordlines // shared, 1 / design.array_read, crossbars * s.wordlines * slices,
             {
                 "bits": c.dac.bits, "bitlines": s.bitlines, "rate": 1 / design.array_read, "stored": shared,
-                "capacitors": _capacitors(chip), "activity": c.dac.driven(chip.inputs.activity), **in_cell, **lines,
+                "capacitors": _capacitors(chip), "activity": seen["activity"], "mean_code": seen["mean_code"], **in_cell, **lines,
                 "gates": 1.0 if c.gate_driver is None else 0.0,
             },
         ),
@@ -114,7 +113,7 @@ def _uses(chip: "Chip", slices: float) -> dict[str, Use]:
             crossbars, 1 / design.array_read, crossbars * reads,
             {
                 "wordlines": s.wordlines, "bitlines": s.bitlines, "read_time": design.array_read,
-                **statistics_of(c.dac, chip.inputs.activity, c.crossbar.fed_at),
+                **({"mean_code": seen["mean_code"]} if by_code(chip) else {name: seen[name] for name in ("activity", "mean_square")}),
                 **({"rows_at_once": design.rows_at_once} if design.rows_at_once else {}),
                 **({"fed_at": c.crossbar.fed_at} if c.crossbar.fed_at else {}), **in_cell, **cells_of(chip),
             },
@@ -197,12 +196,18 @@ def _capacitors(chip: "Chip") -> int:
     return 0 if chip.component.crossbar.law != "charge" else 1 if chip.cell_bits == 1 else LADDER
 
 
-def statistics_of(dac: Dac, ones: float, fed_at: float | None = None) -> dict[str, float]:
-    """Wordlines that a read drives and their mean square code, for inputs of whose bits a share `ones` are 1; the mean code where
-    codes are pulses' widths, or where the cells' current comes from a supply that does not follow the code."""
-    driven = dac.driven(ones)
-    code = dac.mean(ones) if fed_at is not None or dac.law == "pulse_width" else dac.mean_square(ones)
-    return {"activity": driven, "mean_square": min(1.0, code / driven) if driven else 0.0}
+def by_code(chip: "Chip") -> bool:
+    """Whether a cell takes in proportion to the code, not to its square: codes are widths of pulses, its current comes from a supply
+    that does not follow the code, or bitlines of SRAM are discharged by as much."""
+    crossbar = chip.component.crossbar
+    return crossbar.fed_at is not None or crossbar.in_charge or chip.component.dac.law == "pulse_width"
+
+
+def statistics_of(chip: "Chip", ones: float) -> dict[str, float]:
+    """For inputs of whose bits a share `ones` are 1: the share of wordlines that a read drives, mean square of the driven ones' codes,
+    and mean of all codes, over the largest."""
+    dac, driven = chip.component.dac, chip.component.dac.driven(ones)
+    return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0, "mean_code": ones}
 
 
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
@@ -292,10 +297,11 @@ def _tile_area(chip: "Chip", found: Mapping[str, ComponentCost]) -> float:
 def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | None) -> ComponentCost:
     stated: Component = getattr(chip.component, name)
     now = _law(chip, f"component.{name}", stated.law, use.parameters)
+    parts = now.energy_parts, now.time_parts
     alone = now if end is None else _end_of(chip, name, stated.law, use.parameters, constant, end)
     energy, area, leakage = alone.energy * use.per_action(use.parameters), alone.area * use.units, alone.leakage * use.units
     if stated.stated_at is None:
-        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False)
+        return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, False, *parts)
     at = stated.stated_at
     published = _stated_parameters(chip, name, stated, use)
     key = f"component.{name}."
@@ -333,14 +339,18 @@ def _priced(chip: "Chip", name: str, use: Use, constant: Constant, end: End | No
         leakage = carried("static_power", idle * moved, leakage, kept.leakage, then.leakage)
     if all_area is not None:
         area = carried("area", all_area * moved, area, kept.area, then.area)
-    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True)
+    return ComponentCost(use.units, use.shared_by, energy, use.rate, use.load, area, leakage, stated.law, True, *parts)
 
 
 def _end_of(chip: "Chip", name: str, law: str, parameters: Mapping[str, float], constant: Constant, end: End) -> Cost:
-    """The law's cost at an end of its band, for cells and reads at that end of theirs where the law takes them."""
+    """The law's cost at an end of its band, for cells, inputs and reads at that end of theirs where the law takes them."""
     array_read = constant("timing.array_read")
     cells = {key: value for key, value in cells_of(chip, constant).items() if parameters.get(key)}  # 0: of no transistor
     moved = {**parameters, **cells}
+    if (ones := constant("inputs.activity")) is not None:
+        moved |= {key: value for key, value in statistics_of(chip, ones).items() if key in parameters}
+    if (fed_at := constant("component.crossbar.fed_at")) is not None and "fed_at" in parameters:
+        moved["fed_at"] = fed_at
     if "read_time" in parameters and array_read is not None:
         moved["read_time"] = read_time_at(chip, array_read)
     cost, which = _law(chip, f"component.{name}", law, moved), 0 if end == "low" else 1
@@ -370,11 +380,13 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
     at, shared = stated.stated_at, chip.stated_at
     given = {**(shared or StatedAt()).given(), **at.given()} if at is not None else {}
     law = LAWS[stated.law].law
-    foreign = sorted(set(at.given() if at is not None else ()) - {"units", "load"} - set(law.parameters))
+    statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}
+    taken = [each for each in law.parameters if each not in statistics or each in use.parameters]
+    foreign = sorted(set(at.given() if at is not None else ()) - {"units", "load"} - set(taken))
     if foreign:
         problems = [
-            (f"component.{name}.stated_at.{each}", f"{given[each]:g}", f"without effect: the law {stated.law} does not take it; it takes "
-             f"{', '.join(law.parameters)}") for each in foreign
+            (f"component.{name}.stated_at.{each}", f"{given[each]:g}", f"without effect: the law {stated.law} does not take it here; it "
+             f"takes {', '.join(taken)}") for each in foreign
         ]  # fmt: skip
         raise ConfigurationError(f"chip {chip.name}", problems)
     missing = [each for each in law.parameters if each not in given and (each in law.required or each in use.parameters)]
@@ -385,7 +397,6 @@ def _stated_parameters(chip: "Chip", name: str, stated: Component, use: Use) -> 
         problems = [(f"component.{name}.stated_at.{each}", "(missing)", why) for each in missing]
         raise ConfigurationError(f"chip {chip.name}", problems)
     # of a table that tells none: half of its wordlines, by 1-bit drivers
-    statistics = {"activity": ONES, "mean_square": 1.0, "mean_code": ONES}
     same = {"gates": use.parameters["gates"]} if "gates" in use.parameters else {}  # which drivers a chip has is the chip's
     return {**same, **{each: value for each, value in statistics.items() if each in use.parameters}, **given}
 

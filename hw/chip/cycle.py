@@ -7,7 +7,8 @@ registers of a core serve its ADCs in equal parts, each ADC a fixed one, so an A
 them works: whatever their number, no unit is busier than all the time. Rates are `unit_rate` of `chip.costs`, of one unit.
 
 A converter that integrates (`Adc.integrates`) is at work from the first pulse of a phase to its last decision, and the arrays with it:
-then nothing is read while something is converted.
+then nothing is read while something is converted. Its pace is that of
+the layer's own bits; of a look-up, which drives one wordline once, that of the layer's vectors.
 """
 
 from collections import defaultdict
@@ -64,16 +65,17 @@ def adc_of(chip: Chip, crossbar: "Crossbar") -> int:
     return crossbar.slot // design.crossbars_per_adc * design.adc_units
 
 
-def conversion_rate(chip: Chip) -> float:
-    """Conversions per second of one ADC with its part of the core's shift-and-add units and output registers [1/s]."""
-    adc = chip.costs["adc"]
-    after = (chip.costs[name] for name in ("shift_add", "output_register"))
+def conversion_rate(chip: Chip, layer: str) -> float:
+    """Conversions per second of one ADC with its part of the core's shift-and-add units and output registers [1/s], at the bits of
+    that layer."""
+    costs = chip.costs_for(layer)
+    adc, after = costs["adc"], (costs[name] for name in ("shift_add", "output_register"))
     return min(adc.unit_rate, *(part.units * part.unit_rate / adc.units for part in after))
 
 
-def conversion_time(chip: Chip, crossbar: "Crossbar") -> int:
-    """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-    return ticks(ceil(crossbar.conversions / chip.array_design.adc_units), conversion_rate(chip))
+def conversion_time(chip: Chip, layer: str, crossbar: "Crossbar") -> int:
+    """Time [fs] of one slice's conversions of a layer's crossbar on its ADC, or on its several ADCs side by side."""
+    return ticks(ceil(crossbar.conversions / chip.array_design.adc_units), conversion_rate(chip, layer))
 
 
 def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) -> ReadCycle:
@@ -82,7 +84,7 @@ def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) 
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:
-        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, crossbar)
+        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
         rows[crossbar.core] += crossbar.rows
     used = own.one_hot if layer.lookup else own
     design = used.array_design

@@ -173,7 +173,8 @@ class Chip(Section):
 
     def costs_for(self, layer: str) -> Mapping[str, ComponentCost]:
         """What components cost where a layer acts: the chip's own, but of a conversion that resolves the layer's fewer bits, no fewer
-        than the law of the chip's ADCs knows."""
+        than the law of the chip's ADCs knows. A converter that integrates, its pace, and that of what waits for it, follow the layer's
+        bits of inputs too, and gate lines its phases."""
         return self._layer_costs.get(layer, self.costs)
 
     @cached_property
@@ -186,8 +187,12 @@ class Chip(Section):
         found = {}
         for name, settings in self.layer_chips.items():
             bits = max(settings.component.adc.bits, least_bits(self.component.adc.law))
-            used = resolve(self.with_changes(layer={}, component={"adc": {"bits": bits}}), constant, end)["adc"]
-            found[name] = {**costs, "adc": replace(costs["adc"], energy_per_action=used.energy_per_action)}
+            streamed = {"inputs": {"bits": settings.inputs.bits}} if self.component.adc.integrates else {}
+            used = resolve(self.with_changes(layer={}, component={"adc": {"bits": bits}}, **streamed), constant, end)
+            energies = {"adc", "gate_driver"} & set(costs)
+            paces = energies | {"multiplexer", "shift_add", "output_register"} & set(costs) if self.component.adc.integrates else set()
+            found[name] = {**costs, **{each: replace(costs[each], energy_per_action=used[each].energy_per_action) for each in energies}}
+            found[name] |= {each: replace(found[name][each], unit_rate=used[each].unit_rate) for each in paces}
         return found
 
     # ---- derived

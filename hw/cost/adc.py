@@ -200,8 +200,11 @@ PULSE, DECISION = 0.3479e-12, 0.7902e-12  # [J]
 NEURON_AREA = 1270e-12
 
 
+MAGNITUDE_BITS, RESULT_BITS = (1, 6), (3, 9)  # of which NeuRRAM's points are
+
+
 def decisions(bits: int, input_bits: int, phases: int) -> int:
-    """Decisions of one column for inputs of `input_bits` in phases of as equal length as possible, over all phases.
+    """Decisions of one column for inputs of `input_bits` in one or two phases of as equal length as possible, over all phases.
 
     One phase resolves all `bits`; of two each resolves the bits less those of the input that the other phase covers, and one bit to
     guard the sum: two phases of 2 bits each take 6 decisions each for 7 bits.
@@ -215,7 +218,9 @@ def decisions(bits: int, input_bits: int, phases: int) -> int:
     cite="W. Wan et al., NeuRRAM, Nature 2022; structure and constants fitted here",
     read="throughputs, energies of neurons and the neuron's area through accelforge 1c1929c, which read them off the paper's "
     "figures; the paper was not opened",
-    valid={"bits": (1, 24), "pulses": (1, 4096), "input_bits": (1, 24), "phases": (1, 2), "rate": (0, 1e10), "node": NODES},
+    valid={
+        "bits": RESULT_BITS, "pulses": (1, 4096), "input_bits": MAGNITUDE_BITS, "phases": (1, 2), "rate": (0, 1e10), "node": NODES,
+    },
 )
 def integrating(
     *, bits: float, node: float, voltage: float | None = None, pulses: float = 1.0, input_bits: float = 1, phases: float = 1,
@@ -230,16 +235,23 @@ def integrating(
 
     Fitted on NeuRRAM alone (at 3/1, 5/3, 7/5 and 9/7 bits of result and input with sign, and 7/5 in one phase), so that on this chip it
     predicts nothing new but other settings; band assumed for other nodes, voltages and designs. That decisions of two phases are
-    fewer is inferred from these five points; more input bits in two phases so take fewer decisions. `rate` [1/s] slower than its
-    own pace may be asked for, 0 takes that pace: raises LawRangeError above 1/time, and ParameterError where bits are not whole.
+    fewer the more input bits there are is inferred from these five points, and does not go on beyond them: more than 6 magnitude bits,
+    more than two phases, and fewer than 3 or more than 9 bits of result are refused. Within, time and energy rise with bits. `rate`
+    [1/s] slower than its own pace may be asked for, 0 takes that pace. Raises LawRangeError, also above 1/time, and ParameterError
+    where bits are not whole.
     """
     resolved, held = whole("integrating", "bits", bits), whole("integrating", "input_bits", input_bits)
     count = whole("integrating", "phases", phases)
     if held < count:
         raise LawRangeError("integrating", "phases", count, (1, held))
     resolving, relative = decisions(resolved, held, count) / count, node / 130e-9
-    time = (STEP_TIME * (pulses + resolving) + PHASE_TIME) * relative
+    times = {"step": STEP_TIME * (pulses + resolving) * relative, "phase": PHASE_TIME * relative}
+    time = sum(times.values())
     if rate:
         time = _time("integrating", rate, time, time)
-    energy = (PULSE * pulses + DECISION * resolving) * relative * (_supply(node, voltage) / 1.8) ** 2
-    return Cost(energy, NEURON_AREA * relative**AREA_EXPONENT, time=time, energy_band=(0.5, 2.0), area_band=(0.5, 2.0))
+    swing = relative * (_supply(node, voltage) / 1.8) ** 2
+    energies = {"pulse": PULSE * pulses * swing, "decision": DECISION * resolving * swing}
+    return Cost(
+        sum(energies.values()), NEURON_AREA * relative**AREA_EXPONENT, time=time, energy_band=(0.5, 2.0), area_band=(0.5, 2.0),
+        energy_parts=energies, time_parts=times,
+    )  # fmt: skip

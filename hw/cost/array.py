@@ -117,7 +117,7 @@ _LINES = (1, 65536)
 _READ = {
     "wordlines": _LINES, "bitlines": _LINES, "node": NODES, "conductance": (0, 1), "read_voltage": (0, 5), "read_time": (0, 1),
     "activity": (0, 1), "mean_square": (0, 1), "rows_at_once": (0, 65536), "swing": (0, 5), "cell_area": (0, 1e-8),
-    "fed_at": (0, 5),
+    "fed_at": (0, 5), "mean_code": (0, 1),
 }  # fmt: skip
 READ_CITE = "Joule's law V² G t; cells and lines: " + NEUROSIM
 
@@ -126,7 +126,7 @@ READ_CITE = "Joule's law V² G t; cells and lines: " + NEUROSIM
 def array(
     *, wordlines: float, bitlines: float, node: float, on_resistance: float, conductance: float, read_voltage: float,
     read_time: float, activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0,
-    cell_area: float = 0.0, fed_at: float = 0.0,
+    cell_area: float = 0.0, fed_at: float = 0.0, mean_code: float | None = None,
 ) -> Cost:  # fmt: skip
     """One read of all wordlines of an array of 1T1R cells: V² G t of cells on driven wordlines, and charge of bitlines that
     swing.
@@ -136,7 +136,8 @@ def array(
     partial read takes, 0 for all; the others follow in turn, each partial read of `read_time`, and each charges the bitlines
     anew by `swing` [V] (0 for a virtual ground). Cost.time is all partial reads. cell_area [m²]: 0 for the area of law `cell`.
     fed_at [V]: the supply that the cells' current comes from, through a source follower, a clamp or a mirror: then V_fed V G t,
-    charge times supply, and mean_square is the mean code over the largest instead (0: from the read voltage itself).
+    charge times supply (0: from the read voltage itself). mean_code: of all wordlines' codes over the largest, where a cell takes in
+    proportion to the code, as with fed_at or where codes are widths of pulses; it stands for activity x mean_square.
 
     The energy is that of `xbar.hw.array.energy` where conductances and codes are independent (exact for equal codes); it has no
     band of its own. ISAAC's array takes 1.5 F² a cell, less than any cell here, and 1.83 fJ a cell and read. Raises
@@ -145,7 +146,8 @@ def array(
     rows, columns = whole("array", "wordlines", wordlines), whole("array", "bitlines", bitlines)
     at_once = whole("array", "rows_at_once", rows_at_once) or rows
     reads = ceil(rows / at_once)
-    of_cells = rows * columns * activity * mean_square * read_voltage * max(fed_at, read_voltage) * conductance * read_time
+    driven = activity * mean_square if mean_code is None else mean_code
+    of_cells = rows * columns * driven * read_voltage * max(fed_at, read_voltage) * conductance * read_time
     of_lines = reads * columns * rows * drain_capacitance(node, on_resistance, cell_area) * swing**2
     one = _cell(node, on_resistance, cell_area)
     return Cost(of_cells + of_lines, rows * columns * one.area, time=reads * read_time, area_band=one.area_band)
@@ -155,7 +157,7 @@ def array(
 def crosspoint(
     *, wordlines: float, bitlines: float, node: float, conductance: float, read_voltage: float, read_time: float,
     activity: float = 1.0, mean_square: float = 1.0, rows_at_once: float = 0, swing: float = 0.0, cell_area: float = 0.0,
-    fed_at: float = 0.0,
+    fed_at: float = 0.0, mean_code: float | None = None,
 ) -> Cost:  # fmt: skip
     """As `array`, of cells without a transistor (4 F² where cell_area is 0). Currents through undriven cells are not modelled.
     """
@@ -164,6 +166,7 @@ def crosspoint(
     read = array(
         wordlines=rows, bitlines=columns, node=node, on_resistance=1e9, conductance=conductance, read_voltage=read_voltage,
         read_time=read_time, activity=activity, mean_square=mean_square, rows_at_once=rows_at_once, cell_area=one.area, fed_at=fed_at,
+        mean_code=mean_code,
     )  # fmt: skip
     reads = ceil(rows / (int(rows_at_once) or rows))
     of_lines = reads * columns * rows * wire_capacitance(node, 0.0, cell_area) * swing**2

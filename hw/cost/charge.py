@@ -21,7 +21,7 @@ from xbar.hw.cost.array import NARROWEST, narrowest
 from xbar.hw.cost.checks import whole
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
-from xbar.hw.cost.logic import ADDER_INVERTERS, CLOCKED, REGISTER_INVERTERS, register
+from xbar.hw.cost.logic import Block, counter_block
 from xbar.hw.cost.technology import NODES, Technology, gate_leakage, interpolate, technology
 
 NEUROSIM = "P.-Y. Chen, X. Peng and S. Yu, NeuroSim, IEEE TCAD 2018 (V1.3 and V1.4: SRAM cells, transistors, wires)"
@@ -157,21 +157,21 @@ def pulses(
     """One drive of a row of SRAM cells by as many pulses as its input code of `bits` says, full swings of the supply.
 
     A pulse charges the row, gates and wire over `bitlines` cells of `cell_bits`, and stages of a third of that. Of several bits a
-    counter tells the pulses: where the code is not 0 (`activity`), each of its flip-flops is clocked 2^bits - 1 times, at half of
-    NeuroSim's energy at activity 0.25 (assumed); its area is NeuroSim's flip-flop and adder a bit. mean_code: mean code over the
-    largest. stored, capacitors: as the array has them a bit, which make the row longer. Bands: assumed, those of registers and
-    adders, wider where counters of published macros are not known; Sinangil's, calibrated, is 0.63 of the energy. Not modelled:
-    level shifters, what clocks the counters. Raises LawRangeError, and ParameterError where counts are not whole.
+    synchronous counter tells the pulses (`logic.counter_block`): where the code is not 0 (`activity`) it counts 2^bits - 1 clocks.
+    mean_code: mean code over the largest. stored, capacitors: as the array has them a bit, which make the row longer. Bands: assumed,
+    those of registers and adders, wider where counters of published macros are not known; Sinangil's, calibrated, is 0.36 of the
+    energy. Not modelled: level shifters, what clocks the counters. Raises LawRangeError, and ParameterError where counts are not
+    whole.
     """
     known = technology(node, voltage)
     columns = whole("pulses", "bitlines", bitlines) * whole("pulses", "cell_bits", cell_bits)
     largest = 2 ** whole("pulses", "bits", bits) - 1
     gate, _ = _transistor(known)
     line = columns * (known.wire_capacitance * pitch(node, stored, capacitors) + gate)
-    counter = bits if bits > 1 else 0
-    flips = register(bits=1, rate=1.0, node=node, voltage=voltage).energy * CLOCKED
-    energy = mean_code * largest * line * (1 + FAN_OUT) * known.voltage**2 + activity * largest * counter * flips
-    inverters = line * FAN_OUT / (3 * known.gate_capacitance) + counter * (REGISTER_INVERTERS + ADDER_INVERTERS)
+    counter = counter_block(bits, largest) if bits > 1 else Block()
+    counted = counter.cost(1.0, node, voltage, 0.0, (1.0, 1.0), (1.0, 1.0)).energy
+    energy = mean_code * largest * line * (1 + FAN_OUT) * known.voltage**2 + activity * counted
+    inverters = line * FAN_OUT / (3 * known.gate_capacitance) + counter.inverters
     return Cost(
         energy, max(1.0, inverters) * known.inverter_area, max(1.0, inverters) * gate_leakage(node, voltage),
         energy_band=(0.3, 2.0), area_band=(0.4, 4.0),

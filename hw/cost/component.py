@@ -6,7 +6,8 @@ cost = stated x law(as it is) / law(stated_at). How many units there are, their 
 chip's structure and are never typed in.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,8 +23,8 @@ class StatedAt(BaseModel):
     """The configuration that figures were published for, in the parameters of laws.
 
     units: how many the power and area are of; load: actions per second of one unit at which the power was stated; all else
-    are parameters of laws, such as rate, the actions per second that a unit is made for. Where a table tells no activity and
-    mean_square of array reads, they are taken as 0.5 and 1.
+    are parameters of laws, such as rate, the actions per second that a unit is made for. Where a table tells no activity,
+    mean_square or mean_code of array reads, they are taken as 0.5, 1 and 0.5.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,7 +120,8 @@ class ComponentCost:
 
     units: in one core, tile or chip; shared_by: parents that share them. energy_per_action [J]; unit_rate: actions per
     second of which one unit is capable; load: actions per second of all units at the chip's peak (`xbar.hw.chip.costs`);
-    area [m²] and static_power [W] of all units.
+    area [m²] and static_power [W] of all units. energy_parts, time_parts: what the law says that its energy and time consist of
+    (`Cost`), whatever figure is stated.
     """
 
     units: int
@@ -131,6 +133,8 @@ class ComponentCost:
     static_power: float
     law: str
     stated: bool
+    energy_parts: Mapping[str, float] = field(default_factory=dict)
+    time_parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def peak_power(self) -> float:

@@ -7,7 +7,7 @@ from xbar.hw.cost.array import drain_capacitance, gate_capacitance, line_resista
 from xbar.hw.cost.checks import reachable_rate, whole
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
-from xbar.hw.cost.logic import register
+from xbar.hw.cost.logic import counter_block
 from xbar.hw.cost.technology import NODES, technology
 
 CONVERSION = 50e-15  # [F] a bit at 28 nm: ZigZag-IMC's DAC
@@ -60,8 +60,6 @@ def driver(
 
 
 MOST_CLOCK = 5e9  # [1/s] of a counter; assumed, as of `xbar.hw.cost.logic`
-ACTIVITY = 0.25  # share of a flip-flop's clocks in which it toggles, in NeuroSim's energy of it
-TOGGLES = 2.0  # flip-flops of a binary counter that toggle a clock: 1 + 1/2 + 1/4 + ...
 
 
 @law(
@@ -75,10 +73,10 @@ def pulse_width(
 ) -> Cost:  # fmt: skip
     """One drive of one wordline by a pulse as long as its code, up to 2^bits - 1 clocks in 1/rate.
 
-    A counter a row, of which 2 flip-flops toggle a clock (NeuroSim's flip-flop, 0.25 of whose bits toggle), and the stage of
-    `driver` of one bit, which charges its lines once. Band assumed: no such driver by itself is at hand; TIMELY's time-domain DAC
-    (65 nm, 0.0375 pJ, simulated) lies far below. Not modelled: the clock's tree. Raises LawRangeError as `driver`, and where
-    the clock, 2^bits rate, is above 5 GHz; ParameterError where bits are not whole.
+    A synchronous counter a row (`logic.counter_block`), and the stage of `driver` of one bit, which charges its lines once. Band
+    assumed: no such driver by itself is at hand; TIMELY's time-domain DAC (65 nm, 0.0375 pJ, simulated) lies far below. Not
+    modelled: the clock's tree. Raises LawRangeError as `driver`, and where the clock, 2^bits rate, is above 5 GHz; ParameterError
+    where bits are not whole.
     """
     clocks = 2 ** whole("pulse_width", "bits", bits)
     reachable_rate("pulse_width", rate, MOST_CLOCK / clocks)
@@ -86,9 +84,8 @@ def pulse_width(
         bits=1, bitlines=bitlines, rate=rate, node=node, read_voltage=read_voltage, voltage=voltage, on_resistance=on_resistance,
         conductance=conductance, cell_area=cell_area, gates=gates,
     )  # fmt: skip
-    flip_flop = register(bits=1, rate=1.0, node=node, voltage=voltage)
-    counted = clocks * TOGGLES * flip_flop.energy / ACTIVITY
-    return Cost(one.energy + counted, one.area + bits * flip_flop.area, energy_band=(0.1, 6.0), area_band=(0.04, 4.2))
+    counter = counter_block(bits, clocks).cost(1.0, node, voltage, 0.0, (1.0, 1.0), (1.0, 1.0))
+    return Cost(one.energy + counter.energy, one.area + counter.area, energy_band=(0.1, 6.0), area_band=(0.04, 4.2))
 
 
 STAGE = 48e-15  # [F] at 130 nm: NeuRRAM's driver of a wordline
@@ -119,6 +116,7 @@ def gate_line(
     cells, known = whole("gate_line", "bitlines", bitlines), technology(node, voltage)
     line = cells * gate_capacitance(node, on_resistance, cell_area) + STAGE * node / 130e-9
     width = technology(node).on_resistance * log(2) * 2 * line * rate
-    energy = (line + 3 * width * known.gate_capacitance) * known.voltage**2 * (1 + PHASE_DRIVES / slices)
+    parts = {"bit": (line + 3 * width * known.gate_capacitance) * known.voltage**2}
+    parts["phase"] = parts["bit"] * PHASE_DRIVES / slices
     area = STAGE_AREA * (node / 32e-9) ** 2 + 3 * (3 * width + 2) * node**2
-    return Cost(energy, area, energy_band=(0.5, 2.0), area_band=(0.04, 4.2))
+    return Cost(sum(parts.values()), area, energy_band=(0.5, 2.0), area_band=(0.04, 4.2), energy_parts=parts)

@@ -60,7 +60,8 @@ class LawFunction(Generic[P]):
         bound.apply_defaults()
         values = bound.arguments
         for parameter, allowed in self.law.valid.items():
-            self._check(parameter, values[parameter], allowed)
+            if values[parameter] is not None:  # left out
+                self._check(parameter, values[parameter], allowed)
         if values.get("voltage") is not None and "node" in values:
             self._check("voltage", values["voltage"], voltage_range(values["node"]))
         return self._function(*args, **kwargs)

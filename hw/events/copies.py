@@ -276,6 +276,11 @@ class CrossbarCopyProcess(CopyProcess):
         self.core_bits = [known.core_bits(copy, row_tile) for row_tile in known.row_tiles(layer)]
         self.written = [known.written_bits(copy, row_tile) for row_tile in known.row_tiles(layer)]
         self.counted: list[Actions] = [defaultdict(float) for _ in self.kinds]
+        chip = known.chip_of(layer.name)
+        design = (chip.one_hot if layer.lookup else chip).array_design
+        self.phases = list(zip(design.converted_slices, design.reads_per_conversion, strict=True))
+        self.rows_at_once, self.dac_bits = design.rows_at_once or 0, design.dac.bits
+        self.driving = ("dac",) if chip.component.gate_driver is None else ("dac", "gate_driver")
         self.latched: Event = self.env.timeout(0)
         self.converted: Event = self.env.timeout(0)
         self.latched_last: list[Event] = [self.latched] * len(self.kinds)
@@ -333,28 +338,26 @@ class CrossbarCopyProcess(CopyProcess):
     def _crossbar(self, kind: int, crossbar: Crossbar, last_latch: Event) -> Steps:
         operations, cycle = self.simulation.operations, self.kinds[kind].operation.cycle
         index, adc = self.index_of[crossbar.core, crossbar.slot], self.adcs[(crossbar.core, operations.adc_of(crossbar))]
-        chip = operations.chip_of(self.layer.name)
-        chip = chip.one_hot if self.layer.lookup else chip
-        width, design, parts = chip.component.dac.bits, chip.array_design, cycle.parts
-        conversions = len(design.converted_slices)
+        parts, at_once, counted = cycle.parts, self.rows_at_once, self.counted[kind]
+        converting = operations.conversion_time(self.layer.name, crossbar)
         for turn in range(cycle.slices):
-            converted = turn // parts % conversions
-            slices, reads = design.converted_slices[converted], design.reads_per_conversion[converted]
+            slices, reads = self.phases[turn // parts % len(self.phases)]
             if cycle.in_turn:
-                yield adc.serve(crossbar.slot, max(cycle.read, operations.conversion_time(crossbar)))
+                yield adc.serve(crossbar.slot, max(cycle.read, converting))
             else:
                 yield self.env.timeout(cycle.read)
                 yield self.held[index]
-                self.held[index] = adc.serve(crossbar.slot, operations.conversion_time(crossbar))
-            rows = min(design.rows_at_once or crossbar.rows, crossbar.rows - turn % parts * (design.rows_at_once or 0))
+                self.held[index] = adc.serve(crossbar.slot, converting)
+            rows = min(at_once or crossbar.rows, crossbar.rows - turn % parts * at_once)
             if rows <= 0:  # all its wordlines are read; others of the copy have more
                 continue
-            for component, count in (
-                ("input_register", slices * rows * width), ("dac", slices * rows), ("gate_driver", slices * rows), ("crossbar", reads),
-                ("sample_hold", reads * crossbar.bitlines), ("multiplexer", crossbar.conversions), ("adc", crossbar.conversions),
-                ("shift_add", crossbar.conversions), ("output_register", crossbar.conversions),
-            ):  # fmt: skip
-                self.counted[kind][component] += count
+            for component in self.driving:
+                counted[component] += slices * rows
+            counted["input_register"] += slices * rows * self.dac_bits
+            counted["crossbar"] += reads
+            counted["sample_hold"] += reads * crossbar.bitlines
+            for component in ("multiplexer", "adc", "shift_add", "output_register"):
+                counted[component] += crossbar.conversions
         last_latch.succeed()
         yield self.held[index]
 

@@ -166,9 +166,9 @@ class VectorOperations:
         """The ADC of its core (or the first of several) to which a crossbar's columns are wired."""
         return adc_of(self.chip, crossbar)
 
-    def conversion_time(self, crossbar: Crossbar) -> int:
-        """Time [fs] of one slice's conversions of a crossbar on its ADC, or on its several ADCs side by side."""
-        return conversion_time(self.chip, crossbar)
+    def conversion_time(self, layer: str, crossbar: Crossbar) -> int:
+        """Time [fs] of one slice's conversions of a layer's crossbar on its ADC, or on its several ADCs side by side."""
+        return conversion_time(self.chip, layer, crossbar)
 
     def written_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""

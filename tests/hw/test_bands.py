@@ -278,7 +278,8 @@ def test_what_is_exact(edge: Chip, isaac: Chip) -> None:
 def test_only_energies_powers_areas_and_reads_have_bands() -> None:
     assert set(banded()) == {
         f"component.{name}.{leaf}" for name in COMPONENTS for leaf in ("power", "energy", "static_power", "area")
-    } | {"device.read_voltage", "device.g_min", "device.g_max", "device.write_energy", "timing.array_read"}  # fmt: skip
+    } | {"device.read_voltage", "device.g_min", "device.g_max", "device.write_energy", "timing.array_read", "inputs.activity",
+             "component.crossbar.fed_at"}  # fmt: skip
 
 
 # ---- the reads of cells: V² G t

@@ -6,23 +6,29 @@ import torch
 from torch import nn
 
 from tests.hw.networks import seeded
-from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, load_chip, place, simulate, trace
+from xbar.hw import Arrivals, Chip, ConfigurationError, Network, ParameterError, load_chip, place, simulate, trace
 from xbar.hw.analog import convert, read_energies
 from xbar.hw.cost.laws import LAWS
+from xbar.hw.cost.logic import CLOCKED, register
 
 STEP, PHASE = 0.3057e-6, 0.2578e-6  # [s] NeuRRAM's neuron
 
 
 @pytest.fixture(scope="module")
 def neurram() -> Chip:
-    """With cores filled, as its energies were measured: 7 bits of results, 5 of inputs."""
-    filled = {"weights.segment": "128", "weights.bias_rows": "0", "device.g_min": "1", "device.g_max": "4"}
-    return load_chip("neurram", {"component.adc.bits": "7", "inputs.bits": "5"} | filled)
+    """As its energies were published: all 128 inputs of a core in use."""
+    published = {"device.g_min": "1", "device.g_max": "4", "weights.segment": "128", "weights.bias_rows": "0"}
+    return load_chip("neurram", {**published, "component.adc.bits": "7", "inputs.bits": "5"})
+
+
+def one_matrix() -> Network:
+    """What fills a core."""
+    return trace(nn.Linear(128, 256, bias=False), torch.zeros(1, 128))
 
 
 def vector_time(chip: Chip, vectors: int = 6) -> float:
     """Time from one vector's end to the next one's [s] of a matrix of one core."""
-    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), chip, None), Arrivals.batch(vectors), off_chip_io=False)
+    ledger = simulate(place(one_matrix(), chip, None), Arrivals.batch(vectors), off_chip_io=False)
     return 1 / ledger.steady_throughput
 
 
@@ -48,6 +54,21 @@ def test_a_rate_may_be_slower_and_not_faster(neurram: Chip) -> None:
         neurram.with_changes(component={"adc": {"law": "sar"}})
 
 
+def test_a_layer_of_fewer_bits_takes_what_it_takes_on_a_chip_of_those(neurram: Chip) -> None:
+    """3 magnitude bits in one phase of 7 pulses, beside the chip's two of 3: pace, and energy of conversions and of gate lines."""
+    network = trace(nn.Sequential(nn.Linear(128, 256, bias=False)), torch.zeros(1, 128))
+    fewer = {"inputs": {"bits": 4}, "component": {"adc": {"bits": 6}}}
+    alone = neurram.with_changes(**fewer)
+    as_layer = neurram.with_changes(layer={"0": fewer})
+    one, other = (simulate(place(network, chip, None), Arrivals.batch(6), off_chip_io=False) for chip in (alone, as_layer))
+    assert 1 / one.steady_throughput == pytest.approx(STEP * (7 + 6) + PHASE, rel=1e-6)
+    assert other.steady_throughput == pytest.approx(one.steady_throughput, rel=1e-9)
+    for part in ("adc", "gate_driver", "crossbar", "dac"):
+        assert other.energy[part].sum() == pytest.approx(one.energy[part].sum(), rel=1e-9), part
+    crossbar = simulate(place(network, as_layer, None), Arrivals.batch(6), off_chip_io=False, resolution="crossbar")
+    assert crossbar.latency.tolist() == other.latency.tolist()
+
+
 @pytest.mark.parametrize("bits", [4, 6])
 def test_crossbar_by_crossbar_is_as_in_lock_step(neurram: Chip, bits: int) -> None:
     """Also where phases are of unlike length, and cores have several crossbars."""
@@ -62,7 +83,7 @@ def test_crossbar_by_crossbar_is_as_in_lock_step(neurram: Chip, bits: int) -> No
 
 def test_gate_lines_are_switched_once_a_bit(neurram: Chip) -> None:
     """128 inputs on 256 wordlines, 4 bits: 1024 drives of input lines, and as many of gates, which drivers of inputs then leave out."""
-    ledger = simulate(place(trace(nn.Linear(128, 256), torch.zeros(1, 128)), neurram, None), Arrivals.batch(1), off_chip_io=False)
+    ledger = simulate(place(one_matrix(), neurram, None), Arrivals.batch(1), off_chip_io=False)
     actions = ledger.components()["actions"]
     assert actions["dac"] == actions["gate_driver"] == 1024
     assert (actions["crossbar"], actions["adc"]) == (6, 512)
@@ -98,5 +119,7 @@ def test_what_a_layer_draws_from_a_supply_is_charge_times_supply() -> None:
 def test_a_pulse_s_driver_counts_its_clocks() -> None:
     known = {"bitlines": 512, "node": 14e-9, "voltage": 0.8, "read_voltage": 0.2, "rate": 1 / 130e-9, "on_resistance": 2e4}
     costs = [LAWS["pulse_width"](bits=bits, **known) for bits in (6, 7)]
-    one = LAWS["driver"](bits=1, **known)
-    assert costs[1].energy - one.energy == pytest.approx(2 * (costs[0].energy - one.energy))
+    one, flip_flop = LAWS["driver"](bits=1, **known), register(bits=1, rate=1.0, node=14e-9, voltage=0.8).energy
+    for bits, cost in zip((6, 7), costs, strict=True):
+        a_clock = bits * CLOCKED + (2 - 2 ** (1 - bits)) * (1 - CLOCKED) / 0.25  # every flip-flop clocked, two toggling
+        assert cost.energy - one.energy == pytest.approx(2**bits * a_clock * flip_flop)

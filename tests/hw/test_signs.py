@@ -17,8 +17,6 @@ import torch
 from torch import nn
 
 from tests.hw.networks import seeded
-from tests.hw.sram_chips import CHIPS as SRAM_CHIPS
-from tests.hw.sram_chips import laws_only
 from xbar.hw import (
     Arrivals,
     CapacityError,
@@ -38,6 +36,7 @@ QUANTITIES = ("area", "full_power", "leakage", "energy", "latency")
 SIGNS = ("+", "-", "0", "?")
 ROUNDING = 1e-9
 DRAWS = 3  # raises of each number
+SRAM_CHIPS = ("jia2020", "sinangil2021", "wang2022")
 BUILT = ("neurram", "yao2024", "li2025", "hermes-core")
 LOWERED = 2  # values below it from which each number is raised to what it is
 DRAWN = {False: range(DRAWS + LOWERED), True: (0, DRAWS)}  # of chips that were built, which state much alike, one of each
@@ -87,7 +86,7 @@ def chips() -> dict[str, Chip]:
     every = {name: load_chip(name) for name in preset_names()}
     for name in SRAM_CHIPS:  # of one array, too few for the network
         every[name] = load_chip(name).with_changes(structure={"tiles": 64})
-        every[f"{name} by laws"] = laws_only(every[name])
+        every[f"{name} by laws"] = every[name].by_laws
     generic, isaac = every["generic"], every["isaac"]
     built = {name: load_chip(name).with_changes(structure={"tiles": 8}) for name in BUILT}
     units = {name: {"rate": 9e8} for name in ("shift_add", "activation", "accumulator", "pool", "multiplier", "product")}

@@ -8,9 +8,11 @@ components that the row counts. Two columns:
 - by laws: the preset without any figure stated of the chip (`Chip.by_laws`): laws with their global constants. Some of these
   constants rest on a point of the table themselves; such rows are marked, and are no test of the law.
 - calibrated: the preset as it is. A component whose energy is of kind "fitted" was fitted on the given points of its chip.
-  Beside it the error of each given point when it is left out: the same least squares over the others (`left_out`).
+  Beside it the error of each given point when it is left out: the same least squares over the others (`left_out.py`).
 
-Bands are the outer ones of `xbar.hw.bands`: all constants at their low, or high, ends. Time has no band.
+Points that are arithmetic on others of their chip (totals of parts) are no part of a fit and in no mean; they are summed up apart.
+Bands are the outer ones of `xbar.hw.bands`: all constants at their low, or high, ends. Time has no band. A point on which a law's
+constants or its band rest is anchored: that it lies in the band says little.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,11 +31,9 @@ from torch import nn
 from xbar.hw import Arrivals, Chip, Network, load_chip, place, simulate, trace
 from xbar.hw.bands import ledger_at
 from xbar.hw.chip.components import COMPONENTS
-from xbar.hw.chip.costs import integrated
-from xbar.hw.cost.adc import DECISION, PHASE_TIME, PULSE, STEP_TIME, decisions
-from xbar.hw.cost.driver import PHASE_DRIVES
 from xbar.hw.errors import ConfigurationError
 from xbar.hw.events.ledger import STATIC, Ledger
+from xbar.workloads.study.left_out import Row, energy_row, left_out, time_row
 
 VECTORS = 12  # of a batch; the pace is that between the first result and the last
 UNITS = {"TOPS": 1e12, "TOPS/W": 1e12, "TOPS/mm²": 1e18, "fJ/op": 1e-15, "pJ": 1e-12, "mW": 1e-3, "W": 1.0, "mm²": 1e-6}
@@ -46,14 +46,17 @@ CELLS = ("memristors", "SRAM")  # by whether they compute in charge
 PAPER = "paper design"  # kind of a point of a chip that was never built: in no mean
 KEPT = "kept"  # role of a point that no fit has seen; the others are given
 COLUMNS = ("chip", "point", "settings", "rows", "quantity", "counted", "measured", "unit", "operations", "kind", "role", "anchored", "note")
+DERIVED = "derived_from"  # a column that may be left out
+TOTALS = " totals"  # after the group of points that are arithmetic on others, in a summary
 
 
 @dataclass(frozen=True)
 class Point:
     """One published number: `measured` in `unit`, of `counted` components (all where there are none), at `settings` of the preset and with
     `rows` inputs in use (None: all that wordlines hold). kind: silicon, digitised (off a figure), second-hand, post-layout, or a paper
-    design; role: given to fit on, or kept from it. anchored: constants of laws rest on it.
-    operations: that the figure counts a multiply-accumulate as, 2 unless it is of narrower operands."""
+    design; role: given to fit on, or kept from it. anchored: constants or bands of laws rest on it.
+    derived_from: the points of its chip and group that it is arithmetic on. operations: that the figure counts a
+    multiply-accumulate as, 2 unless it is of narrower operands."""
 
     chip: str
     name: str
@@ -67,6 +70,7 @@ class Point:
     kind: str
     role: str
     anchored: bool
+    derived_from: tuple[str, ...]
     note: str
 
 
@@ -87,6 +91,11 @@ def points(file: Path | None = None) -> list[Point]:
             found.append(_point({str(key): str(value) for key, value in row.items()}))
         except _Unreadable as problem:
             problems.append((f"line {number}.{problem.column}", row[problem.column], problem.allowed))
+    for _, mine in _by_chip(found):
+        problems += [
+            (DERIVED, "; ".join(point.derived_from), f"{point.chip}, {point.name}: names no {len(point.derived_from)} points of its group")
+            for point in mine if len(_sources(mine, point)) != len(point.derived_from)
+        ]  # fmt: skip
     if problems:
         raise ConfigurationError(label, problems)
     return found
@@ -123,7 +132,7 @@ def _point(row: Mapping[str, str]) -> Point:
     return Point(
         row["chip"], row["point"], {key: value for key, _, value in settings}, int(row["rows"]) if row["rows"] else None,
         row["quantity"], tuple(row["counted"].split()), numbers["measured"], row["unit"], numbers["operations"], row["kind"], row["role"],
-        row["anchored"] == "yes", row["note"],
+        row["anchored"] == "yes", tuple(each.strip() for each in row.get(DERIVED, "").split(";") if each.strip()), row["note"],
     )  # fmt: skip
 
 
@@ -214,81 +223,36 @@ def _vectors(point: Point, found: Run) -> float:
     }.get(point.quantity, 1 / found.pace)  # fmt: skip
 
 
-# ---- what a calibrated chip was fitted by
+# ---- what a fit sees of it
 
 
-def fitted_components(chip: Chip) -> list[str]:
-    """Components whose energy was fitted on the chip's own points."""
-    return [
-        name for name in chip.component.names
-        for leaf in ("energy", "power")
-        if (quantity := chip.provenance.get(f"component.{name}.{leaf}")) is not None and quantity.kind == "fitted"
-    ]  # fmt: skip
+def rows_of(chosen: Sequence[Point], runs: Sequence[Run]) -> list[Row | None]:
+    """The points of a chip as rows of a fit; None of areas, of paces that the preset states, and of points that no fit may see."""
+    return [_row(chosen, place, found) for place, found in enumerate(runs)]
 
 
-def terms(point: Point, found: Run) -> dict[str, float] | None:
-    """What adds up to a point's time or energy per vector [s, J], by what a fit may scale: the component, and of a converter that
-    integrates its pulses, decisions and phases. None for areas, and for times that no fit moves."""
-    chip, group = found.chip, GROUPS[point.quantity]
-    integrates = chip.component.adc.integrates
-    if group == "area" or point.quantity.startswith("peak") or (group == "throughput" and not integrates):
+def _row(chosen: Sequence[Point], place: int, found: Run) -> Row | None:
+    point, chip = chosen[place], found.chip
+    group, sources = GROUPS[point.quantity], _sources(chosen, point)
+    if point.role == KEPT or group == "area" or point.quantity.startswith("peak") or (group == "throughput" and not paced_by_law(chip)):
         return None
-    phases, seen = len(chip.array_design.converted_slices), integrated(chip)
-    pulses = seen.get("pulses", 0.0) * phases
-    resolving = decisions(chip.component.adc.bits, int(seen["input_bits"]), phases) if seen else 0
-    if group == "throughput":
-        return _split("time", 1 / found.pace, {"step": STEP_TIME * (pulses + resolving), "phase": PHASE_TIME * phases})
-    parts = dict(found.energy(point.counted))
-    if integrates and "adc" in parts:
-        parts |= _split("adc", parts.pop("adc"), {"pulse": PULSE * pulses, "decision": DECISION * resolving})
-    if "gate_driver" in parts:
-        lines = {"bit": float(chip.input_slices), "phase": PHASE_DRIVES * phases}
-        parts |= _split("gate_driver", parts.pop("gate_driver"), lines)
-    return parts
+    needed = _needed(found, point)
+    return time_row(chip, 1 / found.pace, needed, sources) if group == "throughput" else (
+        energy_row(chip, found.energy(point.counted), needed, sources)
+    )  # fmt: skip
 
 
-def _split(name: str, value: float, shares: Mapping[str, float]) -> dict[str, float]:
-    """A value in proportion to shares."""
-    return {f"{name} {part}": value * share / sum(shares.values()) for part, share in shares.items()}
+def _sources(chosen: Sequence[Point], point: Point) -> tuple[int, ...]:
+    """Places of the points that a point is arithmetic on: of its group, and not derived themselves."""
+    return tuple(
+        place for place, other in enumerate(chosen)
+        if other.name in point.derived_from and not other.derived_from and GROUPS[other.quantity] == GROUPS[point.quantity]
+    )  # fmt: skip
 
 
-def refitted(given: Sequence[Point], runs: Sequence[Run], without: int | None = None) -> dict[str, float]:
-    """By what share each term that was fitted changes when it is fitted to the given points, or to all `without` one.
-
-    Least squares of relative errors, by factors of the fitted terms, from where they are: what the points do not determine stays.
-    Terms of a converter that integrates, and its times, are constants of its law, and are fitted with the others.
-    """
-    chip, kept = runs[0].chip, [index for index in range(len(given)) if index != without]
-    rows = [(found, _needed(runs[index], given[index])) for index in kept if (found := terms(given[index], runs[index])) is not None]
-    names = sorted({name for found, _ in rows for name in found if _is_fitted(name, chip)})
-    if not names:
-        return {}
-    matrix = np.array([[found.get(name, 0.0) / needed for name in names] for found, needed in rows])
-    short = np.array([1 - sum(found.values()) / needed for found, needed in rows])
-    return dict(zip(names, np.linalg.lstsq(matrix, short, rcond=1e-9)[0].tolist(), strict=True))
-
-
-def _is_fitted(term: str, chip: Chip) -> bool:
-    """Whether a fit moves the term."""
-    component = term.partition(" ")[0]
-    return component == "time" or component in fitted_components(chip) or (component == "adc" and chip.component.adc.integrates)
-
-
-def left_out(given: Sequence[Point], runs: Sequence[Run]) -> list[float]:
-    """Relative error of each point [1] when what was fitted is fitted to the others alone (`refitted`); nan where nothing of it was
-    fitted, or where fewer others share its fitted terms than there are of these, so that nothing but the point tells them."""
-    errors = []
-    rows = [terms(point, each) for point, each in zip(given, runs, strict=True)]
-    for one, (point, row) in enumerate(zip(given, rows, strict=True)):
-        moved = [name for name in row or () if _is_fitted(name, runs[one].chip)]
-        sharing = [other for index, other in enumerate(rows) if index != one and other and any(name in other for name in moved)]
-        if row is None or not moved or len(sharing) < len(moved):
-            errors.append(float("nan"))
-            continue
-        change = refitted(given, runs, one)
-        ratio = sum(part * (1 + change.get(name, 0.0)) for name, part in row.items()) / _needed(runs[one], point)
-        errors.append((1 / ratio if point.quantity in ("efficiency", "throughput") else ratio) - 1)
-    return errors
+def paced_by_law(chip: Chip) -> bool:
+    """Whether the pace follows from a law: a preset states the clocks of other chips."""
+    return chip.component.adc.rate is None
 
 
 def _needed(found: Run, point: Point) -> float:
@@ -305,7 +269,8 @@ def _needed(found: Run, point: Point) -> float:
 def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
     """One row a point, in its own unit: chip, point, quantity, group, unit, kind, role, anchored, measured; by_laws, by_laws_error, its
     band low, high, and whether the measured value is outside (None: of a time, which has none); calibrated, calibrated_error, standing,
-    left_out_error; common_ of the five values: operations/s, J an operation, m². Errors are shares of the measured value."""
+    left_out_error; derived_from; parameters, what of it was fitted or stated of its own; common_ of the five values: operations/s, J an
+    operation, m². Errors are shares of the measured value."""
     rows = []
     for name, mine in _by_chip(points() if chosen is None else chosen):
         cached: dict[tuple[object, ...], tuple[Run, Run]] = {}
@@ -316,13 +281,14 @@ def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
                 chip = load_chip(name, point.settings)
                 cached[key] = run(chip.by_laws, point.rows), run(chip, point.rows)
             runs.append(cached[key])
-        given = [index for index, point in enumerate(mine) if point.role == "given"]
-        without = dict(zip(given, left_out([mine[k] for k in given], [runs[k][1] for k in given]), strict=True))
+        rows_seen = rows_of(mine, [own for _, own in runs])
+        without = left_out(rows_seen)
         for index, (point, (laws, own)) in enumerate(zip(mine, runs, strict=True)):
             factor = 1 / UNITS[point.unit]
             value, low, high = (each * factor for each in predicted(point, laws))
             cells = CELLS[own.chip.component.crossbar.in_charge]
-            mended, common = predicted(point, own)[0] * factor, _common(point, laws)
+            mended, common, seen = predicted(point, own)[0] * factor, _common(point, laws), rows_seen[index]
+            alone = 1 / without[index] if point.quantity in ("efficiency", "throughput") else without[index]
             rows.append({
                 "chip": name, "cells": cells, "point": point.name, "quantity": point.quantity, "group": GROUPS[point.quantity],
                 "unit": point.unit,
@@ -330,7 +296,10 @@ def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
                 "by_laws": value, "by_laws_error": value / point.measured - 1, "low": low, "high": high,
                 "outside": None if low == high else not low <= point.measured <= high,
                 "calibrated": mended, "calibrated_error": mended / point.measured - 1,
-                "standing": standing(point, own.chip), "left_out_error": without.get(index, float("nan")), "note": point.note,
+                "standing": standing(point, own.chip), "left_out_error": alone - 1,
+                "derived_from": "; ".join(point.derived_from), "parameters": "; ".join(sorted(_stated_areas(point, own) if seen is None
+                                                                                        else seen.moved)),
+                "note": point.note,
                 **{f"common_{of}": common(each) for of, each in (
                     ("measured", point.measured), ("by_laws", value), ("low", low), ("high", high), ("calibrated", mended))},
             })  # fmt: skip
@@ -338,13 +307,15 @@ def table(chosen: Sequence[Point] | None = None) -> pd.DataFrame:
 
 
 def standing(point: Point, chip: Chip) -> str:
-    """What the calibrated column is of a point: "fitted" on it, "stated" by the preset (the pace of published clocks, a paper's own
-    table), or "predicted"."""
+    """What the calibrated column is of a point: "stated" by the preset (the pace of its clocks, a paper's own table), "fitted" on it,
+    "of others" that were, whose sum or share it is, or "predicted"."""
+    group, follows = GROUPS[point.quantity], chip.timing.array_read_voltage not in (None, chip.technology.supply)
+    if point.kind == PAPER or (group == "throughput" and not (point.anchored or paced_by_law(chip) or follows)):
+        return "stated"
     if point.role == KEPT:
         return "predicted"
-    group = GROUPS[point.quantity]
-    if point.kind == PAPER or (group == "throughput" and not point.anchored):
-        return "stated"
+    if point.derived_from:
+        return "of others"
     leaf = "area" if group == "area" else "energy"
     moved = any(f"component.{name}.{leaf}" in chip.provenance for name in point.counted or chip.component.names)
     return "fitted" if moved or point.anchored else "predicted"
@@ -365,6 +336,14 @@ def _common(point: Point, found: Run) -> Callable[[float], float]:
     return lambda value: value * factor / divided
 
 
+def _stated_areas(point: Point, found: Run) -> set[str]:
+    """The components of an area that the preset states, where it is of a chip that was built and no fit has seen it."""
+    if GROUPS[point.quantity] != "area" or point.kind == PAPER or point.role == KEPT:
+        return set()
+    provenance = found.chip.provenance
+    return {f"{name} area" for name in point.counted or found.chip.component.names if f"component.{name}.area" in provenance}
+
+
 def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
     for name in dict.fromkeys(point.chip for point in chosen):
         yield name, [point for point in chosen if point.chip == name]
@@ -373,16 +352,27 @@ def _by_chip(chosen: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """One row a chip and group (energy, throughput, area), and one for all chips of memristors and all of SRAM, each with one vote.
 
-    points; of either column mean_error (of absolute values) and ratio (geometric mean of model over measured, of energies of
-    energy an operation); mean of left_out; inside, the share of the points within the bands. Paper designs are told and in no mean.
+    points, without those that are arithmetic on others, which have groups of their own after the others (TOTALS) and no votes;
+    parameters that were fitted on them or stated of the chip; of either column mean_error (of absolute values) and ratio
+    (geometric mean of model over measured, of energies of energy an operation); mean of left_out; inside, the share of the points
+    within the bands, and inside_unanchored, of those on which no law rests. Paper designs are told and in no mean.
     """
     rows: list[dict[str, Any]] = []
+    apart = found["derived_from"].astype(bool)
     for group in ("throughput", "energy", "area"):
-        mine = found[found["group"] == group]
-        for chip, part in mine.groupby("chip", sort=False):
-            rows.append({"chip": chip, "group": group, "silicon": bool((part["kind"] != PAPER).all())} | _figures(part))
+        mine = found[(found["group"] == group) & ~apart]
+        rows += _by_chips(mine, group)
         rows += [row for cells in CELLS if (row := _voted(mine[mine["cells"] == cells], group, cells))]
+    for group in ("throughput", "energy", "area"):
+        rows += _by_chips(found[(found["group"] == group) & apart], group + TOTALS)
     return pd.DataFrame(rows)
+
+
+def _by_chips(mine: pd.DataFrame, group: str) -> list[dict[str, Any]]:
+    return [
+        {"chip": chip, "group": group, "silicon": bool((part["kind"] != PAPER).all())} | _figures(part)
+        for chip, part in mine.groupby("chip", sort=False)
+    ]
 
 
 def _voted(mine: pd.DataFrame, group: str, cells: str) -> dict[str, Any] | None:
@@ -393,23 +383,27 @@ def _voted(mine: pd.DataFrame, group: str, cells: str) -> dict[str, Any] | None:
         return None
     logs = {name: float(np.exp(np.log(votes[name]).mean())) for name in ("by_laws_ratio", "calibrated_ratio")}
     means = {name: float(votes[name].mean()) for name in ("by_laws_mean_error", "calibrated_mean_error", "left_out_mean_error")}
-    return {"chip": f"all {cells}", "group": group, "silicon": True, "points": len(built), **logs, **means, "inside": _inside(built)}
+    counts = {"points": len(built), "parameters": int(votes["parameters"].sum())}
+    return {"chip": f"all {cells}", "group": group, "silicon": True, **counts, **logs, **means, **_inside(built)}
 
 
-def _inside(part: pd.DataFrame) -> float:
-    """Share of the points that have a band and lie in it; nan where none has one."""
-    banded = part.loc[part["outside"].notna(), "outside"].astype(bool)
-    return float((~banded).mean()) if len(banded) else float("nan")
+def _inside(part: pd.DataFrame) -> dict[str, float]:
+    """Share of the points that have a band and lie in it, of all and of those on which no law rests; nan where there are none."""
+    banded = part[part["outside"].notna()]
+    free = banded[~banded["anchored"].astype(bool)]
+    shares = (float((~each["outside"].astype(bool)).mean()) if len(each) else float("nan") for each in (banded, free))
+    return dict(zip(("inside", "inside_unanchored"), shares, strict=True))
 
 
-def _figures(part: pd.DataFrame) -> dict[str, object]:
+def _figures(part: pd.DataFrame) -> dict[str, Any]:
     return {
         "points": len(part),
+        "parameters": len({name for names in part["parameters"] for name in names.split("; ") if name}),
         **{f"{column}_mean_error": float(part[f"{column}_error"].abs().mean()) for column in ("by_laws", "calibrated")},
         **{
             f"{column}_ratio": float(np.exp(np.log(part[f"common_{column}"] / part["common_measured"]).mean()))
             for column in ("by_laws", "calibrated")
         },
         "left_out_mean_error": float(part["left_out_error"].abs().mean()),
-        "inside": _inside(part),
+        **_inside(part),
     }
