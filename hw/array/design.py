@@ -55,8 +55,8 @@ class Inputs(BaseModel):
 
 
 class CellError(BaseModel):
-    """What a cell's conductance is off by in a product, beyond what its device says: writing, relaxation, wires, coupling and neurons
-    together, as a measured chip shows them; fixed in each chip instance from one write to the next, independent between cells.
+    """What a cell's conductance is off by in a product, beyond what its device says: wires, coupling and neurons together, as a measured
+    chip shows them; fixed in each chip instance from one write to the next, independent between cells.
 
     sigma: standard deviation over g_max of a cell at g_max; model: of all cells the same ("independent"), or growing as the
     conductance ("proportional") or its square root ("square_root"). No cell falls below 0 S.
