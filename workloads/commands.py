@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -354,6 +355,10 @@ def _chips(options: argparse.Namespace) -> int:
     print(pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset").to_string())
     print("\nPeak: every cell in use, operations of the chip's own widths. Any TOML file of the same form works too.\n"
           "Band: all energy, power and area constants at their low, or high, ends together; see hw/README.md.")  # fmt: skip
+    print("\n" + "\n".join(textwrap.wrap(
+        f"Of chips that were built ({', '.join(silicon_names())}) arrays, drivers and converters are calibrated on published points; "
+        "buffers, buses, routers and links around them are assumed, and stand in these totals. What was published is compared part by part "
+        "by `xbar validate`; jia2020, sinangil2021 and wang2022 are SRAM, no memristors.", 150)))  # fmt: skip
     print(f"\n{accelerator_table().to_string()}")
     print("\nDigital accelerators that a run is set against, as published; no scaling between technology nodes.")
     if options.out is not None:

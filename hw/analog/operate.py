@@ -67,11 +67,12 @@ def program(
         raise ParameterError(f"no analog layer is called {', '.join(sorted(unknown))}; there are {', '.join(found)}")
     for index, (name, layer) in enumerate(found.items()):
         chosen = device or layer.chip.device
-        if layers is not None and name not in layers:
+        aimed = layers is not None and name not in layers
+        if aimed:
             chosen = ideal_of(chosen)
         layer.output_scale = torch.ones(1, dtype=torch.float64, device=layer.output_scale.device)
         layer.warned = False
-        layer.matrix.program(seeds, chosen, index, write)
+        layer.matrix.program(seeds, chosen, index, write, aimed=aimed)
         if layer.columns_are_fitted:
             layer.matrix.fit_columns([layer.shown])
 

@@ -95,9 +95,9 @@ class CrossbarMatrix(nn.Module):
 
     def program(
         self, seeds: Sequence[int], device: Device | None = None, layer: int = 0, write: int = 0,
-        stuck: Tensor | None = None,
+        stuck: Tensor | None = None, aimed: bool = False,
     ) -> None:  # fmt: skip
-        """Programme chip instances `seeds`, each drawn apart, on `device` or the chip's own.
+        """Programme chip instances `seeds`, each drawn apart, on `device` or the chip's own. aimed: cells are not off in products either.
 
         layer and write: as in `xbar.hw.array.draws.Draws`; stuck: as in `xbar.hw.array.programmed.write_array`. Raises
         ParameterError.
@@ -106,7 +106,7 @@ class CrossbarMatrix(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             mapped, self.fit = map_weights(with_rows(self.weight, self.bias, self.geometry), self.geometry, self.largest_weight), None
             array = write_array(mapped, self.layout, device, draws, stuck, self._law)
-            self._hold(array.to(self.weight.device))
+            self._hold(replace(array, aimed=aimed).to(self.weight.device))
         self.write, self.reads, self._integers = write, 0, None
 
     def _hold(self, array: ProgrammedArray) -> None:

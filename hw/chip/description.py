@@ -414,10 +414,10 @@ class Chip(Section):
         weights = blocks * self.array_design.inputs_per_crossbar * geometry.outputs_per_crossbar
         return 2 * weights / (self.input_slices * self.slice_time)
 
-    @property
-    def differs(self) -> bool:
-        """True where chips differ in more than their device: in ADCs, or in what cells are off by in products."""
-        return self.component.adc.has_errors or self.component.crossbar.cell_error.sigma > 0
+    def differs(self, device: Device, with_cells: bool = True) -> bool:
+        """True where chips of these cells differ: in ADCs or, where the cells have their errors, in what they hold and are off by."""
+        cells = device.draws or self.component.crossbar.cell_error.sigma > 0
+        return self.component.adc.has_errors or (with_cells and cells)
 
     @property
     def wires_are_modelled(self) -> bool:

@@ -273,7 +273,7 @@ def _write_error(device: Device) -> str:
     if device.programming_model in SCALED:
         return f"the device's {device.programming_model}"
     told = f"sigma {_percent(device.programming_sigma)} {_of[device.programming_model]}"
-    return told + (", verified" if device.write_verify_most else "") + (", relaxed" if device.relaxes else "")
+    return f"{told}, relaxed" if device.relaxes else told
 
 
 def _read_noise(device: Device) -> str:

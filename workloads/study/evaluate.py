@@ -128,7 +128,7 @@ class OnChip:
         """True where chip instances differ."""
         condition = condition or Condition()
         device = condition.device or self.chip.device
-        return (device.draws and condition.layers != ()) or self.chip.differs
+        return self.chip.differs(device, condition.layers != ())
 
     def accuracies(
         self, seeds: Sequence[int], images: Tensor, labels: Tensor, condition: Condition | None = None

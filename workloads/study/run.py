@@ -137,7 +137,7 @@ class Bench:
         """Accuracies of the study's chip instances (at most `most`), one where all instances are the same. keep_steps_of: a
         chip whose widths of a code the ADCs have."""
         device = condition.device or chip.device
-        same = (not device.draws or condition.layers == ()) and not chip.differs
+        same = not chip.differs(device, condition.layers != ())
         count = 1 if same else min(self.study.instances, most or self.study.instances)
         seeds = range(self.study.seed, self.study.seed + count)
         whole = chip.model_copy(update={"device": device}).model_dump_json()
@@ -352,7 +352,7 @@ def _meta(
             "programming_model": chip.device.programming_model,
             "programming_scaled": chip.device.programming_model in SCALED,
             "programming_own": own_write_error(chip.device), "drifts": chip.device.drifts,
-            "ideal_cells": not chip.device.draws,
+            "ideal_cells": not chip.device.draws and not chip.component.crossbar.cell_error.sigma,
             "wires": None if chip.wires.ideal else [chip.wires.wordline, chip.wires.bitline],
             "iv": chip.device.iv, "read_noise": _read_noise(chip),
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,

@@ -107,7 +107,7 @@ def yield_points(
     rows = [
         {
             "parameter": parameter, "value": value, "cells": named,
-            "alike": not device.draws and not changed.differs, "instance": instance, "accuracy": accuracy,
+            "alike": not changed.differs(device), "instance": instance, "accuracy": accuracy,
         }
         for parameter, value, named, changed, device in points
         for instance, accuracy in enumerate(judge(changed, Condition(device), what[parameter].format(value)))
