@@ -119,7 +119,8 @@ def chip_at(chip: Chip, end: End) -> Chip:
 
 
 def read_factor(chip: Chip, end: End) -> float:
-    """Energy of an array read by the cells' own currents at that end, over what it is: V² G t."""
+    """Energy of an array read by the cells' own currents at that end, over what it is: V² G t, and the arrays' own energy where one is
+    stated, of which a read takes its share (`Chip.read_energy_share`)."""
 
     def over(key: str) -> float:
         value, at_end = chip.number(key), _constant(chip, key, end)
@@ -130,7 +131,7 @@ def read_factor(chip: Chip, end: End) -> float:
     time = 1.0 if array_read is None else read_time_at(chip, array_read) / chip.read_time
     conductances = [most] if chip.device.g_min == 0 else [least, most]
     driven = voltage**2 if chip.component.crossbar.fed_at is None else voltage * over(FED_AT)  # charge times supply
-    return driven * (min(conductances) if end == "low" else max(conductances)) * time
+    return driven * (min(conductances) if end == "low" else max(conductances)) * time * over("component.crossbar.energy")
 
 
 def ledger_at(ledger: Ledger, end: End) -> Ledger:

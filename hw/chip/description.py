@@ -426,8 +426,9 @@ class Chip(Section):
 
     @cached_property
     def read_energy_share(self) -> float:
-        """A read's energy over that of its law, V² G t: 1 but where the arrays' energy is stated."""
-        if not self.costs["crossbar"].stated:
+        """A read's energy over that of its law, V² G t: 1 but where the arrays state an energy of a read, as calibrated on a chip that
+        was built. A stated power is one of a table, which the cells' own conductance follows from (as of ISAAC)."""
+        if self.component.crossbar.energy is None:
             return 1.0
         law = self.by_laws.costs["crossbar"].energy_per_action
         return self.costs["crossbar"].energy_per_action / law if law else 1.0
