@@ -243,13 +243,14 @@ class TestPoints:
 
 def test_ideal_cells_are_not_off_in_products_either() -> None:
     """A chip's stated error of cells in products is one of its cells: without it where only other layers' cells, or none, have errors."""
-    chip = load_chip("edge", {"component.crossbar.cell_error.sigma": "0.3", "device.programming_sigma": "0", "device.read_noise_sigma": "0"})
+    exact_cells = {"device.programming_sigma": "0", "device.read_noise_sigma": "0"}
+    chip = load_chip("edge", exact_cells | {"component.crossbar.cell_error.sigma": "0.3"})
     model, images = nn.Sequential(nn.Linear(40, 8)), torch.rand(64, 40)
     converted = convert(model, chip, images, seed=0)
     off = converted(images)
     program(converted, 0, layers=())
     ideal = converted(images)
-    exact = convert(model, load_chip("edge", {"device.programming_sigma": "0", "device.read_noise_sigma": "0"}), images, seed=0)
+    exact = convert(model, load_chip("edge", exact_cells), images, seed=0)
     assert torch.equal(ideal, exact(images))
     assert float((off - ideal).detach().std()) > 0.01
     assert chip.differs(chip.device)
