@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from xbar.hw import Chip, convert, load_chip
-from xbar.workloads.training import accuracy
+from xbar.workloads.training import score
 from xbar.workloads.workload import load_workload
 
 
@@ -30,18 +30,18 @@ def chip(adc_bits: int, **device: float) -> Chip:
 def main() -> None:
     """Print accuracy, images per second and the multiple of float time of each case."""
     workload = load_workload("resnet20", data_directory=Path(sys.argv[1]) if len(sys.argv) > 1 else None)
-    images, labels = workload.data.test_images, workload.data.test_labels
+    images, labels = workload.data.test_inputs, workload.data.test_targets
     cases: dict[str, nn.Module] = {"float": workload.model}
     for name, described in {
         "ideal cells, lossless ADC": chip(24),
         "8-bit ADC, programming error 1 %, read noise 3 %": chip(8, programming_sigma=0.01, read_noise_sigma=0.03),
     }.items():
-        cases[name] = convert(workload.model, described, workload.calibration_images, seed=0)
+        cases[name] = convert(workload.model, described, workload.calibration_inputs, seed=0)
     base = 0.0
     print(f"ResNet-20, {len(labels):,} test images, {torch.get_num_threads()} threads")
     for name, model in cases.items():
         start = time.perf_counter()
-        found = accuracy(model, images, labels, batch=200)
+        found = score(model, images, labels, batch=200)
         spent = time.perf_counter() - start
         base = base or spent
         print(f"{name:<50} {100 * found:6.2f} % {spent:7.1f} s {len(labels) / spent:8,.0f} images/s {spent / base:6.1f} x float")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from xbar.reports.metric import Shown
 from xbar.reports.results import Results
 from xbar.reports.style import (
     ACCENT,
@@ -36,7 +37,7 @@ PANELS = (
     ("energy_per_request_J", "Energy per request, in a batch", "J", f"less is better  ·  {ON_CHIP}"),
     ("area_m2", "Area", "m²", "less is better"),
     ("operations_per_J", "Efficiency, in a batch", "OPS/W", f"more is better  ·  {ON_CHIP}"),
-    ("accuracy", "Accuracy", "", "more is better"),
+    ("score", "", "", ""),  # the metric of the data
 )  # fmt: skip
 COLUMNS: tuple[Column, ...] = (
     ("", 0.050, "left"), ("technology", 0.180, "left"), ("weights", 0.260, "left"), ("inputs", 0.315, "left"),
@@ -56,7 +57,8 @@ def baselines(results: Results) -> Figure:
     for index, (column, title, unit, better) in enumerate(PANELS):
         across, down = index % 3, index // 3
         box = (0.145 + 0.285 * across, 0.710 - 0.230 * down, 0.235, 0.140)
-        _panel(plot(figure, box, title, "x"), rows, column, unit, better, named=across == 0)
+        shown = Shown.of(results.meta)
+        _panel(plot(figure, box, title or shown.title, "x"), rows, column, unit, better or shown.better_words, across == 0, shown)
     end = draw_table(figure, 0.398, COLUMNS, [_cells(row) for _, row in rows.iterrows()], 0.024)
     text = [line for part in _notes(results, rows) for line in textwrap.wrap(part, 175)]
     write(figure, 0.05, end - 0.022, "\n".join(text), size=7.8, colour=SOFT, vertical="top")
@@ -84,20 +86,20 @@ def _rows(results: Results) -> pd.DataFrame:
     m = results.measured
     computer = {
         "title": COMPUTER, "kind": "computer", "description": m["processor"], "weights_from": "DRAM and caches",
-        "latency_s": m["latency_s"], "throughput_per_s": m["throughput_per_s"], "accuracy": results.meta["accuracy"]["float"],
+        "latency_s": m["latency_s"], "throughput_per_s": m["throughput_per_s"], "score": results.meta["score"]["float"],
         "batch": m["batch"],
     }  # fmt: skip
     return pd.concat([rows, pd.DataFrame([computer])], ignore_index=True)
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, named: bool) -> None:
-    """One quantity: a marker a row and its value beside it, on a logarithmic axis but for accuracy."""
-    linear = column == "accuracy"
-    values = [float(value) * (100 if linear else 1e6 if unit == "m²" else 1) for value in rows[column]]
+def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, named: bool, shown: Shown) -> None:
+    """One quantity: a marker a row and its value beside it, on a logarithmic axis but for the score."""
+    linear = column == "score"
+    values = [float(value) * (shown.factor if linear else 1e6 if unit == "m²" else 1) for value in rows[column]]
     known = [value for value in values if math.isfinite(value) and (linear or value > 0)]
     axes.set_ylim(len(rows) - 0.4, -0.6)
     if linear:
-        axes.set_xlim(0, 105)
+        axes.set_xlim(*((0, 105) if shown.is_share else (0, 1.15 * max([*known, 1e-12]))))
     else:
         axes.set_xscale("log")
         low, high = (min(known), max(known)) if known else (1.0, 1.0)
@@ -109,7 +111,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
         axes.tick_params(axis="x", which="minor", colors=FAINT)
     left, right = axes.get_xlim()
     place = (lambda x: (x - left) / (right - left)) if linear else (lambda x: math.log(x / left) / math.log(right / left))
-    for row, (kind, value, shown) in enumerate(zip(rows["kind"], values, rows[column], strict=True)):
+    for row, (kind, value, kept) in enumerate(zip(rows["kind"], values, rows[column], strict=True)):
         if value not in known:
             write(axes, 0.02, row, "not stated" if kind == "digital" else "not measured", 8, colour=SOFT, vertical="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
@@ -118,7 +120,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
         axes.plot([left, value], [row, row], color=FAINT, linewidth=1.5, zorder=1)
         axes.plot([value], [row], marker=marker, color=colour, markersize=7, zorder=2)
         beyond = place(value) > 0.6
-        text = percent(float(shown)) if linear else human(float(shown), unit if unit != "/s" else "")
+        text = shown.text(float(kept)) if linear else human(float(kept), unit if unit != "/s" else "")
         axes.annotate(
             text, (value, row), xytext=(-9 if beyond else 9, 0), textcoords="offset points", va="center",
             ha="right" if beyond else "left", fontsize=8.5, color=INK, fontweight="bold" if kind == "chip" else "normal",
@@ -127,7 +129,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
     axes.set_yticks(range(len(rows)), [cut(str(title), 16) for title in rows["title"]] if named else [""] * len(rows), fontsize=9)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel(f"%  ·  {better}" if linear else better, fontsize=8)
+    axes.set_xlabel(f"{shown.axis}  ·  {better}" if linear else better, fontsize=8)
 
 
 def _tick(value: float, unit: str) -> str:
@@ -169,14 +171,15 @@ def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
         "The accelerators are estimated from published constants, layer by layer: the longer of computing and fetching weights, at busy "
         "power. That is faster than what was published of them, by 7 to 18 % for TPU v1 where memory or computing bounds it, 2.4 times "
         "for Eyeriss on VGG-16 (it is fitted to AlexNet), so the page is in their favour. In a batch every request waits for all of it.",
-        "Accuracy with integers is computed exactly, products and sums, by the functional model of a chip whose cells, wires and ADCs are "
-        "ideal, on the same images; weights and inputs are symmetric, one range a layer. The chip's is the median of its instances.",
+        f"{Shown.of(results.meta).title} with integers is computed exactly, products and sums, by the functional model of a chip whose "
+        "cells, wires and ADCs are ideal, on the same samples; weights and inputs are symmetric, one range a layer. The chip's is the mean "
+        "of its instances.",
     ]  # fmt: skip
     if m:
         threads = f"{m['threads']} thread{'s' if m['threads'] > 1 else ''}"
         notes.append(
             f"This computer, measured and different at every run: {m['processor']}, {threads}, torch {m['torch']}, {m['numbers']}; "
-            f"medians of {m['repeats_alone']} runs of one image and {m['repeats_batch']} of {m['batch']}; of one, quartiles "
+            f"medians of {m['repeats_alone']} runs of one input and {m['repeats_batch']} of {m['batch']}; of one, quartiles "
             f"{human(m['latency_first_quartile_s'], 's')} to {human(m['latency_third_quartile_s'], 's')}. "
             "Its int8 is left out: torch deprecates it. Its energy was not measured."
         )  # fmt: skip

@@ -8,7 +8,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables
 from xbar.reports.explore import FILE as SWEEP_FILE
 from xbar.reports.explore import SweepSheet, unit_of
 from xbar.reports.fairea import FILE as FAIREA_FILE
-from xbar.reports.noise import accuracy_difference
+from xbar.reports.metric import Shown
+from xbar.reports.noise import score_difference
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet
 from xbar.reports.style import NAMES, cut, human, percent, significant
@@ -51,9 +52,16 @@ class Metric:
     better: str = ""
 
 
+SCORES = ("score_chip", "score_float")
+
+
+def _of_score(metric: Metric, shown: Shown) -> Metric:
+    return replace(metric, label=f"{shown.title} {metric.label}", unit="%" if shown.is_share else shown.unit, better=shown.better)
+
+
 METRICS = {
-    "accuracy_chip": Metric("Accuracy on chip", "%", ("accuracy.chip",), "high"),
-    "accuracy_float": Metric("Accuracy in float", "%", ("accuracy.float",), "high"),
+    "score_chip": Metric("on chip", "", ("score.chip",)),  # what it is the runs tell, see `_of_score`
+    "score_float": Metric("in float", "", ("score.float",)),
     "latency_s": Metric("Latency, one request", "s", ("single_request.latency_s",), "low"),
     "latency_p99_s": Metric("Latency in a batch, 99th percentile", "s", ("summary.latency_p99_s",), "low"),
     "throughput_per_s": Metric("Requests per second", "/s", ("summary.steady_throughput_per_s", "summary.throughput_per_s"), "high"),
@@ -89,7 +97,7 @@ class Comparison:
 
     asked: what, key, old, new (texts), unit, kind of every setting and constant that differs. metrics: by quantity: label,
     unit, better, old, new, ratio, changed. components, layers: columns as `xbar.reports.differences.tables_side_by_side`; layers
-    have the rows (input), (output) and (static) of the energy too. accuracy: whether the accuracies differ by more than noise,
+    have the rows (input), (output) and (static) of the energy too. score: whether the scores differ by more than noise,
     with difference, low, high, method, verdict and text. points (of sweeps): the point's settings, metric, old, new, ratio.
     matched: points of two sweeps: joined, only_old, only_new, fails_old, fails_new. names: of the folders; titles: of what is in them.
     """
@@ -103,7 +111,7 @@ class Comparison:
     components: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
-    accuracy: dict[str, Any] = field(default_factory=dict)
+    score: dict[str, Any] = field(default_factory=dict)
     matched: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -166,7 +174,7 @@ def compare_runs(
     (before, after), requests = (run["values"] for run in runs), [run["requests"] for run in runs]
     metrics = side_by_side(before, after)
     metrics = metrics[metrics["old"].notna() | metrics["new"].notna()]
-    about = [METRICS[name] for name in metrics.index]
+    about = [_of_score(METRICS[name], Shown.of(new.meta)) if name in SCORES else METRICS[name] for name in metrics.index]
     for column in ("label", "unit", "better"):
         metrics[column] = [getattr(each, column) for each in about]
     metrics["changed"] = is_changed(metrics["old"], metrics["new"], tolerance)
@@ -178,14 +186,14 @@ def compare_runs(
     return Comparison(
         RUN_FILE, names, (titles[0], titles[1]), tolerance, _asked(old, new), metrics,
         tables_side_by_side(*components, list(COMPONENT_VALUES)), tables_side_by_side(*layers, list(LAYER_VALUES)),
-        accuracy=accuracy_difference(old.meta, new.meta),
+        score=score_difference(old.meta, new.meta),
     )  # fmt: skip
 
 
 def _checked(results: Results, name: str) -> dict[str, Any]:
     """Headline numbers by quantity, and requests; raises ResultsError where something that is compared is missing."""
     meta = results.meta
-    for part in ("workload", "chip", "study", "summary", "single_request", "accuracy"):
+    for part in ("workload", "chip", "study", "summary", "single_request", "score"):
         if not isinstance(meta, dict) or not isinstance(meta.get(part), dict):
             raise ResultsError(f"{name}/{RUN_FILE}: {part} is missing or no table; is it of an interrupted or older run?")
     numbers = {"components": list(COMPONENT_VALUES), "layers": list(LAYER_VALUES), "energy": list(results.energy)}
@@ -198,12 +206,14 @@ def _checked(results: Results, name: str) -> dict[str, Any]:
     _check_table(results.provenance, ["key", "value", "unit", "kind"], f"{name}/provenance.csv")
     _check_once(pd.Index(results.provenance["key"]), f"{name}/provenance.csv")
     leaves = dict(_leaves(meta))
-    for place in ("accuracy.images", "accuracy.instances", "study.instances"):
+    for place in ("score.samples", "score.instances", "study.instances"):
         value = leaves.get(place)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_COUNTED:
             raise ResultsError(f"{name}/{RUN_FILE}: {place} = {value!r}: must be a whole number of 1 or more")
-    if not 0 <= _number(leaves, "accuracy.chip", name) <= 1:
-        raise ResultsError(f"{name}/{RUN_FILE}: accuracy.chip = {leaves.get('accuracy.chip')!r}: must be a share from 0 to 1")
+    share = Shown.of(meta).is_share
+    if not (0 <= _number(leaves, "score.chip", name) <= 1 if share else math.isfinite(_number(leaves, "score.chip", name))):
+        allowed = "a share from 0 to 1" if share else "a finite number"
+        raise ResultsError(f"{name}/{RUN_FILE}: score.chip = {leaves.get('score.chip')!r}: must be {allowed}")
     requests = _number(leaves, "summary.requests", name)
     requests = 1.0 if math.isnan(requests) or requests < 1 else requests
     for quantity, value in _energies(results.components, requests).items():  # which results of earlier versions do not tell
@@ -440,7 +450,7 @@ def _run_verdict(c: Comparison) -> str:
         most = f"; {percent(share, 0)} of the change is {steps.index[0]}" if share > 0 else ""
         parts.append(f"{subject} {value_of(row, 'old')} → {value_of(row, 'new')} (× {ratio_text(row, c.tolerance)}{most})")
     text = "; ".join(parts) or f"{_counted(c.changed_values, 'value', 'values')} changed, energy, area, latency and throughput did not"
-    return f"{text[0].upper()}{text[1:]}. {c.accuracy['text']}"
+    return f"{text[0].upper()}{text[1:]}. {c.score['text']}"
 
 
 def _sweep_verdict(c: Comparison) -> str:
@@ -543,7 +553,7 @@ def times(ratio: float) -> str:
 
 
 def note(comparison: Comparison, name: str) -> str:
-    """Whether a headline number became better or worse, an accuracy within noise or not."""
+    """Whether a headline number became better or worse, a score within noise or not."""
     row = comparison.metrics.loc[name]
     if pd.isna(row["old"]) or pd.isna(row["new"]):
         return f"only in {'new' if pd.isna(row['old']) else 'old'}"
@@ -551,11 +561,11 @@ def note(comparison: Comparison, name: str) -> str:
         return "computer's time"
     if not row["changed"]:
         return ""
-    if name == "accuracy_chip":
-        found = {"within": "within noise", "open": "may be noise"}.get(comparison.accuracy["verdict"])
+    if name == "score_chip":
+        found = {"within": "within noise", "open": "may be noise"}.get(comparison.score["verdict"])
         if found:
             return found
-        return "better" if comparison.accuracy["difference"] > 0 else "worse"  # of the means, as the verdict
+        return "better" if (comparison.score["difference"] > 0) == (row["better"] == "high") else "worse"  # of the means, as the verdict
     if not row["better"]:
         return ""
     return "better" if (row["new"] > row["old"]) == (row["better"] == "high") else "worse"
@@ -564,7 +574,7 @@ def note(comparison: Comparison, name: str) -> str:
 def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Label, ratio, and old and new of the numbers that count most."""
     c = comparison
-    usual = ("accuracy_chip", "latency_s", "throughput_per_s", "on_chip_energy_per_request_J", "on_chip_power_W", "area_m2",
+    usual = ("score_chip", "latency_s", "throughput_per_s", "on_chip_energy_per_request_J", "on_chip_power_W", "area_m2",
              "crossbars_used", "on_chip_operations_per_J")  # fmt: skip
     if c.kind == RUN_FILE:
         names = [name for name in usual if name in c.metrics.index]
@@ -655,7 +665,7 @@ def save_comparison(comparison: Comparison, directory: Path) -> None:
     meta = {
         "version": version("xbar"), "kind": KINDS[c.kind], "old": {"folder": c.names[0], "title": c.titles[0]},
         "new": {"folder": c.names[1], "title": c.titles[1]}, "tolerance": c.tolerance, "changed": c.changed, "verdict": verdict(c),
-        "asked": c.asked.to_dict("records"), "metrics": metrics, "accuracy": {name: _json(value) for name, value in c.accuracy.items()},
+        "asked": c.asked.to_dict("records"), "metrics": metrics, "score": {name: _json(value) for name, value in c.score.items()},
         "matched": c.matched,
     }  # fmt: skip
     if len(c.components):

@@ -133,15 +133,15 @@ def draw_converters(sheets: Sequence[ConverterSheet], directory: Path) -> list[P
     ]
 
 
-def adc_curves(axes: Axes, bits: pd.DataFrame) -> list[Line2D]:
-    """Accuracy by ADC bits, a curve for each width of a code, open where many conversions saturate; what a legend shows."""
+def adc_curves(axes: Axes, bits: pd.DataFrame, factor: float = 100.0) -> list[Line2D]:
+    """The score, times a factor, by ADC bits, a curve for each width of a code, open where many conversions saturate; a legend's lines."""
     handles, instances = [], int(bits["instance"].max()) + 1
     what = f"median of {instances}, " if instances > 1 else ""
     for width, (colour, line) in ADC_CURVES.items():
         rows = bits[bits["width"] == width]
         if rows.empty:
             continue
-        by_bits = 100 * rows.groupby("bits")["accuracy"].agg(["min", "median", "max"])
+        by_bits = factor * rows.groupby("bits")["score"].agg(["min", "median", "max"])
         many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
         axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
         axes.plot(by_bits.index, by_bits["median"], color=colour, linestyle=line, linewidth=1.6)

@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from xbar.reports.baseline import summary_line
 from xbar.reports.converters import adc_curves
+from xbar.reports.metric import Shown
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
 from xbar.reports.style import (
@@ -114,7 +115,7 @@ def summary(results: Results) -> Figure:
     _energy_bars(
         plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy, on chip", "x"), results, most=6, small=True
     )
-    _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), "Accuracy against variation"), results, small=True)
+    _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), f"{Shown.of(results.meta).title} against variation"), results, small=True)
     axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time, on chip")
     _power(axes, results.power, results.meta["summary"])
     return figure
@@ -122,10 +123,9 @@ def summary(results: Results) -> Figure:
 
 def verdict(results: Results) -> str:
     """What the run found, in one or two sentences."""
-    a, s = results.meta["accuracy"], results.meta["summary"]
+    a, s, shown = results.meta["score"], results.meta["summary"], Shown.of(results.meta)
     single = results.meta["single_request"]
-    lost = 100 * (a["float"] - a["chip"])
-    change = "keeps its accuracy" if abs(lost) < 0.05 else f"{'loses' if lost > 0 else 'gains'} {abs(lost):.1f} points"
+    change = shown.change(a["float"], a["chip"])
     leaked = s["leakage_energy_per_request_J"] / s["on_chip_energy_per_request_J"]
     drawn = f", {percent(leaked)} of it leakage" if leaked >= 0.005 else ""
     links = s["link_energy_per_request_J"]
@@ -134,8 +134,8 @@ def verdict(results: Results) -> str:
     alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
         f"On this chip{_ideal(results.meta['chip'])} the network {change} "
-        f"({percent(a['float'])} in float, {percent(a['chip'])} on chip{_of_instances(a)}, "
-        f"{a['images']:,} test images), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
+        f"({shown.text(a['float'])} in float, {shown.text(a['chip'])} on chip{_of_instances(a)}, "
+        f"{a['samples']:,} test {a['of']}), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
         f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{costliest(results)}"
     )
 
@@ -146,14 +146,14 @@ def _ideal(chip: Mapping[str, Any]) -> str:
     return f", whose {' and '.join(parts)} are ideal as its file has them," if "cells" in parts else ""
 
 
-def _of_instances(a: dict[str, float]) -> str:
-    return f" as median of {a['instances']} instances" if a["instances"] > 1 else ""
+def _of_instances(a: Mapping[str, Any]) -> str:
+    return f" as mean of {a['instances']} chips" if a["instances"] > 1 else ""
 
 
 def headlines(results: Results) -> list[tuple[str, str, str]]:
     """(label, value, detail) of the eight headline numbers."""
     m = results.meta
-    a, s, single, chip = m["accuracy"], m["summary"], m["single_request"], m["chip"]
+    a, s, single, chip, shown = m["score"], m["summary"], m["single_request"], m["chip"], Shown.of(m)
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
     efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
@@ -165,10 +165,10 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
     leakage = f"leakage {human(s['leakage_energy_per_request_J'], 'J')}"
     all_power = human(s["average_power_W"], "W")
-    low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
-    judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
+    band = f"{shown.text(a['chip_low'])} to {shown.text(a['chip_high'])}".replace("\u00a0%", "", 1)
+    judged = f"mean of {a['instances']} chips {band}, worst {shown.text(a['chip_worst'])}" if a["instances"] > 1 else "chips are alike"
     return [
-        ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
+        (f"{shown.title} on chip", shown.text(a["chip"]), f"float {shown.text(a['float'])}, {judged}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
         ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
@@ -533,26 +533,26 @@ def _power(
 
 
 def accuracy(results: Results) -> Figure:
-    """Accuracy against programming variation, with a band over chip instances, and against ADC bits."""
-    a, chip, study = results.meta["accuracy"], results.meta["chip"], results.meta["study"]
-    judged = f"{a['images']:,} of {a['test_images']:,} test images; float accuracy on all"
-    figure = page("Accuracy on the chip", f"{_heading(results)}  ·  {judged}: {percent(a['float_all_test_images'], 2)}")
+    """The score against programming variation, with a band over chip instances, and against ADC bits."""
+    a, chip, study, shown = results.meta["score"], results.meta["chip"], results.meta["study"], Shown.of(results.meta)
+    judged = f"{a['samples']:,} of {a['test_samples']:,} test {a['of']}; {shown.word} in float on all"
+    figure = page(f"{shown.title} on the chip", f"{_heading(results)}  ·  {judged}: {shown.text(a['float_all'], 2)}")
     axes = plot(figure, (0.08, 0.355, 0.52, 0.485), "Against programming variation")
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.355, 0.26, 0.485), "Against ADC resolution")
     bits = results.adc_bits
-    right.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    curves = adc_curves(right, bits)
+    right.axhline(shown.factor * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
+    curves = adc_curves(right, bits, shown.factor)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)
-    right.set_ylabel("accuracy, %", fontsize=9)
-    right.set_ylim(0, 103)
+    right.set_ylabel(shown.axis, fontsize=9)
+    right.set_ylim(*shown.limits(shown.factor * np.array([a["float"], *bits["score"]])))
     right.legend(
         handles=[
             *curves,
             Line2D([], [], color=SECOND, label=f"this chip: {chip['adc_bits']} bits"),
-            Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
+            Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {shown.text(a['float'])}"),
         ],
         loc="upper left", bbox_to_anchor=(-0.02, -0.125), fontsize=8.5, frameon=False, labelcolor=INK,
     )  # fmt: skip
@@ -566,7 +566,7 @@ def accuracy(results: Results) -> Figure:
     note = (
         f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
-        f"same images; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
+        f"same {a['of']}; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
         "panel the cells are as the chip describes them; the width of a code is made for the bits, or kept as it is on this chip, so "
         "that codes end earlier. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
@@ -578,20 +578,21 @@ def accuracy(results: Results) -> Figure:
 
 
 def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
-    """Median, quartiles and range of accuracy over chip instances against sigma."""
-    a, chip = results.meta["accuracy"], results.meta["chip"]
+    """Median, quartiles and range of the score over chip instances against sigma."""
+    a, chip, shown = results.meta["score"], results.meta["chip"], Shown.of(results.meta)
     own, unit = chip["programming_own"], 1 if chip["programming_scaled"] else 100
     points = results.variation
-    by_sigma = points.groupby("sigma")["accuracy"]
+    by_sigma = points.groupby("sigma")["score"]
     sigma = unit * by_sigma.min().index.to_numpy()
-    low, high = 100 * by_sigma.min().to_numpy(), 100 * by_sigma.max().to_numpy()
-    first, third = 100 * by_sigma.quantile(0.25).to_numpy(), 100 * by_sigma.quantile(0.75).to_numpy()
-    axes.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
+    factor = shown.factor
+    low, high = factor * by_sigma.min().to_numpy(), factor * by_sigma.max().to_numpy()
+    first, third = factor * by_sigma.quantile(0.25).to_numpy(), factor * by_sigma.quantile(0.75).to_numpy()
+    axes.axhline(factor * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
     axes.fill_between(sigma, low, high, color=ACCENT, alpha=0.15, linewidth=0)
     axes.fill_between(sigma, first, third, color=ACCENT, alpha=0.25, linewidth=0)
     axes.plot(
         sigma,
-        100 * by_sigma.median().to_numpy(),
+        factor * by_sigma.median().to_numpy(),
         color=ACCENT,
         linewidth=1.8,
         marker="o",
@@ -599,14 +600,14 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     )
     if not small:
         axes.scatter(
-            unit * points["sigma"], 100 * points["accuracy"], s=9, color=INK, alpha=0.35, linewidths=0, zorder=3
+            unit * points["sigma"], factor * points["score"], s=9, color=INK, alpha=0.35, linewidths=0, zorder=3
         )
     if own > 0:
         axes.axvline(unit * own, color=SECOND, linewidth=1.2)
-    axes.set_ylim(0, 103)
+    axes.set_ylim(*shown.limits(factor * np.array([a["float"], *points["score"]])))
     scaled = "times the device's error" if small else amount_axis(chip)
     axes.set_xlabel(scaled if chip["programming_scaled"] else "sigma, %", fontsize=9)
-    axes.set_ylabel("accuracy, %", fontsize=9)
+    axes.set_ylabel(shown.axis, fontsize=9)
     if small:
         return
     handles: list[Line2D | Patch] = [
@@ -614,7 +615,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
         Patch(color=ACCENT, alpha=0.4, linewidth=0, label="middle half"),
         Patch(color=ACCENT, alpha=0.15, linewidth=0, label="smallest to largest"),
         Line2D([], [], color=INK, alpha=0.5, marker="o", markersize=3, linestyle="none", label="one chip instance"),
-        Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"),
+        Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {shown.text(a['float'])}"),
     ]
     if own > 0:
         handles.append(Line2D([], [], color=SECOND, label=f"this chip: {unit * own:.3g}{'' if chip['programming_scaled'] else PERCENT}"))

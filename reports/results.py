@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 # What a report is drawn from and folders of earlier versions lack: columns of tables, and headline numbers.
-DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share")}
+DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share", "score"), "variation": ("score",)}
 DRAWN_NUMBERS = (
     "on_chip_energy_per_request_J", "leakage_energy_per_request_J", "link_energy_per_request_J", "on_chip_power_W",
     "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J",
@@ -38,8 +38,8 @@ class Results:
     meta: name of the workload and chip, settings, headline numbers (see `xbar.workloads.study.run`).
     components: one row a component; layers: one row a layer; energy: layer x component [J]; requests: one row a
     request; power: time_s, power_W, on_chip_power_W; adc_use: time_s, share; timeline: layer, stage, copy, start_s, end_s of the
-    first requests; variation: sigma, instance, accuracy; adc_bits: bits, width
-    (of a code: "made for the bits" or "kept"), instance, accuracy, saturated_share; provenance: every
+    first requests; variation: sigma, instance, score; adc_bits: bits, width
+    (of a code: "made for the bits" or "kept"), instance, score, saturated_share; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
     `xbar.workloads.study.baselines`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from xbar.reports.metric import Shown
 from xbar.reports.results import Results
 from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, page, percent, plot, significant, write
 
@@ -33,14 +34,15 @@ MOST_VALUES = 24  # rows with a number beside each bar
 LEAST_SPAN = 2.0  # points of accuracy that an axis of losses shows at least
 
 
+def least_span(results: Results) -> float:
+    """What an axis of losses shows at least: some points, or as large a share of another metric."""
+    shown = Shown.of(results.meta)
+    return LEAST_SPAN if shown.is_share else LEAST_SPAN / 100 * abs(results.meta["score"]["float"])
+
+
 def heading(results: Results) -> str:
     """Network and chip."""
     return f"{results.meta['workload']['title']} on {results.meta['chip']['title']}"
-
-
-def points(share: float) -> str:
-    """A difference of accuracies in points."""
-    return f"{100 * share:.2f}".replace("-", "\u2212") if abs(share) >= 5e-5 else "0"
 
 
 def _bars_of_rows(axes: Axes, values: np.ndarray, colours: Sequence[str] | str, least: float = 0.0) -> None:
@@ -53,9 +55,9 @@ def _bars_of_rows(axes: Axes, values: np.ndarray, colours: Sequence[str] | str, 
     axes.set_xlim(1.08 * low, (1.22 if len(values) <= MOST_VALUES else 1.05) * max(high, 1e-12))
 
 
-def _make_room(axes: Axes, values: np.ndarray, half: np.ndarray, margin: float = 1.05) -> None:
+def _make_room(axes: Axes, values: np.ndarray, half: np.ndarray, least: float, margin: float = 1.05) -> None:
     """Widen an axis of losses for whiskers, of few instances not to their ends."""
-    most = 1.5 * max(LEAST_SPAN, float(np.abs(values).max()))
+    most = 1.5 * max(least, float(np.abs(values).max()))
     reach = np.minimum(np.nan_to_num(half), most)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 1.05 * float((values - reach).min())), max(high, margin * float((values + reach).max())))
@@ -73,35 +75,36 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
 
 
 def sensitivity(results: Results) -> Figure:
-    """Loss of accuracy of each non-ideality alone and of all together."""
-    table, a = results.sensitivity, results.meta["accuracy"]
-    judged = f"{a['images']:,} test images, float accuracy on them {percent(a['float'], 2)}"
-    figure = page("What costs accuracy", f"{heading(results)}  ·  {judged}")
+    """What each non-ideality alone and all together cost of the score."""
+    table, a, shown = results.sensitivity, results.meta["score"], Shown.of(results.meta)
+    judged = f"{a['samples']:,} test {a['of']}, {shown.word} in float on them {shown.text(a['float'], 2)}"
+    figure = page(f"What costs {shown.word}", f"{heading(results)}  ·  {judged}")
     height = min(0.62, 0.042 * len(table))
-    axes = plot(figure, (0.40, 0.815 - height, 0.32, height), "Loss of accuracy, each alone", "x")
-    loss = 100 * table["loss"].to_numpy(dtype=float)
+    axes = plot(figure, (0.40, 0.815 - height, 0.32, height), f"Loss of {shown.word}, each alone", "x")
+    loss = shown.factor * table["loss"].to_numpy(dtype=float)
+    least = least_span(results)
     colours = [GIVEN.get(str(given), (SOFT, ""))[0] for given in table["given"]]
-    _bars_of_rows(axes, loss, colours, LEAST_SPAN)
-    half = 100 * (table["high"] - table["low"]).to_numpy(dtype=float) / 2
+    _bars_of_rows(axes, loss, colours, least)
+    half = shown.factor * (table["high"] - table["low"]).to_numpy(dtype=float) / 2
     known = np.isfinite(half) & (half > 0)
     axes.errorbar(loss[known], np.flatnonzero(known), xerr=half[known], fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-    _make_room(axes, loss, half)
+    _make_room(axes, loss, half, least)
     axes.axvline(0, color=SOFT, linewidth=1)
-    axes.set_xlabel("points of accuracy; whiskers: 95 % band of the mean over chip instances", fontsize=8.5)
+    axes.set_xlabel(f"{shown.step}; whiskers: 95 % band of the mean over chip instances", fontsize=8.5)
     across = axes.get_yaxis_transform()
     columns = (
-        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), ("accuracy", 1.40, "right"),
-        ("loss, points", 1.71, "right"),
+        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), (shown.word if shown.is_share else "score", 1.40, "right"),
+        (f"loss, {shown.step_short}", 1.71, "right"),
     )  # fmt: skip
     for name, x, align in columns[1:]:
         write(axes, x, -0.95, name, size=8.5, weight="bold", colour=SOFT, align=align, transform=across)
     for row, (_, effect) in enumerate(table.iterrows()):
         ideal = effect["given"] == "ideal"
         colour = SOFT if ideal else INK
-        spread = f" ± {half[row]:.2f}" if np.isfinite(half[row]) else ""
+        spread = f" ± {shown.number(half[row] / shown.factor)}" if np.isfinite(half[row]) else ""
         cells = (
-            str(effect["effect"]), str(effect["value"]), f"{int(effect['instances'])}", percent(effect["accuracy"], 2),
-            "ideal here" if ideal else f"{points(effect['loss'])}{spread}",
+            str(effect["effect"]), str(effect["value"]), f"{int(effect['instances'])}", shown.text(effect["score"], 2),
+            "ideal here" if ideal else f"{shown.number(effect['loss'])}{spread}",
         )  # fmt: skip
         for (_, x, align), text in zip(columns, cells, strict=True):
             weight = "bold" if x < -1 and effect["against"] == "float" else "normal"
@@ -113,7 +116,7 @@ def sensitivity(results: Results) -> Figure:
         handles=handles, loc="lower right", bbox_to_anchor=(1.72, 1.065), ncols=2, frameon=False, fontsize=8.5, labelcolor=INK
     )
     digital = table.loc[table["against"] == "digital", "reference"]
-    against = f" ({percent(float(digital.iloc[0]), 2)})" if len(digital) else ""
+    against = f" ({shown.text(float(digital.iloc[0]), 2)})" if len(digital) else ""
     note = (
         "Rows in bold count against the network in float. All others count against the same chip with every analog part "
         f"ideal{against}, weights and inputs in its levels: cells without error, noise or drift, ideal wires and drivers, "
@@ -127,14 +130,15 @@ def sensitivity(results: Results) -> Figure:
 
 def costliest(results: Results) -> str:
     """What of the chip's own costs most by itself, as a sentence; nothing where nothing costs half a point."""
+    shown = Shown.of(results.meta)
     if results.sensitivity.empty:
         return ""
     alone = results.sensitivity[results.sensitivity["given"] == "chip"]
     alone = alone[~alone["effect"].str.startswith(("all", "weights and inputs"))].sort_values("loss")
-    if alone.empty or alone["loss"].iloc[-1] < 0.005:
+    if alone.empty or not shown.matters(alone["loss"].iloc[-1], results.meta["score"]["float"]):
         return ""
     worst = alone.iloc[-1]
-    return f" By itself, {worst['effect']} costs most: {100 * worst['loss']:.1f} points."
+    return f" By itself, {worst['effect']} costs most: {shown.difference(worst['loss'])}."
 
 
 # ---- layers
@@ -142,13 +146,14 @@ def costliest(results: Results) -> str:
 
 def layers(results: Results) -> Figure:
     """Layer by layer: what its cells cost alone, how exact its outputs are, what saturates and what is clipped."""
-    cost, quality = results.layer_sensitivity, results.layer_quality
+    cost, quality, shown = results.layer_sensitivity, results.layer_quality, Shown.of(results.meta)
+    span = least_span(results)
     figure = page("Layer by layer", heading(results))
     names = [str(name) for name in (quality if len(quality) else cost)["layer"]]
     panels: list[tuple[str, str, np.ndarray, str, float, str]] = []
     if len(cost):
-        loss = 100 * cost["loss"].to_numpy(dtype=float)
-        panels.append(("Errors in this layer only", "loss, points of accuracy", loss, SECOND, LEAST_SPAN, "{:.2f}"))
+        loss = shown.factor * cost["loss"].to_numpy(dtype=float)
+        panels.append(("Errors in this layer only", f"loss, {shown.step}", loss, SECOND, span, "{:.2f}" if shown.is_share else "{:.2g}"))
     if len(quality):
         panels += [
             ("Signal to noise of output", "dB", quality["snr_dB"].to_numpy(dtype=float), ACCENT, 10.0, "{:.1f}"),
@@ -166,10 +171,10 @@ def layers(results: Results) -> Figure:
         if not number:
             _names(axes, names)
         if len(cost) and not number:
-            half = 100 * (cost["high"] - cost["low"]).to_numpy(dtype=float) / 2
+            half = shown.factor * (cost["high"] - cost["low"]).to_numpy(dtype=float) / 2
             known = np.isfinite(half) & (half > 0)
             axes.errorbar(values[known], np.flatnonzero(known), xerr=half[known], fmt="none", ecolor=INK, elinewidth=0.9)
-            _make_room(axes, values, half, 1.3)
+            _make_room(axes, values, half, span, 1.3)
             axes.axvline(0, color=SOFT, linewidth=1)
         if len(names) <= MOST_VALUES:
             ends = np.nan_to_num(values, posinf=0.0, neginf=0.0)
@@ -184,7 +189,7 @@ def layers(results: Results) -> Figure:
     if len(cost):
         parts.append(
             f"Errors in one layer only: its cells as in this study ({cost['cells'].iloc[0]}), the cells of all other layers ideal, against "
-            f"all ideal ({percent(float(cost['reference'].iloc[0]), 2)}); mean of {int(cost['instances'].max())} chip instances, "
+            f"all ideal ({shown.text(float(cost['reference'].iloc[0]), 2)}); mean of {int(cost['instances'].max())} chip instances, "
             "whiskers are its 95 % band."
         )
     if len(quality):
@@ -212,15 +217,17 @@ def yields(results: Results) -> Figure:
     """Share of good chips against programming error, stuck cells and wire resistance, pictures over tables."""
     table = results.yields
     threshold, margin = float(table["threshold"].iloc[0]), results.meta["study"]["yield_margin"]
+    shown = Shown.of(results.meta)
+    within = f"{shown.number(margin)} points" if shown.is_share else percent(margin)
     figure = page(
-        "Yield", f"{heading(results)}  ·  a chip is good from {percent(threshold, 2)} on: within {points(margin)} "
-        f"points of the same chip with ideal cells and wires",
+        "Yield", f"{heading(results)}  ·  a chip is good at {shown.text(threshold, 2)} or better: within {within} "
+        f"of the same chip with ideal cells and wires",
     )  # fmt: skip
-    shown = [name for name in PARAMETERS if name in set(table["parameter"])]
-    for number, parameter in enumerate(shown):
+    drawn = [name for name in PARAMETERS if name in set(table["parameter"])]
+    for number, parameter in enumerate(drawn):
         mine = table[table["parameter"] == parameter]
-        left = 0.075 + 0.915 / len(shown) * number
-        axes = plot(figure, (left, 0.50, 0.915 / len(shown) - 0.05, 0.335), PARAMETERS[parameter])
+        left = 0.075 + 0.915 / len(drawn) * number
+        axes = plot(figure, (left, 0.50, 0.915 / len(drawn) - 0.05, 0.335), PARAMETERS[parameter])
         place = np.arange(len(mine))
         share, low, high = (100 * mine[name].to_numpy() for name in ("share", "low", "high"))
         axes.fill_between(place, low, high, color=ACCENT, alpha=0.15, linewidth=0)
@@ -233,7 +240,7 @@ def yields(results: Results) -> Figure:
         axes.set_xlabel(_axis(results, parameter), fontsize=8.5)
         if not number:
             axes.set_ylabel("good chips, %", fontsize=9)
-        _yield_table(figure, left - 0.02, labels, mine)
+        _yield_table(figure, left - 0.02, labels, mine, shown)
     cells = table.loc[table["parameter"] == "wires", "cells"]
     note = (
         "Bands: 95 % confidence for the share of good chips (Wilson); there is none where nothing in a chip is drawn and all of its "
@@ -245,7 +252,7 @@ def yields(results: Results) -> Figure:
     return figure
 
 
-def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFrame) -> None:
+def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFrame, shown: Shown) -> None:
     columns = ((0.045, "value"), (0.095, "good"), (0.150, "share"), (0.215, "95 % band"), (0.272, "median"))
     y = 0.405
     for x, name in columns:
@@ -255,7 +262,7 @@ def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFr
         y -= 0.027
         cells = (
             label, _counted(row), percent(row["share"], 0),
-            "–" if row["alike"] else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", percent(row["median"]),
+            "–" if row["alike"] else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", shown.text(row["median"]),
         )  # fmt: skip
         for (x, _), cell in zip(columns, cells, strict=True):
             write(figure, left + x, y, cell, size=8, align="right")
@@ -287,11 +294,11 @@ def amount_axis(chip: dict[str, Any]) -> str:
 
 
 def drift(results: Results) -> Figure:
-    """Accuracy over time after programming, under each correction, picture over table."""
-    table, a = results.drift, results.meta["accuracy"]
-    figure = page("Accuracy after programming", f"{heading(results)}  ·  {a['images']:,} test images")
-    axes = plot(figure, (0.08, 0.43, 0.87, 0.41), "Accuracy over time")
-    axes.axhline(100 * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
+    """The score over time after programming, under each correction, picture over table."""
+    table, a, shown = results.drift, results.meta["score"], Shown.of(results.meta)
+    figure = page(f"{shown.title} after programming", f"{heading(results)}  ·  {a['samples']:,} test {a['of']}")
+    axes = plot(figure, (0.08, 0.43, 0.87, 0.41), f"{shown.title} over time")
+    axes.axhline(shown.factor * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
     times = np.sort(table["time_s"].unique())
     columns = [0.36 + 0.59 * (number + 1) / len(times) for number in range(len(times))]
     y = 0.315
@@ -299,28 +306,28 @@ def drift(results: Results) -> Figure:
         write(figure, x, y, _time(time), size=8.5, weight="bold", colour=SOFT, align="right")
     figure.add_artist(Line2D([0.05, 0.95], [y - 0.010] * 2, color=SOFT, linewidth=1))
     handles = []
-    lowest = 100.0
+    seen = [shown.factor * a["float"]]
     for name, (colour, style, label) in CORRECTIONS.items():
         mine = table[table["correction"] == name]
         if mine.empty:
             continue
-        grouped = 100 * mine.groupby("time_s")["accuracy"].agg(["min", "median", "max"])
+        grouped = shown.factor * mine.groupby("time_s")["score"].agg(["min", "median", "max"])
         axes.fill_between(grouped.index, grouped["min"], grouped["max"], color=colour, alpha=0.15, linewidth=0)
         axes.plot(grouped.index, grouped["median"], color=colour, linestyle=style, marker="o", markersize=4.5, linewidth=1.7)
         handles.append(Line2D([], [], color=colour, linestyle=style, marker="o", markersize=4.5, label=label))
-        lowest = min(lowest, float(grouped["min"].min()))
+        seen += [float(grouped["min"].min()), float(grouped["max"].max())]
         y -= 0.034
         write(figure, 0.05, y, label, size=8.5)
         for x, time in zip(columns, times, strict=True):
-            write(figure, x, y, f"{grouped.loc[time, 'median']:.1f}\u00a0%", size=8.5, align="right")
-    handles.append(Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {percent(a['float'])}"))
+            write(figure, x, y, shown.text(grouped.loc[time, "median"] / shown.factor), size=8.5, align="right")
+    handles.append(Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {shown.text(a['float'])}"))
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xticks(times, [_time(time) for time in times])
     axes.set_xlim(times[0] * 0.8, times[-1] * 1.25)
-    axes.set_ylim(max(0.0, lowest - 5), 101.5)
+    axes.set_ylim(*((max(0.0, min(seen) - 5), 101.5) if shown.is_share else shown.limits(seen)))
     axes.set_xlabel("time after programming", fontsize=9)
-    axes.set_ylabel("accuracy, %", fontsize=9)
+    axes.set_ylabel(shown.axis, fontsize=9)
     axes.legend(handles=handles, loc="lower left", fontsize=8.5, framealpha=0.9, edgecolor="none", labelcolor=INK)
     kinds = set(table["correction"])
     instances = int(table["instance"].max()) + 1

@@ -208,7 +208,7 @@ def _compress(options: argparse.Namespace) -> int:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
-        save_state(small_state(found.model, workload.calibration_images[:2]), options.out / "weights.pt")
+        save_state(small_state(found.model, workload.calibration_inputs[:2]), options.out / "weights.pt")
         sheet.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
         draw_compression(sheet, options.out)

@@ -1,4 +1,4 @@
-"""Image data in its official formats, checked at the door; where it is looked for, and where it is kept."""
+"""Data sets in their official formats, checked at the door; where they are looked for, and where they are kept."""
 
 import gzip
 import hashlib
@@ -15,6 +15,8 @@ import numpy as np
 import platformdirs
 import torch
 from torch import Tensor
+
+from xbar.workloads.task import CLASSIFICATION, REGRESSION, Metric, Task
 
 MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # Official files with the MD5 of the .gz as published (torchvision's mirror list) and the shape they must hold.
@@ -42,44 +44,75 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True)
-class ImageData:
-    """Labelled images in two parts. images: float32 (n, channels, height, width); labels: int64 (n,) from 0."""
+class Dataset:
+    """Samples in two parts, to train on and to judge by, and what is asked of a network for them.
+
+    inputs: float32 or, of tokens, int64, (n, ...); targets by the task: int64 (n,) classes from 0; float32 (n, ...); int64
+    (n, length) tokens. samples: what one is called in reports, plural.
+    """
 
     name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    task: Task = CLASSIFICATION
+    samples: str = "images"
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.dim() != 4 or not len(images) or images.dtype != torch.float32:
-                raise DataError(f"{self.name}: {part}_images must be float32 (n, c, h, w), got {tuple(images.shape)}")
-            if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or int(labels.min()) < 0:
-                raise DataError(f"{self.name}: {part}_labels must be int64 ({len(images)},) from 0 on")
-            if not bool(torch.isfinite(images).all()):
-                raise DataError(f"{self.name}: {part}_images must be finite")
-        if self.test_images.shape[1:] != self.train_images.shape[1:]:
-            train, test = (tuple(images.shape[1:]) for images in (self.train_images, self.test_images))
-            raise DataError(f"{self.name}: test_images must be {train} each as train_images are, got {test}")
-        classes = int(self.train_labels.max()) + 1
-        if int(self.test_labels.max()) >= classes:
-            largest = int(self.test_labels.max())
-            raise DataError(f"{self.name}: test_labels must be below {classes} as train_labels are, got {largest}")
+            inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+            if inputs.dim() < 2 or not len(inputs) or inputs.dtype not in (torch.float32, torch.int64):
+                raise DataError(f"{self.name}: {part}_inputs must be float32, or int64 tokens, (n, ...), got {inputs.dtype} "
+                                f"{tuple(inputs.shape)}")  # fmt: skip
+            if len(targets) != len(inputs):
+                raise DataError(f"{self.name}: {part}_targets must be one a sample, {len(inputs)}, got {tuple(targets.shape)}")
+            self._check_targets(f"{part}_targets", targets)
+            if not bool(torch.isfinite(inputs).all()):
+                raise DataError(f"{self.name}: {part}_inputs must be finite")
+        for what in ("inputs", "targets"):
+            train, test = (getattr(self, f"{part}_{what}") for part in ("train", "test"))
+            if test.shape[1:] != train.shape[1:] or test.dtype != train.dtype:
+                raise DataError(f"{self.name}: test_{what} must be {tuple(train.shape[1:])} {train.dtype} each as train_{what} are, got "
+                                f"{tuple(test.shape[1:])} {test.dtype}")  # fmt: skip
+        if self.task.name == CLASSIFICATION.name and (largest := int(self.test_targets.max())) >= self.classes:
+            raise DataError(f"{self.name}: test_targets must be below {self.classes} as train_targets are, got {largest}")
+
+    def _check_targets(self, name: str, targets: Tensor) -> None:
+        """Raise DataError where they are not what the task asks."""
+        if self.task.name == REGRESSION.name:
+            if targets.dtype != torch.float32 or not bool(torch.isfinite(targets).all()):
+                raise DataError(f"{self.name}: {name} must be finite and float32, got {targets.dtype}")
+            return
+        rank, what = (1, "(n,)") if self.task.name == CLASSIFICATION.name else (2, "(n, length)")
+        if targets.dtype != torch.int64 or targets.dim() != rank or int(targets.min()) < 0:
+            raise DataError(f"{self.name}: {name} must be int64 {what} from 0 on, got {targets.dtype} {tuple(targets.shape)}, least "
+                            f"{targets.min().item() if targets.numel() else 'none'}")  # fmt: skip
+
+    @property
+    def classes(self) -> int:
+        """Of a classification: as many as the largest training target says."""
+        return int(self.train_targets.max()) + 1
+
+    @property
+    def metric(self) -> Metric:
+        """What networks are judged by."""
+        return self.task.metric
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all images and labels, for names of files that depend on the data."""
+        """SHA-256 of all samples and of what is asked, for names of files that depend on them."""
         hashed = hashlib.sha256()
-        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        for part in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
             hashed.update(part.numpy().tobytes())
+        if self.task != CLASSIFICATION:
+            hashed.update(f"{self.task.name} {self.metric.name} {self.metric.code}".encode())
         return hashed.hexdigest()
 
 
-def first_images(data: ImageData, most: int) -> ImageData:
-    """The data with at most so many of its training images."""
-    return replace(data, train_images=data.train_images[:most], train_labels=data.train_labels[:most])
+def first_samples(data: Dataset, most: int) -> Dataset:
+    """The data with at most so many of its training samples."""
+    return replace(data, train_inputs=data.train_inputs[:most], train_targets=data.train_targets[:most])
 
 
 def cache_directory() -> Path:
@@ -87,7 +120,7 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XBAR_CACHE") or platformdirs.user_cache_dir("xbar"))
 
 
-def load_digits(seed: int = 0) -> ImageData:
+def load_digits(seed: int = 0) -> Dataset:
     """scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels (UCI, E. Alpaydin and C. Kaynak, 1998), pixels
     from 0 to 1; `seed` draws 360 test images, the same share of every class."""
     from sklearn.datasets import load_digits as load
@@ -99,7 +132,7 @@ def load_digits(seed: int = 0) -> ImageData:
     train, test = train_test_split(
         np.arange(len(labels)), test_size=DIGITS_TEST_IMAGES, stratify=bunch.target, random_state=seed
     )
-    return ImageData("scikit-learn digits", images[train], labels[train], images[test], labels[test])
+    return Dataset("scikit-learn digits", images[train], labels[train], images[test], labels[test])
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -128,7 +161,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path}: its header {shape} is of no array: {error}") from None
 
 
-def load_mnist(directory: Path | None = None, download: bool = True) -> ImageData:
+def load_mnist(directory: Path | None = None, download: bool = True) -> Dataset:
     """MNIST (Y. LeCun, C. Cortes, C. Burges) from its four official IDX files, pixels from 0 to 1.
 
     Looked for in `directory`; without one in XBAR_DATA (itself or its folder mnist), then in the cache, and at
@@ -150,7 +183,7 @@ def load_mnist(directory: Path | None = None, download: bool = True) -> ImageDat
             raise DataError(f"{folder}: {part} labels go up to {labels.max()}, MNIST's from 0 to 9")
         images = arrays[f"{part}-images-idx3-ubyte"]
         parts += [torch.from_numpy(images / np.float32(255)).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))]
-    return ImageData("MNIST", *parts)
+    return Dataset("MNIST", *parts)
 
 
 def read_cifar10(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +201,7 @@ def read_cifar10(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return records[:, 1:].reshape(-1, *CIFAR10_SHAPE), records[:, 0]
 
 
-def load_cifar10(directory: Path | None = None) -> ImageData:
+def load_cifar10(directory: Path | None = None) -> Dataset:
     """CIFAR-10 (A. Krizhevsky, 2009) from the six files of its binary version, channels normalised around 0.
 
     Looked for in `directory`, without one in XBAR_DATA: there, or in its folder cifar10 or cifar-10-batches-bin.
@@ -185,7 +218,7 @@ def load_cifar10(directory: Path | None = None) -> ImageData:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
         images.div_(255).sub_(mean).div_(std)
         parts += [images, torch.from_numpy(np.concatenate([labels for _, labels in read]).astype(np.int64))]
-    return ImageData("CIFAR-10", *parts)
+    return Dataset("CIFAR-10", *parts)
 
 
 def cifar10_folder(directory: Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""Training a classifier, resumable to the same bits, and its accuracy."""
+"""Training a network for its task, resumable to the same bits, and judging it in float."""
 
 import hashlib
 import os
@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from xbar.workloads.data import ImageData
+from xbar.workloads.data import Dataset
 from xbar.workloads.progress import steps
+from xbar.workloads.task import ACCURACY, Metric, TaskError
 
 
 class TrainingError(ValueError):
@@ -21,7 +22,7 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: AdamW under a one-cycle rate, cross entropy, random shifts of up to `shift` pixels, with `flip` every
+    """How to train: AdamW under a one-cycle rate, random shifts of images of up to `shift` pixels, with `flip` every
     other image mirrored. bfloat16: layers computed in bfloat16, weights and their steps kept in float32."""
 
     epochs: int
@@ -42,18 +43,23 @@ class Recipe:
             )
 
 
-def accuracy(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """Share of `images` whose largest score is their label's; raises TrainingError where counts do not fit."""
-    if not len(labels) or len(images) != len(labels):
-        raise TrainingError(f"accuracy needs one label per image and one image or more, got {len(images)} images "
-                            f"and {len(labels)} labels")  # fmt: skip
+def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, metric: Metric = ACCURACY, batch: int = 500) -> float:
+    """The metric of a model's outputs for these samples; raises TrainingError where counts do not fit, TaskError where outputs do not."""
+    if not len(targets) or len(inputs) != len(targets):
+        raise TrainingError(f"{metric.name} needs one target a sample and one sample or more, got {len(inputs)} samples "
+                            f"and {len(targets)} targets")  # fmt: skip
     if batch < 1:
         raise TrainingError(f"batch must be 1 or more, got {batch}")
     with torch.no_grad():
-        hits = sum(
-            int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(batch), labels.split(batch), strict=True)
-        )
-    return hits / len(labels)
+        outputs = torch.cat([checked_output(model(x)) for x in inputs.split(batch)])
+    return metric(outputs, targets)
+
+
+def checked_output(found: Any) -> Tensor:
+    """What a network gave, where it is one tensor; raises TaskError for anything else."""
+    if not isinstance(found, Tensor):
+        raise TaskError(f"the network gives {type(found).__name__}, not one tensor: wrap it in a module that returns what is judged")
+    return found
 
 
 def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -75,11 +81,12 @@ class Regulariser(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def train_classifier(
-    model: nn.Module, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
+def train_network(
+    model: nn.Module, data: Dataset, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
     regulariser: Regulariser | None = None, updates: int = 1, after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
-    """Train `model` in place, on the device it is on; test images are not looked at. after(epoch, mean loss) is told.
+    """Train `model` in place, on the device it is on, by the loss of the data's task; test samples are not looked at.
+    after(epoch, mean loss) is told.
     The regulariser is moved `updates` times an epoch.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
@@ -92,7 +99,10 @@ def train_classifier(
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    batches = -(-len(data.train_labels) // recipe.batch)
+    batches = -(-len(data.train_targets) // recipe.batch)
+    if data.train_inputs.dim() != 4 and (recipe.shift or recipe.flip):
+        raise TrainingError(f"recipe.shift and flip move images, (n, channels, height, width); {data.name} has inputs "
+                            f"{tuple(data.train_inputs.shape)}")  # fmt: skip
     if not 1 <= updates <= batches:
         raise TrainingError(f"updates an epoch must be 1 to the {batches} batches that it has, got {updates}")
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -133,23 +143,23 @@ def train_classifier(
 
 
 def _epoch(
-    model: nn.Module, data: ImageData, recipe: Recipe, generator: torch.Generator,
+    model: nn.Module, data: Dataset, recipe: Recipe, generator: torch.Generator,
     optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
     regulariser: Regulariser | None, updates: int, epoch: int,
 ) -> float:  # fmt: skip
-    """One pass over the training images in a random order; the mean loss."""
+    """One pass over the training samples in a random order; the mean loss."""
     total = 0.0
     device = next(model.parameters()).device
-    order = torch.randperm(len(data.train_labels), generator=generator)
+    order = torch.randperm(len(data.train_targets), generator=generator)
     batches = order.split(recipe.batch)
     moments = {round(len(batches) * (index + 1) / updates) for index in range(updates)}
     for index, chosen in enumerate(batches, 1):
-        images = _shifted(data.train_images[chosen], recipe.shift, generator)
-        images = _mirrored(images, generator) if recipe.flip else images
-        images, labels = images.to(device), data.train_labels[chosen].to(device)
+        inputs = _shifted(data.train_inputs[chosen], recipe.shift, generator)
+        inputs = _mirrored(inputs, generator) if recipe.flip else inputs
+        inputs, targets = inputs.to(device), data.train_targets[chosen].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
-            scores = model(images.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 else images)
-        loss = nn.functional.cross_entropy(scores.float(), labels)
+            scores = model(inputs.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 and inputs.dim() == 4 else inputs)
+        loss = data.task.loss(scores.float(), targets)
         optimiser.zero_grad()
         (loss if regulariser is None else loss + regulariser.penalty()).backward()
         optimiser.step()

@@ -19,36 +19,36 @@ from xbar.hw.errors import did_you_mean
 from xbar.models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
-from xbar.workloads.data import DataError, ImageData, cache_directory, load_cifar10, load_digits, load_mnist
+from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
 from xbar.workloads.offered import NETWORKS
 from xbar.workloads.training import (
     Recipe,
     TrainingError,
-    accuracy,
     initialise,
     read_state,
     save_state,
-    train_classifier,
+    score,
+    train_network,
 )
 
-CALIBRATION_IMAGES = 200
+CALIBRATION_SAMPLES = 200
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A trained model with its data. float_accuracy: on all test images, before anything is put on a chip."""
+    """A trained model with its data. float_score: by the data's metric on all test samples, before anything is put on a chip."""
 
     name: str
     title: str
     model: nn.Module
-    data: ImageData
-    float_accuracy: float
+    data: Dataset
+    float_score: float
 
     @property
-    def calibration_images(self) -> Tensor:
-        """Training images that set the ranges of a chip's converters."""
-        return self.data.train_images[:CALIBRATION_IMAGES]
+    def calibration_inputs(self) -> Tensor:
+        """Training samples that set the ranges of a chip's converters."""
+        return self.data.train_inputs[:CALIBRATION_SAMPLES]
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ def load_workload(
     if entry.recipe is None or weights or shipped:
         path = weights or shipped or _weights_path(name, data_directory)
         data = _LOADERS[name](data_directory)
-        model = load_weights(initialise(entry.build, seed), path, data.train_images[:2]).eval()
+        model = load_weights(initialise(entry.build, seed), path, data.train_inputs[:2]).eval()
     else:
         data = _LOADERS[name](data_directory)
         model = _trained(name, entry, entry.recipe, data, seed, progress)
-    return Workload(name, NETWORKS[name].title, model, data, accuracy(model, data.test_images, data.test_labels))
+    return Workload(name, NETWORKS[name].title, model, data, score(model, data.test_inputs, data.test_targets, data.metric))
 
 
-_LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
+_LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
     "digits": lambda directory: load_digits(), "lenet5": load_mnist, "lenet5-caffe": load_mnist, "resnet20": load_cifar10,
     "resnet18": load_cifar10, "vgg16": load_cifar10,
 }  # fmt: skip
@@ -190,7 +190,7 @@ def _known(name: str, table: Mapping[str, _T]) -> _T:
 
 
 def _trained(
-    name: str, entry: _Entry, recipe: Recipe, data: ImageData, seed: int, progress: bool
+    name: str, entry: _Entry, recipe: Recipe, data: Dataset, seed: int, progress: bool
 ) -> nn.Module:
     """The trained model from the cache, or trained now and put there."""
     identity = hashlib.sha256(f"{recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
@@ -204,7 +204,7 @@ def _trained(
             print(f"{error}; training again", file=sys.stderr)
     model = initialise(entry.build, seed)  # not `kept`, which a file of other weights may have changed in part
     checkpoint = path.with_suffix(".checkpoint")
-    train_classifier(model, data, recipe, seed, checkpoint, progress)
+    train_network(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)
     checkpoint.unlink(missing_ok=True)
     return model

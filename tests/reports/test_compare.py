@@ -29,7 +29,7 @@ from xbar.reports.compare import (
 from xbar.reports.compare_pages import MOST_STEPS, draw_comparison, pages
 from xbar.reports.differences import differences, is_changed, side_by_side, tables_side_by_side
 from xbar.reports.explore import SweepSheet
-from xbar.reports.noise import accuracy_difference
+from xbar.reports.noise import score_difference
 from xbar.reports.results import Results, ResultsError
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.run import Study, run
@@ -89,7 +89,7 @@ class TestIdentity:
             assert set(found.metrics["ratio"]) == {1.0}
             assert energy_steps(found).empty
             assert area_steps(found).empty
-            assert found.accuracy["verdict"] == "same"
+            assert found.score["verdict"] == "same"
 
     def test_a_saved_run_is_the_same_as_the_one_in_memory(self, isaac: Results, tmp_path: Path) -> None:
         isaac.save(tmp_path)
@@ -204,8 +204,8 @@ def meta_of(accuracies: list[float], seed: int = 0, images: int = 1000, instance
     """What noise is judged on."""
     return {
         "workload": {"data": "d"}, "study": {"seed": seed, "instances": instances or max(3, len(accuracies))},
-        "accuracy": {"chip": float(np.median(accuracies)), "images": images, "test_images": 5000, "instances": len(accuracies),
-                     "chip_smallest": min(accuracies), "chip_largest": max(accuracies), "by_instance": accuracies} | more,
+        "score": {"chip": float(np.mean(accuracies)), "samples": images, "test_samples": 5000, "instances": len(accuracies),
+                     "chip_worst": min(accuracies), "chip_best": max(accuracies), "by_instance": accuracies} | more,
     }  # fmt: skip
 
 
@@ -213,13 +213,13 @@ class TestNoise:
     def test_paired_by_seed_is_student_of_the_differences(self) -> None:
         rng = np.random.default_rng(0)
         old, gain = rng.normal(0.8, 0.05, 12), rng.normal(0.01, 0.002, 12)
-        found = accuracy_difference(meta_of(list(old)), meta_of(list(old + gain)))
+        found = score_difference(meta_of(list(old)), meta_of(list(old + gain)))
         band = stats.t.interval(0.95, 11, gain.mean(), stats.sem(gain))
         assert (found["low"], found["high"]) == pytest.approx(band)
         assert (found["method"], found["verdict"]) == ("paired", "beyond")
         # the spread between instances, five times the gain, would hide it from an unpaired test of other seeds
         other = meta_of(list(old + gain), images=999)
-        unpaired = accuracy_difference(meta_of(list(old)), other)
+        unpaired = score_difference(meta_of(list(old)), other)
         welch = stats.ttest_ind(old + gain, old, equal_var=False).confidence_interval(0.95)
         assert (unpaired["low"], unpaired["high"]) == pytest.approx((welch.low, welch.high))
         assert (unpaired["method"], unpaired["verdict"]) == ("independent", "within")
@@ -227,9 +227,9 @@ class TestNoise:
     def test_seeds_are_paired_where_they_overlap(self) -> None:
         old, new = meta_of([0.5, 0.6, 0.7, 0.8]), meta_of([0.71, 0.82, 0.1])
         new["study"]["seed"] = 2
-        assert accuracy_difference(old, new)["method"] == "independent"  # another seed judges other images
+        assert score_difference(old, new)["method"] == "independent"  # another seed judges other images
         new["study"]["seed"] = 0
-        found = accuracy_difference(old, new)
+        found = score_difference(old, new)
         assert found["difference"] == pytest.approx(np.mean([0.21, 0.22, -0.6]))
 
     @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ class TestNoise:
     )
     def test_chips_without_spread_are_judged_on_images(self, old: int, new: int, said: str) -> None:
         """Hits of 1,000 images: 5 apart can always be chance, 2 * 0.5**5 > 0.05; 200 apart of 500 and 300 errors never."""
-        found = accuracy_difference(meta_of([old / 1000]), meta_of([new / 1000]))
+        found = score_difference(meta_of([old / 1000]), meta_of([new / 1000]))
         assert (found["verdict"], found["method"]) == (said, "images")
 
     @settings(max_examples=60, deadline=None)
@@ -246,7 +246,7 @@ class TestNoise:
     def test_a_verdict_on_images_holds_whichever_images_they_are(self, hits: list[tuple[bool, bool]]) -> None:
         """The exact test of the images themselves, which the folders do not keep, never says otherwise."""
         a, b = (sum(pair[side] for pair in hits) / len(hits) for side in (0, 1))
-        found = accuracy_difference(meta_of([a], images=len(hits)), meta_of([b], images=len(hits)))
+        found = score_difference(meta_of([a], images=len(hits)), meta_of([b], images=len(hits)))
         only = sum(x and not y for x, y in hits), sum(y and not x for x, y in hits)
         p = stats.binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0
         if found["verdict"] in ("within", "same"):
@@ -257,20 +257,20 @@ class TestNoise:
     def test_one_chip_against_many(self) -> None:
         rng = np.random.default_rng(1)
         many = list(rng.normal(0.7, 0.01, 8))
-        found = accuracy_difference(meta_of([0.9]), meta_of(many))
+        found = score_difference(meta_of([0.9]), meta_of(many))
         band = stats.t.interval(0.95, 7, np.mean(many) - 0.9, stats.sem(many))
         assert (found["low"], found["high"]) == pytest.approx(band)
         assert found["verdict"] == "beyond"
 
     def test_folders_that_keep_no_accuracy_by_instance(self) -> None:
-        far = accuracy_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.85, 0.9, 0.95]))
-        few = accuracy_difference(meta_of([0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.9, 0.95]))
-        near = accuracy_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.65, 0.9, 0.9, 0.95]))
+        far = score_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.85, 0.9, 0.95]))
+        few = score_difference(meta_of([0.5, 0.6, 0.7], by_instance=None), meta_of([0.8, 0.9, 0.95]))
+        near = score_difference(meta_of([0.4, 0.5, 0.6, 0.7], by_instance=None), meta_of([0.65, 0.9, 0.9, 0.95]))
         assert {each["method"] for each in (far, few, near)} == {"ranges"}
         assert [each["verdict"] for each in (far, few, near)] == ["beyond", "open", "open"]  # by chance 2/70, 2/20, often
 
     def test_a_single_instance_of_chips_that_differ_is_left_open(self) -> None:
-        assert accuracy_difference(meta_of([0.5], instances=1), meta_of([0.9], instances=1))["verdict"] == "open"
+        assert score_difference(meta_of([0.5], instances=1), meta_of([0.9], instances=1))["verdict"] == "open"
 
 
 class TestTables:
@@ -463,7 +463,7 @@ class TestBadFolders:
             ("run.json", lambda _: "[1]", r"run\.json: not JSON"),
             ("run.json", lambda _: "{}", r"run\.json: workload is missing"),
             ("run.json", lambda text: text.replace('"area_m2": ', '"area_m2": "wide", "x": '), r"area_m2 = 'wide': must be a number"),
-            ("run.json", lambda text: text.replace('"images": 20', '"images": []'), r"accuracy\.images = .*: must be a whole number"),
+            ("run.json", lambda text: text.replace('"samples": 20', '"samples": []'), r"score\.samples = .*: must be a whole number"),
             ("run.json", lambda text: text.replace('"instances": 3', '"instances": "x"', 1), r"instances = 'x': must be a whole number"),
             ("components.csv", lambda text: text.replace("busy_s", "busy"), r"components\.csv: has no column busy_s"),
             ("components.csv", lambda text: text + text.splitlines()[1] + "\n", r"components\.csv: dac is there twice"),

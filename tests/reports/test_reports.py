@@ -238,7 +238,7 @@ def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
     assert human(s["average_power_W"], "W") in details["Average power, on chip"]
     assert human(s["operations_per_J"], "OPS/W") in details["Efficiency, on chip"]
     assert shown["Latency, one request"] == human(single["latency_s"], "s")
-    assert shown["Accuracy on chip"] == percent(results.meta["accuracy"]["chip"])
+    assert shown["Accuracy on chip"] == percent(results.meta["score"]["chip"])
     assert shown["Chip area"] == human(load_chip(results.meta["chip"]["name"]).area, "m²")
     assert set(shown.values()) <= set(drawn.texts("summary"))
     assert all(value in figures.summary_text(results) for value in shown.values())
@@ -326,7 +326,7 @@ def test_curves_of_adc_bits_are_the_table(results: Results, drawn: Drawn) -> Non
         if rows.empty:
             assert not mine
             continue
-        median, saturated = rows.groupby("bits")["accuracy"].median(), rows.groupby("bits")["saturated_share"].max() > 0.01
+        median, saturated = rows.groupby("bits")["score"].median(), rows.groupby("bits")["saturated_share"].max() > 0.01
         curve, opened, filled = mine
         for line, part in ((curve, median), (opened, median[saturated]), (filled, median[~saturated])):
             assert list(line.get_xdata()) == list(part.index)
@@ -371,7 +371,7 @@ def test_rows_of_the_study_pages_are_the_tables(results: Results, drawn: Drawn, 
     texts = drawn.texts("sensitivity")
     for _, row in results.sensitivity.iterrows():
         assert row["effect"] in texts
-        assert percent(row["accuracy"], 2) in texts
+        assert percent(row["score"], 2) in texts
     for found, page in ((results, drawn.figures["layers"]), (deep, studies.layers(deep))):
         assert [len(panel.patches) for panel in page.axes] == [len(found.layers)] * 4
         assert [bar.get_width() for bar in page.axes[0].patches] == pytest.approx(list(100 * found.layer_sensitivity["loss"]))

@@ -62,14 +62,14 @@ def test_layers_with_bits_of_their_own_take_the_studys() -> None:
 def test_the_study_on_isaac() -> None:
     """From 6 bits to 5, the kept level clips most conversions and loses the network; a code made for 5 bits does not."""
     workload = load_workload("digits")
-    images, labels = workload.data.test_images[:200], workload.data.test_labels[:200]
+    images, labels = workload.data.test_inputs[:200], workload.data.test_targets[:200]
 
     def rows(chip: Chip) -> list[dict[str, object]]:
         study = Study(instances=1, adc_bits=(8, 6, 5), images=200)
         bench = Bench(workload, study, images, labels, Points(None, ""), lambda _: None)
-        return list(_vary_adc(chip, study, bench, trace(workload.model, workload.calibration_images, pack=True)))
+        return list(_vary_adc(chip, study, bench, trace(workload.model, workload.calibration_inputs, pack=True)))
 
-    found = {(row["bits"], row["width"]): (row["accuracy"], row["saturated_share"]) for row in rows(ISAAC)}
+    found = {(row["bits"], row["width"]): (row["score"], row["saturated_share"]) for row in rows(ISAAC)}
     assert ADC_INSTANCES >= 1
     assert found[8, "kept"] == found[8, "made for the bits"]
     assert found[8, "kept"][1] == found[5, "made for the bits"][1] == 0

@@ -58,8 +58,8 @@ def test_the_table_holds_the_chip_s_numbers_and_the_estimates(results: Results) 
     assert own["energy_per_request_J"] == meta["summary"]["on_chip_energy_per_request_J"]  # the accelerators' are without DRAM
     assert own["operations_per_J"] == pytest.approx(meta["workload"]["operations"] / own["energy_per_request_J"])
     assert 0 < own["energy_alone_J"] < meta["single_request"]["energy_J"]
-    assert own["accuracy"] == meta["accuracy"]["chip"]
-    network = trace(initialise(DigitsCNN, 0).eval(), load_digits().train_images[:200], pack=True)
+    assert own["score"] == meta["score"]["chip"]
+    network = trace(initialise(DigitsCNN, 0).eval(), load_digits().train_inputs[:200], pack=True)
     for name in accelerator_names():
         accelerator, row = load_accelerator(name), table.loc[name]
         alone, batch = (estimate(products_of(network), accelerator, count) for count in (1, 6))
@@ -68,7 +68,7 @@ def test_the_table_holds_the_chip_s_numbers_and_the_estimates(results: Results) 
         assert row["energy_per_request_J"] == pytest.approx(accelerator.power.busy * batch.time / 6)
         assert row["operations_per_J"] == pytest.approx(network.operations / row["energy_per_request_J"])
         assert row["utilisation"] * accelerator.peak_operations_per_second == pytest.approx(network.operations * row["throughput_per_s"])
-        assert 0 <= row["accuracy"] <= 1
+        assert 0 <= row["score"] <= 1
         assert accelerator.source.popitem()[1].cite in row["source"]
 
 

@@ -10,7 +10,7 @@ import torch
 from xbar.models import ResNet20
 from xbar.workloads import data
 from xbar.workloads.data import DataError, load_cifar10, read_cifar10
-from xbar.workloads.training import accuracy, initialise
+from xbar.workloads.training import initialise, score
 from xbar.workloads.workload import load_weights, load_workload
 
 RECORD = 3073
@@ -43,12 +43,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def test_places_and_normalisation(place: str, tmp_path: Path, small: Callable[[Path], None]) -> None:
     small(tmp_path / place)
     read = load_cifar10(tmp_path)
-    assert read.train_images.shape == (20, 3, 32, 32)
-    assert read.test_labels.tolist() == [9, 0, 1, 2]
-    assert read.test_images[0, 0, 0, 0].item() == pytest.approx((1 - 0.485) / 0.229)
-    assert read.test_images[0, 1, 0, 0].item() == pytest.approx(-0.456 / 0.224)
+    assert read.train_inputs.shape == (20, 3, 32, 32)
+    assert read.test_targets.tolist() == [9, 0, 1, 2]
+    assert read.test_inputs[0, 0, 0, 0].item() == pytest.approx((1 - 0.485) / 0.229)
+    assert read.test_inputs[0, 1, 0, 0].item() == pytest.approx(-0.456 / 0.224)
     raw = np.fromfile(tmp_path / place / "test_batch.bin", np.uint8).reshape(4, RECORD)
-    assert read.test_images[3, 2, 31, 30].item() == pytest.approx((raw[3, -2] / 255 - 0.406) / 0.225, rel=1e-5)
+    assert read.test_inputs[3, 2, 31, 30].item() == pytest.approx((raw[3, -2] / 255 - 0.406) / 0.225, rel=1e-5)
 
 
 def test_found_through_the_environment(
@@ -56,7 +56,7 @@ def test_found_through_the_environment(
 ) -> None:
     small(tmp_path / "cifar10")
     monkeypatch.setenv("XBAR_DATA", str(tmp_path))
-    assert len(load_cifar10().train_labels) == 20
+    assert len(load_cifar10().train_targets) == 20
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -122,7 +122,7 @@ class TestWeights:
             pytest.skip(f"no published weights in {shared_data}")
         small(tmp_path)
         read = load_workload("resnet20", data_directory=tmp_path, weights=shared_data / "resnet20" / "resnet20.pt")
-        assert (read.title, len(read.data.test_labels)) == ("ResNet-20", 4)
+        assert (read.title, len(read.data.test_targets)) == ("ResNet-20", 4)
 
     @pytest.mark.slow
     def test_float_accuracy_of_published_weights(self, shared_data: Path) -> None:
@@ -133,4 +133,4 @@ class TestWeights:
             model = load_weights(ResNet20(), path).eval()
         except DataError as error:
             pytest.skip(str(error))
-        assert round(accuracy(model, test.test_images, test.test_labels), 4) in (0.8103, 0.9173)
+        assert round(score(model, test.test_inputs, test.test_targets), 4) in (0.8103, 0.9173)

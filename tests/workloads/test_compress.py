@@ -30,8 +30,9 @@ from xbar.workloads.study.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.study.compress import PLANS, CompressionResult, Plan, chip_accuracies, compress, quick, split
-from xbar.workloads.training import TrainingError, accuracy, initialise
+from xbar.workloads.study.compress import PLANS, CompressionResult, Plan, chip_scores, compress, quick, split
+from xbar.workloads.task import ACCURACY
+from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained
 
 TARGET = {"weights": 0.4, "power": 0.5}
@@ -54,7 +55,7 @@ def compressed(
 
 
 def search(digits: Workload, chip: Chip, target: dict[str, float]) -> Search:
-    example = digits.calibration_images[:2]
+    example = digits.calibration_inputs[:2]
     before = costs_before(digits.model, footprint(trace(digits.model, example), chip, 1000.0))
     parts = split(digits.data, 300, 0)
     costs = Costs(digits.model, chip, 1000.0, example)
@@ -75,7 +76,7 @@ def test_what_is_pruned_vanishes_from_the_placement(
     digits: Workload, compressed: tuple[CompressionResult, Path]
 ) -> None:
     found, _ = compressed
-    taken = footprint(trace(found.model, digits.calibration_images[:2], pack=True), found.chip, SMALL.rate)
+    taken = footprint(trace(found.model, digits.calibration_inputs[:2], pack=True), found.chip, SMALL.rate)
     assert taken.layers["outputs"].tolist() == found.layers["outputs_after"].tolist()
     assert (found.layers["outputs_after"] <= found.layers["outputs_before"]).all()
     assert (found.layers["inputs_after"] < found.layers["inputs_before"]).any()
@@ -145,7 +146,7 @@ def test_the_picture_of_methods_trains_all_alike(
     epoch, ran = training._epoch, []
 
     def counted(*arguments: object) -> float:
-        ran.append(len(arguments[1].train_labels))  # type: ignore[attr-defined]
+        ran.append(len(arguments[1].train_targets))  # type: ignore[attr-defined]
         return epoch(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "_epoch", counted)
@@ -183,7 +184,7 @@ def test_groups_keep_their_filters_and_the_output_is_known_by_what_it_feeds(isaa
             return self.head(torch.relu(self.mixed(x)).mean((2, 3)))
 
     model = initialise(Odd, 0).eval()
-    example = digits.calibration_images[:2]
+    example = digits.calibration_inputs[:2]
     before = costs_before(model, footprint(trace(model, example), isaac, 1000.0))
     parts = split(digits.data, 300, 0)
     costs = Costs(model, isaac, 1000.0, example)
@@ -241,9 +242,9 @@ def test_costs_of_sizes_are_those_of_the_whole_network(workload: str, preset: st
 
 
 def test_importance_is_what_first_order_says_of_the_loss(digits: Workload) -> None:
-    images, labels = digits.data.train_images[:64], digits.data.train_labels[:64]
+    images, labels = digits.data.train_inputs[:64], digits.data.train_targets[:64]
     found = importance(digits.model, images, labels)
-    network = folded(digits.model, digits.data.train_images[:2]).double()
+    network = folded(digits.model, digits.data.train_inputs[:2]).double()
     layer = matrix_layers(network)["conv2"]
 
     def loss(scale: Tensor) -> Tensor:
@@ -297,21 +298,21 @@ def test_validation_images_are_of_training_and_not_trained_on(digits: Workload) 
     def rows(images: Tensor) -> set[bytes]:
         return {image.numpy().tobytes() for image in images}
 
-    assert len(parts.test_labels) == 300
-    assert len(parts.train_labels) == len(digits.data.train_labels) - 300
-    assert rows(parts.test_images) <= rows(digits.data.train_images)
-    assert len(rows(parts.test_images) & rows(digits.data.test_images)) <= 1  # twins in the data itself
+    assert len(parts.test_targets) == 300
+    assert len(parts.train_targets) == len(digits.data.train_targets) - 300
+    assert rows(parts.test_inputs) <= rows(digits.data.train_inputs)
+    assert len(rows(parts.test_inputs) & rows(digits.data.test_inputs)) <= 1  # twins in the data itself
 
 
 def test_an_ideal_chip_of_many_bits_computes_as_float(digits: Workload, isaac: Chip) -> None:
-    images, labels = digits.data.test_images[:100], digits.data.test_labels[:100]
-    (found,) = chip_accuracies(digits.model, isaac, digits.calibration_images, images, labels, (), isaac.device)
-    assert found == pytest.approx(accuracy(digits.model, images, labels), abs=0.011)
+    images, labels = digits.data.test_inputs[:100], digits.data.test_targets[:100]
+    (found,) = chip_scores(digits.model, isaac, digits.calibration_inputs, images, labels, (), isaac.device, ACCURACY)
+    assert found == pytest.approx(score(digits.model, images, labels), abs=0.011)
 
 
 def test_the_model_that_came_in_is_left_alone(digits: Workload, isaac: Chip) -> None:
     before = {name: value.clone() for name, value in digits.model.state_dict().items()}
-    model: nn.Module = prune_once(digits.model, {"conv1": Keep(2)}, digits.calibration_images[:2])
+    model: nn.Module = prune_once(digits.model, {"conv1": Keep(2)}, digits.calibration_inputs[:2])
     assert matrix_layers(model)["conv1"].weight.shape[0] == 2
     assert all(torch.equal(before[name], value) for name, value in digits.model.state_dict().items())
 

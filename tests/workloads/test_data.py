@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xbar.workloads import data
-from xbar.workloads.data import DataError, ImageData, load_digits, load_mnist, read_idx
+from xbar.workloads.data import DataError, Dataset, load_digits, load_mnist, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -68,14 +68,14 @@ class TestMnist:
 
     def test_real_files(self, shared_data: Path) -> None:
         mnist = load_mnist(shared_data / "mnist")
-        assert mnist.train_images.shape == (60000, 1, 28, 28)
-        assert mnist.test_images.shape == (10000, 1, 28, 28)
-        assert mnist.test_labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-        assert (mnist.train_images.min(), mnist.train_images.max()) == (0, 1)
+        assert mnist.train_inputs.shape == (60000, 1, 28, 28)
+        assert mnist.test_inputs.shape == (10000, 1, 28, 28)
+        assert mnist.test_targets.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+        assert (mnist.train_inputs.min(), mnist.train_inputs.max()) == (0, 1)
 
     def test_found_through_the_environment(self, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XBAR_DATA", str(shared_data))
-        assert len(load_mnist().test_labels) == 10000
+        assert len(load_mnist().test_targets) == 10000
 
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no train-images-idx3-ubyte and no .*\.gz"):
@@ -145,8 +145,8 @@ class TestMnist:
             return io.BytesIO(content[address.rsplit("/", 1)[1].removesuffix(".gz")])
 
         monkeypatch.setattr("urllib.request.urlopen", answer)
-        assert len(load_mnist().train_labels) == 60000
-        assert len(load_mnist().train_labels) == 60000
+        assert len(load_mnist().train_targets) == 60000
+        assert len(load_mnist().train_targets) == 60000
         assert len(asked) == 4
         assert all(address.startswith(data.MNIST_MIRROR) for address in asked)
 
@@ -154,14 +154,14 @@ class TestMnist:
 class TestDigits:
     def test_split_covers_all_images_once(self) -> None:
         digits = load_digits()
-        assert (len(digits.train_labels), len(digits.test_labels)) == (1437, 360)
-        share = digits.test_labels.bincount() / (digits.test_labels.bincount() + digits.train_labels.bincount())
+        assert (len(digits.train_targets), len(digits.test_targets)) == (1437, 360)
+        share = digits.test_targets.bincount() / (digits.test_targets.bincount() + digits.train_targets.bincount())
         assert torch.allclose(share, torch.full((10,), 0.2), atol=0.005)
-        everything = torch.cat((digits.train_images, digits.test_images)).flatten(1)
+        everything = torch.cat((digits.train_inputs, digits.test_inputs)).flatten(1)
         source = torch.from_numpy(sklearn.datasets.load_digits().data / 16).float()
         assert sorted(everything.tolist()) == sorted(source.tolist())
-        assert digits.train_images.shape[1:] == (1, 8, 8)
-        assert (digits.train_images.min(), digits.train_images.max()) == (0, 1)
+        assert digits.train_inputs.shape[1:] == (1, 8, 8)
+        assert (digits.train_inputs.min(), digits.train_inputs.max()) == (0, 1)
 
     def test_split_follows_the_seed(self) -> None:
         assert load_digits().digest == load_digits(0).digest != load_digits(1).digest
@@ -169,10 +169,10 @@ class TestDigits:
     def test_digest_names_the_data(self) -> None:
         one, other = load_digits(), load_digits()
         assert one.digest == other.digest
-        other.train_images[0, 0, 0, 0] += 1
+        other.train_inputs[0, 0, 0, 0] += 1
         assert (
-            ImageData(
-                "x", *(getattr(other, p) for p in ("train_images", "train_labels", "test_images", "test_labels"))
+            Dataset(
+                "x", *(getattr(other, p) for p in ("train_inputs", "train_targets", "test_inputs", "test_targets"))
             ).digest
             != one.digest
         )
@@ -181,17 +181,18 @@ class TestDigits:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"train_images": torch.zeros(3, 8, 8)}, "train_images must be float32"),
-        ({"test_images": torch.zeros(0, 1, 8, 8)}, "test_images must be float32"),
-        ({"train_labels": torch.zeros(2, dtype=torch.int64)}, "train_labels must be int64"),
-        ({"test_labels": torch.tensor([-1, 0, 1])}, "test_labels must be int64"),
-        ({"test_labels": torch.tensor([0, 1, 0])}, "test_labels must be below 1 as train_labels are, got 1"),
-        ({"test_images": torch.zeros(3, 1, 8, 9)}, r"test_images must be \(1, 8, 8\) each as train_images are"),
-        ({"train_images": torch.full((3, 1, 8, 8), float("nan"))}, "finite"),
+        ({"train_inputs": torch.zeros(3, 1, 8, 8, dtype=torch.float64)}, "train_inputs must be float32"),
+        ({"test_inputs": torch.zeros(0, 1, 8, 8)}, "test_inputs must be float32"),
+        ({"train_targets": torch.zeros(2, dtype=torch.int64)}, "train_targets must be one a sample"),
+        ({"train_targets": torch.zeros(3)}, "train_targets must be int64"),
+        ({"test_targets": torch.tensor([-1, 0, 1])}, "test_targets must be int64"),
+        ({"test_targets": torch.tensor([0, 1, 0])}, "test_targets must be below 1 as train_targets are, got 1"),
+        ({"test_inputs": torch.zeros(3, 1, 8, 9)}, r"test_inputs must be \(1, 8, 8\) torch.float32 each as train_inputs are"),
+        ({"train_inputs": torch.full((3, 1, 8, 8), float("nan"))}, "finite"),
     ],
 )
 def test_wrong_images(change: dict[str, torch.Tensor], said: str) -> None:
     images, labels = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64)
-    parts = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    parts = {"train_inputs": images, "train_targets": labels, "test_inputs": images, "test_targets": labels}
     with pytest.raises(DataError, match=said):
-        ImageData("tiny", **(parts | change))
+        Dataset("tiny", **(parts | change))

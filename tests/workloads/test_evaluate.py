@@ -12,21 +12,21 @@ from scipy import stats
 
 from xbar.hw import Chip, ParameterError, load_chip
 from xbar.models import DigitsCNN
-from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.data import Dataset, load_digits
 from xbar.workloads.study.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
-from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
+from xbar.workloads.training import Recipe, initialise, score, train_network
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageData:
+def digits() -> Dataset:
     return load_digits()
 
 
 @pytest.fixture(scope="module")
-def model(digits: ImageData) -> torch.nn.Module:
+def model(digits: Dataset) -> torch.nn.Module:
     """Trained for a moment: good enough that errors of cells cost something."""
     built = initialise(DigitsCNN, 0)
-    train_classifier(built, digits, Recipe(epochs=4, batch=64, learning_rate=2e-2), 0)
+    train_network(built, digits, Recipe(epochs=4, batch=64, learning_rate=2e-2), 0)
     return built
 
 
@@ -79,65 +79,65 @@ class TestBands:
 
     def test_frame(self) -> None:
         values = [0.5, 0.6, 0.7, 0.8]
-        table = pd.DataFrame({"instance": range(4), "seed": range(4), "accuracy": values})
+        table = pd.DataFrame({"instance": range(4), "seed": range(4), "score": values})
         row = Evaluation(table, 10).frame().iloc[0]
         assert row["mean"] == pytest.approx(0.65)
         assert row["median"] == pytest.approx(0.65)
         assert row["p5"] == pytest.approx(0.515)
         assert row["p95"] == pytest.approx(0.785)
         assert (row["mean_low"], row["mean_high"]) == pytest.approx(mean_band(values))
-        assert (row["instances"], row["images"], row["smallest"], row["largest"]) == (4, 10, 0.5, 0.8)
+        assert (row["instances"], row["samples"], row["smallest"], row["largest"]) == (4, 10, 0.5, 0.8)
 
 
 class TestEvaluate:
     @pytest.mark.usefixtures("_threads")
-    def test_how_the_work_is_cut_changes_nothing(self, model: torch.nn.Module, digits: ImageData, noisy: Chip) -> None:
+    def test_how_the_work_is_cut_changes_nothing(self, model: torch.nn.Module, digits: Dataset, noisy: Chip) -> None:
         """Memory for one instance or for all, batches of 7 or all images, one thread or two; read noise included."""
         told: list[tuple[int, int]] = []
-        whole = evaluate(model, noisy, digits, 5, images=60, seed=3, progress=lambda *x: told.append(x))
+        whole = evaluate(model, noisy, digits, 5, samples=60, seed=3, progress=lambda *x: told.append(x))
         assert told[-1] == (5, 5)
         assert whole.table["seed"].tolist() == [3, 4, 5, 6, 7]
-        assert whole.table["accuracy"].nunique() > 1
+        assert whole.table["score"].nunique() > 1
         for threads, memory, batch in ((1, 1, 60), (2, 2**20, 7), (1, 2**32, 13)):
             torch.set_num_threads(threads)
-            cut = evaluate(model, noisy, digits, 5, images=60, seed=3, memory=memory, batch=batch)
+            cut = evaluate(model, noisy, digits, 5, samples=60, seed=3, memory=memory, batch=batch)
             pd.testing.assert_frame_equal(cut.table, whole.table)
 
     @pytest.mark.parametrize("correction", ["none", "compensated", "recalibrated"])
-    def test_conditions_are_cut_alike(self, model: torch.nn.Module, digits: ImageData, correction: str) -> None:
+    def test_conditions_are_cut_alike(self, model: torch.nn.Module, digits: Dataset, correction: str) -> None:
         condition = Condition(seconds=1e5, correction=correction)  # type: ignore[arg-type]
         chip = load_chip("edge", device="pcm")
         tables = [
-            evaluate(model, chip, digits, 3, images=30, condition=condition, memory=memory).table for memory in (1, 2**30)
+            evaluate(model, chip, digits, 3, samples=30, condition=condition, memory=memory).table for memory in (1, 2**30)
         ]
         pd.testing.assert_frame_equal(*tables)
 
-    def test_an_instance_is_the_same_alone(self, model: torch.nn.Module, digits: ImageData, noisy: Chip) -> None:
-        together = evaluate(model, noisy, digits, 4, images=50).table["accuracy"]
-        alone = evaluate(model, noisy, digits, 1, images=50, seed=3).table["accuracy"]
+    def test_an_instance_is_the_same_alone(self, model: torch.nn.Module, digits: Dataset, noisy: Chip) -> None:
+        together = evaluate(model, noisy, digits, 4, samples=50).table["score"]
+        alone = evaluate(model, noisy, digits, 1, samples=50, seed=3).table["score"]
         assert together[3] == alone[0]
 
-    def test_a_judgement_leaves_no_trace(self, model: torch.nn.Module, digits: ImageData) -> None:
+    def test_a_judgement_leaves_no_trace(self, model: torch.nn.Module, digits: Dataset) -> None:
         """Ranges set anew for one condition are not those of the next."""
-        on_chip = OnChip(model, load_chip("edge", device="pcm"), digits.train_images[:50])
-        shown = digits.test_images[:60], digits.test_labels[:60]
-        before = list(on_chip.accuracies([0, 1], *shown))
-        list(on_chip.accuracies([0, 1], *shown, Condition(seconds=1e8, correction="recalibrated")))
-        assert list(on_chip.accuracies([0, 1], *shown)) == before
+        on_chip = OnChip(model, load_chip("edge", device="pcm"), digits.train_inputs[:50])
+        shown = digits.test_inputs[:60], digits.test_targets[:60]
+        before = list(on_chip.scores([0, 1], *shown))
+        list(on_chip.scores([0, 1], *shown, Condition(seconds=1e8, correction="recalibrated")))
+        assert list(on_chip.scores([0, 1], *shown)) == before
 
-    def test_instances_of_an_ideal_chip_are_one(self, model: torch.nn.Module, digits: ImageData, isaac: Chip) -> None:
+    def test_instances_of_an_ideal_chip_are_one(self, model: torch.nn.Module, digits: Dataset, isaac: Chip) -> None:
         found = evaluate(model, isaac, digits, 50)
-        assert found.images == 360
-        assert found.table["accuracy"].nunique() == 1
-        assert found.mean == pytest.approx(accuracy(model, digits.test_images, digits.test_labels), abs=0.003)
+        assert found.samples == 360
+        assert found.table["score"].nunique() == 1
+        assert found.mean == pytest.approx(score(model, digits.test_inputs, digits.test_targets), abs=0.003)
         assert found.band == pytest.approx((found.mean, found.mean))
         assert found.spread == pytest.approx((found.mean, found.mean))
 
     @pytest.mark.parametrize(("change", "said"), [
-        ({"instances": 0}, "at least one instance"), ({"images": 0}, "one image"), ({"memory": 0}, "memory and batch"),
+        ({"instances": 0}, "at least one instance"), ({"samples": 0}, "one sample"), ({"memory": 0}, "memory and batch"),
         ({"batch": 0}, "memory and batch"), ({"seed": -1}, "from 0 on"),
         ({"condition": Condition(layers=("none",))}, "no analog layer is called none"),
     ])  # fmt: skip
-    def test_nonsense(self, model: torch.nn.Module, digits: ImageData, noisy: Chip, change: dict, said: str) -> None:
+    def test_nonsense(self, model: torch.nn.Module, digits: Dataset, noisy: Chip, change: dict, said: str) -> None:
         with pytest.raises(ParameterError, match=said):
-            evaluate(model, noisy, digits, **({"instances": 2, "images": 5} | change))
+            evaluate(model, noisy, digits, **({"instances": 2, "samples": 5} | change))

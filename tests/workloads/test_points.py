@@ -22,7 +22,7 @@ from xbar.workloads.study import points as module
 from xbar.workloads.study.evaluate import Condition, OnChip
 from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
 from xbar.workloads.study.sweep import SUMMARY, InProcess, SweepError, point_key
-from xbar.workloads.training import accuracy
+from xbar.workloads.training import score
 from xbar.workloads.workload import Workload, load_workload
 
 ROOT = Path(__file__).parents[2]
@@ -315,17 +315,17 @@ def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> No
         )
         seed, rate, found = whole["study.seed"], whole["study.rate"], judge(whole)
         chosen = torch.from_numpy(np.random.default_rng(seed).permutation(360)[:40])
-        images, labels = workload.data.test_images[chosen], workload.data.test_labels[chosen]
-        on_chip = OnChip(workload.model, chip, workload.calibration_images, seed)
+        images, labels = workload.data.test_inputs[chosen], workload.data.test_targets[chosen]
+        on_chip = OnChip(workload.model, chip, workload.calibration_inputs, seed)
         energies = read_energies(on_chip.model) if chip.device.read_voltage is not None else None
         condition = Condition(None, None, whole["study.seconds"], whole["study.correction"])
-        instances = [value for part in on_chip.accuracies([seed, seed + 1], images, labels, condition) for value in part.values()]
-        network = trace(workload.model, workload.calibration_images, pack=True)
+        instances = [value for part in on_chip.scores([seed, seed + 1], images, labels, condition) for value in part.values()]
+        network = trace(workload.model, workload.calibration_inputs, pack=True)
         batch, alone = (simulate(place(network, chip), Arrivals.batch(count), read_energy=energies) for count in (3, 1))
         taken = footprint(network, chip, rate, energies)
         summary = batch.summary()
         expected = {
-            "accuracy_float": accuracy(workload.model, images, labels), "accuracy": sum(instances) / 2,
+            "accuracy_float": score(workload.model, images, labels), "accuracy": sum(instances) / 2,
             "accuracy_smallest": min(instances), "accuracy_largest": max(instances),
             "energy_J": summary["energy_per_request_J"], "energy_on_chip_J": summary["on_chip_energy_per_request_J"],
             "latency_s": alone.latency[0], "area_m2": chip.area,

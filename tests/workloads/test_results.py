@@ -12,7 +12,7 @@ from xbar.hw import load_chip, trace
 from xbar.hw.footprint import footprint
 from xbar.workloads.data import DataError, load_cifar10, load_mnist
 from xbar.workloads.study.allocation import weights_of
-from xbar.workloads.training import accuracy
+from xbar.workloads.training import score
 from xbar.workloads.workload import untrained
 
 FOLDERS = sorted((Path(__file__).parents[2] / "results" / "compression").glob("*/"))
@@ -48,5 +48,5 @@ def test_accuracy_is_that_of_the_network_kept(name: str, shared_data: Path) -> N
     except DataError as error:
         pytest.skip(str(error))
     model, _ = untrained(meta["workload"])
-    small = rebuild(model, data.test_images[:2], torch.load(folder / "weights.pt", weights_only=True))
-    assert accuracy(small, data.test_images, data.test_labels) == pytest.approx(meta["float_after"], abs=2e-4)
+    small = rebuild(model, data.test_inputs[:2], torch.load(folder / "weights.pt", weights_only=True))
+    assert score(small, data.test_inputs, data.test_targets) == pytest.approx(meta["float_after"], abs=2e-4)

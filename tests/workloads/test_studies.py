@@ -12,13 +12,14 @@ from torch import nn
 from xbar.hw import Chip, load_chip
 from xbar.hw.analog import convert, program
 from xbar.models import DigitsCNN
-from xbar.workloads.data import ImageData, load_digits
+from xbar.workloads.data import Dataset, load_digits
 from xbar.workloads.study import effects as chips
 from xbar.workloads.study import studies
 from xbar.workloads.study.effects import NOTHING, Assumed, effects
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
 from xbar.workloads.study.run import Bench, Points, Study, run
-from xbar.workloads.training import Recipe, accuracy, initialise, train_classifier
+from xbar.workloads.task import ACCURACY
+from xbar.workloads.training import Recipe, initialise, score, train_network
 from xbar.workloads.workload import Workload
 
 IDEAL = {"device.programming_sigma": "0", "device.read_noise_sigma": "0", "component.adc.range": "level", "component.adc.bits": "12"}
@@ -28,10 +29,10 @@ IDEAL = {"device.programming_sigma": "0", "device.read_noise_sigma": "0", "compo
 def workload() -> Workload:
     """A network trained for a moment on half of the digits' images, judged on 100."""
     digits = load_digits()
-    data = ImageData("digits", digits.train_images, digits.train_labels, digits.test_images[:100], digits.test_labels[:100])
+    data = Dataset("digits", digits.train_inputs, digits.train_targets, digits.test_inputs[:100], digits.test_targets[:100])
     model = initialise(DigitsCNN, 0)
-    train_classifier(model, data, Recipe(epochs=6, batch=64, learning_rate=2e-2), 0)
-    return Workload("digits", "Digits CNN", model, data, accuracy(model, data.test_images, data.test_labels))
+    train_network(model, data, Recipe(epochs=6, batch=64, learning_rate=2e-2), 0)
+    return Workload("digits", "Digits CNN", model, data, score(model, data.test_inputs, data.test_targets))
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +48,13 @@ Judge = Callable[..., list[float]]
 @pytest.fixture(scope="module")
 def judge(workload: Workload) -> Judge:
     study = Study(instances=3)
-    bench = Bench(workload, study, workload.data.test_images, workload.data.test_labels, Points(None, ""), lambda _: None)
+    bench = Bench(workload, study, workload.data.test_inputs, workload.data.test_targets, Points(None, ""), lambda _: None)
     return bench.judge
 
 
 class TestSensitivity:
     def test_an_ideal_chip_loses_nothing_in_any_row(self, workload: Workload, fine: Chip, judge: Judge) -> None:
-        table = studies.sensitivity(fine, workload.float_accuracy, NOTHING, 1e5, judge)
+        table = studies.sensitivity(fine, workload.float_score, NOTHING, 1e5, judge, ACCURACY)
         assert len(table) > 8
         assert not table["loss"].any(), table
         assert set(table["given"]) == {"chip", "ideal"}
@@ -68,10 +69,10 @@ class TestSensitivity:
             ({"telegraph_share": 0.9, "telegraph_amplitude": 2.0, "telegraph_dwell_time": 1.0}, "telegraph noise"),
         ):  # fmt: skip
             chip = fine.with_changes(device=device)
-            table = studies.sensitivity(chip, workload.float_accuracy, NOTHING, 1e5, judge).set_index("effect")
+            table = studies.sensitivity(chip, workload.float_score, NOTHING, 1e5, judge, ACCURACY).set_index("effect")
             assert table.loc[name, "given"] == "chip"
-            one = 1.001 / (table.loc[name, "instances"] * len(workload.data.test_labels))
-            assert table.loc[name, "accuracy"] == pytest.approx(table.loc["all of the chip's own", "accuracy"], abs=one)
+            one = 1.001 / (table.loc[name, "instances"] * len(workload.data.test_targets))
+            assert table.loc[name, "score"] == pytest.approx(table.loc["all of the chip's own", "score"], abs=one)
             assert table.loc[name, "loss"] > 0.02, name
             assert not table.drop(index=[name, "all of the chip's own"])["loss"].any(), table
 
@@ -79,19 +80,19 @@ class TestSensitivity:
         wired = fine.with_changes(wires={"wordline": 100.0, "bitline": 100.0})
         coarse = fine.with_changes(component={"adc": {"range": "full_scale", "bits": 4}})
         for chip, name in ((wired, "wire resistance"), (coarse, "ADC range and bits")):
-            table = studies.sensitivity(chip, workload.float_accuracy, NOTHING, 1e5, judge).set_index("effect")
+            table = studies.sensitivity(chip, workload.float_score, NOTHING, 1e5, judge, ACCURACY).set_index("effect")
             assert table.loc[name, "loss"] > 0.02
-            assert table.loc[name, "accuracy"] == pytest.approx(table.loc["all of the chip's own", "accuracy"], abs=1e-9)
+            assert table.loc[name, "score"] == pytest.approx(table.loc["all of the chip's own", "score"], abs=1e-9)
             assert not table.drop(index=[name, "all of the chip's own"])["loss"].any()
 
     def test_rounding_alone(self, judge: Judge, workload: Workload, edge: Chip) -> None:
         """Weights of 2 bits and inputs of 1 bit lose each alone; with both rows as the chip that has nothing else."""
         chip = edge.with_changes(weights={"bits": 2}, inputs={"bits": 1}, component={"adc": {"range": "ideal"}})
         chip = chip.with_changes(device=chips.ideal_device(chip.device).model_dump())
-        table = studies.sensitivity(chip, workload.float_accuracy, NOTHING, 1e5, judge).set_index("effect")
+        table = studies.sensitivity(chip, workload.float_score, NOTHING, 1e5, judge, ACCURACY).set_index("effect")
         assert table.loc["weights in levels", "loss"] > 0.02
         assert table.loc["inputs in levels", "loss"] > 0.02
-        assert table.loc["weights and inputs", "accuracy"] == table.loc["all of the chip's own", "accuracy"]
+        assert table.loc["weights and inputs", "score"] == table.loc["all of the chip's own", "score"]
 
     def test_assumed_values_are_told_and_not_the_chips(self, edge: Chip) -> None:
         rows = {row.name: row for row in effects(edge, Assumed(), 1e5, "later")}
@@ -127,14 +128,14 @@ class TestLayers:
         """Each layer alone as the network's only layer with errors: what is lost is what it loses."""
         chip = fine.with_changes(device={"programming_sigma": 0.5})
         names = ["conv1", "conv2", "fc"]
-        table = studies.layer_sensitivity(chip, names, Assumed(), judge)
+        table = studies.layer_sensitivity(chip, names, Assumed(), judge, ACCURACY)
         assert table["layer"].tolist() == names
         assert (table["loss"] > 0).any()
-        assert (table["reference"] == workload.float_accuracy).all()
+        assert (table["reference"] == workload.float_score).all()
         for name, row in zip(names, table.itertuples(), strict=True):
             direct = [
-                found for part in OnChip(workload.model, chip, workload.calibration_images).accuracies(
-                    [0, 1, 2], workload.data.test_images, workload.data.test_labels, Condition(layers=(name,)))
+                found for part in OnChip(workload.model, chip, workload.calibration_inputs).scores(
+                    [0, 1, 2], workload.data.test_inputs, workload.data.test_targets, Condition(layers=(name,)))
                 for found in part.values()
             ]  # fmt: skip
             assert row.accuracy == pytest.approx(sum(direct) / 3)
@@ -144,22 +145,22 @@ class TestLayers:
         """Errors in its only layer are errors in all of it."""
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
         single = Workload("one", "One layer", model, workload.data, 0.1)
-        bench = Bench(single, Study(instances=2), workload.data.test_images, workload.data.test_labels, Points(None, ""), lambda _: None)
+        bench = Bench(single, Study(instances=2), workload.data.test_inputs, workload.data.test_targets, Points(None, ""), lambda _: None)
         chip = fine.with_changes(device={"programming_sigma": 0.5})
-        table = studies.layer_sensitivity(chip, ["1"], Assumed(), bench.judge)
+        table = studies.layer_sensitivity(chip, ["1"], Assumed(), bench.judge, ACCURACY)
         everything = bench.judge(chip, Condition(), "")
-        assert table.loc[0, "accuracy"] == pytest.approx(sum(everything) / 2)
+        assert table.loc[0, "score"] == pytest.approx(sum(everything) / 2)
 
     def test_ideal_cells_take_the_assumed_error(self, fine: Chip, judge: Judge) -> None:
-        table = studies.layer_sensitivity(fine, ["fc"], Assumed(programming_sigma=0.6), judge)
+        table = studies.layer_sensitivity(fine, ["fc"], Assumed(programming_sigma=0.6), judge, ACCURACY)
         assert "60" in table.loc[0, "cells"]
         assert table.loc[0, "instances"] == 3
 
 
 class TestQuality:
     def rows(self, workload: Workload, chip: Chip) -> pd.DataFrame:
-        on_chip = OnChip(workload.model, chip, workload.calibration_images)
-        return studies.quality(on_chip, [0, 1], workload.data.test_images).set_index("layer")
+        on_chip = OnChip(workload.model, chip, workload.calibration_inputs)
+        return studies.quality(on_chip, [0, 1], workload.data.test_inputs).set_index("layer")
 
     def test_exact_products_and_noisy_ones(self, workload: Workload, isaac: Chip) -> None:
         exact = self.rows(workload, isaac)
@@ -181,11 +182,11 @@ class TestYield:
     def test_bands_and_threshold(self) -> None:
         values = {0.0: [1.0], 0.1: [0.9, 0.8, 0.95, 0.7]}
         points = pd.DataFrame([
-            {"parameter": "stuck", "value": value, "cells": "own", "alike": not value, "instance": n, "accuracy": found}
+            {"parameter": "stuck", "value": value, "cells": "own", "alike": not value, "instance": n, "score": found}
             for value, group in values.items()
             for n, found in enumerate(group)
         ])  # fmt: skip
-        table = studies.yields(points, 0.9)
+        table = studies.yields(points, 0.9, ACCURACY)
         assert table["above"].tolist() == [1, 2]
         assert (table.loc[0, "low"], table.loc[0, "high"]) == (1.0, 1.0)
         assert (table.loc[1, "low"], table.loc[1, "high"]) == pytest.approx(wilson_band(2, 4))
@@ -195,7 +196,7 @@ class TestYield:
         """Without errors every chip is as good as the ideal one; with half of the cells stuck none is."""
         points = studies.yield_points(fine, (0.0,), (0.0, 0.5), (0.0, 1e6), Assumed(programming_sigma=0.01), judge)
         best = judge(fine, Condition(layers=()), "")[0]
-        table = studies.yields(points, best - 0.02).set_index(["parameter", "value"])
+        table = studies.yields(points, best - 0.02, ACCURACY).set_index(["parameter", "value"])
         assert table.loc[("programming", 0.0), "share"] == 1
         assert table.loc[("stuck", 0.5), "share"] == 0
         assert table.loc[("wires", 0.0), "share"] == 1
@@ -208,7 +209,7 @@ class TestDrift:
         """Every cell falls alike: the results are too small by one factor, which the reference read finds."""
         chip = fine.with_changes(device={"drift_exponent": 0.3, "reference_time": 1.0})
         table = studies.drift(chip, (1.0, 1e8), judge)
-        mean = table.groupby(["correction", "time_s"])["accuracy"].mean()
+        mean = table.groupby(["correction", "time_s"])["score"].mean()
         assert set(table["correction"]) == {"none", "compensated"}  # this chip's range is not calibrated
         assert mean["compensated", 1e8] == pytest.approx(judge(fine, Condition(), "")[0], abs=0.011)
         assert mean["none", 1e8] < mean["compensated", 1e8] - 0.02

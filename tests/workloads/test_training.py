@@ -10,8 +10,8 @@ from torch import nn
 
 from xbar.models import DigitsCNN
 from xbar.workloads import training, workload
-from xbar.workloads.data import DataError, ImageData, load_digits
-from xbar.workloads.training import Recipe, TrainingError, accuracy, initialise, save_state, train_classifier
+from xbar.workloads.data import DataError, Dataset, load_digits
+from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -27,17 +27,17 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageData:
+def digits() -> Dataset:
     return load_digits()
 
 
-def trained(digits: ImageData, seed: int = 0, recipe: Recipe = RECIPE, checkpoint: Path | None = None) -> nn.Module:
+def trained(digits: Dataset, seed: int = 0, recipe: Recipe = RECIPE, checkpoint: Path | None = None) -> nn.Module:
     model = initialise(DigitsCNN, seed)
-    train_classifier(model, digits, recipe, seed, checkpoint)
+    train_network(model, digits, recipe, seed, checkpoint)
     return model
 
 
-def test_same_seed_same_bits(digits: ImageData) -> None:
+def test_same_seed_same_bits(digits: Dataset) -> None:
     torch.manual_seed(1)
     one = bits(trained(digits))
     torch.manual_seed(2)
@@ -52,7 +52,7 @@ def test_initialise_leaves_the_global_generator_alone() -> None:
 
 
 def test_resumed_after_an_interrupt_to_the_same_bits(
-    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = bits(trained(digits))
     checkpoint = tmp_path / "digits.checkpoint"
@@ -92,24 +92,24 @@ class Counted:
         self.steps = state["steps"]
 
 
-def test_a_regulariser_is_moved_as_often_as_asked(digits: ImageData) -> None:
+def test_a_regulariser_is_moved_as_often_as_asked(digits: Dataset) -> None:
     recipe = Recipe(epochs=2, batch=144, learning_rate=1e-3)  # ten batches
     for updates, expected in ((1, [10]), (2, [5, 10]), (4, [2, 5, 8, 10])):
         counted = Counted()
-        train_classifier(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=counted, updates=updates)
+        train_network(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=counted, updates=updates)
         assert counted.moved == [(epoch, 10 * epoch + step) for epoch in (0, 1) for step in expected]
     for updates in (0, 11):
         with pytest.raises(TrainingError, match="updates an epoch must be 1 to the 10 batches"):
-            train_classifier(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=Counted(), updates=updates)
+            train_network(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=Counted(), updates=updates)
 
 
-def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: ImageData, tmp_path: Path) -> None:
+def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: Dataset, tmp_path: Path) -> None:
     recipe = Recipe(epochs=20, batch=64, learning_rate=1e-2)
     found = {}
     for name, chosen in (("float32", recipe), ("bfloat16", replace(recipe, bfloat16=True))):
         model = trained(digits, recipe=chosen)
         assert all(p.dtype == torch.float32 and p.is_contiguous() for p in model.parameters())
-        found[name] = accuracy(model, digits.test_images, digits.test_labels)
+        found[name] = score(model, digits.test_inputs, digits.test_targets)
     assert found["bfloat16"] > found["float32"] - 0.03
 
 
@@ -122,7 +122,7 @@ def test_mirrored_images_are_the_image_or_its_mirror() -> None:
     assert 16 <= int(mirrored.sum()) <= 48
 
 
-def test_a_checkpoint_of_another_training_is_refused(digits: ImageData, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: Path) -> None:
     checkpoint = tmp_path / "digits.checkpoint"
     short = Recipe(epochs=1, batch=512, learning_rate=1e-3)
     trained(digits, recipe=short, checkpoint=checkpoint)
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_training_is_refused(digits: ImageData, tmp_path
     with pytest.raises(TrainingError, match=r"\(data is "):
         trained(load_digits(1), recipe=short, checkpoint=checkpoint)
     with pytest.raises(TrainingError, match=r"\(initial weights is "):
-        train_classifier(initialise(DigitsCNN, 7), digits, short, 0, checkpoint)
+        train_network(initialise(DigitsCNN, 7), digits, short, 0, checkpoint)
     checkpoint.unlink()
     save_state(initialise(DigitsCNN, 0).state_dict(), checkpoint)
     with pytest.raises(TrainingError, match="is no checkpoint of a training"):
@@ -162,15 +162,15 @@ def test_shift_moves_whole_pixels_and_brings_in_zeros() -> None:
 
 def test_accuracy_counts_hits() -> None:
     scores = torch.eye(4)[[0, 1, 2, 2, 0]]
-    assert accuracy(lambda x: x, scores, torch.tensor([0, 1, 2, 3, 1]), batch=2) == pytest.approx(3 / 5)
+    assert score(lambda x: x, scores, torch.tensor([0, 1, 2, 3, 1]), batch=2) == pytest.approx(3 / 5)
 
 
 @pytest.mark.parametrize(("images", "labels", "batch", "said"), [
-    (0, 0, 500, "0 images and 0 labels"), (4, 3, 500, "4 images and 3 labels"), (4, 4, 0, "batch must be 1 or more"),
+    (0, 0, 500, "0 samples and 0 targets"), (4, 3, 500, "4 samples and 3 targets"), (4, 4, 0, "batch must be 1 or more"),
 ])  # fmt: skip
 def test_accuracy_of_what_does_not_fit(images: int, labels: int, batch: int, said: str) -> None:
     with pytest.raises(TrainingError, match=said):
-        accuracy(lambda x: x, torch.zeros(images, 4), torch.zeros(labels, dtype=torch.int64), batch)
+        score(lambda x: x, torch.zeros(images, 4), torch.zeros(labels, dtype=torch.int64), batch=batch)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ class TestWorkloads:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """354 of 360 test images, as models/weights/README.md has it."""
-        monkeypatch.setattr(workload, "train_classifier", None)
+        monkeypatch.setattr(workload, "train_network", None)
         digits = load_workload("digits")
-        assert round(digits.float_accuracy * len(digits.data.test_labels)) == 354
+        assert round(digits.float_score * len(digits.data.test_targets)) == 354
         shipped = load_weights(DigitsCNN(), MODELS / "weights" / "digits.pt")
         assert same(bits(digits.model), bits(shipped))
         assert not digits.model.training
@@ -201,7 +201,7 @@ class TestWorkloads:
 
     def test_of_another_seed_or_asked_for_they_are_trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
         trained: list[int] = []
-        monkeypatch.setattr(workload, "train_classifier", lambda model, data, recipe, seed, *_: trained.append(seed))
+        monkeypatch.setattr(workload, "train_network", lambda model, data, recipe, seed, *_: trained.append(seed))
         for seed, train in ((0, True), (5, False), (5, True)):
             found = load_workload("digits", seed, train=train)
             assert same(bits(found.model), bits(initialise(DigitsCNN, seed)))
@@ -220,7 +220,7 @@ class TestWorkloads:
 
     @pytest.mark.slow
     def test_digits(self) -> None:
-        assert load_workload("digits", train=True).float_accuracy >= 0.97
+        assert load_workload("digits", train=True).float_score >= 0.97
 
     def test_trained_weights_are_kept_and_spoiled_ones_trained_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -229,7 +229,7 @@ class TestWorkloads:
         monkeypatch.setitem(workload._ENTRIES, "digits", replace(entry, recipe=replace(entry.recipe, epochs=3)))
         first = load_workload("digits", train=True)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(workload, "train_classifier", None)  # no second training
+            patched.setattr(workload, "train_network", None)  # no second training
             again = load_workload("digits", train=True)
         assert same(bits(first.model), bits(again.model))
         (kept,) = tmp_path.rglob("*.pt")
@@ -242,9 +242,9 @@ class TestWorkloads:
     @pytest.mark.slow
     def test_lenet5_reaches_99_percent_of_10000_mnist_test_images(self, shared_data: Path) -> None:
         lenet = load_workload("lenet5", data_directory=shared_data / "mnist")
-        print(f"LeNet-5 on {len(lenet.data.test_labels)} test images: {lenet.float_accuracy:.2%}")
-        assert len(lenet.data.test_labels) == 10_000
-        assert lenet.float_accuracy >= 0.99
+        print(f"LeNet-5 on {len(lenet.data.test_targets)} test images: {lenet.float_score:.2%}")
+        assert len(lenet.data.test_targets) == 10_000
+        assert lenet.float_score >= 0.99
 
     def test_unknown_names(self) -> None:
         known = "digits, lenet5, lenet5-caffe, resnet20, vgg16, resnet18"

@@ -147,13 +147,13 @@ def _columns(judge: Judge, options: argparse.Namespace) -> pd.DataFrame:
     mnist = load_mnist(options.mnist)
     rows = rows_of("C15, conv15 segment 5, 64 columns: what the preset was fitted on", judge.run_c15(), measured_of(judge.folder, "C15"))
     rows += rows_of("C4, conv04 segment 0 of `progressive`, 16 columns", judge.run_c4())
-    rows += rows_of("MNIST, dense layer, segment 5, 10 columns", judge.mnist_dense(mnist.test_images[:2000]))
+    rows += rows_of("MNIST, dense layer, segment 5, 10 columns", judge.mnist_dense(mnist.test_inputs[:2000]))
     return pd.DataFrame(rows)
 
 
 def _mnist(judge: Judge, options: argparse.Namespace) -> pd.DataFrame:
     data = load_mnist(options.mnist)
-    return pd.DataFrame(accuracy_rows(judge.mnist(data.test_images, data.test_labels)))
+    return pd.DataFrame(accuracy_rows(judge.mnist(data.test_inputs, data.test_targets)))
 
 
 def _cifar10(judge: Judge, options: argparse.Namespace) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from xbar.hw.chip.description import Chip
 from xbar.models.limaml import GlobalBlock
 from xbar.reports.recommender import RecommenderSheet
 from xbar.reports.results import write_text
-from xbar.workloads.data import ImageData
+from xbar.workloads.data import Dataset
 from xbar.workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
 from xbar.workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from xbar.workloads.recommender.learning import Learner, Tables
@@ -256,9 +256,9 @@ class TwoClasses(nn.Module):
         return self.score(torch.relu(self.second(torch.relu(self.first(torch.flatten(inputs, 1))))))
 
 
-def _images(training: Examples, test: Examples) -> ImageData:
+def _images(training: Examples, test: Examples) -> Dataset:
     shape = (-1, training.inputs.shape[1], 1, 1)
-    return ImageData("inputs of the global block", training.inputs.reshape(shape), torch.from_numpy(training.liked.astype(np.int64)),
+    return Dataset("inputs of the global block", training.inputs.reshape(shape), torch.from_numpy(training.liked.astype(np.int64)),
                      test.inputs.reshape(shape), torch.from_numpy(test.liked.astype(np.int64)))  # fmt: skip
 
 
@@ -279,7 +279,7 @@ def _compress(
 
     def auc(network: Callable[[Tensor], Tensor]) -> float:
         with torch.no_grad():
-            scores = network(data.test_images)
+            scores = network(data.test_inputs)
         return test.auc((scores[:, 1] - scores[:, 0]).numpy())
 
     varied = judged_chip(found.chip)

@@ -33,9 +33,9 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_area, footprint
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.workloads.data import ImageData, first_images
+from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import TARGETS
-from xbar.workloads.training import Recipe, train_classifier
+from xbar.workloads.training import Recipe, train_network
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
@@ -199,7 +199,7 @@ class Search:
     costs: Costs
     targets: Mapping[str, float]
     before: Mapping[str, float]
-    data: ImageData
+    data: Dataset
     refit: Recipe
     rounds: int = 6
     images: int = 10000
@@ -226,7 +226,7 @@ def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
     """The allocation that meets the targets at least damage for what is spared, and what each round cut: round, layer, filters
     and inputs left, damage, and the share of each target's cost left after the round. Raises AllocationError."""
     model, example = bake(hold_zeros(search.model)).eval(), search.costs.example
-    parts = first_images(search.data, search.images)
+    parts = first_samples(search.data, search.images)
     shares = search.shares(search.costs.of(model))
     way, number, rows = search.way(shares), 0, []
     while not search.met(shares):
@@ -238,7 +238,7 @@ def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
         found.cut(way * max(0, search.rounds - number) / search.rounds)
         attach(model, found.masks())
         model = hold_zeros(smaller(bake(model).eval(), example))
-        train_classifier(model, parts, search.refit, search.seed + number)
+        train_network(model, parts, search.refit, search.seed + number)
         bake(model).eval()
         shares = search.shares(search.costs.of(model))
         rows += [{"round": number, **row, **shares} for row in found.rows()]
@@ -265,7 +265,7 @@ class _Round:
     are. shares: of the network as it comes in, by which the fitted costs are set right.
     """
 
-    def __init__(self, search: Search, model: nn.Module, data: ImageData, shares: Mapping[str, float]):
+    def __init__(self, search: Search, model: nn.Module, data: Dataset, shares: Mapping[str, float]):
         self.search, self.layers = search, {name: layer for name, layer in matrix_layers(model).items() if _free(layer)}
         self.grouped = {name: packing(layer.weight, groups_of(layer)) for name, layer in matrix_layers(model).items()
                         if name not in self.layers}  # fmt: skip
@@ -275,7 +275,7 @@ class _Round:
         for name, layer in self.layers.items():
             used = matrix_of(layer.weight.detach())[0] != 0
             self.filters[name], self.columns[name] = used.any(1).cpu(), used.any(0).cpu()
-        self.worth = importance(model, data.train_images, data.train_labels, search.refit.bfloat16)
+        self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16)
         self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
         fitted = search.shares(search.costs.of_sizes(self.before))
         self.correction = {name: shares[name] / fitted[name] for name in fitted}

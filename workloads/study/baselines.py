@@ -21,12 +21,12 @@ def integer_chip(bits: int) -> Chip:
 def baselines(network: Network, meta: Mapping[str, Any], batch: int, judge: Callable[[int], float]) -> pd.DataFrame:
     """The chip's row, then one an accelerator, with times and energies of one request alone and of a batch; SI.
 
-    meta: of the chip's run, as `xbar.workloads.study.run` makes it. judge: accuracy with integers of that many bits. `assumed` tells
+    meta: of the chip's run, as `xbar.workloads.study.run` makes it. judge: the score with integers of that many bits. `assumed` tells
     what of an accelerator was assumed or fitted, `source` who published it and how that was read.
     """
     accelerators = [load_accelerator(name) for name in accelerator_names()]
     widths = sorted({accelerator.technology.word for accelerator in accelerators})
-    accuracies = {bits: judge(bits) for bits in widths}
+    scores = {bits: judge(bits) for bits in widths}
     products = products_of(network)
     rows = [_of_chip(meta)]
     for accelerator in accelerators:
@@ -39,7 +39,7 @@ def baselines(network: Network, meta: Mapping[str, Any], batch: int, judge: Call
             "peak_operations_per_s": accelerator.peak_operations_per_second, "batch": batch,
             "latency_s": alone.time, "throughput_per_s": many.throughput, "energy_alone_J": alone.energy,
             "energy_per_request_J": many.energy_per_sample, "operations_per_J": many.operations / many.energy,
-            "utilisation": many.utilisation, "accuracy": accuracies[technology.word],
+            "utilisation": many.utilisation, "score": scores[technology.word],
             "busy_power_W": power.busy, "idle_power_W": power.idle,
             "source": "; ".join(f"{each.cite} Read: {each.read}" for each in accelerator.source.values()),
             "assumed": _assumed(accelerator),
@@ -73,7 +73,7 @@ def _of_chip(meta: Mapping[str, Any]) -> dict[str, Any]:
         "latency_s": alone["latency_s"], "throughput_per_s": rate, "energy_alone_J": alone["on_chip_energy_J"],
         "energy_per_request_J": s["on_chip_energy_per_request_J"], "operations_per_J": s["on_chip_operations_per_J"],
         "utilisation": meta["workload"]["operations"] * rate / chip["peak_operations_per_s"],
-        "accuracy": meta["accuracy"]["chip"], "busy_power_W": s["on_chip_power_W"], "idle_power_W": s["leakage_power_W"],
+        "score": meta["score"]["chip"], "busy_power_W": s["on_chip_power_W"], "idle_power_W": s["leakage_power_W"],
     }  # fmt: skip
 
 

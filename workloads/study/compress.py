@@ -14,6 +14,7 @@ validation images that are held out of training here; the test images only judge
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -37,7 +38,7 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.trace import trace
 from xbar.reports.results import write_text
-from xbar.workloads.data import ImageData, first_images
+from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
 from xbar.workloads.study.allocation import (
     Allocation,
@@ -55,7 +56,8 @@ from xbar.workloads.study.allocation import (
     weights_of,
 )
 from xbar.workloads.study.effects import own_write_error, with_write_error
-from xbar.workloads.training import Recipe, TrainingError, accuracy, read_state, save_state, train_classifier
+from xbar.workloads.task import Metric
+from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, train_network
 
 Step = Callable[[str], None]
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
@@ -185,7 +187,7 @@ class CompressionResult:
 
 
 def compress(
-    model: nn.Module, data: ImageData, chip: Chip, target: Mapping[str, float], out: Path, plan: Plan | None = None,
+    model: nn.Module, data: Dataset, chip: Chip, target: Mapping[str, float], out: Path, plan: Plan | None = None,
     step: Step = lambda _: None,
 ) -> CompressionResult:  # fmt: skip
     """The whole sequence for a trained classifier (see the module); `model` is left alone.
@@ -202,22 +204,24 @@ def compress(
     return work.result()
 
 
-def split(data: ImageData, validation: int, seed: int) -> ImageData:
-    """The training images in two: to train on, and, as test images, to choose by; the test images are not in it."""
-    count = len(data.train_labels)
+def split(data: Dataset, validation: int, seed: int) -> Dataset:
+    """The training samples in two: to train on, and, as test images, to choose by; the test images are not in it."""
+    count = len(data.train_targets)
     if not 0 < validation < count:
         raise TrainingError(f"validation images must be 1 to {count - 1}, got {validation}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     held, rest = order[:validation], order[validation:]
-    return ImageData(f"{data.name}, {validation} of training held out", data.train_images[rest], data.train_labels[rest],
-                     data.train_images[held], data.train_labels[held])  # fmt: skip
+    return replace(
+        data, name=f"{data.name}, {validation} of training held out", train_inputs=data.train_inputs[rest],
+        train_targets=data.train_targets[rest], test_inputs=data.train_inputs[held], test_targets=data.train_targets[held],
+    )  # fmt: skip
 
 
 class _Work:
     """One compression: its settings, its folder, and its stages in order."""
 
     def __init__(
-        self, model: nn.Module, data: ImageData, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step
+        self, model: nn.Module, data: Dataset, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step
     ):
         self.model, self.data, self.chip, self.target = baked(model).cpu().eval(), data, chip, target
         self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -225,8 +229,8 @@ class _Work:
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.parts = split(data, plan.validation, plan.seed)
-        self.example = data.train_images[:2]
-        self.calibration = data.train_images[:200]
+        self.example = data.train_inputs[:2]
+        self.calibration = data.train_inputs[:200]
         bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
         self.chip_after = chip
         if (bits, input_bits) != (chip.weights.bits, chip.inputs.bits):
@@ -331,16 +335,16 @@ class _Work:
         return hold_zeros(smaller(baked(trial), self.example))
 
     def _threshold(self, model: nn.Module) -> float:
-        images, labels = self.parts.test_images, self.parts.test_labels
+        held, metric = self.parts, self.data.metric
 
-        def score(trial: nn.Module) -> float:
+        def judged(trial: nn.Module) -> float:
             try:
                 self._without(trial, 0.0)
             except CompressionError:  # a layer would be left without weights
-                return 0.0
-            return accuracy(trial.eval(), images, labels)
+                return -math.inf
+            return -metric.lost(0.0, score(trial.eval(), held.test_inputs, held.test_targets, metric))
 
-        return choose_threshold(model, THRESHOLDS, score, self.plan.most_lost)
+        return choose_threshold(model, THRESHOLDS, judged, self.plan.most_lost)
 
     def _on_levels(self, model: nn.Module) -> nn.Module:
         held = hold_zeros(model)
@@ -418,20 +422,20 @@ class _Work:
 
         def judge() -> dict[str, Any]:
             self.step(f"judging: {name}")
-            images, labels = self.data.test_images, self.data.test_labels
+            inputs, targets, metric = self.data.test_inputs, self.data.test_targets, self.data.metric
             taken = footprint(trace(model, self.example, pack=True), chip, plan.rate)
             found = {
                 "bits": chip.weights.bits, "weights": weights_of(model), "arrays": taken.arrays, "area_m2": taken.area,
                 "power_W": taken.power, "energy_J": taken.energy, "latency_s": taken.latency,
-                "float": accuracy(model, images, labels),
-                "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),
+                "float": score(model, inputs, targets, metric),
+                "validation": score(model, self.parts.test_inputs, self.parts.test_targets, metric),
             }  # fmt: skip
             if weights_of(model) > plan.most_on_chips:
                 return found | {"ideal": None, "varied": []}
-            images, labels = images[: plan.images], labels[: plan.images]
-            ideal = chip_accuracies(model, chip, self.calibration, images, labels, (), self.device)[0]
+            inputs, targets = inputs[: plan.images], targets[: plan.images]
+            ideal = chip_scores(model, chip, self.calibration, inputs, targets, (), self.device, metric)[0]
             seeds = range(plan.seed, plan.seed + plan.instances)
-            varied = chip_accuracies(model, chip, self.calibration, images, labels, seeds, self.device)
+            varied = chip_scores(model, chip, self.calibration, inputs, targets, seeds, self.device, metric)
             return found | {"ideal": ideal, "varied": varied}
 
         how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
@@ -462,7 +466,8 @@ class _Work:
         fewer_bits = footprint(trace(self.model, self.example, pack=True), self.chip_after, self.plan.rate)
         taken = {"before": self.before, "fewer_bits": fewer_bits, "pruned": alone, "after": after}
         return {
-            "version": version("xbar"), "data": self.data.name, "chip": self.chip.name, "chip_title": self.chip.title,
+            "version": version("xbar"), "data": self.data.name, "samples": self.data.samples,
+            "metric": self.data.metric.told(), "chip": self.chip.name, "chip_title": self.chip.title,
             "array": [self.chip.structure.wordlines, self.chip.structure.bitlines], "cell_bits": self.chip.cell_bits,
             "input_bits_before": self.chip.inputs.bits, "input_bits_after": self.chip_after.inputs.bits,
             "target": self.target, "rate": self.plan.rate, "sigma": self.sigma,
@@ -472,18 +477,18 @@ class _Work:
             "weights_before": int(first["weights"]), "weights_after": int(last["weights"]),
             "compression": float(first["weights"] / last["weights"]), "float_before": float(first["float"]),
             "float_longer": float(stages.loc["longer", "float"]) if self.plan.longer else None, "epochs": self.plan.epochs,
-            "float_after": float(last["float"]), "test_images": len(self.data.test_labels), "chip_images": self._images(),
-            "search_images": min(self.plan.search_images, len(self.parts.train_labels)),
+            "float_after": float(last["float"]), "test_images": len(self.data.test_targets), "chip_images": self._images(),
+            "search_images": min(self.plan.search_images, len(self.parts.train_targets)),
             "left": {name: last[column] / first[column] for name, column in TARGET_COLUMNS.items() if name in self.target},
-            "frontier_images": min(self.plan.frontier_images, len(self.parts.train_labels)),
-            "instances": self.plan.instances, "validation_images": len(self.parts.test_labels),
+            "frontier_images": min(self.plan.frontier_images, len(self.parts.train_targets)),
+            "instances": self.plan.instances, "validation_images": len(self.parts.test_targets),
             "footprints": {name: _numbers(each) for name, each in taken.items()},
             "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "plan": asdict(self.plan),
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
 
     def _images(self) -> int:
-        return min(self.plan.images, len(self.data.test_labels))
+        return min(self.plan.images, len(self.data.test_targets))
 
     # ---- methods against each other
 
@@ -514,7 +519,7 @@ class _Work:
             return {"reached": 0.0, "why": str(error)}
         admm, retraining = self.plan.frontier
         recipe = self.plan.recipe(admm)
-        parts = first_images(self.parts, self.plan.frontier_images)
+        parts = first_samples(self.parts, self.plan.frontier_images)
         if method == "magnitude":
             small = prune_once(self.model, allocation, self.example)
             retraining += admm
@@ -534,8 +539,8 @@ class _Work:
         bake(model).cpu().eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
-            "reached": 1.0, "validation": accuracy(model, self.parts.test_images, self.parts.test_labels),
-            "float": accuracy(model, self.data.test_images, self.data.test_labels), "weights": weights_of(model),
+            "reached": 1.0, "validation": score(model, self.parts.test_inputs, self.parts.test_targets, self.data.metric),
+            "float": score(model, self.data.test_inputs, self.data.test_targets, self.data.metric), "weights": weights_of(model),
             "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
         }  # fmt: skip
 
@@ -551,23 +556,23 @@ def _numbers(taken: Footprint) -> dict[str, float]:
 
 
 def _train(
-    model: nn.Module, data: ImageData, recipe: Recipe, plan: Plan, admm: Admm | None = None, checkpoint: Path | None = None,
+    model: nn.Module, data: Dataset, recipe: Recipe, plan: Plan, admm: Admm | None = None, checkpoint: Path | None = None,
     after: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> None:  # fmt: skip
     """Train in place; under ADMM put in its sets at the end."""
-    train_classifier(model, data, recipe, plan.seed, checkpoint, regulariser=admm, updates=plan.updates, after=after)
+    train_network(model, data, recipe, plan.seed, checkpoint, regulariser=admm, updates=plan.updates, after=after)
     if admm is not None:
         admm.project_()
 
 
-def chip_accuracies(
-    model: nn.Module, chip: Chip, calibration: Tensor, images: Tensor, labels: Tensor, seeds: Any, device: Any
+def chip_scores(
+    model: nn.Module, chip: Chip, calibration: Tensor, inputs: Tensor, targets: Tensor, seeds: Any, device: Any, metric: Metric
 ) -> list[float]:
-    """Accuracy of chip instances by seed with cells of `device`, rows and columns of zeros packed away; without seeds, of one
+    """Scores of chip instances by seed with cells of `device`, rows and columns of zeros packed away; without seeds, of one
     chip with ideal cells."""
     on_chip = convert(model, chip, calibration, 0, pack=True)
     found = []
     for seed in seeds or [None]:
         program(on_chip, 0 if seed is None else seed, device, layers=() if seed is None else None)
-        found.append(accuracy(on_chip, images, labels, batch=250))
+        found.append(score(on_chip, inputs, targets, metric, batch=250))
     return found

@@ -1,4 +1,4 @@
-"""Accuracy of many instances of a chip, with what can be said of all of them from a few."""
+"""Scores of many instances of a chip, by the metric of the data, with what can be said of all of them from a few."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,13 @@ from xbar.hw.analog import analog_layers, compensate_drift, convert, program, re
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
 from xbar.hw.errors import ParameterError
-from xbar.workloads.data import ImageData
+from xbar.workloads.data import Dataset
+from xbar.workloads.task import ACCURACY, Metric
+from xbar.workloads.training import checked_output
 
-CALIBRATION_IMAGES = 200
-MEMORY = 2**30  # bytes that the instances and images at work at once may take, roughly
-BATCH_IMAGES = 250
+CALIBRATION_SAMPLES = 200
+MEMORY = 2**30  # bytes that the instances and samples at work at once may take, roughly
+BATCH_SAMPLES = 250
 MOST_AT_ONCE = 10  # chip instances programmed together: more gain no speed, and results come later
 CELL_BYTES = 80  # per cell of an instance: target and conductance in float64, what the product needs, temporaries
 CROSSBAR_CELL_BYTES = 64  # per place of a crossbar while wires are solved
@@ -46,83 +48,89 @@ class Condition:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies of chip instances: `table` has instance, seed, accuracy [1]; `images` judged each of them."""
+    """Scores of chip instances: `table` has instance, seed, score (in the metric's unit, accuracies as shares of 1); `samples`
+    judged each of them."""
 
     table: pd.DataFrame
-    images: int
+    samples: int
+    metric: Metric = ACCURACY
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over instances."""
-        return float(self.table["accuracy"].mean())
+        """Mean score over instances."""
+        return float(self.table["score"].mean())
 
     @property
     def median(self) -> float:
-        """Median accuracy over instances."""
-        return float(self.table["accuracy"].median())
+        """Median score over instances."""
+        return float(self.table["score"].median())
+
+    @property
+    def worst(self) -> float:
+        """Score of the worst instance."""
+        return self.metric.worst(self.table["score"].tolist())
 
     @property
     def band(self) -> tuple[float, float]:
         """95 % confidence band of the mean over instances; see `mean_band`."""
-        return mean_band(self.table["accuracy"])
+        return mean_band(self.table["score"])
 
     @property
     def spread(self) -> tuple[float, float]:
         """5th and 95th percentile of instances, linear between them."""
-        low, high = np.percentile(self.table["accuracy"], [5, 95])
+        low, high = np.percentile(self.table["score"], [5, 95])
         return float(low), float(high)
 
     def frame(self) -> pd.DataFrame:
-        """One row: instances, images, mean, its band, median, 5th and 95th percentile, smallest and largest."""
+        """One row: instances, samples, mean, its band, median, 5th and 95th percentile, smallest and largest."""
         (low, high), (p5, p95) = self.band, self.spread
-        accuracy = self.table["accuracy"]
+        score = self.table["score"]
         return pd.DataFrame([{
-            "instances": len(accuracy), "images": self.images, "mean": self.mean, "mean_low": low, "mean_high": high,
-            "median": self.median, "p5": p5, "p95": p95, "smallest": accuracy.min(), "largest": accuracy.max(),
+            "instances": len(score), "samples": self.samples, "mean": self.mean, "mean_low": low, "mean_high": high,
+            "median": self.median, "p5": p5, "p95": p95, "smallest": score.min(), "largest": score.max(),
         }])  # fmt: skip
 
 
 def evaluate(
-    model: nn.Module, chip: Chip, data: ImageData, instances: int = 50, *, images: int | None = None, seed: int = 0,
-    condition: Condition | None = None, memory: int = MEMORY, batch: int = BATCH_IMAGES, progress: Progress | None = None,
+    model: nn.Module, chip: Chip, data: Dataset, instances: int = 50, *, samples: int | None = None, seed: int = 0,
+    condition: Condition | None = None, memory: int = MEMORY, batch: int = BATCH_SAMPLES, progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Accuracy of `instances` instances of `chip`, seeds from `seed` on, on the first `images` test images (all).
+    """Scores of `instances` instances of `chip`, seeds from `seed` on, by the data's metric on the first `samples` test samples (all).
 
-    Ranges are calibrated on training images. memory [bytes] and batch [images] bound what is computed at once; neither
+    Ranges are calibrated on training samples. memory [bytes] and batch [samples] bound what is computed at once; neither
     they nor the number of threads change a result. progress(done, all) is told of instances. Instances of a chip
-    in which nothing is drawn are all the same, and computed once. Raises ParameterError and what `hw` raises.
+    in which nothing is drawn are all the same, and computed once. Raises ParameterError, TaskError and what `hw` raises.
     """
-    if instances < 1 or (images is not None and images < 1):
-        raise ParameterError(f"evaluate needs at least one instance and one image, got {instances} and {images}")
-    on_chip = OnChip(model, chip, data.train_images[:CALIBRATION_IMAGES], seed, memory, batch)
-    shown, labels = data.test_images[:images], data.test_labels[:images]
+    if instances < 1 or (samples is not None and samples < 1):
+        raise ParameterError(f"evaluate needs at least one instance and one sample, got {instances} and {samples}")
+    on_chip = OnChip(model, chip, data.train_inputs[:CALIBRATION_SAMPLES], seed, memory, batch)
+    inputs, targets = data.test_inputs[:samples], data.test_targets[:samples]
     seeds = list(range(seed, seed + instances))
     condition = condition or Condition()
     drawn = seeds if on_chip.varies(condition) else seeds[:1]
     found: dict[int, float] = {}
-    for part in on_chip.accuracies(drawn, shown, labels, condition):
+    for part in on_chip.scores(drawn, inputs, targets, condition, data.metric):
         found |= part
         if progress is not None:
             progress(instances if len(found) == len(drawn) else len(found), instances)
-    accuracy = [found.get(each, found[seed]) for each in seeds]
-    table = pd.DataFrame({"instance": range(instances), "seed": seeds, "accuracy": accuracy})
-    return Evaluation(table, len(labels))
+    scores = [found.get(each, found[seed]) for each in seeds]
+    return Evaluation(pd.DataFrame({"instance": range(instances), "seed": seeds, "score": scores}), len(targets), data.metric)
 
 
 class OnChip:
     """A model converted to a chip once, to be judged in many conditions."""
 
     def __init__(
-        self, model: nn.Module, chip: Chip, calibration_images: Tensor, seed: int = 0, memory: int = MEMORY,
-        batch: int = BATCH_IMAGES,
+        self, model: nn.Module, chip: Chip, calibration_inputs: Tensor, seed: int = 0, memory: int = MEMORY,
+        batch: int = BATCH_SAMPLES,
     ):  # fmt: skip
-        """memory [bytes] and batch [images] bound what is computed at once. Raises ParameterError and what `hw` does."""
+        """memory [bytes] and batch [samples] bound what is computed at once. Raises ParameterError and what `hw` does."""
         if memory < 1 or batch < 1:
             raise ParameterError(f"memory and batch must be 1 or more, got {memory} and {batch}")
         self.chip, self.memory, self.batch = chip, memory, batch
-        self.model = convert(model, chip, calibration_images, seed, pack=True)
+        self.model = convert(model, chip, calibration_inputs, seed, pack=True)
         self.layers = analog_layers(self.model)
-        self._image_bytes = self._measure(calibration_images[:1])
+        self._sample_bytes, self._output_bytes = self._measure(calibration_inputs[:1])
 
     def varies(self, condition: Condition | None = None) -> bool:
         """True where chip instances differ."""
@@ -130,17 +138,21 @@ class OnChip:
         device = condition.device or self.chip.device
         return self.chip.differs(device, condition.layers != ())
 
-    def accuracies(
-        self, seeds: Sequence[int], images: Tensor, labels: Tensor, condition: Condition | None = None
+    def scores(
+        self, seeds: Sequence[int], inputs: Tensor, targets: Tensor, condition: Condition | None = None, metric: Metric = ACCURACY
     ) -> Iterator[dict[int, float]]:
-        """Accuracy by seed, some instances at a time, as they are measured."""
-        if not len(labels) or len(images) != len(labels):
-            raise ParameterError(f"one label per image and one image or more are needed, got {len(images)}, {len(labels)}")
-        condition = condition or Condition()
-        at_once, batch = self._at_once(condition, len(labels))
+        """The metric by seed, some instances at a time, as they are measured."""
+        if not len(targets) or len(inputs) != len(targets):
+            raise ParameterError(f"one target a sample and one sample or more are needed, got {len(inputs)}, {len(targets)}")
+        for part, outputs in self.outputs(seeds, inputs, condition or Condition()):
+            yield {seed: metric(each, targets) for seed, each in zip(part, outputs, strict=True)}
+
+    def outputs(self, seeds: Sequence[int], inputs: Tensor, condition: Condition) -> Iterator[tuple[list[int], Tensor]]:
+        """Some instances at a time: their seeds, and what they give for these samples, (instances, samples, ...)."""
+        at_once, batch = self._at_once(condition, len(inputs))
         for start in range(0, len(seeds), at_once):
             part = list(seeds[start : start + at_once])
-            yield dict(zip(part, self._judge(part, images, labels, condition, batch), strict=True))
+            yield part, self._computed(part, inputs, condition, batch)
 
     def prepare(self, seeds: Sequence[int], condition: Condition) -> None:
         """Programme these instances and bring them into the condition."""
@@ -152,47 +164,47 @@ class OnChip:
         if condition.correction == "recalibrated":
             recalibrate(self.model)
 
-    def _judge(
-        self, seeds: Sequence[int], images: Tensor, labels: Tensor, condition: Condition, batch: int
-    ) -> list[float]:
+    def _computed(self, seeds: Sequence[int], inputs: Tensor, condition: Condition, batch: int) -> Tensor:
         ranges = {name: layer.matrix.full_scale.clone() for name, layer in self.layers.items()}
         try:
             self.prepare(seeds, condition)
-            hits = torch.zeros(len(seeds), dtype=torch.int64)
+            found = []
             with torch.no_grad():
-                for x, y in zip(images.split(batch), labels.split(batch), strict=True):
-                    scores = self.model(x.repeat(len(seeds), *[1] * (x.dim() - 1)))
-                    hits += (scores.argmax(1).view(len(seeds), -1) == y).sum(1)
+                for x in inputs.split(batch):
+                    outputs = checked_output(self.model(x.repeat(len(seeds), *[1] * (x.dim() - 1))))
+                    found.append(outputs.unflatten(0, (len(seeds), len(x))))
         finally:
             for name, layer in self.layers.items():
                 layer.matrix.full_scale = ranges[name]  # loaded when cells are next programmed
-        return [int(count) / len(labels) for count in hits]
+        return torch.cat(found, dim=1)
 
-    def _at_once(self, condition: Condition, images: int) -> tuple[int, int]:
-        """Chip instances, and images of each, that fit in the memory; ranges are set anew for one instance at a time."""
+    def _at_once(self, condition: Condition, samples: int) -> tuple[int, int]:
+        """Chip instances, and samples of each, that fit in the memory; ranges are set anew for one instance at a time."""
         places = 0 if self.chip.wires.ideal else CROSSBAR_CELL_BYTES
         s = self.chip.structure
         fixed = sum(
             CELL_BYTES * g.cells + places * g.crossbars * s.wordlines * s.bitlines
             for g in (layer.matrix.geometry for layer in self.layers.values())
         )
+        fixed += samples * self._output_bytes
         room = max(1, self.memory - fixed)
-        batch = max(1, min(self.batch, images, room // self._image_bytes))
+        batch = max(1, min(self.batch, samples, room // self._sample_bytes))
         if condition.correction == "recalibrated":
             return 1, batch
-        return min(MOST_AT_ONCE, max(1, self.memory // (fixed + batch * self._image_bytes))), batch
+        return min(MOST_AT_ONCE, max(1, self.memory // (fixed + batch * self._sample_bytes))), batch
 
-    def _measure(self, image: Tensor) -> int:
-        """Bytes that one image takes in the layer where it takes most."""
+    def _measure(self, sample: Tensor) -> tuple[int, int]:
+        """Bytes that one sample takes in the layer where it takes most, and in what the network gives."""
         before = {name: layer.matrix.counts.vectors for name, layer in self.layers.items()}
         with torch.no_grad():
-            self.model(image)
-        return max(
+            outputs = checked_output(self.model(sample))
+        most = max(
             (layer.matrix.counts.vectors - before[name])
             * (INPUT_BYTES * layer.matrix.geometry.groups * layer.matrix.geometry.inputs
                + OUTPUT_BYTES * layer.matrix.geometry.groups * layer.matrix.geometry.outputs)
             for name, layer in self.layers.items()
         )  # fmt: skip
+        return most, outputs.numel() * outputs.element_size()
 
 
 # ---- what a few say of all

@@ -51,7 +51,7 @@ from xbar.workloads.study.allocation import TARGETS
 from xbar.workloads.study.compress import PLANS, Plan, compress, quick
 from xbar.workloads.study.evaluate import Condition, Correction, OnChip
 from xbar.workloads.study.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
-from xbar.workloads.training import accuracy, save_state
+from xbar.workloads.training import save_state, score
 from xbar.workloads.workload import Workload, load_weights, load_workload
 
 SPACES = ("grid", "list", "random", "latin_hypercube")
@@ -399,7 +399,7 @@ class _Kept:
 
 
 _workloads, _compressed, _networks = _Kept(2), _Kept(4), _Kept(4)
-_simulated, _converted, _accuracies, _footprints = _Kept(16), _Kept(4), _Kept(1000), _Kept(16)
+_simulated, _converted, _scores, _footprints = _Kept(16), _Kept(4), _Kept(1000), _Kept(16)
 
 
 @dataclass(frozen=True)
@@ -417,7 +417,8 @@ def judge(point: Point) -> dict[str, Value]:
     converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max), in
     proportion to the lines in use.
 
-    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest. Over a batch of
+    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest;
+    of another metric than accuracy under its name. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included; of it
     energy_on_chip_J, leakage in it and off-chip links apart;
     energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`xbar.hw.bands`), every constant
@@ -435,7 +436,7 @@ def judge(point: Point) -> dict[str, Value]:
         energies = _on_chip(subject, whole)[1] if judged else None
         network = _network(subject)
         return {
-            **(_accuracy(subject, whole) if judged else {}), **_cost(subject, network, energies, whole),
+            **(_score(subject, whole) if judged else {}), **_cost(subject, network, energies, whole),
             **_footprint(subject, network, energies, whole), "weights": sum(layer.weights for layer in network.layers),
         }  # fmt: skip
 
@@ -494,9 +495,9 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
             if not weights.is_file():
                 found = compress(subject.model, subject.workload.data, subject.chip, targets, folder, plan)
                 bits.write_text(json.dumps({"weights": found.chip.weights.bits, "inputs": found.chip.inputs.bits}), "utf-8")
-                save_state(small_state(found.model, subject.workload.calibration_images[:2]), weights)
+                save_state(small_state(found.model, subject.workload.calibration_inputs[:2]), weights)
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        model = load_weights(subject.model, weights, subject.workload.calibration_images[:2]).eval()
+        model = load_weights(subject.model, weights, subject.workload.calibration_inputs[:2]).eval()
         chosen = {section: {"bits": count} for section, count in json.loads(bits.read_text("utf-8")).items()}
         return _Subject(_content(model), subject.workload, model, subject.chip.with_changes(**chosen))
 
@@ -506,7 +507,7 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
 
 def _network(subject: _Subject) -> Network:
     network: Network = _networks.get(
-        subject.key, lambda: trace(subject.model, subject.workload.calibration_images[:2], pack=True)
+        subject.key, lambda: trace(subject.model, subject.workload.calibration_inputs[:2], pack=True)
     )
     return network
 
@@ -521,31 +522,30 @@ def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dic
     ideal = _without_errors(subject.chip)
 
     def make() -> tuple[OnChip, dict[str, float] | None]:
-        converted = OnChip(subject.model, ideal, subject.workload.calibration_images)
+        converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs)
         return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
 
     found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json(), make)
     return found
 
 
-def _accuracy(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
-    data, seed = subject.workload.data, int(point["study.seed"] or 0)
-    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(data.test_labels))[: int(point["study.images"] or 0)])
-    images, labels = data.test_images[chosen], data.test_labels[chosen]
+def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
+    data, metric, seed = subject.workload.data, subject.workload.data.metric, int(point["study.seed"] or 0)
+    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(data.test_targets))[: int(point["study.images"] or 0)])
+    inputs, targets = data.test_inputs[chosen], data.test_targets[chosen]
     condition = Condition(subject.chip.device, None, float(point["study.seconds"] or 0), point["study.correction"])  # type: ignore[arg-type]
     on_chip = _on_chip(subject, point)[0]
     count = int(point["study.instances"] or 0) if on_chip.varies(condition) else 1
-    described = [subject.key, subject.chip.model_dump_json(), seed, count, len(labels), condition.seconds, condition.correction]
+    described = [subject.key, subject.chip.model_dump_json(), seed, count, len(targets), condition.seconds, condition.correction]
 
     def measure() -> list[float]:
         seeds = range(seed, seed + count)
-        return [value for part in on_chip.accuracies(seeds, images, labels, condition) for value in part.values()]
+        return [value for part in on_chip.scores(seeds, inputs, targets, condition, metric) for value in part.values()]
 
-    found = _accuracies.get(json.dumps(described), measure)
-    of_float = _accuracies.get(json.dumps([subject.key, seed, len(labels)]), lambda: accuracy(subject.model, images, labels))
-    return {
-        "accuracy_float": of_float, "accuracy": sum(found) / count, "accuracy_smallest": min(found), "accuracy_largest": max(found),
-    }  # fmt: skip
+    found = _scores.get(json.dumps(described), measure)
+    of_float = _scores.get(json.dumps([subject.key, seed, len(targets)]), lambda: score(subject.model, inputs, targets, metric))
+    name = metric.name
+    return {f"{name}_float": of_float, name: sum(found) / count, f"{name}_smallest": min(found), f"{name}_largest": max(found)}
 
 
 def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:

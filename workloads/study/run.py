@@ -1,4 +1,4 @@
-"""One network on one chip, judged: accuracy, time, energy and area, saved as a results folder."""
+"""One network on one chip, judged: its score, time, energy and area, saved as a results folder."""
 
 import hashlib
 import json
@@ -34,14 +34,15 @@ from xbar.workloads.study import studies
 from xbar.workloads.study.baselines import baselines, integer_chip
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
-from xbar.workloads.study.evaluate import Condition, OnChip
+from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
 from xbar.workloads.study.record import provenance_table, sources_table
-from xbar.workloads.training import accuracy
+from xbar.workloads.task import Metric
+from xbar.workloads.training import score
 from xbar.workloads.workload import Workload
 
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
-QUALITY_IMAGES = 100
+QUALITY_SAMPLES = 100
 ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
@@ -51,12 +52,12 @@ PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
 @dataclass(frozen=True)
 class Study:
     """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
-    multiples of the device's own), ADC bits, test images per accuracy, requests simulated in one batch; `seed` makes
+    multiples of the device's own), ADC bits, test samples (images) per score, requests simulated in one batch; `seed` makes
     the chip instances and chooses the images.
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
-    other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss of accuracy with
-    which a chip still counts as good [1]; times: after programming [s].
+    other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
+    which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s].
     """
 
     instances: int = 10
@@ -80,10 +81,10 @@ class Study:
 
 
 class Points:
-    """Accuracies measured so far, kept in a file after each few, so that an interrupted study goes on where it was.
+    """Scores measured so far, kept in a file after each few, so that an interrupted study goes on where it was.
 
     A file of another study, network, data or version is not used. Each point draws from generators of its own, so a
-    study that was interrupted ends in the same numbers; a point is known by what its accuracy depends on, so two
+    study that was interrupted ends in the same numbers; a point is known by what its score depends on, so two
     parts of a study that need the same one measure it once.
     """
 
@@ -98,7 +99,7 @@ class Points:
                 self.known = {}  # not ours: measured again and overwritten
 
     def get(self, keys: list[str], measure: Callable[[list[int]], Iterable[dict[int, float]]]) -> list[float]:
-        """The accuracies of these keys; `measure` is given the places of those that are not known."""
+        """The scores of these keys; `measure` is given the places of those that are not known."""
         missing = [place for place, key in enumerate(keys) if key not in self.known]
         for found in measure(missing) if missing else ():
             self.known |= {keys[place]: value for place, value in found.items()}
@@ -110,12 +111,12 @@ class Points:
 
 @dataclass
 class Bench:
-    """Judges chips with one network on one set of images; converts only what is not known yet."""
+    """Judges chips with one network on one set of samples; converts only what is not known yet."""
 
     workload: Workload
     study: Study
-    images: Tensor
-    labels: Tensor
+    inputs: Tensor
+    targets: Tensor
     points: Points
     step: Callable[[str], None]
     _converted: dict[str, OnChip] = field(default_factory=dict)
@@ -127,14 +128,14 @@ class Bench:
             while len(self._converted) > 1:
                 self._converted.pop(next(iter(self._converted)))
             self._converted[key] = OnChip(
-                self.workload.model, chip, self.workload.calibration_images, self.study.seed
+                self.workload.model, chip, self.workload.calibration_inputs, self.study.seed
             )
         return self._converted[key]
 
     def judge(
         self, chip: Chip, condition: Condition, text: str, most: int | None = None, keep_steps_of: Chip | None = None
     ) -> list[float]:  # fmt: skip
-        """Accuracies of the study's chip instances (at most `most`), one where all instances are the same. keep_steps_of: a
+        """Scores of the study's chip instances (at most `most`), one where all instances are the same. keep_steps_of: a
         chip whose widths of a code the ADCs have."""
         device = condition.device or chip.device
         same = not chip.differs(device, condition.layers != ())
@@ -147,7 +148,9 @@ class Bench:
 
         def measure(places: list[int]) -> Iterator[dict[int, float]]:
             chosen = [seeds[place] for place in places]
-            for found in self._with_steps(chip, keep_steps_of).accuracies(chosen, self.images, self.labels, condition):
+            for found in self._with_steps(chip, keep_steps_of).scores(
+                chosen, self.inputs, self.targets, condition, self.workload.data.metric
+            ):
                 yield {seed - self.study.seed: value for seed, value in found.items()}
 
         return self.points.get([f"{name}, seed {seed}" for seed in seeds], measure)
@@ -169,7 +172,7 @@ class Bench:
         """The network on that chip, its ADCs with their own widths of a code or with those of another chip."""
         if of is None:
             return self.on_chip(chip)
-        kept = OnChip(self.workload.model, chip, self.workload.calibration_images, self.study.seed)
+        kept = OnChip(self.workload.model, chip, self.workload.calibration_inputs, self.study.seed)
         keep_steps(kept.model, self.on_chip(of).model)
         return kept
 
@@ -198,43 +201,50 @@ def run(
 ) -> Results:
     """The whole study of a workload on a chip; raises what `hw` raises.
 
-    step is told what begins. With `kept`, accuracies are kept in that file as they are measured, and those that an
+    step is told what begins. With `kept`, scores are kept in that file as they are measured, and those that an
     interrupted run of the same study left there are not measured again; the caller removes it.
     """
     data = workload.data
     step("placing and simulating")
-    network = trace(workload.model, workload.calibration_images, pack=True)
+    network = trace(workload.model, workload.calibration_inputs, pack=True)
     placement = place(network, chip)
-    chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_labels))[: study.images])
-    images, labels = data.test_images[chosen], data.test_labels[chosen]
-    bench = Bench(workload, study, images, labels, Points(kept, _identity(workload, study)), step)
+    chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_targets))[: study.images])
+    inputs, targets = data.test_inputs[chosen], data.test_targets[chosen]
+    bench = Bench(workload, study, inputs, targets, Points(kept, _identity(workload, study)), step)
     step("converting to the chip")
     converted = bench.on_chip(chip)
     energies = read_energies(converted.model) if chip.device.read_voltage is not None else None
     ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
     alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
-    described = pd.Series(bench.judge(chip, Condition(), "accuracy as described"))
-    cut = _cut(converted, study, images)
+    described = bench.judge(chip, Condition(), "score as described")
+    cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
-    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), images)
+    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs)
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
     adc = pd.DataFrame(_vary_adc(chip, study, bench, network))
     meta = _meta(workload, chip, study, network, ledger, alone)
-    meta["accuracy"] = {
-        "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
-        "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
-        "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
-        "by_instance": described.tolist(),
-    } | cut  # fmt: skip
+    of_float = score(workload.model, inputs, targets, data.metric)
+    meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets)) | cut
     return Results(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
         bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
-        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
+        **_parts(chip, study, bench, layers, quality, of_float), baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
+
+
+def _scored(workload: Workload, found: list[float], of_float: float, samples: int) -> dict[str, Any]:
+    """The scores as described: in float, and of chip instances, as their mean with its 95 % band and the worst one."""
+    low, high = mean_band(found) if len(found) > 1 else (found[0], found[0])
+    metric, data = workload.data.metric, workload.data
+    return {
+        "float_all": workload.float_score, "test_samples": len(data.test_targets), "of": data.samples, "float": of_float,
+        "samples": samples, "instances": len(found), "chip": float(np.mean(found)), "chip_low": low, "chip_high": high,
+        "chip_worst": metric.worst(found), "chip_best": metric.best(found), "by_instance": found,
+    }  # fmt: skip
 
 
 def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Bench) -> pd.DataFrame:
@@ -266,25 +276,25 @@ def _floorplan(ledger: Ledger) -> pd.DataFrame:
 
 def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
     step("timing this computer")
-    return measure(workload.model, workload.data.test_images[: study.requests])
+    return measure(workload.model, workload.data.test_inputs[: study.requests])
 
 
 def _parts(
-    chip: Chip, study: Study, bench: Bench, layers: list[str], quality: pd.DataFrame, float_accuracy: float
+    chip: Chip, study: Study, bench: Bench, layers: list[str], quality: pd.DataFrame, of_float: float
 ) -> dict[str, pd.DataFrame]:
     """The tables of the study's further parts."""
-    tables = {}
+    tables, metric = {}, bench.workload.data.metric
     if "sensitivity" in study.parts:
-        tables["sensitivity"] = studies.sensitivity(chip, float_accuracy, study.assumed, study.later, bench.judge)
+        tables["sensitivity"] = studies.sensitivity(chip, of_float, study.assumed, study.later, bench.judge, metric)
     if "layers" in study.parts:
-        tables["layer_sensitivity"] = studies.layer_sensitivity(chip, layers, study.assumed, bench.judge)
+        tables["layer_sensitivity"] = studies.layer_sensitivity(chip, layers, study.assumed, bench.judge, metric)
     if "yield" in study.parts:
         ideal = chip.with_changes(wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0))
         best = bench.judge(ideal, Condition(layers=()), "ideal cells and wires")[0]
         points = studies.yield_points(
             chip, _amounts(chip, study), study.stuck_rates, study.wire_resistances, study.assumed, bench.judge
         )
-        tables |= {"yield_points": points, "yields": studies.yields(points, best - study.yield_margin)}
+        tables |= {"yield_points": points, "yields": studies.yields(points, _threshold(metric, best, study.yield_margin), metric)}
     if "drift" in study.parts:
         tables["drift"] = studies.drift(chip, study.times, bench.judge)
     if "quality" in study.parts:
@@ -292,15 +302,21 @@ def _parts(
     return tables
 
 
-def _cut(converted: OnChip, study: Study, images: Tensor) -> dict[str, float]:
-    """What was cut on the way, on the first chip instance and some images: shares of cells truncated at 0 S, of cells
+def _threshold(metric: Metric, best: float, margin: float) -> float:
+    """The score that a good chip has: `margin` worse than the best [1], of shares in points, of other metrics as a share of it."""
+    lost = margin if not metric.unit else margin * abs(best)
+    return best - lost if metric.better == "high" else best + lost
+
+
+def _cut(converted: OnChip, study: Study, inputs: Tensor) -> dict[str, float]:
+    """What was cut on the way, on the first chip instance and some samples: shares of cells truncated at 0 S, of cells
     stuck, of layer inputs beyond their calibrated range, and the largest share of saturated conversions of a layer."""
     converted.prepare([study.seed], Condition())
     matrices = [layer.matrix for layer in converted.layers.values()]
     for matrix in matrices:
         matrix.counts = ActionCounts()
     with torch.no_grad():
-        converted.model(images[:QUALITY_IMAGES])
+        converted.model(inputs[:QUALITY_SAMPLES])
     cells = np.array([matrix.geometry.cells for matrix in matrices])
     inputs = sum(matrix.counts.inputs for matrix in matrices)
     return {
@@ -317,15 +333,15 @@ def _amounts(chip: Chip, study: Study) -> tuple[float, ...]:
 
 
 def _vary_programming(chip: Chip, study: Study, bench: Bench) -> Iterator[dict[str, float]]:
-    """Accuracy of chip instances at each programming error, all else as the chip's device."""
+    """Scores of chip instances at each programming error, all else as the chip's device."""
     for amount in _amounts(chip, study):
         condition = Condition(with_write_error(chip.device, amount))
         for instance, found in enumerate(bench.judge(chip, condition, f"programming error {amount:g}")):
-            yield {"sigma": amount, "instance": instance, "accuracy": found}
+            yield {"sigma": amount, "instance": instance, "score": found}
 
 
 def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Iterator[dict[str, object]]:
-    """Accuracy of a few chip instances with ADCs of other resolutions, the width of a code made for the bits and kept, all else
+    """Scores of a few chip instances with ADCs of other resolutions, the width of a code made for the bits and kept, all else
     as the chip describes it; with the share of conversions that leave the codes."""
     for bits in study.adc_bits:
         for way in studies.adc_ways(chip, bits):
@@ -333,7 +349,7 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
             found = bench.judge(way.chip, Condition(), text, ADC_INSTANCES, way.keep_steps_of)
             saturated = bench.saturated(way.chip, network, way.keep_steps_of)
             for instance, each in enumerate(found):
-                yield {"bits": bits, "width": way.width, "instance": instance, "accuracy": each, "saturated_share": saturated}
+                yield {"bits": bits, "width": way.width, "instance": instance, "score": each, "saturated_share": saturated}
 
 
 def _meta(

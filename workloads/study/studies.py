@@ -1,4 +1,4 @@
-"""What costs how much accuracy on a chip, how many chips are good, and what time does: tables for the report."""
+"""What costs how much of a network's score on a chip, how many chips are good, and what time does: tables for the report."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from xbar.hw.chip.layers import without
 from xbar.workloads.study import effects as chips
 from xbar.workloads.study.effects import Assumed, Effect
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
+from xbar.workloads.task import Metric
 
-# Accuracies of as many chip instances as differ, of a chip in a condition; the text says what is going on.
+# Scores of as many chip instances as differ, of a chip in a condition; the text says what is going on.
 Judge = Callable[[Chip, Condition, str], list[float]]
 QUALITY_IMAGES = 32
 QUALITY_INSTANCES = 3
@@ -25,38 +26,38 @@ TIMES = {
 }  # fmt: skip
 
 
-def sensitivity(chip: Chip, float_accuracy: float, assumed: Assumed, later: float, judge: Judge) -> pd.DataFrame:
+def sensitivity(chip: Chip, of_float: float, assumed: Assumed, later: float, judge: Judge, metric: Metric) -> pd.DataFrame:
     """One row a non-ideality alone, then all together: effect, value, given (by the chip, assumed, or ideal in it),
-    against, reference, instances, accuracy (mean) with its band low, high, and loss [all shares of 1]."""
+    against, reference, instances, score (mean) with its band low, high, and loss, above 0 where it is worse [the metric's unit]."""
     digital = judge(chips.analog_ideal(chip), Condition(), "analog parts ideal")[0]
-    references = {"float": float_accuracy, "digital": digital}
+    references = {"float": of_float, "digital": digital}
 
     def row(effect: Effect) -> dict[str, object]:
         found = judge(effect.chip, effect.condition, f"{effect.name} alone" if effect.against == "digital" else effect.name)
         labels: dict[str, object] = {"effect": effect.name, "value": effect.value, "given": effect.given, "against": effect.against}
-        return labels | _loss(found, references[effect.against])
+        return labels | _loss(found, references[effect.against], metric)
 
     return pd.DataFrame([row(effect) for effect in chips.effects(chip, assumed, later, time_name(later))])
 
 
-def layer_sensitivity(chip: Chip, layers: Sequence[str], assumed: Assumed, judge: Judge) -> pd.DataFrame:
+def layer_sensitivity(chip: Chip, layers: Sequence[str], assumed: Assumed, judge: Judge, metric: Metric) -> pd.DataFrame:
     """Cells of one layer as described (or with the assumed write error, where they are ideal), of all others ideal:
-    layer, cells, reference (all ideal), instances, accuracy, low, high, loss."""
+    layer, cells, reference (all ideal), instances, score, low, high, loss."""
     device, cells = chips.noisy_device(chip.device, assumed)
     reference = judge(chip, Condition(layers=()), "cells of all layers ideal")[0]
     rows = []
     for name in layers:
         found = judge(chip, Condition(device, layers=(name,)), f"errors in the cells of {name} only")
         labels: dict[str, object] = {"layer": name, "cells": cells}
-        rows.append(labels | _loss(found, reference))
+        rows.append(labels | _loss(found, reference, metric))
     return pd.DataFrame(rows)
 
 
-def _loss(found: Sequence[float], reference: float) -> dict[str, object]:
+def _loss(found: Sequence[float], reference: float, metric: Metric) -> dict[str, object]:
     mean = sum(found) / len(found)
     low, high = mean_band(found)
-    return {"reference": reference, "instances": len(found), "accuracy": mean, "low": low, "high": high,
-            "loss": reference - mean}  # fmt: skip
+    return {"reference": reference, "instances": len(found), "score": mean, "low": low, "high": high,
+            "loss": metric.lost(reference, mean)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def yield_points(
     judge: Judge,
 ) -> pd.DataFrame:  # fmt: skip
     """Accuracy of chip instances at each programming error, share of stuck cells and wire resistance, all else as the
-    chip describes it: parameter, value, cells, alike (nothing is drawn, all chips are one), instance, accuracy."""
+    chip describes it: parameter, value, cells, alike (nothing is drawn, all chips are one), instance, score."""
     noisy, cells = chips.noisy_device(chip.device, assumed)
     own = "as the chip describes them"
     points: list[tuple[str, float, str, Chip, Device]] = [
@@ -107,24 +108,24 @@ def yield_points(
     rows = [
         {
             "parameter": parameter, "value": value, "cells": named,
-            "alike": not changed.differs(device), "instance": instance, "accuracy": accuracy,
+            "alike": not changed.differs(device), "instance": instance, "score": score,
         }
         for parameter, value, named, changed, device in points
-        for instance, accuracy in enumerate(judge(changed, Condition(device), what[parameter].format(value)))
+        for instance, score in enumerate(judge(changed, Condition(device), what[parameter].format(value)))
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["parameter", "value", "cells", "alike", "instance", "accuracy"])
+    return pd.DataFrame(rows, columns=["parameter", "value", "cells", "alike", "instance", "score"])
 
 
-def yields(points: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Share of chip instances with an accuracy of at least `threshold`, with its Wilson band (none where
+def yields(points: pd.DataFrame, threshold: float, metric: Metric) -> pd.DataFrame:
+    """Share of chip instances with a score of `threshold` or better, with its Wilson band (none where
     all are alike), from `yield_points`: parameter, value, cells, alike, instances, above, share, low, high, median, threshold."""
     rows = []
     for (parameter, value, cells, alike), group in points.groupby(["parameter", "value", "cells", "alike"], sort=False):
-        above = int((group["accuracy"] >= threshold - 1e-12).sum())
+        above = int((metric.lost(threshold, group["score"]) <= 1e-12).sum())
         low, high = (float(above), float(above)) if alike else wilson_band(above, len(group))
         rows.append({
             "parameter": parameter, "value": value, "cells": cells, "alike": alike, "instances": len(group), "above": above,
-            "share": above / len(group), "low": low, "high": high, "median": group["accuracy"].median(),
+            "share": above / len(group), "low": low, "high": high, "median": group["score"].median(),
             "threshold": threshold,
         })  # fmt: skip
     columns = ["parameter", "value", "cells", "alike", "instances", "above", "share", "low", "high", "median", "threshold"]
@@ -132,18 +133,18 @@ def yields(points: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 
 def drift(chip: Chip, times: Sequence[float], judge: Judge) -> pd.DataFrame:
-    """Accuracy of chip instances at each time [s] after programming under each correction that the chip can have:
-    time_s, correction, instance, accuracy; no rows where cells do not drift."""
+    """Scores of chip instances at each time [s] after programming under each correction that the chip can have:
+    time_s, correction, instance, score; no rows where cells do not drift."""
     kinds = CORRECTIONS if chip.component.adc.range == "calibrated" else CORRECTIONS[:2]
     rows = [
-        {"time_s": time, "correction": kind, "instance": instance, "accuracy": accuracy}
+        {"time_s": time, "correction": kind, "instance": instance, "score": score}
         for kind in kinds
         for time in (times if chip.device.drifts else ())
-        for instance, accuracy in enumerate(
+        for instance, score in enumerate(
             judge(chip, Condition(seconds=time, correction=kind), f"{time_name(time)} after programming, {kind}")  # type: ignore[arg-type]
         )
     ]
-    return pd.DataFrame(rows, columns=["time_s", "correction", "instance", "accuracy"])
+    return pd.DataFrame(rows, columns=["time_s", "correction", "instance", "score"])
 
 
 def quality(on_chip: OnChip, seeds: Sequence[int], images: Tensor) -> pd.DataFrame:

@@ -1,0 +1,111 @@
+"""What a network is asked for: how far its outputs are from what they should be, in training (a loss) and when judged (a metric)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class TaskError(ValueError):
+    """A metric or targets that do not fit the outputs; the message names what was found and what is needed."""
+
+
+Function = Callable[[Tensor, Tensor], Tensor | float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number for the outputs of a network.
+
+    name: of its columns in tables. unit: of the number, "" for a share of 1, which is shown in percent. function: of outputs
+    (n, ...) and targets (n, ...), to one value a sample (n,), whose mean is taken, or to one number for all samples. code: what
+    the function depends on, as a text, where it is not one of ours; results kept under another text are not used.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["high", "low"]
+    function: Function
+    code: str = ""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """The number for all samples; raises TaskError where the function gives none that is finite."""
+        try:
+            found = torch.as_tensor(self.function(outputs, targets))
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise TaskError(f"metric {self.name}: cannot judge outputs {tuple(outputs.shape)} by targets {tuple(targets.shape)}: "
+                            f"{error}") from None  # fmt: skip
+        if found.dim() > 1 or (found.dim() == 1 and len(found) != len(targets)):
+            raise TaskError(f"metric {self.name}: must give one number or one a sample, ({len(targets)},), got {tuple(found.shape)}")
+        value = float(found.double().mean())
+        if not math.isfinite(value):
+            raise TaskError(f"metric {self.name}: is {value} for outputs {tuple(outputs.shape)}; it must be a finite number")
+        return value
+
+    def lost(self, reference: Any, value: Any) -> Any:
+        """How much worse the value is than the reference, in the metric's unit; below 0 where it is better."""
+        return reference - value if self.better == "high" else value - reference
+
+    def worst(self, values: list[float]) -> float:
+        """The worst of some values."""
+        return min(values) if self.better == "high" else max(values)
+
+    def best(self, values: list[float]) -> float:
+        """The best of some values."""
+        return max(values) if self.better == "high" else min(values)
+
+    def told(self) -> dict[str, str]:
+        """What a report needs to know of it."""
+        return {"name": self.name, "title": self.title, "unit": self.unit, "better": self.better}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What targets are, the loss of a training (outputs, targets) to a scalar, and the metric that judges."""
+
+    name: str
+    metric: Metric
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+def _hits(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.dim() != 2 or targets.dim() != 1:
+        raise ValueError("accuracy needs scores (n, classes) and classes (n,)")
+    return (outputs.argmax(1) == targets).double()
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.numel() != targets.numel() or len(outputs) != len(targets):
+        raise ValueError("outputs and targets must have as many values")
+    return (outputs.reshape(len(targets), -1).double() - targets.reshape(len(targets), -1).double()).square().mean().sqrt()
+
+
+def _bits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the places of each sample of -log2 of the probability of the right token."""
+    if outputs.dim() != 3 or targets.shape != outputs.shape[:2]:
+        raise ValueError("bits need scores (n, length, tokens) and tokens (n, length)")
+    nats = nn.functional.cross_entropy(outputs.transpose(1, 2).double(), targets, reduction="none")
+    return nats.mean(1) / math.log(2)
+
+
+def _mean_squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.mse_loss(outputs.reshape(targets.shape), targets)
+
+
+def _next(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
+ACCURACY = Metric("accuracy", "Accuracy", "", "high", _hits)
+ROOT_MEAN_SQUARE_ERROR = Metric("rms_error", "Root mean square error", "of the target's unit", "low", _squared_error)
+BITS_PER_TOKEN = Metric("bits_per_token", "Bits per token", "bit", "low", _bits)
+BITS_PER_CHARACTER = Metric("bits_per_character", "Bits per character", "bit", "low", _bits)
+
+CLASSIFICATION = Task("classification", ACCURACY, nn.functional.cross_entropy)
+REGRESSION = Task("regression", ROOT_MEAN_SQUARE_ERROR, _mean_squared)
+NEXT_TOKEN = Task("next-token", BITS_PER_TOKEN, _next)
+TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION, NEXT_TOKEN)}
