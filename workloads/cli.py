@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from xbar.workloads.offered import (
     RECOMMENDER_SEEDS,
     STUDY_REQUESTS,
     TARGETS,
+    TASKS,
     WORKLOADS,
+    is_own,
 )
 
 
@@ -52,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run_parser = commands.add_parser("run", help="run a workload on a chip and write a report")
     workloads = "; ".join(f"{name}: {text}" for name, text in WORKLOADS.items())
-    run_parser.add_argument("workload", choices=[*WORKLOADS, *OTHERS], help=f"{workloads}; " + "; ".join(
-        f"{name}: {text}" for name, text in OTHERS.items()))  # fmt: skip
+    run_parser.add_argument("workload", type=_workload_of(*WORKLOADS, *OTHERS), metavar="WORKLOAD", help=f"{workloads}; " + "; ".join(
+        f"{name}: {text}" for name, text in OTHERS.items()) + f"; {OWN}")  # fmt: skip
     run_parser.add_argument(
         "--chip", default="isaac", metavar="PRESET_OR_FILE", help="a preset that xbar chips lists (default isaac), or a TOML file"
     )
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
     )
-    run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
+    _add_data(run_parser)
     trained = run_parser.add_mutually_exclusive_group()
     trained.add_argument(
         "--weights", type=Path, metavar="FILE",
@@ -191,7 +194,7 @@ def _above_zero(text: str) -> float:
 
 def _add_compress(commands: Any) -> None:
     parser = commands.add_parser("compress", help="make a workload's network small for a chip and report what that brought")
-    parser.add_argument("workload", choices=list(WORKLOADS), metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("workload", type=_workload_of(*WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; {OWN}")
     parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help="as for run")
     parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
     parser.add_argument(
@@ -202,7 +205,7 @@ def _add_compress(commands: Any) -> None:
         help=f"what is to be left at most, as in area=0.1, of {', '.join(TARGETS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, report and tables")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
+    _add_data(parser)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--bits", type=_from_one, help=f"bits of a weight after (default: the chip's own, at most {BEST_BITS})")
@@ -215,6 +218,31 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
     parser.set_defaults(command="compress")
+
+
+OWN = "or a network of one's own: FILE.py:FUNCTION that gives a torch module, FILE.pt2 of torch.export.save, FILE.onnx"
+
+
+def _workload_of(*known: str) -> Callable[[str], str]:
+    """Reads a workload's name, or the file of a network of one's own."""
+
+    def workload(text: str) -> str:
+        if text in known or is_own(text):
+            return text
+        near = get_close_matches(text, known, 1)
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}, {OWN}" + (f"; did you mean {near[0]}?" if near else ""))
+
+    return workload
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """What a network is judged on."""
+    parser.add_argument("--data", type=Path, metavar="DIR_OR_FILE",
+                        help="folder of the official data files; for a network of one's own FILE.npz of x_train, y_train, x_test, y_test, "
+                        "or FILE.py:FUNCTION that gives them, or two loaders")  # fmt: skip
+    parser.add_argument("--task", choices=TASKS, help="of a network of one's own (default: as its targets are)")
+    parser.add_argument("--metric", metavar="FILE.py:NAME", help="what a network of one's own is judged by: a function of outputs and "
+                        "targets, with an attribute better, high or low (default: the task's)")  # fmt: skip
 
 
 def _usual(name: str) -> str:
@@ -249,7 +277,8 @@ def _add_sweep(commands: Any) -> None:
 def _add_pin(commands: Any) -> None:
     parser = commands.add_parser("pin", help="write a configuration's energy, latency and area to a file, or check such files")
     networks = [*WORKLOADS, "recommender"]
-    parser.add_argument("workload", nargs="?", choices=networks, metavar="WORKLOAD", help=", ".join(networks))
+    parser.add_argument("workload", nargs="?", type=_workload_of(*networks), metavar="WORKLOAD", help=f"{', '.join(networks)}; {OWN}")
+    parser.add_argument("--data", metavar="FILE", help="data of a network of one's own, as for run")
     parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help="as for run")
     parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
     parser.add_argument("--weights", metavar="FILE", help="trained weights, as for run; without them initial ones")

@@ -39,13 +39,13 @@ from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
-from xbar.workloads.offered import NETWORKS
+from xbar.workloads.offered import NETWORKS, Network
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
-from xbar.workloads.study.compress import PLANS, Plan, compress, quick
+from xbar.workloads.study.compress import PLANS, Plan, compress, fitted, quick
 from xbar.workloads.study.converters import converter_sheet
 from xbar.workloads.study.devices import device_sheet, device_table
 from xbar.workloads.study.fit_device import fit_device
@@ -58,11 +58,12 @@ from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, cluster
 from xbar.workloads.study.validate import points, summary, table
+from xbar.workloads.task import TaskError
 from xbar.workloads.training import TrainingError, save_state
 from xbar.workloads.workload import load_workload
 
 EXPECTED = (
-    HardwareError, DataError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
+    HardwareError, DataError, TaskError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
     SweepError, PinError, MeasurementError, OSError,
 )  # fmt: skip
 Step = Callable[[str], None]
@@ -155,8 +156,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "attribute"),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates"),
+        "recommender": ("weights", "train", "images", "attribute", "task", "metric"),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric"),
     }
     for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
         if getattr(options, name) is not None:
@@ -170,9 +171,10 @@ def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     workload = load_workload(
-        options.workload, options.seed, options.data, progress=True, weights=options.weights, train=bool(options.train)
-    )
-    offered = NETWORKS[options.workload]
+        options.workload, options.seed, options.data, progress=True, weights=options.weights, train=bool(options.train),
+        task=options.task, metric=options.metric,
+    )  # fmt: skip
+    offered = NETWORKS.get(options.workload, Network("", ""))
     given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given)
     study = study.quick() if options.study == "quick" else study
@@ -203,7 +205,10 @@ def _compress(options: argparse.Namespace) -> int:
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
     plan = quick(plan) if options.quick else plan
     plan = replace(plan, budgets=()) if options.no_pareto else plan
-    workload = load_workload(options.workload, options.seed, options.data, progress=True, weights=options.weights)
+    workload = load_workload(
+        options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric
+    )
+    plan = fitted(plan, workload.data)
     with steps() as step:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
@@ -249,7 +254,7 @@ def _pin(options: argparse.Namespace) -> int:
         if options.workload is None:
             raise PinError("workload = (missing): what is to be pinned needs one, as in: xbar pin digits --chip edge --out FILE.json")
         given = {"workload.name": options.workload, "chip.name": options.chip, "device.name": options.device,
-                 "workload.weights": options.weights}  # fmt: skip
+                 "workload.weights": options.weights, "workload.data": options.data}  # fmt: skip
         settings = {key: setting(key, text) for key, text in options.settings}
         configuration = {key: value for key, value in given.items() if value is not None} | settings
         print(pin(configuration, options.out, options.replace))

@@ -48,10 +48,26 @@ OTHERS = {
     "edges.csv and nodes.csv, or a GraphML file, in --data",
 }  # workloads that are not classifiers of images
 
+OWN_FILES = (".py", ".pt2", ".onnx")  # of a network of one's own
+
+
+def file_of(reference: str) -> tuple[str, str]:
+    """File and name of FILE.py:NAME, as in path/model.py:make; no name where none is told."""
+    path, colon, name = reference.rpartition(":")
+    return (path, name) if colon and path.endswith(".py") else (reference, "")
+
+
+def is_own(name: str) -> bool:
+    """True where a workload's name is a file of one's own."""
+    return file_of(name)[0].endswith(OWN_FILES)
+
+
 STUDY_REQUESTS = 50  # simulated in one batch
 RECOMMENDER_SEEDS = 5  # trainings of each method
 RECOMMENDER_CANDIDATES = 50  # scored in a request
 RECOMMENDER_REQUESTS = 500  # simulated at each rate
+
+TASKS = ("classification", "regression", "next-token")  # what a network of one's own may be asked for
 
 TARGETS = ("area", "power", "weights")  # what a compression may be asked to leave a share of
 BEST_BITS = 8  # weights get these after compression, where the chip's have more

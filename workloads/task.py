@@ -108,4 +108,4 @@ BITS_PER_CHARACTER = Metric("bits_per_character", "Bits per character", "bit", "
 CLASSIFICATION = Task("classification", ACCURACY, nn.functional.cross_entropy)
 REGRESSION = Task("regression", ROOT_MEAN_SQUARE_ERROR, _mean_squared)
 NEXT_TOKEN = Task("next-token", BITS_PER_TOKEN, _next)
-TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION, NEXT_TOKEN)}
+TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION, NEXT_TOKEN)}  # workloads/offered.py has their names too

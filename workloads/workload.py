@@ -20,7 +20,8 @@ from xbar.models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
 from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
-from xbar.workloads.offered import NETWORKS
+from xbar.workloads.offered import NETWORKS, file_of, is_own
+from xbar.workloads.own import ARRAYS, code_of, dataset, own_metric, own_network, trained_own, warn_of_guessing
 from xbar.workloads.training import (
     Recipe,
     TrainingError,
@@ -37,13 +38,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Workload:
-    """A trained model with its data. float_score: by the data's metric on all test samples, before anything is put on a chip."""
+    """A trained model with its data. float_score: by the data's metric on all test samples, before anything is put on a chip.
+    code: what it depends on besides weights and data, where it is one of a user's own."""
 
     name: str
     title: str
     model: nn.Module
     data: Dataset
     float_score: float
+    code: str = ""
 
     @property
     def calibration_inputs(self) -> Tensor:
@@ -83,7 +86,7 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 
 def load_workload(
     name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None,
-    train: bool = False,
+    train: bool = False, task: str | None = None, metric: str | None = None,
 ) -> Workload:  # fmt: skip
     """The workload of that name with trained weights: those of the file `weights`; else, for seed 0, the shipped ones where
     there are any (`shipped_weights`); else trained here with `seed`, or as trained here and kept in the cache before.
@@ -91,12 +94,21 @@ def load_workload(
     `train` asks for the last also where weights are shipped. Training ends in the same bits on one computer, and in slightly
     others where a processor adds up in another order; the shipped weights are the same everywhere.
 
+    A name that is a file (`xbar.workloads.offered.is_own`) is a network of one's own, on the data that `data_directory` names
+    (`xbar.workloads.own.dataset`), with the weights that it brings unless `weights` or `train` is given. task, metric: of
+    `xbar.workloads.own`, for such a network.
+
     Raises ValueError for an unknown name or for `train` beside `weights`, DataError where the data or weights are not at hand,
     or where `train` is asked of a network that is only read from a file.
     """
-    entry = _known(name, _ENTRIES)
     if train and weights is not None:
         raise ValueError(f"train = True: weights are given, {weights}; one of the two")
+    if is_own(name):
+        return _own(name, seed, data_directory, progress, weights, train, task, metric)
+    for what, value in (("task", task), ("metric", metric)):
+        if value is not None:
+            raise DataError(f"{what} = {value}: is for networks of one's own; {name} has its own")
+    entry = _known(name, _ENTRIES)
     if train and entry.recipe is None:
         raise DataError(f"{name} is not trained here: its weights are read from a file, --weights FILE or {name}/{name}.pt in XBAR_DATA")
     shipped = shipped_weights(name) if seed == 0 and not train else None
@@ -108,6 +120,24 @@ def load_workload(
         data = _LOADERS[name](data_directory)
         model = _trained(name, entry, entry.recipe, data, seed, progress)
     return Workload(name, NETWORKS[name].title, model, data, score(model, data.test_inputs, data.test_targets, data.metric))
+
+
+def _own(
+    name: str, seed: int, source: Path | None, progress: bool, weights: Path | None, train: bool, task: str | None, metric: str | None,
+) -> Workload:  # fmt: skip
+    """A network of one's own, as `load_workload` says."""
+    if source is None:
+        raise DataError(f"{name}: needs its data: --data FILE.npz of {', '.join(ARRAYS)}, or --data FILE.py:FUNCTION")
+    data = dataset(source, task=task, metric=None if metric is None else own_metric(metric))
+    model = own_network(name, data.train_inputs, seed)
+    stem = Path(file_of(name)[0]).stem
+    if weights is not None:
+        model = load_weights(model, weights, data.train_inputs[:2]).eval()
+    elif train:
+        model = trained_own(model, data, stem, seed, progress)
+    found = score(model, data.test_inputs, data.test_targets, data.metric)
+    warn_of_guessing(name, data, found)
+    return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric))
 
 
 _LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
@@ -176,8 +206,14 @@ def _weights_path(name: str, directory: Path | None) -> Path:
     )
 
 
-def untrained(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
-    """A network with initial weights and an example input of its shape (2, ...), for time, energy and area."""
+def untrained(name: str, seed: int = 0, source: str | Path | None = None) -> tuple[nn.Module, Tensor]:
+    """A network with initial weights and an example input of its shape (2, ...), for time, energy and area; source: data of a
+    network of one's own, which comes with its weights."""
+    if is_own(name):
+        if source is None:
+            raise DataError(f"{name}: needs data, whose first inputs are its example: FILE.npz or FILE.py:FUNCTION")
+        example = dataset(source).train_inputs[:2]
+        return own_network(name, example, seed), example
     build, shape, low = _known(name, _SHAPES)
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed)) + low
     return initialise(build, seed).eval(), example

@@ -160,6 +160,12 @@ PLANS = {
 }
 
 
+def fitted(plan: Plan, data: Dataset) -> Plan:
+    """The plan; where it would hold out more than half of the training samples, with a fifth of them."""
+    count = len(data.train_targets)
+    return plan if plan.validation <= count // 2 else replace(plan, validation=max(1, count // 5))
+
+
 def quick(plan: Plan) -> Plan:
     """The plan with no more than a few epochs of everything, to try it out."""
     most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4}

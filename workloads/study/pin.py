@@ -26,12 +26,13 @@ from xbar.hw.chip.files import preset_names, silicon_names
 from xbar.hw.errors import did_you_mean
 from xbar.reports.differences import differences
 from xbar.reports.results import write_text
+from xbar.workloads.offered import is_own
 from xbar.workloads.study.points import CHIP_FIELDS, PATHS, check_value, field_of, is_of_chip, placed
 from xbar.workloads.study.sweep import SweepError, Value
 from xbar.workloads.workload import load_weights, untrained
 
 FORMAT = "xbar pin 1"
-NAMES = ("workload.name", "workload.seed", "workload.weights", "chip.name", "device.name")
+NAMES = ("workload.name", "workload.seed", "workload.weights", "workload.data", "chip.name", "device.name")
 NETWORKS = ("recommender",)  # besides those that a sweep judges
 
 
@@ -43,12 +44,14 @@ def measure(configuration: Mapping[str, Value], folder: Path = Path()) -> dict[s
     """Costs of one inference alone: energy_<component>_J, area_<component>_m2, latency_s and area_m2 of the chip.
 
     configuration: workload.name, chip.name and, where wanted, workload.seed (of the weights of a network that is not
-    trained) or workload.weights (a file), device.name, and chip settings by dotted name as --set has them. folder: where
+    trained) or workload.weights (a file), workload.data (of a network
+    of one's own, whose first inputs are its example), device.name, and chip settings by dotted name as --set has them. folder: where
     relative files begin. Array reads take what the cells' own conductances say where the device has a read voltage, else the
     published figure. Raises PinError and what `hw` and `workloads` raise.
     """
     whole = {name: placed(name, value, folder) for name, value in _checked(configuration).items()}
-    model, example = untrained(str(whole["workload.name"]), int(whole.get("workload.seed") or 0))
+    source = whole.get("workload.data")
+    model, example = untrained(str(whole["workload.name"]), int(whole.get("workload.seed") or 0), None if source is None else str(source))
     if "workload.weights" in whole:
         model = load_weights(model, Path(str(whole["workload.weights"])), example).eval()
     settings = {name: str(value).lower() if isinstance(value, bool) else str(value)
@@ -131,6 +134,7 @@ def _from_folder(name: str, value: Value, folder: Path) -> Value:
     """A file as it is found from the pin's folder; presets and all else as they are."""
     chips = [*preset_names(), *silicon_names()]
     preset = (name == "chip.name" and value in chips) or (name == "device.name" and not str(value).endswith(".toml"))
+    preset = preset or (name == "workload.name" and not is_own(str(value)))
     if name not in PATHS or preset:
         return value
     return Path(os.path.relpath(Path(str(value)).resolve(), folder)).as_posix()

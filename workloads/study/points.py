@@ -45,17 +45,18 @@ from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
 from xbar.hw.quantity import Unit
 from xbar.workloads.data import cache_directory
-from xbar.workloads.offered import WORKLOADS
+from xbar.workloads.offered import TASKS, WORKLOADS, file_of, is_own
 from xbar.workloads.study import sweep as engine
 from xbar.workloads.study.allocation import TARGETS
-from xbar.workloads.study.compress import PLANS, Plan, compress, quick
+from xbar.workloads.study.compress import PLANS, Plan, compress, fitted, quick
 from xbar.workloads.study.evaluate import Condition, Correction, OnChip
 from xbar.workloads.study.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
 from xbar.workloads.training import save_state, score
 from xbar.workloads.workload import Workload, load_weights, load_workload
 
 SPACES = ("grid", "list", "random", "latin_hypercube")
-PATHS = ("chip.name", "device.name", "workload.data", "workload.weights")  # relative ones begin where the TOML file is
+PATHS = ("chip.name", "device.name", "workload.name", "workload.data", "workload.weights", "workload.metric")
+# Relative ones begin where the TOML file is.
 COMPRESSION = "compression."
 _working = threading.Lock()  # converted networks hold the state of one point at a time
 
@@ -72,12 +73,13 @@ class Field:
     choices: tuple[str, ...] | None = None
     least: float = -math.inf
     most: float = math.inf
+    also: Callable[[str], bool] | None = None  # texts besides the choices
 
     @property
     def allowed(self) -> str:
         """What may stand there, for messages."""
         if self.choices is not None:
-            return f"must be one of {', '.join(self.choices)}"
+            return f"must be one of {', '.join(self.choices)}" + (", or the file of a network" if self.also else "")
         if self.kind in (int, float):
             bounds = [f"from {self.least:g}"] * (self.least > -math.inf) + [f"to {self.most:g}"] * (self.most < math.inf)
             return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds])
@@ -88,7 +90,8 @@ class Field:
         if self.kind is bool or isinstance(value, bool):
             return self.kind is bool and isinstance(value, bool)
         if self.kind is str:
-            return isinstance(value, str) and bool(value) and (self.choices is None or value in self.choices)
+            listed = self.choices is None or value in self.choices
+            return isinstance(value, str) and bool(value) and (listed or (self.also is not None and self.also(value)))
         number = isinstance(value, int) or (self.kind is float and isinstance(value, float) and math.isfinite(value))
         return number and abs(value) <= 1e300 and self.least <= value <= self.most  # type: ignore[arg-type, operator]
 
@@ -98,9 +101,11 @@ def _count(default: int, least: int = 1) -> Field:
 
 
 _OWN: dict[str, Field] = {
-    "workload.name": Field(str, "digits", tuple(WORKLOADS)),
+    "workload.name": Field(str, "digits", tuple(WORKLOADS), also=is_own),  # or the file of a network of one's own
     "workload.seed": _count(0, 0),  # of training
-    "workload.data": Field(str),  # folder of the official data files
+    "workload.data": Field(str),  # folder of the official data files, or the data of a network of one's own
+    "workload.task": Field(str, choices=TASKS),  # of a network of one's own, as the next
+    "workload.metric": Field(str),
     "workload.weights": Field(str),  # file of trained weights
     "chip.name": Field(str, "isaac"),  # a preset or a TOML file
     "device.name": Field(str),  # cells in place of the chip's own: a preset or a TOML file
@@ -333,14 +338,14 @@ def placed(name: str, value: Value, folder: Path) -> Value:
     """The value of a name; a file or folder, where it is one and not a preset, as a path from `folder`."""
     if name not in PATHS or not isinstance(value, str) or (name == "chip.name" and value in [*preset_names(), *silicon_names()]):
         return value
-    if name == "device.name" and not value.endswith(".toml"):
+    if (name == "device.name" and not value.endswith(".toml")) or (name == "workload.name" and not is_own(value)):
         return value
     return str(folder / value)
 
 
 def files_of(point: Point) -> str:
     """The contents of the files that a point names, as one text; of a data folder only its name counts."""
-    return " ".join(_digest(str(point[name])) for name in PATHS if name != "workload.data" and name in point)
+    return " ".join(_digest(file_of(str(point[name]))[0]) for name in PATHS if name in point)
 
 
 def _digest(name: str, extending: tuple[str, ...] = ()) -> str:
@@ -447,12 +452,13 @@ def _subject(point: dict[str, Value]) -> _Subject:
     chip = load_chip(str(point["chip.name"]), settings, None if device is None else str(device))
     name, seed = str(point["workload.name"]), int(point["workload.seed"] or 0)
     data, weights = (None if point.get(key) is None else Path(str(point[key])) for key in ("workload.data", "workload.weights"))
-    identity = json.dumps([name, seed, str(data), str(weights), _digest(str(weights)), os.environ.get("XBAR_DATA")])
+    task, metric = (None if point.get(key) is None else str(point[key]) for key in ("workload.task", "workload.metric"))
+    identity = json.dumps([name, seed, str(data), str(weights), task, metric, files_of(point), os.environ.get("XBAR_DATA")])
 
     def load() -> tuple[str, Workload]:
-        with _only_one(f"{name}-{seed}"):
-            workload = load_workload(name, seed, data, weights=weights)
-        return _content(workload.model) + workload.data.digest, workload
+        with _only_one(hashlib.sha256(name.encode()).hexdigest()[:12] + f"-{seed}"):
+            workload = load_workload(name, seed, data, weights=weights, task=task, metric=metric)
+        return _content(workload.model) + workload.code + workload.data.digest, workload
 
     key, workload = _workloads.get(identity, load)
     whole = _Subject(key, workload, workload.model, chip)
@@ -484,7 +490,7 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
     targets = {name: float(given.pop(name) or 0) for name in TARGETS if name in given}
     fast = given.pop("quick", False)
     plan = replace(PLANS.get(subject.workload.name, Plan()), budgets=(), **given)  # type: ignore[arg-type]
-    plan = quick(plan) if fast else plan
+    plan = fitted(quick(plan) if fast else plan, subject.workload.data)
     told = [subject.key, subject.chip.model_dump_json(), sorted(targets.items()), repr(plan), code_version()]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 

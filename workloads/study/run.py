@@ -184,7 +184,7 @@ def _described(chip: Chip | None) -> str:
 def _identity(workload: Workload, study: Study) -> str:
     """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [_code(), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
+    described = [_code(), workload.code, workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
 
 
@@ -240,6 +240,8 @@ def _scored(workload: Workload, found: list[float], of_float: float, samples: in
     """The scores as described: in float, and of chip instances, as their mean with its 95 % band and the worst one."""
     low, high = mean_band(found) if len(found) > 1 else (found[0], found[0])
     metric, data = workload.data.metric, workload.data
+    if not metric.unit:  # Student's band does not know that shares end
+        low, high = max(low, 0.0), min(high, 1.0)
     return {
         "float_all": workload.float_score, "test_samples": len(data.test_targets), "of": data.samples, "float": of_float,
         "samples": samples, "instances": len(found), "chip": float(np.mean(found)), "chip_low": low, "chip_high": high,

@@ -1,0 +1,386 @@
+"""Networks and data of a user's own: what is taken, what it computes, and what is refused with its reason."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from xbar import Dataset, Study, load_chip, report, trace
+from xbar.workloads.cli import main
+from xbar.workloads.data import DataError
+from xbar.workloads.exported import load_exported, load_onnx
+from xbar.workloads.offered import TASKS as TASK_NAMES
+from xbar.workloads.offered import file_of, is_own
+from xbar.workloads.own import UntrainedWarning, dataset, own_metric, own_network, warn_of_guessing
+from xbar.workloads.study.evaluate import evaluate
+from xbar.workloads.study.points import judge
+from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
+from xbar.workloads.training import Recipe, TrainingError, initialise, score, train_network
+from xbar.workloads.workload import load_workload
+
+MODEL = """
+import torch
+from torch import nn
+from width import WIDTH  # a file of the user's own, beside this one
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(64, WIDTH), nn.Linear(WIDTH, 10)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(torch.flatten(x, 1))))
+
+def make():
+    net = Net()
+    net.load_state_dict(torch.load({weights!r}))
+    return net
+
+def two(): return nn.Bilinear(2, 2, 2)
+def pair():
+    class Pair(Net):
+        def forward(self, x): return super().forward(x), x
+    return Pair()
+def fails():
+    return nn.Linear(64, WIDTH) @ 3
+number = 3
+"""
+METRICS = """
+from xbar import Metric
+
+def top_two(outputs, targets):
+    return (outputs.topk(2).indices == targets[:, None]).any(1).double()
+top_two.better = "high"
+def forgotten(outputs, targets): return 0.0
+def broken(outputs, targets): return outputs @ targets
+broken.better = "low"
+margin = Metric("margin", "Margin", "logit", "high", lambda outputs, targets: outputs.max(1).values - outputs.mean(1))
+"""
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(64, 12), nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.b(torch.relu(self.a(torch.flatten(x, 1))))
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: model.py with a file beside it, data, metrics, and the same network as .pt2."""
+    place = tmp_path_factory.mktemp("own")
+    bunch = load_digits()
+    x, y = (bunch.images / 16).astype(np.float32), bunch.target
+    arrays = {"x_train": x[:600], "y_train": y[:600], "x_test": x[600:700], "y_test": y[600:700]}
+    np.savez(place / "my.npz", **arrays)
+    net = initialise(Net, 0)
+    train_network(net, dataset(arrays), Recipe(epochs=12, batch=50, learning_rate=1e-2), 0)
+    torch.save(net.state_dict(), place / "w.pt")
+    (place / "width.py").write_text("WIDTH = 12\n")
+    (place / "model.py").write_text(MODEL.replace("{weights!r}", repr(str(place / "w.pt"))))
+    (place / "metrics.py").write_text(METRICS)
+    save(net, torch.zeros(2, 8, 8), place / "my.pt2")
+    return place
+
+
+def save(model: nn.Module, example: Tensor, path: Path, free: bool = True) -> None:
+    shapes = ({0: torch.export.Dim("batch")},) if free else None
+    torch.export.save(torch.export.export(model.eval(), (example,), dynamic_shapes=shapes), path)
+
+
+def test_names_of_files() -> None:
+    assert file_of("a/model.py:make") == ("a/model.py", "make")
+    assert file_of("C:/nets/my.onnx") == ("C:/nets/my.onnx", "")
+    assert [is_own(name) for name in ("m.py:f", "m.pt2", "m.onnx", "digits", "m.pth")] == [True, True, True, False, False]
+    assert tuple(TASKS) == TASK_NAMES
+
+
+class TestData:
+    def test_forms_of_the_same(self, folder: Path) -> None:
+        arrays = dict(np.load(folder / "my.npz"))
+        parts = [TensorDataset(*(torch.tensor(arrays[f"{side}_{part}"]) for side in "xy")) for part in ("train", "test")]
+        loaders = [DataLoader(part, batch_size=64) for part in parts]
+        (folder / "data.py").write_text(f"import numpy as np\ndef give(): return dict(np.load({str(folder / 'my.npz')!r}))\n")
+        found = [dataset(source).digest for source in (arrays, tuple(loaders), folder / "my.npz", f"{folder / 'data.py'}:give")]
+        assert len(set(found)) == 1
+
+    @pytest.mark.parametrize(
+        ("x", "y", "task"),
+        [
+            (np.zeros((4, 3)), np.array([0, 1, 2, 0]), "classification"),
+            (np.zeros((4, 3)), np.array([[0], [1], [2], [0]]), "classification"),
+            (np.zeros((4, 3)), np.array([True, False, True, True]), "classification"),
+            (np.zeros((4, 3)), np.zeros(4), "regression"),
+            (np.zeros((4, 3), dtype=np.int32), np.zeros((4, 3), dtype=np.uint8), "next-token"),
+            (np.zeros((4, 3), dtype=np.int32), np.array([0, 1, 2, 0]), "classification"),
+        ],
+    )
+    def test_targets_tell_the_task(self, x: np.ndarray, y: np.ndarray, task: str) -> None:
+        assert dataset({"x_train": x, "y_train": y, "x_test": x, "y_test": y}).task.name == task
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"x_test": None}, "lacks x_test; needed are x_train, y_train, x_test, y_test, there are x_train"),
+            ({"x_train": np.zeros((4, 1, 8, 8), np.uint8)}, "x_train is uint8 .* give float32"),
+            ({"y_test": np.array([0, 1, 7, 1])}, "test_targets must be below 3"),
+            ({"y_train": np.array(["a", "b", "c", "d"])}, "y_train is no array of numbers"),
+            ({"x_train": np.full((4, 3), np.nan)}, "train_inputs must be finite"),
+            ({"x_train": np.zeros((4, 3), complex)}, "x_train is complex"),
+            ({"y_train": np.zeros(3, int)}, "train_targets must be one a sample"),
+        ],
+    )
+    def test_what_is_refused(self, changed: dict[str, Any], said: str) -> None:
+        arrays = {"x_train": np.zeros((4, 3)), "y_train": np.array([0, 1, 2, 0]), "x_test": np.zeros((4, 3)), "y_test": np.zeros(4, int)}
+        given = {key: value for key, value in (arrays | changed).items() if value is not None}
+        with pytest.raises(DataError, match=said):
+            dataset(given)
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        (tmp_path / "a.npz").write_bytes(b"none")
+        for source, said in ((tmp_path / "a.npz", "npz"), (tmp_path / "b.npz", "b.npz"), (tmp_path / "c.csv", "must be an .npz"),
+                             (tmp_path / "d.py", "no such file"), (3, "must be a Dataset")):  # fmt: skip
+            with pytest.raises(DataError, match=said):
+                dataset(source)
+
+
+class TestNetworks:
+    def test_the_same_from_each_kind_of_file(self, folder: Path) -> None:
+        x = dataset(folder / "my.npz").test_inputs
+        made, exported = (own_network(str(folder / name), x) for name in ("model.py:make", "my.pt2"))
+        assert torch.equal(made(x), exported(x))
+        assert [layer.name for layer in trace(exported, x[:2]).layers] == ["a", "b"]
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("model.py:fails", "model.py:fails, line 25: TypeError"), ("model.py:pair", "must give one tensor .* gives tuple"),
+            ("model.py:two", "fails on a batch of 3"), ("model.py:number", "must give a torch module, got int"),
+            ("model.py:nothing", "has no 'nothing'; it has Net, make, two, pair, fails"), ("model.py", "which network of it"),
+            ("none.py:make", "no such file"), ("none.pt2", "no such file"), ("w.pt2", "is no file of torch.export.save"),
+        ],
+    )  # fmt: skip
+    def test_what_is_refused(self, folder: Path, name: str, said: str) -> None:
+        (folder / "w.pt2").write_bytes((folder / "w.pt").read_bytes())
+        with pytest.raises(DataError, match=said):
+            own_network(str(folder / name), torch.zeros(2, 8, 8))
+
+    def test_a_fixed_batch_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
+        class Fixed(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return x.view(x.shape[0], 4) + 1
+
+        save(Fixed(), torch.zeros(2, 2, 2), tmp_path / "fixed.pt2", free=False)
+        with pytest.raises(DataError, match="must be exported with a free batch axis"):
+            own_network(str(tmp_path / "fixed.pt2"), torch.zeros(2, 2, 2))
+
+    def test_exported_layers_are_modules_again(self, tmp_path: Path) -> None:
+        """All kinds of layer; a module used twice stays one; parameters of no layer, and operators that are none."""
+
+        class Everything(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.stem = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
+                self.again = nn.Conv2d(4, 4, 3, stride=1, padding="same", dilation=2, groups=2)
+                self.line, self.norm = nn.Conv1d(4, 3, 3), nn.LayerNorm(3)
+                self.scale = nn.Parameter(torch.tensor(1.5))
+                self.head = nn.Linear(3, 5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.again(self.again(self.stem(x)))
+                y = F.avg_pool2d(y, 2).flatten(2)
+                y = self.norm(self.line(y).transpose(1, 2)).mean(1) * self.scale
+                found: Tensor = self.head(torch.add(y, y, alpha=0.5))
+                return found
+
+        model = initialise(Everything, 1).train()
+        for _ in range(3):
+            model(torch.rand(8, 2, 6, 6))  # statistics of the batch norm
+        save(model.eval(), torch.zeros(2, 2, 6, 6), tmp_path / "m.pt2")
+        found, x = load_exported(tmp_path / "m.pt2"), torch.rand(5, 2, 6, 6)
+        assert torch.allclose(found(x), model(x), atol=1e-6)
+        kinds = {name: type(module) for name, module in found.named_modules()}
+        for name in ("stem.0", "stem.1", "again", "line", "norm", "head"):
+            assert kinds[name] is type(model.get_submodule(name))
+        assert sum(kind is nn.Conv2d for kind in kinds.values()) == 2
+        assert nn.Dropout in kinds.values()
+        found.train()(x).sum().backward()
+        assert all(each.grad is not None for each in found.parameters())
+
+    def test_onnx(self, tmp_path: Path) -> None:
+        onnx = pytest.importorskip("onnx", reason="onnx, of the extra onnx, is not installed")
+        pytest.importorskip("google.protobuf")
+        rng = np.random.default_rng(0)
+        shapes = {"c.w": (4, 1, 3, 3), "c.b": (4,), "f.w": (10, 64), "f.b": (10,)}
+        weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        node = onnx.helper.make_node
+        nodes = [
+            node("Conv", ["x", "c.w", "c.b"], ["c"], name="/c/Conv", pads=[1] * 4, kernel_shape=[3, 3]),
+            node("Relu", ["c"], ["r"], name="/r"),
+            node("MaxPool", ["r"], ["p"], name="/p", kernel_shape=[2, 2], strides=[2, 2]), node("Flatten", ["p"], ["v"], name="/v"),
+            node("Gemm", ["v", "f.w", "f.b"], ["y"], name="/f/Gemm", transB=1),
+        ]  # fmt: skip
+        ends = [[onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", *shape])]
+                for name, shape in (("x", (1, 8, 8)), ("y", (10,)))]  # fmt: skip
+        held = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+        model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "net", *ends, held), opset_imports=[onnx.helper.make_opsetid("", 17)])
+        model.ir_version = 9
+        onnx.save(model, str(tmp_path / "net.onnx"))
+        x, w = torch.rand(5, 1, 8, 8), {name: torch.from_numpy(value) for name, value in weights.items()}
+        wanted = F.linear(F.max_pool2d(F.relu(F.conv2d(x, w["c.w"], w["c.b"], padding=1)), 2).flatten(1), w["f.w"], w["f.b"])
+        found = load_onnx(tmp_path / "net.onnx", x)
+        assert torch.allclose(found(x), wanted, atol=1e-5)
+        assert [type(each) for each in found.modules() if list(each.parameters(False))] == [nn.Conv2d, nn.Linear]
+        (tmp_path / "none.onnx").write_bytes(b"none")
+        with pytest.raises(DataError, match="is no ONNX file"):
+            load_onnx(tmp_path / "none.onnx", x)
+
+
+class TestTasks:
+    def test_metrics(self) -> None:
+        scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+        assert ACCURACY(scores, torch.tensor([0, 2])) == 0.5
+        assert REGRESSION.metric(torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 5.0])) == pytest.approx(2**0.5)
+        even = torch.zeros(3, 7, 8)  # eight tokens, alike
+        assert BITS_PER_TOKEN(even, torch.zeros(3, 7, dtype=torch.int64)) == pytest.approx(3.0)
+        assert NEXT_TOKEN.loss(even, torch.zeros(3, 7, dtype=torch.int64)).item() == pytest.approx(np.log(8))
+
+    def test_which_side_is_worse(self) -> None:
+        low = Metric("error", "Error", "m", "low", lambda outputs, targets: 0.0)
+        assert (ACCURACY.lost(0.9, 0.8), low.lost(1.0, 1.5)) == (pytest.approx(0.1), 0.5)
+        assert (ACCURACY.worst([0.9, 0.8]), low.worst([1.0, 2.0]), low.best([1.0, 2.0])) == (0.8, 2.0, 1.0)
+
+    @pytest.mark.parametrize(
+        ("function", "said"),
+        [(lambda o, t: o, "one number or one a sample"), (lambda o, t: float("nan"), "finite"), (lambda o, t: o @ t, "cannot judge")],
+    )
+    def test_metrics_that_give_no_number(self, function: Callable[..., Any], said: str) -> None:
+        with pytest.raises(TaskError, match=said):
+            Metric("mine", "Mine", "", "high", function)(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+
+    def test_own_metrics(self, folder: Path) -> None:
+        data = dataset(folder / "my.npz")
+        net = own_network(str(folder / "model.py:make"), data.test_inputs)
+        found = own_metric(f"{folder / 'metrics.py'}:top_two")
+        assert (found.name, found.better) == ("top_two", "high")
+        assert score(net, data.test_inputs, data.test_targets, found) >= score(net, data.test_inputs, data.test_targets)
+        assert own_metric(f"{folder / 'metrics.py'}:margin").unit == "logit"
+        for name, said in (("forgotten", 'forgotten.better = "high" or "low"'), ("nothing", "has no 'nothing'")):
+            with pytest.raises(DataError, match=said):
+                own_metric(f"{folder / 'metrics.py'}:{name}")
+
+    def test_values_and_tokens_train_and_run_on_chips(self) -> None:
+        """Chip instances of a metric that is better where it is lower."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(300, 6, generator=generator)
+        y = x @ torch.tensor([1.0, -2.0, 0.5, 0.0, 1.0, 3.0])
+        values = Dataset("line", x[:200], y[:200], x[200:], y[200:], REGRESSION)
+        model = initialise(lambda: nn.Linear(6, 1), 0)
+        train_network(model, values, Recipe(epochs=150, batch=50, learning_rate=0.1, weight_decay=0.0), 0)
+        assert score(model, values.test_inputs, values.test_targets, values.metric) < 0.05
+        chip = load_chip("edge", {"device.programming_sigma": "10"})
+        found = evaluate(model, chip, values, 3)
+        assert found.worst == found.table["score"].max() > 0.05
+        tokens = torch.randint(5, (40, 4), generator=generator)
+        text = Dataset("tokens", tokens, (tokens + 1) % 5, tokens, (tokens + 1) % 5, NEXT_TOKEN)
+        speaker = initialise(lambda: nn.Sequential(nn.Embedding(5, 8), nn.Linear(8, 5)), 0)
+        train_network(speaker, text, Recipe(epochs=30, batch=10, learning_rate=0.05), 0)
+        assert evaluate(speaker, load_chip("edge"), text, 1).mean < np.log2(5) / 2
+        with pytest.raises(TrainingError, match="shift and flip move images"):
+            train_network(speaker, text, Recipe(1, 10, 0.1, shift=1), 0)
+
+
+def test_guessing_is_told(folder: Path) -> None:
+    data = dataset(folder / "my.npz")
+    with pytest.warns(UntrainedWarning, match="are its weights trained"):
+        warn_of_guessing("mine", data, 0.13)
+    warn_of_guessing("mine", data, 0.5)
+
+
+class TestCommands:
+    @pytest.mark.usefixtures("undrawn")
+    def test_run_judges_what_the_file_says(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folder)
+        common = ["--data", "my.npz", "--chip", "edge", "--study", "quick", "--instances", "1", "--images", "20", "--requests", "2"]
+        scores = {}
+        for name, more in (("model.py:make", []), ("my.pt2", []), ("model.py:make", ["--metric", "metrics.py:top_two"])):
+            assert main(["run", name, *common, *more, "--out", str(tmp_path / str(len(scores)))]) == 0
+            meta = json.loads((tmp_path / str(len(scores)) / "run.json").read_text())
+            scores[name, *more] = (meta["metric"]["name"], meta["score"]["chip"], meta["summary"]["energy_per_request_J"])
+        first, exported, other = scores.values()
+        assert first == exported
+        assert (first[0], other[0]) == ("accuracy", "top_two")
+        assert other[1] >= first[1]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["run", "model.py:make"], "needs its data: --data FILE.npz"),
+            (["run", "digits", "--task", "regression"], "digits has its own"),
+            (["run", "model.py:make", "--data", "my.npz", "--task", "regression"], "train_targets must be finite and float32"),
+            (["run", "model.py:make", "--data", "my.npz", "--metric", "metrics.py:broken"], "metric broken: cannot judge"),
+        ],
+    )  # fmt: skip
+    def test_what_is_missing_is_named(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    ) -> None:
+        monkeypatch.chdir(folder)
+        assert main([*words, "--out", str(tmp_path / "out")]) == 1
+        assert said in capsys.readouterr().err
+
+    def test_a_word_that_is_no_workload(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["run", "digit", "--out", "x"])
+        assert "did you mean digits?" in capsys.readouterr().err
+
+    def test_pin(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same costs from each kind of file; found from the pin's folder, wherever it is checked from."""
+        monkeypatch.chdir(folder)
+        values = []
+        for number, name in enumerate(("model.py:make", "my.pt2")):
+            path = folder / f"{number}.json"
+            assert main(["pin", name, "--data", "my.npz", "--chip", "edge", "--out", str(path)]) == 0
+            values.append(json.loads(path.read_text())["values"])
+        assert values[0] == values[1]
+        monkeypatch.chdir(tmp_path)
+        assert main(["pin", "--check", str(folder / "0.json")]) == 0
+
+    def test_sweep(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Files are found from the sweep's; a file that changed is computed again."""
+        (folder / "sweep.toml").write_text(
+            '[fixed]\nworkload.name = "model.py:make"\nworkload.data = "my.npz"\nworkload.metric = "metrics.py:margin"\n'
+            'chip.name = "edge"\n'
+            "study.images = 20\nstudy.instances = 1\nstudy.requests = 2\n[axes]\ncomponent.adc.bits = [6, 8]\n"
+        )
+        monkeypatch.chdir(tmp_path)
+        from xbar.workloads.study.points import files_of, read_sweep
+
+        points = read_sweep(folder / "sweep.toml").points
+        before = files_of(points[0])
+        found = judge(points[0])
+        assert isinstance(found["margin"], float)
+        assert found["margin_smallest"] <= found["margin"] <= found["margin_largest"]
+        (folder / "metrics.py").write_text(METRICS + "# another\n")
+        assert files_of(points[0]) != before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_from_python(folder: Path, tmp_path: Path) -> None:
+    data = dataset(folder / "my.npz")
+    net = own_network(str(folder / "model.py:make"), data.test_inputs)
+    results = report(net, folder / "my.npz", "edge", tmp_path / "out", Study(instances=2, images=20, requests=2).quick(), "Mine")
+    assert results.meta["workload"]["title"] == "Mine"
+    assert results.meta["score"]["float_all"] == load_workload(f"{folder / 'model.py'}:make", data_directory=folder / "my.npz").float_score
+    assert pd.read_csv(tmp_path / "out" / "layers.csv")["layer"].tolist() == ["a", "b"]

@@ -1,0 +1,39 @@
+"""From Python: the whole report of a model and data at hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.files import load_chip
+from xbar.reports.render import render
+from xbar.reports.results import Results
+from xbar.workloads.own import check_batches, dataset, warn_of_guessing
+from xbar.workloads.study.run import Study, run
+from xbar.workloads.task import Metric
+from xbar.workloads.training import score
+from xbar.workloads.workload import Workload
+
+
+def report(
+    model: nn.Module, data: Any, chip: Chip | str, out: str | Path, study: Study | None = None, title: str = "", *,
+    metric: Metric | None = None, step: Callable[[str], None] = lambda _: None,
+) -> Results:  # fmt: skip
+    """Everything that `xbar run` writes, of a trained model at hand: tables, report.pdf and report.html in the folder `out`.
+
+    data: as `dataset` takes it; chip: one, or the name of a preset or file; study: of `xbar.workloads.study.run`, its quick one unless
+    given. Raises DataError and what `xbar.workloads.study.run.run` raises.
+    """
+    found = dataset(data, metric=metric)
+    model = model.eval()
+    check_batches(model, found.train_inputs, title or type(model).__name__)
+    name = title or type(model).__name__
+    reached = score(model, found.test_inputs, found.test_targets, found.metric)
+    warn_of_guessing(name, found, reached)
+    workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached)
+    results = run(workload, load_chip(chip) if isinstance(chip, str) else chip, study or Study().quick(), step)
+    results.save(Path(out))
+    render(results, Path(out))
+    return results
