@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run_parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
-        help="change one value of the chip in its own units, as in device.levels=16; may be repeated",
+        help="change one value of the chip, as in device.levels=16 or device.g_max=25uS; without a unit in that of the chip file; may be "
+        "repeated",
     )  # fmt: skip
     run_parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"

@@ -23,7 +23,7 @@ from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.errors import ConfigurationError, ParameterError, did_you_mean
-from xbar.hw.quantity import Quantity, Unit, unit_written
+from xbar.hw.quantity import Quantity, Unit, number_and_unit, unit_written
 
 
 class DeviceFile(Section):
@@ -77,7 +77,7 @@ def _in_folder(package: str) -> list[str]:
 def load_chip(
     preset_or_file: str | Path, overrides: Mapping[str, str] | None = None, device: str | Path | None = None
 ) -> Chip:
-    """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
+    """The chip of a preset name or a TOML file, with `overrides` by dotted key: numbers with a unit, or in the file's own.
 
     device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
     cell, and its voltage where the device says none, so that only what a cell does changes. Overrides come last.
@@ -255,7 +255,7 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
-    """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
+    """Replace one leaf of the raw file by `text`; a number has the unit that is typed, else keeps its own, and becomes an override."""
     of_layer = layers.layer_key(key)
     if of_layer is not None:
         where, leaf = layers.put(raw, *of_layer)
@@ -276,7 +276,10 @@ def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: st
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return
     try:
-        value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+        value, typed = number_and_unit(text)
     except ValueError:
-        raise ConfigurationError(label, [(key, text, "must be a number")]) from None
-    where[leaf] = {"value": value, "unit": unit_written(where.get(leaf), unit), "kind": "override"}
+        allowed = f"must be a number, in the unit of the file or with one of {', '.join(unit.spellings)}"
+        raise ConfigurationError(label, [(key, text, allowed)]) from None
+    if typed and typed not in unit.spellings:
+        raise ConfigurationError(label, [(key, text, f"must be in one of {', '.join(unit.spellings)}")])
+    where[leaf] = {"value": value, "unit": typed or unit_written(where.get(leaf), unit), "kind": "override"}

@@ -110,6 +110,14 @@ def test_a_chip_file_is_known_by_what_it_extends_too(tmp_path: Path) -> None:
     assert len(files_of({"chip.name": str(file)})) == 2 * 64
 
 
+def test_a_number_may_have_its_unit(tmp_path: Path) -> None:
+    axes = "[axes]\ndevice.g_max = ['20 uS', 0.04]\n"
+    assert [point["device.g_max"] for point in read_sweep(written(tmp_path, axes)).points] == ["20 uS", 0.04]
+    for wrong in ("20 nm", "uS", "1e400 S"):
+        with pytest.raises(SweepError, match=r"device.g_max = .*number or a text of number and unit: S, mS"):
+            read_sweep(written(tmp_path, f"[fixed]\nstudy.seed = 1\n[axes]\ndevice.g_max = ['{wrong}']\n"))
+
+
 # ---- the file
 
 

@@ -32,6 +32,7 @@ from xbar.compression.shrink import small_state
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of
+from xbar.hw.chip.checked import unit_of
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip, preset_names, silicon_names
 from xbar.hw.chip.layers import layer_key
@@ -43,7 +44,7 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.hw.quantity import Unit
+from xbar.hw.quantity import Unit, number_and_unit
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import WORKLOADS
 from xbar.workloads.study import sweep as engine
@@ -65,13 +66,15 @@ _working = threading.Lock()  # converted networks hold the state of one point at
 
 @dataclass(frozen=True)
 class Field:
-    """What a name of a point may be: its type, least and most, words allowed, and its value where a point is silent."""
+    """What a name of a point may be: its type, least and most, words allowed, and its value where a point is silent; of a number of
+    a chip file also its unit: "25 uS" may stand there too."""
 
     kind: type
     default: Value = None
     choices: tuple[str, ...] | None = None
     least: float = -math.inf
     most: float = math.inf
+    unit: Unit | None = None
 
     @property
     def allowed(self) -> str:
@@ -80,7 +83,9 @@ class Field:
             return f"must be one of {', '.join(self.choices)}"
         if self.kind in (int, float):
             bounds = [f"from {self.least:g}"] * (self.least > -math.inf) + [f"to {self.most:g}"] * (self.most < math.inf)
-            return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds])
+            units = [] if self.unit is None or self.unit.dimension == "1" else self.unit.spellings
+            typed = [f"or a text of number and unit: {', '.join(units)}"] * bool(units)
+            return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds, *typed])
         return "must be true or false" if self.kind is bool else "must be a text that is not empty"
 
     def holds(self, value: object) -> bool:
@@ -89,6 +94,12 @@ class Field:
             return self.kind is bool and isinstance(value, bool)
         if self.kind is str:
             return isinstance(value, str) and bool(value) and (self.choices is None or value in self.choices)
+        if self.unit is not None and isinstance(value, str):
+            try:
+                number, typed = number_and_unit(value)
+            except ValueError:
+                return False
+            return (self.kind is float or isinstance(number, int)) and abs(number) <= 1e300 and typed in self.unit.spellings
         number = isinstance(value, int) or (self.kind is float and isinstance(value, float) and math.isfinite(value))
         return number and abs(value) <= 1e300 and self.least <= value <= self.most  # type: ignore[arg-type, operator]
 
@@ -126,8 +137,8 @@ def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str
             found |= _fields_of_chip(kinds[0], f"{prefix}{name}.")
         elif not prefix or name in TABLES:
             continue
-        elif any(isinstance(each, Unit) for each in field.metadata):
-            found[prefix + name] = Field(int if kinds[0] is int else float)
+        elif (unit := unit_of(field)) is not None:
+            found[prefix + name] = Field(int if kinds[0] is int else float, unit=unit)
         elif typing.get_origin(kinds[0]) is Literal:
             found[prefix + name] = Field(str, choices=typing.get_args(kinds[0]))
         elif kinds[0] in (bool, str):
