@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which some points failed, 130 interrupted."""
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _warning
     try:
         from xbar.workloads.commands import (
             execute,  # here: it loads torch, which help and wrong usage need not wait for
@@ -36,6 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("xbar: interrupted; what is kept on the way is used when the same command is given again", file=sys.stderr)
         return 130
+
+
+def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """What a warning of ours looks like to who typed a command: without the place in the code, which tells those of others apart."""
+    where = "" if category.__module__.startswith("xbar.") else f"{filename}:{lineno}: {category.__name__}: "
+    return f"xbar: warning: {where}{message}\n"
 
 
 LARGEST_SEED = 2**53  # as sweeps have it

@@ -11,6 +11,7 @@ A cost may not: it is found out, and needs a kind and a source.
 
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from xbar.hw.cells.table import TABLE_FOLDER, find_table
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.description import Chip, Section, Source
+from xbar.hw.chip.far import warn_of_far
 from xbar.hw.errors import ConfigurationError, ParameterError, did_you_mean
 from xbar.hw.quantity import Quantity, Unit, number_and_unit, unit_written
 
@@ -81,13 +83,16 @@ def load_chip(
 
     device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
     cell, and its voltage where the device says none, so that only what a cell does changes. Overrides come last.
+    Warns of numbers that are more than a thousand times off what they replace (`xbar.hw.chip.far`).
     Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
     """
     label, raw = read_toml(preset_or_file, CHIP_PRESETS, "chip")
     if device is not None:
         _insert_device(raw, device, label)
+    before = deepcopy(raw) if overrides else raw
     for key, value in (overrides or {}).items():
         _override(raw, key, value, label)
+    warn_of_far(raw, before, "settings", label)
     chip, provenance = build(Chip, raw, label)
     chip._provenance = provenance
     try:
@@ -191,6 +196,7 @@ def _extended(
     base_label, inherited = _read_toml(base if base in names else path, package, what, chain)
     _check_sources(added, inherited, label, base_label)
     inherited = _without_replaced_figures(added, inherited, label, base_label)
+    warn_of_far(added, inherited, label, base_label)
     return _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
 
 

@@ -1,8 +1,11 @@
 """Units as people type them, in files and on the command line; limits are told in the unit that was typed."""
 
+from pathlib import Path
+
 import pytest
 
-from xbar.hw.chip.files import load_chip
+from xbar.hw.chip.far import FarFromPresetWarning
+from xbar.hw.chip.files import load_chip, load_device
 from xbar.hw.errors import ConfigurationError
 from xbar.hw.quantity import UNITS, Unit, number_and_unit, parse_quantity, unit_named
 
@@ -48,6 +51,7 @@ def test_set_takes_a_unit_or_that_of_the_file() -> None:
         load_chip("isaac", {"device.g_max": "25nm"})
 
 
+@pytest.mark.filterwarnings("ignore::xbar.hw.chip.far.FarFromPresetWarning")
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
@@ -58,3 +62,25 @@ def test_set_takes_a_unit_or_that_of_the_file() -> None:
 def test_a_limit_is_told_in_the_unit_that_was_typed(key: str, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load_chip("isaac", {key: text})
+
+
+class TestFar:
+    """A number more than a thousand times off the one that it replaces is warned of, once, with both and their units."""
+
+    def test_a_setting(self) -> None:
+        with pytest.warns(FarFromPresetWarning) as told:
+            load_chip("isaac", {"device.g_max": "25", "device.g_min": "1e-5", "structure.tiles": "1", "device.levels": "4096"})
+        said = "settings: device.g_min = 1e-05 µS is 8,720 times less than the 0.0872 µS of isaac.toml; if another unit is meant, "
+        assert [str(each.message) for each in told] == [f"{said}write it beside the number"]
+
+    def test_a_file_of_ones_own(self, tmp_path: Path) -> None:
+        own = 'extends = "isaac"\nname = "own"\ntitle = "Own"\ndescription = "a test"\n[timing]\n'
+        (tmp_path / "own.toml").write_text(own + 'array_read = "1 ms"\ntile_clock = "2 GHz"\n', "utf-8")
+        with pytest.warns(FarFromPresetWarning, match=r"own.toml: timing.array_read = 1 ms is 10,000 times more than the 100 ns"):
+            load_chip(tmp_path / "own.toml")
+
+    def test_cells_of_ones_own(self, tmp_path: Path) -> None:
+        own = 'extends = "pcm"\nname = "own"\ntitle = "Own"\ndescription = "a test"\n[device]\ng_max = "30 mS"\n'
+        (tmp_path / "own.toml").write_text(own, "utf-8")
+        with pytest.warns(FarFromPresetWarning, match=r"device.g_max = 30 mS is 1,200 times more than the 25 µS of pcm.toml"):
+            load_device(tmp_path / "own.toml")
