@@ -112,6 +112,12 @@ class Place(NamedTuple):
     last: bool
 
 
+def adcs_of_core(bitlines: int, crossbars: int, columns: int) -> int:
+    """ADCs of a core of so many crossbars, each of `columns` bitlines of a part of a crossbar or of whole crossbars."""
+    shared = min(crossbars, max(1, columns // bitlines))
+    return ceil(crossbars / shared) * ceil(bitlines / columns)
+
+
 @dataclass(frozen=True)
 class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
@@ -230,7 +236,7 @@ class ArrayDesign:
     @property
     def adcs_per_core(self) -> int:
         """ADCs of one core: of every crossbar, or one for `crossbars_per_adc` of them."""
-        return ceil(self.crossbars_per_core / self.crossbars_per_adc) * self.adc_units
+        return adcs_of_core(self.bitlines, self.crossbars_per_core, self.adc.columns)
 
     @property
     def one_hot(self) -> "ArrayDesign":

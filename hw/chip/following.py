@@ -1,0 +1,76 @@
+"""What follows the size and number of a core's arrays, where only these are changed, in a file that extends another or by a setting.
+
+Most counts follow by themselves (`xbar.hw.chip.costs`): drivers, gate lines and sample-and-holds of every line, converters by their
+columns, registers by what they hold. Three numbers are written beside the structure and go with it here, unless they are given too:
+the columns of an ADC that serves whole arrays, the shift-and-add units of a core's ADCs, and the wordlines driven at once.
+"""
+
+from collections.abc import Collection, Mapping
+from math import ceil
+from typing import Any
+
+from xbar.hw.array.design import adcs_of_core
+from xbar.hw.errors import ConfigurationError
+from xbar.hw.quantity import number_and_unit
+
+LINES = ("structure.wordlines", "structure.bitlines", "structure.crossbars_per_core")
+COLUMNS, UNITS, ROWS = "component.adc.columns", "component.shift_add.units", "component.crossbar.rows_at_once"
+
+
+def follow_structure(raw: dict[str, Any], before: Mapping[str, Any], given: Collection[str], of: str) -> None:
+    """Change what follows the arrays of a raw chip file `raw`, of which `given` are the keys that were changed from `before`, the
+    file `of`. What is no whole number from one up is left as it is, to be refused with all else that is wrong."""
+    changed = [key for key in LINES if key in given]
+    old, new = ({key: _count(each, key) for key in (*LINES, COLUMNS)} for each in (before, raw))
+    if not changed or None in old.values() or None in new.values():
+        return
+    why = f"as {' and '.join(changed)}, from what {of} has"
+    _, *was = old.values()
+    lines, bitlines, crossbars, columns = new.values()
+    if COLUMNS not in given:
+        columns = _columns(*was, bitlines, crossbars)
+        _put(raw, COLUMNS, columns, old[COLUMNS], why)
+    units = _count(raw, UNITS)
+    if units is not None and UNITS not in given:
+        _put(raw, UNITS, ceil(units * adcs_of_core(bitlines, crossbars, columns) / adcs_of_core(*was)), units, why)
+    at_once = _count(raw, ROWS)
+    if at_once is not None and ROWS not in given:
+        _put(raw, ROWS, min(at_once, lines), at_once, why)
+
+
+def check_columns(raw: Mapping[str, Any], label: str) -> None:
+    """Raise ConfigurationError where an ADC would have more columns than its core."""
+    bitlines, crossbars, columns = (_count(raw, key) for key in (*LINES[1:], COLUMNS))
+    if bitlines and crossbars and columns and columns > bitlines * crossbars:
+        said = (
+            f"more than a core has: structure.bitlines = {bitlines} x structure.crossbars_per_core = {crossbars} are "
+            f"{bitlines * crossbars}; set component.adc.columns, how many bitlines an ADC converts in turn, to that or less"
+        )
+        raise ConfigurationError(label, [(COLUMNS, str(columns), said)])
+
+
+def _columns(bitlines_before: int, crossbars_before: int, columns: int, bitlines: int, crossbars: int) -> int:
+    """Columns of an ADC: of as many whole arrays as before, of a whole core where it had one, else as many as before."""
+    arrays, rest = divmod(columns, bitlines_before)
+    if rest or not arrays:
+        return min(columns, bitlines * crossbars)
+    return bitlines * (crossbars if arrays >= crossbars_before > 1 else min(arrays, crossbars))
+
+
+def _put(raw: dict[str, Any], key: str, value: int, before: int | None, why: str) -> None:
+    if value != before:
+        _, section, leaf = key.split(".")
+        raw["component"][section][leaf] = {"value": value, "unit": "1", "kind": "derived", "why": why}
+
+
+def _count(raw: Mapping[str, Any], key: str) -> int | None:
+    found: Any = raw
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    found = found.get("value") if isinstance(found, Mapping) and found.get("unit") == "1" else found
+    if isinstance(found, str):
+        try:
+            found = number_and_unit(found)[0]
+        except ValueError:
+            return None
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 1 else None
