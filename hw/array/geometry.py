@@ -163,8 +163,8 @@ class Geometry:
         if not self.encoding.quantise and self.slices > 1:
             stored, bits = self.encoding.stored_bits, self.encoding.bits
             raise MappingError(
-                f"weights.quantise = false cannot be cut in slices: a cell must hold the {stored} stored bits of weights.bits = {bits}, and "
-                f"holds {self.cell_bits}; set weights.quantise = true, device.levels = {2**stored} or more, or weights.bits = "
+                f"weights.quantise = false cannot be cut in slices: a cell must hold the {stored} stored bits of weights.bits = {bits}, "
+                f"and holds {self.cell_bits}; set weights.quantise = true, device.levels = {2**stored} or more, or weights.bits = "
                 f"{bits - stored + self.cell_bits} or less"
             )
 
