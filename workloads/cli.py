@@ -21,6 +21,7 @@ from xbar.workloads.offered import (
     TARGETS,
     WORKLOADS,
 )
+from xbar.workloads.words import WholeWords
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.words = list(sys.argv[1:] if arguments is None else arguments)
     warnings.formatwarning = _warning
     try:
+        from xbar.workloads.early import answer  # here: help and wrong usage need not wait for it
+
+        told = answer(options)
+        if told is not None:
+            return told
         from xbar.workloads.commands import (
-            execute,  # here: it loads torch, which help and wrong usage need not wait for
+            execute,  # here: it loads torch, which what is answered so far need not wait for
         )
 
         return execute(options)
@@ -51,7 +57,7 @@ MOST_LEVELS = 65536  # of a cell, as device files have it
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = WholeWords(
         prog="xbar",
         description="Run a neural network on a simulated memristor chip: accuracy, time, energy, power, area.",
     )
@@ -115,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
+    asked = chips_parser.add_mutually_exclusive_group()
+    asked.add_argument("--keys", nargs="?", const="generic", metavar="PRESET_OR_FILE",
+                       help="every key of a chip file: what a chip (default generic) has there, what it may be, what it means")  # fmt: skip
+    asked.add_argument("--template", nargs="?", const="generic", metavar="PRESET_OR_FILE",
+                       help="print a chip file that says every key, begun from a chip (default generic)")  # fmt: skip
     chips_parser.set_defaults(command="chips")
 
     devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")

@@ -4,17 +4,21 @@ A chip has one such design for all of its crossbars (`array_design`). Nothing he
 lies between them, or what they cost.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from xbar.hw.array.converter import Adc, Dac
 from xbar.hw.array.geometry import Geometry, WeightEncoding, cut
 from xbar.hw.cells.device import Device
 from xbar.hw.quantity import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ONES = 0.5  # share of an input's bits that are ones: assumed
 
@@ -147,7 +151,7 @@ class ArrayDesign:
         return ceil(rows / (self.rows_at_once or rows))
 
     @property
-    def as_read(self) -> "ArrayDesign":
+    def as_read(self) -> ArrayDesign:
         """The arrays that products see: what is read and converted at once is an array of its own."""
         if not self.rows_at_once:
             return self
@@ -239,7 +243,7 @@ class ArrayDesign:
         return adcs_of_core(self.bitlines, self.crossbars_per_core, self.adc.columns)
 
     @property
-    def one_hot(self) -> "ArrayDesign":
+    def one_hot(self) -> ArrayDesign:
         """The same arrays as a look-up drives them: one wordline, in one slice of the DAC's highest code, never negative."""
         return replace(self, inputs=Inputs(bits=self.dac.bits, signed="two_pass"))
 

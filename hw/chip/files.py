@@ -175,7 +175,7 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
         path = Path(preset_or_file)
         label, folder = str(path), path.parent
         if not _is_file(path):
-            allowed = f"no such file, and no such preset; presets: {', '.join(names)}"
+            allowed = f"no such file, and no such preset; presets: {', '.join(names)}{did_you_mean(name, names)}"
             raise ConfigurationError(label, [(what, name, allowed)])
         try:
             text = path.read_text("utf-8-sig")
