@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
     )
+    run_parser.add_argument("--replace", action="store_true", help="write over finished results in DIR; interrupted ones go on without it")
     run_parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
     trained = run_parser.add_mutually_exclusive_group()
     trained.add_argument(
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
+    chips_parser.add_argument("--replace", action="store_true", help="write over pages that are in DIR")
     asked = chips_parser.add_mutually_exclusive_group()
     asked.add_argument("--keys", nargs="?", const="generic", metavar="PRESET_OR_FILE",
                        help="every key of a chip file: what a chip (default generic) has there, what it may be, what it means")  # fmt: skip
@@ -130,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
     devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")
     devices_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a PNG and a PDF of each device")
+    devices_parser.add_argument("--replace", action="store_true", help="write over pages that are in DIR")
     devices_parser.set_defaults(command="devices")
     _add_fit_device(commands)
 
@@ -137,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     validate_parser.add_argument("--points", type=Path, metavar="FILE.csv",
                                  help="published points, in the form of workloads/study/silicon.csv (default: that file)")  # fmt: skip
     validate_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it tables are printed only")
+    validate_parser.add_argument("--replace", action="store_true", help="write over an earlier comparison in DIR")
     validate_parser.set_defaults(command="validate")
 
     report_parser = commands.add_parser("report", help="draw the report of a results folder again")
@@ -157,6 +161,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("old", type=Path, metavar="OLD", help="folder that --out of run, compress or sweep named")
     parser.add_argument("new", type=Path, metavar="NEW", help="another of the same command")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it only a table is printed")
+    parser.add_argument("--replace", action="store_true", help="write over an earlier comparison in DIR")
     parser.add_argument("--tolerance", type=_tolerance, metavar="SHARE",
                         help="of the old value, up to which a value counts as the same (default 1e-9)")  # fmt: skip
     parser.add_argument("--fail", action="store_true", help="exit code 1 where a result changed by more than the tolerance; else it is 0")
@@ -222,6 +227,7 @@ def _add_compress(commands: Any) -> None:
         help=f"what is to be left at most, as in area=0.1, of {', '.join(TARGETS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, report and tables")
+    parser.add_argument("--replace", action="store_true", help="write over finished results in DIR, as for run")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the official data files")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     parser.add_argument("--seed", type=_seed, default=0)

@@ -1,16 +1,23 @@
-"""What a command answers before torch is loaded, which takes seconds: a wrong name of a chip, of cells or of a key; what keys there are."""
+"""What a command answers before torch is loaded, which takes seconds: a wrong name of a chip, of cells or of a key, a place where nothing
+can be written; what keys there are."""
 
 import argparse
 import sys
+import tempfile
+from pathlib import Path
 
 from xbar.hw.chip.files import load_chip
 from xbar.hw.chip.keys import table, template
 from xbar.hw.errors import HardwareError
 
+OUT_IS_A_FILE = ("pin", "fit-device")
+
 
 def answer(options: argparse.Namespace) -> int | None:
     """The exit code of what is answered here; None of a command that goes on."""
     try:
+        if getattr(options, "out", None) is not None:
+            check_writable(options.out, options.command in OUT_IS_A_FILE)
         if options.command == "chips" and options.keys is not None:
             print(table(options.keys))
             return 0
@@ -25,3 +32,17 @@ def answer(options: argparse.Namespace) -> int | None:
         print(f"xbar: error: {error}", file=sys.stderr)
         return 1
     return None
+
+
+def check_writable(out: Path, is_file: bool = False) -> None:
+    """Raise OSError where `out`, a folder or a file, cannot be written; nothing is left behind."""
+    place = out.parent if is_file else out
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(f"--out = {out}: {place} is a file; give {'a file in ' if is_file else ''}a folder")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OSError(f"--out = {out}: nothing can be written in {place}: {error.strerror or error}") from None

@@ -139,10 +139,10 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str, levels_s
     renamed = {key: f"{added['name']}.{key}" for key, source in added["source"].items() if sources.get(key, source) != source}
     sources |= {renamed.get(key, key): source for key, source in added["source"].items()}
     section = {key: _renamed(value, renamed) for key, value in added["device"].items()}
-    held = [_whole(each.get("levels")) for each in (own, section)]
-    if "cell_bits" not in weights and not levels_set and None not in held:
-        bits = min(levels.bit_length() - 1 for levels in held if levels)
-        why = "as many as the chip's own cells hold" if bits == held[0].bit_length() - 1 else "as many as the device holds"
+    levels, of_device = _whole(own.get("levels")), _whole(section.get("levels"))
+    if "cell_bits" not in weights and not levels_set and levels and of_device:
+        bits = min(levels, of_device).bit_length() - 1
+        why = "as many as the chip's own cells hold" if levels <= of_device else "as many as the device holds"
         weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
     kept = {"read_voltage": own["read_voltage"]} if "read_voltage" in own else {}  # where the device's file says none
     raw["device"] = kept | section
@@ -150,8 +150,9 @@ def _insert_device(raw: dict[str, Any], device: str | Path, label: str, levels_s
 
 def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
     """A number of a device's file, its source by the name that it has in the chip's."""
-    source = value.get("source") if isinstance(value, dict) else None
-    return {**value, "source": renamed[source]} if source in renamed else value
+    if isinstance(value, dict) and value.get("source") in renamed:
+        return {**value, "source": renamed[value["source"]]}
+    return value
 
 
 def _whole(written: Any) -> int | None:
@@ -314,7 +315,8 @@ def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: st
     try:
         value, typed = number_and_unit(text)
     except ValueError:
-        allowed = f"must be a number, in the unit of the file or with one of {', '.join(unit.spellings)}"
+        units = "" if unit.dimension == "1" else f", in the unit of the file or with one of {', '.join(unit.spellings)}"
+        allowed = f"must be a number{units}"
         raise ConfigurationError(label, [(key, text, allowed)]) from None
     if typed and typed not in unit.spellings:
         raise ConfigurationError(label, [(key, text, f"must be in one of {', '.join(unit.spellings)}")])

@@ -21,15 +21,14 @@ def follow_structure(raw: dict[str, Any], before: Mapping[str, Any], given: Coll
     """Change what follows the arrays of a raw chip file `raw`, of which `given` are the keys that were changed from `before`, the
     file `of`. What is no whole number from one up is left as it is, to be refused with all else that is wrong."""
     changed = [key for key in LINES if key in given]
-    old, new = ({key: _count(each, key) for key in (*LINES, COLUMNS)} for each in (before, raw))
-    if not changed or None in old.values() or None in new.values():
+    old, new = ([found for key in (*LINES, COLUMNS) if (found := _count(each, key))] for each in (before, raw))
+    if not changed or len(old) < 4 or len(new) < 4:
         return
     why = f"as {' and '.join(changed)}, from what {of} has"
-    _, *was = old.values()
-    lines, bitlines, crossbars, columns = new.values()
+    was, (lines, bitlines, crossbars, columns) = (old[1], old[2], old[3]), new
     if COLUMNS not in given:
         columns = _columns(*was, bitlines, crossbars)
-        _put(raw, COLUMNS, columns, old[COLUMNS], why)
+        _put(raw, COLUMNS, columns, was[2], why)
     units = _count(raw, UNITS)
     if units is not None and UNITS not in given:
         _put(raw, UNITS, ceil(units * adcs_of_core(bitlines, crossbars, columns) / adcs_of_core(*was)), units, why)

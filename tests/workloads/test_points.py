@@ -334,7 +334,7 @@ def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> No
         summary = batch.summary()
         expected = {
             "accuracy_float": score(workload.model, images, labels), "accuracy": sum(instances) / 2,
-            "accuracy_smallest": min(instances), "accuracy_largest": max(instances),
+            "accuracy_smallest": min(instances), "accuracy_largest": max(instances), "images": len(labels),
             "energy_J": summary["energy_per_request_J"], "energy_on_chip_J": summary["on_chip_energy_per_request_J"],
             "latency_s": alone.latency[0], "area_m2": chip.area,
             "throughput_per_s": summary["steady_throughput_per_s"], "weights": sum(layer.weights for layer in network.layers),

@@ -428,8 +428,8 @@ def judge(point: Point) -> dict[str, Value]:
     converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max), in
     proportion to the lines in use.
 
-    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest;
-    of another metric than accuracy under its name. Over a batch of
+    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest; of another metric than accuracy
+    under its name; images: test samples that they are over, fewer than asked for where the data set has no more. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included; of it
     energy_on_chip_J, leakage in it and off-chip links apart;
     energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`xbar.hw.bands`), every constant
@@ -556,7 +556,10 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
     found = _scores.get(json.dumps(described), measure)
     of_float = _scores.get(json.dumps([subject.key, seed, len(targets)]), lambda: score(subject.model, inputs, targets, metric))
     name = metric.name
-    return {f"{name}_float": of_float, name: sum(found) / count, f"{name}_smallest": min(found), f"{name}_largest": max(found)}
+    return {
+        f"{name}_float": of_float, name: sum(found) / count, f"{name}_smallest": min(found), f"{name}_largest": max(found),
+        "images": len(targets),
+    }  # fmt: skip
 
 
 def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:
