@@ -25,7 +25,8 @@ from xbar.hw.chip.checked import build, leaves, show, why_no_key
 from xbar.hw.chip.components import SRAM_LAWS
 from xbar.hw.chip.description import Chip, Section, Source
 from xbar.hw.chip.far import warn_of_far
-from xbar.hw.chip.following import check_columns, follow_structure
+from xbar.hw.chip.following import follow_structure
+from xbar.hw.chip.settings import check_settings
 from xbar.hw.errors import ConfigurationError, ParameterError, did_you_mean
 from xbar.hw.quantity import Quantity, Unit, number_and_unit, unit_written
 
@@ -98,10 +99,10 @@ def load_chip(
     for key, value in overrides.items():
         _override(raw, key, value, label)
     follow_structure(raw, before, overrides, label)
-    check_columns(raw, label)
     warn_of_far(raw, before, "settings", label)
     chip, provenance = build(Chip, raw, label)
     chip._provenance = provenance
+    check_settings(chip, label)
     try:
         _ = chip.costs
     except ConfigurationError as error:  # what no law covers

@@ -118,6 +118,12 @@ def test_a_number_may_have_its_unit(tmp_path: Path) -> None:
             read_sweep(written(tmp_path, f"[fixed]\nstudy.seed = 1\n[axes]\ndevice.g_max = ['{wrong}']\n"))
 
 
+@pytest.mark.parametrize("axis", ["device.levels = [4, 8, 4]", "device.g_max = ['20 uS', '0.02 mS']", "weights.quantise = [true, true]"])
+def test_a_value_is_on_an_axis_once(axis: str, tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="is on the axis twice"):
+        read_sweep(written(tmp_path, f"[axes]\n{axis}\n"))
+
+
 # ---- the file
 
 

@@ -44,7 +44,7 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.hw.quantity import Unit, number_and_unit
+from xbar.hw.quantity import UNITS, Unit, number_and_unit
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import WORKLOADS
 from xbar.workloads.study import sweep as engine
@@ -317,6 +317,12 @@ def _axis(name: str, value: Any) -> Axis:
             check_value(name, each)
         if not value:
             raise SweepError(f"{name} = []: must be a list of one value or more")
+        known: set[tuple[bool, Value]] = set()
+        for each in value:
+            same = (isinstance(each, bool), _in_si(each, field.unit))
+            if same in known:
+                raise SweepError(f"{name} = {each!r}: is on the axis twice")
+            known.add(same)
         return value
     if not isinstance(value, dict) or field.kind not in (int, float):
         form = "a list of values" + (", or { low, high, scale, steps }" if field.kind in (int, float) else "")
@@ -333,6 +339,14 @@ def _axis(name: str, value: Any) -> Axis:
         return Span(value["low"], value["high"], value.get("scale") == "log", field.kind is int, value.get("steps"))
     except SweepError as error:
         raise SweepError(f"{name}.{error}") from None
+
+
+def _in_si(value: Value, unit: Unit | None) -> Value:
+    """A value, or where it is a text of number and unit, both in SI units."""
+    if unit is None or not isinstance(value, str):
+        return value
+    number, typed = number_and_unit(value)
+    return f"{number * UNITS[typed][1]:.12g} {unit.dimension}"
 
 
 def _placed(point: dict[str, Value], folder: Path) -> dict[str, Value]:
