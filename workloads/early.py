@@ -26,6 +26,8 @@ def answer(options: argparse.Namespace) -> int | None:
             return 0
         if options.command in ("run", "compress") or (options.command == "pin" and options.out is not None):
             load_chip(options.chip, dict(options.settings), options.device)
+        if options.command == "sweep" and not options.file.is_file():
+            raise FileNotFoundError(f"{options.file}: no such file of a sweep; examples/sweep.toml explains its form")
     except BrokenPipeError:
         return 141
     except (HardwareError, OSError) as error:

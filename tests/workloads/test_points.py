@@ -68,7 +68,7 @@ def test_a_point_is_complete_with_its_defaults() -> None:
         ({"device.levels": 4.5}, "device.levels = 4.5: must be a whole number"),
         ({"device.levels": True}, "device.levels = True: must be a whole number"),
         ({"weights.scheme": "diff"}, "weights.scheme = 'diff': must be one of differential, offset, separate"),
-        ({"workload.name": "digit"}, "workload.name = 'digit': must be one of digits, lenet5"),
+        ({"workload.name": "digit"}, "workload.name = 'digit': must be one of digits, lenet5.*; did you mean digits"),
         ({"study.instances": 0}, "study.instances = 0: must be a whole number from 1"),
         ({"study.rate": 0}, "study.rate = 0: must be a number from 1e-300"),
         ({"study.seconds": float("inf")}, "study.seconds = inf: must be a number from 0"),

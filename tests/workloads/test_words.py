@@ -14,6 +14,7 @@ WRONG_NAMES = [
     (["run", "digits", "--device", "hfoxx", "--out", "x"], "device = hfoxx: .*did you mean hfox\\?"),
     (["run", "digits", "--set", "component.adc.bit=5", "--out", "x"], "did you mean component.adc.bits\\?"),
     (["compress", "digits", "--target", "area=0.5", "--chip", "mine.tml", "--out", "x"], "chip = mine.tml: no such file"),
+    (["sweep", "mine.toml", "--out", "x"], "mine.toml: no such file of a sweep"),
     (["pin", "digits", "--set", "device.level=4", "--out", "x.json"], "did you mean device.levels\\?"),
 ]
 

@@ -196,7 +196,7 @@ def check_value(name: str, value: object) -> None:
     if field is None:
         raise SweepError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), FIELDS)}")
     if not field.holds(value):
-        raise SweepError(f"{name} = {value!r}: {field.allowed}")
+        raise SweepError(f"{name} = {value!r}: {field.allowed}{did_you_mean(str(value), field.choices or ())}")
 
 
 # ---- the file
