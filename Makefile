@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal
 .PHONY: demo test check lint golden benchmarks clean
 
 demo: $(INSTALLED)
-	$(BIN)/xbar run digits --chip isaac --out out/digits-isaac
+	$(BIN)/xbar run digits --chip isaac --out out/digits-isaac --replace
 
 test: $(INSTALLED) lint
 	$(PYTEST)

@@ -1,6 +1,8 @@
 """Numbers with a unit, a kind and a source, as chip files write them; SI floats once loaded."""
 
 import math
+import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,21 +20,50 @@ UNITS: dict[str, tuple[str, float]] = {
     "1": ("1", 1.0), "%": ("1", 1e-2),
     "bit": ("bit", 1.0), "byte": ("bit", 8.0), "KB": ("bit", 8.0 * 1024), "KiB": ("bit", 8.0 * 1024),
     "MiB": ("bit", 8.0 * 1024**2),
-    "W": ("W", 1.0), "mW": ("W", 1e-3), "µW": ("W", 1e-6), "nW": ("W", 1e-9),
+    "W": ("W", 1.0), "mW": ("W", 1e-3), "µW": ("W", 1e-6), "nW": ("W", 1e-9), "pW": ("W", 1e-12),
     "m": ("m", 1.0), "mm": ("m", 1e-3), "µm": ("m", 1e-6), "nm": ("m", 1e-9),
     "m²": ("m²", 1.0), "mm²": ("m²", 1e-6), "µm²": ("m²", 1e-12),
     "min": ("s", 60.0), "h": ("s", 3600.0), "day": ("s", 86400.0), "year": ("s", 365.25 * 86400.0),
     "s": ("s", 1.0), "ms": ("s", 1e-3), "µs": ("s", 1e-6), "ns": ("s", 1e-9), "ps": ("s", 1e-12),
-    "1/s": ("1/s", 1.0), "Hz": ("1/s", 1.0), "MHz": ("1/s", 1e6), "GHz": ("1/s", 1e9),
-    "MS/s": ("1/s", 1e6), "GS/s": ("1/s", 1e9), "M/s": ("1/s", 1e6), "G/s": ("1/s", 1e9),
-    "bit/s": ("1/s", 1.0), "Gbit/s": ("1/s", 1e9), "GB/s": ("1/s", 8e9),
-    "J": ("J", 1.0), "nJ": ("J", 1e-9), "pJ": ("J", 1e-12), "fJ": ("J", 1e-15),
+    "fs": ("s", 1e-15), "1/s": ("1/s", 1.0), "Hz": ("1/s", 1.0), "kHz": ("1/s", 1e3), "MHz": ("1/s", 1e6), "GHz": ("1/s", 1e9),
+    "kS/s": ("1/s", 1e3), "MS/s": ("1/s", 1e6), "GS/s": ("1/s", 1e9), "M/s": ("1/s", 1e6), "G/s": ("1/s", 1e9),
+    "bit/s": ("1/s", 1.0), "Mbit/s": ("1/s", 1e6), "Gbit/s": ("1/s", 1e9), "GB/s": ("1/s", 8e9),
+    "J": ("J", 1.0), "mJ": ("J", 1e-3), "µJ": ("J", 1e-6), "nJ": ("J", 1e-9), "pJ": ("J", 1e-12), "fJ": ("J", 1e-15), "aJ": ("J", 1e-18),
     "eV": ("J", 1.602176634e-19), "meV": ("J", 1.602176634e-22),
-    "S": ("S", 1.0), "mS": ("S", 1e-3), "µS": ("S", 1e-6), "nS": ("S", 1e-9),
-    "A": ("A", 1.0), "mA": ("A", 1e-3), "µA": ("A", 1e-6), "nA": ("A", 1e-9),
-    "V": ("V", 1.0), "mV": ("V", 1e-3), "ohm": ("ohm", 1.0), "kohm": ("ohm", 1e3),
+    "S": ("S", 1.0), "mS": ("S", 1e-3), "µS": ("S", 1e-6), "nS": ("S", 1e-9), "pS": ("S", 1e-12),
+    "A": ("A", 1.0), "mA": ("A", 1e-3), "µA": ("A", 1e-6), "nA": ("A", 1e-9), "pA": ("A", 1e-12),
+    "V": ("V", 1.0), "mV": ("V", 1e-3), "µV": ("V", 1e-6),
+    "ohm": ("ohm", 1.0), "kohm": ("ohm", 1e3), "Mohm": ("ohm", 1e6),
     "1/V": ("1/V", 1.0), "1/V²": ("1/V²", 1.0), "K": ("K", 1.0),
 }  # fmt: skip
+
+# What people type for parts of these, once the forms of a character are told apart no more (`unit_named`).
+TYPED = (
+    (r"μ", "µ"), (r"^u(?=[A-Za-z])", "µ"), (r"(\^|\*\*)?2$", "²"), (r"(Ω|[Oo]hms?)$", "ohm"), (r"^S/s$", "1/s"), (r"^samples/s$", "1/s"),
+    (r"^/(.+)$", r"1/\1"), (r"^([pnµm]?)sec(onds?)?$", r"\1s"), (r"^(bit|byte|day|year)s$", r"\1"), (r"^B$", "byte"),
+    (r"^(hours?|hr)$", "h"), (r"^minutes?$", "min"), (r"^(percent|pct)$", "%"),
+)  # fmt: skip
+NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)(?![A-Za-z]))\s*(.*?)\s*", re.IGNORECASE)
+
+
+@cache
+def unit_named(written: str) -> str:
+    """A unit as `UNITS` spells it, of one as it is typed: uS, μS (a Greek letter) and µS, um2, um^2 and µm², Ohm, kΩ; what is
+    none of these comes back as it is. Letters of either case stay apart: mS is no MS."""
+    found = unicodedata.normalize("NFKC", written).strip().replace(" ", "")
+    for pattern, spelt in TYPED:
+        found = re.sub(pattern, spelt, found)
+    return found if found in UNITS else written
+
+
+def number_and_unit(text: str) -> tuple[int | float, str]:
+    """The number and the unit, "" where none is typed, that a text such as 25uS, "22 nm" or 5 gives; raises ValueError."""
+    found = NUMBER.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    digits, unit = found.groups()
+    whole = digits.lstrip("+-").isdigit() and len(digits) < MOST_DIGITS
+    return int(digits) if whole else float(digits), unit_named(unit)
 
 
 @cache
@@ -125,7 +156,8 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
         raise QuantityProblem(".low", low, f"must be finite and at most the value, {value}")
     if high is not None and not (math.isfinite(high) and high >= value):
         raise QuantityProblem(".high", high, f"must be finite and at least the value, {value}")
-    if raw["unit"] not in unit.spellings:
+    written = unit_named(raw["unit"]) if isinstance(raw["unit"], str) else raw["unit"]
+    if written not in unit.spellings:
         raise QuantityProblem(".unit", raw["unit"], f"must be one of {', '.join(unit.spellings)}")
     kind, source, why = raw["kind"], raw.get("source"), raw.get("why")
     if kind not in (*KINDS, "override"):
@@ -139,7 +171,7 @@ def parse_quantity(raw: Any, unit: Unit, sources: set[str]) -> Quantity:
         raise QuantityProblem(".why", why, "must be a text")
     if kind in ("derived", "assumed") and not why:
         raise QuantityProblem(".why", "(missing)", f"a number that is {kind} needs its reason in `why`")
-    return Quantity(value, raw["unit"], kind, source, why, low, high)
+    return Quantity(value, written, kind, source, why, low, high)
 
 
 def parse_plain(raw: float | str, unit: Unit) -> Quantity:
@@ -148,12 +180,11 @@ def parse_plain(raw: float | str, unit: Unit) -> Quantity:
     if unit.dimension in COSTS:
         form = f'{{ value = NUMBER, unit = "{unit.dimension}", kind = "...", source = "...", why = "..." }}'
         raise QuantityProblem("", raw, f"is a cost, which is found out and not decided: state it as {form}")
-    text, _, written = str(raw).strip().partition(" ")
-    written = written.strip() or "1"
     try:
-        value = int(text) if text.lstrip("+-").isdigit() and len(text) < MOST_DIGITS else float(text)
+        value, written = number_and_unit(str(raw))
     except ValueError:
         raise QuantityProblem("", raw, f"must begin with a number, as {_as_written(unit)}") from None
+    written = written or "1"
     if written not in unit.spellings:
         raise QuantityProblem("", raw, f"must be written as {_as_written(unit)}; units: {', '.join(unit.spellings)}")
     if not abs(value) <= LARGEST:  # nan too
@@ -170,7 +201,8 @@ def _as_written(unit: Unit) -> str:
 def unit_written(raw: Any, unit: Unit) -> str:
     """The unit in which a chip file writes a number, given as it stands there; the SI unit where it says none."""
     if isinstance(raw, dict):
-        return str(raw.get("unit", unit.dimension))
-    if isinstance(raw, str):
-        return raw.strip().partition(" ")[2].strip() or unit.dimension
-    return unit.dimension
+        return unit_named(str(raw.get("unit", unit.dimension)))
+    try:
+        return number_and_unit(raw)[1] or unit.dimension if isinstance(raw, str) else unit.dimension
+    except ValueError:  # told when the file is read
+        return unit.dimension

@@ -53,6 +53,7 @@ from xbar.reports.style import (
     significant,
     write,
 )
+from xbar.reports.together import WITH, leader, together
 
 FILE, RESULTS = "sweep.json", "results.parquet"
 OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself
@@ -206,7 +207,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
     heat = view.heat
     if not heat and len(sheet.axes) > 1:
         effects = main_effects(sheet.done, sheet.axes, tornado[0])
-        first = [*effects.index, *(name for name in sheet.axes if name not in effects.index)][:2]
+        leaders = [leader(str(name), sheet.axes) for name in effects.index]
+        first = [*leaders, *(name for name in sheet.axes if name not in leaders)][:2]
         heat = tuple(sorted(first, key=sheet.axes.index))
     heat = (*heat, tornado[0]) if len(heat) == 2 else heat
     return View(pareto, heat, tornado if sheet.axes else (), better)
@@ -281,23 +283,33 @@ def main_effects(frame: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Da
     The effect is the mean of the metric over one group of points less that over another: of an axis of numbers with at most
     `FEW_VALUES` values, points at its greatest and at its least; of one with more, the third of the points with the greatest
     values and the third with the least; of an axis of texts or switches, the category with the highest mean and the one with
-    the lowest. Columns: low, high (the groups in words), mean_low, mean_high, points_low, points_high, effect, standard_error:
+    the lowest. Axes that always move together in the points (`together`) are one row, "a with b": which of them it is that acts cannot
+    be told. Columns: low, high (the groups in words), mean_low, mean_high, points_low, points_high, effect, standard_error:
     sqrt(s1²/n1 + s2²/n2), s² each group's sample variance (Welch 1947, Biometrika 34:28; the formula from memory), missing
     where a group has one point. Points without the metric, or without the axis, are left out; axes that have one group are too.
     """
     rows = []
-    for axis in axes:
-        part = frame[frame[metric].notna()]
-        groups = _ends(part[axis]) if _is_number(part[axis]) else _extreme_categories(part, axis, metric)
+    part = frame[frame[metric].notna()]
+    for group in together(part, axes):
+        first, *others = group
+        groups = _ends(part[first]) if _is_number(part[first]) else _extreme_categories(part, first, metric)
         if groups is None:
             continue
-        (low_name, low), (high_name, high) = ((name, part.loc[mask, metric].astype(float)) for name, mask in groups)
+        axis, names = WITH.join(group), [", ".join([name, *_one_value(part.loc[mask, others])]) for name, mask in groups]
+        (low_name, low), (high_name, high) = (
+            (name, part.loc[mask, metric].astype(float)) for name, (_, mask) in zip(names, groups, strict=True)
+        )
         few = min(len(low), len(high)) < 2
         error = np.nan if few else float(np.sqrt(low.var() / len(low) + high.var() / len(high)))
         rows.append((axis, low_name, high_name, low.mean(), high.mean(), len(low), len(high), high.mean() - low.mean(), error))
     columns = ["axis", "low", "high", "mean_low", "mean_high", "points_low", "points_high", "effect", "standard_error"]
     found = pd.DataFrame(rows, columns=columns).set_index("axis")
     return found.loc[found["effect"].abs().sort_values(ascending=False, kind="stable").index]
+
+
+def _one_value(part: pd.DataFrame) -> list[str]:
+    """The value of each column that has one alone."""
+    return [shown("", each.iloc[0]) if _is_number(each) else str(each.iloc[0]) for _, each in part.items() if each.nunique() == 1]
 
 
 Groups = tuple[tuple[str, pd.Series], tuple[str, pd.Series]] | None
@@ -778,7 +790,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     axes = plot(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", "x")
     places = np.arange(len(part))
     low, high, error = ((part[name] * scale.factor).to_numpy(float) for name in ("mean_low", "mean_high", "standard_error"))
-    texts = [not _is_number(sheet.frame[axis]) for axis in part.index]
+    texts = [not _is_number(sheet.frame[leader(str(axis), sheet.axes)]) for axis in part.index]
     for place, a, b, e, is_text in zip(places, low, high, error, texts, strict=True):
         colour, hatch = ("#9aa5b1", "") if is_text else (ACCENT, "") if b >= a else ("#f0c987", "////")
         edge = SECOND if hatch else colour
@@ -827,6 +839,8 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
         "the ends does not show here."
     )
     more = f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else ""
+    joined = [str(name) for name in part.index if WITH in str(name)]
+    more += f" Axes that always move together in the points stand as one: {'; '.join(joined)}." if joined else ""
     write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
     return figure
 

@@ -573,6 +573,7 @@ def accuracy(results: Results) -> Figure:
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
         f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."
     )
+    note += "".join(f" Left out: {text}." for text in study.get("left_out", ()))
     write(figure, 0.08, 0.145, "\n".join(textwrap.wrap(note, 150)), size=9, colour=SOFT, vertical="top")
     return figure
 
@@ -782,4 +783,5 @@ def summary_text(results: Results) -> str:
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []
     lines += [f"{what[0].upper()}{what[1:]:<{LABEL - 1}} {told}" for what, told in _busiest(results)]
     lines += [f"{'Against digital':<{LABEL}} {line}" for line in filter(None, [summary_line(results)])]
+    lines += [f"{'Left out':<{LABEL}} {text}" for text in results.meta["study"].get("left_out", ())]
     return "\n".join(lines) + "\n"

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from xbar.hw.errors import did_you_mean
 from xbar.workloads.offered import (
     ASSUMED_SIGMA,
     BEST_BITS,
@@ -23,6 +24,7 @@ from xbar.workloads.offered import (
     WORKLOADS,
     is_own,
 )
+from xbar.workloads.words import WholeWords
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,9 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which some points failed, 130 interrupted."""
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _warning
     try:
+        from xbar.workloads.early import answer  # here: help and wrong usage need not wait for it
+
+        told = answer(options)
+        if told is not None:
+            return told
         from xbar.workloads.commands import (
-            execute,  # here: it loads torch, which help and wrong usage need not wait for
+            execute,  # here: it loads torch, which what is answered so far need not wait for
         )
 
         return execute(options)
@@ -41,12 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """What a warning of ours looks like to who typed a command: without the place in the code, which tells those of others apart."""
+    where = "" if category.__module__.startswith("xbar.") else f"{filename}:{lineno}: {category.__name__}: "
+    return f"xbar: warning: {where}{message}\n"
+
+
 LARGEST_SEED = 2**53  # as sweeps have it
 MOST_LEVELS = 65536  # of a cell, as device files have it
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = WholeWords(
         prog="xbar",
         description="Run a neural network on a simulated memristor chip: accuracy, time, energy, power, area.",
     )
@@ -66,11 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run_parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
-        help="change one value of the chip in its own units, as in device.levels=16; may be repeated",
+        help="change one value of the chip, as in device.levels=16 or device.g_max=25uS; without a unit in that of the chip file; may be "
+        "repeated",
     )  # fmt: skip
     run_parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
     )
+    run_parser.add_argument("--replace", action="store_true", help="write over finished results in DIR; interrupted ones go on without it")
     _add_data(run_parser)
     trained = run_parser.add_mutually_exclusive_group()
     trained.add_argument(
@@ -109,10 +125,17 @@ def _parser() -> argparse.ArgumentParser:
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
+    chips_parser.add_argument("--replace", action="store_true", help="write over pages that are in DIR")
+    asked = chips_parser.add_mutually_exclusive_group()
+    asked.add_argument("--keys", nargs="?", const="generic", metavar="PRESET_OR_FILE",
+                       help="every key of a chip file: what a chip (default generic) has there, what it may be, what it means")  # fmt: skip
+    asked.add_argument("--template", nargs="?", const="generic", metavar="PRESET_OR_FILE",
+                       help="print a chip file that says every key, begun from a chip (default generic)")  # fmt: skip
     chips_parser.set_defaults(command="chips")
 
     devices_parser = commands.add_parser("devices", help="table of device presets; with --out a page of each")
     devices_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a PNG and a PDF of each device")
+    devices_parser.add_argument("--replace", action="store_true", help="write over pages that are in DIR")
     devices_parser.set_defaults(command="devices")
     _add_fit_device(commands)
 
@@ -120,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     validate_parser.add_argument("--points", type=Path, metavar="FILE.csv",
                                  help="published points, in the form of workloads/study/silicon.csv (default: that file)")  # fmt: skip
     validate_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it tables are printed only")
+    validate_parser.add_argument("--replace", action="store_true", help="write over an earlier comparison in DIR")
     validate_parser.set_defaults(command="validate")
 
     report_parser = commands.add_parser("report", help="draw the report of a results folder again")
@@ -140,6 +164,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("old", type=Path, metavar="OLD", help="folder that --out of run, compress or sweep named")
     parser.add_argument("new", type=Path, metavar="NEW", help="another of the same command")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pages and tables; without it only a table is printed")
+    parser.add_argument("--replace", action="store_true", help="write over an earlier comparison in DIR")
     parser.add_argument("--tolerance", type=_tolerance, metavar="SHARE",
                         help="of the old value, up to which a value counts as the same (default 1e-9)")  # fmt: skip
     parser.add_argument("--fail", action="store_true", help="exit code 1 where a result changed by more than the tolerance; else it is 0")
@@ -205,6 +230,7 @@ def _add_compress(commands: Any) -> None:
         help=f"what is to be left at most, as in area=0.1, of {', '.join(TARGETS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, report and tables")
+    parser.add_argument("--replace", action="store_true", help="write over finished results in DIR, as for run")
     _add_data(parser)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     parser.add_argument("--seed", type=_seed, default=0)
@@ -229,8 +255,7 @@ def _workload_of(*known: str) -> Callable[[str], str]:
     def workload(text: str) -> str:
         if text in known or is_own(text):
             return text
-        near = get_close_matches(text, known, 1)
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}, {OWN}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}, {OWN}{did_you_mean(text, known)}")
 
     return workload
 

@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -56,11 +58,11 @@ from xbar.workloads.study.pin import PinError, accept, check, pin, setting
 from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
-from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, cluster
+from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
 from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.task import TaskError
 from xbar.workloads.training import TrainingError, save_state
-from xbar.workloads.workload import load_workload
+from xbar.workloads.workload import Workload, load_workload
 
 EXPECTED = (
     HardwareError, DataError, TaskError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
@@ -125,19 +127,29 @@ def _show(directory: Path, kind: _Kind) -> None:
     print("\n".join(f"{label + ':':{width}}{directory}/{name}" for label, name in kind.files.items()))
 
 
-def _check_folder(out: Path, own: str) -> None:
-    """Raise ResultsError where the folder holds results of another kind, which this command would write over in part."""
+def _check_folder(out: Path, own: str, replacing: bool) -> None:
+    """Raise ResultsError where the folder holds results of another kind, which this command would write over in part, or finished ones
+    of its own that are not to be replaced; those of a run that left its points, or of a sweep, go on."""
     for name, what in ({name: kind.what for name, kind in KINDS.items()} | {COMPARISON_FILE: "xbar compare"}).items():
         if name != own and (out / name).exists():
             raise ResultsError(f"{out} holds the results of {what}; give another folder")
+        if (out / name).exists() and not replacing and own != SUMMARY and not (out / POINTS).exists():
+            raise ResultsError(f"{out} holds finished results of {what}; --replace writes over them, or give another folder")
     if out.exists() and not out.is_dir():
         raise ResultsError(f"{out} is a file; give a folder")
+
+
+def _check_pages(out: Path, names: Sequence[str], replacing: bool) -> None:
+    """Raise ResultsError where pages of these names are there and are not to be replaced."""
+    there = [f"{name}.pdf" for name in names if (out / f"{name}.pdf").exists()]
+    if there and not replacing:
+        raise ResultsError(f"{out} holds {', '.join(there)}; --replace writes over them, or give another folder")
 
 
 def _run(options: argparse.Namespace) -> int:
     _check_options(options)
     own = {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json")
-    _check_folder(options.out, own)
+    _check_folder(options.out, own, options.replace)
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
     prepare = {"recommender": _recommender, "fairea": _fairea}.get(options.workload, _network)
     work = prepare(options, chip)
@@ -176,9 +188,22 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
-    study = Study(seed=options.seed, **given)
+    study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = study.quick() if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
+
+
+class FewerImagesWarning(UserWarning):
+    """More test images were asked for than there are."""
+
+
+def _images(wanted: int, workload: Workload, asked: int | None) -> int:
+    """How many test images are judged of those wanted; said where more were asked for than there are."""
+    there = len(workload.data.test_targets)
+    if asked is not None and asked > there:
+        told = f"--images {asked}: {workload.title} has {there} test {workload.data.samples} here, and all of them are judged"
+        warnings.warn(told, FewerImagesWarning, stacklevel=2)
+    return min(wanted, there)
 
 
 def _recommender(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
@@ -195,7 +220,7 @@ def _fairea(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    _check_folder(options.out, COMPRESSION_FILE)
+    _check_folder(options.out, COMPRESSION_FILE, options.replace)
     targets = dict(options.target)
     check_targets(targets)
     if len(targets) < len(options.target):
@@ -209,6 +234,10 @@ def _compress(options: argparse.Namespace) -> int:
         options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric
     )
     plan = fitted(plan, workload.data)
+    plan = replace(plan, images=_images(plan.images, workload, options.images))
+    if (options.out / COMPRESSION_FILE).exists():  # to be replaced: what it was made from goes first, else it would come out again
+        (options.out / COMPRESSION_FILE).unlink()
+        shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
     with steps() as step:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
@@ -223,11 +252,12 @@ def _compress(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    _check_folder(options.out, SUMMARY)
+    _check_folder(options.out, SUMMARY, replacing=False)
     began, file = datetime.now(UTC), read_sweep(options.file)
     given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
+    _say_fewer_images(found)
     record(options, _chips_of(file.points), began, file.text).save(options.out)
     draw_sweep(SweepSheet.load(options.out), options.out)
     print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\n")
@@ -236,6 +266,17 @@ def _sweep(options: argparse.Namespace) -> int:
         errors = found.frame()["error"].dropna().value_counts()
         print(f"most frequent error, {errors.iloc[0]} times: {errors.index[0]}", file=sys.stderr)
     return 0 if not found.failed else 1 if found.failed == found.points else SOME_FAILED
+
+
+def _say_fewer_images(found: SweepResult) -> None:
+    """Warn, once, where points asked for more test images than there are (`study.images`)."""
+    frame = found.frame()
+    if {"study.images", "images"} <= {*frame}:
+        fewer = frame[frame["images"] < frame["study.images"]]
+        if len(fewer):
+            most, least = int(fewer["study.images"].max()), int(fewer["images"].min())
+            told = f"study.images = {most}: {len(fewer)} points have fewer test images, {least} of them at least, and are judged by all"
+            warnings.warn(f"{told}; column images tells how many", FewerImagesWarning, stacklevel=2)
 
 
 def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:
@@ -293,7 +334,7 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     began = datetime.now(UTC)
     if options.out is not None:
-        _check_folder(options.out, COMPARISON_FILE)
+        _check_folder(options.out, COMPARISON_FILE, options.replace)
     found = compare(options.old, options.new, TOLERANCE if options.tolerance is None else options.tolerance)
     if options.out is not None:
         save_comparison(found, options.out)
@@ -307,7 +348,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     if options.out is not None:
-        _check_folder(options.out, VALIDATION_FILE)
+        _check_folder(options.out, VALIDATION_FILE, options.replace)
     began = datetime.now(UTC)
     with steps() as step:
         step("setting the presets of measured chips against their points")
@@ -324,6 +365,8 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _devices(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        _check_pages(options.out, device_names(), options.replace)
     files = [load_device_file(name) for name in device_names()]
     print(device_table(files).to_string())
     print("\nSpreads and what a year leaves are of a cell at mid range. xbar run --device takes any TOML file of this form.")
@@ -345,6 +388,8 @@ def _fit_device(options: argparse.Namespace) -> int:
 
 
 def _chips(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        _check_pages(options.out, [f"{name}-converters" for name in preset_names()], options.replace)
     rows = {}
     for name in [*preset_names(), *silicon_names()]:
         chip = load_chip(name)

@@ -1,14 +1,21 @@
 """DACs and ADCs: what they do to a signal; what they cost, `xbar.hw.cost` tells by the laws named here."""
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from xbar.hw.cost.component import Component
+from xbar.hw.later import Later
 from xbar.hw.quantity import Unit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Later("torch")
 
 
 class Dac(Component):
@@ -26,7 +33,7 @@ class Dac(Component):
     bow: Annotated[float, Unit("1"), Field(ge=-64, le=64)] = 0.0
 
     @model_validator(mode="after")
-    def _check_monotone(self) -> "Dac":
+    def _check_monotone(self) -> Dac:
         if self.largest > 1 and abs(self.bow) >= self.largest**2 / (4 * (self.largest - 1)):
             raise ValueError(f"bow = {self.bow} steps is not monotone over the {2**self.bits} codes of {self.bits} bits")
         return self
@@ -71,7 +78,7 @@ class AdcRange:
     ideal: bool = False
     origin: Tensor | None = None
 
-    def of_tile(self, tile: int | Tensor) -> "AdcRange":
+    def of_tile(self, tile: int | Tensor) -> AdcRange:
         """The range of one row tile, or of the row tile of each look-up: the same, but where code 0 depends on the tile."""
         return self if self.origin is None else replace(self, origin=self.origin[tile % len(self.origin)])
 
@@ -84,11 +91,14 @@ class AdcRange:
             origin = self.origin.to(scaled.dtype)
             return replace(self, origin=None).convert(scaled - origin) + origin
         if scaled.requires_grad and torch.is_grad_enabled():
-            converted: Tensor = _Convert.apply(scaled, self)
-            return converted
-        return self._round(scaled)
+            from xbar.hw.array.rounding import Rounded
 
-    def _round(self, scaled: Tensor) -> Tensor:
+            converted: Tensor = Rounded.apply(scaled, self)
+            return converted
+        return self.rounded(scaled)
+
+    def rounded(self, scaled: Tensor) -> Tensor:
+        """The code of each current, in place, of a range without an origin of its own."""
         if self.center:
             return scaled.sub_(self.center).round_().add_(self.center).clamp_(self.low, self.high)
         return scaled.round_().clamp_(self.low, self.high)
@@ -112,19 +122,6 @@ class AdcRange:
             return 0
         scaled = self._above_origin(scaled)
         return int(((scaled < self.low - 0.5) | (scaled > self.high + 0.5)).sum())
-
-
-class _Convert(torch.autograd.Function):
-    """AdcRange._round with a straight-through gradient inside the codes and none outside."""
-
-    @staticmethod
-    def forward(ctx: Any, scaled: Tensor, adc: AdcRange) -> Tensor:
-        ctx.save_for_backward((scaled >= adc.low - 0.5) & (scaled <= adc.high + 0.5))
-        return adc._round(scaled.clone())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.saved_tensors[0], None
 
 
 SMALLEST = 1e-12  # [level steps] of a range where no current was seen
@@ -186,7 +183,7 @@ class Adc(Component):
     inl_sigma: Annotated[float, Unit("1"), Field(ge=0, le=100)] = 0.0
 
     @model_validator(mode="after")
-    def _check_range(self) -> "Adc":
+    def _check_range(self) -> Adc:
         if self.rate is None and not self.integrates:
             raise ValueError(f"rate is missing: the law {self.law} is made for one; only integrating tells its own")
         voltage = self.sensing == "voltage"

@@ -4,17 +4,21 @@ A chip has one such design for all of its crossbars (`array_design`). Nothing he
 lies between them, or what they cost.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from xbar.hw.array.converter import Adc, Dac
 from xbar.hw.array.geometry import Geometry, WeightEncoding, cut
 from xbar.hw.cells.device import Device
 from xbar.hw.quantity import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ONES = 0.5  # share of an input's bits that are ones: assumed
 
@@ -112,6 +116,12 @@ class Place(NamedTuple):
     last: bool
 
 
+def adcs_of_core(bitlines: int, crossbars: int, columns: int) -> int:
+    """ADCs of a core of so many crossbars, each of `columns` bitlines of a part of a crossbar or of whole crossbars."""
+    shared = min(crossbars, max(1, columns // bitlines))
+    return ceil(crossbars / shared) * ceil(bitlines / columns)
+
+
 @dataclass(frozen=True)
 class ArrayDesign:
     """One crossbar with its converters, and how weights and inputs are put on it.
@@ -141,7 +151,7 @@ class ArrayDesign:
         return ceil(rows / (self.rows_at_once or rows))
 
     @property
-    def as_read(self) -> "ArrayDesign":
+    def as_read(self) -> ArrayDesign:
         """The arrays that products see: what is read and converted at once is an array of its own."""
         if not self.rows_at_once:
             return self
@@ -230,10 +240,10 @@ class ArrayDesign:
     @property
     def adcs_per_core(self) -> int:
         """ADCs of one core: of every crossbar, or one for `crossbars_per_adc` of them."""
-        return ceil(self.crossbars_per_core / self.crossbars_per_adc) * self.adc_units
+        return adcs_of_core(self.bitlines, self.crossbars_per_core, self.adc.columns)
 
     @property
-    def one_hot(self) -> "ArrayDesign":
+    def one_hot(self) -> ArrayDesign:
         """The same arrays as a look-up drives them: one wordline, in one slice of the DAC's highest code, never negative."""
         return replace(self, inputs=Inputs(bits=self.dac.bits, signed="two_pass"))
 

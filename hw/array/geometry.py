@@ -161,9 +161,11 @@ class Geometry:
         if self.inputs_per_crossbar < 1:
             raise MappingError(f"an input needs {self.wordlines_per_input} wordlines, a crossbar has {self.wordlines}")
         if not self.encoding.quantise and self.slices > 1:
+            stored, bits = self.encoding.stored_bits, self.encoding.bits
             raise MappingError(
-                f"weights that are not quantised cannot be cut in slices: {self.encoding.stored_bits} stored bits must "
-                f"fit a cell of {self.cell_bits} bits"
+                f"weights.quantise = false cannot be cut in slices: a cell must hold the {stored} stored bits of weights.bits = {bits}, "
+                f"and holds {self.cell_bits}; set weights.quantise = true, device.levels = {2**stored} or more, or weights.bits = "
+                f"{bits - stored + self.cell_bits} or less"
             )
 
     @property

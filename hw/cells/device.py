@@ -16,21 +16,27 @@ Not modelled: how a pulse's amplitude and polarity change G (writes aim at a tar
 with time apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writes, wear (`endurance` is only compared with).
 """
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from torch import Tensor
 
 from xbar.hw.cells.programmed import Programmed
 from xbar.hw.cells.table import TABLE_EDGE, check_table, find_table, interpolate, read_table
 from xbar.hw.errors import ParameterError
+from xbar.hw.later import Later
 from xbar.hw.quantity import Unit
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from xbar.hw.cells.law import Linear, Polynomial, Sinh
+else:
+    torch = Later("torch")
 
 ProgrammingModel = Literal["independent", "proportional", "lognormal", "polynomial", "table"]
 ReadNoiseModel = Literal["proportional", "independent", "flicker"]
@@ -121,7 +127,7 @@ class Device(BaseModel):
         return read_table(find_table(given)) if isinstance(given, (str, Path)) else given
 
     @model_validator(mode="after")
-    def _check(self) -> "Device":
+    def _check(self) -> Device:
         if not self.g_min < self.g_max:
             raise ValueError(f"g_min = {self.g_min:g} S must be below g_max = {self.g_max:g} S")
         if self.levels & (self.levels - 1):
@@ -253,7 +259,7 @@ class Device(BaseModel):
         return self.programming_sigma > 0
 
     @property
-    def law(self) -> "Linear | Sinh | Polynomial":
+    def law(self) -> Linear | Sinh | Polynomial:
         """The current-voltage law by its name in `iv`, an object of hw/cells/law.py."""
         from xbar.hw.cells.law import Linear, Polynomial, Sinh
 
@@ -261,7 +267,7 @@ class Device(BaseModel):
             return Sinh(self.iv_v0)
         return Polynomial(self.iv_c2, self.iv_c3) if self.iv == "polynomial" else Linear()
 
-    def with_programming_sigma(self, sigma: float) -> "Device":
+    def with_programming_sigma(self, sigma: float) -> Device:
         """A copy whose writes err by `sigma` [1] alone: in the device's own model where that takes a sigma, else
         (polynomial, table) as a share of the range, the same at every target."""
         plain = dict.fromkeys(("programming_s0", "programming_s1", "programming_s2", "programming_s3"), 0.0)

@@ -1,14 +1,21 @@
 """Tables of measured spreads of cells: sigma against conductance, as CSV files beside a device's TOML file."""
 
+from __future__ import annotations
+
 import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from xbar.hw.errors import ParameterError
+from xbar.hw.later import Later
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Later("torch")
 
 TABLE_HEADER = ["conductance_S", "sigma_S"]
 TABLE_EDGE = 1e-6  # of the table's end: how far outside a target may lie by rounding

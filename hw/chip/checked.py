@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from xbar.hw.errors import ConfigurationError, did_you_mean
-from xbar.hw.quantity import Quantity, QuantityProblem, Unit, parse_quantity
+from xbar.hw.quantity import UNITS, Quantity, QuantityProblem, Unit, parse_quantity
 
 _M = typing.TypeVar("_M", bound=BaseModel)
 
@@ -121,7 +121,7 @@ def _ends_out_of_range(field: Any, quantity: Quantity, dotted: str) -> list[tupl
             try:
                 TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(quantity.to_si(written))
             except ValidationError as error:
-                message = f"{error.errors()[0]['msg']} (in {unit_of(field).dimension})"  # type: ignore[union-attr]
+                message = in_unit(error.errors()[0], quantity)
                 problems.append((f"{dotted}.{end}", f"{written} {quantity.unit}", message))
     return problems
 
@@ -145,8 +145,7 @@ def validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Qu
             quantity = provenance.get(key)
             if quantity is not None:
                 shown = str(quantity.value) if quantity.unit == "1" else f"{quantity.value} {quantity.unit}"
-                if quantity.si != quantity.value:
-                    message += f" (in {_unit_name(model, key)})"
+                message = in_unit(finding, quantity)
             elif isinstance(finding["input"], (str, int, float, bool, types.NoneType)):
                 shown = repr(finding["input"])
             else:
@@ -155,6 +154,14 @@ def validate(model: type[_M], data: Any, label: str, provenance: Mapping[str, Qu
         raise ConfigurationError(label, problems) from None
 
 
-def _unit_name(model: type[BaseModel], key: str) -> str:
-    unit = leaves(model).get(key)
-    return unit.dimension if unit else "SI"
+_LIMITS = {"gt": "greater than", "ge": "greater than or equal to", "lt": "less than", "le": "less than or equal to"}
+
+
+def in_unit(finding: Any, quantity: Quantity) -> str:
+    """What pydantic finds wrong with a number, its limit in the unit in which the number was written."""
+    limit = next(((word, finding["ctx"][name]) for name, word in _LIMITS.items() if name in finding.get("ctx", {})), None)
+    if limit is None:
+        message: str = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        return message if quantity.si == quantity.value else f"{message} (in {UNITS[quantity.unit][0]})"
+    unit = "" if quantity.unit == "1" else f" {quantity.unit}"
+    return f"must be {limit[0]} {limit[1] / UNITS[quantity.unit][1]:.6g}{unit}"

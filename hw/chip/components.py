@@ -29,6 +29,8 @@ ACTIONS = {
     "product": "multiply-accumulates", "tile_register": "values", "link": "bits moved",
 }  # fmt: skip
 
+SRAM_LAWS = ("charge", "discharge")  # of arrays that compute in charge, without memristors
+
 
 class CrossbarArray(Component):
     """The arrays; one action is one read of an array, of all its wordlines or of those driven at once.
@@ -52,7 +54,7 @@ class CrossbarArray(Component):
     @property
     def in_charge(self) -> bool:
         """True for SRAM cells that compute in charge: no memristors, no conductance."""
-        return self.law in ("charge", "discharge")
+        return self.law in SRAM_LAWS
 
 
 class GateDriver(Component):

@@ -6,9 +6,8 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
@@ -21,7 +20,13 @@ from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, peak_slice
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
+from xbar.hw.later import Later
 from xbar.hw.quantity import Quantity, Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")
 
 
 class Section(BaseModel):
@@ -352,7 +357,7 @@ class Chip(Section):
         links = sum(cost.static_power for name, cost in self.costs.items() if name in CHIP_COMPONENTS)
         return self.static_power - links
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Component table: one row a component; count, power at the peak load [W] and area [m²] of the chip,
         energy per action [J], and its share of one core or tile."""
         rows = []

@@ -11,6 +11,7 @@ A cost may not: it is found out, and needs a kind and a source.
 
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ from xbar.hw.cells.device import Device
 from xbar.hw.cells.table import TABLE_FOLDER, find_table
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import build, leaves, show, why_no_key
+from xbar.hw.chip.components import SRAM_LAWS
 from xbar.hw.chip.description import Chip, Section, Source
+from xbar.hw.chip.far import warn_of_far
+from xbar.hw.chip.following import follow_structure
+from xbar.hw.chip.settings import check_settings
 from xbar.hw.errors import ConfigurationError, ParameterError, did_you_mean
-from xbar.hw.quantity import Quantity, Unit, unit_written
+from xbar.hw.quantity import Quantity, Unit, number_and_unit, unit_written
 
 
 class DeviceFile(Section):
@@ -77,19 +82,27 @@ def _in_folder(package: str) -> list[str]:
 def load_chip(
     preset_or_file: str | Path, overrides: Mapping[str, str] | None = None, device: str | Path | None = None
 ) -> Chip:
-    """The chip of a preset name or a TOML file, with `overrides` by dotted key in the file's own units.
+    """The chip of a preset name or a TOML file, with `overrides` by dotted key: numbers with a unit, or in the file's own.
 
     device: a device preset or file whose section stands in for the chip's own, all of it; the chip keeps its bits per
-    cell, and its voltage where the device says none, so that only what a cell does changes. Overrides come last.
+    cell, where the device has as many, and its voltage where the device says none, so that only what a cell does changes. Overrides come
+    last; where they set the levels of a cell, its bits follow these. What is written beside the size and number of a core's arrays
+    follows them too (`xbar.hw.chip.following`).
+    Warns of numbers that are more than a thousand times off what they replace (`xbar.hw.chip.far`).
     Raises ConfigurationError naming the file, each wrong key, its value and what is allowed.
     """
     label, raw = read_toml(preset_or_file, CHIP_PRESETS, "chip")
+    overrides = overrides or {}
     if device is not None:
-        _insert_device(raw, device, label)
-    for key, value in (overrides or {}).items():
+        _insert_device(raw, device, label, "device.levels" in overrides)
+    before = deepcopy(raw) if overrides else raw
+    for key, value in overrides.items():
         _override(raw, key, value, label)
+    follow_structure(raw, before, overrides, label)
+    warn_of_far(raw, before, "settings", label)
     chip, provenance = build(Chip, raw, label)
     chip._provenance = provenance
+    check_settings(chip, label)
     try:
         _ = chip.costs
     except ConfigurationError as error:  # what no law covers
@@ -112,24 +125,40 @@ def load_device_file(preset_or_file: str | Path) -> DeviceFile:
     return file
 
 
-def _insert_device(raw: dict[str, Any], device: str | Path, label: str) -> None:
-    """Put a device file's section and sources into the raw chip file, which keeps its bits per cell."""
+def _insert_device(raw: dict[str, Any], device: str | Path, label: str, levels_set: bool) -> None:
+    """Put a device file's section and sources into the raw chip file, which keeps its bits per cell where the device holds as many
+    and its levels are not set apart."""
     load_device_file(device)  # says what is wrong with it under its own name
-    device_label, added = read_toml(device, DEVICE_PRESETS, "device")
+    _, added = read_toml(device, DEVICE_PRESETS, "device")
     weights, own, sources = (raw.setdefault(name, {}) for name in ("weights", "device", "source"))
     if not (isinstance(weights, dict) and isinstance(own, dict) and isinstance(sources, dict)):
         return  # reported with everything else that is wrong with the chip file
-    for key, source in added["source"].items():
-        if sources.setdefault(key, source) != source:
-            problem = f"another source than that of {label} under the same name; rename one of them"
-            raise ConfigurationError(device_label, [(f"source.{key}", "(differs)", problem)])
-    levels = own.get("levels")
-    levels = levels.get("value") if isinstance(levels, dict) else levels
-    if "cell_bits" not in weights and isinstance(levels, int):
-        bits, why = levels.bit_length() - 1, "as many as the chip's own cells hold"
+    law = raw.get("component", {}).get("crossbar", {}).get("law")
+    if law in SRAM_LAWS:
+        said = f"cells of SRAM, which no others can stand in for; leave the device out ({device}), or take a chip of memristors"
+        raise ConfigurationError(label, [("component.crossbar.law", show(law), said)])
+    renamed = {key: f"{added['name']}.{key}" for key, source in added["source"].items() if sources.get(key, source) != source}
+    sources |= {renamed.get(key, key): source for key, source in added["source"].items()}
+    section = {key: _renamed(value, renamed) for key, value in added["device"].items()}
+    levels, of_device = _whole(own.get("levels")), _whole(section.get("levels"))
+    if "cell_bits" not in weights and not levels_set and levels and of_device:
+        bits = min(levels, of_device).bit_length() - 1
+        why = "as many as the chip's own cells hold" if levels <= of_device else "as many as the device holds"
         weights["cell_bits"] = {"value": bits, "unit": "1", "kind": "derived", "why": why}
     kept = {"read_voltage": own["read_voltage"]} if "read_voltage" in own else {}  # where the device's file says none
-    raw["device"] = kept | added["device"]
+    raw["device"] = kept | section
+
+
+def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
+    """A number of a device's file, its source by the name that it has in the chip's."""
+    if isinstance(value, dict) and value.get("source") in renamed:
+        return {**value, "source": renamed[value["source"]]}
+    return value
+
+
+def _whole(written: Any) -> int | None:
+    found = written.get("value") if isinstance(written, dict) else written
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def read_toml(preset_or_file: str | Path, package: str, what: str) -> tuple[str, dict[str, Any]]:
@@ -148,7 +177,7 @@ def _read_toml(preset_or_file: str | Path, package: str, what: str, extending: l
         path = Path(preset_or_file)
         label, folder = str(path), path.parent
         if not _is_file(path):
-            allowed = f"no such file, and no such preset; presets: {', '.join(names)}"
+            allowed = f"no such file, and no such preset; presets: {', '.join(names)}{did_you_mean(name, names)}"
             raise ConfigurationError(label, [(what, name, allowed)])
         try:
             text = path.read_text("utf-8-sig")
@@ -191,7 +220,16 @@ def _extended(
     base_label, inherited = _read_toml(base if base in names else path, package, what, chain)
     _check_sources(added, inherited, label, base_label)
     inherited = _without_replaced_figures(added, inherited, label, base_label)
-    return _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
+    warn_of_far(added, inherited, label, base_label)
+    merged = _merged(inherited, {own: value for own, value in added.items() if own != "extends"})
+    follow_structure(merged, inherited, _given(added), base_label)
+    return merged
+
+
+def _given(raw: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Dotted keys of all that a raw file says."""
+    inner = [_given(value, f"{prefix}{key}.") for key, value in raw.items() if isinstance(value, Mapping) and "value" not in value]
+    return {f"{prefix}{key}" for key in raw}.union(*inner)
 
 
 _FIGURES = ("power", "energy", "area", "static_power")  # of a component, stated at one configuration
@@ -255,7 +293,7 @@ def _merged(base: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _override(raw: dict[str, Any], key: str, text: str, label: str) -> None:
-    """Replace one leaf of the raw file by `text`; a number keeps its unit and becomes an override."""
+    """Replace one leaf of the raw file by `text`; a number has the unit that is typed, else keeps its own, and becomes an override."""
     of_layer = layers.layer_key(key)
     if of_layer is not None:
         where, leaf = layers.put(raw, *of_layer)
@@ -276,7 +314,11 @@ def _put(where: dict[str, Any], leaf: str, text: str, unit: Unit | None, key: st
         where[leaf] = {"true": True, "false": False}.get(text.lower(), text)
         return
     try:
-        value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+        value, typed = number_and_unit(text)
     except ValueError:
-        raise ConfigurationError(label, [(key, text, "must be a number")]) from None
-    where[leaf] = {"value": value, "unit": unit_written(where.get(leaf), unit), "kind": "override"}
+        units = "" if unit.dimension == "1" else f", in the unit of the file or with one of {', '.join(unit.spellings)}"
+        allowed = f"must be a number{units}"
+        raise ConfigurationError(label, [(key, text, allowed)]) from None
+    if typed and typed not in unit.spellings:
+        raise ConfigurationError(label, [(key, text, f"must be in one of {', '.join(unit.spellings)}")])
+    where[leaf] = {"value": value, "unit": typed or unit_written(where.get(leaf), unit), "kind": "override"}

@@ -7,8 +7,15 @@ tells the layout of its chip. Space left by the last, incomplete row is counted 
 
 from dataclasses import dataclass
 from math import ceil, isqrt
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from xbar.hw.later import Later
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")
+
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class FloorPlan:
         width = self.columns * self.block[0]
         return width, ceil(self.routers / self.columns) * self.block[1] + self.link_area / width
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Every tile, router and the strip of links: kind, number, and left, bottom, width, height [m]."""
         width, height = self.block
         strip, places = self.link_area / self.outline[0], router_places(self.routers, self.columns)

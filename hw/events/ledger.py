@@ -14,6 +14,7 @@ import pandas as pd
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.errors import ParameterError
 from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
@@ -237,7 +238,9 @@ class Ledger:
         return edges, np.cumsum(np.bincount(where, weights=steps, minlength=len(edges)))[:-1]
 
     def _binned(self, edges: np.ndarray, level: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-        """Middles [s] and mean levels of `bins` equal spans of time; exact for each bin."""
+        """Middles [s] and mean levels of `bins` equal spans of time; exact for each bin. Raises ParameterError where no time passed."""
+        if self.span_fs <= 0 or bins < 1:
+            raise ParameterError(f"means over time need some time and one span of it or more, got {self.span_fs} fs and {bins} spans")
         total = np.concatenate([[0.0], np.cumsum(np.diff(edges) * FEMTOSECOND * level)])
         cuts = np.linspace(0, self.span_fs, bins + 1)
         mean = np.diff(np.interp(cuts, edges, total)) / (np.diff(cuts) * FEMTOSECOND)

@@ -512,10 +512,10 @@ programming_table = "own.csv"
         with pytest.raises(ConfigurationError, match=r"own\.toml: device\.level .*did you mean levels"):
             load_chip("edge", device=wrong)
 
-    def test_sources_of_one_name_must_agree(self, tmp_path: Path) -> None:
-        toml = self.TOML.replace("paper", "isaac2016")
-        with pytest.raises(ConfigurationError, match=r"source\.isaac2016.*rename one"):
-            load_chip("edge", device=self.folder(tmp_path, self.TABLE, toml))
+    def test_sources_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
+        chip = load_chip("isaac", device=self.folder(tmp_path, self.TABLE, self.TOML.replace("paper", "isaac2016")))
+        assert chip.source["isaac2016"] == load_chip("isaac").source["isaac2016"]
+        assert chip.source[str(chip.provenance["device.levels"].source)].cite == "A isaac2016"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Energy three ways; the same counts in the functional model, the events and the area."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from xbar.hw import Arrivals, Chip, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers, read_energies
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.cost.laws import LAWS
+from xbar.hw.errors import ParameterError
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
 
 
@@ -141,3 +143,10 @@ def test_utilisation_is_a_share(edge: Chip) -> None:
     assert use["share"].between(0, 1).all()
     assert use["share"].mean() == pytest.approx(ledger.components().loc["adc", "utilisation"])
     assert ledger.components()["area_m2"].sum() == pytest.approx(edge.area)
+
+
+def test_no_means_over_no_time() -> None:
+    """Of a span of 0 s they were no numbers, without a word."""
+    for span, bins in ((0, 5), (10, 0)):
+        with pytest.raises(ParameterError, match="means over time need some time"):
+            Ledger._binned(SimpleNamespace(span_fs=span), np.array([0, 10]), np.array([1.0]), bins)  # type: ignore[arg-type]

@@ -220,6 +220,21 @@ def test_the_standard_error_is_that_of_repeated_samples() -> None:
     assert found["effect"].std() == pytest.approx(found["standard_error"].mean(), rel=0.14)
 
 
+def test_axes_that_move_together_are_one() -> None:
+    """b falls as a rises and t names the same points; c is of its own, and so are numbers that differ at each point."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame([{"a": a, "b": 8 / a, "t": f"x{a}", "c": c} for a in (1, 2, 4) for c in (0, 1)])
+    frame["y"] = frame["a"] + 0.5 * frame["c"]
+    found = main_effects(frame, ["t", "c", "a", "b"], "y")
+    assert found.index.tolist() == ["a with b with t", "c"]
+    assert found.loc["a with b with t", ["low", "high"]].tolist() == ["1, 8, x1", "4, 2, x4"]
+    sheet = sheet_of(frame.drop(columns="y").to_dict("records"), lambda point: {"y": point["a"] + 0.5 * point["c"]})
+    assert chosen(sheet, View()).heat == ("a", "c", "y")
+    explore.tornado_page(sheet, "y", main_effects(sheet.done, sheet.axes, "y"))
+    drawn = pd.DataFrame({"a": rng.random(20), "b": rng.random(20), "y": rng.random(20)})
+    assert sorted(main_effects(drawn, ["a", "b"], "y").index) == ["a", "b"]
+
+
 def test_effects_leave_out_what_is_missing() -> None:
     frame = pd.DataFrame({"a": [1, 1, 2, 2, None], "t": ["x", None, "x", None, "x"], "one": 3, "y": [1.0, None, 3.0, 5.0, 100.0]})
     found = main_effects(frame, ["a", "t", "one"], "y")

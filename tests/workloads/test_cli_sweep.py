@@ -142,7 +142,7 @@ def test_pin_writes_checks_and_accepts(
         (["sweep", "good.toml", "--out", "x", "--scheduler", "here"], "must be an address, as in tcp://host:8786"),
         (["pin", "--check", "missing.json"], "missing.json: no such file"),
         (["pin", "--out", "x.json"], "workload = (missing)"),
-        (["pin", "digits", "--set", "device.levels=many", "--out", "x.json"], "device.levels = 'many': must be a whole number"),
+        (["pin", "digits", "--set", "device.levels=many", "--out", "x.json"], "isaac.toml: device.levels = many: must be a number"),
     ],
 )
 def test_what_cannot_be_swept_or_pinned_is_said_in_one_message(

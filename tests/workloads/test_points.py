@@ -68,7 +68,7 @@ def test_a_point_is_complete_with_its_defaults() -> None:
         ({"device.levels": 4.5}, "device.levels = 4.5: must be a whole number"),
         ({"device.levels": True}, "device.levels = True: must be a whole number"),
         ({"weights.scheme": "diff"}, "weights.scheme = 'diff': must be one of differential, offset, separate"),
-        ({"workload.name": "digit"}, "workload.name = 'digit': must be one of digits, lenet5"),
+        ({"workload.name": "digit"}, "workload.name = 'digit': must be one of digits, lenet5.*; did you mean digits"),
         ({"study.instances": 0}, "study.instances = 0: must be a whole number from 1"),
         ({"study.rate": 0}, "study.rate = 0: must be a number from 1e-300"),
         ({"study.seconds": float("inf")}, "study.seconds = inf: must be a number from 0"),
@@ -108,6 +108,20 @@ def test_a_chip_file_is_known_by_what_it_extends_too(tmp_path: Path) -> None:
     assert files_of({"chip.name": str(file)}) != before
     base.write_text('extends = "mine.toml"\n')  # told when the point is computed
     assert len(files_of({"chip.name": str(file)})) == 2 * 64
+
+
+def test_a_number_may_have_its_unit(tmp_path: Path) -> None:
+    axes = "[axes]\ndevice.g_max = ['20 uS', 0.04]\n"
+    assert [point["device.g_max"] for point in read_sweep(written(tmp_path, axes)).points] == ["20 uS", 0.04]
+    for wrong in ("20 nm", "uS", "1e400 S"):
+        with pytest.raises(SweepError, match=r"device.g_max = .*number or a text of number and unit: S, mS"):
+            read_sweep(written(tmp_path, f"[fixed]\nstudy.seed = 1\n[axes]\ndevice.g_max = ['{wrong}']\n"))
+
+
+@pytest.mark.parametrize("axis", ["device.levels = [4, 8, 4]", "device.g_max = ['20 uS', '0.02 mS']", "weights.quantise = [true, true]"])
+def test_a_value_is_on_an_axis_once(axis: str, tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="is on the axis twice"):
+        read_sweep(written(tmp_path, f"[axes]\n{axis}\n"))
 
 
 # ---- the file
@@ -326,7 +340,7 @@ def test_a_point_is_worth_what_its_chip_computes_alone(workload: Workload) -> No
         summary = batch.summary()
         expected = {
             "accuracy_float": score(workload.model, images, labels), "accuracy": sum(instances) / 2,
-            "accuracy_smallest": min(instances), "accuracy_largest": max(instances),
+            "accuracy_smallest": min(instances), "accuracy_largest": max(instances), "images": len(labels),
             "energy_J": summary["energy_per_request_J"], "energy_on_chip_J": summary["on_chip_energy_per_request_J"],
             "latency_s": alone.latency[0], "area_m2": chip.area,
             "throughput_per_s": summary["steady_throughput_per_s"], "weights": sum(layer.weights for layer in network.layers),

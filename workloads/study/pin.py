@@ -108,7 +108,7 @@ def setting(name: str, text: str) -> Value:
     field = field_of(name)
     kind = str if field is None else field.kind
     try:
-        value = {"true": True, "false": False}.get(text.lower(), text) if kind is bool else kind(text)
+        value: Value = {"true": True, "false": False}.get(text.lower(), text) if kind is bool else kind(text)
     except ValueError:
         value = text  # told below
     return _checked({"workload.name": "digits", "chip.name": "isaac", name: value})[name]

@@ -32,6 +32,7 @@ from xbar.compression.shrink import small_state
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of
+from xbar.hw.chip.checked import unit_of
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip, preset_names, silicon_names
 from xbar.hw.chip.layers import layer_key
@@ -43,7 +44,7 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.hw.quantity import Unit
+from xbar.hw.quantity import UNITS, Unit, number_and_unit
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import TASKS, WORKLOADS, file_of, is_own
 from xbar.workloads.study import sweep as engine
@@ -66,7 +67,8 @@ _working = threading.Lock()  # converted networks hold the state of one point at
 
 @dataclass(frozen=True)
 class Field:
-    """What a name of a point may be: its type, least and most, words allowed, and its value where a point is silent."""
+    """What a name of a point may be: its type, least and most, words allowed, and its value where a point is silent; of a number of
+    a chip file also its unit: "25 uS" may stand there too."""
 
     kind: type
     default: Value = None
@@ -74,6 +76,7 @@ class Field:
     least: float = -math.inf
     most: float = math.inf
     also: Callable[[str], bool] | None = None  # texts besides the choices
+    unit: Unit | None = None
 
     @property
     def allowed(self) -> str:
@@ -82,7 +85,9 @@ class Field:
             return f"must be one of {', '.join(self.choices)}" + (", or the file of a network" if self.also else "")
         if self.kind in (int, float):
             bounds = [f"from {self.least:g}"] * (self.least > -math.inf) + [f"to {self.most:g}"] * (self.most < math.inf)
-            return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds])
+            units = [] if self.unit is None or self.unit.dimension == "1" else self.unit.spellings
+            typed = [f"or a text of number and unit: {', '.join(units)}"] * bool(units)
+            return " ".join([f"must be a {'whole ' if self.kind is int else ''}number", *bounds, *typed])
         return "must be true or false" if self.kind is bool else "must be a text that is not empty"
 
     def holds(self, value: object) -> bool:
@@ -92,6 +97,12 @@ class Field:
         if self.kind is str:
             listed = self.choices is None or value in self.choices
             return isinstance(value, str) and bool(value) and (listed or (self.also is not None and self.also(value)))
+        if self.unit is not None and isinstance(value, str):
+            try:
+                number, typed = number_and_unit(value)
+            except ValueError:
+                return False
+            return (self.kind is float or isinstance(number, int)) and abs(number) <= 1e300 and typed in self.unit.spellings
         number = isinstance(value, int) or (self.kind is float and isinstance(value, float) and math.isfinite(value))
         return number and abs(value) <= 1e300 and self.least <= value <= self.most  # type: ignore[arg-type, operator]
 
@@ -131,8 +142,8 @@ def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str
             found |= _fields_of_chip(kinds[0], f"{prefix}{name}.")
         elif not prefix or name in TABLES:
             continue
-        elif any(isinstance(each, Unit) for each in field.metadata):
-            found[prefix + name] = Field(int if kinds[0] is int else float)
+        elif (unit := unit_of(field)) is not None:
+            found[prefix + name] = Field(int if kinds[0] is int else float, unit=unit)
         elif typing.get_origin(kinds[0]) is Literal:
             found[prefix + name] = Field(str, choices=typing.get_args(kinds[0]))
         elif kinds[0] in (bool, str):
@@ -190,7 +201,7 @@ def check_value(name: str, value: object) -> None:
     if field is None:
         raise SweepError(f"{name} = {value!r}: unknown name{did_you_mean(str(name), FIELDS)}")
     if not field.holds(value):
-        raise SweepError(f"{name} = {value!r}: {field.allowed}")
+        raise SweepError(f"{name} = {value!r}: {field.allowed}{did_you_mean(str(value), field.choices or ())}")
 
 
 # ---- the file
@@ -311,6 +322,12 @@ def _axis(name: str, value: Any) -> Axis:
             check_value(name, each)
         if not value:
             raise SweepError(f"{name} = []: must be a list of one value or more")
+        known: set[tuple[bool, Value]] = set()
+        for each in value:
+            same = (isinstance(each, bool), _in_si(each, field.unit))
+            if same in known:
+                raise SweepError(f"{name} = {each!r}: is on the axis twice")
+            known.add(same)
         return value
     if not isinstance(value, dict) or field.kind not in (int, float):
         form = "a list of values" + (", or { low, high, scale, steps }" if field.kind in (int, float) else "")
@@ -327,6 +344,14 @@ def _axis(name: str, value: Any) -> Axis:
         return Span(value["low"], value["high"], value.get("scale") == "log", field.kind is int, value.get("steps"))
     except SweepError as error:
         raise SweepError(f"{name}.{error}") from None
+
+
+def _in_si(value: Value, unit: Unit | None) -> Value:
+    """A value, or where it is a text of number and unit, both in SI units."""
+    if unit is None or not isinstance(value, str):
+        return value
+    number, typed = number_and_unit(value)
+    return f"{number * UNITS[typed][1]:.12g} {unit.dimension}"
 
 
 def _placed(point: dict[str, Value], folder: Path) -> dict[str, Value]:
@@ -422,8 +447,8 @@ def judge(point: Point) -> dict[str, Value]:
     converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max), in
     proportion to the lines in use.
 
-    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest;
-    of another metric than accuracy under its name. Over a batch of
+    accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest; of another metric than accuracy
+    under its name; images: test samples that they are over, fewer than asked for where the data set has no more. Over a batch of
     `study.requests`: energy_J of an inference, and of it energy_<component>_J, static power over that time included; of it
     energy_on_chip_J, leakage in it and off-chip links apart;
     energy_low_J and energy_high_J, and area_low_m2 and area_high_m2 of area_m2: the outer band (`xbar.hw.bands`), every constant
@@ -551,7 +576,10 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
     found = _scores.get(json.dumps(described), measure)
     of_float = _scores.get(json.dumps([subject.key, seed, len(targets)]), lambda: score(subject.model, inputs, targets, metric))
     name = metric.name
-    return {f"{name}_float": of_float, name: sum(found) / count, f"{name}_smallest": min(found), f"{name}_largest": max(found)}
+    return {
+        f"{name}_float": of_float, name: sum(found) / count, f"{name}_smallest": min(found), f"{name}_largest": max(found),
+        "images": len(targets),
+    }  # fmt: skip
 
 
 def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:

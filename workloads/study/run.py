@@ -28,9 +28,11 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
+from xbar.reports.metric import Shown
 from xbar.reports.results import Results, write_text
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import studies
+from xbar.workloads.study.ahead import Timed
 from xbar.workloads.study.baselines import baselines, integer_chip
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
@@ -43,6 +45,7 @@ from xbar.workloads.workload import Workload
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
 QUALITY_SAMPLES = 100
+SATURATED = ", saturated"  # end of the key of a share that is no score
 ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
@@ -91,6 +94,7 @@ class Points:
     def __init__(self, path: Path | None, identity: str):
         self.path, self.identity = path, identity
         self.known: dict[str, float] = {}
+        self.timed, self.ahead = Timed(), set[str]()  # what measuring took, and what is still to be measured as far as planned
         if path is not None and path.is_file():
             try:
                 kept = json.loads(path.read_text("utf-8"))
@@ -101,12 +105,29 @@ class Points:
     def get(self, keys: list[str], measure: Callable[[list[int]], Iterable[dict[int, float]]]) -> list[float]:
         """The scores of these keys; `measure` is given the places of those that are not known."""
         missing = [place for place, key in enumerate(keys) if key not in self.known]
-        for found in measure(missing) if missing else ():
+        for found in self.timed.of(measure, missing) if missing else ():
             self.known |= {keys[place]: value for place, value in found.items()}
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 write_text(self.path, json.dumps({"identity": self.identity, "points": self.known}))
         return [self.known[key] for key in keys]
+
+    def to_come(self) -> str:
+        """What is still to be measured and about how long it takes, in words; empty where it is not known or nothing."""
+        return self.timed.told(len(self.ahead - self.known.keys()))
+
+
+class Planned(Points):
+    """Points that a study will measure, noted in `ahead` instead."""
+
+    def __init__(self, known: dict[str, float]):
+        super().__init__(None, "")
+        self.known = known
+
+    def get(self, keys: list[str], measure: Callable[[list[int]], Iterable[dict[int, float]]]) -> list[float]:
+        """Zeros; the keys of what is not known are noted."""
+        self.ahead |= {key for key in keys if key not in self.known and not key.endswith(SATURATED)}  # these take far less
+        return [0.0] * len(keys)
 
 
 @dataclass
@@ -119,6 +140,7 @@ class Bench:
     targets: Tensor
     points: Points
     step: Callable[[str], None]
+    left_out: list[str] = field(default_factory=list)  # parts of the study that could say nothing, each in a line
     _converted: dict[str, OnChip] = field(default_factory=dict)
 
     def on_chip(self, chip: Chip) -> OnChip:
@@ -144,7 +166,7 @@ class Bench:
         whole = chip.model_copy(update={"device": device}).model_dump_json()
         described = f"{whole} {condition.layers} {condition.seconds} {condition.correction}{_described(keep_steps_of)}"
         name = hashlib.sha256(described.encode()).hexdigest()[:32]
-        self.step(f"{text}, {count} chip{'s' if count > 1 else ''}")
+        self.step("; ".join(filter(None, [f"{text}, {count} chip{'s' if count > 1 else ''}", self.points.to_come()])))
 
         def measure(places: list[int]) -> Iterator[dict[int, float]]:
             chosen = [seeds[place] for place in places]
@@ -158,7 +180,7 @@ class Bench:
     def saturated(self, chip: Chip, network: Network, keep_steps_of: Chip | None = None) -> float:
         """Share of all conversions of calibration inputs that leave the codes; keep_steps_of as of `judge`."""
         described = f"{chip.model_dump_json()}{_described(keep_steps_of)}"
-        name = f"{hashlib.sha256(described.encode()).hexdigest()[:32]}, saturated"
+        name = f"{hashlib.sha256(described.encode()).hexdigest()[:32]}{SATURATED}"
 
         def measure(_: list[int]) -> Iterator[dict[int, float]]:
             model = self._with_steps(chip, keep_steps_of).model
@@ -220,18 +242,22 @@ def run(
     cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
     quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs)
+    bench.points.ahead = _ahead(chip, study, bench, network, layers)
+    step(bench.points.to_come() or "score as described: known from before")
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
     adc = pd.DataFrame(_vary_adc(chip, study, bench, network))
     meta = _meta(workload, chip, study, network, ledger, alone)
     of_float = score(workload.model, inputs, targets, data.metric)
     meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets)) | cut
+    parts = _parts(chip, study, bench, layers, quality, of_float, described)
+    meta["study"]["left_out"] = bench.left_out
     return Results(
         meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
         bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
-        **_parts(chip, study, bench, layers, quality, of_float), baselines=_baselines(network, meta, study, bench),
+        **parts, baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
 
@@ -281,10 +307,20 @@ def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> 
     return measure(workload.model, workload.data.test_inputs[: study.requests])
 
 
+def _ahead(chip: Chip, study: Study, bench: Bench, network: Network, layers: list[str]) -> set[str]:
+    """Keys of the points that the study will measure: all parts gone through with points that are noted and not measured."""
+    planned = Planned(bench.points.known)
+    noting = Bench(bench.workload, study, bench.inputs, bench.targets, planned, lambda _: None)
+    for _ in (*_vary_programming(chip, study, noting), *_vary_adc(chip, study, noting, network)):
+        pass
+    _parts(chip, study, noting, layers, pd.DataFrame(), 0.0, [0.0])
+    return planned.ahead
+
+
 def _parts(
-    chip: Chip, study: Study, bench: Bench, layers: list[str], quality: pd.DataFrame, of_float: float
+    chip: Chip, study: Study, bench: Bench, layers: list[str], quality: pd.DataFrame, of_float: float, described: list[float]
 ) -> dict[str, pd.DataFrame]:
-    """The tables of the study's further parts."""
+    """The tables of the study's further parts; none of yield where no chip is good as it is described, which is noted instead."""
     tables, metric = {}, bench.workload.data.metric
     if "sensitivity" in study.parts:
         tables["sensitivity"] = studies.sensitivity(chip, of_float, study.assumed, study.later, bench.judge, metric)
@@ -293,10 +329,19 @@ def _parts(
     if "yield" in study.parts:
         ideal = chip.with_changes(wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 0.0))
         best = bench.judge(ideal, Condition(layers=()), "ideal cells and wires")[0]
-        points = studies.yield_points(
-            chip, _amounts(chip, study), study.stuck_rates, study.wire_resistances, study.assumed, bench.judge
-        )
-        tables |= {"yield_points": points, "yields": studies.yields(points, _threshold(metric, best, study.yield_margin), metric)}
+        threshold = _threshold(metric, best, study.yield_margin)
+        if metric.lost(threshold, metric.best(described)) > 1e-12:
+            shown = Shown.of({"metric": metric.told()})
+            best_of = f"the best of {len(described)} has" if len(described) > 1 else "all have"
+            bench.left_out.append(
+                f"yield: no chip is good as described: {best_of} {shown.text(metric.best(described), 2)}, and a good one needs "
+                f"{shown.text(threshold, 2)}"
+            )
+        else:
+            points = studies.yield_points(
+                chip, _amounts(chip, study), study.stuck_rates, study.wire_resistances, study.assumed, bench.judge
+            )
+            tables |= {"yield_points": points, "yields": studies.yields(points, threshold, metric)}
     if "drift" in study.parts:
         tables["drift"] = studies.drift(chip, study.times, bench.judge)
     if "quality" in study.parts:
