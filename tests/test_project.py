@@ -37,7 +37,17 @@ def test_the_citation_has_what_the_format_wants() -> None:
 
 def test_shipped_weights_are_installed() -> None:
     assert metadata()["options.package_data"]["xbar.models"] == "weights/*.pt"
-    path = shipped_weights("digits")
-    assert path is not None
-    assert path.is_file()
+    for name in ("digits", "vit", "rows", "gpt"):
+        path = shipped_weights(name)
+        assert path is not None
+        assert path.is_file()
     assert shipped_weights("lenet5") is None
+
+
+def test_the_shipped_text_is_installed_with_its_licence() -> None:
+    """It is not ours: the Python Software Foundation's licence goes with every copy, and LICENSE tells of it."""
+    folder = ROOT / "workloads" / "text"
+    assert metadata()["options.package_data"]["xbar.workloads.text"] == "*.txt.gz, LICENSE-python.txt"
+    assert [path.name for path in folder.glob("*.txt.gz")] == ["pydoc_topics.txt.gz"]
+    assert "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2" in (folder / "LICENSE-python.txt").read_text("utf-8")
+    assert "workloads/text/LICENSE-python.txt" in (ROOT / "LICENSE").read_text("utf-8")

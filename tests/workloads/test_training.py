@@ -216,7 +216,7 @@ class TestWorkloads:
     def test_every_shipped_file_is_told(self) -> None:
         told = (MODELS / "weights" / "README.md").read_text("utf-8")
         files = {path.name for path in (MODELS / "weights").glob("*.pt")}
-        assert files == set(re.findall(r"^\| `(\w+\.pt)` \|", told, re.MULTILINE)) == {"digits.pt"}
+        assert files == set(re.findall(r"^\| `(\w+\.pt)` \|", told, re.MULTILINE)) == {"digits.pt", "gpt.pt", "rows.pt", "vit.pt"}
 
     @pytest.mark.slow
     def test_digits(self) -> None:

@@ -1,0 +1,1 @@
+"""Text: a language model on Python's documentation, by characters."""
