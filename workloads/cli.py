@@ -22,6 +22,7 @@ from xbar.workloads.offered import (
     TARGETS,
     TASKS,
     WORKLOADS,
+    chip_of,
     is_own,
 )
 from xbar.workloads.words import WholeWords
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which some points failed, 130 interrupted."""
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
+    if getattr(options, "chip", "") is None:
+        options.chip = chip_of(options.workload)
     warnings.formatwarning = _warning
     try:
         from xbar.workloads.early import answer  # here: help and wrong usage need not wait for it
@@ -72,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("workload", type=_workload_of(*WORKLOADS, *OTHERS), metavar="WORKLOAD", help=f"{workloads}; " + "; ".join(
         f"{name}: {text}" for name, text in OTHERS.items()) + f"; {OWN}")  # fmt: skip
     run_parser.add_argument(
-        "--chip", default="isaac", metavar="PRESET_OR_FILE", help="a preset that xbar chips lists (default isaac), or a TOML file"
-    )
+        "--chip", metavar="PRESET_OR_FILE",
+        help="a preset that xbar chips lists (default isaac, or isaac-vector for vit, rows, gpt), or a TOML file",
+    )  # fmt: skip
     run_parser.add_argument(
         "--device", metavar="PRESET_OR_FILE",
         help="cells in place of the chip's own: a preset that xbar devices lists, or a TOML file",
@@ -220,7 +224,7 @@ def _above_zero(text: str) -> float:
 def _add_compress(commands: Any) -> None:
     parser = commands.add_parser("compress", help="make a workload's network small for a chip and report what that brought")
     parser.add_argument("workload", type=_workload_of(*WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; {OWN}")
-    parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help="as for run")
+    parser.add_argument("--chip", metavar="PRESET_OR_FILE", help="as for run")
     parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
     parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="as for run"
@@ -304,7 +308,7 @@ def _add_pin(commands: Any) -> None:
     networks = [*WORKLOADS, "recommender"]
     parser.add_argument("workload", nargs="?", type=_workload_of(*networks), metavar="WORKLOAD", help=f"{', '.join(networks)}; {OWN}")
     parser.add_argument("--data", metavar="FILE", help="data of a network of one's own, as for run")
-    parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE", help="as for run")
+    parser.add_argument("--chip", metavar="PRESET_OR_FILE", help="as for run")
     parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
     parser.add_argument("--weights", metavar="FILE", help="trained weights, as for run; without them initial ones")
     parser.add_argument(

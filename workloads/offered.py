@@ -7,7 +7,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Network:
     """A network with its data set. images, instances: test images and chip instances that a study takes unless told otherwise;
-    compressed_images, compressed_instances: the same of a compression."""
+    compressed_images, compressed_instances: the same of a compression; chip: that it runs on unless told otherwise."""
 
     title: str
     description: str
@@ -15,6 +15,7 @@ class Network:
     instances: int = 10
     compressed_images: int = 1000
     compressed_instances: int = 10
+    chip: str = "isaac"
 
 
 NETWORKS = {
@@ -40,13 +41,33 @@ NETWORKS = {
         "ResNet-18", "ResNet-18 in its form for CIFAR-10, trained when first used (an hour on two cores)",
         images=100, instances=3, compressed_images=50, compressed_instances=3,
     ),
+    "vit": Network(
+        "Vision transformer", "small vision transformer on the same digits, with trained weights; on isaac-vector unless told otherwise",
+        compressed_images=360, chip="isaac-vector",
+    ),
+    "rows": Network(
+        "LSTM on rows", "LSTM that reads the same digits row by row, with trained weights; on isaac-vector unless told otherwise",
+        compressed_images=360, chip="isaac-vector",
+    ),
+    "gpt": Network(
+        "Character GPT", "character-level transformer on Python's own documentation, judged by bits per character, with text and trained "
+        "weights; on isaac-vector unless told otherwise", images=60, instances=3, compressed_images=60, compressed_instances=3,
+        chip="isaac-vector",
+    ),
 }  # fmt: skip
-WORKLOADS = {name: network.description for name, network in NETWORKS.items()}  # classifiers of images
+
+
+def chip_of(workload: str | None) -> str:
+    """The chip that a workload runs on unless another is named."""
+    return NETWORKS[workload].chip if workload in NETWORKS else "isaac"
+
+
+WORKLOADS = {name: network.description for name, network in NETWORKS.items()}  # judged by one metric
 OTHERS = {
     "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
     "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
     "edges.csv and nodes.csv, or a GraphML file, in --data",
-}  # workloads that are not classifiers of images
+}  # workloads with studies of their own
 
 OWN_FILES = (".py", ".pt2", ".onnx")  # of a network of one's own
 

@@ -94,7 +94,7 @@ def train_network(
     """
     identity = {
         **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
-        "seed": seed, "data": data.digest, "initial weights": _digest(model),
+        "seed": seed, "data": data.digest, "initial weights": state_digest(model),
         **({} if regulariser is None else {"updates an epoch": updates}),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
@@ -110,7 +110,7 @@ def train_network(
     )
     first = 0
     if checkpoint is not None and checkpoint.is_file():
-        state = _checkpoint(checkpoint, identity)
+        state = read_checkpoint(checkpoint, identity)
         first = state["epoch"] + 1
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
@@ -214,7 +214,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _digest(model: nn.Module) -> str:
+def state_digest(model: nn.Module) -> str:
     """SHA-256 of a model's state: names, shapes and bits."""
     hashed = hashlib.sha256()
     for name, value in model.state_dict().items():
@@ -223,7 +223,8 @@ def _digest(model: nn.Module) -> str:
     return hashed.hexdigest()
 
 
-def _checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def read_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint of a training of these settings; raises TrainingError naming what differs of another's."""
     state = read_state(path)
     found = state.get("identity")
     if not isinstance(found, dict):

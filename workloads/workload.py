@@ -16,12 +16,14 @@ from xbar import models
 from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import are_numbers, rebuild
 from xbar.hw.errors import did_you_mean
-from xbar.models import VGG16, DigitsCNN, LeNet5, ResNet18, ResNet20
+from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
 from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
 from xbar.workloads.offered import NETWORKS, file_of, is_own
 from xbar.workloads.own import ARRAYS, code_of, dataset, own_metric, own_network, trained_own, warn_of_guessing
+from xbar.workloads.text.data import load_pydoc, windows_of
+from xbar.workloads.text.training import GPT_RECIPE, TextRecipe, train_language_model
 from xbar.workloads.training import (
     Recipe,
     TrainingError,
@@ -59,7 +61,7 @@ class _Entry:
     """recipe: None where trained weights are given in a file."""
 
     build: Callable[[], nn.Module]
-    recipe: Recipe | None
+    recipe: Recipe | TextRecipe | None
 
 
 _COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True)
@@ -71,9 +73,14 @@ _ENTRIES = {
     "resnet20": _Entry(ResNet20, None),
     "vgg16": _Entry(VGG16, _COLOUR),
     "resnet18": _Entry(ResNet18, replace(_COLOUR, epochs=6)),
+    "vit": _Entry(DigitsViT, Recipe(epochs=100, batch=64, learning_rate=3e-3, weight_decay=0.1, shift=1)),
+    "rows": _Entry(RowLSTM, Recipe(epochs=60, batch=64, learning_rate=1e-2, weight_decay=0.05, shift=1)),
+    "gpt": _Entry(CharacterGPT, GPT_RECIPE),
 }  # titles and sizes of each: workloads/offered.py
 
 _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
+    "vit": (DigitsViT, (1, 8, 8), 0.0),
+    "rows": (RowLSTM, (1, 8, 8), 0.0),
     "digits": (DigitsCNN, (1, 8, 8), 0.0),
     "lenet5": (LeNet5, (1, 28, 28), 0.0),
     "lenet5-caffe": (LeNet5Caffe, (1, 28, 28), 0.0),
@@ -141,6 +148,7 @@ def _own(
 
 
 _LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
+    "vit": lambda directory: load_digits(), "rows": lambda directory: load_digits(), "gpt": lambda directory: windows_of(load_pydoc()),
     "digits": lambda directory: load_digits(), "lenet5": load_mnist, "lenet5-caffe": load_mnist, "resnet20": load_cifar10,
     "resnet18": load_cifar10, "vgg16": load_cifar10,
 }  # fmt: skip
@@ -214,6 +222,8 @@ def untrained(name: str, seed: int = 0, source: str | Path | None = None) -> tup
             raise DataError(f"{name}: needs data, whose first inputs are its example: FILE.npz or FILE.py:FUNCTION")
         example = dataset(source).train_inputs[:2]
         return own_network(name, example, seed), example
+    if name == "gpt":
+        return initialise(CharacterGPT, seed).eval(), windows_of(load_pydoc()).train_inputs[:2]
     build, shape, low = _known(name, _SHAPES)
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed)) + low
     return initialise(build, seed).eval(), example
@@ -226,7 +236,7 @@ def _known(name: str, table: Mapping[str, _T]) -> _T:
 
 
 def _trained(
-    name: str, entry: _Entry, recipe: Recipe, data: Dataset, seed: int, progress: bool
+    name: str, entry: _Entry, recipe: Recipe | TextRecipe, data: Dataset, seed: int, progress: bool
 ) -> nn.Module:
     """The trained model from the cache, or trained now and put there."""
     identity = hashlib.sha256(f"{recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
@@ -240,7 +250,10 @@ def _trained(
             print(f"{error}; training again", file=sys.stderr)
     model = initialise(entry.build, seed)  # not `kept`, which a file of other weights may have changed in part
     checkpoint = path.with_suffix(".checkpoint")
-    train_network(model, data, recipe, seed, checkpoint, progress)
+    if isinstance(recipe, TextRecipe):
+        train_language_model(model, load_pydoc(), recipe, seed, checkpoint, progress)
+    else:
+        train_network(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)
     checkpoint.unlink(missing_ok=True)
     return model

@@ -3,14 +3,15 @@
 import gzip
 import hashlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from xbar.workloads.data import DataError
+from xbar.workloads.data import DataError, Dataset
+from xbar.workloads.task import BITS_PER_CHARACTER, NEXT_TOKEN
 
 PYDOC = Path(__file__).parent / "pydoc_topics.txt.gz"
 PYDOC_SHA256 = "2a888b384f67d05a45ee199b810dd67b01842a67fe70eec3f76c022e0d31018a"  # of the text, in UTF-8
@@ -64,6 +65,12 @@ class TextData:
         for part in (self.train, self.validation, self.test):
             hashed.update(part.numpy().tobytes())
         return hashed.hexdigest()
+
+
+def windows_of(data: TextData) -> Dataset:
+    """Windows that do not overlap, of the part that is trained on and of the test part, judged by bits per character."""
+    task = replace(NEXT_TOKEN, metric=BITS_PER_CHARACTER)
+    return Dataset(data.name, *data.train_windows, *data.test_windows, task, "windows")
 
 
 def windows(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from xbar.workloads.progress import steps
 from xbar.workloads.text.data import TextData
-from xbar.workloads.training import TrainingError, _checkpoint, _digest, save_state
+from xbar.workloads.training import TrainingError, read_checkpoint, save_state, state_digest
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train_language_model(
     """
     identity = {
         **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
-        "seed": seed, "data": data.digest, "initial weights": _digest(model),
+        "seed": seed, "data": data.digest, "initial weights": state_digest(model),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(
@@ -79,7 +79,7 @@ def train_language_model(
     )
     first = 0
     if checkpoint is not None and checkpoint.is_file():
-        state = _checkpoint(checkpoint, identity)
+        state = read_checkpoint(checkpoint, identity)
         first = state["epoch"] + 1
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
