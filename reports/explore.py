@@ -30,9 +30,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import NullLocator
 
-from xbar.reports.pages import Document, save_document
-from xbar.reports.record import Record
-from xbar.reports.results import ResultsError, write_text
+from xbar.reports.results import ResultsError
 from xbar.reports.style import (
     ACCENT,
     INK,
@@ -59,7 +57,6 @@ OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself
 BETTER = ("low", "high")
 FIRST = ("accuracy", "energy_on_chip_J", "energy_J", "latency_s", "area_m2", "throughput_per_s")  # metrics that are looked at before others
 UNITS = {"_per_s": "/s", "_J": "J", "_s": "s", "_W": "W", "_m2": "m²"}  # by the end of a column's name
-TABLES = ("front", "tornado", "heat")
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.92, 256)))  # its lightness rises too: readable in grey
 LOG_RATIO = 20.0  # of largest to smallest, from which a scale may be logarithmic
 MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts put together
@@ -69,6 +66,7 @@ MOST_DRAWN, MOST_LINES = 20_000, 5000  # points in one picture
 MOST_AXES = 12  # bars on a page
 MOST_PARALLEL = 11  # columns in parallel
 ROWS_OF_FRONT = 11  # under its picture
+MISSING = -0.12  # where lines of points without a number run, below a scale from 0 to 1
 
 
 # ---- what a sweep left
@@ -435,7 +433,7 @@ def shown(column: str, value: Any, digits: int = 4) -> str:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """How numbers of a column are drawn: times `factor`, under `label`."""
 
     label: str
@@ -454,20 +452,21 @@ class _Scale:
         axis.set_label_text(self.label, fontsize=8.5)
 
 
-def _scale(column: str, values: pd.Series) -> _Scale:
+def scale_for(column: str, values: pd.Series) -> Scale:
+    """In which unit the numbers of a column are drawn, and whether by ratio."""
     numbers = values.to_numpy(float, na_value=np.nan)
     known = np.abs(numbers[np.isfinite(numbers)])
     unit, words = unit_of(column), name_of(column)
     log = _is_log(numbers)
     if unit == "%":
-        return _Scale(f"{words}, %", 100.0, log)
+        return Scale(f"{words}, %", 100.0, log)
     if unit == "m²":
-        return _Scale(f"{words}, mm²", 1e6, log)
+        return Scale(f"{words}, mm²", 1e6, log)
     if not unit:
-        return _Scale(words, 1.0, log)
+        return Scale(words, 1.0, log)
     size = float(np.sqrt(known.min() * known.max()) if log else known.max()) if len(known) else 0.0
     factor, prefix = scale_of(size)
-    return _Scale(f"{words}, {prefix}{unit}", factor, log)
+    return Scale(f"{words}, {prefix}{unit}", factor, log)
 
 
 def name_of(column: str) -> str:
@@ -493,39 +492,6 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 # ---- pages
-
-
-def draw_sweep(sheet: SweepSheet, directory: Path, view: View = View()) -> list[Path]:
-    """Write report.pdf, report.html, a PNG a page, summary.txt, and front.csv, tornado.csv and heat.csv where there are such; the
-    paths. The same sheet and view give the same bytes. Raises ResultsError for columns that are not there."""
-    view = chosen(sheet, view)
-    directory.mkdir(parents=True, exist_ok=True)
-    front = front_table(sheet, view)
-    effects = {metric: main_effects(sheet.done, sheet.axes, metric) for metric in view.tornado}
-    tornado = pd.concat([table.reset_index().assign(metric=metric) for metric, table in effects.items()]) if effects else pd.DataFrame()
-    heat = heat_table(sheet, *view.heat) if view.heat else pd.DataFrame()
-    pages = {"sweep": overview(sheet, view)}
-    if view.pareto:
-        pages["pareto"] = pareto(sheet, view)
-    if sheet.metrics and sheet.axes:
-        pages["parallel"] = parallel(sheet, view)
-    pages |= {f"tornado_{place}": tornado_page(sheet, metric, table) for place, (metric, table) in enumerate(effects.items(), 1)}
-    if view.heat:
-        pages["heat"] = heat_map(sheet, *view.heat)
-    tables = dict(zip(TABLES, (front, tornado, heat), strict=True))
-    for name, table in tables.items():
-        if table.empty:
-            (directory / f"{name}.csv").unlink(missing_ok=True)
-        else:
-            write_text(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.12g"))
-    versions = sheet.meta.get("versions", {})
-    footer = f"xbar {versions.get('xbar', '')}  ·  sweep of {len(sheet.frame):,} points  ·  code {str(sheet.meta.get('code', ''))[:12]}"
-    document = Document(
-        sheet.title, verdict(sheet, view), pages, footer, headlines(sheet, view), tables, Record.load(directory)
-    )
-    paths = save_document(document, directory / "report.pdf")
-    write_text(directory / "summary.txt", summary_text(sheet, view))
-    return [*paths, directory / "summary.txt"]
 
 
 def verdict(sheet: SweepSheet, view: View) -> str:
@@ -706,10 +672,10 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
-    across, up = _scale(x, whole[x]), _scale(y, whole[y])
-    drawn, best = _evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
+    across, up = scale_for(x, whole[x]), scale_for(y, whole[y])
+    drawn, best = evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
     if third:
-        depth = _scale(third[0], whole[third[0]])
+        depth = scale_for(third[0], whole[third[0]])
         colour = _norm(whole[third[0]].astype(float) * depth.factor)
         for rows_, marker, size, edge in ((drawn, "o", 16, "none"), (best, "D", 46, INK)):
             axes.scatter(rows_[x] * across.factor, rows_[y] * up.factor, c=rows_[third[0]] * depth.factor, cmap=SHADES, norm=colour,
@@ -732,7 +698,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     texts = pd.DataFrame({names.get(name, name_of(name)): [shown(name if name in sheet.metrics else "", value) for value in table[name]]
                           for name in table})  # fmt: skip
     more = len(texts) - ROWS_OF_FRONT
-    kept = _evenly(texts, ROWS_OF_FRONT)
+    kept = evenly(texts, ROWS_OF_FRONT)
     end = _fitted_table(figure, bottom - 0.085, kept, 0.0235)
     note = f"{len(kept)} of the front's {len(texts):,} points, evenly along it; all stand in front.csv. " if more > 0 else ""
     note += "A point is beaten where another is at least as good in all these columns and better in one. "
@@ -740,7 +706,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     return figure
 
 
-def _evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+def evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most that many rows, evenly from the first to the last."""
     return rows if len(rows) <= most else rows.iloc[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
@@ -772,7 +738,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     if part.empty:
         write(figure, 0.05, 0.85, "No axis has two groups of points with this metric.", size=10)
         return figure
-    scale = replace(_scale(metric, values), log=False)
+    scale = replace(scale_for(metric, values), log=False)
     row = min(0.0235, 0.34 / len(part))
     height = min(0.84 - (0.265 + row * len(part)), 0.05 + 0.085 * len(part))
     axes = plot(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", "x")
@@ -854,7 +820,7 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
     short = short_names(sheet.axes)
     title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"
-    scale = replace(_scale(metric, table["mean"]), log=False)
+    scale = replace(scale_for(metric, table["mean"]), log=False)
     values = pd.Series(means[filled] * scale.factor)
     axes = plot(figure, (0.17, 0.17, 0.63, 0.66), title, "none")
     norm = _norm(values) if len(values) else Normalize(0, 1)
@@ -898,29 +864,44 @@ def _ink_on(colour: tuple[float, float, float, float]) -> str:
     return INK if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.22 else PAPER
 
 
-def parallel(sheet: SweepSheet, view: View) -> Figure:
-    """Axes and usual metrics side by side, a line a point, coloured by the first metric; the front on top."""
+@dataclass(frozen=True)
+class ParallelColumns:
+    """What stands side by side: axes and metrics, the metric that colours lines, how many axes have no room."""
+
+    axes: list[str]
+    metrics: list[str]
+    colour_by: str
+    left_out: int
+
+
+def parallel_columns(sheet: SweepSheet, view: View) -> ParallelColumns:
+    """Which columns of a sweep that has metrics are shown in parallel."""
     colour_by = next((name for name in (*view.pareto, *view.tornado) if name in sheet.metrics), sheet.metrics[0])
     usual = list(dict.fromkeys(name for name in (*view.pareto, *filter(sheet.varies, sheet.metrics)) if name in sheet.metrics and
                                (name in view.pareto or name in FIRST)))  # fmt: skip
     metrics = (usual or [colour_by])[:5]
     kept = sheet.axes[: MOST_PARALLEL - len(metrics)]
-    columns = [*kept, *metrics]
+    return ParallelColumns(kept, metrics, colour_by, len(sheet.axes) - len(kept))
+
+
+def parallel(sheet: SweepSheet, view: View) -> Figure:
+    """Axes and usual metrics side by side, a line a point, coloured by the first metric; the front on top."""
+    layout = parallel_columns(sheet, view)
+    colour_by, columns, more = layout.colour_by, [*layout.axes, *layout.metrics], layout.left_out
     rows = sheet.done.dropna(subset=[colour_by])
-    drawn = _evenly(rows, MOST_LINES)
+    drawn = evenly(rows, MOST_LINES)
     told = f"{len(drawn):,} of " if len(drawn) < len(rows) else ""
     told += f"{_counted(len(rows), 'point', 'points')}, a line each, coloured by {name_of(colour_by)}"
-    more = len(sheet.axes) - len(kept)
     told += f"  ·  {_counted(more, 'axis is', 'axes are')} not shown" if more else ""
     figure = page("All axes and metrics at once", told)
-    scale = _scale(colour_by, rows[colour_by])
+    scale = scale_for(colour_by, rows[colour_by])
     norm = _norm(rows[colour_by].astype(float) * scale.factor)
     best = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
     axes = plot(figure, (0.085, 0.17, 0.76, 0.65), "Settings and what came of them", "none")
     axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=11, color=INK, fontweight="bold", pad=19)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    heights, ticks = zip(*(_heights(rows[name]) for name in columns), strict=True)
+    heights, ticks = zip(*(heights_of(rows[name]) for name in columns), strict=True)
     paths = pd.DataFrame(np.column_stack(heights), index=rows.index)
     across = np.arange(len(columns))
 
@@ -931,19 +912,19 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     order = drawn[colour_by].sort_values().index
     axes.add_collection(LineCollection(lines(order), colors=SHADES(norm(drawn.loc[order, colour_by].to_numpy(float) * scale.factor)),
                         linewidths=1.1 if few else 0.6, alpha=0.9 if few else 0.45, rasterized=len(drawn) > 2000, zorder=2))  # fmt: skip
-    on = _evenly(rows[best], 200)
+    on = evenly(rows[best], 200)
     axes.add_collection(LineCollection(lines(on.index), colors=PAPER, linewidths=3.0, zorder=3))
     axes.add_collection(LineCollection(lines(on.index), colors=INK, linewidths=1.4, zorder=4))
     names = short_names(sheet.axes)
     has_missing = False
     for place, (name, marks) in enumerate(zip(columns, ticks, strict=True)):
         axes.axvline(place, color=SOFT, linewidth=1.0, zorder=5)
-        for (height, _), text in zip(marks, _told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
+        for (height, _), text in zip(marks, told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
             write(axes, place + 0.03, height, ending(text, 14), size=7.5, vertical="center", transform=axes.transData, zorder=6,
                   bbox={"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
         if _is_number(rows[name]) and rows[name].isna().any():
             has_missing = True
-            write(axes, place + 0.03, -0.12, "missing", size=7.5, vertical="center", colour=SOFT, transform=axes.transData, zorder=6)
+            write(axes, place + 0.03, MISSING, "missing", size=7.5, vertical="center", colour=SOFT, transform=axes.transData, zorder=6)
         below = {"transform": axes.get_xaxis_transform()}
         label = ending(names.get(name, name_of(name)), 40).replace("_", "_ ").replace(".", ". ")
         label = textwrap.fill(label, 13, break_long_words=False).replace("_ ", "_").replace(". ", ".")
@@ -963,7 +944,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     return figure
 
 
-def _told_apart(column: str, values: list[Any]) -> list[str]:
+def told_apart(column: str, values: list[Any]) -> list[str]:
     """Values in words, with as many digits as tell them apart."""
     for digits in (3, 4, 5, 6):
         texts = [shown(column, value, digits) for value in values]
@@ -972,8 +953,8 @@ def _told_apart(column: str, values: list[Any]) -> list[str]:
     return texts
 
 
-def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
-    """Where each value stands between 0 and 1 (-0.12: missing), and marks (height, value)."""
+def heights_of(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
+    """Where each value stands between 0 and 1 (`MISSING`: it has none), and marks (height, value)."""
     if not _is_number(values):
         bins = _bins(values)
         most = max(1, len(bins.names) - 1)
@@ -984,9 +965,9 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
     numbers = values.to_numpy(float, na_value=np.nan)
     known = np.unique(numbers[~np.isnan(numbers)])
     if not len(known):
-        return np.full(len(values), -0.12), []
+        return np.full(len(values), MISSING), []
     if len(known) == 1:
-        return np.where(np.isnan(numbers), -0.12, 0.5), [(0.5, known[0])]
+        return np.where(np.isnan(numbers), MISSING, 0.5), [(0.5, known[0])]
     log = _is_log(numbers)
     low, high = known[0], known[-1]
 
@@ -996,7 +977,7 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
     evenly = np.linspace(0, 1, 5)
     marks = known if len(known) <= 6 else low * (high / low) ** evenly if log else low + evenly * (high - low)
     found = height(np.where(np.isnan(numbers), low, numbers))
-    return np.where(np.isnan(numbers), -0.12, found), [(float(height(mark)), mark) for mark in marks]
+    return np.where(np.isnan(numbers), MISSING, found), [(float(height(mark)), mark) for mark in marks]
 
 
 # ---- in words
@@ -1016,7 +997,7 @@ def summary_text(sheet: SweepSheet, view: View) -> str:
     front = front_table(sheet, view)
     if len(front):
         texts = pd.DataFrame({name: [shown(name if name in sheet.metrics else "", value) for value in front[name]] for name in front})
-        kept = _evenly(texts, 20)
+        kept = evenly(texts, 20)
         lines += ["", f"Pareto front of {_sides(view)}: {len(front):,} points" 
                   + (f", {len(kept)} of them here" if len(kept) < len(front) else "")]  # fmt: skip
         lines += kept.to_string(index=False).splitlines()

@@ -23,7 +23,6 @@ from xbar.reports.explore import (
     _fitted_table,
     better_side,
     chosen,
-    draw_sweep,
     front_table,
     heat_table,
     main_effects,
@@ -32,6 +31,7 @@ from xbar.reports.explore import (
 )
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page
+from xbar.reports.sweep import draw_sweep
 
 Point = dict[str, Any]
 
