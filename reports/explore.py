@@ -30,6 +30,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import NullLocator
 
+from xbar.reports.notebook import in_notebook, printed
 from xbar.reports.results import ResultsError
 from xbar.reports.style import (
     ACCENT,
@@ -72,7 +73,7 @@ MISSING = -0.12  # where lines of points without a number run, below a scale fro
 # ---- what a sweep left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepSheet:
     """The rows of a sweep, as `xbar.workloads.study.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
 
@@ -104,6 +105,14 @@ class SweepSheet:
                 f"{directory / RESULTS}: has {len(frame)} rows, {FILE} tells of {meta.get('points')} points; sweep again to mend it"
             )
         return cls(meta, frame)
+
+    def __repr__(self) -> str:
+        view = chosen(self, View())
+        return printed(f"{self.title}: {verdict(self, view)}", headlines(self, view))
+
+    def _repr_html_(self) -> str:
+        view = chosen(self, View())
+        return in_notebook(f"{self.title}: {verdict(self, view)}", headlines(self, view), pareto(self, view) if view.pareto else None)
 
     @property
     def title(self) -> str:

@@ -17,7 +17,7 @@ from xbar.reports.sweep import draw_sweep
 
 # What a person does, in a copy of the page: point at a line and at a mark, brush the first axis to its lower half.
 HANDS = """<script>
-addEventListener("load", () => setTimeout(() => {
+addEventListener("load", () => setTimeout(async () => {
   const lines = document.getElementById("linked-parallel"), point = document.querySelector(".linked-point");
   const say = (name, text) => document.body.append(Object.assign(document.createElement("pre"), {id: name, textContent: text}));
   lines.emit("plotly_hover", {curveNumber: 3, clientX: 10, clientY: 10});
@@ -29,7 +29,7 @@ addEventListener("load", () => setTimeout(() => {
   const [clientX, clientY] = [box.left + xaxis.d2p(best.x[0]), box.top + yaxis.d2p(best.y[0])];
   whole.dispatchEvent(new MouseEvent("mousemove", {clientX, clientY, bubbles: true}));
   say("mark", point.hidden ? "nothing" : point.textContent);
-  Plotly.restyle(lines, {"dimensions[0].constraintrange": [[0, 0.5]]});
+  await Plotly.restyle(lines, {"dimensions[0].constraintrange": [[0, 0.5]]});
   say("kept", document.querySelector(".linked-kept").textContent);
   say("faded", JSON.stringify(document.getElementById("linked-pareto").data.map(trace => trace.selectedpoints)));
 }, 500));

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from xbar.hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
+from xbar.hw.display import Shown
 from xbar.hw.errors import ParameterError
 from xbar.workloads.data import ImageData
 
@@ -44,12 +45,25 @@ class Condition:
     correction: Correction = "none"
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """Accuracies of chip instances: `table` has instance, seed, accuracy [1]; `images` judged each of them."""
 
     table: pd.DataFrame
     images: int
+
+    def _title(self) -> str:
+        return f"Evaluation of {len(self.table)} chip instance{'' if len(self.table) == 1 else 's'} on {self.images:,} images"
+
+    def _numbers(self) -> dict[str, str]:
+        half, (p5, p95) = self.band[1] - self.mean, self.spread
+        return {
+            "mean accuracy": f"{self.mean:.2%}" + ("" if np.isnan(half) else f" ± {half:.2%} (95 % band)"),
+            "median": f"{self.median:.2%}", "5th to 95th percentile": f"{p5:.2%} to {p95:.2%}",
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        return pd.DataFrame({"seed": self.table["seed"].astype(str), "accuracy": self.table["accuracy"].map("{:.2%}".format)})
 
     @property
     def mean(self) -> float:
