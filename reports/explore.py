@@ -65,6 +65,7 @@ FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compa
 MOST_BINS = 8
 MOST_DRAWN, MOST_LINES = 20_000, 5000  # points in one picture
 MOST_AXES = 12  # bars on a page
+FEW_AXES = 5  # up to which two metrics share one
 MOST_PARALLEL = 11  # columns in parallel
 ROWS_OF_FRONT = 11  # under its picture
 MISSING = -0.12  # where lines of points without a number run, below a scale from 0 to 1
@@ -738,6 +739,16 @@ def _colour_bar(figure: Figure, box: tuple[float, float, float, float], norm: No
     bar.set_label(label, fontsize=8.5, color=SOFT)
 
 
+def tornado_pages(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> list[Figure]:
+    """The main effects on each metric, a page each, or two where both are of few axes."""
+    figures, waiting = [], list(effects.items())
+    while waiting:
+        together = waiting[: 2 if all(len(table) <= FEW_AXES for _, table in waiting[:2]) else 1]
+        waiting = waiting[len(together) :]
+        figures.append(tornado_page(sheet, *together[0]) if len(together) == 1 else _two_tornados(sheet, dict(together)))
+    return figures
+
+
 def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figure:
     """The main effect of each axis on a metric: bars around the mean, and the numbers."""
     values = sheet.done[metric].dropna().astype(float)
@@ -747,10 +758,42 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     if part.empty:
         write(figure, 0.05, 0.85, "No axis has two groups of points with this metric.", size=10)
         return figure
-    scale = replace(scale_for(metric, values), log=False)
     row = min(0.0235, 0.34 / len(part))
     height = min(0.84 - (0.265 + row * len(part)), 0.05 + 0.085 * len(part))
-    axes = plot(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", "x")
+    _tornado(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", sheet, metric, part)
+    end = _tornado_table(figure, 0.84 - height - 0.09, metric, part, row)
+    _tornado_words(figure, end - 0.02, f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else "")
+    return figure
+
+
+def _two_tornados(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same of two metrics of few axes: bars side by side, the numbers below."""
+    names = _listed([name_of(metric) for metric in effects])
+    figure = page(cut(f"What each axis does to {names}", 60), f"Main effects over the {len(sheet.done):,} points that did not fail")
+    figure.set_label(cut(f"What each axis does to {names}", 40))  # as the contents have it
+    most = max(1, *map(len, effects.values()))
+    height = min(0.10 + 0.055 * most, 0.30)
+    for (metric, part), left in zip(effects.items(), (0.15, 0.64), strict=True):
+        if len(part):
+            _tornado(figure, (left, 0.84 - height, 0.31, height), f"Mean {name_of(metric)} at either end", sheet, metric, part)
+    end = 0.84 - height - 0.045
+    for metric, part in effects.items():
+        values = sheet.done[metric].dropna().astype(float)
+        mean, low, high = (shown(metric, value) for value in (values.mean(), values.min(), values.max()))
+        write(figure, 0.05, end - 0.04, f"{name_of(metric)}: mean {mean}, from {low} to {high}", size=9.5, weight="bold")
+        end = _tornado_table(figure, end - 0.075, metric, part, 0.0235)
+        end = end - 0.012
+    _tornado_words(figure, end - 0.012, "")
+    return figure
+
+
+def _tornado(
+    figure: Figure, box: tuple[float, float, float, float], title: str, sheet: SweepSheet, metric: str, part: pd.DataFrame
+) -> None:
+    """Bars of the main effects on a metric, and the legend of the page."""
+    values = sheet.done[metric].dropna().astype(float)
+    scale = replace(scale_for(metric, values), log=False)
+    axes = plot(figure, box, title, "x")
     places = np.arange(len(part))
     low, high, error = ((part[name] * scale.factor).to_numpy(float) for name in ("mean_low", "mean_high", "standard_error"))
     texts = [not _is_number(sheet.frame[axis]) for axis in part.index]
@@ -764,24 +807,33 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     reach = np.nan_to_num(error)
     left, right = min(mean, low.min(), (high - reach).min()), max(mean, low.max(), (high + reach).max())
     span = (right - left) or abs(mean) * 0.1 or 1.0
-    axes.set_xlim(left - 0.2 * span, right + 0.2 * span)
+    wide = box[2] > 0.5
+    room = 0.2 if wide else 0.35
+    axes.set_xlim(left - room * span, right + room * span)
     for place, a, b, e, (low_name, high_name) in zip(places, low, high, reach, part[["low", "high"]].to_numpy(), strict=True):
         sign = 1 if b >= a else -1
         for text, at, side in ((low_name, sign * min(sign * a, sign * b - e), -sign), (high_name, b + sign * e, sign)):
-            axes.annotate(ending(str(text), 20), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center", fontsize=7.5,
-                          color=INK, ha="left" if side > 0 else "right")  # fmt: skip
-    axes.set_yticks(places, [ending(str(name), 30) for name in part.index], fontsize=8.5, color=INK)
+            axes.annotate(ending(str(text), 20 if wide else 12), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center",
+                          fontsize=7.5, color=INK, ha="left" if side > 0 else "right")  # fmt: skip
+    names = dict(zip(sheet.axes, sheet.axes, strict=True)) if wide else short_names(sheet.axes)
+    axes.set_yticks(places, [ending(names[str(name)], 30 if wide else 16) for name in part.index], fontsize=8.5, color=INK)
     axes.set_ylim(len(part) - 0.4, -0.6)
     scale.apply(axes, "x")
     if unit_of(metric) == "%":  # a whisker may reach where no share can be
-        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - 0.2 * span <= tick <= right + 0.2 * span])
+        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - room * span <= tick <= right + room * span])
     handles = [Patch(facecolor=ACCENT, label="rises along the axis"),
                Patch(facecolor="#f0c987", edgecolor=SECOND, hatch="////", label="falls along the axis"),
                Patch(facecolor="#9aa5b1", label="lowest to highest of texts"),
                Line2D([], [], color=INK, marker="o", ms=4, label="± standard error of the effect, at the high end"),
                Line2D([], [], color=INK, lw=0.9, ls=(0, (4, 2)), label="mean of all points")]  # fmt: skip
+    if figure.legends:
+        return
     figure.legend(handles=handles, frameon=False, fontsize=8, ncols=5, columnspacing=1.4, labelcolor=INK, loc="upper right",
                   bbox_to_anchor=(0.957, 0.91))  # fmt: skip
+
+
+def _tornado_table(figure: Figure, top: float, metric: str, part: pd.DataFrame, row: float) -> float:
+    """The numbers of the effects on a metric; where its last row ends."""
     columns: tuple[Column, ...] = (
         ("axis", 0.05, "left"), ("low end", 0.28, "left"), ("high end", 0.41, "left"), ("points at each", 0.58, "right"),
         ("mean, low end", 0.68, "right"), ("mean, high end", 0.79, "right"), ("effect", 0.95, "right"),
@@ -792,7 +844,11 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
          shown(metric, r["mean_low"]), shown(metric, r["mean_high"]), _effect(metric, r["effect"], r["standard_error"])]
         for axis, r in part.iterrows()
     ]  # fmt: skip
-    end = draw_table(figure, 0.84 - height - 0.09, columns, rows, row)
+    return draw_table(figure, top, columns, rows, row)
+
+
+def _tornado_words(figure: Figure, top: float, more: str) -> None:
+    """What an effect is."""
     note = (
         "Effect: mean of the metric over the points at the high end of an axis less that over those at its low end, the other axes as "
         f"they were sampled. Ends: the least and the greatest value of an axis with at most {FEW_VALUES} values; the thirds of the points "
@@ -801,9 +857,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
         "end, which the other axes make too: in a full grid, where they are the same at both ends, it is overstated. What turns between "
         "the ends does not show here."
     )
-    more = f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else ""
-    write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
-    return figure
+    write(figure, 0.05, top, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
 
 
 def _effect(metric: str, effect: float, error: float) -> str:

@@ -17,7 +17,7 @@ from xbar.reports.explore import (
     parallel,
     pareto,
     summary_text,
-    tornado_page,
+    tornado_pages,
     verdict,
 )
 from xbar.reports.linked import linked
@@ -43,7 +43,7 @@ def draw_sweep(sheet: SweepSheet, directory: Path, view: View = EVERYTHING) -> l
         pages["pareto"] = pareto(sheet, view)
     if sheet.metrics and sheet.axes:
         pages["parallel"] = parallel(sheet, view)
-    pages |= {f"tornado_{place}": tornado_page(sheet, metric, table) for place, (metric, table) in enumerate(effects.items(), 1)}
+    pages |= {f"tornado_{place}": figure for place, figure in enumerate(tornado_pages(sheet, effects), 1)}
     if view.heat:
         pages["heat"] = heat_map(sheet, *view.heat)
     tables = dict(zip(TABLES, (front, tornado, heat), strict=True))

@@ -174,6 +174,22 @@ def test_every_constant_and_source_is_on_paper_and_on_the_html_page(tmp_path: Pa
         assert all(word in together for word in source["cite"].split())
 
 
+def test_a_row_of_the_constants_is_never_split_over_pages() -> None:
+    """Reasons of one to nine lines: no page begins with the rest of a row, and the heading of the sources ends none."""
+    constants, sources = a_record().tables()
+    reasons = [" ".join(["because"] * (11 * (k % 9 + 1))) for k in range(len(constants))]
+    pages = constants_pages(constants.assign(why=reasons), sources, "x")
+    tops = []
+    for figure in pages:
+        cells = [text for text in figure.texts if text.get_fontsize() == 7]
+        first, last = (at(text.get_position()[1] for text in cells) for at in (max, min))
+        tops.append([text.get_text() for text in cells if text.get_position() == (0.05, first)])
+        assert last > 0.06
+        assert not [text for text in cells if text.get_position() == (0.05, last) and text.get_text() == "Sources"]
+    assert len(pages) > 5
+    assert all(len(top) == 1 for top in tops)
+
+
 def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:
     document = a_document(a_record())
     paths = save_document(document, tmp_path / "report.pdf")
