@@ -67,9 +67,9 @@ class Ledger(Shown):
         return f"Ledger of {self.requests:,} request{'' if self.requests == 1 else 's'} on {self.chip.title}"
 
     def _numbers(self) -> dict[str, str]:
-        mean = si(float(self.latency.mean()), "s") if self.requests else "of no request"
+        mean = f"{si(float(self.latency.mean()), 's')} on the mean" if self.requests else "unknown"
         return {
-            "latency": f"{mean} on the mean", "throughput": f"{si(self.throughput)} requests/s",
+            "latency": mean, "throughput": f"{si(self.throughput)} requests/s",
             "energy on chip": f"{si(self.on_chip_energy / (self.requests or np.nan), 'J')} a request",
             "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request", "simulated": si(self.span, "s"),
         }  # fmt: skip

@@ -10,17 +10,23 @@ import pytest
 
 import xbar.reports
 from tests.reports.test_linked import a_sheet
-from tests.reports.test_reports import FULLEST, studied
+from xbar.hw import load_chip
 from xbar.reports import figures
 from xbar.reports.render import PAGES
 from xbar.reports.results import Results
+from xbar.workloads.data import load_digits
 from xbar.workloads.study.evaluate import Evaluation
+from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SweepResult
+from xbar.workloads.workload import Workload, untrained
 
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return studied(FULLEST)
+    """A study of little, of an untrained network."""
+    workload = Workload("digits", "Digits CNN", untrained("digits")[0], load_digits(), 0.1)
+    little = Study(instances=1, sigmas=(0.0,), adc_bits=(8,), images=10, requests=2, parts=("quality",))
+    return run(workload, load_chip("edge"), little)
 
 
 def pictures(text: str) -> list[bytes]:
