@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from xbar.reports.record import KINDS, NONE_KEPT, Record, band_of, number
 from xbar.reports.vector import face
@@ -52,6 +51,8 @@ def html(
 
 def _scripts() -> Markup:
     """What linked pictures need: plotly.js and ours."""
+    from plotly.offline import get_plotlyjs  # a tenth of a second that other pages and commands do not wait for
+
     ours = resources.files("xbar.reports").joinpath("linked.js").read_text("utf-8")
     return Markup(f"<script>{get_plotlyjs()}</script>\n<script>\n{ours}</script>")
 

@@ -22,6 +22,7 @@ from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
 OTHERS = "#9aa5b1"
 HEIGHT = 460  # of a picture [CSS pixels]
+MOST_OF_FRONT = 1000
 DIGITS = 7  # of a number in the page, significant
 NOTES = {
     "pareto": "Point at a mark to see its settings; drag to look closer, click twice to see all.",
@@ -34,14 +35,15 @@ SCALE = [[place / 8, "#" + "".join(f"{round(255 * part):02x}" for part in SHADES
 def linked(sheet: SweepSheet, view: View) -> dict[str, Markup]:
     """By the names of the pages that they stand in for, what is put in the HTML page; of a sweep without such pages nothing.
 
-    The points of both are the same, at most `explore.MOST_LINES` and those of the front. The same sheet and view give the same text.
+    The points of both are the same, at most `explore.MOST_LINES` and `MOST_OF_FRONT` of the front, evenly. The same sheet and view give
+    the same text.
     """
     if not (sheet.metrics and sheet.axes):
         return {}
     layout = explore.parallel_columns(sheet, view)
     rows = sheet.done.dropna(subset=[layout.colour_by])
     on = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
-    kept = rows.index.isin(explore.evenly(rows, explore.MOST_LINES).index) | on.to_numpy()
+    kept = rows.index.isin([*explore.evenly(rows, explore.MOST_LINES).index, *explore.evenly(rows[on], MOST_OF_FRONT).index])
     found: dict[str, go.Figure] = {"parallel": _parallel(sheet, view, rows, kept, layout)}
     if view.pareto:
         found = {"pareto": _pareto(sheet, view, rows[kept], on[kept])} | found

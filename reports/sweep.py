@@ -20,7 +20,6 @@ from xbar.reports.explore import (
     tornado_pages,
     verdict,
 )
-from xbar.reports.linked import linked
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import write_text
@@ -32,6 +31,8 @@ TABLES = ("front", "tornado", "heat")
 def draw_sweep(sheet: SweepSheet, directory: Path, view: View = EVERYTHING) -> list[Path]:
     """Write report.pdf, report.html, a PNG a page, summary.txt, and front.csv, tornado.csv and heat.csv where there are such; the
     paths. The same sheet and view give the same bytes. Raises ResultsError for columns that are not there."""
+    from xbar.reports.linked import linked  # and plotly, which other commands do not wait for
+
     view = chosen(sheet, view)
     directory.mkdir(parents=True, exist_ok=True)
     front = front_table(sheet, view)
