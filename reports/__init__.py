@@ -1,1 +1,30 @@
-"""Results on paper: tables, pictures, a PDF and a trace file, from what a run saved."""
+"""Results on paper: tables, pictures, a PDF and a trace file, from what a run saved.
+
+What a folder of results is loaded as, and every page of a report as a function of it that returns a matplotlib figure, by name; each is
+loaded when it is first asked for. `PAGES` says which module has which; reports/README.md shows how they are called.
+"""
+
+from importlib import import_module
+from typing import Any
+
+LOADED = {
+    "Results": "results", "SweepSheet": "explore", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
+    "FaireaSheet": "fairea", "ValidationSheet": "validation", "Record": "record",
+}  # fmt: skip
+# Pages of one run, of `Results`. Those of other folders have names of their own in their modules.
+PAGES = {
+    "summary": "figures", "energy_and_area": "figures", "timeline": "figures", "power_over_time": "figures", "accuracy": "figures",
+    "tables": "figures", "assumptions": "figures", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
+    "yields": "studies", "drift": "studies", "baselines": "baseline",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    module = LOADED.get(name) or PAGES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"xbar.reports.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *LOADED, *PAGES])

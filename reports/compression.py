@@ -87,10 +87,15 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
     """Write compression.pdf, a PNG a page and summary.txt; the paths. The same sheet gives the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     named = {"compression": summary(sheet)}
-    named |= {f"compression_layers_{i}": figure for i, figure in enumerate(layer_tables(sheet), 1)}
+    tables, end = _layer_pages(sheet)
+    shared = end - DEFINED_BELOW - _definitions_height(sheet, **SMALL) > 0.05
+    if shared:
+        _write_definitions(tables[-1], sheet, end - DEFINED_BELOW, **SMALL)
+    named |= {f"compression_layers_{i}": figure for i, figure in enumerate(tables, 1)}
     if len(_reached(sheet)):
         named["compression_methods"] = methods(sheet)
-    named["compression_definitions"] = definitions(sheet)
+    if not shared:
+        named["compression_definitions"] = definitions(sheet)
     m = sheet.meta
     footer = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
     title = f"{m['title']} compressed for {m['chip_title']}"
@@ -333,7 +338,12 @@ def _shares(axes: Axes, sheet: CompressionSheet) -> None:
 
 
 def layer_tables(sheet: CompressionSheet) -> list[Figure]:
-    """One row a layer, before and after."""
+    """One row a layer, before and after, and how the ratios were chosen, where that has room."""
+    return _layer_pages(sheet)[0]
+
+
+def _layer_pages(sheet: CompressionSheet) -> tuple[list[Figure], float]:
+    """The pages of layers, and where the last one's tables end."""
     columns: tuple[Column, ...] = (
         ("layer", 0.05, "left"),
         ("rows kept", 0.265, "right"),
@@ -406,8 +416,8 @@ def layer_tables(sheet: CompressionSheet) -> list[Figure]:
             half = room // 2
             left_out = f"{len(cells) - room + 1} rows more in steps.csv"
             cells = [*cells[:half], ["…", left_out, *[""] * (len(columns) - 2)], *cells[len(cells) - room + half + 1 :]]
-        draw_table(figures[-1], end - 0.07, columns, cells)
-    return figures
+        end = draw_table(figures[-1], end - 0.07, columns, cells)
+    return figures, end
 
 
 def _reached(sheet: CompressionSheet) -> pd.DataFrame:
@@ -502,12 +512,27 @@ def methods(sheet: CompressionSheet) -> Figure:
 def definitions(sheet: CompressionSheet) -> Figure:
     """What the numbers mean and how they were made."""
     figure = page("What is meant", f"{sheet.meta['title']} on {sheet.meta['chip_title']}")
-    y = 0.85
-    for line in _definition_lines(sheet):
-        wrapped = textwrap.wrap(line, 135)
-        write(figure, 0.05, y, "\n".join(wrapped), size=9.5, vertical="top", linespacing=1.4)
-        y -= 0.027 * len(wrapped) + 0.016
+    _write_definitions(figure, sheet, 0.85)
     return figure
+
+
+DEFINED_BELOW = 0.05  # under a table
+SMALL: dict[str, Any] = {"width": 172, "size": 7.8, "line": 0.0192, "gap": 0.007}  # how definitions are written there
+
+
+def _definitions_height(sheet: CompressionSheet, width: int = 135, size: float = 9.5, line: float = 0.027, gap: float = 0.016) -> float:
+    """How much of the page the definitions take."""
+    return sum(line * len(textwrap.wrap(text, width)) + gap for text in _definition_lines(sheet))
+
+
+def _write_definitions(
+    figure: Figure, sheet: CompressionSheet, y: float, width: int = 135, size: float = 9.5, line: float = 0.027, gap: float = 0.016
+) -> None:
+    """The definitions from y of the page down, `line` and `gap` shares of its height."""
+    for text in _definition_lines(sheet):
+        wrapped = textwrap.wrap(text, width)
+        write(figure, 0.05, y, "\n".join(wrapped), size=size, vertical="top", linespacing=1.4 if size > 9 else 1.25)
+        y -= line * len(wrapped) + gap
 
 
 def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:

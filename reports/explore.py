@@ -30,9 +30,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import NullLocator
 
-from xbar.reports.pages import Document, save_document
-from xbar.reports.record import Record
-from xbar.reports.results import ResultsError, write_text
+from xbar.reports.notebook import in_notebook, printed
+from xbar.reports.results import ResultsError
 from xbar.reports.style import (
     ACCENT,
     INK,
@@ -58,9 +57,11 @@ from xbar.reports.together import WITH, leader, together
 FILE, RESULTS = "sweep.json", "results.parquet"
 OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself
 BETTER = ("low", "high")
-FIRST = ("accuracy", "energy_on_chip_J", "energy_J", "latency_s", "area_m2", "throughput_per_s")  # metrics that are looked at before others
+FIRST = (  # metrics that are looked at before others
+    "accuracy", "bits_per_character", "bits_per_token", "rms_error", "energy_on_chip_J", "energy_J", "latency_s", "area_m2",
+    "throughput_per_s",
+)  # fmt: skip
 UNITS = {"_per_s": "/s", "_J": "J", "_s": "s", "_W": "W", "_m2": "m²"}  # by the end of a column's name
-TABLES = ("front", "tornado", "heat")
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.92, 256)))  # its lightness rises too: readable in grey
 LOG_RATIO = 20.0  # of largest to smallest, from which a scale may be logarithmic
 MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts put together
@@ -68,14 +69,16 @@ FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compa
 MOST_BINS = 8
 MOST_DRAWN, MOST_LINES = 20_000, 5000  # points in one picture
 MOST_AXES = 12  # bars on a page
+FEW_AXES = 5  # up to which two metrics share one
 MOST_PARALLEL = 11  # columns in parallel
 ROWS_OF_FRONT = 11  # under its picture
+MISSING = -0.12  # where lines of points without a number run, below a scale from 0 to 1
 
 
 # ---- what a sweep left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepSheet:
     """The rows of a sweep, as `xbar.workloads.study.sweep.SweepResult.frame` tells, and what `sweep.json` says of it."""
 
@@ -107,6 +110,14 @@ class SweepSheet:
                 f"{directory / RESULTS}: has {len(frame)} rows, {FILE} tells of {meta.get('points')} points; sweep again to mend it"
             )
         return cls(meta, frame)
+
+    def __repr__(self) -> str:
+        view = chosen(self, View())
+        return printed(f"{self.title}: {verdict(self, view)}", headlines(self, view))
+
+    def _repr_html_(self) -> str:
+        view = chosen(self, View())
+        return in_notebook(f"{self.title}: {verdict(self, view)}", headlines(self, view), pareto(self, view) if view.pareto else None)
 
     @property
     def title(self) -> str:
@@ -164,11 +175,15 @@ class View:
         return bool(self.pareto or self.heat or self.tornado or self.better)
 
 
+LOWER = ("bits_per_token", "bits_per_character", "rms_error")  # metrics of networks that are better where they are lower
+
+
 def better_side(column: str) -> str | None:
-    """Which side of a metric is better, as far as its name tells: accuracies and rates high; J, s, W and m² low."""
+    """Which side of a metric is better, as far as its name tells: accuracies and rates high; J, s, W, m², bits of a
+    token and errors low."""
     if column.startswith("accuracy") or column.endswith(("_per_s", "_per_J")):
         return "high"
-    return "low" if column.endswith(tuple(UNITS)) or column in ("arrays", "footprint_arrays") else None
+    return "low" if column.endswith(tuple(UNITS)) or column.startswith(LOWER) or column in ("arrays", "footprint_arrays") else None
 
 
 def chosen(sheet: SweepSheet, view: View) -> View:
@@ -447,7 +462,7 @@ def shown(column: str, value: Any, digits: int = 4) -> str:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """How numbers of a column are drawn: times `factor`, under `label`."""
 
     label: str
@@ -466,20 +481,21 @@ class _Scale:
         axis.set_label_text(self.label, fontsize=8.5)
 
 
-def _scale(column: str, values: pd.Series) -> _Scale:
+def scale_for(column: str, values: pd.Series) -> Scale:
+    """In which unit the numbers of a column are drawn, and whether by ratio."""
     numbers = values.to_numpy(float, na_value=np.nan)
     known = np.abs(numbers[np.isfinite(numbers)])
     unit, words = unit_of(column), name_of(column)
     log = _is_log(numbers)
     if unit == "%":
-        return _Scale(f"{words}, %", 100.0, log)
+        return Scale(f"{words}, %", 100.0, log)
     if unit == "m²":
-        return _Scale(f"{words}, mm²", 1e6, log)
+        return Scale(f"{words}, mm²", 1e6, log)
     if not unit:
-        return _Scale(words, 1.0, log)
+        return Scale(words, 1.0, log)
     size = float(np.sqrt(known.min() * known.max()) if log else known.max()) if len(known) else 0.0
     factor, prefix = scale_of(size)
-    return _Scale(f"{words}, {prefix}{unit}", factor, log)
+    return Scale(f"{words}, {prefix}{unit}", factor, log)
 
 
 def name_of(column: str) -> str:
@@ -505,39 +521,6 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 # ---- pages
-
-
-def draw_sweep(sheet: SweepSheet, directory: Path, view: View = View()) -> list[Path]:
-    """Write report.pdf, report.html, a PNG a page, summary.txt, and front.csv, tornado.csv and heat.csv where there are such; the
-    paths. The same sheet and view give the same bytes. Raises ResultsError for columns that are not there."""
-    view = chosen(sheet, view)
-    directory.mkdir(parents=True, exist_ok=True)
-    front = front_table(sheet, view)
-    effects = {metric: main_effects(sheet.done, sheet.axes, metric) for metric in view.tornado}
-    tornado = pd.concat([table.reset_index().assign(metric=metric) for metric, table in effects.items()]) if effects else pd.DataFrame()
-    heat = heat_table(sheet, *view.heat) if view.heat else pd.DataFrame()
-    pages = {"sweep": overview(sheet, view)}
-    if view.pareto:
-        pages["pareto"] = pareto(sheet, view)
-    if sheet.metrics and sheet.axes:
-        pages["parallel"] = parallel(sheet, view)
-    pages |= {f"tornado_{place}": tornado_page(sheet, metric, table) for place, (metric, table) in enumerate(effects.items(), 1)}
-    if view.heat:
-        pages["heat"] = heat_map(sheet, *view.heat)
-    tables = dict(zip(TABLES, (front, tornado, heat), strict=True))
-    for name, table in tables.items():
-        if table.empty:
-            (directory / f"{name}.csv").unlink(missing_ok=True)
-        else:
-            write_text(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.12g"))
-    versions = sheet.meta.get("versions", {})
-    footer = f"xbar {versions.get('xbar', '')}  ·  sweep of {len(sheet.frame):,} points  ·  code {str(sheet.meta.get('code', ''))[:12]}"
-    document = Document(
-        sheet.title, verdict(sheet, view), pages, footer, headlines(sheet, view), tables, Record.load(directory)
-    )
-    paths = save_document(document, directory / "report.pdf")
-    write_text(directory / "summary.txt", summary_text(sheet, view))
-    return [*paths, directory / "summary.txt"]
 
 
 def verdict(sheet: SweepSheet, view: View) -> str:
@@ -718,10 +701,10 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
-    across, up = _scale(x, whole[x]), _scale(y, whole[y])
-    drawn, best = _evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
+    across, up = scale_for(x, whole[x]), scale_for(y, whole[y])
+    drawn, best = evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
     if third:
-        depth = _scale(third[0], whole[third[0]])
+        depth = scale_for(third[0], whole[third[0]])
         colour = _norm(whole[third[0]].astype(float) * depth.factor)
         for rows_, marker, size, edge in ((drawn, "o", 16, "none"), (best, "D", 46, INK)):
             axes.scatter(rows_[x] * across.factor, rows_[y] * up.factor, c=rows_[third[0]] * depth.factor, cmap=SHADES, norm=colour,
@@ -744,7 +727,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     texts = pd.DataFrame({names.get(name, name_of(name)): [shown(name if name in sheet.metrics else "", value) for value in table[name]]
                           for name in table})  # fmt: skip
     more = len(texts) - ROWS_OF_FRONT
-    kept = _evenly(texts, ROWS_OF_FRONT)
+    kept = evenly(texts, ROWS_OF_FRONT)
     end = _fitted_table(figure, bottom - 0.085, kept, 0.0235)
     note = f"{len(kept)} of the front's {len(texts):,} points, evenly along it; all stand in front.csv. " if more > 0 else ""
     note += "A point is beaten where another is at least as good in all these columns and better in one. "
@@ -752,7 +735,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     return figure
 
 
-def _evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+def evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most that many rows, evenly from the first to the last."""
     return rows if len(rows) <= most else rows.iloc[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
@@ -775,6 +758,16 @@ def _colour_bar(figure: Figure, box: tuple[float, float, float, float], norm: No
     bar.set_label(label, fontsize=8.5, color=SOFT)
 
 
+def tornado_pages(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> list[Figure]:
+    """The main effects on each metric, a page each, or two where both are of few axes."""
+    figures, waiting = [], list(effects.items())
+    while waiting:
+        together = waiting[: 2 if all(len(table) <= FEW_AXES for _, table in waiting[:2]) else 1]
+        waiting = waiting[len(together) :]
+        figures.append(tornado_page(sheet, *together[0]) if len(together) == 1 else _two_tornados(sheet, dict(together)))
+    return figures
+
+
 def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figure:
     """The main effect of each axis on a metric: bars around the mean, and the numbers."""
     values = sheet.done[metric].dropna().astype(float)
@@ -784,10 +777,49 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     if part.empty:
         write(figure, 0.05, 0.85, "No axis has two groups of points with this metric.", size=10)
         return figure
-    scale = replace(_scale(metric, values), log=False)
     row = min(0.0235, 0.34 / len(part))
     height = min(0.84 - (0.265 + row * len(part)), 0.05 + 0.085 * len(part))
-    axes = plot(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", "x")
+    _tornado(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", sheet, metric, part)
+    end = _tornado_table(figure, 0.84 - height - 0.09, metric, part, row)
+    more = f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else ""
+    _tornado_words(figure, end - 0.02, more + _joined(part))
+    return figure
+
+
+def _two_tornados(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same of two metrics of few axes: bars side by side, the numbers below."""
+    names = _listed([name_of(metric) for metric in effects])
+    figure = page(cut(f"What each axis does to {names}", 60), f"Main effects over the {len(sheet.done):,} points that did not fail")
+    figure.set_label(cut(f"What each axis does to {names}", 40))  # as the contents have it
+    most = max(1, *map(len, effects.values()))
+    height = min(0.10 + 0.055 * most, 0.30)
+    for (metric, part), left in zip(effects.items(), (0.15, 0.64), strict=True):
+        if len(part):
+            _tornado(figure, (left, 0.84 - height, 0.31, height), f"Mean {name_of(metric)} at either end", sheet, metric, part)
+    end = 0.84 - height - 0.045
+    for metric, part in effects.items():
+        values = sheet.done[metric].dropna().astype(float)
+        mean, low, high = (shown(metric, value) for value in (values.mean(), values.min(), values.max()))
+        write(figure, 0.05, end - 0.04, f"{name_of(metric)}: mean {mean}, from {low} to {high}", size=9.5, weight="bold")
+        end = _tornado_table(figure, end - 0.075, metric, part, 0.0235)
+        end = end - 0.012
+    _tornado_words(figure, end - 0.012, _joined(*effects.values()))
+    return figure
+
+
+def _joined(*effects: pd.DataFrame) -> str:
+    """Axes that stand as one, in a sentence."""
+    names = dict.fromkeys(str(name) for part in effects for name in part.index if WITH in str(name))
+    return f" Axes that always move together in the points stand as one: {'; '.join(names)}." if names else ""
+
+
+def _tornado(
+    figure: Figure, box: tuple[float, float, float, float], title: str, sheet: SweepSheet, metric: str, part: pd.DataFrame
+) -> None:
+    """Bars of the main effects on a metric, and the legend of the page."""
+    values = sheet.done[metric].dropna().astype(float)
+    scale = replace(scale_for(metric, values), log=False)
+    axes = plot(figure, box, title, "x")
     places = np.arange(len(part))
     low, high, error = ((part[name] * scale.factor).to_numpy(float) for name in ("mean_low", "mean_high", "standard_error"))
     texts = [not _is_number(sheet.frame[leader(str(axis), sheet.axes)]) for axis in part.index]
@@ -801,24 +833,33 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     reach = np.nan_to_num(error)
     left, right = min(mean, low.min(), (high - reach).min()), max(mean, low.max(), (high + reach).max())
     span = (right - left) or abs(mean) * 0.1 or 1.0
-    axes.set_xlim(left - 0.2 * span, right + 0.2 * span)
+    wide = box[2] > 0.5
+    room = 0.2 if wide else 0.35
+    axes.set_xlim(left - room * span, right + room * span)
     for place, a, b, e, (low_name, high_name) in zip(places, low, high, reach, part[["low", "high"]].to_numpy(), strict=True):
         sign = 1 if b >= a else -1
         for text, at, side in ((low_name, sign * min(sign * a, sign * b - e), -sign), (high_name, b + sign * e, sign)):
-            axes.annotate(ending(str(text), 20), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center", fontsize=7.5,
-                          color=INK, ha="left" if side > 0 else "right")  # fmt: skip
-    axes.set_yticks(places, [ending(str(name), 30) for name in part.index], fontsize=8.5, color=INK)
+            axes.annotate(ending(str(text), 20 if wide else 12), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center",
+                          fontsize=7.5, color=INK, ha="left" if side > 0 else "right")  # fmt: skip
+    names = dict(zip(sheet.axes, sheet.axes, strict=True)) if wide else short_names(sheet.axes)
+    axes.set_yticks(places, [ending(names[str(name)], 30 if wide else 16) for name in part.index], fontsize=8.5, color=INK)
     axes.set_ylim(len(part) - 0.4, -0.6)
     scale.apply(axes, "x")
     if unit_of(metric) == "%":  # a whisker may reach where no share can be
-        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - 0.2 * span <= tick <= right + 0.2 * span])
+        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - room * span <= tick <= right + room * span])
     handles = [Patch(facecolor=ACCENT, label="rises along the axis"),
                Patch(facecolor="#f0c987", edgecolor=SECOND, hatch="////", label="falls along the axis"),
                Patch(facecolor="#9aa5b1", label="lowest to highest of texts"),
                Line2D([], [], color=INK, marker="o", ms=4, label="± standard error of the effect, at the high end"),
                Line2D([], [], color=INK, lw=0.9, ls=(0, (4, 2)), label="mean of all points")]  # fmt: skip
+    if figure.legends:
+        return
     figure.legend(handles=handles, frameon=False, fontsize=8, ncols=5, columnspacing=1.4, labelcolor=INK, loc="upper right",
                   bbox_to_anchor=(0.957, 0.91))  # fmt: skip
+
+
+def _tornado_table(figure: Figure, top: float, metric: str, part: pd.DataFrame, row: float) -> float:
+    """The numbers of the effects on a metric; where its last row ends."""
     columns: tuple[Column, ...] = (
         ("axis", 0.05, "left"), ("low end", 0.28, "left"), ("high end", 0.41, "left"), ("points at each", 0.58, "right"),
         ("mean, low end", 0.68, "right"), ("mean, high end", 0.79, "right"), ("effect", 0.95, "right"),
@@ -829,7 +870,11 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
          shown(metric, r["mean_low"]), shown(metric, r["mean_high"]), _effect(metric, r["effect"], r["standard_error"])]
         for axis, r in part.iterrows()
     ]  # fmt: skip
-    end = draw_table(figure, 0.84 - height - 0.09, columns, rows, row)
+    return draw_table(figure, top, columns, rows, row)
+
+
+def _tornado_words(figure: Figure, top: float, more: str) -> None:
+    """What an effect is."""
     note = (
         "Effect: mean of the metric over the points at the high end of an axis less that over those at its low end, the other axes as "
         f"they were sampled. Ends: the least and the greatest value of an axis with at most {FEW_VALUES} values; the thirds of the points "
@@ -838,11 +883,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
         "end, which the other axes make too: in a full grid, where they are the same at both ends, it is overstated. What turns between "
         "the ends does not show here."
     )
-    more = f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else ""
-    joined = [str(name) for name in part.index if WITH in str(name)]
-    more += f" Axes that always move together in the points stand as one: {'; '.join(joined)}." if joined else ""
-    write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
-    return figure
+    write(figure, 0.05, top, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
 
 
 def _effect(metric: str, effect: float, error: float) -> str:
@@ -868,7 +909,7 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
     short = short_names(sheet.axes)
     title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"
-    scale = replace(_scale(metric, table["mean"]), log=False)
+    scale = replace(scale_for(metric, table["mean"]), log=False)
     values = pd.Series(means[filled] * scale.factor)
     axes = plot(figure, (0.17, 0.17, 0.63, 0.66), title, "none")
     norm = _norm(values) if len(values) else Normalize(0, 1)
@@ -912,29 +953,44 @@ def _ink_on(colour: tuple[float, float, float, float]) -> str:
     return INK if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.22 else PAPER
 
 
-def parallel(sheet: SweepSheet, view: View) -> Figure:
-    """Axes and usual metrics side by side, a line a point, coloured by the first metric; the front on top."""
+@dataclass(frozen=True)
+class ParallelColumns:
+    """What stands side by side: axes and metrics, the metric that colours lines, how many axes have no room."""
+
+    axes: list[str]
+    metrics: list[str]
+    colour_by: str
+    left_out: int
+
+
+def parallel_columns(sheet: SweepSheet, view: View) -> ParallelColumns:
+    """Which columns of a sweep that has metrics are shown in parallel."""
     colour_by = next((name for name in (*view.pareto, *view.tornado) if name in sheet.metrics), sheet.metrics[0])
     usual = list(dict.fromkeys(name for name in (*view.pareto, *filter(sheet.varies, sheet.metrics)) if name in sheet.metrics and
                                (name in view.pareto or name in FIRST)))  # fmt: skip
     metrics = (usual or [colour_by])[:5]
     kept = sheet.axes[: MOST_PARALLEL - len(metrics)]
-    columns = [*kept, *metrics]
+    return ParallelColumns(kept, metrics, colour_by, len(sheet.axes) - len(kept))
+
+
+def parallel(sheet: SweepSheet, view: View) -> Figure:
+    """Axes and usual metrics side by side, a line a point, coloured by the first metric; the front on top."""
+    layout = parallel_columns(sheet, view)
+    colour_by, columns, more = layout.colour_by, [*layout.axes, *layout.metrics], layout.left_out
     rows = sheet.done.dropna(subset=[colour_by])
-    drawn = _evenly(rows, MOST_LINES)
+    drawn = evenly(rows, MOST_LINES)
     told = f"{len(drawn):,} of " if len(drawn) < len(rows) else ""
     told += f"{_counted(len(rows), 'point', 'points')}, a line each, coloured by {name_of(colour_by)}"
-    more = len(sheet.axes) - len(kept)
     told += f"  ·  {_counted(more, 'axis is', 'axes are')} not shown" if more else ""
     figure = page("All axes and metrics at once", told)
-    scale = _scale(colour_by, rows[colour_by])
+    scale = scale_for(colour_by, rows[colour_by])
     norm = _norm(rows[colour_by].astype(float) * scale.factor)
     best = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
     axes = plot(figure, (0.085, 0.17, 0.76, 0.65), "Settings and what came of them", "none")
     axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=11, color=INK, fontweight="bold", pad=19)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    heights, ticks = zip(*(_heights(rows[name]) for name in columns), strict=True)
+    heights, ticks = zip(*(heights_of(rows[name]) for name in columns), strict=True)
     paths = pd.DataFrame(np.column_stack(heights), index=rows.index)
     across = np.arange(len(columns))
 
@@ -945,19 +1001,19 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     order = drawn[colour_by].sort_values().index
     axes.add_collection(LineCollection(lines(order), colors=SHADES(norm(drawn.loc[order, colour_by].to_numpy(float) * scale.factor)),
                         linewidths=1.1 if few else 0.6, alpha=0.9 if few else 0.45, rasterized=len(drawn) > 2000, zorder=2))  # fmt: skip
-    on = _evenly(rows[best], 200)
+    on = evenly(rows[best], 200)
     axes.add_collection(LineCollection(lines(on.index), colors=PAPER, linewidths=3.0, zorder=3))
     axes.add_collection(LineCollection(lines(on.index), colors=INK, linewidths=1.4, zorder=4))
     names = short_names(sheet.axes)
     has_missing = False
     for place, (name, marks) in enumerate(zip(columns, ticks, strict=True)):
         axes.axvline(place, color=SOFT, linewidth=1.0, zorder=5)
-        for (height, _), text in zip(marks, _told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
+        for (height, _), text in zip(marks, told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
             write(axes, place + 0.03, height, ending(text, 14), size=7.5, vertical="center", transform=axes.transData, zorder=6,
                   bbox={"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
         if _is_number(rows[name]) and rows[name].isna().any():
             has_missing = True
-            write(axes, place + 0.03, -0.12, "missing", size=7.5, vertical="center", colour=SOFT, transform=axes.transData, zorder=6)
+            write(axes, place + 0.03, MISSING, "missing", size=7.5, vertical="center", colour=SOFT, transform=axes.transData, zorder=6)
         below = {"transform": axes.get_xaxis_transform()}
         label = ending(names.get(name, name_of(name)), 40).replace("_", "_ ").replace(".", ". ")
         label = textwrap.fill(label, 13, break_long_words=False).replace("_ ", "_").replace(". ", ".")
@@ -977,7 +1033,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     return figure
 
 
-def _told_apart(column: str, values: list[Any]) -> list[str]:
+def told_apart(column: str, values: list[Any]) -> list[str]:
     """Values in words, with as many digits as tell them apart."""
     for digits in (3, 4, 5, 6):
         texts = [shown(column, value, digits) for value in values]
@@ -986,8 +1042,8 @@ def _told_apart(column: str, values: list[Any]) -> list[str]:
     return texts
 
 
-def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
-    """Where each value stands between 0 and 1 (-0.12: missing), and marks (height, value)."""
+def heights_of(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
+    """Where each value stands between 0 and 1 (`MISSING`: it has none), and marks (height, value)."""
     if not _is_number(values):
         bins = _bins(values)
         most = max(1, len(bins.names) - 1)
@@ -998,9 +1054,9 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
     numbers = values.to_numpy(float, na_value=np.nan)
     known = np.unique(numbers[~np.isnan(numbers)])
     if not len(known):
-        return np.full(len(values), -0.12), []
+        return np.full(len(values), MISSING), []
     if len(known) == 1:
-        return np.where(np.isnan(numbers), -0.12, 0.5), [(0.5, known[0])]
+        return np.where(np.isnan(numbers), MISSING, 0.5), [(0.5, known[0])]
     log = _is_log(numbers)
     low, high = known[0], known[-1]
 
@@ -1010,7 +1066,7 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, Any]]]:
     evenly = np.linspace(0, 1, 5)
     marks = known if len(known) <= 6 else low * (high / low) ** evenly if log else low + evenly * (high - low)
     found = height(np.where(np.isnan(numbers), low, numbers))
-    return np.where(np.isnan(numbers), -0.12, found), [(float(height(mark)), mark) for mark in marks]
+    return np.where(np.isnan(numbers), MISSING, found), [(float(height(mark)), mark) for mark in marks]
 
 
 # ---- in words
@@ -1030,7 +1086,7 @@ def summary_text(sheet: SweepSheet, view: View) -> str:
     front = front_table(sheet, view)
     if len(front):
         texts = pd.DataFrame({name: [shown(name if name in sheet.metrics else "", value) for value in front[name]] for name in front})
-        kept = _evenly(texts, 20)
+        kept = evenly(texts, 20)
         lines += ["", f"Pareto front of {_sides(view)}: {len(front):,} points" 
                   + (f", {len(kept)} of them here" if len(kept) < len(front) else "")]  # fmt: skip
         lines += kept.to_string(index=False).splitlines()

@@ -41,7 +41,7 @@ LAYER_FILLS: tuple[dict[str, Any], ...] = tuple(
 ROUTERS = "#394651"
 
 
-def floorplan(results: Results) -> Figure:
+def floor_plan(results: Results) -> Figure:
     """Tiles of the chip at their sizes, by layer, and one tile's area by component."""
     plan = results.floorplan
     tiles = plan[plan["kind"] == "tile"]

@@ -1,33 +1,32 @@
 """A report as one HTML page that a browser shows without a network: pictures, tables, constants, how it was made."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from xbar.reports.record import KINDS, NONE_KEPT, Record, band_of, number
+from xbar.reports.vector import face
 
 MOST_ROWS = 300  # of a table on the page; its CSV has all
 
 
 @dataclass(frozen=True)
 class Section:
-    """A page: its name, heading, what it shows, and its picture (PNG)."""
+    """A page: its name, heading, what it shows, and its picture as an element of HTML; linked: what stands in its place in a browser
+    that can draw it."""
 
     name: str
     title: str
     shown: str
-    picture: bytes
-
-    @property
-    def data(self) -> str:
-        """The picture as an address that needs no file."""
-        return "data:image/png;base64," + base64.b64encode(self.picture).decode("ascii")
+    picture: Markup
+    linked: str = ""
 
 
 def html(
@@ -38,13 +37,24 @@ def html(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("xbar.reports").joinpath("report.html.jinja").read_text("utf-8"))
     shown = {name: _table(table) for name, table in tables.items() if len(table)}
-    return template.render(
+    rendered = partial(
+        template.render,
         title=title, verdict=verdict, headlines=headlines, sections=sections, tables=shown, constants=_constants(constants),
         sources=sources.reset_index().to_dict("records") if len(sources) else [], kinds=KINDS,
         counts=constants["kind"].value_counts().to_dict() if len(constants) else {},
         record=None if record is None else record.rows(), configuration="" if record is None else record.configuration,
         none_kept=NONE_KEPT, footer=footer,
-    ) + "\n"  # fmt: skip
+    )  # fmt: skip
+    scripts = _scripts() if any(section.linked for section in sections) else ""
+    return rendered(face=face(rendered(face="", scripts="")), scripts=scripts) + "\n"
+
+
+def _scripts() -> Markup:
+    """What linked pictures need: plotly.js and ours."""
+    from plotly.offline import get_plotlyjs  # a tenth of a second that other pages and commands do not wait for
+
+    ours = resources.files("xbar.reports").joinpath("linked.js").read_text("utf-8")
+    return Markup(f"<script>{get_plotlyjs()}</script>\n<script>\n{ours}</script>")
 
 
 def _table(table: pd.DataFrame) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """From figures to files: one document of a run or sweep as PDF, as one HTML page, and a PNG of each page."""
 
+import base64
 import os
 import re
 import textwrap
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ from xbar.reports.html import Section, html
 from xbar.reports.record import Record, constants_pages, reproducibility_page
 from xbar.reports.results import write_text
 from xbar.reports.style import FAINT, SOFT, page, write
+from xbar.reports.vector import svg
 
 PNG_DPI = 130
 PDF_DPI = 220  # of the parts that are too many to draw as shapes
@@ -29,7 +32,7 @@ class Document:
     verdict: in a sentence or two; headlines: label, value and detail of each number that counts most; pages: by the names of
     their PNGs, the first of them a summary; tables: by the names of their CSVs, SI, units in the columns' names (settings as
     the chip's file has them); record: how it was made, if kept; footer: of each page. constants, sources: those of the record
-    unless given.
+    unless given. linked: pictures that the HTML page has in place of pages, by their names; see `reports/linked.py`.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Document:
     record: Record | None = None
     constants: pd.DataFrame = field(default_factory=pd.DataFrame)
     sources: pd.DataFrame = field(default_factory=pd.DataFrame)
+    linked: Mapping[str, Markup] = field(default_factory=dict)
 
 
 def save_document(document: Document, pdf: Path) -> list[Path]:
@@ -58,7 +62,8 @@ def save_document(document: Document, pdf: Path) -> list[Path]:
     save_pdf(list(pages.values()), pdf, document.title)
     pictures = {name: save_png(figure, pdf.with_name(f"{name}.png")) for name, figure in pages.items()}
     sections = [
-        Section(name, title_of(figure), shown_on(figure), pictures[name].read_bytes()) for name, figure in document.pages.items()
+        Section(name, title_of(figure), shown_on(figure), picture(figure, name, pictures[name]), document.linked.get(name, ""))
+        for name, figure in document.pages.items()
     ]
     constants, sources = _constants(document)
     text = html(document.title, document.verdict, document.headlines, sections, document.tables, constants, sources,
@@ -122,6 +127,14 @@ def shown_on(figure: Figure) -> str:
     """What a page shows: the headings of its pictures, or what stands below its own."""
     headings = dict.fromkeys(title for axes in figure.axes if (title := axes.get_title(loc="left").replace("\n", " ")))
     return "; ".join(headings) or str(figure.get_gid() or "")
+
+
+def picture(figure: Figure, name: str, png: Path) -> Markup:
+    """A page as an element of HTML: as SVG, or as its PNG where that would be too large."""
+    title, shown = title_of(figure), shown_on(figure)
+    label = f"{title}: {shown}" if shown else title
+    data = base64.b64encode(png.read_bytes()).decode("ascii")
+    return svg(figure, name, label) or Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, label)
 
 
 def save_pdf(pages: list[Figure], path: Path, title: str) -> Path:

@@ -130,8 +130,7 @@ def band_of(row: pd.Series) -> str:
 
 def constants_pages(constants: pd.DataFrame, sources: pd.DataFrame, heading: str) -> list[Figure]:
     """Every constant with unit, kind, source and reason, and the sources; as many pages as it takes."""
-    lines = list(_constant_lines(constants, sources))
-    cut = [lines[first : first + LINES_PER_PAGE] for first in range(0, len(lines), LINES_PER_PAGE)]
+    cut = _whole_rows(list(_constant_lines(constants, sources)))
     kinds = constants["kind"].value_counts()
     told = "  ·  ".join(f"{count} {kind}" for kind, count in kinds.items())
     figures = []
@@ -150,8 +149,27 @@ def constants_pages(constants: pd.DataFrame, sources: pd.DataFrame, heading: str
     return figures
 
 
-def _constant_lines(constants: pd.DataFrame, sources: pd.DataFrame) -> Iterator[tuple[list[tuple[float, str]], bool, bool]]:
-    """(cells with their places, whether bold, whether a row begins) of each line."""
+Line = tuple[list[tuple[float, str]], bool, bool]  # cells with their places, whether bold, whether a row begins
+
+
+def _whole_rows(lines: list[Line]) -> list[list[Line]]:
+    """Lines by page: a row stays whole, and a heading with the row below it; only what is longer than a page is cut."""
+    rows: list[list[Line]] = []  # a heading is bold
+    for line in lines:
+        if line[2] and not (rows and rows[-1][-1][1]):
+            rows.append([line])
+        else:
+            rows[-1].append(line)
+    pages: list[list[Line]] = [[]]
+    for row in rows:
+        if len(pages[-1]) + len(row) > LINES_PER_PAGE and pages[-1]:
+            pages.append([])
+        pages[-1] += row
+    return [page[first : first + LINES_PER_PAGE] for page in pages for first in range(0, len(page), LINES_PER_PAGE)]
+
+
+def _constant_lines(constants: pd.DataFrame, sources: pd.DataFrame) -> Iterator[Line]:
+    """The lines of the constants' table and of the sources below it."""
     places = [x for _, x in COLUMNS]
     of = ""
     for _, row in constants.iterrows():

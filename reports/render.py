@@ -16,7 +16,7 @@ from xbar.reports.results import Results, write_text
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,
     "energy_and_area": figures.energy_and_area,
-    "floorplan": floorplan.floorplan,
+    "floorplan": floorplan.floor_plan,
     "timeline": figures.timeline,
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from xbar.reports.notebook import in_notebook, printed
+
 # What a report is drawn from and folders of earlier versions lack: columns of tables, and headline numbers.
 DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share", "score"), "variation": ("score",)}
 DRAWN_NUMBERS = (
@@ -31,7 +33,7 @@ class ResultsError(ValueError):
     """A results folder is incomplete or unreadable; the message names the file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """One network on one chip. Columns carry their units; all values are SI.
 
@@ -69,6 +71,25 @@ class Results:
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     floorplan: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return printed(*self._told())
+
+    def _repr_html_(self) -> str:
+        from xbar.reports.figures import summary
+
+        title, headlines = self._told()
+        return in_notebook(title, headlines, summary(self) if headlines else None)
+
+    def _told(self) -> tuple[str, list[tuple[str, str, str]]]:
+        """Title and headline numbers; none where these results lack what a report is drawn from."""
+        from xbar.reports.figures import headlines
+
+        try:
+            self.check_drawable()
+            return f"Results of {self.meta['workload']['title']} on {self.meta['chip']['title']}", headlines(self)
+        except (ResultsError, LookupError, TypeError, ValueError) as error:
+            return f"Results that no report can be drawn of: {error}", []
 
     def check_drawable(self) -> None:
         """Raise ResultsError naming the table and column, or the number of run.json, that a report needs and these results lack."""

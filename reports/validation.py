@@ -36,6 +36,7 @@ FILE = "validation.json"
 GROUPS = {"energy": "Energy", "throughput": "Throughput", "area": "Area"}
 # Of a group: what its axes show, factor from SI.
 SCALES = {"energy": ("fJ an operation", 1e15), "throughput": ("TOPS", 1e-12), "area": ("mm²", 1e6)}
+FEW = 12  # points of a group, up to which it shares a page
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 OFFSETS = [  # of a label from its marker [points], near ones first
     (radius * math.cos(angle), radius * math.sin(angle))
@@ -178,9 +179,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def draw_validation(sheet: ValidationSheet, directory: Path) -> list[Path]:
     """Write validation.pdf, validation.html and a PNG a page into `directory`, and summary.txt; the paths."""
-    kinds = [(group, cells) for cells in dict.fromkeys(sheet.points["cells"]) for group in GROUPS if len(sheet.group(group, cells))]
-    pages = {f"validation_{group}_{cells}".lower(): _scatter_page(sheet, group, cells) for group, cells in kinds}
-    pages |= _ratio_pages(sheet)
+    pages = scatter_pages(sheet) | _ratio_pages(sheet)
     pages |= _summary_pages(sheet)
     write_text(directory / "summary.txt", summary_text(sheet))
     headlines = [
@@ -201,12 +200,46 @@ def _marker(sheet: ValidationSheet, chip: str) -> str:
     return MARKERS[sheet.chips.index(chip) % len(MARKERS)]
 
 
-def _scatter_page(sheet: ValidationSheet, group: str, cells: str) -> Figure:
-    """Model over measured of a group, and the names of its numbers beside it."""
-    mine, (unit, factor), title = sheet.group(group, cells), SCALES[group], GROUPS[group]
-    told = f"model against measured  ·  {len(mine)} published points of {mine['chip'].nunique()} chips  ·  {unit}"
-    figure = page(f"{title} of chips of {cells}", told)
-    axes = plot(figure, (0.07, 0.13, 0.50, 0.72), f"{title}, {unit}", "both")
+def scatter_pages(sheet: ValidationSheet) -> dict[str, Figure]:
+    """Model over measured, by names of pages: a group of points each, two where both are few."""
+    found = {}
+    for cells in dict.fromkeys(sheet.points["cells"]):
+        groups = [group for group in GROUPS if len(sheet.group(group, cells))]
+        few = [group for group in groups if len(sheet.group(group, cells)) <= FEW]
+        pairs = [few[first : first + 2] for first in range(0, len(few), 2)]
+        for together in [*([group] for group in groups if group not in few), *pairs]:
+            found["_".join(("validation", *together, cells)).lower()] = _scatter_page(sheet, together, cells)
+    return found
+
+
+def _scatter_page(sheet: ValidationSheet, groups: Sequence[str], cells: str) -> Figure:
+    """Model over measured of one group, the names of its numbers beside it, or of two, the names below."""
+    every = [sheet.group(group, cells) for group in groups]
+    points, chips = sum(map(len, every)), len({chip for mine in every for chip in mine["chip"]})
+    titles = [GROUPS[group] for group in groups]
+    title = " and ".join([titles[0], *(each.lower() for each in titles[1:])])
+    figure = page(f"{title} of chips of {cells}", f"model against measured  ·  {points} published points of {chips} chips")
+    if len(groups) == 1:
+        _scatter(figure, (0.07, 0.13, 0.50, 0.72), sheet, groups[0], every[0])
+        _key(figure, sheet, every[0], 0.607, 0.872, 0.80)
+    else:
+        for left, group, mine in zip((0.07, 0.56), groups, every, strict=True):
+            _scatter(figure, (left, 0.47, 0.39, 0.385), sheet, group, mine)
+            _key(figure, sheet, mine, left - 0.013, 0.41, 0.325)
+    handles = [
+        Line2D([], [], color=SECOND, marker="o", markerfacecolor=PAPER, linewidth=0.9, label="by laws, with its band"),
+        Line2D([], [], color=ACCENT, marker="o", linewidth=0, markersize=4.5, label="calibrated"),
+        Line2D([], [], color=INK, linewidth=1, label="equal"),
+        Line2D([], [], color=SOFT, linewidth=0.7, linestyle=(0, (4, 3)), label="x 2, / 2"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.06, 0.042), ncols=4, frameon=False, fontsize=8.5, labelcolor=INK)
+    return figure
+
+
+def _scatter(figure: Figure, box: tuple[float, float, float, float], sheet: ValidationSheet, group: str, mine: pd.DataFrame) -> None:
+    """Model over measured of a group of points, each with its number."""
+    unit, factor = SCALES[group]
+    axes = plot(figure, box, f"{GROUPS[group]}, {unit}", "both")
     columns = {name: mine[f"common_{name}"].to_numpy(float) * factor for name in ("measured", "by_laws", "low", "high", "calibrated")}
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -231,32 +264,24 @@ def _scatter_page(sheet: ValidationSheet, group: str, cells: str) -> Figure:
         plain_decimals(axis, (1.0,))
     axes.set_xlabel("measured", fontsize=8.5)
     axes.set_ylabel("model", fontsize=8.5)
-    handles = [
-        Line2D([], [], color=SECOND, marker="o", markerfacecolor=PAPER, linewidth=0.9, label="by laws, with its band"),
-        Line2D([], [], color=ACCENT, marker="o", linewidth=0, markersize=4.5, label="calibrated"),
-        Line2D([], [], color=INK, linewidth=1, label="equal"),
-        Line2D([], [], color=SOFT, linewidth=0.7, linestyle=(0, (4, 3)), label="x 2, / 2"),
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.06, 0.042), ncols=4, frameon=False, fontsize=8.5, labelcolor=INK)
-    _key(figure, sheet, mine)
-    return figure
 
 
-def _key(figure: Figure, sheet: ValidationSheet, mine: pd.DataFrame) -> None:
-    """Names of the numbers, with the measured values, by chip."""
+def _key(figure: Figure, sheet: ValidationSheet, mine: pd.DataFrame, left: float, top: float, height: float) -> None:
+    """Names of the numbers, with the measured values, by chip, from `left` and `top` of the page down, at most `height` high."""
     lines = len(mine) + 1.4 * mine["chip"].nunique()
-    step = min(0.0245, 0.80 / lines)
-    y, before = 0.872, ""
+    step = min(0.0245, height / lines)
+    right, size = left + 0.343, min(1.0, step / 0.0165)  # smaller type where lines are close
+    y, before = top, ""
     for row in mine.itertuples():
         if row.chip != before:
             before = str(row.chip)
             y -= 0.4 * step
-            figure.add_artist(Line2D([0.607], [y + 0.22 * step], color=INK, marker=_marker(sheet, before), markersize=5, linewidth=0))
-            write(figure, 0.618, y, before, size=8.5, weight="bold")
+            figure.add_artist(Line2D([left], [y + 0.22 * step], color=INK, marker=_marker(sheet, before), markersize=5, linewidth=0))
+            write(figure, left + 0.011, y, before, size=8.5 * size, weight="bold")
             y -= step
-        write(figure, 0.622, y, str(row.number), size=7.8, align="right", colour=SOFT)
-        write(figure, 0.63, y, cut(f"{row.point}: {row.quantity}", 42), size=7.8)
-        write(figure, 0.95, y, f"{significant(row.measured, 4)} {row.unit}", size=7.8, align="right")
+        write(figure, left + 0.015, y, str(row.number), size=7.8 * size, align="right", colour=SOFT)
+        write(figure, left + 0.023, y, cut(f"{row.point}: {row.quantity}", 42), size=7.8 * size)
+        write(figure, right, y, f"{significant(row.measured, 4)} {row.unit}", size=7.8 * size, align="right")
         y -= step
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:  # of pytest-xdist; each has one core then, and so have the processes that its tests start
@@ -170,6 +171,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pages, "save_pdf", lambda figures, path, title: touched(path))
     monkeypatch.setattr(pages, "save_png", lambda figure, path: touched(path))
+    monkeypatch.setattr(pages, "svg", lambda figure, name, label: Markup("<svg></svg>"))
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,14 @@ from xbar.reports.compression import CompressionSheet, draw_compression
 from xbar.reports.converters import draw_converters
 from xbar.reports.devices import draw_devices
 from xbar.reports.differences import TOLERANCE
-from xbar.reports.explore import SweepSheet, View, draw_sweep
+from xbar.reports.explore import SweepSheet, View
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.fairea import FaireaSheet, draw_fairea
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import render
 from xbar.reports.results import Results, ResultsError, drawing_again
+from xbar.reports.sweep import draw_sweep
 from xbar.reports.validation import FILE as VALIDATION_FILE
 from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
 from xbar.reports.validation import summary_text as validation_text

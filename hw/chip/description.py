@@ -20,6 +20,7 @@ from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, peak_slice
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
+from xbar.hw.display import Shown, si
 from xbar.hw.later import Later
 from xbar.hw.quantity import Quantity, Unit
 
@@ -78,7 +79,7 @@ class Technology(Section):
         return nominal_voltage(self.node) if self.voltage is None else self.voltage
 
 
-class Chip(Section):
+class Chip(Shown, Section):
     """One chip; the single description from which accuracy, time, energy and area are computed."""
 
     name: str
@@ -165,6 +166,25 @@ class Chip(Section):
                     f"for, inputs.bits = {self.inputs.bits}"
                 )
         return self
+
+    def _title(self) -> str:
+        return f"Chip {self.name}: {self.title}"
+
+    def _numbers(self) -> dict[str, str]:
+        s, adc = self.structure, self.component.adc
+        return {
+            "crossbars": f"{self.crossbars:,} of {s.wordlines} x {s.bitlines} on {s.tiles:,} tiles",
+            "cells": f"{self.device.levels:,} levels", "weights": f"{self.weights.bits} bit", "inputs": f"{self.inputs.bits} bit",
+            "ADC": f"{adc.bits} bit",
+            "node": si(self.technology.node, "m"), "area": si(self.area, "m²"), "peak power": si(self.peak_power, "W"),
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        table = self.table()
+        shown = {name: table[column].map(lambda value, unit=unit: si(value, unit)) for name, column, unit in (
+            ("energy of an action", "energy_per_action_J", "J"), ("power at peak", "power_W", "W"), ("area", "area_m2", "m²"),
+        )}  # fmt: skip
+        return pd.DataFrame({"count": table["count"].map("{:,.0f}".format), **shown})
 
     @cached_property
     def layer_chips(self) -> dict[str, "Chip"]:

@@ -14,6 +14,7 @@ from math import ceil
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.components import ACTIONS
@@ -22,6 +23,7 @@ from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
 from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.display import Shown
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 
@@ -55,8 +57,8 @@ class Crossbar:
     conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
 
 
-@dataclass(frozen=True)
-class Placement:
+@dataclass(frozen=True, repr=False)
+class Placement(Shown):
     """A network on a chip: copies of its layers in order of placement."""
 
     chip: Chip
@@ -84,6 +86,25 @@ class Placement:
     def crossbars_used(self) -> int:
         """Crossbars that hold something."""
         return sum(copy.crossbars for copies in self.copies.values() for copy in copies)
+
+    def _title(self) -> str:
+        return f"Placement of {len(self.copies)} layer{'' if len(self.copies) == 1 else 's'} on {self.chip.title}"
+
+    def _numbers(self) -> dict[str, str]:
+        copies, chip = sum(map(len, self.copies.values())), self.chip
+        return {
+            "copies": f"{copies:,}", "cores": f"{self.cores_used:,} of {chip.cores:,}",
+            "crossbars": f"{self.crossbars_used:,} of {chip.crossbars:,} ({self.crossbars_used / chip.crossbars:.1%})",
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        return pd.DataFrame({
+            layer: {
+                "copies": f"{len(copies):,}", "cores": f"{sum(copy.cores for copy in copies):,}",
+                "crossbars": f"{sum(copy.crossbars for copy in copies):,}",
+            }
+            for layer, copies in self.copies.items()
+        }).T  # fmt: skip
 
     def crossbars_of(self, copy: LayerCopy) -> list[Crossbar]:
         """Every crossbar of a layer copy in the order of its slots."""

@@ -14,6 +14,7 @@ import pandas as pd
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.display import Shown, si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.mesh import Links
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
@@ -37,8 +38,8 @@ class Activity:
     filled: float = 1.0
 
 
-@dataclass(frozen=True)
-class Ledger:
+@dataclass(frozen=True, repr=False)
+class Ledger(Shown):
     """Result of one simulation; times inside are integer femtoseconds, results are SI.
 
     activity, start_fs, end_fs: int64 (runs,), one entry per run of an activity, in order of their ends;
@@ -62,6 +63,23 @@ class Ledger:
     unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
+
+    def _title(self) -> str:
+        return f"Ledger of {self.requests:,} request{'' if self.requests == 1 else 's'} on {self.chip.title}"
+
+    def _numbers(self) -> dict[str, str]:
+        mean = f"{si(float(self.latency.mean()), 's')} on the mean" if self.requests else "unknown"
+        return {
+            "latency": mean, "throughput": f"{si(self.throughput)} requests/s",
+            "energy on chip": f"{si(self.on_chip_energy / (self.requests or np.nan), 'J')} a request",
+            "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request", "simulated": si(self.span, "s"),
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        energy = self.energy.sum().rename("energy").to_frame()
+        energy["share"] = energy["energy"] / energy["energy"].sum() if energy["energy"].sum() else np.nan
+        energy = energy[energy["energy"] > 0].sort_values("energy", ascending=False)
+        return energy.assign(energy=energy["energy"].map(lambda value: si(value, "J")), share=energy["share"].map("{:.1%}".format))
 
     @property
     def chip(self) -> Chip:

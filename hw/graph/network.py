@@ -12,8 +12,10 @@ from functools import cached_property
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 from torch import fx
 
+from xbar.hw.display import Shown, si
 from xbar.hw.errors import ParameterError
 
 # Digital units of a tile and what is counted of each: values through the table of the activation unit (sigmoid, tanh,
@@ -93,8 +95,8 @@ class Flow:
     first: int = 0
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, repr=False)
+class Network(Shown):
     """A traced network: `module` runs it in float, `graph` is its dataflow, `layers` the matrices.
 
     flows: what travels between layers; consumers: for each layer the layers that wait for its result, itself among them;
@@ -137,6 +139,27 @@ class Network:
             raise ParameterError(
                 f"host_operations and host_values must be 0 or more, got {self.host_operations} and {self.host_values}"
             )
+
+    def _title(self) -> str:
+        return f"Network of {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}"
+
+    def _numbers(self) -> dict[str, str]:
+        host = {"on a host": f"{si(self.host_operations, 'OP')} a sample"} if self.host_operations else {}
+        return {
+            "weights": f"{sum(layer.weights for layer in self.layers):,}", "on crossbars": f"{si(self.operations, 'OP')} a sample",
+            "in product units": f"{si(self.digital_operations, 'OP')} a sample", **host,
+            "inputs": f"{self.input_values:,}", "outputs": f"{self.output_values:,}",
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        return pd.DataFrame({
+            layer.name: {
+                "matrix": f"{layer.outputs} x {layer.inputs}" + (f", {layer.groups} groups" if layer.groups > 1 else ""),
+                "weights": f"{layer.weights:,}", "vectors a sample": f"{layer.vectors:,}",
+                "operations a sample": si(layer.operations, "OP"),
+            }
+            for layer in self.layers
+        }).T  # fmt: skip
 
     @property
     def last_layers(self) -> tuple[str, ...]:

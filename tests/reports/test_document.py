@@ -1,5 +1,7 @@
 """A document: contents that tell the pages, every constant on paper, one page of HTML that needs nothing else."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,14 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from xbar.hw import load_chip
+from xbar.reports import vector
 from xbar.reports.pages import Document, save_document, title_of
 from xbar.reports.record import Record, constants_pages, reproducibility_page
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page, plot
+from xbar.reports.vector import svg
 from xbar.workloads.study.record import record
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -86,8 +91,57 @@ def test_the_html_page_needs_no_network_and_its_links_lead_somewhere(tmp_path: P
         assert address.startswith(("data:", "#")), address
         assert not address.startswith("#") or address[1:] in found.identifiers
     assert len(found.identifiers) == len(set(found.identifiers))
-    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttp", text)
-    assert text.count("data:image/png;base64,") == 3
+    assert not re.search(r"https?://|url\((?!#|data:)|@import|fetch\(|XMLHttp", text)
+    assert found.tags.count("svg") == 3
+
+
+def test_identifiers_of_pictures_are_those_referred_to_and_differ_between_figures() -> None:
+    """Two figures that are alike have the same clip paths, marks and hatches under names of their own."""
+    alike = [a_page("One", "Energy") for _ in range(2)]
+    for figure in alike:
+        figure.axes[0].bar([0, 1], [1, 2], hatch="//")
+        figure.axes[0].plot([0, 1], [2, 1], marker="D")
+    found = []
+    for name, figure in zip(("one", "other"), alike, strict=True):
+        reader = Reader()
+        reader.feed(str(svg(figure, name, "A label")))
+        identifiers, text = set(reader.identifiers), str(svg(figure, name, "A label"))
+        assert len(identifiers) == len(reader.identifiers)
+        referred = set(re.findall(r"url\(#([^)]+)\)", text)) | {address[1:] for address in reader.addresses}
+        assert referred == identifiers
+        assert {"clipPath", "pattern"} <= set(re.findall(r"<(\w+) id=", text))
+        found.append(identifiers)
+    assert not found[0] & found[1]
+    assert len(found[0]) == len(found[1])
+
+
+def test_text_of_a_figure_stays_text_and_cannot_become_markup() -> None:
+    figure = a_page("Pears", "Energy <b>&")
+    reader = Reader()
+    reader.feed(str(svg(figure, "pears", HOSTILE)))
+    assert {"Pears", "below Pears", "Energy <b>&"} <= {"".join(reader.text[:1]), *reader.text}
+    assert not {"b", "script"} & set(reader.tags)
+
+
+def test_a_figure_that_would_be_too_large_is_shown_as_its_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector, "MOST_BYTES", 100)
+    save_document(a_document(None), tmp_path / "report.pdf")
+    found = read(tmp_path / "report.html")
+    assert "svg" not in found.tags
+    pictures = [address for address in found.addresses if address.startswith("data:image/png;base64,")]
+    assert [base64.b64decode(each.partition(",")[2]) for each in pictures] == [
+        (tmp_path / f"{name}.png").read_bytes() for name in ("first", "second", "third")
+    ]
+
+
+def test_the_type_of_the_pages_comes_with_them() -> None:
+    """Both weights have every letter that is asked for and the font has, and no other letters than the usual ones."""
+    css = vector.face("Ж☃")
+    fonts = re.findall(r"font-weight: (\d+); src: url\(data:font/woff;base64,([^)]+)\)", css)
+    assert [weight for weight, _ in fonts] == ["400", "700"]
+    for _, data in fonts:
+        letters = set(map(chr, TTFont(io.BytesIO(base64.b64decode(data))).getBestCmap()))
+        assert {*"Aµ²Ж☃"} <= letters <= {*vector.USUAL, *"Ж☃"}
 
 
 def test_what_is_told_cannot_become_markup(tmp_path: Path) -> None:
@@ -118,6 +172,22 @@ def test_every_constant_and_source_is_on_paper_and_on_the_html_page(tmp_path: Pa
         for part in (str(name), source["cite"], source["read"]):
             assert part in html
         assert all(word in together for word in source["cite"].split())
+
+
+def test_a_row_of_the_constants_is_never_split_over_pages() -> None:
+    """Reasons of one to nine lines: no page begins with the rest of a row, and the heading of the sources ends none."""
+    constants, sources = a_record().tables()
+    reasons = [" ".join(["because"] * (11 * (k % 9 + 1))) for k in range(len(constants))]
+    pages = constants_pages(constants.assign(why=reasons), sources, "x")
+    tops = []
+    for figure in pages:
+        cells = [text for text in figure.texts if text.get_fontsize() == 7]
+        first, last = (at(text.get_position()[1] for text in cells) for at in (max, min))
+        tops.append([text.get_text() for text in cells if text.get_position() == (0.05, first)])
+        assert last > 0.06
+        assert not [text for text in cells if text.get_position() == (0.05, last) and text.get_text() == "Sources"]
+    assert len(pages) > 5
+    assert all(len(top) == 1 for top in tops)
 
 
 def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:

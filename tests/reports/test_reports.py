@@ -19,7 +19,7 @@ from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
 from xbar.reports import figures, studies
 from xbar.reports.converters import ADC_CURVES
-from xbar.reports.floorplan import floorplan
+from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
 from xbar.reports.style import human, percent, span
@@ -353,7 +353,7 @@ def test_many_layers_share_the_last_fill_of_the_floor_plan() -> None:
     tiles = plan.index[plan["kind"] == "tile"]
     plan.loc[tiles, "layers"] = [f"stage{number}.block.convolution" for number in range(len(tiles))]
     plan.loc[tiles, "used_share"] = 1.0
-    texts = visible(floorplan(replace(results, floorplan=plan)))
+    texts = visible(floor_plan(replace(results, floorplan=plan)))
     check_page(texts)
     assert f"{len(tiles) - 7} other layers" in [text.get_text() for text, _ in texts]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from xbar.hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
+from xbar.hw.display import Shown
 from xbar.hw.errors import ParameterError
 from xbar.workloads.data import Dataset
 from xbar.workloads.task import ACCURACY, Metric
@@ -46,14 +47,31 @@ class Condition:
     correction: Correction = "none"
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """Scores of chip instances: `table` has instance, seed, score (in the metric's unit, accuracies as shares of 1); `samples`
     judged each of them."""
 
     table: pd.DataFrame
     samples: int
     metric: Metric = ACCURACY
+
+    def _title(self) -> str:
+        return f"Evaluation of {len(self.table)} chip instance{'' if len(self.table) == 1 else 's'} on {self.samples:,} samples"
+
+    def _numbers(self) -> dict[str, str]:
+        half, (p5, p95) = self.band[1] - self.mean, self.spread
+        return {
+            f"mean {self.metric.title.lower()}": self._said(self.mean) + ("" if np.isnan(half) else f" ± {self._said(half)} (95 % band)"),
+            "worst": self._said(self.worst), "median": self._said(self.median),
+            "5th to 95th percentile": f"{self._said(p5)} to {self._said(p95)}",
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        return pd.DataFrame({"seed": self.table["seed"].astype(str), self.metric.name: self.table["score"].map(self._said)})
+
+    def _said(self, value: float) -> str:
+        return f"{value:.2%}" if not self.metric.unit else f"{value:.4g} {self.metric.unit}"
 
     @property
     def mean(self) -> float:

@@ -62,7 +62,7 @@ class SweepError(ValueError):
     """A sweep cannot be made, or cannot go on; the message names field, value and what is allowed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """What a sweep left in `out`: rows in `path`; of `points`, `reused` were known before, `failed` have an error."""
 
@@ -70,6 +70,23 @@ class SweepResult:
     points: int
     reused: int
     failed: int
+
+    def __repr__(self) -> str:
+        points = f"{self.points:,} point{'' if self.points == 1 else 's'}"
+        return f"Sweep of {points}, {self.reused:,} of them known before, {self.failed:,} failed\n  {self.path}"
+
+    def _repr_html_(self) -> str:
+        """The sweep's best points and its front, where its folder is whole; else what is printed."""
+        from html import escape
+
+        from xbar.reports.explore import SweepSheet
+        from xbar.reports.results import ResultsError
+
+        told = f"<p>{escape(repr(self))}</p>"
+        try:
+            return told + SweepSheet.load(self.path.parent)._repr_html_()
+        except ResultsError:
+            return told
 
     def frame(self) -> "pd.DataFrame":
         """One row a point: `point` (its place), its own columns, what `run` returned, wall_s, error (missing: none), key."""
