@@ -170,7 +170,7 @@ def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
         "power. That is faster than what was published of them, by 7 to 18 % for TPU v1 where memory or computing bounds it, 2.4 times "
         "for Eyeriss on VGG-16 (it is fitted to AlexNet), so the page is in their favour. In a batch every request waits for all of it.",
         "Accuracy with integers is computed exactly, products and sums, by the functional model of a chip whose cells, wires and ADCs are "
-        "ideal, on the same images; weights and inputs are symmetric, one range a layer. The chip's is the median of its instances.",
+        "ideal, on the same images; weights and inputs are symmetric, one range a layer. The chip's is the mean of its instances.",
     ]  # fmt: skip
     if m:
         threads = f"{m['threads']} thread{'s' if m['threads'] > 1 else ''}"

@@ -50,6 +50,7 @@ STATIC = "(static)"
 LINKS = ["link"]  # components off the chip
 PERCENT = "\u00a0%"
 MOST_BARS = 14
+TILE_LINE = 42  # characters of a line under a headline number, of which there may be two
 
 
 def _heading(results: Results) -> str:
@@ -146,8 +147,25 @@ def _ideal(chip: Mapping[str, Any]) -> str:
     return f", whose {' and '.join(parts)} are ideal as its file has them," if "cells" in parts else ""
 
 
-def _of_instances(a: dict[str, float]) -> str:
-    return f" as median of {a['instances']} instances" if a["instances"] > 1 else ""
+def _of_instances(a: dict[str, Any]) -> str:
+    """Of how many chips an accuracy is the mean, with its interval and the worst of them; that chips are alike where they are."""
+    if a["instances"] == 1:
+        return ", all chips alike" if a.get("alike") else " of one chip"
+    interval = f", 95 % interval {_ends(a)}" if a.get("chip_low") is not None else ""
+    return f" as mean of {a['instances']} chips{interval}, {percent(a['chip_smallest'])} the worst".replace(" %", PERCENT)
+
+
+def _ends(a: dict[str, Any]) -> str:
+    """The interval of the mean, of shares that end at 0 and 1."""
+    return f"{100 * max(0.0, a['chip_low']):.1f} to {percent(min(1.0, a['chip_high']))}"
+
+
+def judged(a: dict[str, Any]) -> str:
+    """Which chips an accuracy is of, in a few words."""
+    if a["instances"] == 1:
+        return f"{'chips are alike' if a.get('alike') else 'one chip'}, {a['images']:,} images"
+    interval = f", 95{PERCENT} interval {_ends(a)}" if a.get("chip_low") is not None else ""
+    return f"mean of {a['instances']} chips{interval}, worst {percent(a['chip_smallest'])}"
 
 
 def headlines(results: Results) -> list[tuple[str, str, str]]:
@@ -165,10 +183,8 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
     leakage = f"leakage {human(s['leakage_energy_per_request_J'], 'J')}"
     all_power = human(s["average_power_W"], "W")
-    low, high = percent(a["chip_smallest"]), percent(a["chip_largest"])
-    judged = f"{a['instances']} chips {low} to {high}" if a["instances"] > 1 else f"{a['images']:,} images"
     return [
-        ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged}"),
+        ("Accuracy on chip", percent(a["chip"]), f"float {percent(a['float'])}, {judged(a)}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
         ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
@@ -201,8 +217,10 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
     )  # fmt: skip
     figure.add_artist(box)
     write(figure, x + 0.013, y + 0.102, label, size=9, colour=SOFT)
-    write(figure, x + 0.013, y + 0.046, value, size=19, weight="bold", colour=ACCENT)
-    write(figure, x + 0.013, y + 0.018, detail, size=8, colour=SOFT)
+    lines = textwrap.wrap(detail, TILE_LINE, break_on_hyphens=False)
+    write(figure, x + 0.013, y + (0.046 if len(lines) == 1 else 0.053), value, size=19, weight="bold", colour=ACCENT)
+    for line, text in enumerate([*lines[:1], cut(" ".join(lines[1:]), TILE_LINE)] if len(lines) > 1 else lines):
+        write(figure, x + 0.013, y + (0.018 if len(lines) == 1 else 0.026 - 0.0165 * line), text, size=8, colour=SOFT)
 
 
 # ---- energy and area
@@ -535,8 +553,8 @@ def _power(
 def accuracy(results: Results) -> Figure:
     """Accuracy against programming variation, with a band over chip instances, and against ADC bits."""
     a, chip, study = results.meta["accuracy"], results.meta["chip"], results.meta["study"]
-    judged = f"{a['images']:,} of {a['test_images']:,} test images; float accuracy on all"
-    figure = page("Accuracy on the chip", f"{_heading(results)}  ·  {judged}: {percent(a['float_all_test_images'], 2)}")
+    on = f"{a['images']:,} of {a['test_images']:,} test images; float accuracy on all"
+    figure = page("Accuracy on the chip", f"{_heading(results)}  ·  {on}: {percent(a['float_all_test_images'], 2)}")
     axes = plot(figure, (0.08, 0.355, 0.52, 0.485), "Against programming variation")
     _accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.355, 0.26, 0.485), "Against ADC resolution")
@@ -578,7 +596,7 @@ def accuracy(results: Results) -> Figure:
 
 
 def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
-    """Median, quartiles and range of accuracy over chip instances against sigma."""
+    """Mean, quartiles and range of accuracy over chip instances against sigma."""
     a, chip = results.meta["accuracy"], results.meta["chip"]
     own, unit = chip["programming_own"], 1 if chip["programming_scaled"] else 100
     points = results.variation
@@ -591,7 +609,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     axes.fill_between(sigma, first, third, color=ACCENT, alpha=0.25, linewidth=0)
     axes.plot(
         sigma,
-        100 * by_sigma.median().to_numpy(),
+        100 * by_sigma.mean().to_numpy(),
         color=ACCENT,
         linewidth=1.8,
         marker="o",
@@ -610,7 +628,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     if small:
         return
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=ACCENT, marker="o", markersize=5, label="median of chip instances"),
+        Line2D([], [], color=ACCENT, marker="o", markersize=5, label="mean of chip instances"),
         Patch(color=ACCENT, alpha=0.4, linewidth=0, label="middle half"),
         Patch(color=ACCENT, alpha=0.15, linewidth=0, label="smallest to largest"),
         Line2D([], [], color=INK, alpha=0.5, marker="o", markersize=3, linestyle="none", label="one chip instance"),

@@ -50,7 +50,7 @@ def accuracy_difference(old: Meta, new: Meta) -> dict[str, Any]:
         rare = 2 / math.comb(n + m, n) <= 1 - CONFIDENCE
         told = "overlap" if not apart else "do not overlap: beyond noise" if rare else f"do not overlap, as chance has it of {n} and {m}"
         return _noise("beyond" if apart and rare else "open", difference, "ranges",
-                      f"Medians differ by {_points(difference)}; smallest to largest of the chip instances {told}.")  # fmt: skip
+                      f"Accuracies differ by {_points(difference)}; smallest to largest of the chip instances {told}.")  # fmt: skip
     return _noise("open", difference, "none", f"Accuracy changed by {_points(difference)}; one chip instance was judged, "
                   "so how much instances differ is not known.")  # fmt: skip
 

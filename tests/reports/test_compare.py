@@ -204,7 +204,7 @@ def meta_of(accuracies: list[float], seed: int = 0, images: int = 1000, instance
     """What noise is judged on."""
     return {
         "workload": {"data": "d"}, "study": {"seed": seed, "instances": instances or max(3, len(accuracies))},
-        "accuracy": {"chip": float(np.median(accuracies)), "images": images, "test_images": 5000, "instances": len(accuracies),
+        "accuracy": {"chip": float(np.mean(accuracies)), "images": images, "test_images": 5000, "instances": len(accuracies),
                      "chip_smallest": min(accuracies), "chip_largest": max(accuracies), "by_instance": accuracies} | more,
     }  # fmt: skip
 

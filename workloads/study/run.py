@@ -34,7 +34,7 @@ from xbar.workloads.study import studies
 from xbar.workloads.study.baselines import baselines, integer_chip
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
-from xbar.workloads.study.evaluate import Condition, OnChip
+from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
 from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.training import accuracy
 from xbar.workloads.workload import Workload
@@ -223,7 +223,7 @@ def run(
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
         "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
-        "chip": float(described.median()), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
+        "chip": float(described.mean()), **_interval(described), "alike": not chip.differs(chip.device), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
         "by_instance": described.tolist(),
     } | cut  # fmt: skip
     return Results(
@@ -235,6 +235,12 @@ def run(
         **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
         measured=_measured(workload, study, step),
     )  # fmt: skip
+
+
+def _interval(found: pd.Series) -> dict[str, float | None]:
+    """95 % interval of the mean over chip instances, None for fewer than two."""
+    ends = dict(zip(("chip_low", "chip_high"), mean_band(found), strict=True))
+    return {name: value if np.isfinite(value) else None for name, value in ends.items()}
 
 
 def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Bench) -> pd.DataFrame:
