@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 # What a report is drawn from and folders of earlier versions lack: columns of tables, and headline numbers.
-DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share")}
+DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share"), "layers": ("cells", "cells_share")}
 DRAWN_NUMBERS = (
     "on_chip_energy_per_request_J", "leakage_energy_per_request_J", "link_energy_per_request_J", "on_chip_power_W",
-    "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J",
+    "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J", "cells_of_used_crossbars_share",
 )  # fmt: skip
 DRAWN_TOTALS = ("on_chip_energy_per_request_J", "table_power_W", "area_m2", "on_chip_operations_per_J")  # of the bands
 RUN_AGAIN = "these results are of an earlier xbar; give the command again that made them"
@@ -42,7 +42,8 @@ class Results:
     (of a code: "made for the bits" or "kept"), instance, accuracy, saturated_share; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
-    `xbar.workloads.study.baselines`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
+    `xbar.workloads.study.baselines`, `xbar.workloads.study.hardware_tables`, `xbar.workloads.study.classes`,
+    `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -68,6 +69,15 @@ class Results:
     baselines: pd.DataFrame = field(default_factory=pd.DataFrame)
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     floorplan: pd.DataFrame = field(default_factory=pd.DataFrame)
+    efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    roofline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    roofs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mapping: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tile_use: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mesh_use: pd.DataFrame = field(default_factory=pd.DataFrame)
+    steady_power: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
+    class_accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def check_drawable(self) -> None:

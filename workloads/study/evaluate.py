@@ -142,6 +142,31 @@ class OnChip:
             part = list(seeds[start : start + at_once])
             yield dict(zip(part, self._judge(part, images, labels, condition, batch), strict=True))
 
+    def predictions(self, seeds: Sequence[int], images: Tensor, condition: Condition | None = None) -> Tensor:
+        """The class with the highest score, int64 (instances, images), of a classifier whose scores are (batch, classes).
+
+        Raises ParameterError without instances or images, and for scores of another shape.
+        """
+        if not len(seeds) or not len(images):
+            raise ParameterError(f"predictions need an instance and an image, got {len(seeds)} and {len(images)}")
+        condition = condition or Condition()
+        at_once, batch = self._at_once(condition, len(images))
+        parts = [list(seeds[start : start + at_once]) for start in range(0, len(seeds), at_once)]
+        return torch.cat([self._predict(part, images, condition, batch) for part in parts])
+
+    def _predict(self, seeds: Sequence[int], images: Tensor, condition: Condition, batch: int) -> Tensor:
+        ranges = {name: layer.matrix.full_scale.clone() for name, layer in self.layers.items()}
+        try:
+            self.prepare(seeds, condition)
+            with torch.no_grad():
+                scores = [self.model(x.repeat(len(seeds), *[1] * (x.dim() - 1))) for x in images.split(batch)]
+        finally:
+            for name, layer in self.layers.items():
+                layer.matrix.full_scale = ranges[name]  # loaded when cells are next programmed
+        if scores[0].dim() != 2:
+            raise ParameterError(f"predictions need scores (batch, classes), got {tuple(scores[0].shape)}")
+        return torch.cat([found.argmax(1).view(len(seeds), -1) for found in scores], 1)
+
     def prepare(self, seeds: Sequence[int], condition: Condition) -> None:
         """Programme these instances and bring them into the condition."""
         program(self.model, seeds, condition.device, layers=condition.layers)

@@ -30,8 +30,9 @@ from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
 from xbar.reports.results import Results, write_text
 from xbar.workloads.offered import STUDY_REQUESTS
-from xbar.workloads.study import studies
-from xbar.workloads.study.baselines import baselines, integer_chip
+from xbar.workloads.study import hardware_tables, studies
+from xbar.workloads.study.baselines import BATCH, SIMULATED, baselines, integer_chip
+from xbar.workloads.study.classes import class_tables
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
@@ -220,20 +221,23 @@ def run(
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
     adc = pd.DataFrame(_vary_adc(chip, study, bench, network))
     meta = _meta(workload, chip, study, network, ledger, alone)
+    meta["steady"] = hardware_tables.steady_state(ledger)
     meta["accuracy"] = {
         "float_all_test_images": workload.float_accuracy, "test_images": len(data.test_labels),
         "float": accuracy(workload.model, images, labels), "images": len(labels), "instances": len(described),
-        "chip": float(described.mean()), **_interval(described), "alike": not chip.differs(chip.device), "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
+        "chip": float(described.mean()), **_interval(described), "alike": not chip.differs(chip.device),
+        "chip_smallest": float(described.min()), "chip_largest": float(described.max()),
         "by_instance": described.tolist(),
     } | cut  # fmt: skip
     return Results(
-        meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
+        meta=meta, components=ledger.components(), layers=hardware_tables.with_cells(ledger.layers(), placement), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
-        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(network, meta, study, bench),
-        measured=_measured(workload, study, step),
+        bands=ledger_bands(ledger), floorplan=_floorplan(ledger), **hardware_tables.tables(ledger),
+        **class_tables(converted, workload.model, range(study.seed, study.seed + study.instances), images, labels),
+        **_parts(chip, study, bench, layers, quality, meta["accuracy"]["float"]), baselines=_baselines(ledger, energies, meta, bench),
+        measured=_measured(workload, step),
     )  # fmt: skip
 
 
@@ -243,10 +247,12 @@ def _interval(found: pd.Series) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in ends.items()}
 
 
-def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Bench) -> pd.DataFrame:
-    """The same network on digital accelerators, each judged with integers of its own width."""
+def _baselines(ledger: Ledger, energies: dict[str, float] | None, meta: dict[str, Any], bench: Bench) -> pd.DataFrame:
+    """The same network on digital accelerators, each judged with integers of its own width; the same whatever the run simulates."""
+    placement = ledger.placement
+    few = ledger if ledger.requests == SIMULATED else simulate(placement, Arrivals.batch(SIMULATED), read_energy=energies)
     return baselines(
-        network, meta, study.requests,
+        placement.network, meta, few,
         lambda bits: bench.judge(integer_chip(bits), Condition(), f"integers of {bits} bits")[0],
     )  # fmt: skip
 
@@ -270,9 +276,9 @@ def _floorplan(ledger: Ledger) -> pd.DataFrame:
     return table.assign(layers=layers, used_share=used)
 
 
-def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
+def _measured(workload: Workload, step: Callable[[str], None]) -> dict[str, Any]:
     step("timing this computer")
-    return measure(workload.model, workload.data.test_images[: study.requests])
+    return measure(workload.model, workload.data.test_images[:BATCH])
 
 
 def _parts(
@@ -345,7 +351,8 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
 def _meta(
     workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger, alone: Ledger
 ) -> dict[str, Any]:
-    summary = {name: float(value) if np.isfinite(value) else None for name, value in ledger.summary().items()}
+    found = ledger.summary() | hardware_tables.cells_in_use(ledger.placement)
+    summary = {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
     return {
         "version": version("xbar"),
         "workload": {
