@@ -67,7 +67,7 @@ def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], t
     """The squares of each layer in rows as wide as the drawing, in one size that fits the page, with the layer's name and numbers."""
     wide, high = WIDTH * PAGE[0], (TOP - BOTTOM) * PAGE[1]  # inch
     counts = {name: int((squares["layer"].astype(str) == name).sum()) for name in names}
-    least = min(LEAST_HEIGHT * PAGE[1], high / len(names) - 0.02)
+    least = min(LEAST_HEIGHT * PAGE[1], high / len(names) / 1.25)
     side = LARGEST * PAGE[1]
     while sum(max(least, ceil(n / max(1, int(wide / side))) * side) + 0.25 * least for n in counts.values()) > high and side > 0.004:
         side *= 0.97
