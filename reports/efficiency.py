@@ -27,7 +27,7 @@ from xbar.reports.style import (
     write,
 )
 
-POINTS = {"batch": "the batch, begin to end", "steady": "at steady throughput", "peak": "the chip's peak"}
+POINTS = {"batch": "the run, begin to end", "steady": "at steady throughput", "peak": "the chip's peak"}
 COLUMNS: tuple[Column, ...] = (
     ("", 0.050, "left"), ("off-chip links", 0.255, "left"), ("operations/s", 0.470, "right"), ("power", 0.570, "right"),
     ("area", 0.670, "right"), ("TOPS/W", 0.790, "right"), ("TOPS/mm²", 0.950, "right"),
@@ -76,7 +76,7 @@ def efficiency(results: Results) -> Figure:
         f"One multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs, the "
         "chip's own bits; nothing is scaled to other widths. Of the run, operations are those that the network needs on crossbars and "
         "in product units: empty cells and idle crossbars do none, while their leakage and area count. Power is dynamic and leakage.",
-        "The batch: from its arrival to the last result, filling and emptying of the pipeline in it; the headline numbers and the energy "
+        "The run: from its first arrival to the last result, filling and emptying of the pipeline in it; headline numbers and the energy "
         "per request are of it. At steady throughput: at the requests per second between results, with the dynamic energy of a request and "
         "what the idle chip draws in between. The chip's peak: every cell of every crossbar in use as fast as the slowest part allows, at "
         "the power of the chip's table.",
@@ -103,7 +103,7 @@ def _bars(axes: Axes, table: pd.DataFrame, column: str, unit: str, named: bool) 
     axes.set_ylim(max(places) + 0.6, -0.6)
     axes.set_xlabel(unit, fontsize=8.5)
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -27,15 +27,17 @@ def mapping(results: Results) -> Figure:
     squares, of, per = _squares(table, each)
     told = "each square a crossbar, its filled part the rows and columns in use"
     if of != "crossbar":
-        told = f"each square a {of} of {per} crossbars, which are too many to draw: the darker, the more of its cells are in use"
+        told = f"each square a {of} of {per} crossbars, the darker, the more of its cells are in use"
     used = percent(summary["cells_of_used_crossbars_share"])
     figure = page("Mapping", f"{len(table):,} crossbars in use, {used} of their cells  ·  {told}")
     axes = figure.add_axes((LEFT, BOTTOM, WIDTH, TOP - BOTTOM))
     names = list(dict.fromkeys(squares["layer"].astype(str)))
     _draw(figure, axes, squares, names[:MOST_LAYERS], table, of, each)
-    notes = ["Rows: wordlines, columns: bitlines, reference columns too. Orange lines: the next tile begins." if of == "crossbar"
-             else "Cells of all crossbars of the square, those of other layers and empty ones too." if of == "tile"
-             else "Orange lines: the next tile begins."]  # fmt: skip
+    notes = ["Crossbars are too many to draw; shares are of all cells of a square, empty ones too."]
+    if of == "crossbar":
+        notes = ["Rows: wordlines, columns: bitlines, reference columns too."]
+    if of != "tile":
+        notes.append("Orange lines: the next tile begins.")
     if len(names) > MOST_LAYERS:
         notes.append(f"The first {MOST_LAYERS} of {len(names)} layers; all are in mapping.csv.")
     write(figure, 0.05, 0.055, " ".join(notes), size=8, colour=SOFT)

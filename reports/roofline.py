@@ -123,7 +123,8 @@ def _panel(axes: Axes, results: Results, levels: tuple[Level, ...], bounds: bool
     axes.set_xlabel("operations per byte moved", fontsize=8.5)
     axes.set_ylabel("operations per second", fontsize=8.5)
     axes.legend(handles=handles, loc="upper left", fontsize=7, frameon=False, labelcolor=INK, borderpad=0.1, handlelength=1.8)
-    names = ["the network" if point[4] == NETWORK else cut(point[4], 22) for point in points]
+    way = {colour: {"mesh_bytes": ", mesh", "link_bytes": ", off chip"}.get(column, "") for column, _, colour in levels}
+    names = [f"the network{way[point[5]]}" if point[4] == NETWORK else cut(point[4], 22) for point in points]
     return label_points(axes, [(point[1], point[2]) for point in points], names, keep_off=[LEGEND], lines=drawn)
 
 

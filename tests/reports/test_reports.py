@@ -133,7 +133,8 @@ CHANGES = {
 def single_request(results: Results) -> Results:
     """The same with one request: no rate between results."""
     summary = results.meta["summary"] | {"requests": 1.0, "steady_throughput_per_s": None}
-    return replace(results, meta=results.meta | {"summary": summary}, requests=results.requests.iloc[:1])
+    meta = results.meta | {"summary": summary, "steady": None}
+    return replace(results, meta=meta, requests=results.requests.iloc[:1], steady_power=pd.DataFrame())
 
 
 def without_energy(results: Results) -> Results:
