@@ -51,8 +51,7 @@ def baselines(results: Results) -> Figure:
     """Time, energy, area, efficiency and accuracy beside each other, and what of that compares."""
     rows = _rows(results)
     workload, chip = results.meta["workload"], results.meta["chip"]
-    batch = int(results.meta["summary"]["requests"])
-    many = f"batch of {batch} requests" if batch > 1 else "one request at a time"
+    many = f"of all, batches of {int(results.baselines['batch'].max())} requests, one after the other"
     figure = page("Against digital", f"{workload['title']} on {chip['title']}  ·  {many}")
     for index, (column, title, unit, better) in enumerate(PANELS):
         across, down = index % 3, index // 3
@@ -60,8 +59,8 @@ def baselines(results: Results) -> Figure:
         shown = Shown.of(results.meta)
         _panel(plot(figure, box, title or shown.title, "x"), rows, column, unit, better or shown.better_words, across == 0, shown)
     end = draw_table(figure, 0.398, COLUMNS, [_cells(row) for _, row in rows.iterrows()], 0.024)
-    text = [line for part in _notes(results, rows) for line in textwrap.wrap(part, 175)]
-    write(figure, 0.05, end - 0.022, "\n".join(text), size=7.8, colour=SOFT, vertical="top")
+    text = [line for part in _notes(results, rows) for line in textwrap.wrap(part, 188)]
+    write(figure, 0.05, end - 0.022, "\n".join(text), size=7.3, colour=SOFT, vertical="top")
     return figure
 
 
@@ -140,7 +139,8 @@ def _tick(value: float, unit: str) -> str:
 def _cells(row: pd.Series) -> list[str]:
     """A row of the table."""
     bits = [f"{int(row[name])} bit" if pd.notna(row.get(name)) else "float32" for name in ("weight_bits", "input_bits")]
-    power = [human(row["busy_power_W"], "W"), human(row["idle_power_W"], "W")]
+    idle = row["idle_power_W"]
+    power = [human(row["busy_power_W"], "W"), "not modelled" if idle == 0 else human(idle, "W")]
     peak, used = human(row["peak_operations_per_s"], "OPS"), "–" if pd.isna(row["utilisation"]) else percent(row["utilisation"], 2)
     return [cut(str(row["title"]), 18), _node(row), *bits, str(row["weights_from"]), *power, peak, used, human(row["energy_alone_J"], "J")]
 
@@ -151,7 +151,7 @@ def _node(row: pd.Series) -> str:
 
 
 def _links(results: Results) -> str:
-    return human(results.meta["summary"]["link_energy_per_request_J"], "J")
+    return human(results.baselines.iloc[0].get("link_energy_per_request_J"), "J")
 
 
 def _times(ratio: float) -> str:
@@ -163,6 +163,8 @@ def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
     """What the page rests on, and what of it compares."""
     m: dict[str, Any] = results.measured
     notes = [
+        "Batches are of the same size for all, however many requests the run simulates. The chip's are told from its steady state: the "
+        "requests per second between results of a short batch, and a request's dynamic energy with the leakage meanwhile. "
         "Nothing is scaled between technology nodes, and the accelerators are the published ones, whole: a chip of the same node or size "
         "built today would differ. Areas are whole, whatever the network uses: sums of components, Eyeriss' core, TPU's die at most. "
         "Energies and powers are on chip: published powers of the accelerators are of their dies, without DRAM and host, so the chip's "

@@ -136,18 +136,18 @@ def draw_converters(sheets: Sequence[ConverterSheet], directory: Path) -> list[P
 def adc_curves(axes: Axes, bits: pd.DataFrame, factor: float = 100.0) -> list[Line2D]:
     """The score, times a factor, by ADC bits, a curve for each width of a code, open where many conversions saturate; a legend's lines."""
     handles, instances = [], int(bits["instance"].max()) + 1
-    what = f"median of {instances}, " if instances > 1 else ""
+    what = f"mean of {instances}, " if instances > 1 else ""
     for width, (colour, line) in ADC_CURVES.items():
         rows = bits[bits["width"] == width]
         if rows.empty:
             continue
-        by_bits = factor * rows.groupby("bits")["score"].agg(["min", "median", "max"])
+        by_bits = factor * rows.groupby("bits")["score"].agg(["min", "mean", "max"])
         many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
         axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(by_bits.index, by_bits["median"], color=colour, linestyle=line, linewidth=1.6)
+        axes.plot(by_bits.index, by_bits["mean"], color=colour, linestyle=line, linewidth=1.6)
         for chosen, fill in ((many, "white"), (~many, colour)):
             at = by_bits[chosen.to_numpy()]
-            axes.plot(at.index, at["median"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
+            axes.plot(at.index, at["mean"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
         handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}code width {width}"))
     if (bits["saturated_share"] > MANY_SATURATED).any():
         label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"

@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from xbar.reports.baseline import summary_line
 from xbar.reports.converters import adc_curves
+from xbar.reports.efficiency import density, row_of, tera
 from xbar.reports.metric import Shown
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
@@ -51,6 +52,7 @@ STATIC = "(static)"
 LINKS = ["link"]  # components off the chip
 PERCENT = "\u00a0%"
 MOST_BARS = 14
+TILE_LINE = 38  # characters of a line under a headline number, of which there may be two
 
 
 def _heading(results: Results) -> str:
@@ -116,8 +118,11 @@ def summary(results: Results) -> Figure:
         plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy, on chip", "x"), results, most=6, small=True
     )
     _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), f"{Shown.of(results.meta).title} against variation"), results, small=True)
-    axes = plot(figure, (0.735, 0.115, 0.215, 0.27), "Power over time, on chip")
-    _power(axes, results.power, results.meta["summary"])
+    box = (0.735, 0.115, 0.215, 0.27)
+    if results.meta.get("steady"):
+        _steady(plot(figure, box, "Steady power, on chip"), results, small=True)
+    else:
+        _power(plot(figure, box, "Power over time, on chip"), results.power, results.meta["summary"])
     return figure
 
 
@@ -134,7 +139,7 @@ def verdict(results: Results) -> str:
     alone, batch = (" alone", f"in a {_batch(int(s['requests']))} ") if several else ("", "")
     return (
         f"On this chip{_ideal(results.meta['chip'])} the network {change} "
-        f"({shown.text(a['float'])} in float, {shown.text(a['chip'])} on chip{_of_instances(a)}, "
+        f"({shown.text(a['float'])} in float, {shown.text(a['chip'])} on chip{_of_instances(a, shown)}, "
         f"{a['samples']:,} test {a['of']}), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
         f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{costliest(results)}"
     )
@@ -146,8 +151,23 @@ def _ideal(chip: Mapping[str, Any]) -> str:
     return f", whose {' and '.join(parts)} are ideal as its file has them," if "cells" in parts else ""
 
 
-def _of_instances(a: Mapping[str, Any]) -> str:
-    return f" as mean of {a['instances']} chips" if a["instances"] > 1 else ""
+def _of_instances(a: Mapping[str, Any], shown: Shown) -> str:
+    """Of how many chips a score is the mean, with its interval and the worst of them; that chips are alike where they are."""
+    if a["instances"] == 1:
+        return ", all chips alike" if a.get("alike") else " of one chip"
+    return f" as mean of {a['instances']} chips, 95{PERCENT} interval {_ends(a, shown)}, {shown.text(a['chip_worst'])} the worst"
+
+
+def _ends(a: Mapping[str, Any], shown: Shown) -> str:
+    """The interval of the mean."""
+    return f"{shown.text(a['chip_low'])} to {shown.text(a['chip_high'])}".replace(PERCENT, "", 1)
+
+
+def judged(a: Mapping[str, Any], shown: Shown) -> str:
+    """Which chips a score is of, in a few words."""
+    if a["instances"] == 1:
+        return f"{'chips are alike' if a.get('alike') else 'one chip'}, {a['samples']:,} {a['of']}"
+    return f"mean of {a['instances']} chips, 95{PERCENT} interval {_ends(a, shown)}, worst {shown.text(a['chip_worst'])}"
 
 
 def headlines(results: Results) -> list[tuple[str, str, str]]:
@@ -157,26 +177,38 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
     efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
+    cells = f"of {crossbars:,}, {percent(used / crossbars)}; {percent(s['cells_of_used_crossbars_share'])} of their cells"
     several = requests > 1
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
     timed = "between results" if s["steady_throughput_per_s"] else "first to last"
     timed = f"batch of {requests}, {timed}" if several else "one after another"
     table_power = f"at peak load {human(chip['peak_power_W'], 'W')}"
     energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
-    leakage = f"leakage {human(s['leakage_energy_per_request_J'], 'J')}"
+    leakage = f"leakage {leaked(s['leakage_energy_per_request_J'], 'J')}"
     all_power = human(s["average_power_W"], "W")
-    band = f"{shown.text(a['chip_low'])} to {shown.text(a['chip_high'])}".replace("\u00a0%", "", 1)
-    judged = f"mean of {a['instances']} chips {band}, worst {shown.text(a['chip_worst'])}" if a["instances"] > 1 else "chips are alike"
     return [
-        (f"{shown.title} on chip", shown.text(a["chip"]), f"float {shown.text(a['float'])}, {judged}"),
+        (f"{shown.title} on chip", shown.text(a["chip"]), f"float {shown.text(a['float'])}, {judged(a, shown)}"),
         ("Latency, one request", human(single["latency_s"], "s"), slowest),
         ("Requests per second", human(rate, ""), timed),
         ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
         ("Average power, on chip", human(s["on_chip_power_W"], "W"), f"with links {all_power}, at most {human(s['peak_power_W'], 'W')}"),
         ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
-        ("Crossbars in use", f"{used:,}", f"of {crossbars:,}, {percent(used / crossbars)}"),
-        ("Efficiency, on chip", human(efficiency, "OPS/W"), f"with links {with_links}"),
+        ("Crossbars in use", f"{used:,}", cells),
+        ("Efficiency, on chip", human(efficiency, "OPS/W"), f"with links {with_links}{_peak(results)}"),
     ]  # fmt: skip
+
+
+def _peak(results: Results) -> str:
+    """Efficiency of the chip's peak and density of the run and of the peak, without the off-chip links; nothing of earlier results."""
+    if results.efficiency.empty:
+        return ""
+    steady, peak = (row_of(results, of) for of in ("steady", "peak"))
+    return f", peak {human(peak['operations_per_J'], 'OPS/W')}; {density(steady['operations_per_s_m2'])}"
+
+
+def leaked(value: float, unit: str) -> str:
+    """A leakage; of parts whose leakage no law tells and no file states, that."""
+    return human(value, unit) if value > 0 else "not modelled"
 
 
 def _span_or(results: Results, quantity: str, unit: str, otherwise: str = "") -> str:
@@ -201,8 +233,10 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
     )  # fmt: skip
     figure.add_artist(box)
     write(figure, x + 0.013, y + 0.102, label, size=9, colour=SOFT)
-    write(figure, x + 0.013, y + 0.046, value, size=19, weight="bold", colour=ACCENT)
-    write(figure, x + 0.013, y + 0.018, detail, size=8, colour=SOFT)
+    lines = textwrap.wrap(detail, TILE_LINE, break_on_hyphens=False)
+    write(figure, x + 0.013, y + (0.046 if len(lines) == 1 else 0.053), value, size=19, weight="bold", colour=ACCENT)
+    for line, text in enumerate([*lines[:1], cut(" ".join(lines[1:]), TILE_LINE)] if len(lines) > 1 else lines):
+        write(figure, x + 0.013, y + (0.018 if len(lines) == 1 else 0.026 - 0.0165 * line), text, size=8, colour=SOFT)
 
 
 # ---- energy and area
@@ -464,15 +498,19 @@ def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float, win
 def power_over_time(results: Results) -> Figure:
     """Power of the whole simulation on chip, with its average, its peak and the leakage below it; links in words."""
     s = results.meta["summary"]
-    figure = page(
-        "Power over time",
-        f"{_heading(results)}  ·  {_batch(int(s['requests']))}, mean of {len(results.power)} spans of time",
-    )
-    axes = plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart")
-    _power(axes, results.power, s, labelled=True)
+    steady = results.meta.get("steady")
+    if steady:
+        of = f"{steady['results']} result{'s' if steady['results'] > 1 else ''} in the middle of a {_batch(int(s['requests']))}"
+        figure = page("Power over time", f"{_heading(results)}  ·  on chip, off-chip links apart; {of}, and the whole batch")
+        _steady(plot(figure, (0.08, 0.545, 0.87, 0.295), "Power at steady state, from result to result"), results)
+        _smooth(plot(figure, (0.08, 0.315, 0.87, 0.120), "The whole batch, each point the mean over the time between two results"), results)
+    else:
+        told = f"{_batch(int(s['requests']))}, too few for a steady state; mean of {len(results.power)} spans of time"
+        figure = page("Power over time", f"{_heading(results)}  ·  {told}")
+        _power(plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart"), results.power, s, labelled=True)
     rows = [
         ("Peak, at any instant", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
-        ("Leakage, always drawn", human(s["leakage_power_W"], "W")),
+        ("Leakage, always drawn", leaked(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
         ("Peak load by the tables, links too", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
@@ -484,7 +522,52 @@ def power_over_time(results: Results) -> Figure:
         write(figure, x, y, value, size=14, weight="bold")
     busiest = "; ".join(f"{what}: {told}" for what, told in _busiest(results))
     write(figure, 0.08, 0.075, cut(f"{busiest[:1].upper()}{busiest[1:]}", 150), size=9, colour=SOFT)
+    write(figure, 0.08, 0.052, cut(_not_leaking(results), 165), size=8, colour=SOFT)
     return figure
+
+
+def _not_leaking(results: Results) -> str:
+    """Which parts' leakage is not in the leakage, or nothing."""
+    table = results.components
+    names = [NAMES[str(name)] for name in table.index[(table["static_energy_J"] == 0) & (table["units"] > 0)] if str(name) != "write"]
+    return f"Leakage not modelled, and not in it: {', '.join(names)}" if names else ""
+
+
+def _steady(axes: Axes, results: Results, small: bool = False) -> None:
+    """Power on chip over a few results, with its mean and its peak at any instant there, and the leakage below."""
+    table, steady = results.steady_power, results.meta["steady"]
+    leakage = results.meta["summary"]["leakage_power_W"]
+    (factor, prefix), (watt, unit) = scale_of(steady["length_s"]), scale_of(steady["peak_W"])
+    time, level = table["time_s"].to_numpy() * factor, table["on_chip_power_W"].to_numpy() * watt
+    axes.fill_between(time, leakage * watt, color=SOFT, alpha=0.25, linewidth=0, step="mid")
+    axes.fill_between(time, leakage * watt, level, color=ACCENT, alpha=0.30, linewidth=0, step="mid")
+    axes.plot(time, level, color=ACCENT, linewidth=0.7 if small else 0.9, drawstyle="steps-mid")
+    top = "peak" if small else "peak at any instant"
+    lines = [("mean", steady["mean_W"], SECOND), (top, steady["peak_W"], WARNING), ("leakage", leakage, SOFT)]
+    drawn = [(name, value, colour) for name, value, colour in lines if value > 0]
+    for _, value, colour in drawn:
+        axes.axhline(value * watt, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
+    axes.set_xlim(0, steady["length_s"] * factor)
+    axes.set_ylim(0, steady["peak_W"] * watt * (1.5 if small else 1.1))
+    axes.set_xlabel(f"time, {prefix}s", fontsize=8.5)
+    axes.set_ylabel(f"{unit}W", fontsize=8.5)
+    handles = [Line2D([], [], color=c, linestyle=(0, (5, 3)), label=f"{name} {human(v, 'W')}") for name, v, c in drawn]
+    where = {"loc": "upper right"} if small else {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": len(handles)}
+    axes.legend(handles=handles, frameon=small, framealpha=0.9, edgecolor="none", fontsize=7 if small else 8.5, labelcolor=INK, **where)
+
+
+def _smooth(axes: Axes, results: Results) -> None:
+    """Power on chip over the whole batch, the mean over one period between results around each point."""
+    power, steady = results.power, results.meta["steady"]
+    (factor, prefix), (watt, unit) = scale_of(float(power["time_s"].max())), scale_of(steady["mean_W"])
+    spans = max(1, round(steady["length_s"] / steady["results"] / (float(power["time_s"].iloc[-1]) / (len(power) - 0.5))))
+    level = power["on_chip_power_W"].rolling(spans, center=True, min_periods=1).mean() * watt
+    axes.plot(power["time_s"] * factor, level, color=ACCENT, linewidth=1.2)
+    axes.axvspan(steady["begins_s"] * factor, (steady["begins_s"] + steady["length_s"]) * factor, color=SECOND, alpha=0.25, linewidth=0)
+    axes.set_xlim(0, float(power["time_s"].iloc[-1]) * factor * 1.001)
+    axes.set_ylim(0, float(level.max()) * 1.15)
+    axes.set_xlabel(f"time, {prefix}s; shaded: the interval above", fontsize=8.5)
+    axes.set_ylabel(f"{unit}W", fontsize=8.5)
 
 
 def _busiest(results: Results) -> list[tuple[str, str]]:
@@ -579,7 +662,7 @@ def accuracy(results: Results) -> Figure:
 
 
 def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
-    """Median, quartiles and range of the score over chip instances against sigma."""
+    """Mean, quartiles and range of the score over chip instances against sigma."""
     a, chip, shown = results.meta["score"], results.meta["chip"], Shown.of(results.meta)
     own, unit = chip["programming_own"], 1 if chip["programming_scaled"] else 100
     points = results.variation
@@ -593,7 +676,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     axes.fill_between(sigma, first, third, color=ACCENT, alpha=0.25, linewidth=0)
     axes.plot(
         sigma,
-        factor * by_sigma.median().to_numpy(),
+        factor * by_sigma.mean().to_numpy(),
         color=ACCENT,
         linewidth=1.8,
         marker="o",
@@ -612,7 +695,7 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     if small:
         return
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=ACCENT, marker="o", markersize=5, label="median of chip instances"),
+        Line2D([], [], color=ACCENT, marker="o", markersize=5, label="mean of chip instances"),
         Patch(color=ACCENT, alpha=0.4, linewidth=0, label="middle half"),
         Patch(color=ACCENT, alpha=0.15, linewidth=0, label="smallest to largest"),
         Line2D([], [], color=INK, alpha=0.5, marker="o", markersize=3, linestyle="none", label="one chip instance"),
@@ -629,8 +712,8 @@ def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
 
 LAYER_COLUMNS: tuple[Column, ...] = (
     ("layer", 0.050, "left"), ("matrix", 0.265, "right"), ("groups", 0.325, "right"), ("vectors", 0.395, "right"),
-    ("copies", 0.455, "right"), ("crossbars", 0.530, "right"), ("core area", 0.620, "right"), ("energy", 0.710, "right"),
-    ("share", 0.775, "right"), ("time/vector", 0.865, "right"), ("use", 0.950, "right"),
+    ("copies", 0.450, "right"), ("crossbars", 0.525, "right"), ("cells in use", 0.605, "right"), ("core area", 0.685, "right"),
+    ("energy", 0.760, "right"), ("share", 0.820, "right"), ("time/vector", 0.895, "right"), ("use", 0.950, "right"),
 )  # fmt: skip
 COMPONENT_COLUMNS: tuple[Column, ...] = (
     ("component", 0.050, "left"), ("action", 0.190, "left"), ("units", 0.390, "right"), ("actions", 0.480, "right"),
@@ -666,12 +749,19 @@ def _layer_rows(results: Results) -> list[list[str]]:
         energy = row["energy_J"] / requests
         rows.append([
             _short(str(name), 24), f"{int(row['outputs'] / row['groups'])} x {int(row['inputs'])}", f"{int(row['groups'])}",
-            f"{int(row['vectors']):,}", f"{int(row['copies'])}", f"{int(row['crossbars']):,}", human(row["core_area_m2"], "m²"),
+            f"{int(row['vectors']):,}", f"{int(row['copies'])}", f"{int(row['crossbars']):,}", percent(row["cells_share"]),
+            human(row["core_area_m2"], "m²"),
             human(energy, "J"), percent(energy / total), human(row["vector_time_s"], "s"), percent(row["utilisation"]),
         ])  # fmt: skip
     edge = total - float(results.layers["energy_J"].sum()) / requests
-    rows.append(["input and output", "", "", "", "", "", "", human(edge, "J"), percent(edge / total), "", ""])
+    rows.append(["input and output", "", "", "", "", "", "", "", human(edge, "J"), percent(edge / total), "", ""])
     return rows
+
+
+def _static(results: Results, component: str, power: float) -> str:
+    """Static power of a component, "not modelled" where neither its law nor the chip's file tells any."""
+    stated = f"component.{component}.static_power" in set(results.provenance["key"])
+    return human(power, "W") if power > 0 or stated or component == "write" else leaked(power, "W")
 
 
 def _component_rows(results: Results) -> list[list[str]]:
@@ -683,7 +773,7 @@ def _component_rows(results: Results) -> list[list[str]]:
             NAMES[str(name)], str(row["action"]), f"{row['units']:,.0f}", human(row["actions"] / requests, ""),
             human(row["dynamic_energy_J"] / row["actions"] if row["actions"] else 0.0, "J"),
             human(row["dynamic_energy_J"] / requests, "J"), percent(row["dynamic_energy_J"] / total),
-            human(row["static_energy_J"] / span, "W"), human(row["area_m2"], "m²"), percent(row["utilisation"]),
+            _static(results, str(name), row["static_energy_J"] / span), human(row["area_m2"], "m²"), percent(row["utilisation"]),
         ]
         for name, row in table.iterrows()
     ]  # fmt: skip
@@ -775,12 +865,25 @@ def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
 LABEL = 28  # characters of a label in plain text
 
 
+def _efficiency_lines(results: Results) -> Iterator[str]:
+    """Efficiency and density of run and peak, without the off-chip links and with them, and what an operation is."""
+    if results.efficiency.empty:
+        return
+    for of, words in (("steady", "At steady throughput"), ("peak", "The chip's peak")):
+        own, all_of_it = (row_of(results, of, links) for links in (False, True))
+        yield (f"{words:<{LABEL}} {tera(own['operations_per_J'])} TOPS/W, {tera(own['operations_per_s_m2'] * 1e-6)} TOPS/mm²; with links "
+               f"{tera(all_of_it['operations_per_J'])} TOPS/W, {tera(all_of_it['operations_per_s_m2'] * 1e-6)} TOPS/mm²")  # fmt: skip
+    chip = results.meta["chip"]
+    yield f"{'':<{LABEL}} a multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs"
+
+
 def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
     lines = [_heading(results), _subtitle(results), *filter(None, [_changed(results)]), ""]
     lines += [f"{label:<{LABEL}} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []
+    lines += _efficiency_lines(results)
     lines += [f"{what[0].upper()}{what[1:]:<{LABEL - 1}} {told}" for what, told in _busiest(results)]
     lines += [f"{'Against digital':<{LABEL}} {line}" for line in filter(None, [summary_line(results)])]
     lines += [f"{'Left out':<{LABEL}} {text}" for text in results.meta["study"].get("left_out", ())]

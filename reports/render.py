@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xbar.reports import baseline, figures, floorplan, studies
+from xbar.reports import baseline, classes, efficiency, figures, floorplan, mapping, roofline, studies, use
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
@@ -16,10 +16,15 @@ from xbar.reports.results import Results, write_text
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,
     "energy_and_area": figures.energy_and_area,
+    "efficiency": efficiency.efficiency,
+    "roofline": roofline.roofline,
     "floorplan": floorplan.floor_plan,
+    "mapping": mapping.mapping,
+    "use": use.use,
     "timeline": figures.timeline,
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,
+    "classes": classes.classes,
     "sensitivity": studies.sensitivity,
     "layers": studies.layers,
     "yield": studies.yields,
@@ -28,11 +33,12 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
-         "baselines": ("baselines",), "floorplan": ("floorplan",)}  # fmt: skip
+         "baselines": ("baselines",), "floorplan": ("floorplan",), "efficiency": ("efficiency",), "roofline": ("roofline",),
+         "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",)}  # fmt: skip
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
     "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",
-    "yields", "drift", "baselines",
+    "yields", "drift", "baselines", "efficiency", "roofline", "roofs", "class_accuracy",
 )  # fmt: skip
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 

@@ -14,10 +14,13 @@ import pandas as pd
 from xbar.reports.notebook import in_notebook, printed
 
 # What a report is drawn from and folders of earlier versions lack: columns of tables, and headline numbers.
-DRAWN_COLUMNS = {"power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share", "score"), "variation": ("score",)}
+DRAWN_COLUMNS = {
+    "power": ("on_chip_power_W",), "adc_bits": ("width", "saturated_share", "score"), "variation": ("score",),
+    "layers": ("cells", "cells_share"),
+}  # fmt: skip
 DRAWN_NUMBERS = (
     "on_chip_energy_per_request_J", "leakage_energy_per_request_J", "link_energy_per_request_J", "on_chip_power_W",
-    "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J",
+    "on_chip_peak_power_W", "leakage_power_W", "on_chip_operations_per_J", "cells_of_used_crossbars_share",
 )  # fmt: skip
 DRAWN_TOTALS = ("on_chip_energy_per_request_J", "table_power_W", "area_m2", "on_chip_operations_per_J")  # of the bands
 RUN_AGAIN = "these results are of an earlier xbar; give the command again that made them"
@@ -44,7 +47,8 @@ class Results:
     (of a code: "made for the bits" or "kept"), instance, score, saturated_share; provenance: every
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
-    `xbar.workloads.study.baselines`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
+    `xbar.workloads.study.baselines`, `xbar.workloads.study.hardware_tables`, `xbar.workloads.study.classes`,
+    `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -70,6 +74,15 @@ class Results:
     baselines: pd.DataFrame = field(default_factory=pd.DataFrame)
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     floorplan: pd.DataFrame = field(default_factory=pd.DataFrame)
+    efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    roofline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    roofs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mapping: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tile_use: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mesh_use: pd.DataFrame = field(default_factory=pd.DataFrame)
+    steady_power: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
+    class_accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -100,6 +113,8 @@ class Results:
         for number in DRAWN_NUMBERS:
             if number not in self.meta.get("summary", {}):
                 raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
+        if "alike" not in self.meta.get("accuracy", {}):
+            raise ResultsError(f"run.json: accuracy has no alike, and its chip is a median; {RUN_AGAIN}")
         totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])
         for quantity in DRAWN_TOTALS if len(self.bands) else ():
             if quantity not in totals:

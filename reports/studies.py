@@ -253,7 +253,7 @@ def yields(results: Results) -> Figure:
 
 
 def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFrame, shown: Shown) -> None:
-    columns = ((0.045, "value"), (0.095, "good"), (0.150, "share"), (0.215, "95 % band"), (0.272, "median"))
+    columns = ((0.045, "value"), (0.095, "good"), (0.150, "share"), (0.215, "95 % band"), (0.272, "mean"))
     y = 0.405
     for x, name in columns:
         write(figure, left + x, y, name, size=8, weight="bold", colour=SOFT, align="right")
@@ -262,7 +262,7 @@ def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFr
         y -= 0.027
         cells = (
             label, _counted(row), percent(row["share"], 0),
-            "–" if row["alike"] else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", shown.text(row["median"]),
+            "–" if row["alike"] else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}\u00a0%", shown.text(row["mean"]),
         )  # fmt: skip
         for (x, _), cell in zip(columns, cells, strict=True):
             write(figure, left + x, y, cell, size=8, align="right")
@@ -311,15 +311,15 @@ def drift(results: Results) -> Figure:
         mine = table[table["correction"] == name]
         if mine.empty:
             continue
-        grouped = shown.factor * mine.groupby("time_s")["score"].agg(["min", "median", "max"])
+        grouped = shown.factor * mine.groupby("time_s")["score"].agg(["min", "mean", "max"])
         axes.fill_between(grouped.index, grouped["min"], grouped["max"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(grouped.index, grouped["median"], color=colour, linestyle=style, marker="o", markersize=4.5, linewidth=1.7)
+        axes.plot(grouped.index, grouped["mean"], color=colour, linestyle=style, marker="o", markersize=4.5, linewidth=1.7)
         handles.append(Line2D([], [], color=colour, linestyle=style, marker="o", markersize=4.5, label=label))
         seen += [float(grouped["min"].min()), float(grouped["max"].max())]
         y -= 0.034
         write(figure, 0.05, y, label, size=8.5)
         for x, time in zip(columns, times, strict=True):
-            write(figure, x, y, shown.text(grouped.loc[time, "median"] / shown.factor), size=8.5, align="right")
+            write(figure, x, y, shown.text(grouped.loc[time, "mean"] / shown.factor), size=8.5, align="right")
     handles.append(Line2D([], [], color=SOFT, linestyle=(0, (5, 3)), label=f"float {shown.text(a['float'])}"))
     axes.set_xscale("log")
     axes.minorticks_off()
@@ -332,7 +332,7 @@ def drift(results: Results) -> Figure:
     kinds = set(table["correction"])
     instances = int(table["instance"].max()) + 1
     note = (
-        f"Median of {instances} chip instance{'s' if instances > 1 else ''}; bands from the smallest to the largest. Each time is read "
+        f"Mean of {instances} chip instance{'s' if instances > 1 else ''}; bands from the smallest to the largest. Each time is read "
         "from cells programmed anew, time 0 right after programming. Compensation multiplies each layer's results by the "
         "ratio of a reference read just after programming to the same read now, drift's mean then, not its spread. "
     )  # fmt: skip

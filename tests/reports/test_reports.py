@@ -24,6 +24,7 @@ from xbar.reports.render import PAGES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
 from xbar.reports.style import human, percent, span
 from xbar.workloads.data import load_digits
+from xbar.workloads.study.evaluate import mean_band
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise
 from xbar.workloads.workload import Workload
@@ -132,7 +133,8 @@ CHANGES = {
 def single_request(results: Results) -> Results:
     """The same with one request: no rate between results."""
     summary = results.meta["summary"] | {"requests": 1.0, "steady_throughput_per_s": None}
-    return replace(results, meta=results.meta | {"summary": summary}, requests=results.requests.iloc[:1])
+    meta = results.meta | {"summary": summary, "steady": None}
+    return replace(results, meta=meta, requests=results.requests.iloc[:1], steady_power=pd.DataFrame())
 
 
 def without_energy(results: Results) -> Results:
@@ -244,6 +246,25 @@ def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
     assert all(value in figures.summary_text(results) for value in shown.values())
 
 
+def test_the_accuracy_of_chips_is_one_number(results: Results) -> None:
+    """Mean of the instances, with its 95 % interval and the worst, wherever it is told; of one instance that chips are alike."""
+    a = results.meta["score"]
+    found = a["by_instance"]
+    assert a["chip"] == pytest.approx(sum(found) / len(found))
+    assert a["alike"] == (len(found) == 1)
+    assert results.baselines.iloc[0]["score"] == a["chip"]
+    assert percent(a["chip"]) in figures.verdict(results)
+    detail = figures.headlines(results)[0][2]
+    if a["alike"]:
+        assert a["chip_low"] is a["chip_high"] is None
+        assert "alike" in detail
+        return
+    assert (a["chip_low"], a["chip_high"]) == pytest.approx(mean_band(found))
+    assert f"worst {percent(min(found))}" in detail
+    whole = results.sensitivity.set_index("effect").loc["all of the chip's own"]
+    assert whole["score"] == pytest.approx(a["chip"])
+
+
 def test_headlines_stay_in_their_tiles(results: Results, drawn: Drawn, deep: Results) -> None:
     for figure in (drawn.figures["summary"], figures.summary(single_request(results)), figures.summary(deep)):
         texts = drawn.visible["summary"] if figure is drawn.figures["summary"] else visible(figure)
@@ -251,7 +272,8 @@ def test_headlines_stay_in_their_tiles(results: Results, drawn: Drawn, deep: Res
         tiles = [patch.get_window_extent(renderer) for patch in figure.findobj(FancyBboxPatch) if patch.axes is None]
         tiles = [tile for tile in tiles if tile.height > 50]  # the rest are frames of legends
         inside = [(text.get_text(), box, tile) for text, box in texts for tile in tiles if tile.contains(box.x0, box.y0)]
-        assert (len(tiles), len(inside)) == (8, 24)
+        assert len(tiles) == 8
+        assert 24 <= len(inside) <= 32  # label, value, and one or two lines below
         for text, box, tile in inside:
             assert tile.contains(box.x1, box.y1), f"leaves its tile: {text!r}"
 
@@ -326,9 +348,9 @@ def test_curves_of_adc_bits_are_the_table(results: Results, drawn: Drawn) -> Non
         if rows.empty:
             assert not mine
             continue
-        median, saturated = rows.groupby("bits")["score"].median(), rows.groupby("bits")["saturated_share"].max() > 0.01
+        mean, saturated = rows.groupby("bits")["score"].mean(), rows.groupby("bits")["saturated_share"].max() > 0.01
         curve, opened, filled = mine
-        for line, part in ((curve, median), (opened, median[saturated]), (filled, median[~saturated])):
+        for line, part in ((curve, mean), (opened, mean[saturated]), (filled, mean[~saturated])):
             assert list(line.get_xdata()) == list(part.index)
             assert list(line.get_ydata()) == pytest.approx(list(100 * part))
         assert (opened.get_markerfacecolor(), filled.get_markerfacecolor()) == ("white", colour)

@@ -16,7 +16,7 @@ from xbar.reports.baseline import summary_line
 from xbar.reports.render import pages_of
 from xbar.reports.results import CHECKSUMS, MEASURED, Results, ResultsError
 from xbar.workloads.data import load_digits
-from xbar.workloads.study.baselines import integer_chip
+from xbar.workloads.study.baselines import BATCH, SIMULATED, integer_chip
 from xbar.workloads.study.computer import LEAST, MOST, measure
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise
@@ -25,9 +25,9 @@ from xbar.workloads.workload import Workload
 STUDY = Study(instances=1, sigmas=(0.0,), multiples=(0.0,), adc_bits=(8,), images=20, requests=6, parts=())
 
 
-def judged() -> Results:
+def judged(study: Study = STUDY) -> Results:
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
-    return run(workload, load_chip("edge"), STUDY)
+    return run(workload, load_chip("edge"), study)
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +55,29 @@ def test_the_table_holds_the_chip_s_numbers_and_the_estimates(results: Results) 
     assert list(table.index) == ["edge", *accelerator_names()]
     own = table.loc["edge"]
     assert own["latency_s"] == meta["single_request"]["latency_s"]
-    assert own["energy_per_request_J"] == meta["summary"]["on_chip_energy_per_request_J"]  # the accelerators' are without DRAM
+    dynamic = results.energy.drop(index="(static)").drop(columns="link").to_numpy().sum() / STUDY.requests  # as for the accelerators
+    leaked = meta["summary"]["leakage_power_W"] / own["throughput_per_s"]
+    assert own["energy_per_request_J"] == pytest.approx(dynamic + leaked, rel=1e-9)
+    assert (table["batch"] == BATCH).all()
     assert own["operations_per_J"] == pytest.approx(meta["workload"]["operations"] / own["energy_per_request_J"])
     assert 0 < own["energy_alone_J"] < meta["single_request"]["energy_J"]
     assert own["score"] == meta["score"]["chip"]
     network = trace(initialise(DigitsCNN, 0).eval(), load_digits().train_inputs[:200], pack=True)
     for name in accelerator_names():
         accelerator, row = load_accelerator(name), table.loc[name]
-        alone, batch = (estimate(products_of(network), accelerator, count) for count in (1, 6))
+        alone, batch = (estimate(products_of(network), accelerator, count) for count in (1, BATCH))
         assert row["latency_s"] == alone.time
-        assert row["throughput_per_s"] == pytest.approx(6 / batch.time)
-        assert row["energy_per_request_J"] == pytest.approx(accelerator.power.busy * batch.time / 6)
+        assert row["throughput_per_s"] == pytest.approx(BATCH / batch.time)
+        assert row["energy_per_request_J"] == pytest.approx(accelerator.power.busy * batch.time / BATCH)
         assert row["operations_per_J"] == pytest.approx(network.operations / row["energy_per_request_J"])
         assert row["utilisation"] * accelerator.peak_operations_per_second == pytest.approx(network.operations * row["throughput_per_s"])
         assert 0 <= row["score"] <= 1
         assert accelerator.source.popitem()[1].cite in row["source"]
+
+
+def test_the_table_does_not_move_with_the_requests_that_are_simulated(results: Results) -> None:
+    pd.testing.assert_frame_equal(results.baselines, judged(replace(STUDY, requests=SIMULATED)).baselines)
+    pd.testing.assert_frame_equal(results.baselines, judged(replace(STUDY, requests=1)).baselines)
 
 
 def test_what_is_measured_stays_in_a_file_of_its_own(results: Results, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ class TestYield:
         assert table["above"].tolist() == [1, 2]
         assert (table.loc[0, "low"], table.loc[0, "high"]) == (1.0, 1.0)
         assert (table.loc[1, "low"], table.loc[1, "high"]) == pytest.approx(wilson_band(2, 4))
-        assert table.loc[1, "median"] == pytest.approx(0.85)
+        assert table.loc[1, "mean"] == pytest.approx(0.8375)
 
     def test_points(self, fine: Chip, judge: Judge) -> None:
         """Without errors every chip is as good as the ideal one; with half of the cells stuck none is."""

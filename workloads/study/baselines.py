@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip
 from xbar.hw.digital import Accelerator, accelerator_names, estimate, load_accelerator, products_of
+from xbar.hw.events.ledger import FEMTOSECOND, Ledger
 from xbar.hw.graph.network import Network
+from xbar.workloads.study import hardware_tables
 from xbar.workloads.study.effects import analog_ideal
 
 
@@ -18,25 +21,32 @@ def integer_chip(bits: int) -> Chip:
     return analog_ideal(load_chip("isaac")).with_changes(weights={"bits": bits}, inputs={"bits": bits})
 
 
-def baselines(network: Network, meta: Mapping[str, Any], batch: int, judge: Callable[[int], float]) -> pd.DataFrame:
-    """The chip's row, then one an accelerator, with times and energies of one request alone and of a batch; SI.
+BATCH = 50  # requests of every machine's batch, whatever the run simulates
+SIMULATED = 8  # requests from which the chip's steady state is told: a pipeline's does not depend on how many follow
 
-    meta: of the chip's run, as `xbar.workloads.study.run` makes it. judge: the score with integers of that many bits. `assumed` tells
+
+def baselines(network: Network, meta: Mapping[str, Any], few: Ledger, judge: Callable[[int], float]) -> pd.DataFrame:
+    """The chip's row, then one an accelerator, with times and energies of one request alone and of batches of BATCH, one after the
+    other; SI.
+
+    meta: of the chip's run, as `xbar.workloads.study.run` makes it. few: SIMULATED requests on it; of the chip in batches, requests per
+    second are those between the results of their second half, and the energy of one is its dynamic energy and what leaks between two
+    results. judge: the score with integers of that many bits. `assumed` tells
     what of an accelerator was assumed or fitted, `source` who published it and how that was read.
     """
     accelerators = [load_accelerator(name) for name in accelerator_names()]
     widths = sorted({accelerator.technology.word for accelerator in accelerators})
     scores = {bits: judge(bits) for bits in widths}
     products = products_of(network)
-    rows = [_of_chip(meta)]
+    rows = [_of_chip(meta, few)]
     for accelerator in accelerators:
-        alone, many = (estimate(products, accelerator, count) for count in (1, batch))
+        alone, many = (estimate(products, accelerator, count) for count in (1, BATCH))
         technology, power = accelerator.technology, accelerator.power
         rows.append({
             "name": accelerator.name, "title": accelerator.title, "kind": "digital", "description": accelerator.description,
             "node_m": technology.node, "weight_bits": technology.word, "input_bits": technology.word,
             "weights_from": "DRAM, its power left out", "area_m2": technology.area,
-            "peak_operations_per_s": accelerator.peak_operations_per_second, "batch": batch,
+            "peak_operations_per_s": accelerator.peak_operations_per_second, "batch": BATCH,
             "latency_s": alone.time, "throughput_per_s": many.throughput, "energy_alone_J": alone.energy,
             "energy_per_request_J": many.energy_per_sample, "operations_per_J": many.operations / many.energy,
             "utilisation": many.utilisation, "score": scores[technology.word],
@@ -60,20 +70,24 @@ def accelerator_table() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("digital")
 
 
-def _of_chip(meta: Mapping[str, Any]) -> dict[str, Any]:
+def _of_chip(meta: Mapping[str, Any], few: Ledger) -> dict[str, Any]:
     """The chip's own row, from what its run found. Energies and powers are those on chip: the
     accelerators' are without their DRAM and hosts, too."""
     chip, s, alone = meta["chip"], meta["summary"], meta["single_request"]
-    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
+    finish = np.sort(few.finish_fs)[-(few.requests // 2 + 1) :]
+    rate = (len(finish) - 1) / (float(finish[-1] - finish[0]) * FEMTOSECOND) if finish[-1] > finish[0] else hardware_tables.rate(few)
+    energy = hardware_tables.steady_energy(few, links=False, at=rate)
+    links = hardware_tables.steady_energy(few, links=True, at=rate) - energy
     return {
         "name": chip["name"], "title": chip["title"], "kind": "chip", "description": chip["description"],
         "node_m": chip["node_m"],
         "weight_bits": chip["weight_bits"], "input_bits": chip["input_bits"], "weights_from": "its cells, where they stay",
-        "area_m2": s["area_m2"], "peak_operations_per_s": chip["peak_operations_per_s"], "batch": int(s["requests"]),
+        "area_m2": s["area_m2"], "peak_operations_per_s": chip["peak_operations_per_s"], "batch": BATCH,
         "latency_s": alone["latency_s"], "throughput_per_s": rate, "energy_alone_J": alone["on_chip_energy_J"],
-        "energy_per_request_J": s["on_chip_energy_per_request_J"], "operations_per_J": s["on_chip_operations_per_J"],
+        "energy_per_request_J": energy, "operations_per_J": few.placement.network.chip_operations / energy if energy else 0.0,
         "utilisation": meta["workload"]["operations"] * rate / chip["peak_operations_per_s"],
-        "score": meta["score"]["chip"], "busy_power_W": s["on_chip_power_W"], "idle_power_W": s["leakage_power_W"],
+        "score": meta["score"]["chip"], "link_energy_per_request_J": links,
+        "busy_power_W": energy * rate, "idle_power_W": s["leakage_power_W"],
     }  # fmt: skip
 
 

@@ -31,9 +31,10 @@ from xbar.hw.graph.trace import trace
 from xbar.reports.metric import Shown
 from xbar.reports.results import Results, write_text
 from xbar.workloads.offered import STUDY_REQUESTS
-from xbar.workloads.study import studies
+from xbar.workloads.study import hardware_tables, studies
 from xbar.workloads.study.ahead import Timed
-from xbar.workloads.study.baselines import baselines, integer_chip
+from xbar.workloads.study.baselines import BATCH, SIMULATED, baselines, integer_chip
+from xbar.workloads.study.classes import class_tables
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
@@ -248,37 +249,42 @@ def run(
     adc = pd.DataFrame(_vary_adc(chip, study, bench, network))
     meta = _meta(workload, chip, study, network, ledger, alone)
     of_float = score(workload.model, inputs, targets, data.metric)
-    meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets)) | cut
+    alike = not chip.differs(chip.device)
+    meta["steady"] = hardware_tables.steady_state(ledger)
+    meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | cut
     parts = _parts(chip, study, bench, layers, quality, of_float, described)
     meta["study"]["left_out"] = bench.left_out
     return Results(
-        meta=meta, components=ledger.components(), layers=ledger.layers(), energy=ledger.energy,
+        meta=meta, components=ledger.components(), layers=hardware_tables.with_cells(ledger.layers(), placement), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        bands=ledger_bands(ledger), floorplan=_floorplan(ledger),
-        **parts, baselines=_baselines(network, meta, study, bench),
-        measured=_measured(workload, study, step),
+        bands=ledger_bands(ledger), floorplan=_floorplan(ledger), **hardware_tables.tables(ledger),
+        **class_tables(converted, workload, range(study.seed, study.seed + study.instances), inputs, targets),
+        **parts, baselines=_baselines(ledger, energies, meta, bench),
+        measured=_measured(workload, step),
     )  # fmt: skip
 
 
-def _scored(workload: Workload, found: list[float], of_float: float, samples: int) -> dict[str, Any]:
-    """The scores as described: in float, and of chip instances, as their mean with its 95 % band and the worst one."""
-    low, high = mean_band(found) if len(found) > 1 else (found[0], found[0])
+def _scored(workload: Workload, found: list[float], of_float: float, samples: int, alike: bool) -> dict[str, Any]:
+    """The scores as described: in float, and of chip instances, as their mean with its 95 % band, of two or more, and the worst."""
+    low, high = mean_band(found) if len(found) > 1 else (None, None)
     metric, data = workload.data.metric, workload.data
-    if not metric.unit:  # Student's band does not know that shares end
+    if low is not None and high is not None and not metric.unit:  # Student's band does not know that shares end
         low, high = max(low, 0.0), min(high, 1.0)
     return {
         "float_all": workload.float_score, "test_samples": len(data.test_targets), "of": data.samples, "float": of_float,
-        "samples": samples, "instances": len(found), "chip": float(np.mean(found)), "chip_low": low, "chip_high": high,
+        "samples": samples, "instances": len(found), "alike": alike, "chip": float(np.mean(found)), "chip_low": low, "chip_high": high,
         "chip_worst": metric.worst(found), "chip_best": metric.best(found), "by_instance": found,
     }  # fmt: skip
 
 
-def _baselines(network: Network, meta: dict[str, Any], study: Study, bench: Bench) -> pd.DataFrame:
-    """The same network on digital accelerators, each judged with integers of its own width."""
+def _baselines(ledger: Ledger, energies: dict[str, float] | None, meta: dict[str, Any], bench: Bench) -> pd.DataFrame:
+    """The same network on digital accelerators, each judged with integers of its own width; the same whatever the run simulates."""
+    placement = ledger.placement
+    few = ledger if ledger.requests == SIMULATED else simulate(placement, Arrivals.batch(SIMULATED), read_energy=energies)
     return baselines(
-        network, meta, study.requests,
+        placement.network, meta, few,
         lambda bits: bench.judge(integer_chip(bits), Condition(), f"integers of {bits} bits")[0],
     )  # fmt: skip
 
@@ -302,9 +308,9 @@ def _floorplan(ledger: Ledger) -> pd.DataFrame:
     return table.assign(layers=layers, used_share=used)
 
 
-def _measured(workload: Workload, study: Study, step: Callable[[str], None]) -> dict[str, Any]:
+def _measured(workload: Workload, step: Callable[[str], None]) -> dict[str, Any]:
     step("timing this computer")
-    return measure(workload.model, workload.data.test_inputs[: study.requests])
+    return measure(workload.model, workload.data.test_inputs[:BATCH])
 
 
 def _ahead(chip: Chip, study: Study, bench: Bench, network: Network, layers: list[str]) -> set[str]:
@@ -402,7 +408,8 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
 def _meta(
     workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger, alone: Ledger
 ) -> dict[str, Any]:
-    summary = {name: float(value) if np.isfinite(value) else None for name, value in ledger.summary().items()}
+    found = ledger.summary() | hardware_tables.cells_in_use(ledger.placement)
+    summary = {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
     return {
         "version": version("xbar"),
         "workload": {

@@ -118,17 +118,17 @@ def yield_points(
 
 def yields(points: pd.DataFrame, threshold: float, metric: Metric) -> pd.DataFrame:
     """Share of chip instances with a score of `threshold` or better, with its Wilson band (none where
-    all are alike), from `yield_points`: parameter, value, cells, alike, instances, above, share, low, high, median, threshold."""
+    all are alike), from `yield_points`: parameter, value, cells, alike, instances, above, share, low, high, mean, threshold."""
     rows = []
     for (parameter, value, cells, alike), group in points.groupby(["parameter", "value", "cells", "alike"], sort=False):
         above = int((metric.lost(threshold, group["score"]) <= 1e-12).sum())
         low, high = (float(above), float(above)) if alike else wilson_band(above, len(group))
         rows.append({
             "parameter": parameter, "value": value, "cells": cells, "alike": alike, "instances": len(group), "above": above,
-            "share": above / len(group), "low": low, "high": high, "median": group["score"].median(),
+            "share": above / len(group), "low": low, "high": high, "mean": group["score"].mean(),
             "threshold": threshold,
         })  # fmt: skip
-    columns = ["parameter", "value", "cells", "alike", "instances", "above", "share", "low", "high", "median", "threshold"]
+    columns = ["parameter", "value", "cells", "alike", "instances", "above", "share", "low", "high", "mean", "threshold"]
     return pd.DataFrame(rows, columns=columns)
 
 

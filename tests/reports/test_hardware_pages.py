@@ -1,0 +1,100 @@
+"""Pages of mapping, classes and roofline at sizes that few networks have; names beside points; what is not modelled is said."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from tests.reports.drawing import check_page, visible
+from xbar.reports import classes, figures, mapping
+from xbar.reports.labels import label_points
+from xbar.reports.results import Results
+from xbar.reports.style import plot
+
+WORDLINES, PER_CORE, CORES = 128, 8, 12  # ISAAC's
+
+
+def mapped(layers: int, each: int) -> Results:
+    """Layers of so many crossbars, one after the other on the chip, half filled."""
+    count = layers * each
+    number = np.arange(count)
+    table = pd.DataFrame({
+        "layer": [f"stage{n // each}.block.conv" for n in number], "copy": 0, "tile": number // (PER_CORE * CORES),
+        "core": number // PER_CORE, "slot": number % PER_CORE, "rows": WORDLINES // 2, "columns": WORDLINES,
+        "cells": WORDLINES * WORDLINES // 2,
+    })  # fmt: skip
+    summary = {"cells": 16128.0 * WORDLINES**2, "crossbars": 16128.0, "cells_of_used_crossbars_share": 0.5}
+    return cast(Results, SimpleNamespace(mapping=table, meta={"summary": summary}))
+
+
+@pytest.mark.parametrize(
+    ("layers", "each", "of"), [(1, 1, "crossbar"), (5, 200, "crossbar"), (20, 300, "core"), (21, 768, "tile"), (70, 10, "crossbar")]
+)
+def test_a_mapping_of_any_size_fits_its_page(layers: int, each: int, of: str) -> None:
+    results = mapped(layers, each)
+    squares, found, per = mapping._squares(results.mapping, WORDLINES**2)
+    assert found == of
+    assert per == {"crossbar": 1, "core": PER_CORE, "tile": PER_CORE * CORES}[of]
+    # what is drawn holds the same cells, whatever a square is
+    assert (squares["filled"] * per * WORDLINES**2).sum() == pytest.approx(results.mapping["cells"].sum())
+    figure = mapping.mapping(results)
+    check_page(visible(figure))
+    shown = " ".join(text.get_text() for text, _ in visible(figure))
+    assert ("too many to draw" in shown) == (of != "crossbar")
+    assert (f"of {layers} layers" in shown) == (layers > mapping.MOST_LAYERS)
+
+
+def judged(count: int) -> Results:
+    """So many classes of 10 images, class n wrong on chip in n % 7 of them, taken for the next one."""
+    wrong = np.arange(count) % 7
+    table = pd.DataFrame({
+        "label": range(count), "images": 10, "float": 1.0, "chip": 1 - wrong / 10, "chip_smallest": 0.9 - wrong / 10,
+        "chip_largest": 1.0, "instances": 3,
+    })  # fmt: skip
+    rows = [("float", n, n, 10.0) for n in range(count)] + [("chip", n, n, 10.0 - wrong[n]) for n in range(count)]
+    rows += [("chip", n, (n + 1) % count, float(wrong[n])) for n in range(count) if wrong[n]]
+    confusion = pd.DataFrame(rows, columns=["of", "label", "predicted", "count"])
+    meta = {"workload": {"title": "A classifier"}, "chip": {"title": "A chip"}, "accuracy": {"alike": False}}
+    return cast(Results, SimpleNamespace(class_accuracy=table, confusion=confusion, meta=meta))
+
+
+@pytest.mark.parametrize("count", [2, 10, 100, 300])
+def test_classes_of_any_number_fit_their_page(count: int) -> None:
+    results = judged(count)
+    figure = classes.classes(results)
+    check_page(visible(figure))
+    axes = next(axes for axes in figure.axes if axes.get_title(loc="left").startswith("On chip"))
+    matrix = np.asarray(axes.images[0].get_array())
+    assert matrix.shape == ((count, count) if count <= 100 else (20, 20))
+    if count <= 100:
+        assert matrix.sum(1) == pytest.approx(1)
+        assert np.diag(matrix) == pytest.approx(results.class_accuracy["chip"].to_numpy())
+    else:
+        assert np.diag(matrix).max() <= 0.5  # the worst
+
+
+def test_names_beside_points_are_clear_of_each_other() -> None:
+    figure = Figure(figsize=(11.69, 8.27))
+    axes = plot(figure, (0.1, 0.1, 0.5, 0.5), "Points")
+    generator = np.random.default_rng(0)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    places = [*map(tuple, generator.uniform(0.1, 0.9, (18, 2))), (0.5, 0.5), (0.5, 0.5), (0.5, 0.5)]
+    names = [f"layer{number}.conv" for number in range(len(places))]
+    missing = label_points(axes, places, names)
+    check_page(visible(figure))
+    shown = [text.get_text() for text in axes.texts]
+    assert "layer18.conv and 2 more" in shown
+    assert len(shown) == 19 - missing
+    assert missing <= 1
+
+
+def test_what_does_not_leak_is_not_modelled_rather_than_nothing() -> None:
+    provenance = pd.DataFrame({"key": ["component.dac.static_power", "component.adc.power"]})
+    results = cast(Any, SimpleNamespace(provenance=provenance))
+    assert figures._static(results, "adc", 0.0) == "not modelled"
+    assert figures._static(results, "dac", 0.0).startswith("0")  # the file says so
+    assert figures._static(results, "buffer", 0.002).startswith("2.00")
