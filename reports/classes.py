@@ -25,7 +25,8 @@ def classes(results: Results) -> Figure:
     shown = sorted((worst["label"].head(WORST) if len(table) > MOST_CLASSES else worst["label"]).tolist())
     of = f"mean of {instances} chips" if instances > 1 else "chips are alike" if meta["score"].get("alike") else "one chip"
     part = f"  ·  the {WORST} classes that are worst on chip, of {len(table)}" if len(shown) < len(table) else ""
-    figure = page("Classes", f"{meta['workload']['title']} on {meta['chip']['title']}  ·  {images:,} test {meta['score']['of']}, {of}{part}")
+    what, title = meta["score"]["of"], f"{meta['workload']['title']} on {meta['chip']['title']}"
+    figure = page("Classes", f"{title}  ·  {images:,} test {what}, {of}{part}")
     matrices = {name: _matrix(results.confusion, name, shown, table) for name in ("float", "chip")}
     for index, (name, title) in enumerate((("float", "In float"), ("chip", f"On chip, {of}"))):
         axes = plot(figure, (0.065 + 0.325 * index, 0.450, 0.275, 0.275 * 11.69 / 8.27), title, "none")
@@ -36,7 +37,7 @@ def classes(results: Results) -> Figure:
     for place, line in enumerate(_mistakes(results.confusion, table)):
         write(figure, 0.065 + 0.325 * (place // 4), 0.315 - 0.030 * (place % 4), line, size=9)
     overall = {name: float((table[name] * table["images"]).sum() / images) for name in ("float", "chip")}
-    right = f"Of these {meta['score']['of']} {percent(overall['float'])} are right in float and {percent(overall['chip'])} on chip, {of}."
+    right = f"Of these {what} {percent(overall['float'])} are right in float and {percent(overall['chip'])} on chip, {of}."
     write(figure, 0.065, 0.110, right, size=8.5, colour=SOFT)
     write(figure, 0.065, 0.085, "Cells of the matrices: share of the images of the class in the row.", size=8.5, colour=SOFT)
     return figure

@@ -842,7 +842,8 @@ def _tornado(
             axes.annotate(ending(str(text), 20 if wide else 12), (at, place), xytext=(6 * side, 0), textcoords="offset points", va="center",
                           fontsize=7.5, color=INK, ha="left" if side > 0 else "right")  # fmt: skip
     names = dict(zip(sheet.axes, sheet.axes, strict=True)) if wide else short_names(sheet.axes)
-    axes.set_yticks(places, [ending(names[str(name)], 30 if wide else 16) for name in part.index], fontsize=8.5, color=INK)
+    told = [WITH.join(names[each] for each in str(name).split(WITH)) for name in part.index]
+    axes.set_yticks(places, [ending(name, 30 if wide else 16) for name in told], fontsize=8.5, color=INK)
     axes.set_ylim(len(part) - 0.4, -0.6)
     scale.apply(axes, "x")
     if unit_of(metric) == "%":  # a whisker may reach where no share can be

@@ -113,8 +113,8 @@ class Results:
         for number in DRAWN_NUMBERS:
             if number not in self.meta.get("summary", {}):
                 raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
-        if "alike" not in self.meta.get("accuracy", {}):
-            raise ResultsError(f"run.json: accuracy has no alike, and its chip is a median; {RUN_AGAIN}")
+        if "alike" not in self.meta.get("score", {}):
+            raise ResultsError(f"run.json: has no score with alike; {RUN_AGAIN}")
         totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])
         for quantity in DRAWN_TOTALS if len(self.bands) else ():
             if quantity not in totals:

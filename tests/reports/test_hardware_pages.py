@@ -57,7 +57,7 @@ def judged(count: int) -> Results:
     rows = [("float", n, n, 10.0) for n in range(count)] + [("chip", n, n, 10.0 - wrong[n]) for n in range(count)]
     rows += [("chip", n, (n + 1) % count, float(wrong[n])) for n in range(count) if wrong[n]]
     confusion = pd.DataFrame(rows, columns=["of", "label", "predicted", "count"])
-    meta = {"workload": {"title": "A classifier"}, "chip": {"title": "A chip"}, "accuracy": {"alike": False}}
+    meta = {"workload": {"title": "A classifier"}, "chip": {"title": "A chip"}, "score": {"alike": False, "of": "images"}}
     return cast(Results, SimpleNamespace(class_accuracy=table, confusion=confusion, meta=meta))
 
 

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,17 +60,17 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypa
     ))  # fmt: skip
     arguments = ["run", "digits", "--chip", "edge", "--device", "pcm", *QUICK[:-2], "--images", "10", "--out"]
     judged: list[int] = []
-    judge = OnChip._judge
+    judge = OnChip.scores
 
-    def counted(on_chip: OnChip, seeds: list[int], *given: object) -> list[float]:
-        if stops and len(judged) >= stops[0]:
-            del stops[0]
-            raise KeyboardInterrupt
-        found = judge(on_chip, seeds, *given)  # type: ignore[arg-type]
-        judged.extend(seeds)
-        return found
+    def counted(on_chip: OnChip, seeds: list[int], *given: Any) -> Iterator[dict[int, float]]:
+        for found in judge(on_chip, seeds, *given):
+            if stops and len(judged) >= stops[0]:
+                del stops[0]
+                raise KeyboardInterrupt
+            judged.extend(found)
+            yield found
 
-    monkeypatch.setattr(OnChip, "_judge", counted)
+    monkeypatch.setattr(OnChip, "scores", counted)
     stops: list[int] = []
     assert main([*arguments, str(tmp_path / "whole")]) == 0
     points = len(judged)

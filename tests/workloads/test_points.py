@@ -293,6 +293,7 @@ settings_of_chips = st.lists(st.sampled_from(sorted(CHIP_FIELDS)), min_size=1, m
 )
 
 
+@pytest.mark.filterwarnings("ignore::xbar.hw.chip.far.FarFromPresetWarning")
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(chip=st.sampled_from(["edge", "isaac"]), device=st.sampled_from([None, "pcm", "hfox"]), changed=settings_of_chips)
 def test_any_setting_is_judged_or_a_named_error(chip: str, device: str | None, changed: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """What costs accuracy, yield, drift, quality of layers: rows against cases whose answer is known."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -138,7 +138,7 @@ class TestLayers:
                     [0, 1, 2], workload.data.test_inputs, workload.data.test_targets, Condition(layers=(name,)))
                 for found in part.values()
             ]  # fmt: skip
-            assert row.accuracy == pytest.approx(sum(direct) / 3)
+            assert row.score == pytest.approx(sum(direct) / 3)
             assert (row.low, row.high) == pytest.approx(mean_band(direct), nan_ok=True)
 
     def test_a_network_of_one_layer(self, fine: Chip, workload: Workload) -> None:
@@ -228,14 +228,14 @@ class TestPoints:
     def test_a_point_is_measured_once(self, workload: Workload, edge: Chip, monkeypatch: pytest.MonkeyPatch) -> None:
         """The chip as described is in several parts of a study; it is judged in one."""
         seen: list[tuple[Any, ...]] = []
-        judge = OnChip._judge
+        judge = OnChip.scores
 
-        def counted(on_chip: OnChip, seeds: Any, images: Any, labels: Any, condition: Condition, batch: int) -> list[float]:
+        def counted(on_chip: OnChip, seeds: Any, inputs: Any, targets: Any, condition: Condition, metric: Any) -> Iterator[Any]:
             whole = on_chip.chip.model_copy(update={"device": condition.device or on_chip.chip.device}).model_dump_json()
             seen.extend((whole, condition.layers, condition.seconds, condition.correction, seed) for seed in seeds)
-            return judge(on_chip, seeds, images, labels, condition, batch)
+            return judge(on_chip, seeds, inputs, targets, condition, metric)
 
-        monkeypatch.setattr(OnChip, "_judge", counted)
+        monkeypatch.setattr(OnChip, "scores", counted)
         small = Study(instances=2, images=5, requests=2, adc_bits=(8,), sigmas=(0.0422,), stuck_rates=(0.0,), wire_resistances=(0.0,))
         results = run(workload, edge, small)
         assert len(set(seen)) == len(seen)
