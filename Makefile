@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT ?= 1000
 INSTALLED := $(VENV)/.installed
 
-# Tests on every core, up to 8: more would wait for the longest chapter of the guide.
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal
+# Tests on every core, up to 8: more would wait for the longest file. A file's tests stay on one core, so that what they share is made
+# once; the longest files first (tests/conftest.py).
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check lint golden benchmarks clean
 

@@ -84,14 +84,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and put the modules of the longest tests first: a long one must not begin when others end."""
-    slow, longest = slow_functions(), dict[Path, float]()
+    """Mark what is slow, and put the longest modules first: `make test` gives a module to one core, and a long one must not begin
+    when others end."""
+    slow, functions = slow_functions(), dict[Path, set[str]]()
     for item in items:
-        seconds = slow.get(function_of(item), 0.0) if item.path.is_relative_to(TESTS) else 0.0
-        if seconds:
+        function = function_of(item) if item.path.is_relative_to(TESTS) else ""
+        if function in slow:
             item.add_marker(pytest.mark.slow)
-        longest[item.path] = max(longest.get(item.path, 0.0), seconds)
-    items.sort(key=lambda item: -longest[item.path])
+        functions.setdefault(item.path, set()).add(function)
+    seconds = {path: sum(slow.get(each, 0.0) for each in named) for path, named in functions.items()}
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -172,6 +174,15 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "save_pdf", lambda figures, path, title: touched(path))
     monkeypatch.setattr(pages, "save_png", lambda figure, path: touched(path))
     monkeypatch.setattr(pages, "svg", lambda figure, name, label: Markup("<svg></svg>"))
+
+
+@pytest.fixture
+def sketched(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `undrawn`, but every page is laid out as it would be drawn: what cannot be drawn fails."""
+    from tests.reports.drawing import sketch_png
+    from xbar.reports import pages
+
+    monkeypatch.setattr(pages, "save_png", sketch_png)
 
 
 @pytest.fixture(scope="session")

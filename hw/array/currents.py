@@ -14,8 +14,8 @@ from torch import Tensor
 from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.nonlinear import column_currents, wires_of
-from xbar.hw.array.parasitics import effective_conductance
 from xbar.hw.array.programmed import ProgrammedArray
+from xbar.hw.array.solved import kept_conductance
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import Linear
 from xbar.hw.errors import ParameterError
@@ -122,7 +122,7 @@ def _noise_share(array: ProgrammedArray, design: ArrayDesign, conductance: Tenso
 
 
 def _effective(design: ArrayDesign, placed: Tensor, geometry: Geometry) -> Tensor:
-    return effective_conductance(placed, wires_of(design.wires), geometry.wordlines_per_input)
+    return kept_conductance(placed, wires_of(design.wires), geometry.wordlines_per_input)
 
 
 def _thermal_floor(array: ProgrammedArray, design: ArrayDesign, held: Tensor) -> Tensor | None:

@@ -15,9 +15,9 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from tests.hw.networks import presets_of_networks
-from tests.reports.drawing import check_page, check_texts, visible
+from tests.reports.drawing import check_page, check_texts, sketch_png, visible
 from xbar.hw import load_chip
-from xbar.reports import figures, studies
+from xbar.reports import figures, pages, studies
 from xbar.reports.converters import ADC_CURVES
 from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
@@ -97,13 +97,16 @@ def _drawn(chip: str) -> Drawn:
 def _folder(chip: str, make: Callable[[str], Path]) -> Path:
     folder = make("drawn")
     studied(chip).save(folder)
-    render(Results.load(folder), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        if chip != FULLEST:
+            patch.setattr(pages, "save_png", sketch_png)
+        render(Results.load(folder), folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def folder(chip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What was saved, and what was drawn of it when it was loaded; not to be changed."""
+    """What was saved, and what was drawn of it when it was loaded; not to be changed. Of all but one chip the PNGs are sketched."""
     return _folder(chip, tmp_path_factory.mktemp)
 
 
@@ -500,6 +503,7 @@ class TestFiles:
         assert set(again.timeline["layer"]) == set(changed.timeline["layer"])
         assert figures.summary_text(again) == figures.summary_text(changed)
 
+    @pytest.mark.usefixtures("sketched")
     def test_a_folder_of_before_the_further_studies(self, full: Results, tmp_path: Path) -> None:
         full.save(tmp_path)
         for name in ("sensitivity", "layer_sensitivity", "yields", "yield_points", "drift", "layer_quality"):
