@@ -141,8 +141,13 @@ def verdict(results: Results) -> str:
         f"On this chip{_ideal(results.meta['chip'])} the network {change} "
         f"({shown.text(a['float'])} in float, {shown.text(a['chip'])} on chip{_of_instances(a, shown)}, "
         f"{a['samples']:,} test {a['of']}), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
-        f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{costliest(results)}"
+        f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{_per_token(results)}{costliest(results)}"
     )
+
+
+def _per_token(results: Results) -> str:
+    """What a token takes, in a sentence, where requests are windows of tokens."""
+    return f" A token: {token_text(results).partition(';')[0]}." if results.meta["workload"].get("tokens") else ""
 
 
 def _ideal(chip: Mapping[str, Any]) -> str:
@@ -862,6 +867,27 @@ def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
         yield (0.012 if index == 0 else 0.024), line, False
 
 
+def _judged_lines(results: Results) -> Iterator[tuple[str, str]]:
+    """The score in float, on a chip without analog errors and as described; of a language model what a token takes."""
+    m, a, shown = results.meta, results.meta["score"], Shown.of(results.meta)
+    parts = f"float {shown.text(a['float'], 2)}, analog parts ideal {shown.text(a['ideal'], 2)}, as described {shown.text(a['chip'], 2)}"
+    yield shown.title, parts
+    if m["workload"].get("tokens"):
+        yield "A token", token_text(results)
+
+
+def token_text(results: Results) -> str:
+    """Energy and time of a token, where requests are windows of tokens."""
+    m, count = results.meta, int(results.meta["workload"]["tokens"])
+    s = m["summary"]
+    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
+    energy = human(s["on_chip_energy_per_request_J"] / count, "J")
+    return (
+        f"{energy} on chip, {human(1 / (rate * count), 's')} at steady throughput; a request is a window of {count} tokens, computed "
+        f"together in {human(m['single_request']['latency_s'], 's')}"
+    )
+
+
 LABEL = 28  # characters of a label in plain text
 
 
@@ -884,6 +910,7 @@ def summary_text(results: Results) -> str:
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []
     lines += _efficiency_lines(results)
+    lines += [f"{label:<{LABEL}} {told}" for label, told in _judged_lines(results)]
     lines += [f"{what[0].upper()}{what[1:]:<{LABEL - 1}} {told}" for what, told in _busiest(results)]
     lines += [f"{'Against digital':<{LABEL}} {line}" for line in filter(None, [summary_line(results)])]
     lines += [f"{'Left out':<{LABEL}} {text}" for text in results.meta["study"].get("left_out", ())]

@@ -16,7 +16,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from xbar.workloads.task import CLASSIFICATION, REGRESSION, Metric, Task
+from xbar.workloads.task import CLASSIFICATION, NEXT_TOKEN, REGRESSION, Metric, Task
 
 MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # Official files with the MD5 of the .gz as published (torchvision's mirror list) and the shape they must hold.
@@ -93,6 +93,11 @@ class Dataset:
     def classes(self) -> int:
         """Of a classification: as many as the largest training target says."""
         return int(self.train_targets.max()) + 1
+
+    @property
+    def tokens(self) -> int | None:
+        """Of a sample where the next token is asked for."""
+        return self.train_targets.shape[1] if self.task.name == NEXT_TOKEN.name else None
 
     @property
     def metric(self) -> Metric:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-
 def _keep_freed_memory() -> None:
     """Let glibc keep up to 256 MiB of freed memory for the next large tensor. By itself it takes each of more than 32 MiB, and at first
     of more than 128 KiB, from the system and gives it back, and the system clears every page anew. XBAR_MALLOC=system leaves

@@ -3,22 +3,32 @@
 `make golden` (pytest tests/golden --accept) writes the present values; say in the commit why they changed.
 """
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from tests.hw.networks import presets_of_networks
-from xbar.hw import Arrivals, load_chip, place, simulate, trace
+from xbar.hw import Arrivals, Network, load_chip, place, simulate, trace
 from xbar.workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
-NETWORKS = ("digits", "lenet5", "resnet20", "recommender")
+NETWORKS = ("digits", "lenet5", "resnet20", "recommender", "vit", "rows", "gpt")
+LACKING = {  # units that a preset's tiles lack for a network, so that it is refused
+    ("isaac", "vit"): "multiplier", ("isaac", "rows"): "multiplier", ("isaac", "gpt"): "multiplier",
+}  # fmt: skip
+
+
+@cache
+def traced(network: str) -> Network:
+    """The network, of which costs depend on shapes alone."""
+    model, example = untrained(network)
+    return trace(model, example)
 
 
 def measure(preset: str, network: str) -> dict[str, float]:
     """One request alone on the preset: energy of each component [J], latency [s], area [m²]."""
-    model, example = untrained(network)
-    ledger = simulate(place(trace(model, example), load_chip(preset)), Arrivals.batch(1))
+    ledger = simulate(place(traced(network), load_chip(preset)), Arrivals.batch(1))
     values = {f"energy_{name}_J": float(joule) for name, joule in ledger.components()["energy_J"].items()}
     return values | {"latency_s": float(ledger.latency[0]), "area_m2": ledger.chip.area}
 
@@ -29,6 +39,7 @@ def present() -> pd.DataFrame:
         {"preset": preset, "network": network, "quantity": quantity, "value": f"{value:.12g}"}
         for preset in presets_of_networks()
         for network in NETWORKS
+        if (preset, network) not in LACKING
         for quantity, value in measure(preset, network).items()
     ]
     return pd.DataFrame(rows)

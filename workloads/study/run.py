@@ -36,7 +36,7 @@ from xbar.workloads.study.ahead import Timed
 from xbar.workloads.study.baselines import BATCH, SIMULATED, baselines, integer_chip
 from xbar.workloads.study.classes import class_tables
 from xbar.workloads.study.computer import measure
-from xbar.workloads.study.effects import SCALED, Assumed, own_write_error, with_write_error
+from xbar.workloads.study.effects import SCALED, Assumed, analog_ideal, own_write_error, with_write_error
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
 from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.task import Metric
@@ -240,6 +240,7 @@ def run(
     ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
     alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
     described = bench.judge(chip, Condition(), "score as described")
+    ideal = bench.judge(analog_ideal(chip), Condition(), "score with analog parts ideal")[0]
     cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
     quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs)
@@ -251,7 +252,7 @@ def run(
     of_float = score(workload.model, inputs, targets, data.metric)
     alike = not chip.differs(chip.device)
     meta["steady"] = hardware_tables.steady_state(ledger)
-    meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | cut
+    meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | {"ideal": ideal} | cut
     parts = _parts(chip, study, bench, layers, quality, of_float, described)
     meta["study"]["left_out"] = bench.left_out
     return Results(
@@ -415,6 +416,7 @@ def _meta(
         "workload": {
             "name": workload.name, "title": workload.title, "data": workload.data.name,
             "operations": network.operations, "weights": sum(layer.weights for layer in network.layers),
+            "tokens": workload.data.tokens,
         },
         "chip": {
             "name": chip.name, "title": chip.title, "description": chip.description, "node_m": chip.technology.node,
