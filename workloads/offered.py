@@ -51,7 +51,7 @@ NETWORKS = {
     ),
     "gpt": Network(
         "Character GPT", "character-level transformer on Python's own documentation, judged by bits per character, with text and trained "
-        "weights; on edge unless told otherwise", images=60, instances=3, compressed_images=60, compressed_instances=3, chip="edge",
+        "weights; on edge unless told otherwise", images=24, instances=3, compressed_images=24, compressed_instances=3, chip="edge",
     ),
 }  # fmt: skip
 
