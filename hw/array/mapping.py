@@ -98,9 +98,9 @@ def quantise_weights(
     with torch.no_grad():
         if largest is None:
             magnitude = weight.double().abs()
-            magnitude = magnitude if encoding.per == "column" else magnitude.flatten()
-            w_max = magnitude.amax(-1)
+            w_max = magnitude.amax(-1) if encoding.per == "column" else magnitude.amax()
             if encoding.range == "percentile":
+                magnitude = magnitude if encoding.per == "column" else magnitude.flatten()
                 find = _interpolated_quantile if encoding.per == "segment" else _quantile
                 at_share = find(magnitude, encoding.percentile)
                 w_max = torch.where(at_share > 0, at_share, w_max)

@@ -19,9 +19,11 @@ unless they say so. Energy and time count the same flits: the router's action is
 every flit on every link but injection ports.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +37,7 @@ from xbar.hw.chip.floorplan import router_places
 
 AFTER_PORTS = 4  # priority of what happens after ports have begun what they serve at the same time
 EDGE = -1  # in place of a tile: the chip's off-chip links
+END = itemgetter(1)  # of a gap
 Bits = Mapping[int, Mapping[object, float]]  # by tile: the bits of each part of a value that it needs
 
 
@@ -204,11 +207,9 @@ class Links:
     def _between(self, link: int, earliest: int, service: int, now: int) -> int:
         """The first free time from `earliest` on for `service` [fs], which is taken where it lies between packets."""
         gaps = self.gaps[link]
-        past = 0
-        while past < len(gaps) and gaps[past][1] <= now:
-            past += 1
-        del gaps[:past]
-        for index, (begin, end) in enumerate(gaps):
+        del gaps[: bisect_right(gaps, now, key=END)]
+        for index in range(bisect_left(gaps, earliest + service, key=END), len(gaps)):  # those before end too early
+            begin, end = gaps[index]
             start = max(begin, earliest)
             if start + service <= end:
                 left = [gap for gap in ((begin, start), (start + service, end)) if gap[1] - gap[0] >= self.shortest]

@@ -7,6 +7,7 @@ A capture knows names and shapes, no weights: the same one serves a model whose 
 
 import contextlib
 import copy
+import functools
 import inspect
 import io
 import logging
@@ -448,6 +449,8 @@ def _plain(value: Any) -> Any:
         return type(value).__name__, tuple(_plain(each) for each in value)
     if isinstance(value, dict):
         return tuple((_plain(key), _plain(each)) for key, each in value.items())
+    if isinstance(value, functools.partial):
+        return "partial", _plain(value.func), _plain(value.args), _plain(value.keywords)
     if isinstance(value, types.BuiltinFunctionType) or (isinstance(value, types.FunctionType) and value.__closure__ is None):
         return value
     raise _UnknownError

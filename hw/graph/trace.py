@@ -343,6 +343,8 @@ class _Builder:
         """Of each sample, which rows of the input are its own: vectors of a linear layer, images of a convolution."""
         linear = matrix.layout.kind == "linear"
         own = [largest_of_rows(each, linear).flatten(1).amax(1) > 0 for each in source.of]
+        if not bool((own[0] | own[1]).all()):
+            own = _with_padding(own)
         if bool((own[0] & own[1]).any()):
             raise TraceError(f"layer {name}: a vector holds values of different samples of a batch: {self.read.origins[node.name].line}")
         rows = [each.nonzero().flatten() for each in own]
@@ -428,6 +430,18 @@ class _Builder:
             vectors *= int(np.prod(matrix.layout.space(source.shape)))
         self.host_operations += 2.0 * weights.numel() * vectors
         return rests_on_all([source], shape)
+
+
+def _with_padding(own: list[Tensor]) -> list[Tensor]:
+    """Rows of each sample, with those that hold padding alone, such as the last window of an image that was made larger: of the
+    sample in whose run of rows they lie. As they are where the runs of the others are not all as long."""
+    known = own[0] | own[1]
+    first = own[0][known]
+    runs = 1 + int((first[1:] & ~first[:-1]).sum())
+    if not len(first) or len(known) % (runs * SAMPLES):
+        return own
+    of_first = (torch.arange(len(known)) // (len(known) // (runs * SAMPLES))) % SAMPLES == 0
+    return [of_first, ~of_first] if bool((of_first == own[0])[known].all()) else own
 
 
 def _merged(flows: Iterable[Flow]) -> list[Flow]:

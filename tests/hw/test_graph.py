@@ -1,5 +1,6 @@
 """The one graph: every kind of operator on chip as torch has it, cost and accuracy alike, counts by hand, named refusals."""
 
+import functools
 import gc
 import warnings
 import weakref
@@ -119,6 +120,20 @@ def test_every_row_is_a_vector() -> None:
     network = on_chip(last, drawn(2, 1, 6, 5))
     assert sizes(network) == {"c": (12, 1, 4, 9), "l": (12, 1, 3, 4)}
     assert network.layer("l").needs["c"].tolist() == list(range(1, 13))
+
+
+def test_rows_of_padding_alone_are_of_the_sample_that_they_lie_in() -> None:
+    """4 x 4 pixels made 6 x 6 and cut into windows of 3 x 3, whose pixels are the rows: 36 a sample, 20 of them zeros."""
+
+    def windows(m: Any, x: Tensor) -> Tensor:
+        larger = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 2, 0, 2))
+        cut = larger.view(len(x), 2, 3, 2, 3, 4).permute(0, 1, 3, 2, 4, 5).reshape(-1, 9, 4)
+        found: Tensor = m.b(torch.softmax(m.a(cut), 1)).view(len(x), -1)
+        return found
+
+    network = on_chip(Of(windows, a=nn.Linear(4, 5), b=nn.Linear(5, 2)), drawn(3, 4, 4, 4))
+    assert sizes(network) == {"a": (36, 1, 5, 4), "b": (36, 1, 2, 5)}
+    assert sum(flow.values for flow in network.flows if flow.target == "a") == 64  # what is made anew does not travel
 
 
 def test_ranges_are_of_the_values_when_they_are_read() -> None:
@@ -701,6 +716,15 @@ def test_a_network_is_captured_anew_where_it_changed() -> None:
     tied.weight = model[0].weight
     model[0] = tied
     assert torch.allclose(convert(model, IDEAL, x, seed=0)(x), model(x), atol=1e-5)
+
+
+def test_a_model_that_holds_a_partial_is_kept_by_what_it_holds() -> None:
+    model = filled(Of(lambda m, x: m.l(m.act(x)), l=nn.Linear(8, 4), act=functools.partial(F.leaky_relu, negative_slope=0.1)))
+    first = capture(model, x := drawn(2, 8))
+    model.act = functools.partial(F.leaky_relu, negative_slope=0.1)
+    assert capture(model, x) is first
+    model.act = functools.partial(F.leaky_relu, negative_slope=0.2)
+    assert capture(model, x) is not first
 
 
 def test_a_captured_model_is_let_go() -> None:
