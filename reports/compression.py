@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from xbar.reports.metric import Shown
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
@@ -110,13 +111,13 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
 # ---- in words
 
 
-def points_lost(sheet: CompressionSheet) -> float:
-    """Points of accuracy lost in float, on all test images: against the uncompressed network trained on as long, where that was
-    done, else as it came in."""
-    return 100 * (_accuracy_before(sheet.meta) - float(sheet.meta["float_after"]))
+def lost(sheet: CompressionSheet) -> float:
+    """What of the score is lost in float, in the metric's unit, on all test samples: against the uncompressed network trained on as
+    long, where that was done, else as it came in."""
+    return Shown.of(sheet.meta).lost(_score_before(sheet.meta), float(sheet.meta["float_after"]))
 
 
-def _accuracy_before(meta: Mapping[str, Any]) -> float:
+def _score_before(meta: Mapping[str, Any]) -> float:
     longer = meta.get("float_longer")
     return float(meta["float_before"] if longer is None else longer)
 
@@ -159,12 +160,13 @@ def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
 
 def verdict(sheet: CompressionSheet) -> str:
     """What came of it, in two sentences."""
-    m, lost = sheet.meta, points_lost(sheet)
-    change = "no accuracy lost" if abs(lost) < 0.005 else f"{abs(lost):.2f} points {'lost' if lost > 0 else 'gained'}"
+    m, gone, shown = sheet.meta, lost(sheet), Shown.of(sheet.meta)
+    nothing = abs(gone) < (5e-5 if shown.is_share else 5e-5 * abs(_score_before(m)))
+    change = f"no {shown.word} lost" if nothing else f"{shown.difference(abs(gone), 2)} {'lost' if gone > 0 else 'gained'}"
     return (
         f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
-        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({percent(_accuracy_before(m), 2)} to {percent(m['float_after'], 2)} "
-        f"on {m['test_images']:,} test images{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
+        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({shown.text(_score_before(m), 2)} to {shown.text(m['float_after'], 2)} "
+        f"on {m['test_images']:,} test {_samples(m)}{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
         f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area.{_missed(m)}"
     )
 
@@ -181,19 +183,24 @@ def _bits(meta: Mapping[str, Any], when: str = "before") -> str:
     return f"{meta[f'bits_{when}']}-bit weights and {meta[f'input_bits_{when}']}-bit inputs"
 
 
+def _samples(meta: Mapping[str, Any]) -> str:
+    """What samples are called."""
+    return str(meta.get("samples", "images"))
+
+
 def _longer(meta: Mapping[str, Any]) -> str:
     """What the accuracy before is, where the uncompressed network was trained on to compare with."""
     if meta.get("float_longer") is None:
         return ""
     return (
         f"; before: uncompressed, trained on for as many epochs, {meta['epochs']}; as it came in it reaches "
-        f"{percent(meta['float_before'], 2)}"
+        f"{Shown.of(meta).text(meta['float_before'], 2)}"
     )
 
 
 def summary_text(sheet: CompressionSheet) -> str:
     """The headline numbers as plain text."""
-    m = sheet.meta
+    m, shown = sheet.meta, Shown.of(sheet.meta)
     lines = [f"{m['title']} compressed for {m['chip_title']}", "", *textwrap.wrap(verdict(sheet), 110), ""]
     head = ("", "before", "pruned", "fewer bits", "both")
     lines.append(f"{head[0]:22}" + "".join(f"{text:>16}" for text in head[1:]))
@@ -202,24 +209,25 @@ def summary_text(sheet: CompressionSheet) -> str:
     lines += ["", f"{'stage':32}{'float':>10}{'ideal chip':>12}{'varied chips':>14}{'weights':>13}{'arrays':>8}"]
     for stage, row in sheet.stages.iterrows():
         lines.append(
-            f"{NAMES[str(stage)]:32}{_or_dash(row['float']):>10}{_or_dash(row['ideal']):>12}{_or_dash(row['varied_mean']):>14}"
+            f"{NAMES[str(stage)]:32}{_or_dash(row['float'], shown):>10}{_or_dash(row['ideal'], shown):>12}"
+            f"{_or_dash(row['varied_mean'], shown):>14}"
             f"{int(row['weights']):13,}{int(row['arrays']):8}"
         )
     lines += ["", *textwrap.wrap(_chips_note(sheet), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
 
-def _or_dash(share: float) -> str:
-    """A share in per cent; a dash for networks that were judged in float only."""
-    return percent(share, 2) if pd.notna(share) else "–"
+def _or_dash(score: float, shown: Shown) -> str:
+    """A score for people; a dash for networks that were judged in float only."""
+    return shown.text(score, 2) if pd.notna(score) else "–"
 
 
 def _chips_note(sheet: CompressionSheet) -> str:
     m = sheet.meta
     whose = "the chip's own" if m["sigma_is_own"] else "assumed for varied chips"
     return (
-        f"Float: all {m['test_images']:,} test images. On chips: {m['chip_images']:,} of them, whose float accuracy may differ; varied: "
-        f"mean of {m['instances']} chips with a programming error of {_sigma(m)} ({m['programming_model']}, {whose})."
+        f"Float: all {m['test_images']:,} test {_samples(m)}. On chips: {m['chip_images']:,} of them, whose float score may differ; "
+        f"varied: mean of {m['instances']} chips with a programming error of {_sigma(m)} ({m['programming_model']}, {whose})."
         + (" Dash: too large for it, judged in float only." if sheet.stages["ideal"].isna().any() else "")
     )
 
@@ -254,8 +262,8 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
 
 
 def summary(sheet: CompressionSheet) -> Figure:
-    """Verdict, before and after, and what each step did to accuracy."""
-    m = sheet.meta
+    """Verdict, before and after, and what each step did to the score."""
+    m, shown = sheet.meta, Shown.of(sheet.meta)
     asked = ", ".join(f"{name} to {percent(share)}" for name, share in m["target"].items())
     figure = page(
         f"{m['title']} compressed", f"{m['chip_title']}  ·  asked for: {asked}  ·  {m['rate']:g} inferences per second"
@@ -271,7 +279,7 @@ def summary(sheet: CompressionSheet) -> Figure:
     row = ROW_HEIGHT if len(sheet.stages) < len(NAMES) else 0.0237
     end = draw_table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
     columns = (
-        ("accuracy after", 0.05, "left"),
+        (f"{shown.word} after", 0.05, "left"),
         ("float", 0.34, "right"),
         ("ideal chip", 0.44, "right"),
         ("varied chips, mean", 0.58, "right"),
@@ -284,10 +292,10 @@ def summary(sheet: CompressionSheet) -> Figure:
     rows = [
         [
             NAMES[str(stage)],
-            percent(row["float"], 2),
-            _or_dash(row["ideal"]),
-            f"{percent(row['varied_mean'], 2)} ± {100 * row['varied_std']:.2f}" if pd.notna(row["varied_mean"]) else "–",
-            _or_dash(row["varied_least"]),
+            shown.text(row["float"], 2),
+            _or_dash(row["ideal"], shown),
+            f"{shown.text(row['varied_mean'], 2)} ± {shown.number(row['varied_std'])}" if pd.notna(row["varied_mean"]) else "–",
+            _or_dash(row["varied_least" if shown.better == "high" else "varied_most"], shown),
             f"{int(row['weights']):,}",
             str(int(row["bits"])),
             f"{int(row['arrays']):,}",
@@ -296,29 +304,31 @@ def summary(sheet: CompressionSheet) -> Figure:
         for stage, row in sheet.stages.iterrows()
     ]
     end = draw_table(figure, end - 0.045, columns, rows, row)
-    _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), "Accuracy by step", "y"), sheet.stages)
+    _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), f"{shown.title} by step", "y"), sheet.stages, shown)
     _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
     write(figure, 0.05, end - 0.016, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT, vertical="top")
     return figure
 
 
-def _ablation(axes: Axes, stages: pd.DataFrame) -> None:
+def _ablation(axes: Axes, stages: pd.DataFrame, shown: Shown) -> None:
+    factor = shown.factor
     places = range(len(stages))
     kinds = (("float", "float"), ("ideal", "ideal chip"), ("varied_mean", "varied chips"))
     for offset, (column, label), fill in zip((-0.24, 0, 0.24), kinds, FILLS, strict=True):
-        axes.bar([p + offset for p in places], 100 * stages[column], width=0.22, label=label, **fill)
-    varied = 100 * stages["varied_mean"]
-    errors = [varied - 100 * stages["varied_least"], 100 * stages["varied_most"] - varied]
+        axes.bar([p + offset for p in places], factor * stages[column], width=0.22, label=label, **fill)
+    varied = factor * stages["varied_mean"]
+    errors = [varied - factor * stages["varied_least"], factor * stages["varied_most"] - varied]
     errors = [each.clip(lower=0.0) for each in errors]  # the mean of equal numbers may be off by its last bit
     axes.errorbar([p + 0.24 for p in places], varied, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
-    low = 100 * float(stages[["float", "ideal", "varied_least"]].min().min())
-    axes.set_ylim(max(0.0, low - 0.15 * (100 - low) - 0.2), 100)
+    drawn = factor * stages[["float", "ideal", "varied_least", "varied_most"]]
+    low, high = float(drawn.min().min()), 100.0 if shown.is_share else 1.05 * float(drawn.max().max())
+    axes.set_ylim(max(0.0, low - 0.15 * (high - low) - 0.002 * high), high)
     axes.set_xticks(
         list(places),
         [textwrap.fill(NAMES[str(s)], 13) for s in stages.index],
         fontsize=5.8,
     )
-    axes.set_ylabel("accuracy, %", fontsize=8.5)
+    axes.set_ylabel(shown.axis, fontsize=8.5)
     axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="lower right", bbox_to_anchor=(1.04, 0.98))
 
 
@@ -431,7 +441,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     admm, retraining = m["plan"]["frontier"]
     figure = page(
         "Which way to choose what goes",
-        f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training images, "
+        f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training {_samples(m)}, "
         f"footprint at {_bits(m, 'after')}; not the full training of the first page",
     )
     first = m["footprints"]["before"]
@@ -449,14 +459,14 @@ def methods(sheet: CompressionSheet) -> Figure:
             rows = rows.sort_values(column)
             axes.plot(
                 rows[column] * factor,
-                100 * rows["float"],
+                Shown.of(m).factor * rows["float"],
                 marker=marker,
                 color=colour,
                 linestyle=line,
                 label=METHOD_NAMES[str(method)],
                 markersize=6,
             )
-        before = 100 * _accuracy_before(m)
+        before = Shown.of(m).factor * _score_before(m)
         axes.axhline(before, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.text(
             1.0,
@@ -469,7 +479,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             va="bottom",
         )
         axes.set_xlabel(label, fontsize=8.5)
-        axes.set_ylabel("accuracy in float, all test images, %", fontsize=8.5)
+        axes.set_ylabel(f"{Shown.of(m).axis} in float, all test {_samples(m)}", fontsize=8.5)
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
@@ -478,7 +488,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
         ("method", 0.16, "left"),
-        ("accuracy", 0.50, "right"),
+        (Shown.of(m).word, 0.50, "right"),
         ("weights", 0.60, "right"),
         ("arrays", 0.68, "right"),
         ("energy", 0.81, "right"),
@@ -490,7 +500,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             METHOD_NAMES[str(r["method"])],
             *(
                 [
-                    percent(r["float"], 2),
+                    Shown.of(m).text(r["float"], 2),
                     f"{int(r['weights']):,}",
                     str(int(r["arrays"])),
                     human(r["energy_J"], "J"),
@@ -553,14 +563,14 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         "columns of zeros take no bitlines or wordlines: they are packed away when the network is mapped."
     )
     yield (
-        f"Images: how much to purify is chosen on {m['validation_images']:,} training images that training here holds out; the "
+        f"Samples: how much to purify is chosen on {m['validation_images']:,} training {_samples(m)} that training here holds out; the "
         "network that came in may have been trained on them, which makes it look better there than it is. Ratios are chosen on "
-        "images to train on. Test images only judge."
+        "those to train on. Test samples only judge."
     )
     yield (
         f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs that spare most of the targets' cost for what "
         "the loss does without them (squared, to first order); then a short retraining, on which the next round measures "
-        f"({m['search_images']:,} training images). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set right "
+        f"({m['search_images']:,} training {_samples(m)}). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set right "
         "by the whole network's after each round. What is kept are the numbers."
     )
     yield (

@@ -1,5 +1,6 @@
 """What every test may use, what the whole run is asked (`--accept`, `--measure`), which tests are slow, and what no test may do."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -92,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if function in slow:
             item.add_marker(pytest.mark.slow)
         functions.setdefault(item.path, set()).add(function)
-    seconds = {path: sum(slow.get(each, 0.0) for each in named) for path, named in functions.items()}
+    seconds = {path: math.fsum(slow.get(each, 0.0) for each in named) for path, named in functions.items()}  # in any order the same
     items.sort(key=lambda item: -seconds[item.path])
 
 

@@ -11,7 +11,7 @@ from xbar.reports.compression import (
     ahead,
     ahead_text,
     draw_compression,
-    points_lost,
+    lost,
     saved,
     summary_text,
     verdict,
@@ -68,7 +68,7 @@ def test_saved_and_loaded_draws_the_same_bytes(sheet: CompressionSheet, tmp_path
 
 
 def test_says_what_was_saved_and_by_what(sheet: CompressionSheet) -> None:
-    assert points_lost(sheet) == pytest.approx(0.1)
+    assert lost(sheet) == pytest.approx(0.001)
     assert saved(sheet, "power_W") == pytest.approx(0.95)
     assert saved(sheet, "power_W", "pruned") == pytest.approx(0.9)
     text = verdict(sheet).replace("\u00a0", " ")
@@ -106,7 +106,7 @@ def test_ahead_compares_at_equal_accuracy() -> None:
 def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet: CompressionSheet) -> None:
     meta = sheet.meta | {"float_longer": 0.9945, "epochs": 41}
     longer = CompressionSheet(meta, sheet.stages, sheet.layers, sheet.steps, sheet.frontier, sheet.admm)
-    assert points_lost(longer) == pytest.approx(0.15)
+    assert lost(longer) == pytest.approx(0.0015)
     text = verdict(longer).replace("\u00a0", " ")
     assert "at 0.15 points lost (99.45 % to 99.30 %" in text
     assert "trained on for as many epochs, 41; as it came in it reaches 99.40 %" in text
