@@ -98,7 +98,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, 
     known = [value for value in values if math.isfinite(value) and (linear or value > 0)]
     axes.set_ylim(len(rows) - 0.4, -0.6)
     if linear:
-        axes.set_xlim(*((0, 105) if shown.is_share else (0, 1.15 * max([*known, 1e-12]))))
+        axes.set_xlim(*((0, 105) if shown.is_share else shown.limits([*known, 0.0])))
     else:
         axes.set_xscale("log")
         low, high = (min(known), max(known)) if known else (1.0, 1.0)

@@ -174,6 +174,8 @@ def compare_runs(
     (before, after), requests = (run["values"] for run in runs), [run["requests"] for run in runs]
     metrics = side_by_side(before, after)
     metrics = metrics[metrics["old"].notna() | metrics["new"].notna()]
+    if Shown.of(old.meta) != Shown.of(new.meta):  # no two numbers of one kind
+        metrics = metrics.drop(index=list(SCORES), errors="ignore")
     about = [_of_score(METRICS[name], Shown.of(new.meta)) if name in SCORES else METRICS[name] for name in metrics.index]
     for column in ("label", "unit", "better"):
         metrics[column] = [getattr(each, column) for each in about]

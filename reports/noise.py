@@ -10,6 +10,7 @@ from scipy import stats
 from xbar.reports.metric import Shown
 
 CONFIDENCE = 0.95
+ACCURACY = "accuracy"  # the metric that counts samples which are right
 Meta = Mapping[str, Any]
 
 
@@ -22,7 +23,7 @@ def score_difference(old: Meta, new: Meta) -> dict[str, Any]:
     - images: no chip instance differs from another on either: what is left is the choice of test images. On the same n images a
       difference of d images has at least d and at most all errors of both discordant; the exact sign test of paired
       hits (McNemar 1947) is taken at both ends, and where they disagree it is open. On other images Fisher's exact test.
-      Of metrics that are no share of samples it is open.
+      Of metrics other than accuracy it is open.
     - ranges: the folder keeps no score by instance. That all of m instances lie on one side of all of n happens by chance
       with probability 2 / C(n + m, n), either side; where that is not rare enough, or they overlap, it is open.
     """
@@ -40,7 +41,7 @@ def score_difference(old: Meta, new: Meta) -> dict[str, Any]:
             return _paired(np.array([lists[1][seed] - lists[0][seed] for seed in shared]), shown)
         return _welch([np.array(list(each.values())) for each in lists], images, shown)
     fixed = [_one_for_all(meta) for meta in (old, new)]
-    if all(fixed) and shown.is_share:
+    if all(fixed) and shown.name == ACCURACY:
         return _images(old, new, same_images)
     if all(len(each) > 1 or one for each, one in zip(lists, fixed, strict=True)):
         known = [list(each.values()) or [meta["score"]["chip"]] for each, meta in zip(lists, (old, new), strict=True)]
@@ -48,8 +49,9 @@ def score_difference(old: Meta, new: Meta) -> dict[str, Any]:
     difference = b["chip"] - a["chip"]
     if difference == 0:
         return _noise("same", 0.0, "none", f"{shown.title} is the same.")
-    ranges = [tuple(sorted((each.get("chip_worst") or 0.0, each.get("chip_best") or 0.0))) for each in (a, b)]
+    ranges = [(each.get("chip_worst"), each.get("chip_best")) for each in (a, b)]
     if all(each.get("instances", 1) > 1 for each in (a, b)) and all(_is_number(value) for pair in ranges for value in pair):
+        ranges = [(min(pair), max(pair)) for pair in ranges]
         apart = max(ranges[0][0], ranges[1][0]) > min(ranges[0][1], ranges[1][1])
         n, m = (int(each["instances"]) for each in (a, b))
         rare = 2 / math.comb(n + m, n) <= 1 - CONFIDENCE

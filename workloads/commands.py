@@ -240,7 +240,7 @@ def _compress(options: argparse.Namespace) -> int:
         (options.out / COMPRESSION_FILE).unlink()
         shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
     with steps() as step:
-        found = compress(workload.model, workload.data, chip, targets, options.out, plan, step)
+        found = compress(workload.model, workload.data, chip, targets, options.out, plan, step, workload.code)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         save_state(small_state(found.model, workload.calibration_inputs[:2]), options.out / "weights.pt")

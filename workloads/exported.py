@@ -31,16 +31,24 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     _aten.adaptive_avg_pool2d.default: F.adaptive_avg_pool2d, _aten.cat.default: torch.cat, _aten.mean.dim: torch.mean,
     _aten.add.Tensor: operator.add, _aten.add_.Tensor: operator.add, _aten.mul.Tensor: operator.mul,
 }  # fmt: skip
+# What they give shares memory with what they were given: what is written into it is written there too.
+_VIEWS = {
+    "view", "reshape", "flatten", "slice", "select", "transpose", "permute", "squeeze", "unsqueeze", "expand", "split", "chunk", "unbind",
+    "narrow", "t", "alias", "detach", "unflatten", "split_with_sizes", "tensor_split", "diagonal", "movedim", "getitem",
+}  # fmt: skip
 _DROPOUTS = (_aten.dropout.default, _aten.dropout_.default, _aten.feature_dropout.default)
 
 
-def load_exported(path: Path) -> nn.Module:
-    """The network of a .pt2 file; raises DataError for what is none, or has other than one input."""
+def load_exported(path: Path, example: Tensor) -> nn.Module:
+    """The network of a .pt2 file, for inputs like `example` (n, ...); raises DataError for what is none, or has other than one input.
+
+    torch reads such a file, and may run what a pickle within it says: as with Python files, only load what you trust.
+    """
     try:
         program = torch.export.load(path)
     except Exception as error:  # torch raises RuntimeError, KeyError, BadZipFile and others for files that are none
         raise DataError(f"{path}: is no file of torch.export.save: {_first_line(error)}") from None
-    return network_of(program, str(path))
+    return network_of(program, str(path), example)
 
 
 def load_onnx(path: Path, example: Tensor) -> nn.Module:
@@ -62,7 +70,7 @@ def load_onnx(path: Path, example: Tensor) -> nn.Module:
             program = torch.export.export(converted, (example[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # NotImplementedError of operators; export raises a family of its own
         raise DataError(f"{path}: cannot be read as a torch network with a free batch axis: {_first_line(error)}") from None
-    return network_of(program, str(path))
+    return network_of(program, str(path), example)
 
 
 _TORCHVISION: list[torch.library.Library] = []  # names that we gave, as long as they are to last
@@ -85,14 +93,32 @@ def let_torchvision_load() -> None:
         _TORCHVISION.append(names)
 
 
-def network_of(program: torch.export.ExportedProgram, name: str) -> nn.Module:
-    """A module of layers that computes what the program does (see the module); raises DataError."""
+def network_of(program: torch.export.ExportedProgram, name: str, example: Tensor) -> nn.Module:
+    """A module of layers that computes what the program does (see the module), as it is seen to do on `example` (n, ...); raises
+    DataError."""
     source = program.module(check_guards=False)
     inputs = [node for node in source.graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:
         raise DataError(f"{name}: has {len(inputs)} inputs, must have one: wrap the model in a module of one tensor")
     kept = {node.target: _attribute(source, node.target) for node in source.graph.nodes if node.op == "get_attr"}
-    return _Rebuilt(source.graph, kept).module()
+    try:
+        built = _Rebuilt(source.graph, kept).module()
+    except (AttributeError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise DataError(f"{name}: its layers cannot be told apart: {_first_line(error)}") from None
+    wanted, found = (_outputs(each, example[:2]) for each in (source, built))
+    if wanted is not None and (found is None or not torch.allclose(wanted, found, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))):
+        raise DataError(f"{name}: written in plain layers it computes something else; give the model as FILE.py:FUNCTION")
+    return built
+
+
+def _outputs(module: Callable[[Tensor], Any], example: Tensor) -> Tensor | None:
+    """What a module gives, or None where it fails on that batch, which is told when the network is first used."""
+    with torch.no_grad():
+        try:
+            found = module(example.clone())
+        except Exception:  # of a user's network
+            return None
+    return found if isinstance(found, Tensor) else None
 
 
 class _Rebuilt:
@@ -141,6 +167,8 @@ class _Rebuilt:
         target = node.target
         if target in _DROPOUTS:
             return self._call("dropout", nn.Dropout(node.args[1]), node, ("dropout", node.args[1]))
+        if str(target).endswith(("_.default", "_.Tensor", "_.Scalar")) and _is_view(node.args[0]):
+            return self.new.call_function(target, self._new(node.args), self._new(node.kwargs))  # writes into what it is a view of
         if target in (_aten.view.default, _aten.reshape.default) and _flattens(node):
             return self.new.call_function(torch.flatten, (self._new(node.args[0]), 1))
         if target in (_aten.add.Tensor, _aten.add_.Tensor) and node.kwargs:  # a factor besides
@@ -232,6 +260,14 @@ _LAYERS: dict[Any, Callable[[dict[str, Tensor], dict[str, Any]], nn.Module | Non
     _aten.conv2d.padding: _convolution(nn.Conv2d), _aten.conv3d.default: _convolution(nn.Conv3d), _aten.batch_norm.default: _batch_norm,
     _aten.layer_norm.default: _layer_norm, _aten.embedding.default: _embedding,
 }  # fmt: skip
+
+
+def _is_view(node: Any) -> bool:
+    """True of what shares memory with what it was made of."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return False
+    name = getattr(node.target, "__name__", "").partition(".")[0]
+    return name in _VIEWS
 
 
 def _flattens(node: fx.Node) -> bool:

@@ -6,6 +6,7 @@ Files of Python are run as they are. What they import from their own folder is f
 
 import hashlib
 import importlib.util
+import random
 import sys
 import traceback
 import warnings
@@ -23,7 +24,7 @@ from xbar.workloads.data import DataError, Dataset, cache_directory
 from xbar.workloads.exported import HOW, load_exported, load_onnx
 from xbar.workloads.offered import file_of
 from xbar.workloads.task import CLASSIFICATION, NEXT_TOKEN, REGRESSION, TASKS, Metric, Task
-from xbar.workloads.training import Recipe, read_state, save_state, train_network
+from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, state_digest, train_network
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 RECIPE = Recipe(epochs=20, batch=64, learning_rate=2e-3)
@@ -135,16 +136,14 @@ def own_network(reference: str, example: Tensor, seed: int = 0) -> nn.Module:
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file of a network")
     if path.endswith(".py"):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = called(reference, "network")
+        model = called(reference, "network", seed)
         if not isinstance(model, nn.Module):
             raise DataError(f"{reference}: must give a torch module, got {type(model).__name__}")
         model = model.eval()
     elif attribute:
         raise DataError(f"{reference}: {attribute!r} is of no use to a {Path(path).suffix} file; give {path}")
     else:
-        model = load_exported(Path(path)) if path.endswith(".pt2") else load_onnx(Path(path), example)
+        model = load_exported(Path(path), example) if path.endswith(".pt2") else load_onnx(Path(path), example)
     check_batches(model, example, reference)
     return model
 
@@ -179,16 +178,45 @@ def own_metric(reference: str) -> Metric:
 
 
 def code_of(*references: str | None) -> str:
-    """What a network and metric depend on besides weights and data: the contents of the files that they name."""
-    paths = [file_of(each)[0] for each in references if each is not None]
-    return "".join(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if Path(path).is_file())
+    """What a network and metric depend on besides weights and data, as one text: the contents of the files that they name, of all
+    Python files beside one of Python, and of the weights that an .onnx file keeps beside it. Files elsewhere are not seen."""
+    hashed = hashlib.sha256()
+    for path in sorted({each for reference in references if reference is not None for each in _files(Path(file_of(reference)[0]))}):
+        hashed.update(f"{path.name} ".encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    beside = path.parent.glob("*.py") if path.suffix == ".py" else path.parent.glob(f"{path.name}.data") if path.suffix == ".onnx" else ()
+    return [each.resolve() for each in (path, *beside) if each.is_file()]
 
 
 # ---- Python files
 
 
-def called(reference: str, what: str) -> Any:
-    """What FILE.py:NAME gives when it is called without arguments; raises DataError with the line of the file that failed."""
+def called(reference: str, what: str, seed: int = 0) -> Any:
+    """What FILE.py:NAME gives when it is called without arguments; what torch, numpy and random draw meanwhile depends on the seed
+    alone. Raises DataError with the line of the file that failed."""
+    with _seeded(seed):
+        return _called(reference, what)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A block in which all usual generators begin at a seed; they are as before after it."""
+    numpy_state, own_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the one that users' files draw from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(own_state)
+
+
+def _called(reference: str, what: str) -> Any:
     found = _attribute_of(reference, what)
     if not callable(found) or isinstance(found, nn.Module):
         return found
@@ -220,28 +248,43 @@ def _attribute_of(reference: str, what: str) -> Any:
 def _from_folder(reference: str) -> Iterator[None]:
     """A block in which modules beside the file are found, and what it raises is told as DataError with its line."""
     path = Path(file_of(reference)[0]).resolve()
+    before = set(sys.modules)
     sys.path.insert(0, str(path.parent))
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path]
         where = f", line {lines[-1]}" if lines else ""
         raise DataError(f"{reference}{where}: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove(str(path.parent))
+        for name, module in list(sys.modules.items()):  # another folder's modules of the same name are other ones
+            if name not in before and Path(str(getattr(module, "__file__", None) or "/")).parent == path.parent:
+                del sys.modules[name]
 
 
 # ---- training, and a warning where there was none
 
 
-def trained_own(model: nn.Module, data: Dataset, name: str, seed: int, progress: bool, recipe: Recipe = RECIPE) -> nn.Module:
-    """The network trained here on the data for its task, from the cache where it was trained before. Raises TrainingError."""
-    state = b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
-    identity = hashlib.sha256(f"{recipe} {data.digest} {seed} {hashlib.sha256(state).hexdigest()}".encode()).hexdigest()[:16]
-    path = cache_directory() / "weights" / f"{name}-{identity}.pt"
+def trained_own(
+    model: nn.Module, data: Dataset, reference: str, seed: int, progress: bool, recipe: Recipe = RECIPE
+) -> nn.Module:
+    """The network that `reference` names trained here on the data for its task, from the cache where it was trained before. Raises
+    TrainingError, and DataError where its outputs do not fit the task."""
+    try:
+        with torch.no_grad():
+            data.task.loss(model(data.train_inputs[:2]), data.train_targets[:2])
+    except Exception as error:  # of a user's network
+        raise DataError(f"{reference}: cannot be trained for {data.task.name}, its outputs do not fit the targets: {error}") from None
+    told = f"{recipe} {data.digest} {seed} {state_digest(model)} {code_of(reference)}"
+    name = f"{Path(file_of(reference)[0]).stem}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
+    path = cache_directory() / "weights" / name
     if path.is_file():
-        model.load_state_dict(read_state(path))
-        return model.eval()
+        try:
+            model.load_state_dict(read_state(path))
+            return model.eval()
+        except (TrainingError, RuntimeError) as error:
+            print(f"{error}; training again", file=sys.stderr)
     checkpoint = path.with_suffix(".checkpoint")
     train_network(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)

@@ -36,7 +36,7 @@ class Metric:
         """The number for all samples; raises TaskError where the function gives none that is finite."""
         try:
             found = torch.as_tensor(self.function(outputs, targets))
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        except Exception as error:  # of a user's function
             raise TaskError(f"metric {self.name}: cannot judge outputs {tuple(outputs.shape)} by targets {tuple(targets.shape)}: "
                             f"{error}") from None  # fmt: skip
         if found.dim() > 1 or (found.dim() == 1 and len(found) != len(targets)):
@@ -75,6 +75,8 @@ class Task:
 def _hits(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.dim() != 2 or targets.dim() != 1:
         raise ValueError("accuracy needs scores (n, classes) and classes (n,)")
+    if outputs.shape[1] <= int(targets.max()):
+        raise ValueError(f"{outputs.shape[1]} scores a sample, but classes up to {int(targets.max())}")
     return (outputs.argmax(1) == targets).double()
 
 

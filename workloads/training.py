@@ -122,8 +122,9 @@ def train_network(
     if recipe.bfloat16:  # the layout that such convolutions are fastest in
         model.to(memory_format=torch.channels_last)
     began = time.monotonic()
-    with steps("training", progress, apart=10.0) as step:
+    with steps("training", progress, apart=10.0) as step, torch.random.fork_rng(devices=[]):
         for epoch in range(first, recipe.epochs):
+            torch.manual_seed((1_000_003 * seed + epoch) % 2**63)  # of dropout, which draws from torch's own generator
             loss = _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
             step(f"training: epoch {epoch + 1} of {recipe.epochs} done, loss {loss:.4f}, about {left:.0f} s left")

@@ -137,11 +137,10 @@ def _own(
         raise DataError(f"{name}: needs its data: --data FILE.npz of {', '.join(ARRAYS)}, or --data FILE.py:FUNCTION")
     data = dataset(source, task=task, metric=None if metric is None else own_metric(metric))
     model = own_network(name, data.train_inputs, seed)
-    stem = Path(file_of(name)[0]).stem
     if weights is not None:
         model = load_weights(model, weights, data.train_inputs[:2]).eval()
     elif train:
-        model = trained_own(model, data, stem, seed, progress)
+        model = trained_own(model, data, name, seed, progress)
     found = score(model, data.test_inputs, data.test_targets, data.metric)
     warn_of_guessing(name, data, found)
     return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric))

@@ -51,7 +51,9 @@ def _keep_freed_memory() -> None:
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt"):
-        library.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD [B]: from where on memory comes from the system, to which it returns
+        # M_MMAP_THRESHOLD [B]: from where on memory comes from the system, to which it returns; older versions allow 32 MiB at most
+        if not library.mallopt(-3, 2**30) and not library.mallopt(-3, 2**25):
+            return
         library.mallopt(-1, 2**28)  # M_TRIM_THRESHOLD [B]: freed at the heap's end, from where on it is given back
 
 

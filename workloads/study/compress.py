@@ -74,7 +74,8 @@ class Plan:
     uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
     None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
     programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
-    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining [1]. most_on_chips: networks of
+    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining, of other metrics a
+    share of the value before [1]. most_on_chips: networks of
     more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
     picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
     frontier_images.
@@ -155,8 +156,8 @@ _TRAINING = {
     )),
 }  # fmt: skip
 PLANS = {
-    name: replace(plan, images=NETWORKS[name].compressed_images, instances=NETWORKS[name].compressed_instances)
-    for name, plan in _TRAINING.items()
+    name: replace(_TRAINING.get(name, Plan()), images=network.compressed_images, instances=network.compressed_instances)
+    for name, network in NETWORKS.items()
 }
 
 
@@ -194,9 +195,10 @@ class CompressionResult:
 
 def compress(
     model: nn.Module, data: Dataset, chip: Chip, target: Mapping[str, float], out: Path, plan: Plan | None = None,
-    step: Step = lambda _: None,
+    step: Step = lambda _: None, code: str = "",
 ) -> CompressionResult:  # fmt: skip
-    """The whole sequence for a trained classifier (see the module); `model` is left alone.
+    """The whole sequence for a trained network (see the module); `model` is left alone. code: what it depends on besides weights and
+    data (`Workload.code`).
 
     target: what is to be left at most of area, power or weights, as a share of the uncompressed network's on the same chip.
     What an interrupted call of the same settings left in `out` is used. Raises AllocationError for targets out of reach,
@@ -206,7 +208,7 @@ def compress(
     if chip.layer:
         raise TrainingError(f"chip {chip.name} has settings of single layers ({', '.join(chip.layer)}), which compression, that "
                             "plans with one width for all, would not see: leave them out")  # fmt: skip
-    work = _Work(model, data, chip, dict(target), out, plan or Plan(), step)
+    work = _Work(model, data, chip, dict(target), out, plan or Plan(), step, code)
     return work.result()
 
 
@@ -227,11 +229,11 @@ class _Work:
     """One compression: its settings, its folder, and its stages in order."""
 
     def __init__(
-        self, model: nn.Module, data: Dataset, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step
+        self, model: nn.Module, data: Dataset, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step, code: str
     ):
         self.model, self.data, self.chip, self.target = baked(model).cpu().eval(), data, chip, target
         self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.out, self.plan, self.step, self.kept = out, plan, step, out / "checkpoints"
+        self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.parts = split(data, plan.validation, plan.seed)
@@ -259,7 +261,7 @@ class _Work:
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
                 repr(sorted(plan.items()))]  # fmt: skip
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        return hashlib.sha256("\n".join([*told, self.code] if self.code else told).encode()).hexdigest()
 
     # ---- stages
 
@@ -350,7 +352,9 @@ class _Work:
                 return -math.inf
             return -metric.lost(0.0, score(trial.eval(), held.test_inputs, held.test_targets, metric))
 
-        return choose_threshold(model, THRESHOLDS, judged, self.plan.most_lost)
+        before = score(model.eval(), held.test_inputs, held.test_targets, metric)
+        most_lost = self.plan.most_lost * (abs(before) if metric.unit else 1.0)
+        return choose_threshold(model, THRESHOLDS, judged, most_lost)
 
     def _on_levels(self, model: nn.Module) -> nn.Module:
         held = hold_zeros(model)

@@ -47,6 +47,7 @@ from xbar.hw.graph.trace import trace
 from xbar.hw.quantity import UNITS, Unit, number_and_unit
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import TASKS, WORKLOADS, file_of, is_own
+from xbar.workloads.own import code_of
 from xbar.workloads.study import sweep as engine
 from xbar.workloads.study.allocation import TARGETS
 from xbar.workloads.study.compress import PLANS, Plan, compress, fitted, quick
@@ -370,7 +371,9 @@ def placed(name: str, value: Value, folder: Path) -> Value:
 
 def files_of(point: Point) -> str:
     """The contents of the files that a point names, as one text; of a data folder only its name counts."""
-    return " ".join(_digest(file_of(str(point[name]))[0]) for name in PATHS if name in point)
+    found = [_digest(file_of(str(point[name]))[0]) for name in PATHS if name in point]
+    own = [str(point[name]) for name in ("workload.name", "workload.data", "workload.metric") if is_own(str(point.get(name, "")))]
+    return " ".join([*found, code_of(*own)] if own else found)
 
 
 def _digest(name: str, extending: tuple[str, ...] = ()) -> str:
@@ -524,13 +527,13 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
         weights, bits = folder / "weights.pt", folder / "bits.json"
         with _only_one(key):
             if not weights.is_file():
-                found = compress(subject.model, subject.workload.data, subject.chip, targets, folder, plan)
+                found = compress(subject.model, subject.workload.data, subject.chip, targets, folder, plan, code=subject.workload.code)
                 bits.write_text(json.dumps({"weights": found.chip.weights.bits, "inputs": found.chip.inputs.bits}), "utf-8")
                 save_state(small_state(found.model, subject.workload.calibration_inputs[:2]), weights)
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         model = load_weights(subject.model, weights, subject.workload.calibration_inputs[:2]).eval()
         chosen = {section: {"bits": count} for section, count in json.loads(bits.read_text("utf-8")).items()}
-        return _Subject(_content(model), subject.workload, model, subject.chip.with_changes(**chosen))
+        return _Subject(_content(model) + subject.key, subject.workload, model, subject.chip.with_changes(**chosen))
 
     smaller: _Subject = _compressed.get(key, make)
     return smaller
