@@ -20,7 +20,15 @@ from xbar.workloads.data import DataError
 from xbar.workloads.exported import load_exported, load_onnx
 from xbar.workloads.offered import TASKS as TASK_NAMES
 from xbar.workloads.offered import file_of, is_own
-from xbar.workloads.own import UntrainedWarning, dataset, own_metric, own_network, warn_of_guessing
+from xbar.workloads.own import (
+    UntrainedWarning,
+    code_of,
+    dataset,
+    own_metric,
+    own_network,
+    trained_own,
+    warn_of_guessing,
+)
 from xbar.workloads.study.evaluate import evaluate
 from xbar.workloads.study.points import judge
 from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
@@ -209,7 +217,7 @@ class TestNetworks:
         for _ in range(3):
             model(torch.rand(8, 2, 6, 6))  # statistics of the batch norm
         save(model.eval(), torch.zeros(2, 2, 6, 6), tmp_path / "m.pt2")
-        found, x = load_exported(tmp_path / "m.pt2"), torch.rand(5, 2, 6, 6)
+        found, x = load_exported(tmp_path / "m.pt2", torch.rand(2, 2, 6, 6)), torch.rand(5, 2, 6, 6)
         assert torch.allclose(found(x), model(x), atol=1e-6)
         kinds = {name: type(module) for name, module in found.named_modules()}
         for name in ("stem.0", "stem.1", "again", "line", "norm", "head"):
@@ -384,3 +392,78 @@ def test_a_report_from_python(folder: Path, tmp_path: Path) -> None:
     assert results.meta["workload"]["title"] == "Mine"
     assert results.meta["score"]["float_all"] == load_workload(f"{folder / 'model.py'}:make", data_directory=folder / "my.npz").float_score
     assert pd.read_csv(tmp_path / "out" / "layers.csv")["layer"].tolist() == ["a", "b"]
+
+
+class TestWhatResultsRestOn:
+    """Networks that differ in code alone are not taken for each other."""
+
+    @pytest.fixture
+    def two(self, tmp_path: Path) -> tuple[Path, Path]:
+        """Folders of the same names whose helpers differ."""
+        for name, function in (("a", "relu"), ("b", "tanh")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "helper.py").write_text(f"from torch import {function} as f\n")
+            (tmp_path / name / "net.py").write_text(
+                "import torch\nfrom torch import nn\nfrom helper import f\nclass Net(nn.Module):\n"
+                "    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)\n"
+                "    def forward(self, x): return self.b(f(self.a(x)))\n"
+                "def data():\n    import numpy, random\n    x = torch.rand(40, 4) + numpy.random.rand() + random.random()\n"
+                "    y = torch.randint(3, (40,))\n    return {'x_train': x, 'y_train': y, 'x_test': x, 'y_test': y}\n"
+            )
+        return tmp_path / "a", tmp_path / "b"
+
+    def test_helpers_of_another_folder_are_other_ones(self, two: tuple[Path, Path]) -> None:
+        x = torch.rand(5, 4)
+        nets = [own_network(f"{folder / 'net.py'}:Net", x) for folder in two]
+        assert torch.equal(nets[0].a.weight, nets[1].a.weight)
+        assert not torch.equal(nets[0](x), nets[1](x))
+        assert code_of(f"{two[0] / 'net.py'}:Net") != code_of(f"{two[1] / 'net.py'}:Net")
+
+    def test_data_are_drawn_alike_every_time(self, two: tuple[Path, Path]) -> None:
+        assert len({dataset(f"{folder / 'net.py'}:data").digest for folder in two for _ in range(2)}) == 1
+
+    def test_each_is_trained_for_itself(self, two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XBAR_CACHE", str(tmp_path / "cache"))
+        data, recipe = dataset(f"{two[0] / 'net.py'}:data"), Recipe(2, 20, 0.05)
+        for _ in range(2):  # from the cache the second time
+            found = []
+            for folder in two:
+                net = own_network(f"{folder / 'net.py'}:Net", data.train_inputs)
+                found.append(trained_own(net, data, f"{folder / 'net.py'}:Net", 0, False, recipe).state_dict())
+            assert not torch.equal(found[0]["a.weight"], found[1]["a.weight"])
+        assert len([*(tmp_path / "cache").rglob("*.pt")]) == 2
+        with pytest.raises(DataError, match="cannot be trained for classification"):
+            trained_own(nn.Linear(4, 2), data, f"{two[0] / 'net.py'}:Net", 0, False, recipe)
+
+
+def test_training_with_dropout_ends_in_the_same_bits() -> None:
+    x, y = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    data, ends = Dataset("drawn", x, y, x, y), []
+    for _ in range(2):
+        torch.rand(3)  # torch's own generator goes on
+        net = initialise(lambda: nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3)), 0)
+        train_network(net, data, Recipe(2, 10, 0.1), 0)
+        ends.append(net[0].weight)
+    assert torch.equal(*ends)
+
+
+def test_what_is_written_into_a_view_is_written(tmp_path: Path) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.a(x)
+            h[:, :3].relu_()
+            found: Tensor = self.b(h)
+            return found
+
+    model, x = initialise(InPlace, 0), torch.randn(6, 4)
+    save(model, x[:2], tmp_path / "m.pt2")
+    assert torch.allclose(load_exported(tmp_path / "m.pt2", x)(x), model(x), atol=1e-6)
+
+
+def test_a_classifier_of_too_few_classes_is_told() -> None:
+    with pytest.raises(TaskError, match="2 scores a sample, but classes up to 2"):
+        ACCURACY(torch.zeros(3, 2), torch.tensor([0, 1, 2]))
