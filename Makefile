@@ -1,4 +1,5 @@
-# The two commands of the README are `make demo` and `make test`; both set up .venv first. `make check` is for the work between.
+# The two commands of the README are `make demo` and `make test`; both set up .venv first. `make check` is for the work between, `make docs`
+# for the guide as a site.
 VENV := .venv
 BIN := $(VENV)/bin
 # Threads that wait soon sleep: xbar/__init__.py tells why.
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # once; the longest files first (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check lint golden benchmarks clean
+.PHONY: demo test check lint docs golden benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/xbar run digits --chip isaac --out out/digits-isaac --replace
@@ -29,6 +30,11 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy tests/types_are_seen.py
 
+# The guide and the reference of all public names, to read without a network: build/docs/index.html. Warnings are errors.
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build --builder html --conf-dir docs/site --fresh-env --quiet --fail-on-warning --keep-going . build/docs
+	@echo build/docs/index.html
+
 golden: $(INSTALLED)
 	$(BIN)/pytest tests/golden --accept
 
@@ -45,5 +51,9 @@ $(INSTALLED): setup.cfg constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out build/docs

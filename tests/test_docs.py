@@ -158,16 +158,21 @@ class Chapter:
 
 @contextlib.contextmanager
 def scratch(folder: Path, cache: Path) -> Iterator[None]:
-    """Inside `folder`, with a cache of its own, no data, and one thread, whose number decides in which order sums are taken; torch's
-    random numbers and threads are left as they were."""
+    """Inside `folder`, whose modules are found, with a cache of its own, no data, and one thread, whose number decides in which order
+    sums are taken; torch's random numbers and threads are left as they were."""
     threads = torch.get_num_threads()
     before = {name: os.environ.pop(name, None) for name in ("XBAR_CACHE", "XBAR_DATA")}
     os.environ["XBAR_CACHE"] = str(cache)
     torch.set_num_threads(1)
+    sys.path.insert(0, str(folder))
     try:
         with contextlib.chdir(folder), torch.random.fork_rng(devices=[]):
             yield
     finally:
+        sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").parent == folder:
+                del sys.modules[name]
         torch.set_num_threads(threads)
         del os.environ["XBAR_CACHE"]
         os.environ.update({name: value for name, value in before.items() if value is not None})

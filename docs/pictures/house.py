@@ -170,7 +170,7 @@ WEIGHT = (
     ),
     Step(
         "Wires: solved once for each programmed crossbar.",
-        "hw.array.parasitics.effective_conductance",
+        "hw.array.solved.kept_conductance",
         "hw.array.currents._effective",
     ),
     Step(
