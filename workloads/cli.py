@@ -101,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "--train", action="store_true", default=None,
         help="weights trained on this computer, in place of those that ship with the project (digits, of seed 0)",
     )  # fmt: skip
+    run_parser.add_argument("--host", action="append", metavar="MODULE",
+                            help="a module of a network of one's own that a host computes beside the chip; may be repeated")  # fmt: skip
     run_parser.add_argument("--seed", type=_seed, default=0, help="of training and of chip instances (default 0)")
     run_parser.add_argument("--instances", type=_from_one, help=f"chip instances per point (default: {_usual('instances')})")
     run_parser.add_argument("--images", type=_from_one, help=f"test images per accuracy (default: {_usual('images')})")

@@ -169,8 +169,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "attribute", "task", "metric"),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric"),
+        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host"),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host"),
     }
     for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
         if getattr(options, name) is not None:
@@ -185,7 +185,7 @@ def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     workload = load_workload(
         options.workload, options.seed, options.data, progress=True, weights=options.weights, train=bool(options.train),
-        task=options.task, metric=options.metric,
+        task=options.task, metric=options.metric, host=options.host or (),
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")

@@ -4,7 +4,7 @@ kept in the cache; untrained networks, for cost alone."""
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +41,8 @@ _T = TypeVar("_T")
 @dataclass(frozen=True)
 class Workload:
     """A trained model with its data. float_score: by the data's metric on all test samples, before anything is put on a chip.
-    code: what it depends on besides weights and data, where it is one of a user's own."""
+    code: what it depends on besides weights and data, where it is one of a user's own; host: names of its modules that a host
+    computes."""
 
     name: str
     title: str
@@ -49,6 +50,7 @@ class Workload:
     data: Dataset
     float_score: float
     code: str = ""
+    host: tuple[str, ...] = ()
 
     @property
     def calibration_inputs(self) -> Tensor:
@@ -94,6 +96,7 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 def load_workload(
     name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None,
     train: bool = False, task: str | None = None, metric: str | None = None,
+    host: Sequence[str] = (),
 ) -> Workload:  # fmt: skip
     """The workload of that name with trained weights: those of the file `weights`; else, for seed 0, the shipped ones where
     there are any (`shipped_weights`); else trained here with `seed`, or as trained here and kept in the cache before.
@@ -111,8 +114,8 @@ def load_workload(
     if train and weights is not None:
         raise ValueError(f"train = True: weights are given, {weights}; one of the two")
     if is_own(name):
-        return _own(name, seed, data_directory, progress, weights, train, task, metric)
-    for what, value in (("task", task), ("metric", metric)):
+        return _own(name, seed, data_directory, progress, weights, train, task, metric, tuple(host))
+    for what, value in (("task", task), ("metric", metric), ("host", ", ".join(host) or None)):
         if value is not None:
             raise DataError(f"{what} = {value}: is for networks of one's own; {name} has its own")
     entry = _known(name, _ENTRIES)
@@ -131,6 +134,7 @@ def load_workload(
 
 def _own(
     name: str, seed: int, source: Path | None, progress: bool, weights: Path | None, train: bool, task: str | None, metric: str | None,
+    host: tuple[str, ...],
 ) -> Workload:  # fmt: skip
     """A network of one's own, as `load_workload` says."""
     if source is None:
@@ -143,7 +147,7 @@ def _own(
         model = trained_own(model, data, name, seed, progress)
     found = score(model, data.test_inputs, data.test_targets, data.metric)
     warn_of_guessing(name, data, found)
-    return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric))
+    return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host)
 
 
 _LOADERS: dict[str, Callable[[Path | None], Dataset]] = {

@@ -467,3 +467,16 @@ def test_what_is_written_into_a_view_is_written(tmp_path: Path) -> None:
 def test_a_classifier_of_too_few_classes_is_told() -> None:
     with pytest.raises(TaskError, match="2 scores a sample, but classes up to 2"):
         ACCURACY(torch.zeros(3, 2), torch.tensor([0, 1, 2]))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_module_is_left_to_a_host(tmp_path: Path) -> None:
+    """Its multiply-accumulates are told as the host's, and its errors are none of the chip's."""
+    x = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+    data = Dataset("drawn", x, torch.arange(40) % 4, x, torch.arange(40) % 4)
+    net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
+    with pytest.warns(UntrainedWarning):
+        results = report(net, data, "edge", tmp_path / "out", Study(instances=1, images=10, requests=2).quick(), host=["2"])
+    assert results.layers.index.tolist() == ["0"]
+    shares = {where: results.meta["summary"][f"{where}_operations_share"] for where in ("crossbar", "host")}
+    assert shares == {"crossbar": pytest.approx(6 * 12 / (6 * 12 + 12 * 4)), "host": pytest.approx(12 * 4 / (6 * 12 + 12 * 4))}

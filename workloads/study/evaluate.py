@@ -140,13 +140,14 @@ class OnChip:
 
     def __init__(
         self, model: nn.Module, chip: Chip, calibration_inputs: Tensor, seed: int = 0, memory: int = MEMORY,
-        batch: int = BATCH_SAMPLES,
+        batch: int = BATCH_SAMPLES, host: Sequence[str] = (),
     ):  # fmt: skip
-        """memory [bytes] and batch [samples] bound what is computed at once. Raises ParameterError and what `hw` does."""
+        """host: modules that a host computes. memory [bytes] and batch [samples] bound what is computed at once. Raises
+        ParameterError and what `hw` does."""
         if memory < 1 or batch < 1:
             raise ParameterError(f"memory and batch must be 1 or more, got {memory} and {batch}")
         self.chip, self.memory, self.batch = chip, memory, batch
-        self.model = convert(model, chip, calibration_inputs, seed, pack=True)
+        self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host)
         self.layers = analog_layers(self.model)
         self._sample_bytes, self._output_bytes = self._measure(calibration_inputs[:1])
 

@@ -1,6 +1,6 @@
 """From Python: the whole report of a model and data at hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from xbar.workloads.workload import Workload
 
 def report(
     model: nn.Module, data: Any, chip: Chip | str, out: str | Path, study: Study | None = None, title: str = "", *,
-    metric: Metric | None = None, step: Callable[[str], None] = lambda _: None,
+    metric: Metric | None = None, host: Sequence[str] = (), step: Callable[[str], None] = lambda _: None,
 ) -> Results:  # fmt: skip
     """Everything that `xbar run` writes, of a trained model at hand: tables, report.pdf and report.html in the folder `out`.
 
     data: as `dataset` takes it; chip: one, or the name of a preset or file; study: of `xbar.workloads.study.run`, its quick one unless
-    given. Raises DataError and what `xbar.workloads.study.run.run` raises.
+    given; host: names of modules that a host computes. Raises DataError and what `xbar.workloads.study.run.run` raises.
     """
     found = dataset(data, metric=metric)
     model = model.eval()
@@ -32,7 +32,7 @@ def report(
     name = title or type(model).__name__
     reached = score(model, found.test_inputs, found.test_targets, found.metric)
     warn_of_guessing(name, found, reached)
-    workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached)
+    workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached, host=tuple(host))
     results = run(workload, load_chip(chip) if isinstance(chip, str) else chip, study or Study().quick(), step)
     results.save(Path(out))
     render(results, Path(out))

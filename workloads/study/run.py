@@ -151,7 +151,7 @@ class Bench:
             while len(self._converted) > 1:
                 self._converted.pop(next(iter(self._converted)))
             self._converted[key] = OnChip(
-                self.workload.model, chip, self.workload.calibration_inputs, self.study.seed
+                self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host
             )
         return self._converted[key]
 
@@ -195,7 +195,7 @@ class Bench:
         """The network on that chip, its ADCs with their own widths of a code or with those of another chip."""
         if of is None:
             return self.on_chip(chip)
-        kept = OnChip(self.workload.model, chip, self.workload.calibration_inputs, self.study.seed)
+        kept = OnChip(self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host)
         keep_steps(kept.model, self.on_chip(of).model)
         return kept
 
@@ -207,7 +207,7 @@ def _described(chip: Chip | None) -> str:
 def _identity(workload: Workload, study: Study) -> str:
     """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [_code(), workload.code, workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
+    described = [_code(), workload.code, repr(workload.host), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
 
 
@@ -229,7 +229,7 @@ def run(
     """
     data = workload.data
     step("placing and simulating")
-    network = trace(workload.model, workload.calibration_inputs, pack=True)
+    network = trace(workload.model, workload.calibration_inputs, pack=True, host=workload.host)
     placement = place(network, chip)
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_targets))[: study.images])
     inputs, targets = data.test_inputs[chosen], data.test_targets[chosen]
