@@ -105,8 +105,8 @@ def load_workload(
     others where a processor adds up in another order; the shipped weights are the same everywhere.
 
     A name that is a file (`xbar.workloads.offered.is_own`) is a network of one's own, on the data that `data_directory` names
-    (`xbar.workloads.own.dataset`), with the weights that it brings unless `weights` or `train` is given. task, metric: of
-    `xbar.workloads.own`, for such a network.
+    (`xbar.workloads.own.dataset`), with the weights that it brings unless `weights` or `train` is given. task, metric, for
+    such a network: as `xbar.workloads.own` has them; host: its modules that a host computes.
 
     Raises ValueError for an unknown name or for `train` beside `weights`, DataError where the data or weights are not at hand,
     or where `train` is asked of a network that is only read from a file.
