@@ -134,7 +134,19 @@ class SweepSheet:
         """Columns of numbers that came back, those of `FIRST` first."""
         others = {*OWN, *self.meta["varied"], *self.meta["fixed"]}
         found = [name for name in self.frame if name not in others and _is_number(self.frame[name]) and self.frame[name].notna().any()]
-        return [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
+        return [name for name in self.first if name in found] + [name for name in found if name not in self.first]
+
+    @property
+    def first(self) -> list[str]:
+        """Metrics that are looked at before others: a network's own, then `FIRST`."""
+        return [*dict.fromkeys([*self.meta.get("better", {}), *FIRST])]
+
+    @property
+    def told_better(self) -> dict[str, str]:
+        """Which side of a network's own metric is better, as the sweep tells."""
+        told = self.meta.get("better", {})
+        ends = ("", "_float", "_smallest", "_largest")
+        return {name: side for metric, side in told.items() for end in ends if (name := f"{metric}{end}") in self.metrics}
 
     @property
     def numbers(self) -> list[str]:
@@ -192,7 +204,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
         _known("better", name, sheet.numbers)
         if side not in BETTER:
             raise ResultsError(f"better: {name} = {side!r}: must be low or high")
-    better = {name: side for name in sheet.metrics if (side := better_side(name))} | dict(view.better)
+    told = {name: side for name in sheet.metrics if (side := better_side(name))} | sheet.told_better
+    better = told | dict(view.better)
     if view.pareto and (len(view.pareto) not in (2, 3) or len(set(view.pareto)) < len(view.pareto)):
         raise ResultsError(f"pareto: {','.join(view.pareto)}: must be two or three different columns")
     for name in view.pareto:
@@ -215,7 +228,7 @@ def chosen(sheet: SweepSheet, view: View) -> View:
     wanted = [name for name in sheet.metrics if name in better and sheet.varies(name)]
     if "energy_on_chip_J" in wanted:  # the whole energy is the same and that of links
         wanted = [name for name in wanted if name != "energy_J"]
-    usual = [name for name in wanted if name in FIRST or name in view.better] or wanted
+    usual = [name for name in wanted if name in sheet.first or name in view.better] or wanted
     pareto = view.pareto or (tuple(usual[:2]) if len(usual) > 1 else ())
     varying = [name for name in (*usual, *sheet.metrics) if sheet.varies(name)]
     tornado = view.tornado or tuple(name for name in pareto if name in sheet.metrics) or tuple(varying[:1] or sheet.metrics[:1])
@@ -359,7 +372,7 @@ def front_table(sheet: SweepSheet, view: View) -> pd.DataFrame:
     if not view.pareto:
         return pd.DataFrame()
     best = sheet.done[pareto_front(sheet.done, {name: view.better[name] for name in view.pareto})]
-    columns = dict.fromkeys(["point", *view.pareto, *sheet.axes, *(name for name in FIRST if name in sheet.metrics)])
+    columns = dict.fromkeys(["point", *view.pareto, *sheet.axes, *(name for name in sheet.first if name in sheet.metrics)])
     rising = [view.better[name] == "low" for name in view.pareto]
     return best[list(columns)].sort_values([*view.pareto, "point"], ascending=[*rising, True]).reset_index(drop=True)
 
@@ -551,12 +564,12 @@ def _listed(words: list[str]) -> str:
 
 def best_points(sheet: SweepSheet, view: View) -> list[tuple[str, str, pd.Series, int]]:
     """The best point of each usual metric that varies: column, its better side, the row, how many others are as good."""
-    metrics = [name for name in (*FIRST, *view.better) if name in sheet.metrics]
+    metrics = [name for name in (*sheet.first, *view.better) if name in sheet.metrics]
     names = dict.fromkeys([*view.pareto, *metrics])
     found = []
     for name in names:
         values = sheet.done[name].dropna()
-        if name not in view.better or values.nunique() < 2 or (name not in FIRST and name not in view.pareto and len(found) >= 3):
+        if name not in view.better or values.nunique() < 2 or (name not in sheet.first and name not in view.pareto and len(found) >= 3):
             continue
         best = values.min() if view.better[name] == "low" else values.max()
         rows = sheet.done[sheet.done[name] == best]
@@ -968,7 +981,7 @@ def parallel_columns(sheet: SweepSheet, view: View) -> ParallelColumns:
     """Which columns of a sweep that has metrics are shown in parallel."""
     colour_by = next((name for name in (*view.pareto, *view.tornado) if name in sheet.metrics), sheet.metrics[0])
     usual = list(dict.fromkeys(name for name in (*view.pareto, *filter(sheet.varies, sheet.metrics)) if name in sheet.metrics and
-                               (name in view.pareto or name in FIRST)))  # fmt: skip
+                               (name in view.pareto or name in sheet.first)))  # fmt: skip
     metrics = (usual or [colour_by])[:5]
     kept = sheet.axes[: MOST_PARALLEL - len(metrics)]
     return ParallelColumns(kept, metrics, colour_by, len(sheet.axes) - len(kept))

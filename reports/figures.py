@@ -159,7 +159,7 @@ def _ideal(chip: Mapping[str, Any]) -> str:
 def _of_instances(a: Mapping[str, Any], shown: Shown) -> str:
     """Of how many chips a score is the mean, with its interval and the worst of them; that chips are alike where they are."""
     if a["instances"] == 1:
-        return ", all chips alike" if a.get("alike") else " of one chip"
+        return ", all chips alike" if a.get("alike") else ", one chip"
     return f" as mean of {a['instances']} chips, 95{PERCENT} interval {_ends(a, shown)}, {shown.text(a['chip_worst'])} the worst"
 
 

@@ -43,7 +43,7 @@ class Shown:
     @property
     def axis(self) -> str:
         """Label of an axis."""
-        return f"{self.word}, %" if self.is_share else self.word
+        return f"{self.word}, {'%' if self.is_share else self.unit}"
 
     @property
     def step(self) -> str:
@@ -89,7 +89,7 @@ class Shown:
             return f"keeps its {self.word}"
         if self.is_share or self.better == "high":
             return f"{'loses' if lost > 0 else 'gains'} {self.difference(abs(lost))}"
-        return f"{'needs' if lost > 0 else 'saves'} {self.difference(abs(lost))} {'more' if lost > 0 else ''}".rstrip()
+        return f"is {'worse' if lost > 0 else 'better'} by {self.difference(abs(lost))}"
 
     def limits(self, values: Iterable[float]) -> tuple[float, float]:
         """Ends of an axis of values as drawn: all shares, or what the values span and a little more."""

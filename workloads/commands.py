@@ -43,6 +43,7 @@ from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
 from xbar.workloads.offered import NETWORKS, Network
+from xbar.workloads.own import own_metric
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
@@ -255,7 +256,8 @@ def _compress(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     _check_folder(options.out, SUMMARY, replacing=False)
     began, file = datetime.now(UTC), read_sweep(options.file)
-    given = {"retry_failed": options.retry_failed, "progress": True, "about": {"title": file.title, "configuration": file.text}}
+    about = {"title": file.title, "configuration": file.text, "better": _better(file.points)}
+    given = {"retry_failed": options.retry_failed, "progress": True, "about": about}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
     _say_fewer_images(found)
@@ -278,6 +280,13 @@ def _say_fewer_images(found: SweepResult) -> None:
             most, least = int(fewer["study.images"].max()), int(fewer["images"].min())
             told = f"study.images = {most}: {len(fewer)} points have fewer test images, {least} of them at least, and are judged by all"
             warnings.warn(f"{told}; column images tells how many", FewerImagesWarning, stacklevel=2)
+
+
+def _better(points: Sequence[Point]) -> dict[str, str]:
+    """Which side of the points' own metrics is better."""
+    references = dict.fromkeys(str(point["workload.metric"]) for point in points if point.get("workload.metric") is not None)
+    metrics = [own_metric(reference) for reference in references]
+    return {metric.name: metric.better for metric in metrics}
 
 
 def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:

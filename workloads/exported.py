@@ -69,7 +69,8 @@ def load_onnx(path: Path, example: Tensor) -> nn.Module:
         with torch.no_grad():
             program = torch.export.export(converted, (example[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # NotImplementedError of operators; export raises a family of its own
-        raise DataError(f"{path}: cannot be read as a torch network with a free batch axis: {_first_line(error)}") from None
+        raise DataError(f"{path}: cannot be read as a torch network with a free batch axis: {_first_line(error)}; a .pt2 file "
+                        "of torch.export.save, or FILE.py:FUNCTION, keeps all of a torch model") from None
     return network_of(program, str(path), example)
 
 

@@ -26,6 +26,7 @@ from xbar.workloads.offered import file_of
 from xbar.workloads.task import CLASSIFICATION, NEXT_TOKEN, REGRESSION, TASKS, Metric, Task
 from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, state_digest, train_network
 
+BESIDE = ("*.py", "*.pt", "*.pth", "*.ckpt", "*.safetensors")  # what a file of Python may read from its folder
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 RECIPE = Recipe(epochs=20, batch=64, learning_rate=2e-3)
 CHANCE_SIGMAS = 3.0  # an accuracy within so many standard errors of guessing is told
@@ -119,6 +120,8 @@ def _task(parts: dict[str, Tensor], asked: str | None, name: str) -> Task:
         return TASKS[asked]
     x, y = parts["x_train"], parts["y_train"]
     if y.is_floating_point():
+        if y.dim() == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all()):
+            raise DataError(f"{name or 'data'}: y_train {tuple(y.shape)} is one-hot: give class numbers (n,), or task regression")
         return REGRESSION
     return NEXT_TOKEN if y.dim() == 2 and y.shape == x.shape and y.shape[1] > 1 else CLASSIFICATION
 
@@ -165,7 +168,7 @@ def check_batches(model: nn.Module, example: Tensor, reference: str) -> None:
 
 def own_metric(reference: str) -> Metric:
     """The metric that FILE.py:NAME names: a `Metric`, or a function of outputs (n, ...) and targets (n, ...) to one number, or one a
-    sample (n,), whose attribute `better` is "high" or "low". Raises DataError."""
+    sample (n,), whose attribute `better` is "high" or "low"; `title` and `unit`, "" of a share, may be others. Raises DataError."""
     found = _attribute_of(reference, "metric")
     code = hashlib.sha256(Path(file_of(reference)[0]).read_bytes()).hexdigest()
     if isinstance(found, Metric):
@@ -173,13 +176,13 @@ def own_metric(reference: str) -> Metric:
     better, name = getattr(found, "better", None), file_of(reference)[1]
     if not callable(found) or better not in ("high", "low"):
         raise DataError(f"{reference}: must be a Metric, or a function whose better is told: {name}.better = \"high\" or \"low\"")
-    title, unit = getattr(found, "title", name.replace("_", " ").capitalize()), getattr(found, "unit", name.replace("_", " "))
+    title, unit = getattr(found, "title", name.replace("_", " ").capitalize()), getattr(found, "unit", "units")
     return Metric(name, str(title), str(unit), better, found, code)
 
 
 def code_of(*references: str | None) -> str:
     """What a network and metric depend on besides weights and data, as one text: the contents of the files that they name, of all
-    Python files beside one of Python, and of the weights that an .onnx file keeps beside it. Files elsewhere are not seen."""
+    Python files and weights beside one of Python, and of the weights that an .onnx file keeps beside it. Files elsewhere are not seen."""
     hashed = hashlib.sha256()
     for path in sorted({each for reference in references if reference is not None for each in _files(Path(file_of(reference)[0]))}):
         hashed.update(f"{path.name} ".encode() + path.read_bytes())
@@ -187,7 +190,8 @@ def code_of(*references: str | None) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    beside = path.parent.glob("*.py") if path.suffix == ".py" else path.parent.glob(f"{path.name}.data") if path.suffix == ".onnx" else ()
+    kinds = {".py": BESIDE, ".onnx": (f"{path.name}.data",)}.get(path.suffix, ())
+    beside = [each for kind in kinds for each in path.parent.glob(kind)]
     return [each.resolve() for each in (path, *beside) if each.is_file()]
 
 

@@ -103,7 +103,7 @@ def _next(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 ACCURACY = Metric("accuracy", "Accuracy", "", "high", _hits)
-ROOT_MEAN_SQUARE_ERROR = Metric("rms_error", "Root mean square error", "of the target's unit", "low", _squared_error)
+ROOT_MEAN_SQUARE_ERROR = Metric("rms_error", "RMS error", "units", "low", _squared_error)  # those of the target
 BITS_PER_TOKEN = Metric("bits_per_token", "Bits per token", "bit", "low", _bits)
 BITS_PER_CHARACTER = Metric("bits_per_character", "Bits per character", "bit", "low", _bits)
 

@@ -35,6 +35,7 @@ from xbar.workloads.training import (
 )
 
 CALIBRATION_SAMPLES = 200
+EMBEDDED = ("digits", "vit", "rows", "gpt")  # bring their data
 _T = TypeVar("_T")
 
 
@@ -119,6 +120,8 @@ def load_workload(
         if value is not None:
             raise DataError(f"{what} = {value}: is for networks of one's own; {name} has its own")
     entry = _known(name, _ENTRIES)
+    if data_directory is not None and name in EMBEDDED:
+        raise DataError(f"data = {data_directory}: is of no use to {name}, which brings its data")
     if train and entry.recipe is None:
         raise DataError(f"{name} is not trained here: its weights are read from a file, --weights FILE or {name}/{name}.pt in XBAR_DATA")
     shipped = shipped_weights(name) if seed == 0 and not train else None

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from xbar import Dataset, Study, load_chip, report, trace
+from xbar.reports.compression import CompressionSheet, verdict
+from xbar.reports.explore import SweepSheet, View, chosen
 from xbar.workloads.cli import main
 from xbar.workloads.data import DataError
 from xbar.workloads.exported import load_exported, load_onnx
@@ -29,6 +31,7 @@ from xbar.workloads.own import (
     trained_own,
     warn_of_guessing,
 )
+from xbar.workloads.study.compress import Plan, compress
 from xbar.workloads.study.evaluate import evaluate
 from xbar.workloads.study.points import judge
 from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
@@ -480,3 +483,36 @@ def test_a_module_is_left_to_a_host(tmp_path: Path) -> None:
     assert results.layers.index.tolist() == ["0"]
     shares = {where: results.meta["summary"][f"{where}_operations_share"] for where in ("crossbar", "host")}
     assert shares == {"crossbar": pytest.approx(6 * 12 / (6 * 12 + 12 * 4)), "host": pytest.approx(12 * 4 / (6 * 12 + 12 * 4))}
+
+
+def test_a_regression_is_compressed_by_its_own_loss_and_metric(tmp_path: Path) -> None:
+    x = torch.rand(200, 8, generator=torch.Generator().manual_seed(0))
+    data = Dataset("line", x[:150], x[:150].sum(1), x[150:], x[150:].sum(1), REGRESSION, "samples")
+    net = initialise(lambda: nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 1)), 0)
+    train_network(net, data, Recipe(60, 50, 0.02), 0)
+    plan = Plan(rounds=2, filters=2, inputs=2, pruned=4, purified=2, levels=2, quantised=2, final=2, batch=50, learning_rate=0.01,
+                validation=30, instances=2, images=20, budgets=(), sigma=0.02)  # fmt: skip
+    found = compress(net, data, load_chip("edge"), {"weights": 0.6}, tmp_path, plan)
+    assert found.meta["metric"]["name"] == "rms_error"
+    assert found.meta["weights_after"] <= 0.6 * found.meta["weights_before"]
+    assert found.stages.loc["uncompressed", "float"] == pytest.approx(score(net, data.test_inputs, data.test_targets, data.metric))
+    meta = found.meta | {"title": "Line", "workload": "line"}
+    sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
+    assert "units" in verdict(sheet)
+
+
+def test_a_sweep_knows_which_side_of_an_own_metric_is_better(folder: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "mine": [3.0, 1.0, 2.0], "energy_J": [1.0, 2.0, 3.0], "point": [0, 1, 2], "wall_s": 0.1,
+                          "error": [None] * 3, "key": list("abc")})  # fmt: skip
+    meta = {"varied": ["a"], "fixed": {}, "points": 3, "failed": 0, "better": {"mine": "low"}}
+    view = chosen(SweepSheet(meta, frame), View())
+    assert view.better["mine"] == "low"
+    assert "mine" in view.pareto
+
+
+def test_data_that_a_network_brings_are_not_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is of no use to digits, which brings its data"):
+        load_workload("digits", data_directory=tmp_path)
+    y = np.eye(3)[[0, 1, 2, 1]]
+    with pytest.raises(DataError, match="is one-hot"):
+        dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})

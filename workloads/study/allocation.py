@@ -275,7 +275,7 @@ class _Round:
         for name, layer in self.layers.items():
             used = matrix_of(layer.weight.detach())[0] != 0
             self.filters[name], self.columns[name] = used.any(1).cpu(), used.any(0).cpu()
-        self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16)
+        self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16, data.task.loss)
         self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
         fitted = search.shares(search.costs.of_sizes(self.before))
         self.correction = {name: shares[name] / fitted[name] for name in fitted}
@@ -379,7 +379,8 @@ def _fewer(count: int, per_array: int) -> set[int]:
 
 
 def importance(
-    model: nn.Module, images: Tensor, labels: Tensor, bfloat16: bool = False
+    model: nn.Module, images: Tensor, labels: Tensor, bfloat16: bool = False,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
 ) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
     """What the loss does without each filter (outputs,) and each input (columns of the matrix) of each layer, to first
     order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
@@ -393,7 +394,7 @@ def importance(
         network.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             scores = network(x.to(device))
-        nn.functional.cross_entropy(scores.float(), y.to(device)).backward()
+        loss(scores.float(), y.to(device)).backward()
         for name, layer in layers.items():
             if layer.weight.grad is None:
                 continue
