@@ -15,7 +15,8 @@ LOADED = {
 PAGES = {
     "summary": "figures", "energy_and_area": "figures", "timeline": "figures", "power_over_time": "figures", "accuracy": "figures",
     "tables": "figures", "assumptions": "figures", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
-    "yields": "studies", "drift": "studies", "baselines": "baseline",
+    "yields": "studies", "drift": "studies", "baselines": "baseline", "efficiency_and_density": "efficiency",
+    "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
 }  # fmt: skip
 
 

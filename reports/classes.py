@@ -17,7 +17,7 @@ NUMBERED = 16  # classes at most with a number in each cell
 SHADES = LinearSegmentedColormap.from_list("share", [PAPER, "#b7d6e4", ACCENT, "#06384e"])
 
 
-def classes(results: Results) -> Figure:
+def confusion(results: Results) -> Figure:
     """Confusion in float and on chip, in shares of the images of a class, and accuracy by class, the worst on chip first."""
     table, meta = results.class_accuracy, results.meta
     instances, images = int(table["instances"].max()), int(table["images"].sum())

@@ -55,7 +55,7 @@ def row_of(results: Results, of: str, links: bool = False) -> pd.Series:
     return table[(table["of"] == of) & (table["links"] == links)].iloc[0]
 
 
-def efficiency(results: Results) -> Figure:
+def efficiency_and_density(results: Results) -> Figure:
     """Operations per joule and per area, each with the off-chip links and without, and shares of operations by where they are done."""
     meta = results.meta
     chip = meta["chip"]

@@ -20,7 +20,7 @@ LARGEST = 0.125  # side of a square, share of the page's height
 SHADES = LinearSegmentedColormap.from_list("filled", ["#e3eef4", ACCENT, "#06384e"])
 
 
-def mapping(results: Results) -> Figure:
+def crossbar_mapping(results: Results) -> Figure:
     """Layers down the page, their crossbars beside each other in the order of placement, with the cells that hold weights."""
     table, summary = results.mapping, results.meta["summary"]
     each = summary["cells"] / summary["crossbars"]

@@ -16,15 +16,15 @@ from xbar.reports.results import Results, write_text
 PAGES: dict[str, Callable[[Results], Figure]] = {
     "summary": figures.summary,
     "energy_and_area": figures.energy_and_area,
-    "efficiency": efficiency.efficiency,
-    "roofline": roofline.roofline,
+    "efficiency": efficiency.efficiency_and_density,
+    "roofline": roofline.operations_and_bytes,
     "floorplan": floorplan.floor_plan,
-    "mapping": mapping.mapping,
-    "use": use.use,
+    "mapping": mapping.crossbar_mapping,
+    "use": use.tile_use,
     "timeline": figures.timeline,
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,
-    "classes": classes.classes,
+    "classes": classes.confusion,
     "sensitivity": studies.sensitivity,
     "layers": studies.layers,
     "yield": studies.yields,
@@ -35,6 +35,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
          "baselines": ("baselines",), "floorplan": ("floorplan",), "efficiency": ("efficiency",), "roofline": ("roofline",),
          "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",)}  # fmt: skip
+WITH = {"use": "floorplan"}  # tables that a page cannot do without besides
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
     "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",
@@ -68,7 +69,8 @@ def render(results: Results, directory: Path) -> list[Path]:
 
 def pages_of(results: Results) -> list[str]:
     """Names of the pages that these results have something for."""
-    return [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
+    found = [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
+    return [name for name in found if name not in WITH or len(getattr(results, WITH[name]))]
 
 
 def trace_events(results: Results) -> dict[str, Any]:

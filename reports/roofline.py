@@ -42,7 +42,7 @@ BUFFERS: tuple[Level, ...] = (("buffer_bytes", "buffer ports", ACCENT),)
 LINKS: tuple[Level, ...] = (("mesh_bytes", "mesh links", "#2f9e77"), ("link_bytes", "off-chip links", "#7a5195"))
 
 
-def roofline(results: Results) -> Figure:
+def operations_and_bytes(results: Results) -> Figure:
     """Each layer and the network under the roofs of crossbars, buffer ports, mesh and off-chip links, and in numbers."""
     table, meta = results.roofline, results.meta
     chip = meta["chip"]

@@ -21,7 +21,7 @@ PANELS = (
 )  # fmt: skip
 
 
-def use(results: Results) -> Figure:
+def tile_use(results: Results) -> Figure:
     """Tiles on the floor plan by how busy their crossbars and their busiest unit are, and links between routers by load."""
     tiles, links, meta = results.tile_use, results.mesh_use, results.meta
     several = int(meta["summary"]["requests"])

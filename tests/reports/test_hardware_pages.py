@@ -40,7 +40,7 @@ def test_a_mapping_of_any_size_fits_its_page(layers: int, each: int, of: str) ->
     assert per == {"crossbar": 1, "core": PER_CORE, "tile": PER_CORE * CORES}[of]
     # what is drawn holds the same cells, whatever a square is
     assert (squares["filled"] * per * WORDLINES**2).sum() == pytest.approx(results.mapping["cells"].sum())
-    figure = mapping.mapping(results)
+    figure = mapping.crossbar_mapping(results)
     check_page(visible(figure))
     shown = " ".join(text.get_text() for text, _ in visible(figure))
     assert ("too many to draw" in shown) == (of != "crossbar")
@@ -64,7 +64,7 @@ def judged(count: int) -> Results:
 @pytest.mark.parametrize("count", [2, 10, 100, 300])
 def test_classes_of_any_number_fit_their_page(count: int) -> None:
     results = judged(count)
-    figure = classes.classes(results)
+    figure = classes.confusion(results)
     check_page(visible(figure))
     axes = next(axes for axes in figure.axes if axes.get_title(loc="left").startswith("On chip"))
     matrix = np.asarray(axes.images[0].get_array())
