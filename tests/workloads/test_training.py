@@ -247,7 +247,7 @@ class TestWorkloads:
         assert lenet.float_score >= 0.99
 
     def test_unknown_names(self) -> None:
-        known = "digits, lenet5, lenet5-caffe, resnet20, vgg16, resnet18"
+        known = "digits, lenet5, lenet5-caffe, resnet20, vgg16, resnet18, vit, rows, gpt"
         with pytest.raises(ValueError, match=rf"unknown workload 'digit'; known: {known}; did you mean digits\?"):
             load_workload("digit")
         with pytest.raises(ValueError, match="vgg16"):
