@@ -117,7 +117,7 @@ def summary(results: Results) -> Figure:
     _energy_bars(
         plot(figure, (0.165, 0.115, 0.19, 0.27), "Dynamic energy, on chip", "x"), results, most=6, small=True
     )
-    _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), f"{Shown.of(results.meta).title} against variation"), results, small=True)
+    _accuracy_band(plot(figure, (0.44, 0.115, 0.21, 0.27), _against(results)), results, small=True)
     box = (0.735, 0.115, 0.215, 0.27)
     if results.meta.get("steady"):
         _steady(plot(figure, box, "Steady power, on chip"), results, small=True)
@@ -156,6 +156,12 @@ def _ideal(chip: Mapping[str, Any]) -> str:
     return f", whose {' and '.join(parts)} are ideal as its file has them," if "cells" in parts else ""
 
 
+def _against(results: Results) -> str:
+    """The heading of the score's small picture; long names of metrics stand on its axis."""
+    shown = Shown.of(results.meta)
+    return f"{shown.title} against variation" if shown.is_share and len(shown.title) < 12 else "Against variation"
+
+
 def _of_instances(a: Mapping[str, Any], shown: Shown) -> str:
     """Of how many chips a score is the mean, with its interval and the worst of them; that chips are alike where they are."""
     if a["instances"] == 1:
@@ -165,7 +171,7 @@ def _of_instances(a: Mapping[str, Any], shown: Shown) -> str:
 
 def _ends(a: Mapping[str, Any], shown: Shown) -> str:
     """The interval of the mean."""
-    return f"{shown.text(a['chip_low'])} to {shown.text(a['chip_high'])}".replace(PERCENT, "", 1)
+    return f"{shown.text(a['chip_low']).rpartition(chr(160))[0]} to {shown.text(a['chip_high'])}"  # the unit once
 
 
 def judged(a: Mapping[str, Any], shown: Shown) -> str:
