@@ -17,6 +17,7 @@ from xbar.compression.constraints import (
     Weights,
 )
 from xbar.compression.errors import CompressionError
+from xbar.compression.export import load_integers, save_integers, save_onnx, save_program
 from xbar.compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
 from xbar.compression.masks import (
     attach,
@@ -59,6 +60,7 @@ __all__ = [
     "hold_zeros",
     "inject_mismatch",
     "iterative",
+    "load_integers",
     "magnitude_masks",
     "masks_of",
     "nonzero_masks",
@@ -69,6 +71,9 @@ __all__ = [
     "quantise",
     "rebuild",
     "remove_unused_paths",
+    "save_integers",
+    "save_onnx",
+    "save_program",
     "shrink",
     "silence",
     "small_state",

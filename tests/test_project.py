@@ -37,11 +37,11 @@ def test_the_citation_has_what_the_format_wants() -> None:
 
 def test_shipped_weights_are_installed() -> None:
     assert metadata()["options.package_data"]["xbar.models"] == "weights/*.pt"
-    for name in ("digits", "vit", "rows", "gpt"):
+    for name in ("digits", "lenet5", "vit", "rows", "gpt"):
         path = shipped_weights(name)
         assert path is not None
         assert path.is_file()
-    assert shipped_weights("lenet5") is None
+    assert shipped_weights("lenet5-caffe") is None
 
 
 def test_the_shipped_text_is_installed_with_its_licence() -> None:

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     trained.add_argument(
         "--train", action="store_true", default=None,
-        help="weights trained on this computer, in place of those that ship with the project (digits, of seed 0)",
+        help="weights trained on this computer, in place of those that ship with the project (of seed 0)",
     )  # fmt: skip
     run_parser.add_argument("--host", action="append", metavar="MODULE",
                             help="a module of a network of one's own that a host computes beside the chip; may be repeated")  # fmt: skip
@@ -248,6 +248,7 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {_usual('compressed_instances')})")
     parser.add_argument("--images", type=_from_one, help=f"test images judged on chips (default {_usual('compressed_images')})")
     parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
+    parser.add_argument("--onnx", action="store_true", help="leave the network as network.onnx too (needs the extra onnx)")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
     parser.set_defaults(command="compress")
 

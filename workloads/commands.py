@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from xbar.compression.errors import CompressionError
+from xbar.compression.export import save_integers, save_onnx, save_program
 from xbar.compression.shrink import small_state
 from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
@@ -111,7 +112,8 @@ KINDS = {
     ),
     COMPRESSION_FILE: _Kind(
         "xbar compress", CompressionSheet.load, draw_compression,
-        {"report": "compression.pdf", "browser": "compression.html", "tables": "*.csv", "weights": "weights.pt"},
+        {"report": "compression.pdf", "browser": "compression.html", "tables": "*.csv", "weights": "weights.pt",
+         "integers": "integers.npz", "network": "network.*"},
     ),
     SUMMARY: _Kind(
         "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
@@ -244,7 +246,12 @@ def _compress(options: argparse.Namespace) -> int:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step, workload.code)
         meta = found.meta | {"workload": workload.name, "title": workload.title}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
-        save_state(small_state(found.model, workload.calibration_inputs[:2]), options.out / "weights.pt")
+        example = workload.calibration_inputs[:2]
+        save_state(small_state(found.model, example), options.out / "weights.pt")
+        save_integers(found.model, found.chip, example, options.out / "integers.npz")
+        save_program(found.model, example, options.out / "network.pt2")
+        if options.onnx:
+            save_onnx(found.model, example, options.out / "network.onnx")
         sheet.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
         draw_compression(sheet, options.out)

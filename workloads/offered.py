@@ -24,7 +24,8 @@ NETWORKS = {
         compressed_images=360,
     ),
     "lenet5": Network(
-        "LeNet-5", "LeNet-5 on MNIST (60,000 + 10,000 images); from --data DIR, XBAR_DATA or its official mirror", images=500,
+        "LeNet-5", "LeNet-5 with trained weights, on MNIST (60,000 + 10,000 images) from --data DIR, XBAR_DATA or its official mirror",
+        images=500,
     ),
     "lenet5-caffe": Network(
         "LeNet-5, 20-50-500-10", "LeNet-5 as papers on compression have it (430,500 weights), on MNIST as lenet5", images=500,

@@ -234,11 +234,23 @@ MATRICES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, tu
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", MATRICES)
-def test_a_constant_matrix_is_on_crossbars(kind: str) -> None:
-    build, shape, expected = MATRICES[kind]
-    network = on_chip(build(), drawn(*shape))
-    assert sizes(network) == expected
+class _SideBySide(nn.Module):
+    """Several models of the same inputs, each a result of its own: one capture for all."""
+
+    def __init__(self, models: dict[str, nn.Module]):
+        super().__init__()
+        self.kinds = nn.ModuleDict(models)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {kind: model(x) for kind, model in self.kinds.items()}
+
+
+@pytest.mark.parametrize("shape", sorted({shape for _, shape, _ in MATRICES.values()}))
+def test_a_constant_matrix_is_on_crossbars(shape: tuple[int, ...]) -> None:
+    kinds = {kind.replace(".", "_"): (build, expected) for kind, (build, given, expected) in MATRICES.items() if given == shape}
+    network = on_chip(_SideBySide({kind: build() for kind, (build, _) in kinds.items()}), drawn(*shape))
+    named = {f"kinds.{kind}.{name}": size for kind, (_, expected) in kinds.items() for name, size in expected.items()}
+    assert sizes(network) == named
     assert network.operations_shares["host_operations_share"] == 0
 
 

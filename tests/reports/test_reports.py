@@ -14,7 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
-from tests.hw.networks import presets_of_networks
 from tests.reports.drawing import check_page, check_texts, sketch_png, visible
 from xbar.hw import load_chip
 from xbar.reports import figures, pages, studies
@@ -33,7 +32,7 @@ QUICK = Study(
     instances=3, sigmas=(0.0, 0.05, 0.2), multiples=(0.0, 1.0, 3.0), adc_bits=(4, 8), images=20, requests=5, stuck_rates=(0.0, 0.01),
     wire_resistances=(0.0, 1.0), times=(1.0, 3600.0, 315576000.0),
 )  # fmt: skip
-CHIPS = {name: (name, None) for name in presets_of_networks()} | {"edge on PCM": ("edge", "pcm")}
+CHIPS = {"isaac": ("isaac", None), "generic": ("generic", None), "edge on PCM": ("edge", "pcm")}  # others show no page more
 FULLEST = "edge on PCM"  # its results have every page
 
 

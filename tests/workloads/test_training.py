@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from xbar.models import DigitsCNN
+from xbar.models import DigitsCNN, LeNet5
 from xbar.workloads import training, workload
-from xbar.workloads.data import DataError, Dataset, load_digits
+from xbar.workloads.data import DataError, Dataset, first_samples, load_digits, load_mnist
 from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
 
@@ -216,7 +216,8 @@ class TestWorkloads:
     def test_every_shipped_file_is_told(self) -> None:
         told = (MODELS / "weights" / "README.md").read_text("utf-8")
         files = {path.name for path in (MODELS / "weights").glob("*.pt")}
-        assert files == set(re.findall(r"^\| `(\w+\.pt)` \|", told, re.MULTILINE)) == {"digits.pt", "gpt.pt", "rows.pt", "vit.pt"}
+        assert files == {f"{name}.pt" for name in ("digits", "gpt", "lenet5", "rows", "vit")}
+        assert files == set(re.findall(r"^\| `(\w+\.pt)` \|", told, re.MULTILINE))
 
     @pytest.mark.slow
     def test_digits(self) -> None:
@@ -239,12 +240,22 @@ class TestWorkloads:
             assert same(bits(first.model), bits(load_workload("digits", train=True).model))
             assert "training again" in capsys.readouterr().err
 
-    @pytest.mark.slow
-    def test_lenet5_reaches_99_percent_of_10000_mnist_test_images(self, shared_data: Path) -> None:
+    def test_lenet5_comes_with_weights_that_reach_99_percent_of_10000_mnist_test_images(
+        self, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(workload, "train_network", None)
         lenet = load_workload("lenet5", data_directory=shared_data / "mnist")
-        print(f"LeNet-5 on {len(lenet.data.test_targets)} test images: {lenet.float_score:.2%}")
         assert len(lenet.data.test_targets) == 10_000
-        assert lenet.float_score >= 0.99
+        assert abs(round(lenet.float_score * 10_000) - 9_940) <= 2  # of as many images, one whose scores tie may differ by processor
+
+    @pytest.mark.slow
+    def test_lenet5_learns(self, shared_data: Path) -> None:
+        """Two epochs of its own recipe on a fifth of the images, seed 0: above what a linear classifier reaches, some 92 %."""
+        recipe = workload._ENTRIES["lenet5"].recipe
+        assert isinstance(recipe, Recipe)
+        mnist, model = first_samples(load_mnist(shared_data / "mnist"), 12_000), initialise(LeNet5, 0)
+        train_network(model, mnist, replace(recipe, epochs=2), seed=0)
+        assert score(model.eval(), mnist.test_inputs, mnist.test_targets) >= 0.95
 
     def test_unknown_names(self) -> None:
         known = "digits, lenet5, lenet5-caffe, resnet20, vgg16, resnet18, vit, rows, gpt"
