@@ -162,10 +162,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are made and not drawn, which takes seconds a report: empty files stand for the PDF and the pictures. For tests of
-    what commands compute and print; those of `reports`, and one of each command, draw."""
+def _leave_empty_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from xbar.reports import pages
 
     def touched(path: Path) -> Path:
@@ -178,11 +175,24 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sketched(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `undrawn`, but every page is laid out as it would be drawn: what cannot be drawn fails."""
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are not drawn, which takes seconds a report: empty files stand for the PDF and the pictures, headings alone for the
+    pages of a run. For tests of what commands compute and print; those of `reports`, and one of each command, draw."""
+    from xbar.reports import render
+    from xbar.reports.style import page
+
+    _leave_empty_files(monkeypatch)
+    for name in render.PAGES:
+        monkeypatch.setitem(render.PAGES, name, lambda results, name=name: page(name, ""))
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files stand for the PDF and the pictures, but every page is laid out as it would be drawn: what cannot be drawn fails."""
     from tests.reports.drawing import sketch_png
     from xbar.reports import pages
 
+    _leave_empty_files(monkeypatch)
     monkeypatch.setattr(pages, "save_png", sketch_png)
 
 
