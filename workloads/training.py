@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xbar.workloads.data import Dataset
 from xbar.workloads.progress import steps
-from xbar.workloads.task import ACCURACY, Metric, TaskError
+from xbar.workloads.task import ACCURACY, Metric, Tally, TaskError
 
 
 class TrainingError(ValueError):
@@ -50,9 +50,23 @@ def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, me
                             f"and {len(targets)} targets")  # fmt: skip
     if batch < 1:
         raise TrainingError(f"batch must be 1 or more, got {batch}")
+    tally: Tally | None = None
     with torch.no_grad():
-        outputs = torch.cat([checked_output(model(x)) for x in inputs.split(batch)])
-    return metric(outputs, targets)
+        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
+            outputs = checked_output(model(x))
+            tally = tally or tally_for(metric, outputs[:1], targets)
+            tally.add(outputs, y)
+    assert tally is not None
+    return tally.value()
+
+
+def tally_for(metric: Metric, output: Tensor, targets: Tensor) -> Tally:
+    """What counts a metric batch by batch, for these targets in all; output: of one sample (1, ...). Warns and raises as
+    `Metric.check_memory`."""
+    by_sample = metric.is_by_sample(output, targets)
+    if not by_sample:
+        metric.check_memory(output, len(targets))
+    return Tally(metric, by_sample)
 
 
 def checked_output(found: Any) -> Tensor:
