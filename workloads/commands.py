@@ -242,7 +242,7 @@ def _compress(options: argparse.Namespace) -> int:
         shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
     with steps() as step:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step, workload.code)
-        meta = found.meta | {"workload": workload.name, "title": workload.title}
+        meta = found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests}
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         save_state(small_state(found.model, workload.calibration_inputs[:2]), options.out / "weights.pt")
         sheet.save(options.out)

@@ -109,10 +109,24 @@ class Dataset:
         """SHA-256 of all samples and of what is asked, for names of files that depend on them."""
         hashed = hashlib.sha256()
         for part in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
-            hashed.update(part.numpy().tobytes())
+            hashed.update(_bytes(part))
         if self.task != CLASSIFICATION:
             hashed.update(f"{self.task.name} {self.metric.name} {self.metric.code}".encode())
         return hashed.hexdigest()
+
+
+def samples_digest(inputs: Tensor, targets: Tensor) -> str:
+    """SHA-256 of samples in their order, with their shapes and types."""
+    hashed = hashlib.sha256()
+    for part in (inputs, targets):
+        hashed.update(f"{tuple(part.shape)} {part.dtype} ".encode())
+        hashed.update(_bytes(part))
+    return hashed.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """What a tensor holds, as it lies in memory where it is contiguous."""
+    return tensor.contiguous().view(-1).numpy().data
 
 
 def first_samples(data: Dataset, most: int) -> Dataset:

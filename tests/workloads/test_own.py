@@ -36,7 +36,7 @@ from xbar.workloads.study.evaluate import evaluate
 from xbar.workloads.study.points import judge
 from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
 from xbar.workloads.training import Recipe, TrainingError, initialise, score, train_network
-from xbar.workloads.workload import load_workload
+from xbar.workloads.workload import Workload, load_workload
 
 MODEL = """
 import torch
@@ -329,6 +329,7 @@ class TestCommands:
         for name, more in (("model.py:make", []), ("my.pt2", []), ("model.py:make", ["--metric", "metrics.py:top_two"])):
             assert main(["run", name, *common, *more, "--out", str(tmp_path / str(len(scores)))]) == 0
             meta = json.loads((tmp_path / str(len(scores)) / "run.json").read_text())
+            assert {len(meta["workload"][f"{what}_digest"]) for what in ("weights", "code", "data")} == {16}
             scores[name, *more] = (meta["metric"]["name"], meta["score"]["chip"], meta["summary"]["energy_per_request_J"])
         first, exported, other = scores.values()
         assert first == exported
@@ -399,6 +400,18 @@ def test_a_report_from_python(folder: Path, tmp_path: Path) -> None:
 
 class TestWhatResultsRestOn:
     """Networks that differ in code alone are not taken for each other."""
+
+    def test_digests_tell_weights_code_and_data_apart(self) -> None:
+        x, y = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+        def digests(seed: int, activation: nn.Module, inputs: Tensor) -> dict[str, str]:
+            net = initialise(lambda: nn.Sequential(nn.Linear(4, 3), activation), seed).eval()
+            return Workload("a", "A", net, Dataset("same", inputs, y, inputs, y), 0.0).digests
+
+        first = digests(0, nn.ReLU(), x)
+        others = {"weights": digests(1, nn.ReLU(), x), "code": digests(0, nn.Tanh(), x), "data": digests(0, nn.ReLU(), x + 1)}
+        for what, other in others.items():
+            assert {name for name, value in first.items() if other[name] != value} == {f"{what}_digest"}
+        assert first == digests(0, nn.ReLU(), x)
 
     @pytest.fixture
     def two(self, tmp_path: Path) -> tuple[Path, Path]:
