@@ -22,7 +22,7 @@ from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
 from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
 from xbar.workloads.offered import NETWORKS, file_of, is_own
-from xbar.workloads.own import ARRAYS, code_of, dataset, own_metric, own_network, trained_own, warn_of_guessing
+from xbar.workloads.own import ARRAYS, code_of, dataset, judged, own_metric, own_network, trained_own
 from xbar.workloads.text.data import load_pydoc, windows_of
 from xbar.workloads.text.training import GPT_RECIPE, TextRecipe, train_language_model
 from xbar.workloads.training import (
@@ -168,8 +168,7 @@ def _own(
         model = load_weights(model, weights, data.train_inputs[:2]).eval()
     elif train:
         model = trained_own(model, data, name, seed, progress)
-    found = score(model, data.test_inputs, data.test_targets, data.metric)
-    warn_of_guessing(name, data, found)
+    found = judged(model, data, name)
     return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host)
 
 
