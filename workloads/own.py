@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from xbar.hw.errors import did_you_mean
 from xbar.workloads.data import DataError, Dataset, cache_directory
-from xbar.workloads.exported import HOW, load_exported, load_onnx
+from xbar.workloads.exported import HOW, load_exported
 from xbar.workloads.offered import file_of
+from xbar.workloads.onnx_file import load_onnx
 from xbar.workloads.task import CLASSIFICATION, NEXT_TOKEN, REGRESSION, TASKS, Metric, Task
 from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, state_digest, train_network
 

@@ -20,9 +20,10 @@ from xbar.reports.compression import CompressionSheet, verdict
 from xbar.reports.explore import SweepSheet, View, chosen
 from xbar.workloads.cli import main
 from xbar.workloads.data import DataError
-from xbar.workloads.exported import load_exported, load_onnx
+from xbar.workloads.exported import load_exported
 from xbar.workloads.offered import TASKS as TASK_NAMES
 from xbar.workloads.offered import file_of, is_own
+from xbar.workloads.onnx_file import load_onnx
 from xbar.workloads.own import (
     UntrainedWarning,
     check_batches,
