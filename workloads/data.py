@@ -79,8 +79,7 @@ class Dataset:
                 raise x(f"must be finite in float32, {_first_not_finite(inputs)}")
         for at, test, train in ((2, self.test_inputs, self.train_inputs), (3, self.test_targets, self.train_targets)):
             if test.shape[1:] != train.shape[1:] or test.dtype != train.dtype:
-                raise self._refuse(PARTS[at])(f"must be {tuple(train.shape[1:])} {train.dtype} each as {self.keys[at - 2]} are, got "
-                                              f"{tuple(test.shape[1:])} {test.dtype}")  # fmt: skip
+                raise self._refuse(PARTS[at])(f"must be {_told(train[0])} each as {self.keys[at - 2]} are, got {_told(test[0])}")
         if self.task.name == CLASSIFICATION.name and (largest := int(self.test_targets.max())) >= self.classes:
             raise y_test(f"must be below {self.classes} as {self.keys[1]} are, got {largest}")
 

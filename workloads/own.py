@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.errors import did_you_mean
 from xbar.workloads.data import DataError, Dataset, cache_directory
 from xbar.workloads.exported import HOW, load_exported
 from xbar.workloads.offered import file_of
@@ -114,7 +113,9 @@ def _tensor(arrays: Mapping[str, Any], key: str, told: str) -> Tensor:
     """An array of any kind as float32 or int64."""
     if key not in arrays:
         there = [str(each) for each in arrays]
-        hint = did_you_mean(key, there) or ("; test samples are what a network is judged by: hold some back" if "test" in key else "")
+        near = next((each for each in there if each.lower().replace("-", "_") == key), "")
+        hint = (f"; is {near} meant? call it {key}" if near else "; test samples are what a network is judged by: hold some back"
+                if "test" in key else "")  # fmt: skip
         raise DataError(f"{told}: lacks {key}; needed are {', '.join(ARRAYS)}, there are {', '.join(there) or 'none'}{hint}")
     given = arrays[key]
     try:
@@ -158,9 +159,9 @@ def _task(parts: dict[str, Tensor], asked: str | None, told: str) -> Task:
             raise DataError(f"{told}: task = {asked!r}: must be one of {', '.join(TASKS)}")
         return TASKS[asked]
     x, y = parts["x_train"], parts["y_train"]
+    if y.dim() == 2 and y.shape[1] > 1 and y.shape != x.shape and bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all()):
+        raise DataError(f"{told}: y_train {tuple(y.shape)} is one-hot: give class numbers (n,), y.argmax(1), or task regression")
     if y.is_floating_point():
-        if y.dim() == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all()):
-            raise DataError(f"{told}: y_train {tuple(y.shape)} is one-hot: give class numbers (n,), or task regression")
         return REGRESSION
     return NEXT_TOKEN if y.dim() == 2 and y.shape == x.shape and y.shape[1] > 1 else CLASSIFICATION
 
@@ -225,7 +226,7 @@ def _said(error: BaseException) -> str:
 
 def _about_type(error: BaseException, example: Tensor) -> str:
     """The way out where a network wants inputs of the other kind."""
-    if not any(word in str(error) for word in ("dtype", "scalar type", "Long", "Float", "Double")):
+    if "type" not in str(error):  # dtype, scalar type, Input type (long int) and bias type (float)
         return ""
     if example.is_floating_point():
         return "; inputs that are no whole numbers are float32; tokens must be whole numbers, x.astype(int)"
@@ -418,7 +419,7 @@ def warn_of_guessing(name: str, data: Dataset, found: float) -> None:
     function, count = data.metric.function, len(data.test_targets)
     if function is CLASSIFICATION.metric.function:
         guessed = float(torch.bincount(data.test_targets).max()) / count
-        if found > guessed + CHANCE_SIGMAS * math.sqrt(guessed * (1 - guessed) / count):
+        if guessed == 1 or found > guessed + CHANCE_SIGMAS * math.sqrt(guessed * (1 - guessed) / count):
             return
         told = f"{100 * found:.1f} % of {count} test samples are right, {100 * guessed:.1f} % are of one class"
     elif function is REGRESSION.metric.function:

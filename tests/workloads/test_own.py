@@ -156,9 +156,9 @@ class TestData:
             ({"x_train": np.zeros((4, 3), complex)}, "x_train is complex"),
             ({"y_train": np.zeros(3, int)}, "y_train must be one a sample"),
             ({"x_test": np.full((4, 3), 1e300)}, r"x_test must be finite in float32, .*: inf"),
-            ({"x_test": np.zeros((4, 2))}, r"x_test must be \(3,\) torch.float32 each as x_train are, got \(2,\)"),
+            ({"x_test": np.zeros((4, 2))}, r"x_test must be float32 \(3,\) each as x_train are, got float32 \(2,\)"),
             ({"x_test": np.zeros((0, 3)), "y_test": np.zeros(0, int)}, r"x_test must be .* of one sample or more, got float32 \(0, 3\)"),
-            ({"x_test": None, "X_Test": 1}, "did you mean X_Test"), ({"y_test": 3}, "y_test is one number"),
+            ({"x_test": None, "X_Test": 1}, "is X_Test meant[?] call it x_test"), ({"y_test": 3}, "y_test is one number"),
             ({"y_train": np.array([-1, 1, 1, -1])}, r"y_train must be int64 classes \(n,\) from 0 on, got int64 \(4,\) from -1 to 1"),
             ({"y_train": torch.eye(4).to_sparse()}, "y_train is sparse"),
             ({"x_train": [[1, 2], [3]]}, "x_train is no array of numbers"),
@@ -390,6 +390,7 @@ class TestWhatANetworkGives:
         [
             (nn.Linear(6, 3).double(), X, "weight is float64; weights must be float32: model.float()"),
             (nn.Linear(6, 3), torch.ones(4, 6, dtype=torch.int64), "int64: RuntimeError: .*; for values give x.astype"),
+            (nn.Conv1d(1, 3, 1), torch.ones(4, 1, 6, dtype=torch.int64), "int64: RuntimeError: .*; for values give x.astype"),
             (nn.Embedding(6, 3), X, "float32: RuntimeError: .*; tokens must be whole numbers"),
             (lambda x: x, X, "must be a torch module, got function; wrap it"),
         ],
@@ -634,6 +635,7 @@ def test_a_sweep_knows_which_side_of_an_own_metric_is_better(folder: Path, tmp_p
 def test_data_that_a_network_brings_are_not_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is of no use to digits, which brings its data"):
         load_workload("digits", data_directory=tmp_path)
-    y = np.eye(3)[[0, 1, 2, 1]]
-    with pytest.raises(DataError, match="is one-hot"):
-        dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})
+    for kind in (float, int):
+        y = np.eye(3, dtype=kind)[[0, 1, 2, 1]]
+        with pytest.raises(DataError, match="is one-hot"):
+            dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})
