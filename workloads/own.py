@@ -44,13 +44,14 @@ class UntrainedWarning(UserWarning):
 # ---- data
 
 
-def dataset(source: Any, name: str = "", task: str | None = None, metric: Metric | None = None) -> Dataset:
+def dataset(source: Any, name: str = "", task: str | None = None, metric: Any = None) -> Dataset:
     """The data that `source` is or gives: a Dataset as it is; a mapping of arrays x_train, y_train, x_test, y_test; a pair (train, test)
     of what yields batches (inputs, targets), as torch's loaders do; a path of an .npz file of such arrays; or FILE.py:FUNCTION, which
     gives any of these.
 
     Whole numbers are tokens or classes, others become float32. task: one of `TASKS`, else as the targets are: classes where they are
-    whole numbers (n,), the next token where they are whole numbers of the inputs' shape, else values. Raises DataError.
+    whole numbers (n,), the next token where they are whole numbers of the inputs' shape, else values. metric: a Metric or a function,
+    as `own_metric` has it. Raises DataError.
     """
     told = name or "data"
     if isinstance(source, str | Path):
@@ -67,7 +68,7 @@ def dataset(source: Any, name: str = "", task: str | None = None, metric: Metric
         found = Dataset(name or "own data", *_matched(parts, kind), task=kind, samples="samples", keys=keys, source=told)
     if task is not None and found.task.name != task:
         raise DataError(f"{told}: is for {found.task.name}, not {task}")
-    return found if metric is None else replace(found, task=replace(found.task, metric=metric))
+    return found if metric is None else replace(found, task=replace(found.task, metric=metric_of(metric, "metric")))
 
 
 def _named(text: str) -> Any:
@@ -194,6 +195,8 @@ def own_network(reference: str, example: Tensor, seed: int = 0) -> nn.Module:
 def check_batches(model: nn.Module, example: Tensor, reference: str) -> None:
     """Raise DataError where a network has weights that are no float32 or not finite, cannot take batches of any size, or gives other
     than one tensor of them."""
+    if isinstance(model, type):
+        raise DataError(f"{reference}: must be a torch module, got the class {model.__name__}: give one of it, {model.__name__}()")
     if not isinstance(model, nn.Module):
         raise DataError(f"{reference}: must be a torch module, got {type(model).__name__}; wrap it in a class of nn.Module")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
@@ -287,10 +290,14 @@ def own_metric(reference: str) -> Metric:
     """The metric that FILE.py:NAME names: a `Metric`, or a function of outputs (n, ...) and targets (n, ...) to one number, or one a
     sample (n,), whose attribute `better` is "high" or "low"; `title` and `unit`, "" of a share, may be others. Raises DataError."""
     found = _attribute_of(reference, "metric")
-    code = hashlib.sha256(Path(file_of(reference)[0]).read_bytes()).hexdigest()
+    return metric_of(found, reference, hashlib.sha256(Path(file_of(reference)[0]).read_bytes()).hexdigest())
+
+
+def metric_of(found: Any, reference: str, code: str = "") -> Metric:
+    """A metric as it is, or of a function as `own_metric` has it; raises DataError."""
     if isinstance(found, Metric):
-        return replace(found, code=code)
-    better, name = getattr(found, "better", None), file_of(reference)[1]
+        return replace(found, code=code or found.code)
+    better, name = getattr(found, "better", None), getattr(found, "__name__", type(found).__name__)
     if not callable(found) or better not in ("high", "low"):
         raise DataError(f"{reference}: must be a Metric, or a function whose better is told: {name}.better = \"high\" or \"low\"")
     title, unit = getattr(found, "title", name.replace("_", " ").capitalize()), getattr(found, "unit", "units")

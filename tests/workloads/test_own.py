@@ -307,6 +307,18 @@ class TestTasks:
         assert BITS_PER_TOKEN(even, torch.zeros(3, 7, dtype=torch.int64)) == pytest.approx(3.0)
         assert NEXT_TOKEN.loss(even, torch.zeros(3, 7, dtype=torch.int64)).item() == pytest.approx(np.log(8))
 
+    def test_a_metric_from_python_may_be_a_function(self) -> None:
+        x = np.zeros((4, 3))
+        given = {"x_train": x, "y_train": x[:, 0], "x_test": x, "y_test": x[:, 0]}
+
+        def worst(outputs: Tensor, targets: Tensor) -> Tensor:
+            return (outputs[:, 0] - targets).abs().max()
+
+        with pytest.raises(DataError, match=r'worst\.better = "high" or "low"'):
+            dataset(given, metric=worst)
+        worst.better = "low"  # type: ignore[attr-defined]
+        assert dataset(given, metric=worst).metric == Metric("worst", "Worst", "units", "low", worst)
+
     def test_which_side_is_worse(self) -> None:
         low = Metric("error", "Error", "m", "low", lambda outputs, targets: 0.0)
         assert (ACCURACY.lost(0.9, 0.8), low.lost(1.0, 1.5)) == (pytest.approx(0.1), 0.5)
@@ -393,6 +405,7 @@ class TestWhatANetworkGives:
             (nn.Conv1d(1, 3, 1), torch.ones(4, 1, 6, dtype=torch.int64), "int64: RuntimeError: .*; for values give x.astype"),
             (nn.Embedding(6, 3), X, "float32: RuntimeError: .*; tokens must be whole numbers"),
             (lambda x: x, X, "must be a torch module, got function; wrap it"),
+            (nn.ReLU, X, r"got the class ReLU: give one of it, ReLU\(\)"),
         ],
     )  # fmt: skip
     def test_inputs_and_weights_of_other_types(self, model: Any, x: Tensor, said: str) -> None:

@@ -13,25 +13,28 @@ from xbar.reports.render import render
 from xbar.reports.results import Results
 from xbar.workloads.own import check_batches, dataset, judged
 from xbar.workloads.study.run import Study, run
-from xbar.workloads.task import Metric
+from xbar.workloads.task import Function, Metric
 from xbar.workloads.workload import Workload
 
 
 def report(
     model: nn.Module, data: Any, chip: Chip | str, out: str | Path, study: Study | None = None, title: str = "", *,
-    metric: Metric | None = None, host: Sequence[str] = (), step: Callable[[str], None] = lambda _: None,
+    metric: Metric | Function | None = None, host: Sequence[str] = (), step: Callable[[str], None] = lambda _: None,
 ) -> Results:  # fmt: skip
     """Everything that `xbar run` writes, of a trained model at hand: tables, report.pdf and report.html in the folder `out`.
 
     data: as `dataset` takes it; chip: one, or the name of a preset or file; study: of `xbar.workloads.study.run`, its quick one unless
-    given; host: names of modules that a host computes. Raises DataError and what `xbar.workloads.study.run.run` raises.
+    given; metric: a Metric, or a function whose attribute `better` is "high" or "low"; host: names of modules that a host computes. The
+    model is in evaluation mode meanwhile. Raises DataError and what `xbar.workloads.study.run.run` raises.
     """
-    found, name = dataset(data, metric=metric), title or type(model).__name__
+    found, name = dataset(data, metric=metric), title or getattr(model, "__name__", type(model).__name__)
     with _evaluating(model):
         check_batches(model, found.train_inputs, name)
         reached = judged(model, found, name)
-        workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached, host=tuple(host))
+        left = (host,) if isinstance(host, str) else tuple(host)
+        workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached, host=left)
         results = run(workload, load_chip(chip) if isinstance(chip, str) else chip, study or Study().quick(), step)
+    step("drawing the report")
     results.save(Path(out))
     render(results, Path(out))
     return results
