@@ -140,7 +140,7 @@ class _Rebuilt:
         which = given.get("weight")
         if make is None or not isinstance(which, fx.Node) or which.op != "get_attr":
             return None
-        tensors = {key: value for key, value in given.items() if isinstance(value, fx.Node) and key != "input"}
+        tensors = {key: value for key, value in given.items() if isinstance(value, fx.Node) and key not in ("input", "indices")}
         if any(value.op != "get_attr" for value in tensors.values()):
             return None
         owned = {key: self.kept[str(value.target)] for key, value in tensors.items()}

@@ -2,7 +2,6 @@
 a lower opset where onnx itself can write the network so."""
 
 import importlib.util
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,9 +17,7 @@ from xbar.hw.graph.capture import quiet
 from xbar.workloads.data import DataError
 from xbar.workloads.exported import HOW, first_line, network_of
 
-BATCH = "batch"
 LEAST_OPSET = 7  # that onnx lowers a network to
-SHAPES_OPSET = 17  # in which onnx follows a shape through Shape, Gather, Slice and Concat; in 13 and from 21 on it does not
 INSTEAD = f"a .pt2 file of torch.export.save, {HOW}, or FILE.py:FUNCTION keeps all of a torch model"
 
 
@@ -63,38 +60,29 @@ def _silent() -> Iterator[None]:
 
 
 def _lowered(read: Any, path: Path) -> Any:
-    """The network as it is, or in the highest opset in which onnx2torch has all its operators, or, where it computes shapes, in the one
-    in which onnx can follow them. Raises DataError naming operators that onnx2torch has in none."""
+    """The network as it is, or in the highest opset in which onnx2torch has all its operators. Raises DataError naming those that it
+    has in none."""
     import onnx
     from onnx import inliner, version_converter
 
     if read.functions:  # what torch's exporter makes of modules
         read = inliner.inline_local_functions(read)
-    opset, computed = _opset(read), _computes_shapes(read)
+    opset = _opset(read)
     lacking = _lacking(read, opset)
-    if not lacking and (not computed or opset == SHAPES_OPSET):
-        return read
-    why, lower_ones = "", [*range(min(opset, onnx.defs.onnx_opset_version()) - 1, LEAST_OPSET - 1, -1)]
-    for other in (SHAPES_OPSET, *lower_ones) if computed else lower_ones:
-        if _lacking(read, other):
-            continue
-        try:
-            found = version_converter.convert_version(read, other)
-        except Exception as error:  # RuntimeError, ConvertError: no adapter
-            why = f" (onnx cannot write the network in opset {other}: {first_line(error)})"
-            continue
-        if not _lacking(found, other):
-            return found
     if not lacking:
         return read
+    why = ""
+    for lower in range(min(opset, onnx.defs.onnx_opset_version()) - 1, LEAST_OPSET - 1, -1):
+        if _lacking(read, lower):
+            continue
+        try:
+            found = version_converter.convert_version(read, lower)
+        except Exception as error:  # RuntimeError, ConvertError: no adapter
+            why = f" (onnx cannot write the network in opset {lower}: {first_line(error)})"
+            continue
+        if not _lacking(found, lower):
+            return found
     raise DataError(f"{path}: has operators that onnx2torch lacks in opset {opset}: {', '.join(lacking)}{why}; {INSTEAD}")
-
-
-def _computes_shapes(read: Any) -> bool:
-    """True where a shape to reshape to is no constant."""
-    constants = {each.name for each in read.graph.initializer}
-    constants |= {name for node in read.graph.node if node.op_type == "Constant" for name in node.output}
-    return any(node.op_type == "Reshape" and node.input[1] not in constants for node in read.graph.node)
 
 
 def _opset(read: Any) -> int:
@@ -117,69 +105,100 @@ def _lacking(read: Any, opset: int) -> list[str]:
 
 
 def _with_fixed_shapes(read: Any, example: Tensor) -> Any:
-    """The network with constants where it computes them from the shape of its input: shapes to reshape to, whose batch stays free, and
-    SAME padding as explicit pads. What onnx cannot infer is left as it is, and so is padding of pools that is not the same on both
+    """The network with constants where it computes them from the shape of its input, and explicit pads for SAME padding. Of shapes to
+    reshape to the batch stays free. What cannot be told is left as it is, and so is padding of pools that is not the same on both
     sides, which onnx2torch fills with zeros."""
     import onnx
 
-    constants = {each.name: onnx.numpy_helper.to_array(each) for each in read.graph.initializer}
-    given = [each for each in read.graph.input if each.name not in constants]
+    held = {each.name: onnx.numpy_helper.to_array(each) for each in read.graph.initializer}
+    given = [each for each in read.graph.input if each.name not in held]
     if len(given) != 1:
         return read
-    sizes = [onnx.TensorShapeProto.Dimension(dim_param=BATCH), *(onnx.TensorShapeProto.Dimension(dim_value=n) for n in example.shape[1:])]
-    given[0].type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=sizes))
-    del read.graph.value_info[:]  # with other names of the batch
-    try:
-        inferred = onnx.shape_inference.infer_shapes(read, data_prop=True).graph
-    except onnx.shape_inference.InferenceError:  # left to what reads it
-        return read
-    shapes = {each.name: [dim.dim_value or dim.dim_param for dim in each.type.tensor_type.shape.dim]
-              for each in (*inferred.input, *inferred.value_info, *inferred.output)}  # fmt: skip
-    for node in read.graph.node:
-        if node.op_type == "Reshape" and node.input[1] not in constants:
-            wanted = _reshaped(shapes.get(node.input[0], []), shapes.get(node.output[0], []))
-            if wanted:
-                name = f"{node.output[0]}, shape"
-                read.graph.initializer.append(onnx.numpy_helper.from_array(np.array(wanted, dtype=np.int64), name))
-                node.input[1] = name
-        elif _same(node):
-            pads = _pads(node, shapes.get(node.input[0], []), constants)
+    if any(node.op_type == "Shape" for node in read.graph.node):
+        _fold_shapes(read, given[0].name, example, set(held))
+    if any(_same(node) for node in read.graph.node):
+        sizes = [onnx.TensorShapeProto.Dimension(dim_value=n) for n in example.shape]
+        given[0].type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=sizes))
+        del read.graph.value_info[:]  # of another batch
+        try:
+            inferred = onnx.shape_inference.infer_shapes(read).graph
+        except onnx.shape_inference.InferenceError:  # left to what reads it
+            return read
+        shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in (*inferred.input, *inferred.value_info)}
+        for node in read.graph.node:
+            pads = _pads(node, shapes.get(node.input[0], []), held) if _same(node) else []
             if pads and (node.op_type == "Conv" or pads[: len(pads) // 2] == pads[len(pads) // 2 :]):
                 _set(node, auto_pad=None, pads=pads)
-    while unused := _unused(read.graph):
-        for node in unused:
-            read.graph.node.remove(node)
     return read
 
 
+def _fold_shapes(read: Any, source: str, example: Tensor, held: set[str]) -> None:
+    """Put constants in place of what follows from shapes alone and is the same for a batch of two samples and of three, and of shapes to
+    reshape to that differ in the batch alone. Both are run by onnx's own evaluator; where it cannot, nothing is changed."""
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        runs = [ReferenceEvaluator(read).run(None, {source: example[:1].repeat(n, *[1] * (example.dim() - 1)).numpy()}, intermediate=True)
+                for n in (2, 3)]  # fmt: skip
+    except Exception:  # of operators and networks of all kinds; told when it is converted
+        return
+    of_shapes, fixed = set(held), {}
+    for node in read.graph.node:
+        if node.op_type == "Shape" or all(name in of_shapes or not name for name in node.input):
+            of_shapes |= set(node.output)
+            two, three = ([np.asarray(run[name]) for name in node.output] for run in runs)
+            if all(a.shape == b.shape and (a == b).all() for a, b in zip(two, three, strict=True)):
+                fixed |= dict(zip(node.output, two, strict=True))
+    for node in read.graph.node:
+        if node.op_type == "Reshape" and node.input[1] in of_shapes - held - set(fixed):
+            two, three = (list(run[node.output[0]].shape) for run in runs)
+            if len(two) == len(three) and sum(a != b for a, b in zip(two, three, strict=True)) == 1:
+                name = f"{node.output[0]}, shape"
+                wanted = [a if a == b else -1 for a, b in zip(two, three, strict=True)]
+                read.graph.initializer.append(numpy_helper.from_array(np.array(wanted, dtype=np.int64), name))
+                node.input[1] = name
+    for node in [node for node in read.graph.node if set(node.output) <= set(fixed)]:
+        read.graph.node.remove(node)
+    read.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in fixed.items())
+    while unused := _unused(read.graph):
+        for node in unused:
+            read.graph.node.remove(node)
+
+
 def _with_plain_reshapes(converted: Any) -> Any:
-    """What onnx2torch made, with torch's own reshape where a shape is constant: as it comes the shape is a tensor whose values are looked
-    at, which torch.export refuses."""
-    for node in list(converted.graph.nodes):
-        if node.op != "call_module" or type(converted.get_submodule(node.target)).__name__ != "OnnxReshape":
+    """What onnx2torch made, with torch's own functions where a shape, axes or one index are constant: as they come they are tensors whose
+    values are looked at, which torch.export refuses. Rows of a constant table that inputs choose are an embedding."""
+    graph = converted.graph
+    for node in list(graph.nodes):
+        module = converted.get_submodule(node.target) if node.op == "call_module" else None
+        kind = type(module).__name__
+        if kind not in ("OnnxReshape", "OnnxSqueezeDynamicAxes", "OnnxGather") or len(node.args) != 2:
             continue
-        source, shape = node.args
-        if not isinstance(shape, fx.Node) or shape.op != "get_attr":
+        source, told = node.args
+        if kind == "OnnxGather" and module._axis == 0 and source.op == "get_attr" and getattr(told, "op", "") != "get_attr":
+            with graph.inserting_before(node):  # rows of a table, by tokens
+                node.replace_all_uses_with(graph.call_function(nn.functional.embedding, (told, source)))
+            graph.erase_node(node)
             continue
-        owner, _, name = str(shape.target).rpartition(".")
-        sizes = getattr(converted.get_submodule(owner), name).tolist()
-        with converted.graph.inserting_before(node):
-            taken = [converted.graph.call_method("size", (source, axis)) if size == 0 else size for axis, size in enumerate(sizes)]
-            node.replace_all_uses_with(converted.graph.call_function(torch.reshape, (source, tuple(taken))))
-        converted.graph.erase_node(node)
+        if not isinstance(told, fx.Node) or told.op != "get_attr":
+            continue
+        owner, _, name = str(told.target).rpartition(".")
+        constant = getattr(converted.get_submodule(owner), name)
+        with graph.inserting_before(node):
+            if kind == "OnnxReshape":
+                sizes = tuple(graph.call_method("size", (source, at)) if n == 0 else n for at, n in enumerate(constant.tolist()))
+                plain = graph.call_function(torch.reshape, (source, sizes))
+            elif kind == "OnnxSqueezeDynamicAxes":
+                plain = graph.call_function(torch.squeeze, (source, tuple(constant.tolist())))
+            elif constant.dim() == 0:
+                plain = graph.call_function(torch.select, (source, module._axis, int(constant)))
+            else:
+                continue
+        node.replace_all_uses_with(plain)
+        graph.erase_node(node)
     converted.recompile()
     return converted
-
-
-def _reshaped(before: list[Any], after: list[Any]) -> list[int]:
-    """The shape to reshape to, its batch free, where both batches are the input's and one other size at most is not known; else empty."""
-    if before[:1] != [BATCH] or after[:1] != [BATCH] or not all(isinstance(n, int) and n > 0 for n in before[1:]):
-        return []
-    known = [n for n in after[1:] if isinstance(n, int) and n > 0]
-    if len(known) < len(after) - 2:
-        return []
-    left = math.prod(before[1:]) // math.prod(known)
-    return [-1, *(n if isinstance(n, int) and n > 0 else left for n in after[1:])]
 
 
 def _same(node: Any) -> str:

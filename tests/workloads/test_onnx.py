@@ -92,3 +92,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, capfd: pytest.CaptureFixtu
             load_onnx(path, torch.rand(3, *shape))
         assert said in str(told.value)
     assert "".join(capfd.readouterr()) == ""  # torch's own report of an export that fails is long
+
+
+def test_rows_of_a_table_and_one_of_an_axis(tmp_path: Path) -> None:
+    """Tokens choose rows (an embedding); one number takes one place of an axis, axes of a Squeeze are an input."""
+    nodes = [
+        node("Cast", "x", "i", to=7), node("Gather", "q i", "e", axis=0), node("Gather", "e place", "first", axis=1),
+        node("Unsqueeze", "first axes", "wide"), node("Squeeze", "wide axes", "v"), node("Gemm", "v fc", "y", transB=1),
+    ]  # fmt: skip
+    held = {"q": W["q"], "fc": W["fc"], "place": np.array(1), "axes": np.array([1])}
+    path, x = saved(tmp_path / "net.onnx", 17, nodes, held, (4,), (3,)), torch.arange(12.0).view(3, 4) % 8
+    wanted = torch.from_numpy(W["q"])[x[:, 1].long()] @ torch.from_numpy(W["fc"]).T
+    found = load_onnx(path, x)
+    assert torch.allclose(found(x), wanted, atol=1e-5)
+    assert any(isinstance(each, torch.nn.Embedding) for each in found.modules())
