@@ -34,7 +34,7 @@ def score_difference(old: Meta, new: Meta) -> dict[str, Any]:
         return _noise("open", math.nan, "none", f"{shown.title} is not known for both.")
     lists = [_by_instance(meta) for meta in (old, new)]
     same_images = _same_images(old, new)
-    images = "" if same_images else "; the test images are not the same, which is not in it"
+    images = "" if same_images else f"; {_why_other(old, new)}, which is not in it"
     if all(len(each) > 1 for each in lists):
         shared = [seed for seed in lists[0] if seed in lists[1]]
         if len(shared) > 1 and same_images:
@@ -84,8 +84,21 @@ def _one_for_all(meta: Meta) -> bool:
 
 
 def _same_images(old: Meta, new: Meta) -> bool:
+    """By the digest of the samples that were judged; of results that keep none by the name of the data, seed and numbers."""
+    digests = [each["score"].get("samples_digest") for each in (old, new)]
+    if all(digests):
+        return digests[0] == digests[1]
     names = (("workload", "data"), ("study", "seed"), ("score", "samples"), ("score", "test_samples"))
     return all(old[part].get(name) == new[part].get(name) for part, name in names)
+
+
+def _why_other(old: Meta, new: Meta) -> str:
+    """In what the test images differ, in words."""
+    named = [each["workload"].get("data") for each in (old, new)]
+    digests = [each["workload"].get("data_digest") for each in (old, new)]
+    if all(digests) and digests[0] != digests[1] and named[0] == named[1]:
+        return f"the data are called {named[0]} in both and differ in content, so that the test images are not the same"
+    return "the test images are not the same"
 
 
 def _paired(differences: np.ndarray, shown: Shown) -> dict[str, Any]:
@@ -146,7 +159,7 @@ def _images(old: Meta, new: Meta, same: bool) -> dict[str, Any]:
         return _noise(verdict, difference, "images", text)
     p = float(stats.fisher_exact([[hits[0], counts[0] - hits[0]], [hits[1], counts[1] - hits[1]]])[1])
     verdict = "within" if p > 1 - CONFIDENCE else "beyond"
-    text = f"Accuracy changed by {_change(difference, Shown())} on other test images; Fisher's exact test, p = {p:.2g}: {verdict} noise."
+    text = f"Accuracy changed by {_change(difference, Shown())}; {_why_other(old, new)}; Fisher's exact test, p = {p:.2g}: {verdict} noise."
     return _noise(verdict, difference, "images", text)
 
 

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xbar {version('xbar')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run_parser = commands.add_parser("run", help="run a workload on a chip and write a report")
+    run_parser = commands.add_parser("run", help="run a workload on a chip and write a report", epilog=TRUST)
     workloads = "; ".join(f"{name}: {text}" for name, text in WORKLOADS.items())
     run_parser.add_argument("workload", type=_workload_of(*WORKLOADS, *OTHERS), metavar="WORKLOAD", help=f"{workloads}; " + "; ".join(
         f"{name}: {text}" for name, text in OTHERS.items()) + f"; {OWN}")  # fmt: skip
@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument(
         "--study", choices=("full", "quick"), default="full",
-        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances",
+        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, 3 chip instances at most unless "
+        "--instances says more",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"
@@ -224,7 +225,7 @@ def _above_zero(text: str) -> float:
 
 
 def _add_compress(commands: Any) -> None:
-    parser = commands.add_parser("compress", help="make a workload's network small for a chip and report what that brought")
+    parser = commands.add_parser("compress", help="make a workload's network small for a chip and report what that brought", epilog=TRUST)
     parser.add_argument("workload", type=_workload_of(*WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; {OWN}")
     parser.add_argument("--chip", metavar="PRESET_OR_FILE", help="as for run")
     parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
@@ -254,6 +255,7 @@ def _add_compress(commands: Any) -> None:
 
 
 OWN = "or a network of one's own: FILE.py:FUNCTION that gives a torch module, FILE.pt2 of torch.export.save, FILE.onnx"
+TRUST = "Files of Python are run, and a .pt2 file may run what it holds: give only files that you trust."
 
 
 def _workload_of(*known: str) -> Callable[[str], str]:
@@ -294,7 +296,7 @@ def _add_sweep(commands: Any) -> None:
     parser = commands.add_parser(
         "sweep", help="judge many points over workload, chip, device and compression, from a TOML file",
         epilog="Exit code: 0 all points done, 3 some failed (their errors stand in results.parquet), 1 all failed or the sweep cannot "
-        "be done.",
+        f"be done. {TRUST}",
     )  # fmt: skip
     parser.add_argument("file", type=Path, metavar="FILE.toml", help="the points; examples/sweep.toml explains its form")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -307,7 +309,8 @@ def _add_sweep(commands: Any) -> None:
 
 
 def _add_pin(commands: Any) -> None:
-    parser = commands.add_parser("pin", help="write a configuration's energy, latency and area to a file, or check such files")
+    told = "write a configuration's energy, latency and area to a file, or check such files"
+    parser = commands.add_parser("pin", help=told, epilog=TRUST)
     networks = [*WORKLOADS, "recommender"]
     parser.add_argument("workload", nargs="?", type=_workload_of(*networks), metavar="WORKLOAD", help=f"{', '.join(networks)}; {OWN}")
     parser.add_argument("--data", metavar="FILE", help="data of a network of one's own, as for run")

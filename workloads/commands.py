@@ -34,7 +34,7 @@ from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.fairea import FaireaSheet, draw_fairea
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
-from xbar.reports.render import render
+from xbar.reports.render import pages_of, render
 from xbar.reports.results import Results, ResultsError, drawing_again
 from xbar.reports.sweep import draw_sweep
 from xbar.reports.validation import FILE as VALIDATION_FILE
@@ -131,6 +131,13 @@ def _show(directory: Path, kind: _Kind) -> None:
     print("\n".join(f"{label + ':':{width}}{directory}/{name}" for label, name in kind.files.items()))
 
 
+def _draw(kind: _Kind, results: Any, out: Path, step: Step) -> None:
+    """Draw results, told what is ahead."""
+    pages = f"{len(pages_of(results))} pages and those of tables and constants" if isinstance(results, Results) else "its pages"
+    step(f"drawing the report: {pages}, as PDF, PNG and HTML")
+    kind.draw(results, out)
+
+
 def _check_folder(out: Path, own: str, replacing: bool) -> None:
     """Raise ResultsError where the folder holds results of another kind, which this command would write over in part, or finished ones
     of its own that are not to be replaced; those of a run that left its points, or of a sweep, go on."""
@@ -159,10 +166,10 @@ def _run(options: argparse.Namespace) -> int:
     work = prepare(options, chip)
     with steps() as step:
         results = work(step)
-        step("drawing the report")
+        step("saving the tables")
         results.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
-        KINDS[own].draw(results, options.out)
+        _draw(KINDS[own], results, options.out, step)
         (options.out / POINTS).unlink(missing_ok=True)
         step(f"{options.workload} on {chip.title}: done")
     _show(options.out, KINDS[own])
@@ -193,8 +200,14 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
-    study = study.quick() if options.study == "quick" else study
+    study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
+
+
+def _quick(study: Any, options: argparse.Namespace) -> Any:
+    """The study's quick form, of the sizes that were asked for by name."""
+    return replace(study.quick(), **{name: getattr(study, name) for name in _given(options, "instances", "requests", "seeds")
+                                     if hasattr(study, name)})  # fmt: skip
 
 
 class FewerImagesWarning(UserWarning):
@@ -212,14 +225,14 @@ def _images(wanted: int, workload: Workload, asked: int | None) -> int:
 
 def _recommender(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     study = RecommenderStudy(seed=options.seed, **_given(options, "seeds", "instances", "candidates", "requests"))
-    study = study.quick() if options.study == "quick" else study
+    study = _quick(study, options) if options.study == "quick" else study
     data = load_interactions(options.data, options.seed)
     return lambda step: run_recommender(data, chip, options.out, study, step)
 
 
 def _fairea(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     study = FaireaStudy(seed=options.seed, **_given(options, "attribute", "instances"))
-    study = study.quick() if options.study == "quick" else study
+    study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run_fairea(options.data, chip, options.out, study, step)
 
 
@@ -244,7 +257,8 @@ def _compress(options: argparse.Namespace) -> int:
         shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
     with steps() as step:
         found = compress(workload.model, workload.data, chip, targets, options.out, plan, step, workload.code)
-        meta = found.meta | {"workload": workload.name, "title": workload.title}
+        meta = found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests}
+        step("saving the tables and the smaller network")
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         example = workload.calibration_inputs[:2]
         save_state(small_state(found.model, example), options.out / "weights.pt")
@@ -254,7 +268,7 @@ def _compress(options: argparse.Namespace) -> int:
             save_onnx(found.model, example, options.out / "network.onnx")
         sheet.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
-        draw_compression(sheet, options.out)
+        _draw(KINDS[COMPRESSION_FILE], sheet, options.out, step)
         step(f"{workload.title} compressed for {chip.title}: done")
     _show(options.out, KINDS[COMPRESSION_FILE])
     return 0
@@ -269,7 +283,9 @@ def _sweep(options: argparse.Namespace) -> int:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
     _say_fewer_images(found)
     record(options, _chips_of(file.points), began, file.text).save(options.out)
-    draw_sweep(SweepSheet.load(options.out), options.out)
+    with steps() as step:
+        _draw(KINDS[SUMMARY], SweepSheet.load(options.out), options.out, step)
+        step(f"{file.title or options.file}: done")
     print(f"{found.points} points, {found.reused} known before, {found.failed} with an error\n")
     _show(options.out, KINDS[SUMMARY])
     if found.failed:
@@ -338,12 +354,12 @@ def _report(options: argparse.Namespace) -> int:
             raise ResultsError(f"{options.directory} holds the results of {kind.what}; --pareto, --heat, --tornado and --better are of "
                                "use to those of a sweep")  # fmt: skip
     for name, kind in found:
-        with drawing_again(options.directory, name):
+        with drawing_again(options.directory, name), steps() as step:
+            step("reading the results")
             sheet = kind.load(options.directory)
-            if name == SUMMARY:
-                draw_sweep(sheet, options.directory, view)
-            else:
-                kind.draw(sheet, options.directory)
+            chosen = replace(kind, draw=lambda sheet, out: draw_sweep(sheet, out, view)) if name == SUMMARY else kind
+            _draw(chosen, sheet, options.directory, step)
+            step(f"the report of {options.directory}: done")
         _show(options.directory, kind)
     return 0
 
@@ -356,7 +372,10 @@ def _compare(options: argparse.Namespace) -> int:
     if options.out is not None:
         save_comparison(found, options.out)
         record(options, {}, began).save(options.out)
-        draw_comparison(found, options.out)
+        with steps() as step:
+            step("drawing the comparison: its pages as PDF, PNG and HTML")
+            draw_comparison(found, options.out)
+            step("comparison: done")
     print(summary_text(found), end="")
     if options.out is not None:
         print(f"\nreport:  {options.out}/comparison.pdf\nbrowser: {options.out}/comparison.html\ntables:  {options.out}/*.csv")

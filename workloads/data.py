@@ -7,6 +7,7 @@ import math
 import os
 import urllib.request
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,12 +44,16 @@ class DataError(ValueError):
     """A data file is missing, corrupt, or not what its name says; the message names it and what is expected."""
 
 
+PARTS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Samples in two parts, to train on and to judge by, and what is asked of a network for them.
 
     inputs: float32 or, of tokens, int64, (n, ...); targets by the task: int64 (n,) classes from 0; float32 (n, ...); int64
-    (n, length) tokens. samples: what one is called in reports, plural.
+    (n, length) tokens. samples: what one is called in reports, plural. keys, source: what its user calls the four parts, and where they
+    are from, for messages.
     """
 
     name: str
@@ -58,36 +63,49 @@ class Dataset:
     test_targets: Tensor
     task: Task = CLASSIFICATION
     samples: str = "images"
+    keys: tuple[str, str, str, str] = PARTS
+    source: str = ""
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+        x_train, y_train, x_test, y_test = (self._refuse(part) for part in PARTS)
+        for x, y, inputs, targets in ((x_train, y_train, self.train_inputs, self.train_targets),
+                                      (x_test, y_test, self.test_inputs, self.test_targets)):  # fmt: skip
             if inputs.dim() < 2 or not len(inputs) or inputs.dtype not in (torch.float32, torch.int64):
-                raise DataError(f"{self.name}: {part}_inputs must be float32, or int64 tokens, (n, ...), got {inputs.dtype} "
-                                f"{tuple(inputs.shape)}")  # fmt: skip
+                raise x(f"must be float32, or int64 tokens, (n, ...) of one sample or more, got {_told(inputs)}")
             if len(targets) != len(inputs):
-                raise DataError(f"{self.name}: {part}_targets must be one a sample, {len(inputs)}, got {tuple(targets.shape)}")
-            self._check_targets(f"{part}_targets", targets)
+                raise y(f"must be one a sample, {len(inputs)}, got {tuple(targets.shape)}")
+            self._check_targets(y, targets)
             if not bool(torch.isfinite(inputs).all()):
-                raise DataError(f"{self.name}: {part}_inputs must be finite")
-        for what in ("inputs", "targets"):
-            train, test = (getattr(self, f"{part}_{what}") for part in ("train", "test"))
+                raise x(f"must be finite in float32, {_first_not_finite(inputs)}")
+        for at, test, train in ((2, self.test_inputs, self.train_inputs), (3, self.test_targets, self.train_targets)):
             if test.shape[1:] != train.shape[1:] or test.dtype != train.dtype:
-                raise DataError(f"{self.name}: test_{what} must be {tuple(train.shape[1:])} {train.dtype} each as train_{what} are, got "
-                                f"{tuple(test.shape[1:])} {test.dtype}")  # fmt: skip
+                raise self._refuse(PARTS[at])(f"must be {_told(train[0])} each as {self.keys[at - 2]} are, got {_told(test[0])}")
         if self.task.name == CLASSIFICATION.name and (largest := int(self.test_targets.max())) >= self.classes:
-            raise DataError(f"{self.name}: test_targets must be below {self.classes} as train_targets are, got {largest}")
+            raise y_test(f"must be below {self.classes} as {self.keys[1]} are, got {largest}")
 
-    def _check_targets(self, name: str, targets: Tensor) -> None:
+    def _refuse(self, part: str) -> Callable[[str], DataError]:
+        """What makes the error of a part, named as its user does."""
+        return lambda text: DataError(f"{self.told}: {self.keys[PARTS.index(part)]} {text}")
+
+    def _check_targets(self, refuse: Callable[[str], DataError], targets: Tensor) -> None:
         """Raise DataError where they are not what the task asks."""
         if self.task.name == REGRESSION.name:
-            if targets.dtype != torch.float32 or not bool(torch.isfinite(targets).all()):
-                raise DataError(f"{self.name}: {name} must be finite and float32, got {targets.dtype}")
+            if targets.dtype != torch.float32:
+                raise refuse(f"must be float32 for a regression, got {_told(targets)}")
+            if not bool(torch.isfinite(targets).all()):
+                raise refuse(f"must be finite in float32, {_first_not_finite(targets)}")
             return
-        rank, what = (1, "(n,)") if self.task.name == CLASSIFICATION.name else (2, "(n, length)")
-        if targets.dtype != torch.int64 or targets.dim() != rank or int(targets.min()) < 0:
-            raise DataError(f"{self.name}: {name} must be int64 {what} from 0 on, got {targets.dtype} {tuple(targets.shape)}, least "
-                            f"{targets.min().item() if targets.numel() else 'none'}")  # fmt: skip
+        rank, what = (1, "classes (n,)") if self.task.name == CLASSIFICATION.name else (2, "tokens (n, length)")
+        if targets.dtype != torch.int64 or targets.dim() != rank:
+            raise refuse(f"must be int64 {what} from 0 on for {self.task.name}, got {_told(targets)}")
+        if not targets.numel() or int(targets.min()) < 0:
+            raise refuse(f"must be int64 {what} from 0 on, got {_told(targets)}"
+                         + (f" from {int(targets.min())} to {int(targets.max())}" if targets.numel() else ""))  # fmt: skip
+
+    @property
+    def told(self) -> str:
+        """What messages call it: where it is from, or its name."""
+        return self.source or self.name
 
     @property
     def classes(self) -> int:
@@ -109,10 +127,35 @@ class Dataset:
         """SHA-256 of all samples and of what is asked, for names of files that depend on them."""
         hashed = hashlib.sha256()
         for part in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
-            hashed.update(part.numpy().tobytes())
+            hashed.update(_bytes(part))
         if self.task != CLASSIFICATION:
             hashed.update(f"{self.task.name} {self.metric.name} {self.metric.code}".encode())
         return hashed.hexdigest()
+
+
+def _told(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _first_not_finite(tensor: Tensor) -> str:
+    """How many numbers are none, and the first of them."""
+    wrong = ~torch.isfinite(tensor)
+    place = tuple(wrong.nonzero()[0].tolist())
+    return f"{int(wrong.sum())} of {tensor.numel()} values are not; the first at {list(place)}: {float(tensor[place]):g}"
+
+
+def samples_digest(inputs: Tensor, targets: Tensor) -> str:
+    """SHA-256 of samples in their order, with their shapes and types."""
+    hashed = hashlib.sha256()
+    for part in (inputs, targets):
+        hashed.update(f"{tuple(part.shape)} {part.dtype} ".encode())
+        hashed.update(_bytes(part))
+    return hashed.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """What a tensor holds, as it lies in memory where it is contiguous."""
+    return tensor.contiguous().view(-1).numpy().data
 
 
 def first_samples(data: Dataset, most: int) -> Dataset:

@@ -1,13 +1,11 @@
-"""A network that `torch.export` saved (.pt2), or of ONNX, as plain torch modules: layers under their names, so that it can be put on a
+"""A network that `torch.export` saved (.pt2) as plain torch modules: layers under their names, so that it can be put on a
 chip, compressed and trained on as any other.
 
 The file holds operators on parameters. Those of linear, convolution, norm and embedding layers become `nn` modules again, named as
 their weights are; others stay the operators they are, in torch's own functions where there is one.
 """
 
-import importlib.util
 import operator
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from xbar.hw.graph.capture import quiet
 from xbar.workloads.data import DataError
 
 _aten: Any = torch.ops.aten
@@ -45,53 +44,11 @@ def load_exported(path: Path, example: Tensor) -> nn.Module:
     torch reads such a file, and may run what a pickle within it says: as with Python files, only load what you trust.
     """
     try:
-        program = torch.export.load(path)
+        with quiet():
+            program = torch.export.load(path)
     except Exception as error:  # torch raises RuntimeError, KeyError, BadZipFile and others for files that are none
-        raise DataError(f"{path}: is no file of torch.export.save: {_first_line(error)}") from None
+        raise DataError(f"{path}: is no file of torch.export.save: {first_line(error)}") from None
     return network_of(program, str(path), example)
-
-
-def load_onnx(path: Path, example: Tensor) -> nn.Module:
-    """The network of an .onnx file, for inputs like `example` (n, ...); raises DataError where the package onnx2torch is missing, for
-    what is no ONNX, and for operators that onnx2torch lacks."""
-    let_torchvision_load()
-    try:
-        import onnx
-        from onnx2torch import convert
-    except ImportError:
-        raise DataError(f"{path}: needs the packages onnx and onnx2torch: pip install 'xbar[onnx]'") from None
-    try:
-        read = onnx.load(str(path))
-    except Exception as error:  # of protobuf
-        raise DataError(f"{path}: is no ONNX file: {_first_line(error)}") from None
-    try:
-        converted = convert(read).eval()
-        with torch.no_grad():
-            program = torch.export.export(converted, (example[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    except Exception as error:  # NotImplementedError of operators; export raises a family of its own
-        raise DataError(f"{path}: cannot be read as a torch network with a free batch axis: {_first_line(error)}; a .pt2 file "
-                        "of torch.export.save, or FILE.py:FUNCTION, keeps all of a torch model") from None
-    return network_of(program, str(path), example)
-
-
-_TORCHVISION: list[torch.library.Library] = []  # names that we gave, as long as they are to last
-
-
-def let_torchvision_load() -> None:
-    """Name torchvision's operators of detection where its compiled part is of another build than torch (its wheel for CUDA beside a
-    torch for the CPU): torchvision, and onnx2torch that imports it, cannot be imported without those names. Only networks for
-    detection call them, which fail then as they would."""
-    found = importlib.util.find_spec("torchvision")
-    if found is None or not found.submodule_search_locations or "torchvision" in sys.modules or _TORCHVISION:
-        return
-    try:
-        for library in Path(found.submodule_search_locations[0]).glob("_C*.so"):
-            torch.ops.load_library(library)
-    except OSError:
-        names = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            names.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _TORCHVISION.append(names)
 
 
 def network_of(program: torch.export.ExportedProgram, name: str, example: Tensor) -> nn.Module:
@@ -105,7 +62,7 @@ def network_of(program: torch.export.ExportedProgram, name: str, example: Tensor
     try:
         built = _Rebuilt(source.graph, kept).module()
     except (AttributeError, TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(f"{name}: its layers cannot be told apart: {_first_line(error)}") from None
+        raise DataError(f"{name}: its layers cannot be told apart: {first_line(error)}") from None
     wanted, found = (_outputs(each, example[:2]) for each in (source, built))
     if wanted is not None and (found is None or not torch.allclose(wanted, found, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))):
         raise DataError(f"{name}: written in plain layers it computes something else; give the model as FILE.py:FUNCTION")
@@ -183,7 +140,7 @@ class _Rebuilt:
         which = given.get("weight")
         if make is None or not isinstance(which, fx.Node) or which.op != "get_attr":
             return None
-        tensors = {key: value for key, value in given.items() if isinstance(value, fx.Node) and key != "input"}
+        tensors = {key: value for key, value in given.items() if isinstance(value, fx.Node) and key not in ("input", "indices")}
         if any(value.op != "get_attr" for value in tensors.values()):
             return None
         owned = {key: self.kept[str(value.target)] for key, value in tensors.items()}
@@ -287,5 +244,6 @@ def _attribute(module: nn.Module, name: Any) -> Any:
     return found
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

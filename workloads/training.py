@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xbar.workloads.data import Dataset
 from xbar.workloads.progress import steps
-from xbar.workloads.task import ACCURACY, Metric, TaskError
+from xbar.workloads.task import ACCURACY, Metric, Tally, TaskError
 
 
 class TrainingError(ValueError):
@@ -50,9 +50,23 @@ def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, me
                             f"and {len(targets)} targets")  # fmt: skip
     if batch < 1:
         raise TrainingError(f"batch must be 1 or more, got {batch}")
+    tally: Tally | None = None
     with torch.no_grad():
-        outputs = torch.cat([checked_output(model(x)) for x in inputs.split(batch)])
-    return metric(outputs, targets)
+        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
+            outputs = checked_output(model(x))
+            tally = tally or tally_for(metric, outputs[:1], targets)
+            tally.add(outputs, y)
+    assert tally is not None
+    return tally.value()
+
+
+def tally_for(metric: Metric, output: Tensor, targets: Tensor) -> Tally:
+    """What counts a metric batch by batch, for these targets in all; output: of one sample (1, ...). Warns and raises as
+    `Metric.check_memory`."""
+    by_sample = metric.is_by_sample(output, targets)
+    if not by_sample:
+        metric.check_memory(output, len(targets))
+    return Tally(metric, by_sample)
 
 
 def checked_output(found: Any) -> Tensor:
@@ -108,39 +122,55 @@ def train_network(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.2
     )
-    first = 0
+    kept: dict[str, Resumed] = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    if regulariser is not None:
+        kept["regulariser"] = regulariser
+
+    def one(epoch: int) -> float:
+        torch.manual_seed((1_000_003 * seed + epoch) % 2**63)  # of dropout, which draws from torch's own generator
+        return _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
+
+    if recipe.bfloat16:  # the layout that such convolutions are fastest in
+        model.to(memory_format=torch.channels_last)
+    run_epochs(one, recipe.epochs, kept, generator, identity, checkpoint, progress, after, "loss {:.4f}")
+    if recipe.bfloat16:  # as they are from a file
+        model.to(memory_format=torch.contiguous_format)
+
+
+class Resumed(Protocol):
+    """A part of a training that goes on from its state."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def run_epochs(
+    one: Callable[[int], float], epochs: int, kept: Mapping[str, Resumed], generator: torch.Generator, identity: dict[str, Any],
+    checkpoint: Path | None, progress: bool, after: Callable[[int, float], None], told: str,
+) -> None:  # fmt: skip
+    """Epoch after epoch by `one`, which takes its number and gives its loss, from where a checkpoint of this identity ended; `kept`, of
+    which "model" is the network, and the generator are kept after each. told: how a loss is said. torch's own generator is as it was."""
+    model, first = kept["model"], 0
+    assert isinstance(model, nn.Module)
     if checkpoint is not None and checkpoint.is_file():
         state = read_checkpoint(checkpoint, identity)
         first = state["epoch"] + 1
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        for name, part in kept.items():
+            part.load_state_dict(state[name])
         generator.set_state(state["generator"])
-        if regulariser is not None:
-            regulariser.load_state_dict(state["regulariser"])
     model.train()
-    if recipe.bfloat16:  # the layout that such convolutions are fastest in
-        model.to(memory_format=torch.channels_last)
     began = time.monotonic()
     with steps("training", progress, apart=10.0) as step, torch.random.fork_rng(devices=[]):
-        for epoch in range(first, recipe.epochs):
-            torch.manual_seed((1_000_003 * seed + epoch) % 2**63)  # of dropout, which draws from torch's own generator
-            loss = _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
-            left = (time.monotonic() - began) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
-            step(f"training: epoch {epoch + 1} of {recipe.epochs} done, loss {loss:.4f}, about {left:.0f} s left")
+        for epoch in range(first, epochs):
+            loss = one(epoch)
+            left = (time.monotonic() - began) / (epoch + 1 - first) * (epochs - epoch - 1)
+            step(f"training: epoch {epoch + 1} of {epochs} done, {told.format(loss)}, about {left:.0f} s left")
             if checkpoint is not None:
-                state = {
-                    "identity": identity, "epoch": epoch, "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-                    "generator": generator.get_state(),
-                }  # fmt: skip
-                if regulariser is not None:
-                    state["regulariser"] = regulariser.state_dict()
-                save_state(state, checkpoint)
+                states = {name: part.state_dict() for name, part in kept.items()}
+                save_state({"identity": identity, "epoch": epoch, "generator": generator.get_state()} | states, checkpoint)
             after(epoch, loss)
     model.eval()
-    if recipe.bfloat16:  # as they are from a file
-        model.to(memory_format=torch.contiguous_format)
 
 
 def _epoch(

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from xbar import models
 from xbar.compression.errors import CompressionError
 from xbar.compression.shrink import are_numbers, rebuild
-from xbar.hw.errors import did_you_mean
+from xbar.hw.errors import TraceError, did_you_mean
+from xbar.hw.graph.capture import capture
 from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
 from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
 from xbar.workloads.offered import NETWORKS, file_of, is_own
-from xbar.workloads.own import ARRAYS, code_of, dataset, own_metric, own_network, trained_own, warn_of_guessing
+from xbar.workloads.own import ARRAYS, code_of, dataset, judged, own_metric, own_network, trained_own
 from xbar.workloads.text.data import load_pydoc, windows_of
 from xbar.workloads.text.training import GPT_RECIPE, TextRecipe, train_language_model
 from xbar.workloads.training import (
@@ -31,10 +32,12 @@ from xbar.workloads.training import (
     read_state,
     save_state,
     score,
+    state_digest,
     train_network,
 )
 
 CALIBRATION_SAMPLES = 200
+DIGEST = 16  # signs of a digest that results keep
 EMBEDDED = ("digits", "vit", "rows", "gpt")  # bring their data
 _T = TypeVar("_T")
 
@@ -57,6 +60,23 @@ class Workload:
     def calibration_inputs(self) -> Tensor:
         """Training samples that set the ranges of a chip's converters."""
         return self.data.train_inputs[:CALIBRATION_SAMPLES]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The first 16 signs of a SHA-256 each of the weights (names, shapes, bits), of the code (as `own.code_of`, or, where no file is
+        known, the graph that is captured, and modules of a host) and of all data and what is asked of them."""
+        code = self.code or _graph_of(self.model, self.calibration_inputs[:2])
+        told = hashlib.sha256(f"{code} {self.host}".encode()).hexdigest()
+        return {f"{name}_digest": value[:DIGEST] for name, value in
+                (("weights", state_digest(self.model)), ("code", told), ("data", self.data.digest))}  # fmt: skip
+
+
+def _graph_of(model: nn.Module, example: Tensor) -> str:
+    """The graph that is captured of a model, as text; its modules where it is not captured as a whole, as of one with a host."""
+    try:
+        return str(capture(model, example).graph)
+    except TraceError:
+        return str(model)
 
 
 @dataclass(frozen=True)
@@ -148,8 +168,7 @@ def _own(
         model = load_weights(model, weights, data.train_inputs[:2]).eval()
     elif train:
         model = trained_own(model, data, name, seed, progress)
-    found = score(model, data.test_inputs, data.test_targets, data.metric)
-    warn_of_guessing(name, data, found)
+    found = judged(model, data, name)
     return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host)
 
 

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xbar.hw import Arrivals, Chip, Network, Placement, convert, load_chip, place, simulate, trace
 from xbar.hw.errors import BufferCapacityError, CapacityError
-from xbar.workloads.exported import let_torchvision_load
+from xbar.workloads.onnx_file import let_torchvision_load
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "networks.csv", HERE.parent / "networks.md"

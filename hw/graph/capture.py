@@ -232,7 +232,7 @@ def _exported(model: nn.Module, given: list[Tensor]) -> Captured:
     model = _trainable(model)
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in given)
     free = (shapes,) if _takes_all(model) else shapes
-    with warnings.catch_warnings(), _quiet(), _evaluating(model), _written_out(), torch.inference_mode(False), torch.no_grad():
+    with warnings.catch_warnings(), quiet(), _evaluating(model), _written_out(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             try:
@@ -317,8 +317,9 @@ def _reason(model: nn.Module, given: list[Tensor], error: Exception) -> str:
     line = _line_of(error)
     if "data-dependent" in text or "Could not guard" in text:
         return (
-            f"{said}its control flow depends on values. Write it without (torch.where), or, if the part is a module, run that "
-            f"part yourself, before or after the chip{line}. {text[:300]}"
+            f"{said}its control flow depends on values{line}. The chip runs the same operators for all inputs: choose between two results "
+            "with torch.where(condition, one, other), keep numbers as tensors (without float(), int() and .item()), give loops a fixed "
+            "length, or run that part yourself, before or after the chip"
         )
     if _fixes_batch(error):
         return (
@@ -338,8 +339,8 @@ def _line_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch logs and prints at length what is raised anyway."""
+def quiet() -> Iterator[None]:
+    """A block in which nothing is logged or printed: torch does so at length with what it raises anyway."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

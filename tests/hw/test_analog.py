@@ -162,8 +162,10 @@ class TestErrors:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return x if x.sum() > 0 else -x
 
-        with pytest.raises(TraceError, match=r"Branch cannot be captured for inputs .* its control flow depends on values"):
+        with pytest.raises(TraceError, match=r"Branch cannot be captured for inputs .* depends on values; .*: return x if x.sum") as told:
             convert(Branch(), isaac, torch.rand(2, 3), seed=0)
+        assert "torch.where(condition, one, other)" in str(told.value)
+        assert "guard" not in str(told.value)  # torch's own words are in what it came from
 
 
 def test_a_layer_is_a_module_with_its_name(isaac: Chip) -> None:

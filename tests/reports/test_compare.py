@@ -232,6 +232,18 @@ class TestNoise:
         found = score_difference(old, new)
         assert found["difference"] == pytest.approx(np.mean([0.21, 0.22, -0.6]))
 
+    def test_the_same_images_are_known_by_their_content(self) -> None:
+        """Not by a name, a seed and numbers, which other data may share."""
+        old, new = meta_of([0.5, 0.6, 0.7], samples_digest="a"), meta_of([0.6, 0.7, 0.9], samples_digest="b")
+        old["workload"]["data_digest"], new["workload"]["data_digest"] = "1", "2"
+        found = score_difference(old, new)
+        assert found["method"] == "independent"
+        assert "the data are called d in both and differ in content" in found["text"]
+        new["score"]["samples_digest"], new["workload"]["data"] = "a", "another name"
+        assert score_difference(old, new)["method"] == "paired"
+        del new["score"]["samples_digest"]  # of an earlier version: by name
+        assert score_difference(old, new)["method"] == "independent"
+
     @pytest.mark.parametrize(
         ("old", "new", "said"),
         [(980, 985, "within"), (980, 980, "same"), (500, 700, "beyond"), (980, 987, "open"), (999, 989, "beyond"), (20, 900, "beyond")],

@@ -35,7 +35,7 @@ def test_counts_by_hand(case: tuple[Workload, OnChip, torch.Tensor, torch.Tensor
     tables = class_tables(on_chip, workload, range(5), images, labels)
     confusion, classes = tables["confusion"], tables["class_accuracy"].set_index("label")
     predicted = {"float": workload.model(images).argmax(1)[None],
-                 "chip": torch.cat([each.argmax(2) for _, each in on_chip.outputs([0, 1, 2], images, Condition())])}  # fmt: skip
+                 "chip": torch.cat([each.argmax(2) for *_, each in on_chip.outputs([0, 1, 2], images, Condition())])}  # fmt: skip
     for of, found in predicted.items():
         mine = confusion[confusion["of"] == of].set_index(["label", "predicted"])["count"]
         assert mine.sum() == pytest.approx(IMAGES)

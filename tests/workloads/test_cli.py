@@ -1,6 +1,7 @@
 """The command line as users meet it: what it prints, where it writes, how it fails."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 
 from xbar.hw import preset_names
 from xbar.workloads import commands
-from xbar.workloads.cli import main
+from xbar.workloads.cli import _parser, main
+from xbar.workloads.recommender.run import RecommenderStudy
 from xbar.workloads.study.evaluate import OnChip
 from xbar.workloads.study.run import Study
 from xbar.workloads.workload import shipped_weights
@@ -38,8 +40,27 @@ def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: py
     assert meta["chip"]["overrides"] == {"component.adc.bits": 7}
     assert meta["chip"]["adc_bits"] == 7
     (out / "report.pdf").unlink()
+    capsys.readouterr()
     assert main(["report", str(out)]) == 0
     assert (out / "report.pdf").is_file()
+    assert re.search(r"drawing the report: 1\d pages and those of tables and constants", capsys.readouterr().err)
+
+
+def test_quick_studies_have_the_sizes_that_were_asked_for() -> None:
+    def quick(study: Any, *words: str) -> Any:
+        return commands._quick(study, _parser().parse_args(["run", "digits", "--out", "x", "--study", "quick", *words]))
+
+    assert quick(Study(instances=10)).instances == 3
+    assert quick(Study(instances=8), "--instances", "8").instances == 8
+    asked = quick(RecommenderStudy(seeds=4, requests=400), "--seeds", "4", "--requests", "400")
+    assert (asked.seeds, asked.requests, asked.instances) == (4, 400, 3)
+
+
+def test_help_says_that_files_are_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "compress", "sweep", "pin"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "Files of Python are run" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.usefixtures("undrawn")

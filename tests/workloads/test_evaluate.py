@@ -12,9 +12,13 @@ from scipy import stats
 
 from xbar.hw import Chip, ParameterError, load_chip
 from xbar.models import DigitsCNN
+from xbar.workloads import task
 from xbar.workloads.data import Dataset, load_digits
 from xbar.workloads.study.evaluate import Condition, Evaluation, OnChip, evaluate, mean_band, wilson_band
+from xbar.workloads.task import ROOT_MEAN_SQUARE_ERROR, KeptOutputsWarning, Metric, TaskError
 from xbar.workloads.training import Recipe, initialise, score, train_network
+
+MEDIAN_ERROR = Metric("median_error", "Median error", "units", "low", lambda outputs, targets: (outputs - targets).abs().median())
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +145,43 @@ class TestEvaluate:
     def test_nonsense(self, model: torch.nn.Module, digits: Dataset, noisy: Chip, change: dict, said: str) -> None:
         with pytest.raises(ParameterError, match=said):
             evaluate(model, noisy, digits, **({"instances": 2, "samples": 5} | change))
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[OnChip, torch.Tensor, torch.Tensor]:
+    """Outputs that weigh more than the network: 300 samples of 1,500 values."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 4, generator=generator)
+    model = initialise(lambda: torch.nn.Linear(4, 1500), 0).eval()
+    return OnChip(model, load_chip("isaac"), x[:20]), x, torch.rand(300, 1500, generator=generator)
+
+
+class TestWhatIsKept:
+    """A mean over samples is counted batch by batch; only a metric that judges all samples at once has all outputs."""
+
+    @pytest.mark.parametrize("metric", [ROOT_MEAN_SQUARE_ERROR, MEDIAN_ERROR], ids=lambda metric: metric.name)
+    def test_as_of_all_outputs_together(self, wide: tuple[OnChip, torch.Tensor, torch.Tensor], metric: Metric) -> None:
+        on_chip, x, y = wide
+        whole = torch.cat([outputs[0] for *_, outputs in on_chip.outputs([0], x, Condition())])
+        found = next(on_chip.scores([0], x, y, metric=metric))
+        assert found[0] == metric(whole, y)
+
+    def test_the_batch_does_not_shrink_with_the_samples(self, wide: tuple[OnChip, torch.Tensor, torch.Tensor]) -> None:
+        on_chip, x, _ = wide
+        on_chip.memory = 2**22  # all outputs of 3,000 samples are 18 MB
+        x = x.repeat(10, 1)
+        sizes = {kept: len(next(on_chip.outputs([0], x, Condition(), kept))[2][0]) for kept in (False, True)}
+        assert sizes[True] == 1 < sizes[False]
+        on_chip.memory = 2**30
+
+    def test_large_outputs_are_told_and_too_large_ones_refused(
+        self, wide: tuple[OnChip, torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        on_chip, x, y = wide
+        monkeypatch.setattr(task, "LARGE_OUTPUTS", 2**20)
+        with pytest.warns(KeptOutputsWarning, match="metric median_error: judges all samples at once.* all 300 are kept, 0.0 GiB"):
+            next(on_chip.scores([0], x, y, metric=MEDIAN_ERROR))
+        monkeypatch.setattr(task, "_memory", lambda: 2.0**20)
+        with pytest.raises(TaskError, match=r"this computer has 0\.0 GiB"):
+            score(on_chip.model, x, y, MEDIAN_ERROR)
+        next(on_chip.scores([0], x, y, metric=ROOT_MEAN_SQUARE_ERROR))

@@ -1,6 +1,7 @@
 """Networks and data of a user's own: what is taken, what it computes, and what is refused with its reason."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from xbar.reports.compression import CompressionSheet, verdict
 from xbar.reports.explore import SweepSheet, View, chosen
 from xbar.workloads.cli import main
 from xbar.workloads.data import DataError
-from xbar.workloads.exported import load_exported, load_onnx
+from xbar.workloads.exported import load_exported
 from xbar.workloads.offered import TASKS as TASK_NAMES
 from xbar.workloads.offered import file_of, is_own
+from xbar.workloads.onnx_file import load_onnx
 from xbar.workloads.own import (
     UntrainedWarning,
+    check_batches,
     code_of,
     dataset,
+    judged,
     own_metric,
     own_network,
     trained_own,
@@ -36,7 +40,7 @@ from xbar.workloads.study.evaluate import evaluate
 from xbar.workloads.study.points import judge
 from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
 from xbar.workloads.training import Recipe, TrainingError, initialise, score, train_network
-from xbar.workloads.workload import load_workload
+from xbar.workloads.workload import Workload, load_workload
 
 MODEL = """
 import torch
@@ -146,11 +150,18 @@ class TestData:
         [
             ({"x_test": None}, "lacks x_test; needed are x_train, y_train, x_test, y_test, there are x_train"),
             ({"x_train": np.zeros((4, 1, 8, 8), np.uint8)}, "x_train is uint8 .* give float32"),
-            ({"y_test": np.array([0, 1, 7, 1])}, "test_targets must be below 3"),
+            ({"y_test": np.array([0, 1, 7, 1])}, "data: y_test must be below 3 as y_train are, got 7"),
             ({"y_train": np.array(["a", "b", "c", "d"])}, "y_train is no array of numbers"),
-            ({"x_train": np.full((4, 3), np.nan)}, "train_inputs must be finite"),
+            ({"x_train": np.full((4, 3), np.nan)}, r"x_train must be finite .* 12 of 12 values are not; the first at \[0, 0\]: nan"),
             ({"x_train": np.zeros((4, 3), complex)}, "x_train is complex"),
-            ({"y_train": np.zeros(3, int)}, "train_targets must be one a sample"),
+            ({"y_train": np.zeros(3, int)}, "y_train must be one a sample"),
+            ({"x_test": np.full((4, 3), 1e300)}, r"x_test must be finite in float32, .*: inf"),
+            ({"x_test": np.zeros((4, 2))}, r"x_test must be float32 \(3,\) each as x_train are, got float32 \(2,\)"),
+            ({"x_test": np.zeros((0, 3)), "y_test": np.zeros(0, int)}, r"x_test must be .* of one sample or more, got float32 \(0, 3\)"),
+            ({"x_test": None, "X_Test": 1}, "is X_Test meant[?] call it x_test"), ({"y_test": 3}, "y_test is one number"),
+            ({"y_train": np.array([-1, 1, 1, -1])}, r"y_train must be int64 classes \(n,\) from 0 on, got int64 \(4,\) from -1 to 1"),
+            ({"y_train": torch.eye(4).to_sparse()}, "y_train is sparse"),
+            ({"x_train": [[1, 2], [3]]}, "x_train is no array of numbers"),
         ],
     )
     def test_what_is_refused(self, changed: dict[str, Any], said: str) -> None:
@@ -158,6 +169,34 @@ class TestData:
         given = {key: value for key, value in (arrays | changed).items() if value is not None}
         with pytest.raises(DataError, match=said):
             dataset(given)
+
+    def test_arrays_of_any_make(self) -> None:
+        """Views, other byte orders, tensors with gradients and in half precision: all as plain float32."""
+        x = np.arange(24, dtype=np.float32).reshape(4, 6) / 8
+        forms = (x[::-1][::-1], x.astype(">f8"), torch.tensor(x, requires_grad=True), torch.tensor(x).bfloat16(), pd.DataFrame(x),
+                 np.asfortranarray(x), x.tolist())  # fmt: skip
+        y = np.array([0, 1, 2, 0])
+        assert len({dataset({"x_train": each, "y_train": y, "x_test": x, "y_test": y}).digest for each in forms}) == 1
+
+    def test_targets_as_the_task_wants_them(self) -> None:
+        x, y = np.zeros((4, 3)), np.array([0.0, 1.0, 2.0, 0.0])
+        given = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+        assert dataset(given, task="classification").train_targets.dtype == torch.int64
+        assert dataset(given | {"y_train": y.astype(int), "y_test": y.astype(int)}, task="regression").train_targets.dtype == torch.float32
+        with pytest.raises(DataError, match=r"y_train must be int64 classes .* for classification, got float32"):
+            dataset(given | {"y_train": y / 2}, task="classification")
+
+    def test_loaders_are_named(self) -> None:
+        good = [(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))]
+        for test, said in (([], "the test loader yields no batch"), ([(torch.full((4, 3), torch.nan), good[0][1])],
+                           "inputs of the test loader must be finite"), ([torch.zeros(3)], "test loader must yield batches")):  # fmt: skip
+            with pytest.raises(DataError, match=said):
+                dataset((good, test))
+
+    def test_a_file_of_objects(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "o.npz", x_train=np.zeros(3), y_train=np.array([{}, None], object))
+        with pytest.raises(DataError, match=r"o\.npz: y_train cannot be read: Object arrays"):
+            dataset(tmp_path / "o.npz")
 
     def test_files_that_are_none(self, tmp_path: Path) -> None:
         (tmp_path / "a.npz").write_bytes(b"none")
@@ -268,6 +307,18 @@ class TestTasks:
         assert BITS_PER_TOKEN(even, torch.zeros(3, 7, dtype=torch.int64)) == pytest.approx(3.0)
         assert NEXT_TOKEN.loss(even, torch.zeros(3, 7, dtype=torch.int64)).item() == pytest.approx(np.log(8))
 
+    def test_a_metric_from_python_may_be_a_function(self) -> None:
+        x = np.zeros((4, 3))
+        given = {"x_train": x, "y_train": x[:, 0], "x_test": x, "y_test": x[:, 0]}
+
+        def worst(outputs: Tensor, targets: Tensor) -> Tensor:
+            return (outputs[:, 0] - targets).abs().max()
+
+        with pytest.raises(DataError, match=r'worst\.better = "high" or "low"'):
+            dataset(given, metric=worst)
+        worst.better = "low"  # type: ignore[attr-defined]
+        assert dataset(given, metric=worst).metric == Metric("worst", "Worst", "units", "low", worst)
+
     def test_which_side_is_worse(self) -> None:
         low = Metric("error", "Error", "m", "low", lambda outputs, targets: 0.0)
         assert (ACCURACY.lost(0.9, 0.8), low.lost(1.0, 1.5)) == (pytest.approx(0.1), 0.5)
@@ -313,11 +364,81 @@ class TestTasks:
             train_network(speaker, text, Recipe(1, 10, 0.1, shift=1), 0)
 
 
-def test_guessing_is_told(folder: Path) -> None:
-    data = dataset(folder / "my.npz")
-    with pytest.warns(UntrainedWarning, match="are its weights trained"):
-        warn_of_guessing("mine", data, 0.13)
-    warn_of_guessing("mine", data, 0.5)
+class TestWhatANetworkGives:
+    """Judged before anything is put on a chip."""
+
+    X = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+
+    def of(self, y: Tensor, model: nn.Module, x: Tensor = X, **more: Any) -> float:
+        keys = dict(zip(("x_train", "y_train", "x_test", "y_test"), (x, y, x, y), strict=True))
+        for each in model.parameters():
+            nn.init.normal_(each, std=0.1, generator=torch.Generator().manual_seed(0))
+        return judged(model.eval(), dataset(keys, "my.npz", **more), "net.py:make")
+
+    @pytest.mark.parametrize(
+        ("y", "model", "said"),
+        [
+            (torch.arange(40) % 10 + 1, nn.Linear(6, 10),
+             "must be 0 to 9, got 1 to 10; labels that begin at 1 are given as y - 1"),
+            (torch.arange(40) % 3, nn.Linear(6, 1), r"gives \(1,\) values a sample, and y_train of my.npz needs scores \(3,\)"),
+            (torch.arange(40) % 3, nn.Flatten(0), r"gives \(\) values a sample, and y_train of my.npz needs scores \(3,\) for classif"),
+            ((torch.arange(40) % 3).float(), nn.Linear(6, 3), "has 1 for a regression, which needs as many; whole numbers are classes"),
+            (torch.rand(40, 2), nn.Linear(6, 3), r"gives \(3,\) values a sample, and y_train of my.npz has 2 for a regression"),
+        ],
+    )  # fmt: skip
+    def test_outputs_that_do_not_fit(self, y: Tensor, model: nn.Module, said: str) -> None:
+        with pytest.raises(DataError, match=said):
+            self.of(y, model)
+
+    def test_tokens_beyond_the_vocabulary(self) -> None:
+        tokens = torch.randint(5, (40, 4), generator=torch.Generator().manual_seed(0))
+        with pytest.raises(DataError, match=r"fails on x_train of my.npz: IndexError: .*; tokens there are 0 to 4"):
+            self.of(torch.zeros(40, 4, dtype=torch.int64), nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 5)), tokens)
+        with pytest.raises(DataError, match="must be 0 to 3, got 0 to 4"):
+            self.of(tokens, nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 4)), tokens)
+
+    @pytest.mark.parametrize(
+        ("model", "x", "said"),
+        [
+            (nn.Linear(6, 3).double(), X, "weight is float64; weights must be float32: model.float()"),
+            (nn.Linear(6, 3), torch.ones(4, 6, dtype=torch.int64), "int64: RuntimeError: .*; for values give x.astype"),
+            (nn.Conv1d(1, 3, 1), torch.ones(4, 1, 6, dtype=torch.int64), "int64: RuntimeError: .*; for values give x.astype"),
+            (nn.Embedding(6, 3), X, "float32: RuntimeError: .*; tokens must be whole numbers"),
+            (lambda x: x, X, "must be a torch module, got function; wrap it"),
+            (nn.ReLU, X, r"got the class ReLU: give one of it, ReLU\(\)"),
+        ],
+    )  # fmt: skip
+    def test_inputs_and_weights_of_other_types(self, model: Any, x: Tensor, said: str) -> None:
+        with pytest.raises(DataError, match=said):
+            check_batches(model, x, "net.py:make")
+
+    def test_weights_and_outputs_that_are_not_finite(self) -> None:
+        net = initialise(lambda: nn.Linear(6, 3), 0)
+        with torch.no_grad():
+            net.weight[0, 0] = torch.nan
+        with pytest.raises(DataError, match="weight must be finite; 1 of 18 values are not"):
+            check_batches(net, self.X, "net")
+
+        class Log(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.log(x[:, :3] - 0.5)
+
+        with pytest.raises(DataError, match=r"values that are not finite for x_train of my.npz"):
+            self.of(torch.arange(40) % 3, Log())
+
+    def test_guessing_is_told(self) -> None:
+        """Untrained networks of each task, with what they are set against, worked out here."""
+        y = self.X @ torch.arange(6.0)
+        constant = float((y.double() - y.double().mean()).square().mean().sqrt())
+        with pytest.warns(UntrainedWarning, match=f"RMS error .* {constant:.4g} where the mean of the training targets is given"):
+            self.of(y, nn.Linear(6, 1))
+        tokens = torch.randint(8, (40, 5), generator=torch.Generator().manual_seed(0))
+        with pytest.warns(UntrainedWarning, match="and 3.000 where the 8 tokens .* are all alike: are its weights"):
+            self.of(tokens, nn.Sequential(nn.Embedding(8, 4), nn.Linear(4, 8)), tokens)
+        with pytest.warns(UntrainedWarning, match="25.0 % are of one class"):
+            self.of(torch.arange(40) % 4, nn.Linear(6, 4))
+        data = dataset({"x_train": self.X, "y_train": y, "x_test": self.X, "y_test": y})
+        warn_of_guessing("trained", data, 0.9 * constant)
 
 
 class TestCommands:
@@ -329,6 +450,7 @@ class TestCommands:
         for name, more in (("model.py:make", []), ("my.pt2", []), ("model.py:make", ["--metric", "metrics.py:top_two"])):
             assert main(["run", name, *common, *more, "--out", str(tmp_path / str(len(scores)))]) == 0
             meta = json.loads((tmp_path / str(len(scores)) / "run.json").read_text())
+            assert {len(meta["workload"][f"{what}_digest"]) for what in ("weights", "code", "data")} == {16}
             scores[name, *more] = (meta["metric"]["name"], meta["score"]["chip"], meta["summary"]["energy_per_request_J"])
         first, exported, other = scores.values()
         assert first == exported
@@ -340,7 +462,8 @@ class TestCommands:
         [
             (["run", "model.py:make"], "needs its data: --data FILE.npz"),
             (["run", "digits", "--task", "regression"], "digits has its own"),
-            (["run", "model.py:make", "--data", "my.npz", "--task", "regression"], "train_targets must be finite and float32"),
+            (["run", "model.py:make", "--data", "my.npz", "--task", "regression"],
+             r"gives \(10,\) values a sample, and y_train of my.npz has 1 for a regression, .*; whole numbers are classes"),
             (["run", "model.py:make", "--data", "my.npz", "--metric", "metrics.py:broken"], "metric broken: cannot judge"),
         ],
     )  # fmt: skip
@@ -349,7 +472,7 @@ class TestCommands:
     ) -> None:
         monkeypatch.chdir(folder)
         assert main([*words, "--out", str(tmp_path / "out")]) == 1
-        assert said in capsys.readouterr().err
+        assert re.search(said, capsys.readouterr().err)
 
     def test_a_word_that_is_no_workload(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -399,6 +522,18 @@ def test_a_report_from_python(folder: Path, tmp_path: Path) -> None:
 
 class TestWhatResultsRestOn:
     """Networks that differ in code alone are not taken for each other."""
+
+    def test_digests_tell_weights_code_and_data_apart(self) -> None:
+        x, y = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+        def digests(seed: int, activation: nn.Module, inputs: Tensor) -> dict[str, str]:
+            net = initialise(lambda: nn.Sequential(nn.Linear(4, 3), activation), seed).eval()
+            return Workload("a", "A", net, Dataset("same", inputs, y, inputs, y), 0.0).digests
+
+        first = digests(0, nn.ReLU(), x)
+        others = {"weights": digests(1, nn.ReLU(), x), "code": digests(0, nn.Tanh(), x), "data": digests(0, nn.ReLU(), x + 1)}
+        for what, other in others.items():
+            assert {name for name, value in first.items() if other[name] != value} == {f"{what}_digest"}
+        assert first == digests(0, nn.ReLU(), x)
 
     @pytest.fixture
     def two(self, tmp_path: Path) -> tuple[Path, Path]:
@@ -513,6 +648,7 @@ def test_a_sweep_knows_which_side_of_an_own_metric_is_better(folder: Path, tmp_p
 def test_data_that_a_network_brings_are_not_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is of no use to digits, which brings its data"):
         load_workload("digits", data_directory=tmp_path)
-    y = np.eye(3)[[0, 1, 2, 1]]
-    with pytest.raises(DataError, match="is one-hot"):
-        dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})
+    for kind in (float, int):
+        y = np.eye(3, dtype=kind)[[0, 1, 2, 1]]
+        with pytest.raises(DataError, match="is one-hot"):
+            dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})

@@ -25,16 +25,21 @@ def class_tables(on_chip: OnChip, workload: Workload, seeds: Sequence[int], inpu
         return {}
     inputs, labels = inputs[:SAMPLES], labels[:SAMPLES]
     with torch.no_grad():
-        scores = torch.cat([workload.model(part) for part in inputs.split(on_chip.batch)])
+        scores = [workload.model(part) for part in inputs.split(on_chip.batch)]
+    wide, of_float = scores[0].shape[1], torch.cat([each.argmax(1) for each in scores])
     chosen = list(seeds)[: INSTANCES if on_chip.varies() else 1]
-    found = torch.cat([outputs.argmax(2) for _, outputs in on_chip.outputs(chosen, inputs, Condition())])
-    counts = {"float": _counts(scores.argmax(1)[None], labels, scores.shape[1]), "chip": _counts(found, labels, scores.shape[1])}
+    predicted: dict[int, list[Tensor]] = {seed: [] for seed in chosen}
+    for part, _, outputs in on_chip.outputs(chosen, inputs, Condition()):
+        for seed, each in zip(part, outputs, strict=True):
+            predicted[seed].append(each.argmax(1))
+    found = torch.stack([torch.cat(each) for each in predicted.values()])
+    counts = {"float": _counts(of_float[None], labels, wide), "chip": _counts(found, labels, wide)}
     rows = [
         {"of": of, "label": label, "predicted": predicted, "count": float(count[label, predicted])}
         for of, count in ((of, each.double().mean(0)) for of, each in counts.items())
         for label, predicted in count.nonzero().tolist()
     ]
-    total = torch.bincount(labels, minlength=scores.shape[1])
+    total = torch.bincount(labels, minlength=wide)
     right = {of: each.diagonal(dim1=1, dim2=2).double() / total for of, each in counts.items()}  # (instances, classes)
     classes = [
         {

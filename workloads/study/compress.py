@@ -431,7 +431,7 @@ class _Work:
         chip = self.chip if name in ("uncompressed", "longer", "pruned", "purified") else self.chip_after
 
         def judge() -> dict[str, Any]:
-            self.step(f"judging: {name}")
+            self.step(f"judging: {name}, network {STAGES.index(name) + 1} of {len(STAGES)}, on {plan.instances} chips")
             inputs, targets, metric = self.data.test_inputs, self.data.test_targets, self.data.metric
             taken = footprint(trace(model, self.example, pack=True), chip, plan.rate)
             found = {
@@ -518,7 +518,8 @@ class _Work:
 
     def _point(self, method: str, target: Mapping[str, float]) -> dict[str, Any]:
         """One network of the picture: cost-aware or uniform ADMM, or one-shot magnitude at uniform ratios; epochs alike."""
-        self.step(f"methods: {method} at {', '.join(f'{k} {v:.3g}' for k, v in target.items())}")
+        shares = ", ".join(f"{k} {v:.3g}" for k, v in target.items())
+        self.step(f"methods: {method} at {shares}, one of {3 * len(self.plan.budgets)} such networks")
         search = self._search(target)
         try:
             if method == "cost-aware":

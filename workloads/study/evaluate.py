@@ -1,7 +1,8 @@
 """Scores of many instances of a chip, by the metric of the data, with what can be said of all of them from a few."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,8 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.display import Shown
 from xbar.hw.errors import ParameterError
 from xbar.workloads.data import Dataset
-from xbar.workloads.task import ACCURACY, Metric
-from xbar.workloads.training import checked_output
+from xbar.workloads.task import ACCURACY, Metric, Tally
+from xbar.workloads.training import checked_output, tally_for
 
 CALIBRATION_SAMPLES = 200
 MEMORY = 2**30  # bytes that the instances and samples at work at once may take, roughly
@@ -149,7 +150,7 @@ class OnChip:
         self.chip, self.memory, self.batch = chip, memory, batch
         self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host)
         self.layers = analog_layers(self.model)
-        self._sample_bytes, self._output_bytes = self._measure(calibration_inputs[:1])
+        self._sample_bytes, self._output = self._measure(calibration_inputs[:1])
 
     def varies(self, condition: Condition | None = None) -> bool:
         """True where chip instances differ."""
@@ -163,15 +164,25 @@ class OnChip:
         """The metric by seed, some instances at a time, as they are measured."""
         if not len(targets) or len(inputs) != len(targets):
             raise ParameterError(f"one target a sample and one sample or more are needed, got {len(inputs)}, {len(targets)}")
-        for part, outputs in self.outputs(seeds, inputs, condition or Condition()):
-            yield {seed: metric(each, targets) for seed, each in zip(part, outputs, strict=True)}
+        by_sample = tally_for(metric, self._output, targets).by_sample
+        tallies: dict[int, Tally] = {}
+        with contextlib.closing(self.outputs(seeds, inputs, condition or Condition(), kept=not by_sample)) as found:
+            for part, samples, outputs in found:
+                for seed, each in zip(part, outputs, strict=True):
+                    tallies.setdefault(seed, Tally(metric, by_sample)).add(each, targets[samples])
+                if samples.stop >= len(inputs):
+                    yield {seed: tallies.pop(seed).value() for seed in part}
 
-    def outputs(self, seeds: Sequence[int], inputs: Tensor, condition: Condition) -> Iterator[tuple[list[int], Tensor]]:
-        """Some instances at a time: their seeds, and what they give for these samples, (instances, samples, ...)."""
-        at_once, batch = self._at_once(condition, len(inputs))
+    def outputs(
+        self, seeds: Sequence[int], inputs: Tensor, condition: Condition, kept: bool = False
+    ) -> Generator[tuple[list[int], slice, Tensor], None, None]:
+        """Some instances and samples at a time: the instances' seeds, which samples they are, and what they give for them, (instances,
+        samples, ...). kept: whether the caller keeps the outputs of all samples of these instances, which the memory must hold then."""
+        at_once, batch = self._at_once(condition, len(inputs), kept)
         for start in range(0, len(seeds), at_once):
             part = list(seeds[start : start + at_once])
-            yield part, self._computed(part, inputs, condition, batch)
+            for samples, outputs in self._computed(part, inputs, condition, batch):
+                yield part, samples, outputs
 
     def prepare(self, seeds: Sequence[int], condition: Condition) -> None:
         """Programme these instances and bring them into the condition."""
@@ -183,37 +194,37 @@ class OnChip:
         if condition.correction == "recalibrated":
             recalibrate(self.model)
 
-    def _computed(self, seeds: Sequence[int], inputs: Tensor, condition: Condition, batch: int) -> Tensor:
+    def _computed(self, seeds: Sequence[int], inputs: Tensor, condition: Condition, batch: int) -> Iterator[tuple[slice, Tensor]]:
         ranges = {name: layer.matrix.full_scale.clone() for name, layer in self.layers.items()}
         try:
             self.prepare(seeds, condition)
-            found = []
-            with torch.no_grad():
-                for x in inputs.split(batch):
+            for start in range(0, len(inputs), batch):
+                x = inputs[start : start + batch]
+                with torch.no_grad():
                     outputs = checked_output(self.model(x.repeat(len(seeds), *[1] * (x.dim() - 1))))
-                    found.append(outputs.unflatten(0, (len(seeds), len(x))))
+                yield slice(start, start + len(x)), outputs.unflatten(0, (len(seeds), len(x)))
         finally:
             for name, layer in self.layers.items():
                 layer.matrix.full_scale = ranges[name]  # loaded when cells are next programmed
-        return torch.cat(found, dim=1)
 
-    def _at_once(self, condition: Condition, samples: int) -> tuple[int, int]:
-        """Chip instances, and samples of each, that fit in the memory; ranges are set anew for one instance at a time."""
+    def _at_once(self, condition: Condition, samples: int, kept: bool) -> tuple[int, int]:
+        """Chip instances, and samples of each, that fit in the memory; ranges are set anew for one instance at a time. kept: whether
+        the outputs of all samples are to fit too."""
         places = 0 if self.chip.wires.ideal else CROSSBAR_CELL_BYTES
         s = self.chip.structure
         fixed = sum(
             CELL_BYTES * g.cells + places * g.crossbars * s.wordlines * s.bitlines
             for g in (layer.matrix.geometry for layer in self.layers.values())
         )
-        fixed += samples * self._output_bytes
+        fixed += samples * self._output.numel() * self._output.element_size() if kept else 0
         room = max(1, self.memory - fixed)
         batch = max(1, min(self.batch, samples, room // self._sample_bytes))
         if condition.correction == "recalibrated":
             return 1, batch
         return min(MOST_AT_ONCE, max(1, self.memory // (fixed + batch * self._sample_bytes))), batch
 
-    def _measure(self, sample: Tensor) -> tuple[int, int]:
-        """Bytes that one sample takes in the layer where it takes most, and in what the network gives."""
+    def _measure(self, sample: Tensor) -> tuple[int, Tensor]:
+        """Bytes that one sample takes in the layer where it takes most, and what the network gives for it."""
         before = {name: layer.matrix.counts.vectors for name, layer in self.layers.items()}
         with torch.no_grad():
             outputs = checked_output(self.model(sample))
@@ -223,7 +234,7 @@ class OnChip:
                + OUTPUT_BYTES * layer.matrix.geometry.groups * layer.matrix.geometry.outputs)
             for name, layer in self.layers.items()
         )  # fmt: skip
-        return most, outputs.numel() * outputs.element_size()
+        return most + outputs.numel() * outputs.element_size(), outputs
 
 
 # ---- what a few say of all

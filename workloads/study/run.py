@@ -30,6 +30,7 @@ from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
 from xbar.reports.metric import Shown
 from xbar.reports.results import Results, write_text
+from xbar.workloads.data import samples_digest
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import hardware_tables, studies
 from xbar.workloads.study.ahead import Timed
@@ -41,7 +42,7 @@ from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
 from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.task import Metric
 from xbar.workloads.training import score
-from xbar.workloads.workload import Workload
+from xbar.workloads.workload import DIGEST, Workload
 
 TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
@@ -253,6 +254,7 @@ def run(
     alike = not chip.differs(chip.device)
     meta["steady"] = hardware_tables.steady_state(ledger)
     meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | {"ideal": ideal} | cut
+    meta["score"]["samples_digest"] = samples_digest(inputs, targets)[:DIGEST]
     parts = _parts(chip, study, bench, layers, quality, of_float, described)
     meta["study"]["left_out"] = bench.left_out
     return Results(
@@ -416,7 +418,7 @@ def _meta(
         "workload": {
             "name": workload.name, "title": workload.title, "data": workload.data.name,
             "operations": network.operations, "weights": sum(layer.weights for layer in network.layers),
-            "tokens": workload.data.tokens,
+            "tokens": workload.data.tokens, **workload.digests,
         },
         "chip": {
             "name": chip.name, "title": chip.title, "description": chip.description, "node_m": chip.technology.node,

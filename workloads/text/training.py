@@ -1,7 +1,6 @@
 """Training a language model to foretell the next token, resumable to the same bits, and its bits per character."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xbar.workloads.progress import steps
 from xbar.workloads.text.data import TextData
-from xbar.workloads.training import TrainingError, read_checkpoint, save_state, state_digest
+from xbar.workloads.training import Resumed, TrainingError, run_epochs, state_digest
 
 
 @dataclass(frozen=True)
@@ -77,28 +75,12 @@ def train_language_model(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.epochs * recipe.steps, pct_start=0.1, cycle_momentum=False
     )
-    first = 0
-    if checkpoint is not None and checkpoint.is_file():
-        state = read_checkpoint(checkpoint, identity)
-        first = state["epoch"] + 1
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        generator.set_state(state["generator"])
-    model.train()
-    began = time.monotonic()
-    with steps("training", progress, apart=10.0) as step, torch.random.fork_rng(devices=[]):
-        for epoch in range(first, recipe.epochs):
-            loss = _epoch(model, data, recipe, generator, optimiser, schedule)
-            left = (time.monotonic() - began) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
-            step(f"training: epoch {epoch + 1} of {recipe.epochs} done, {loss:.3f} bits per character, about {left:.0f} s left")
-            if checkpoint is not None:
-                save_state({
-                    "identity": identity, "epoch": epoch, "model": model.state_dict(), "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(), "generator": generator.get_state(),
-                }, checkpoint)  # fmt: skip
-            after(epoch, loss)
-    model.eval()
+    kept: dict[str, Resumed] = {"model": model, "optimiser": optimiser, "schedule": schedule}
+
+    def one(epoch: int) -> float:
+        return _epoch(model, data, recipe, generator, optimiser, schedule)
+
+    run_epochs(one, recipe.epochs, kept, generator, identity, checkpoint, progress, after, "{:.3f} bits per character")
 
 
 def _epoch(
