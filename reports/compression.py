@@ -153,7 +153,9 @@ def ahead_text(frontier: pd.DataFrame) -> str:
 
 
 def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
-    """Share of area_m2, power_W, energy_J or latency_s that is gone in `to`: "pruned", "fewer_bits" or "after"."""
+    """Share of area_m2, power_W, energy_J, latency_s or weights that is gone in `to`: "pruned", "fewer_bits" or "after"."""
+    if what == "weights":
+        return 0.0 if to == "fewer_bits" else 1 - float(sheet.meta["weights_after"]) / float(sheet.meta["weights_before"])
     footprints = sheet.meta["footprints"]
     return 1 - float(footprints[to][what]) / float(footprints["before"][what])
 
@@ -246,6 +248,8 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
     yield "bits of a weight", [str(m["bits_before"]), str(m["bits_before"]), str(m["bits_after"]), str(m["bits_after"])]
     inputs = str(m["input_bits_before"]), str(m["input_bits_after"])
     yield "bits of an input", [inputs[0], inputs[0], inputs[1], inputs[1]]
+    before, after = f"{m['weights_before']:,}", f"{m['weights_after']:,}"
+    yield "weights that are not zero", [before, after, before, after]
     yield "arrays in use", [f"{int(each['arrays']):,}" for each in taken]
     for label, name, unit in (
         ("area", "area_m2", "m²"),
@@ -254,7 +258,7 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
         ("latency", "latency_s", "s"),
     ):
         yield label, [human(each[name], unit) for each in taken]
-    for label, name in (("area saved", "area_m2"), ("power saved", "power_W")):
+    for label, name in (("area saved", "area_m2"), ("power saved", "power_W"), ("weights saved", "weights")):
         yield label, ["–", *(percent(saved(sheet, name, to), 2) for to in ("pruned", "fewer_bits", "after"))]
 
 
@@ -276,8 +280,9 @@ def summary(sheet: CompressionSheet) -> Figure:
         ("fewer bits alone", 0.78, "right"),
         ("both", 0.95, "right"),
     )
-    row = ROW_HEIGHT if len(sheet.stages) < len(NAMES) else 0.0237
-    end = draw_table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
+    footprints = [[label, *cells] for label, cells in _footprint_rows(sheet)]
+    row = min(ROW_HEIGHT, 0.412 / (len(footprints) + len(sheet.stages)))
+    end = draw_table(figure, 0.805, columns, footprints, row)
     columns = (
         (f"{shown.word} after", 0.05, "left"),
         ("float", 0.34, "right"),
@@ -305,7 +310,7 @@ def summary(sheet: CompressionSheet) -> Figure:
     ]
     end = draw_table(figure, end - 0.045, columns, rows, row)
     _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), f"{shown.title} by step", "y"), sheet.stages, shown)
-    _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
+    _shares(plot(figure, (0.60, 0.105, 0.235, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
     write(figure, 0.05, end - 0.016, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT, vertical="top")
     return figure
 
@@ -332,19 +337,27 @@ def _ablation(axes: Axes, stages: pd.DataFrame, shown: Shown) -> None:
     axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="lower right", bbox_to_anchor=(1.04, 0.98))
 
 
+WAYS = {"pruned": "pruned alone", "fewer_bits": "fewer bits alone", "after": "both"}
+SHARED = {"area": "area_m2", "power": "power_W", "weights": "weights", "arrays": "arrays", "latency": "latency_s"}
+
+
 def _shares(axes: Axes, sheet: CompressionSheet) -> None:
-    rows = {"area": "area_m2", "power": "power_W", "arrays": "arrays", "latency": "latency_s"}
-    places, most = range(len(rows)), 100.0
-    kinds = ((0.24, "pruned", "pruned alone"), (0, "fewer_bits", "fewer bits alone"), (-0.24, "after", "both"))
-    for (offset, to, label), fill in zip(kinds, FILLS, strict=True):
-        left = [100 * (1 - saved(sheet, name, to)) for name in rows.values()]
+    """Bars of what is left, three a quantity, and their values beside them in columns of their own: bars are too close for that."""
+    places = range(len(SHARED))
+    most = 100.0
+    for number, ((to, label), fill) in enumerate(zip(WAYS.items(), FILLS, strict=True)):
+        left = [100 * (1 - saved(sheet, name, to)) for name in SHARED.values()]
         most = max(most, *left)
-        axes.barh([p + offset for p in places], left, height=0.22, label=label, **fill)
+        axes.barh([place + 0.24 * (number - 1) for place in places], left, height=0.22, label=label, **fill)
+        across = 1.20 + 0.15 * number
+        write(axes, across, len(SHARED) - 0.08, ("pruned", "bits", "both")[number], size=7, colour=SOFT, align="right", vertical="center",
+              transform=axes.get_yaxis_transform())  # fmt: skip
         for place, value in zip(places, left, strict=True):
-            axes.text(value + 1, place + offset, f"{value:.1f}", fontsize=7, color=SOFT, va="center")
-    axes.set_yticks(list(places), list(rows), fontsize=8.5)
-    axes.set_xlim(0, 1.18 * most)
-    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper right", bbox_to_anchor=(1.0, -0.14))
+            write(axes, across, place, f"{value:.1f}", size=7.5, align="right", vertical="center", transform=axes.get_yaxis_transform())
+    axes.set_yticks(list(places), list(SHARED), fontsize=8.5)
+    axes.set_ylim(len(SHARED) - 0.5, -0.5)
+    axes.set_xlim(0, most)
+    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.14))
 
 
 def layer_tables(sheet: CompressionSheet) -> list[Figure]:

@@ -710,7 +710,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     told += f"{len(table):,} of {_counted(len(whole), 'point', 'points')}, beaten by none"
     told += f"  ·  {tied:,} as good as another" if tied else ""
     told += f"  ·  {left_out:,} without a value" if left_out else ""
-    figure = page(cut(f"Pareto front: {_listed([name_of(name) for name in view.pareto])}", 40), told)
+    figure = page(f"Pareto front: {_listed([name_of(name) for name in view.pareto])}", told)
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
@@ -784,7 +784,7 @@ def tornado_pages(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> lis
 def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figure:
     """The main effect of each axis on a metric: bars around the mean, and the numbers."""
     values = sheet.done[metric].dropna().astype(float)
-    figure = page(cut(f"What each axis does to {name_of(metric)}", 40), f"Main effects over {len(values):,} points, "
+    figure = page(f"What each axis does to {name_of(metric)}", f"Main effects over {len(values):,} points, "
                   f"mean {shown(metric, values.mean())}, from {shown(metric, values.min())} to {shown(metric, values.max())}")  # fmt: skip
     part = effects.head(MOST_AXES)
     if part.empty:
@@ -802,7 +802,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
 def _two_tornados(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> Figure:
     """The same of two metrics of few axes: bars side by side, the numbers below."""
     names = _listed([name_of(metric) for metric in effects])
-    figure = page(cut(f"What each axis does to {names}", 60), f"Main effects over the {len(sheet.done):,} points that did not fail")
+    figure = page(f"What each axis does to {names}", f"Main effects over the {len(sheet.done):,} points that did not fail")
     figure.set_label(cut(f"What each axis does to {names}", 40))  # as the contents have it
     most = max(1, *map(len, effects.values()))
     height = min(0.10 + 0.055 * most, 0.30)
@@ -919,7 +919,7 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
     each = f"{each} points" if each else _counted(int(counts.max()), "point", "points")
     others = [name for name in sheet.axes if name not in (across, up)]
     told = f"Mean over {each} a cell" + (f", {_counted(len(others), 'other axis', 'other axes')} as sampled" if others else "")
-    figure = page(f"{name_of(metric)[:1].upper()}{cut(name_of(metric), 30)[1:]} over two axes", told
+    figure = page(f"{name_of(metric)[:1].upper()}{name_of(metric)[1:]} over two axes", told
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
     short = short_names(sheet.axes)
     title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"

@@ -26,6 +26,7 @@ from xbar.reports.style import (
     GROUPS,
     INK,
     NAMES,
+    PAGE,
     PAPER,
     ROW_HEIGHT,
     SECOND,
@@ -33,8 +34,8 @@ from xbar.reports.style import (
     STAGES,
     WARNING,
     Column,
-    cut,
     draw_table,
+    fitted,
     group_of,
     human,
     look,
@@ -52,7 +53,6 @@ STATIC = "(static)"
 LINKS = ["link"]  # components off the chip
 PERCENT = "\u00a0%"
 MOST_BARS = 14
-TILE_LINE = 38  # characters of a line under a headline number, of which there may be two
 
 
 def _heading(results: Results) -> str:
@@ -109,7 +109,8 @@ def _batch(requests: int) -> str:
 def summary(results: Results) -> Figure:
     """Headline numbers, and the three pictures that explain them in small."""
     figure = page(_heading(results), _subtitle(results))
-    write(figure, 0.05, 0.890, cut(_changed(results), 140), size=10, colour=SECOND)
+    (changed,), size = fitted(_changed(results), 0.90 * PAGE[0], 10, 7)
+    write(figure, 0.05, 0.890, changed, size=size, colour=SECOND)
     write(figure, 0.05, 0.848, "\n".join(textwrap.wrap(verdict(results), 130)), size=11.5, vertical="center")
     for index, (label, value, detail) in enumerate(headlines(results)):
         column, row = index % 4, index // 4
@@ -210,7 +211,7 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _peak(results: Results) -> str:
-    """Efficiency of the chip's peak and density of the run and of the peak, without the off-chip links; nothing of earlier results."""
+    """Efficiency with every crossbar full and density of the run, without the off-chip links; nothing of earlier results."""
     if results.efficiency.empty:
         return ""
     steady, peak = (row_of(results, of) for of in ("steady", "peak"))
@@ -244,10 +245,10 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
     )  # fmt: skip
     figure.add_artist(box)
     write(figure, x + 0.013, y + 0.102, label, size=9, colour=SOFT)
-    lines = textwrap.wrap(detail, TILE_LINE, break_on_hyphens=False)
-    write(figure, x + 0.013, y + (0.046 if len(lines) == 1 else 0.053), value, size=19, weight="bold", colour=ACCENT)
-    for line, text in enumerate([*lines[:1], cut(" ".join(lines[1:]), TILE_LINE)] if len(lines) > 1 else lines):
-        write(figure, x + 0.013, y + (0.018 if len(lines) == 1 else 0.026 - 0.0165 * line), text, size=8, colour=SOFT)
+    lines, size = fitted(detail, 0.1925 * PAGE[0], 8, 7, lines=3)
+    write(figure, x + 0.013, y + (0.046, 0.053, 0.060)[len(lines) - 1], value, size=19, weight="bold", colour=ACCENT)
+    for line, text in enumerate(lines):
+        write(figure, x + 0.013, y + (0.018, 0.026, 0.0365)[len(lines) - 1] - 0.0155 * line, text, size=size, colour=SOFT)
 
 
 # ---- energy and area
@@ -532,8 +533,9 @@ def power_over_time(results: Results) -> Figure:
         write(figure, x, y + 0.03, label, size=9, colour=SOFT)
         write(figure, x, y, value, size=14, weight="bold")
     busiest = "; ".join(f"{what}: {told}" for what, told in _busiest(results))
-    write(figure, 0.08, 0.075, cut(f"{busiest[:1].upper()}{busiest[1:]}", 150), size=9, colour=SOFT)
-    write(figure, 0.08, 0.052, cut(_not_leaking(results), 165), size=8, colour=SOFT)
+    for y, text, size in ((0.075, f"{busiest[:1].upper()}{busiest[1:]}", 9.0), (0.052, _not_leaking(results), 8.0)):
+        (line,), size = fitted(text, 0.87 * PAGE[0], size, 6)
+        write(figure, 0.08, y, line, size=size, colour=SOFT)
     return figure
 
 
@@ -660,9 +662,9 @@ def accuracy(results: Results) -> Figure:
     note = (
         f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
-        f"same {a['of']}; where nothing is drawn it is one. ADC range: {chip['adc_range']}. In the right "
-        "panel the cells are as the chip describes them; the width of a code is made for the bits, or kept as it is on this chip, so "
-        "that codes end earlier. As described, "
+        f"same {a['of']}, in the right panel up to {study['adc_instances']}; where nothing is drawn it is one. "
+        f"ADC range: {chip['adc_range']}. In the right panel the cells are as the chip describes them; the width of a code is made for "
+        "the bits, or kept as it is on this chip, so that codes end earlier. As described, "
         f"{percent(a['truncated_share'], 2)} of cells were cut at 0 S, {percent(a['stuck_share'], 2)} are stuck, "
         f"{percent(a['clipped_input_share'], 2)} of layer inputs lay beyond their calibrated range, and at most "
         f"{percent(a['largest_saturated_share'], 2)} of a layer's conversions saturated in calibration."
@@ -898,10 +900,10 @@ LABEL = 28  # characters of a label in plain text
 
 
 def _efficiency_lines(results: Results) -> Iterator[str]:
-    """Efficiency and density of run and peak, without the off-chip links and with them, and what an operation is."""
+    """Efficiency and density of run, peak and the chip's table, without the off-chip links and with them, and what an operation is."""
     if results.efficiency.empty:
         return
-    for of, words in (("steady", "At steady throughput"), ("peak", "The chip's peak")):
+    for of, words in (("steady", "At steady throughput"), ("peak", "With every crossbar full"), ("table", "By the chip's table")):
         own, all_of_it = (row_of(results, of, links) for links in (False, True))
         yield (f"{words:<{LABEL}} {tera(own['operations_per_J'])} TOPS/W, {tera(own['operations_per_s_m2'] * 1e-6)} TOPS/mm²; with links "
                f"{tera(all_of_it['operations_per_J'])} TOPS/W, {tera(all_of_it['operations_per_s_m2'] * 1e-6)} TOPS/mm²")  # fmt: skip

@@ -115,6 +115,10 @@ class Results:
                 raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
         if "alike" not in self.meta.get("score", {}):
             raise ResultsError(f"run.json: has no score with alike; {RUN_AGAIN}")
+        if "adc_instances" not in self.meta.get("study", {}):
+            raise ResultsError(f"run.json: has no study with adc_instances; {RUN_AGAIN}")
+        if len(self.efficiency) and "table" not in set(self.efficiency["of"]):
+            raise ResultsError(f"efficiency.csv: has no row of the chip's table; {RUN_AGAIN}")
         totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])
         for quantity in DRAWN_TOTALS if len(self.bands) else ():
             if quantity not in totals:

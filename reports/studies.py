@@ -193,11 +193,13 @@ def layers(results: Results) -> Figure:
             "whiskers are its 95 % band."
         )
     if len(quality):
+        study = results.meta["study"]
         parts.append(
             "Signal to noise: power of the exact product of the integers that reach a layer over the power of what the chip's "
             "product differs from it by, so errors made in earlier layers do not count. Saturated conversions lie beyond the ADC's "
             "codes; inputs beyond the range seen in calibration are clipped. Where a layer saturates, its range is too small; where "
-            "nothing does and the signal is poor, the ADC's step is too coarse or the cells are too noisy."
+            "nothing does and the signal is poor, the ADC's step is too coarse or the cells are too noisy. Of "
+            f"{study['quality_samples']} {results.meta['score']['of']} on up to {study['quality_instances']} chips."
         )
     write(figure, 0.05, 0.13, "\n".join(textwrap.wrap(" ".join(parts), 172)), size=8, colour=SOFT, vertical="top")
     return figure

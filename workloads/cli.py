@@ -109,12 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument(
         "--requests",
         type=_from_one,
-        help=f"requests simulated in one batch (default {STUDY_REQUESTS}); recommender: at each rate "
+        help=f"requests simulated in one batch (default {STUDY_REQUESTS}, of gpt {NETWORKS['gpt'].requests}); recommender: at each rate "
         f"(default {RECOMMENDER_REQUESTS})",
     )
     run_parser.add_argument(
         "--study", choices=("full", "quick"), default="full",
-        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances",
+        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, at most 3 chip instances, one "
+        "per ADC resolution",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"

@@ -189,7 +189,8 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
         task=options.task, metric=options.metric, host=options.host or (),
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
-    given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
+    given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
+    given |= _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = study.quick() if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)

@@ -47,7 +47,6 @@ TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
 QUALITY_SAMPLES = 100
 SATURATED = ", saturated"  # end of the key of a share that is no score
-ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
 PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
@@ -57,7 +56,7 @@ PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
 class Study:
     """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
     multiples of the device's own), ADC bits, test samples (images) per score, requests simulated in one batch; `seed` makes
-    the chip instances and chooses the images.
+    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ.
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
@@ -65,6 +64,7 @@ class Study:
     """
 
     instances: int = 10
+    adc_instances: int = 3
     sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
     multiples: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
     adc_bits: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10)
@@ -80,8 +80,8 @@ class Study:
     times: tuple[float, ...] = tuple(studies.TIMES.values())
 
     def quick(self) -> "Study":
-        """The same in a fraction of the time: at most 3 instances, and of the parts only the layers' quality."""
-        return replace(self, instances=min(3, self.instances), parts=("quality",))
+        """The same in a fraction of the time: at most 3 instances, one per ADC resolution, and of the parts only the layers' quality."""
+        return replace(self, instances=min(3, self.instances), adc_instances=1, parts=("quality",))
 
 
 class Points:
@@ -243,7 +243,7 @@ def run(
     ideal = bench.judge(analog_ideal(chip), Condition(), "score with analog parts ideal")[0]
     cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
-    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs)
+    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs[: studies.quality_samples(data.tokens)])
     bench.points.ahead = _ahead(chip, study, bench, network, layers)
     step(bench.points.to_come() or "score as described: known from before")
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
@@ -400,7 +400,7 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
     for bits in study.adc_bits:
         for way in studies.adc_ways(chip, bits):
             text = f"ADC of {bits} bits, width of a code {way.width}"
-            found = bench.judge(way.chip, Condition(), text, ADC_INSTANCES, way.keep_steps_of)
+            found = bench.judge(way.chip, Condition(), text, study.adc_instances, way.keep_steps_of)
             saturated = bench.saturated(way.chip, network, way.keep_steps_of)
             for instance, each in enumerate(found):
                 yield {"bits": bits, "width": way.width, "instance": instance, "score": each, "saturated_share": saturated}
@@ -438,7 +438,10 @@ def _meta(
         "study": {
             "timeline_requests": min(TIMELINE_REQUESTS, study.requests),
             "yield_margin": study.yield_margin, "later": studies.time_name(study.later),
-            "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
+            "quality_samples": min(study.images, studies.quality_samples(workload.data.tokens)),
+            "quality_instances": min(study.instances, studies.QUALITY_INSTANCES),
+            "seed": study.seed, "instances": study.instances, "adc_instances": min(study.instances, study.adc_instances),
+            "images": study.images, "requests": study.requests,
         },
         "summary": summary,
         "busiest": {"unit": ledger.busiest_unit[0], "link": ledger.busiest_link[0]},
