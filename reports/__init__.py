@@ -17,6 +17,7 @@ PAGES = {
     "tables": "figures", "assumptions": "figures", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
     "yields": "studies", "drift": "studies", "baselines": "baseline", "efficiency_and_density": "efficiency",
     "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
+    "predictions": "predictions",
 }  # fmt: skip
 
 

@@ -1,8 +1,6 @@
 """The page of efficiency and density: operations per joule and per area, attained, with every crossbar full and by the chip's table, and
 where operations are done."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,6 +20,7 @@ from xbar.reports.style import (
     draw_table,
     human,
     page,
+    paragraph,
     percent,
     plot,
     significant,
@@ -71,8 +70,8 @@ def efficiency_and_density(results: Results) -> Figure:
          human(row["area_m2"], "m²"), tera(row["operations_per_J"]), tera(row["operations_per_s_m2"] * 1e-6)]
         for _, row in results.efficiency.iterrows()
     ]  # fmt: skip
-    end = draw_table(figure, 0.560, COLUMNS, rows)
-    _where(plot(figure, (0.05, end - 0.155, 0.90, 0.045), "Where a request's multiply-accumulates are done", "none"), results)
+    end = draw_table(figure, 0.570, COLUMNS, rows, 0.0235)
+    _where(plot(figure, (0.05, end - 0.130, 0.90, 0.040), "Where a request's multiply-accumulates are done", "none"), results)
     notes = [
         f"One multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs, the "
         "chip's own bits; nothing is scaled to other widths. Of the run, operations are those that the network needs on crossbars and "
@@ -82,12 +81,12 @@ def efficiency_and_density(results: Results) -> Figure:
         "what the idle chip draws in between.",
         "Every crossbar full is the peak of this network on this chip: every cell of every crossbar in use as fast as the slowest part "
         "allows; array reads, product units and links take for an operation what they do in this network, all else what it does at "
-        "the chip's full load. By the chip's table is how publications add it up: operations on crossbars alone, while product units and "
-        "links draw what they do at full load, and array reads what the file says of cells and inputs in general. "
+        "the chip's full load; where product units, or links, cannot keep up, crossbars wait. By the chip's table is how publications "
+        "add it up: operations on crossbars alone, while product units and links draw what they do at full load, and array reads "
+        "what the file says of cells and inputs in general. "
         f"{_beside_the_table(results)}",
     ]
-    text = "\n".join(line for part in notes for line in textwrap.wrap(part, 170))
-    write(figure, 0.05, end - 0.215, text, size=8, colour=SOFT, vertical="top")
+    paragraph(figure, end - 0.182, "\n".join(notes))
     return figure
 
 

@@ -246,9 +246,9 @@ def _tile(figure: Figure, x: float, y: float, label: str, value: str, detail: st
     figure.add_artist(box)
     write(figure, x + 0.013, y + 0.102, label, size=9, colour=SOFT)
     lines, size = fitted(detail, 0.1925 * PAGE[0], 8, 7, lines=3)
-    write(figure, x + 0.013, y + (0.046, 0.053, 0.060)[len(lines) - 1], value, size=19, weight="bold", colour=ACCENT)
+    write(figure, x + 0.013, y + (0.046, 0.053, 0.065)[len(lines) - 1], value, size=19, weight="bold", colour=ACCENT)
     for line, text in enumerate(lines):
-        write(figure, x + 0.013, y + (0.018, 0.026, 0.0365)[len(lines) - 1] - 0.0155 * line, text, size=size, colour=SOFT)
+        write(figure, x + 0.013, y + (0.018, 0.026, 0.0430)[len(lines) - 1] - 0.0155 * line, text, size=size, colour=SOFT)
 
 
 # ---- energy and area

@@ -37,8 +37,8 @@ class Shown:
 
     @property
     def word(self) -> str:
-        """The metric within a sentence."""
-        return self.title[:1].lower() + self.title[1:]
+        """The metric within a sentence; acronyms stay as they are."""
+        return self.title if self.title[1:2].isupper() else self.title[:1].lower() + self.title[1:]
 
     @property
     def axis(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xbar.reports import baseline, classes, efficiency, figures, floorplan, mapping, roofline, studies, use
+from xbar.reports import baseline, classes, efficiency, figures, floorplan, mapping, predictions, roofline, studies, use
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
@@ -25,6 +25,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "power_over_time": figures.power_over_time,
     "accuracy": figures.accuracy,
     "classes": classes.confusion,
+    "predictions": predictions.predictions,
     "sensitivity": studies.sensitivity,
     "layers": studies.layers,
     "yield": studies.yields,
@@ -34,7 +35,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
          "baselines": ("baselines",), "floorplan": ("floorplan",), "efficiency": ("efficiency",), "roofline": ("roofline",),
-         "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",)}  # fmt: skip
+         "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",), "predictions": ("predictions",)}  # fmt: skip
 WITH = {"use": "floorplan"}  # tables that a page cannot do without besides
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (

@@ -48,7 +48,7 @@ class Results:
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
     `xbar.workloads.study.baselines`, `xbar.workloads.study.hardware_tables`, `xbar.workloads.study.classes`,
-    `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
+    `xbar.workloads.study.predictions`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -83,6 +83,7 @@ class Results:
     steady_power: pd.DataFrame = field(default_factory=pd.DataFrame)
     confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
     class_accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -171,6 +171,12 @@ def _broken(text: str, wide: float, size: float, weight: str) -> list[str]:
     return lines
 
 
+def paragraph(figure: Figure, top: float, text: str, size: float = 8.0, left: float = 0.05, wide: float = 0.90) -> None:
+    """Lines of small type from `top` down, as wide as `wide` of the page; a line break begins a new one."""
+    lines = [line for part in text.split("\n") for line in _broken(part, wide * PAGE[0], size, "normal")]
+    write(figure, left, top, "\n".join(lines), size=size, colour=SOFT, vertical="top")
+
+
 TITLE, SUBTITLE = (18, 11), (10, 7.5)  # sizes of type [pt]: as a rule, and at least, where a long one has no room
 
 

@@ -158,6 +158,10 @@ def test_product_units_hold_the_peak_up_where_they_cannot_keep_up() -> None:
     most = 2 * unit.units * unit.unit_rate * chip.parents("product")
     assert table.loc[("peak", False), "operations_per_s"] == pytest.approx(most * network.chip_operations / network.digital_operations)
     assert table.loc[("steady", False), "operations_per_J"] < table.loc[("peak", False), "operations_per_J"]
+    link = chip.costs["link"]  # many inputs, few operations: links are the slower ones
+    bits = found.actions["link"].sum() / found.requests
+    fastest = min(most / network.digital_operations, link.units * link.unit_rate / bits) * network.chip_operations
+    assert table.loc[("peak", True), "operations_per_s"] == pytest.approx(fastest)
 
 
 def test_shares_of_operations_add_up_to_all(ledger: Ledger) -> None:

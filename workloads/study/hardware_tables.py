@@ -85,8 +85,8 @@ def _peak(ledger: Ledger, links: bool) -> tuple[float, float]:
     """Operations per second and power [W] were every cell of every crossbar in use, as fast as the slowest part that vectors pass allows.
 
     Array reads, product units, multipliers and links take for an operation on crossbars what they do in this network; all else
-    what it does at the chip's peak load (`xbar.hw.chip.costs`). Where product units cannot keep up, crossbars wait for them. No bound
-    where layers have bits of their own, or share inputs that the peak's crossbars each load.
+    what it does at the chip's peak load (`xbar.hw.chip.costs`). Where product units, or links that are counted, cannot keep up,
+    crossbars wait for them. No bound where layers have bits of their own, or share inputs that the peak's crossbars each load.
     """
     chip, network = ledger.chip, ledger.placement.network
     done = network.operations * ledger.requests
@@ -102,10 +102,9 @@ def _peak(ledger: Ledger, links: bool) -> tuple[float, float]:
     most = chip.peak_operations_per_second
     dynamic += most * sum(float(taken[name]) / done for name in of_network if name in costs and name in taken)
     products = most * network.digital_operations / network.operations if done else 0.0
-    pace = 1.0
-    if products > 0 and "product" in costs:
-        unit = costs["product"]
-        pace = min(1.0, 2 * unit.load / unit.shared_by * chip.parents("product") / products)
+    asked = {"product": products / 2, "link": most * float(ledger.actions["link"].sum()) / done if done else 0.0}  # actions per second
+    full = {name: costs[name].load / costs[name].shared_by * chip.parents(name) for name in asked if name in costs}
+    pace = min([1.0, *(full[name] / asked[name] for name in full if asked[name])])
     return pace * (most + products), idle + pace * dynamic
 
 

@@ -38,6 +38,7 @@ from xbar.workloads.study.classes import class_tables
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, analog_ideal, own_write_error, with_write_error
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
+from xbar.workloads.study.predictions import prediction_table
 from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.task import Metric
 from xbar.workloads.training import score
@@ -243,7 +244,8 @@ def run(
     ideal = bench.judge(analog_ideal(chip), Condition(), "score with analog parts ideal")[0]
     cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
-    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs[: studies.quality_samples(data.tokens)])
+    seeds = range(study.seed, study.seed + study.instances)
+    quality = studies.quality(converted, seeds, inputs[: studies.quality_samples(data.tokens)])
     bench.points.ahead = _ahead(chip, study, bench, network, layers)
     step(bench.points.to_come() or "score as described: known from before")
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
@@ -261,7 +263,8 @@ def run(
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
         bands=ledger_bands(ledger), floorplan=_floorplan(ledger), **hardware_tables.tables(ledger),
-        **class_tables(converted, workload, range(study.seed, study.seed + study.instances), inputs, targets),
+        **class_tables(converted, workload, seeds, inputs, targets),
+        **prediction_table(converted, lambda: bench.on_chip(analog_ideal(chip)), workload, seeds, inputs, targets),
         **parts, baselines=_baselines(ledger, energies, meta, bench),
         measured=_measured(workload, step),
     )  # fmt: skip
