@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
@@ -114,7 +114,7 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
 def lost(sheet: CompressionSheet) -> float:
     """What of the score is lost in float, in the metric's unit, on all test samples: against the uncompressed network trained on as
     long, where that was done, else as it came in."""
-    return Shown.of(sheet.meta).lost(_score_before(sheet.meta), float(sheet.meta["float_after"]))
+    return ShownMetric.of(sheet.meta).lost(_score_before(sheet.meta), float(sheet.meta["float_after"]))
 
 
 def _score_before(meta: Mapping[str, Any]) -> float:
@@ -162,7 +162,7 @@ def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
 
 def verdict(sheet: CompressionSheet) -> str:
     """What came of it, in two sentences."""
-    m, gone, shown = sheet.meta, lost(sheet), Shown.of(sheet.meta)
+    m, gone, shown = sheet.meta, lost(sheet), ShownMetric.of(sheet.meta)
     nothing = abs(gone) < (5e-5 if shown.is_share else 5e-5 * abs(_score_before(m)))
     change = f"no {shown.word} lost" if nothing else f"{shown.difference(abs(gone), 2)} {'lost' if gone > 0 else 'gained'}"
     return (
@@ -196,13 +196,13 @@ def _longer(meta: Mapping[str, Any]) -> str:
         return ""
     return (
         f"; before: uncompressed, trained on for as many epochs, {meta['epochs']}; as it came in it reaches "
-        f"{Shown.of(meta).text(meta['float_before'], 2)}"
+        f"{ShownMetric.of(meta).text(meta['float_before'], 2)}"
     )
 
 
 def summary_text(sheet: CompressionSheet) -> str:
     """The headline numbers as plain text."""
-    m, shown = sheet.meta, Shown.of(sheet.meta)
+    m, shown = sheet.meta, ShownMetric.of(sheet.meta)
     lines = [f"{m['title']} compressed for {m['chip_title']}", "", *textwrap.wrap(verdict(sheet), 110), ""]
     head = ("", "before", "pruned", "fewer bits", "both")
     lines.append(f"{head[0]:22}" + "".join(f"{text:>16}" for text in head[1:]))
@@ -219,7 +219,7 @@ def summary_text(sheet: CompressionSheet) -> str:
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
 
-def _or_dash(score: float, shown: Shown) -> str:
+def _or_dash(score: float, shown: ShownMetric) -> str:
     """A score for people; a dash for networks that were judged in float only."""
     return shown.text(score, 2) if pd.notna(score) else "–"
 
@@ -267,7 +267,7 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
 
 def summary(sheet: CompressionSheet) -> Figure:
     """Verdict, before and after, and what each step did to the score."""
-    m, shown = sheet.meta, Shown.of(sheet.meta)
+    m, shown = sheet.meta, ShownMetric.of(sheet.meta)
     asked = ", ".join(f"{name} to {percent(share)}" for name, share in m["target"].items())
     figure = page(
         f"{m['title']} compressed", f"{m['chip_title']}  ·  asked for: {asked}  ·  {m['rate']:g} inferences per second"
@@ -315,7 +315,7 @@ def summary(sheet: CompressionSheet) -> Figure:
     return figure
 
 
-def _ablation(axes: Axes, stages: pd.DataFrame, shown: Shown) -> None:
+def _ablation(axes: Axes, stages: pd.DataFrame, shown: ShownMetric) -> None:
     factor = shown.factor
     places = range(len(stages))
     kinds = (("float", "float"), ("ideal", "ideal chip"), ("varied_mean", "varied chips"))
@@ -472,14 +472,14 @@ def methods(sheet: CompressionSheet) -> Figure:
             rows = rows.sort_values(column)
             axes.plot(
                 rows[column] * factor,
-                Shown.of(m).factor * rows["float"],
+                ShownMetric.of(m).factor * rows["float"],
                 marker=marker,
                 color=colour,
                 linestyle=line,
                 label=METHOD_NAMES[str(method)],
                 markersize=6,
             )
-        before = Shown.of(m).factor * _score_before(m)
+        before = ShownMetric.of(m).factor * _score_before(m)
         axes.axhline(before, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.text(
             1.0,
@@ -492,7 +492,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             va="bottom",
         )
         axes.set_xlabel(label, fontsize=8.5)
-        axes.set_ylabel(f"{Shown.of(m).axis} in float, all test {_samples(m)}", fontsize=8.5)
+        axes.set_ylabel(f"{ShownMetric.of(m).axis} in float, all test {_samples(m)}", fontsize=8.5)
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
@@ -501,7 +501,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
         ("method", 0.16, "left"),
-        (Shown.of(m).word, 0.50, "right"),
+        (ShownMetric.of(m).word, 0.50, "right"),
         ("weights", 0.60, "right"),
         ("arrays", 0.68, "right"),
         ("energy", 0.81, "right"),
@@ -513,7 +513,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             METHOD_NAMES[str(r["method"])],
             *(
                 [
-                    Shown.of(m).text(r["float"], 2),
+                    ShownMetric.of(m).text(r["float"], 2),
                     f"{int(r['weights']):,}",
                     str(int(r["arrays"])),
                     human(r["energy_J"], "J"),

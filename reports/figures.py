@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from xbar.reports.baseline import summary_line
 from xbar.reports.converters import adc_curves
 from xbar.reports.efficiency import density, row_of, tera
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
 from xbar.reports.style import (
@@ -129,7 +129,7 @@ def summary(results: Results) -> Figure:
 
 def verdict(results: Results) -> str:
     """What the run found, in one or two sentences."""
-    a, s, shown = results.meta["score"], results.meta["summary"], Shown.of(results.meta)
+    a, s, shown = results.meta["score"], results.meta["summary"], ShownMetric.of(results.meta)
     single = results.meta["single_request"]
     change = shown.change(a["float"], a["chip"])
     leaked = s["leakage_energy_per_request_J"] / s["on_chip_energy_per_request_J"]
@@ -159,23 +159,23 @@ def _ideal(chip: Mapping[str, Any]) -> str:
 
 def _against(results: Results) -> str:
     """The heading of the score's small picture; long names of metrics stand on its axis."""
-    shown = Shown.of(results.meta)
+    shown = ShownMetric.of(results.meta)
     return f"{shown.title} against variation" if shown.is_share and len(shown.title) < 12 else "Against variation"
 
 
-def _of_instances(a: Mapping[str, Any], shown: Shown) -> str:
+def _of_instances(a: Mapping[str, Any], shown: ShownMetric) -> str:
     """Of how many chips a score is the mean, with its interval and the worst of them; that chips are alike where they are."""
     if a["instances"] == 1:
         return ", all chips alike" if a.get("alike") else ", one chip"
     return f" as mean of {a['instances']} chips, 95{PERCENT} interval {_ends(a, shown)}, {shown.text(a['chip_worst'])} the worst"
 
 
-def _ends(a: Mapping[str, Any], shown: Shown) -> str:
+def _ends(a: Mapping[str, Any], shown: ShownMetric) -> str:
     """The interval of the mean."""
     return f"{shown.text(a['chip_low']).rpartition(chr(160))[0]} to {shown.text(a['chip_high'])}"  # the unit once
 
 
-def judged(a: Mapping[str, Any], shown: Shown) -> str:
+def judged(a: Mapping[str, Any], shown: ShownMetric) -> str:
     """Which chips a score is of, in a few words."""
     if a["instances"] == 1:
         return f"{'chips are alike' if a.get('alike') else 'one chip'}, {a['samples']:,} {a['of']}"
@@ -185,7 +185,7 @@ def judged(a: Mapping[str, Any], shown: Shown) -> str:
 def headlines(results: Results) -> list[tuple[str, str, str]]:
     """(label, value, detail) of the eight headline numbers."""
     m = results.meta
-    a, s, single, chip, shown = m["score"], m["summary"], m["single_request"], m["chip"], Shown.of(m)
+    a, s, single, chip, shown = m["score"], m["summary"], m["single_request"], m["chip"], ShownMetric.of(m)
     rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
     efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
@@ -630,7 +630,7 @@ def _power(
 
 def accuracy(results: Results) -> Figure:
     """The score against programming variation, with a band over chip instances, and against ADC bits."""
-    a, chip, study, shown = results.meta["score"], results.meta["chip"], results.meta["study"], Shown.of(results.meta)
+    a, chip, study, shown = results.meta["score"], results.meta["chip"], results.meta["study"], ShownMetric.of(results.meta)
     judged = f"{a['samples']:,} of {a['test_samples']:,} test {a['of']}; {shown.word} in float on all"
     figure = page(f"{shown.title} on the chip", f"{_heading(results)}  ·  {judged}: {shown.text(a['float_all'], 2)}")
     axes = plot(figure, (0.08, 0.355, 0.52, 0.485), "Against programming variation")
@@ -676,7 +676,7 @@ def accuracy(results: Results) -> Figure:
 
 def _accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     """Mean, quartiles and range of the score over chip instances against sigma."""
-    a, chip, shown = results.meta["score"], results.meta["chip"], Shown.of(results.meta)
+    a, chip, shown = results.meta["score"], results.meta["chip"], ShownMetric.of(results.meta)
     own, unit = chip["programming_own"], 1 if chip["programming_scaled"] else 100
     points = results.variation
     by_sigma = points.groupby("sigma")["score"]
@@ -877,7 +877,7 @@ def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:
 
 def _judged_lines(results: Results) -> Iterator[tuple[str, str]]:
     """The score in float, on a chip without analog errors and as described; of a language model what a token takes."""
-    m, a, shown = results.meta, results.meta["score"], Shown.of(results.meta)
+    m, a, shown = results.meta, results.meta["score"], ShownMetric.of(results.meta)
     parts = f"float {shown.text(a['float'], 2)}, analog parts ideal {shown.text(a['ideal'], 2)}, as described {shown.text(a['chip'], 2)}"
     yield shown.title, parts
     if m["workload"].get("tokens"):

@@ -116,8 +116,9 @@ class Results:
                 raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
         if "alike" not in self.meta.get("score", {}):
             raise ResultsError(f"run.json: has no score with alike; {RUN_AGAIN}")
-        if "adc_instances" not in self.meta.get("study", {}):
-            raise ResultsError(f"run.json: has no study with adc_instances; {RUN_AGAIN}")
+        for part, name in (("study", "adc_instances"), ("chip", "wordlines")):
+            if name not in self.meta.get(part, {}):
+                raise ResultsError(f"run.json: has no {part} with {name}; {RUN_AGAIN}")
         if len(self.efficiency) and "table" not in set(self.efficiency["of"]):
             raise ResultsError(f"efficiency.csv: has no row of the chip's table; {RUN_AGAIN}")
         totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])

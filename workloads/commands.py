@@ -197,11 +197,11 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
 
 
 class FewerImagesWarning(UserWarning):
-    """More test images were asked for than there are."""
+    """More test samples were asked for than there are."""
 
 
 def _images(wanted: int, workload: Workload, asked: int | None) -> int:
-    """How many test images are judged of those wanted; said where more were asked for than there are."""
+    """How many test samples are judged of those wanted; said where more were asked for than there are."""
     there = len(workload.data.test_targets)
     if asked is not None and asked > there:
         told = f"--images {asked}: {workload.title} has {there} test {workload.data.samples} here, and all of them are judged"
@@ -273,13 +273,13 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _say_fewer_images(found: SweepResult) -> None:
-    """Warn, once, where points asked for more test images than there are (`study.images`)."""
+    """Warn, once, where points asked for more test samples than there are (`study.images`)."""
     frame = found.frame()
     if {"study.images", "images"} <= {*frame}:
         fewer = frame[frame["images"] < frame["study.images"]]
         if len(fewer):
             most, least = int(fewer["study.images"].max()), int(fewer["images"].min())
-            told = f"study.images = {most}: {len(fewer)} points have fewer test images, {least} of them at least, and are judged by all"
+            told = f"study.images = {most}: {len(fewer)} points have fewer test samples, {least} of them at least, and are judged by all"
             warnings.warn(f"{told}; column images tells how many", FewerImagesWarning, stacklevel=2)
 
 

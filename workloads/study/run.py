@@ -28,7 +28,7 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results, write_text
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import hardware_tables, studies
@@ -341,7 +341,7 @@ def _parts(
         best = bench.judge(ideal, Condition(layers=()), "ideal cells and wires")[0]
         threshold = _threshold(metric, best, study.yield_margin)
         if metric.lost(threshold, metric.best(described)) > 1e-12:
-            shown = Shown.of({"metric": metric.told()})
+            shown = ShownMetric.of({"metric": metric.told()})
             best_of = f"the best of {len(described)} has" if len(described) > 1 else "all have"
             bench.left_out.append(
                 f"yield: no chip is good as described: {best_of} {shown.text(metric.best(described), 2)}, and a good one needs "
@@ -433,6 +433,8 @@ def _meta(
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
             "adc_range": chip.component.adc.range, "adc_law": chip.component.adc.law,
+            "wordlines": chip.structure.wordlines, "bitlines": chip.structure.bitlines,
+            "crossbars_per_core": chip.structure.crossbars_per_core, "cores_per_tile": chip.structure.cores_per_tile,
             "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
             "array_read_energy": "the chip's average read, in proportion to the cells in use" if ledger.read_energy is None
