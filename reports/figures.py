@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from xbar.reports.baseline import summary_line
 from xbar.reports.converters import adc_curves
 from xbar.reports.efficiency import density, row_of, tera
+from xbar.reports.labels import shortened
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.studies import amount_axis, costliest
@@ -400,7 +401,7 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int, ends: pd.DataFr
         top = max(top, float(mine["high"].max()) * factor) if len(mine) else top
     crowded = len(rows) > 8
     axes.set_xticks(
-        np.arange(len(rows)), [_short(str(name)) for name in rows.index],
+        np.arange(len(rows)), list(shortened(map(str, rows.index)).values()),
         rotation=40 if crowded else 0, ha="right" if crowded else "center", fontsize=_fitting(axes, len(rows), 8, across=True),
     )  # fmt: skip
     axes.set_ylabel(f"{prefix}J", fontsize=8.5)
@@ -413,10 +414,6 @@ def _fitting(axes: Axes, labels: int, most: float, across: bool = False) -> floa
     box, (width, height) = axes.get_position(), axes.get_figure().get_size_inches()  # type: ignore[union-attr]
     room = 0.55 * box.width * width if across else 0.8 * box.height * height
     return min(most, 72 * room / max(1, labels))
-
-
-def _short(name: str, most: int = 16) -> str:
-    return name if len(name) <= most else f"…{name[-most + 1 :]}"
 
 
 # ---- time
@@ -499,8 +496,9 @@ def _lanes(axes: Axes, runs: pd.DataFrame, layers: list[str], factor: float, win
             )
             axes.add_collection(boxes)
     axes.set_ylim(len(layers) - 0.5, -0.5)
+    short = shortened(layers)
     names = [
-        name if name.startswith("(") else f"{_short(name)}  x{int(runs.loc[runs['layer'] == name, 'copy'].max()) + 1}"
+        name if name.startswith("(") else f"{short[name]}  x{int(runs.loc[runs['layer'] == name, 'copy'].max()) + 1}"
         for name in layers
     ]
     axes.set_yticks(range(len(layers)), names, fontsize=_fitting(axes, len(layers), 8.5 if len(layers) <= 12 else 6.5))
@@ -757,11 +755,11 @@ def tables(results: Results) -> list[Figure]:
 def _layer_rows(results: Results) -> list[list[str]]:
     requests = max(1, int(results.meta["summary"]["requests"]))
     total = float(results.energy.drop(index=STATIC).to_numpy().sum()) / requests
-    rows = []
+    rows, short = [], shortened(map(str, results.layers.index), 24)
     for name, row in results.layers.iterrows():
         energy = row["energy_J"] / requests
         rows.append([
-            _short(str(name), 24), f"{int(row['outputs'] / row['groups'])} x {int(row['inputs'])}", f"{int(row['groups'])}",
+            short[str(name)], f"{int(row['outputs'] / row['groups'])} x {int(row['inputs'])}", f"{int(row['groups'])}",
             f"{int(row['vectors']):,}", f"{int(row['copies'])}", f"{int(row['crossbars']):,}", percent(row["cells_share"]),
             human(row["core_area_m2"], "m²"),
             human(energy, "J"), percent(energy / total), human(row["vector_time_s"], "s"), percent(row["utilisation"]),

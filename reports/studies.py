@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from xbar.reports.labels import shortened
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, page, percent, plot, significant, write
@@ -67,7 +68,8 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
     """Names of rows as tick labels, in type that fits."""
     box, height = axes.get_position(), float(axes.get_figure().get_size_inches()[1])  # type: ignore[union-attr]
     size = min(8.5, 72 * 0.8 * box.height * height / max(1, len(names)))
-    axes.set_yticks(range(len(names)), [name if len(name) <= 16 else f"…{name[-15:]}" for name in names], fontsize=size)
+    short = shortened(names)
+    axes.set_yticks(range(len(names)), [short[name] for name in names], fontsize=size)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 

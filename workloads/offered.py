@@ -53,7 +53,7 @@ NETWORKS = {
     ),
     "gpt": Network(
         "Character GPT", "character-level transformer on Python's own documentation, judged by bits per character, with text and trained "
-        "weights; on edge unless told otherwise", images=24, instances=3, compressed_images=24, compressed_instances=3,
+        "weights; on edge unless told otherwise", images=16, instances=3, compressed_images=24, compressed_instances=3,
         requests=16, chip="edge",
     ),
 }  # fmt: skip

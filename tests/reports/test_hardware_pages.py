@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
 from xbar.reports import classes, figures, mapping
-from xbar.reports.labels import label_points
+from xbar.reports.labels import label_points, shortened
 from xbar.reports.results import Results
 from xbar.reports.style import plot
 
@@ -115,3 +115,13 @@ def test_what_does_not_leak_is_not_modelled_rather_than_nothing() -> None:
     assert figures._static(results, "adc", 0.0) == "not modelled"
     assert figures._static(results, "dac", 0.0).startswith("0")  # the file says so
     assert figures._static(results, "buffer", 0.002).startswith("2.00")
+
+
+def test_long_names_of_layers_stay_apart() -> None:
+    names = [f"blocks.{block}.{part}" for block in range(4) for part in ("attention.joint", "attention.out", "wide")]
+    short = shortened(names)
+    assert len(set(short.values())) == len(names)
+    assert max(map(len, short.values())) == 16
+    assert short["blocks.3.wide"] == "blocks.3.wide"
+    assert shortened(["layer3.block2.conv1", "layer3.block2.conv2"])["layer3.block2.conv1"] == "…r3.block2.conv1"  # the end tells more
+    assert list(shortened(["a", "b", "a"])) == ["a", "b"]
