@@ -39,7 +39,6 @@ from xbar.reports.compare import (
     verdict,
 )
 from xbar.reports.differences import TOLERANCE, side_by_side
-from xbar.reports.explore import unit_of
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import write_text
@@ -62,6 +61,7 @@ from xbar.reports.style import (
     sections,
     write,
 )
+from xbar.reports.sweep_columns import unit_of
 
 OLD, NEW = "#9aa5b1", ACCENT  # light and dark: told apart in grey too
 TOP, BOTTOM = 0.845, 0.075

@@ -89,3 +89,10 @@ def _candidates(point: np.ndarray, width: float, height: float, unit: float) -> 
 def _free(box: Bbox, window: Bbox, taken: Sequence[Bbox]) -> bool:
     inside = box.x0 >= window.x0 and box.x1 <= window.x1 and box.y0 >= window.y0 and box.y1 <= window.y1
     return inside and not any(box.overlaps(other) for other in taken)
+
+
+def size_of_labels(axes: Axes, labels: int, most: float, across: bool = False) -> float:
+    """Size of type [pt] at which that many tick labels stand clear of each other; `across` for slanted ones."""
+    box, (width, height) = axes.get_position(), axes.get_figure().get_size_inches()  # type: ignore[union-attr]
+    room = 0.55 * box.width * width if across else 0.8 * box.height * height
+    return min(most, 72 * room / max(1, labels))

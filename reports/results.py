@@ -90,14 +90,14 @@ class Results:
         return printed(*self._told())
 
     def _repr_html_(self) -> str:
-        from xbar.reports.figures import summary
+        from xbar.reports.first_page import summary
 
         title, headlines = self._told()
         return in_notebook(title, headlines, summary(self) if headlines else None)
 
     def _told(self) -> tuple[str, list[tuple[str, str, str]]]:
         """Title and headline numbers; none where these results lack what a report is drawn from."""
-        from xbar.reports.figures import headlines
+        from xbar.reports.run_words import headlines
 
         try:
             self.check_drawable()

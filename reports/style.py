@@ -5,6 +5,7 @@ import textwrap
 from functools import cache
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -12,6 +13,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+matplotlib.use("Agg")  # files only, no window
 
 PAGE = (11.69, 8.27)  # A4 landscape [inch]
 TYPE = "DejaVu Sans"

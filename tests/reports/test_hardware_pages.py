@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
-from xbar.reports import classes, figures, mapping
+from xbar.reports import classes, mapping, run_tables
 from xbar.reports.labels import label_points, shortened
 from xbar.reports.results import Results
 from xbar.reports.style import plot
@@ -112,9 +112,9 @@ def test_names_beside_points_are_clear_of_each_other() -> None:
 def test_what_does_not_leak_is_not_modelled_rather_than_nothing() -> None:
     provenance = pd.DataFrame({"key": ["component.dac.static_power", "component.adc.power"]})
     results = cast(Any, SimpleNamespace(provenance=provenance))
-    assert figures._static(results, "adc", 0.0) == "not modelled"
-    assert figures._static(results, "dac", 0.0).startswith("0")  # the file says so
-    assert figures._static(results, "buffer", 0.002).startswith("2.00")
+    assert run_tables.static_power_of(results, "adc", 0.0) == "not modelled"
+    assert run_tables.static_power_of(results, "dac", 0.0).startswith("0")  # the file says so
+    assert run_tables.static_power_of(results, "buffer", 0.002).startswith("2.00")
 
 
 def test_long_names_of_layers_stay_apart() -> None:
