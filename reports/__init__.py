@@ -18,7 +18,7 @@ PAGES = {
     "tables": "run_tables", "assumptions": "run_tables", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
     "yields": "studies", "drift": "studies", "baselines": "baseline", "efficiency_and_density": "efficiency",
     "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
-    "predictions": "predictions",
+    "predicted_values": "predictions",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ LEFT, WIDTH, PITCH = 0.080, 0.255, 0.3075
 FEW = 300  # points of a panel that are drawn large
 
 
-def predictions(results: Results) -> Figure:
+def predicted_values(results: Results) -> Figure:
     """Predicted against true values and residuals, in three columns: float, all analog parts ideal, the chip as described."""
     table, meta = results.predictions, results.meta
     found = {of: part.assign(residual=part["predicted"] - part["true"]) for of, part in table.groupby("of", sort=False)}

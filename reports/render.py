@@ -41,7 +41,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "power_over_time": time_pages.power_over_time,
     "accuracy": score_page.accuracy,
     "classes": classes.confusion,
-    "predictions": predictions.predictions,
+    "predictions": predictions.predicted_values,
     "sensitivity": studies.sensitivity,
     "layers": studies.layers,
     "yield": studies.yields,

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from tests.reports.drawing import check_page, visible
-from xbar.reports.predictions import predictions
+from xbar.reports.predictions import predicted_values
 from xbar.reports.results import Results
 
 
@@ -28,7 +28,7 @@ def predicted(samples: int, outputs: int, chips: int, off: float = 0.25) -> Resu
 
 @pytest.mark.parametrize(("samples", "outputs", "chips"), [(2, 1, 1), (40, 1, 3), (500, 4, 3)])
 def test_values_and_residuals_are_drawn(samples: int, outputs: int, chips: int) -> None:
-    figure = predictions(predicted(samples, outputs, chips))
+    figure = predicted_values(predicted(samples, outputs, chips))
     texts = visible(figure)
     check_page(texts)
     words = " ".join(text.get_text() for text, _ in texts)
@@ -44,7 +44,7 @@ def test_values_and_residuals_are_drawn(samples: int, outputs: int, chips: int) 
 
 def test_numbers_of_residuals_by_hand() -> None:
     """Three chips off by 0, 0.25 and 0.5: mean 0.25, root mean square √(0.3125 / 3)."""
-    words = [text.get_text() for text, _ in visible(predictions(predicted(40, 1, 3)))]
+    words = [text.get_text() for text, _ in visible(predicted_values(predicted(40, 1, 3)))]
     row = words[words.index("On chip, as described", words.index("In float", words.index("R²"))) :][1:8]
     assert row[:2] == ["0.323", "0.250"]
     assert row[5] == "0.500"
@@ -55,6 +55,6 @@ def test_numbers_of_residuals_by_hand() -> None:
 def test_one_value_for_all_samples_and_no_residual() -> None:
     results = predicted(5, 1, 1, off=0.0)
     results.predictions[["true", "predicted"]] = 2.0
-    texts = visible(predictions(results))
+    texts = visible(predicted_values(results))
     check_page(texts)
     assert "–" in [text.get_text() for text, _ in texts]  # no R² of what does not vary
