@@ -18,6 +18,7 @@ matplotlib.use("Agg")  # files only, no window
 
 PAGE = (11.69, 8.27)  # A4 landscape [inch]
 TYPE = "DejaVu Sans"
+HINTED = 1.015  # by how much a line may get wider where letters are set on pixels
 ROW_HEIGHT = 0.0265  # of a table's row, share of the page
 Column = tuple[str, float, str]  # of a table: heading, place, alignment
 INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
@@ -162,6 +163,7 @@ def fitted(text: str, wide: float, size: float, least: float, lines: int = 1, we
 def _broken(text: str, wide: float, size: float, weight: str) -> list[str]:
     """Lines as wide as there is room, broken at spaces; a word that is wider than that has a line of its own and is broken in it."""
     lines: list[str] = []
+    wide /= HINTED
     for word in text.split(" "):  # those that do not break are no breaks
         if lines and width_of(f"{lines[-1]} {word}", size, weight) <= wide:
             lines[-1] += f" {word}"
