@@ -516,6 +516,9 @@ def name_of(component: object) -> str:
     return NAMES.get(str(component), str(component))
 
 
+PREFIXED = ("J", "W", "s", "/s", "m²", "OPS", "OPS/W", "B", "Hz")  # units that SI prefixes go with
+
+
 def value_of(row: pd.Series, side: str) -> str:
     return shown(row[side], row["unit"])
 
@@ -528,6 +531,8 @@ def shown(value: float, unit: str) -> str:
         return percent(value, 2)
     if unit == "m²" and 0 < abs(value) < 1e-8:  # human tells areas in mm² only
         return f"{value * 1e12:,.1f}\u00a0µm²"
+    if unit and unit not in PREFIXED:  # of a metric: no milli-units, no millibits
+        return f"{value:.4g}\u00a0{unit}"
     if unit:
         return human(value, unit, 4) if value >= 0 else f"-{human(-value, unit, 4)}"
     if float(value).is_integer() and abs(value) < 1e12:

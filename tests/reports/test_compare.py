@@ -23,6 +23,7 @@ from xbar.reports.compare import (
     energy_steps,
     link_steps,
     save_comparison,
+    shown,
     summary_text,
     verdict,
 )
@@ -490,3 +491,9 @@ class TestBadFolders:
         (folder / "fairea.json").write_text(text)
         with pytest.raises(ResultsError, match=r"fairea\.json"):
             compare(folder, folder)
+
+
+def test_units_of_a_metric_have_no_prefix() -> None:
+    assert shown(0.5719, "units") == "0.5719\u00a0units"
+    assert shown(0.02, "bit") == "0.02\u00a0bit"
+    assert shown(5e-9, "J") == "5.000\u00a0nJ"
