@@ -13,10 +13,12 @@ LOADED = {
 }  # fmt: skip
 # Pages of one run, of `Results`. Those of other folders have names of their own in their modules.
 PAGES = {
-    "summary": "figures", "energy_and_area": "figures", "timeline": "figures", "power_over_time": "figures", "accuracy": "figures",
-    "tables": "figures", "assumptions": "figures", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
+    "summary": "first_page", "energy_and_area": "energy_page", "timeline": "time_pages", "power_over_time": "time_pages",
+    "accuracy": "score_page",
+    "tables": "run_tables", "assumptions": "run_tables", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
     "yields": "studies", "drift": "studies", "baselines": "baseline", "efficiency_and_density": "efficiency",
     "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
+    "predicted_values": "predictions",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.style import (
     ACCENT,
@@ -56,7 +56,7 @@ def baselines(results: Results) -> Figure:
     for index, (column, title, unit, better) in enumerate(PANELS):
         across, down = index % 3, index // 3
         box = (0.145 + 0.285 * across, 0.710 - 0.230 * down, 0.235, 0.140)
-        shown = Shown.of(results.meta)
+        shown = ShownMetric.of(results.meta)
         _panel(plot(figure, box, title or shown.title, "x"), rows, column, unit, better or shown.better_words, across == 0, shown)
     end = draw_table(figure, 0.398, COLUMNS, [_cells(row) for _, row in rows.iterrows()], 0.024)
     text = [line for part in _notes(results, rows) for line in textwrap.wrap(part, 188)]
@@ -91,7 +91,7 @@ def _rows(results: Results) -> pd.DataFrame:
     return pd.concat([rows, pd.DataFrame([computer])], ignore_index=True)
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, named: bool, shown: Shown) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, column: str, unit: str, better: str, named: bool, shown: ShownMetric) -> None:
     """One quantity: a marker a row and its value beside it, on a logarithmic axis but for the score."""
     linear = column == "score"
     values = [float(value) * (shown.factor if linear else 1e6 if unit == "m²" else 1) for value in rows[column]]
@@ -173,9 +173,9 @@ def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
         "The accelerators are estimated from published constants, layer by layer: the longer of computing and fetching weights, at busy "
         "power. That is faster than what was published of them, by 7 to 18 % for TPU v1 where memory or computing bounds it, 2.4 times "
         "for Eyeriss on VGG-16 (it is fitted to AlexNet), so the page is in their favour. In a batch every request waits for all of it.",
-        f"{Shown.of(results.meta).title} with integers is computed exactly, products and sums, by the functional model of a chip whose "
-        "cells, wires and ADCs are ideal, on the same samples; weights and inputs are symmetric, one range a layer. The chip's is the mean "
-        "of its instances.",
+        f"{ShownMetric.of(results.meta).title} with integers is computed exactly, products and sums, by the functional model of a chip "
+        "whose cells, wires and ADCs are ideal, on the same samples; weights and inputs are symmetric, one range a layer. The chip's is "
+        "the mean of its instances.",
     ]  # fmt: skip
     if m:
         threads = f"{m['threads']} thread{'s' if m['threads'] > 1 else ''}"

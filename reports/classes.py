@@ -18,7 +18,7 @@ SHADES = LinearSegmentedColormap.from_list("share", [PAPER, "#b7d6e4", ACCENT, "
 
 
 def confusion(results: Results) -> Figure:
-    """Confusion in float and on chip, in shares of the images of a class, and accuracy by class, the worst on chip first."""
+    """Confusion in float and on chip, in shares of the samples of a class, and accuracy by class, the worst on chip first."""
     table, meta = results.class_accuracy, results.meta
     instances, images = int(table["instances"].max()), int(table["images"].sum())
     worst = table.sort_values(["chip", "label"], kind="stable")
@@ -32,19 +32,19 @@ def confusion(results: Results) -> Figure:
         axes = plot(figure, (0.065 + 0.325 * index, 0.450, 0.275, 0.275 * 11.69 / 8.27), title, "none")
         _draw(axes, matrices[name], shown, named=not index)
     axes = plot(figure, (0.735, 0.165, 0.215, 0.674), "By class, worst first", "x")
-    _by_class(axes, worst.head(MOST_CLASSES if len(table) <= MOST_CLASSES else WORST), instances)
+    _by_class(axes, worst.head(MOST_CLASSES if len(table) <= MOST_CLASSES else WORST), instances, what)
     write(figure, 0.065, 0.350, "Most often taken for another, on chip", size=11, weight="bold")
-    for place, line in enumerate(_mistakes(results.confusion, table)):
+    for place, line in enumerate(_mistakes(results.confusion, table, what)):
         write(figure, 0.065 + 0.325 * (place // 4), 0.315 - 0.030 * (place % 4), line, size=9)
     overall = {name: float((table[name] * table["images"]).sum() / images) for name in ("float", "chip")}
     right = f"Of these {what} {percent(overall['float'])} are right in float and {percent(overall['chip'])} on chip, {of}."
     write(figure, 0.065, 0.110, right, size=8.5, colour=SOFT)
-    write(figure, 0.065, 0.085, "Cells of the matrices: share of the images of the class in the row.", size=8.5, colour=SOFT)
+    write(figure, 0.065, 0.085, "Cells of the matrices: share of the class in the row.", size=8.5, colour=SOFT)
     return figure
 
 
 def _matrix(confusion: pd.DataFrame, of: str, shown: list[int], table: pd.DataFrame) -> np.ndarray:
-    """Shares of each label's images by prediction, both among those shown."""
+    """Shares of each label's samples by prediction, both among those shown."""
     mine = confusion[(confusion["of"] == of) & confusion["label"].isin(shown) & confusion["predicted"].isin(shown)]
     at = {label: place for place, label in enumerate(shown)}
     images = table.set_index("label")["images"]
@@ -73,7 +73,7 @@ def _draw(axes: Axes, matrix: np.ndarray, shown: list[int], named: bool) -> None
         axes.set_title(f"{axes.get_title(loc='left')}, %", loc="left", fontsize=11, color=INK, fontweight="bold", pad=8)
 
 
-def _by_class(axes: Axes, worst: pd.DataFrame, instances: int) -> None:
+def _by_class(axes: Axes, worst: pd.DataFrame, instances: int, what: str) -> None:
     places = np.arange(len(worst))
     axes.hlines(places, 100 * worst["chip_smallest"], 100 * worst["chip_largest"], color=FAINT, linewidth=3)
     axes.plot(100 * worst["float"], places, color=SECOND, marker="|", markersize=12, markeredgewidth=1.8, linewidth=0)
@@ -87,7 +87,7 @@ def _by_class(axes: Axes, worst: pd.DataFrame, instances: int) -> None:
     least = 100 * float(worst[["chip_smallest", "float"]].min().min())
     axes.set_xlim(max(0.0, least - 5), 101)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("%; in brackets the class's images", fontsize=8.5)
+    axes.set_xlabel(f"%; in brackets the class's {what}", fontsize=8.5)
     handles = [
         Line2D([], [], color=ACCENT, marker="o", markersize=5, linewidth=0, label="on chip, mean" if instances > 1 else "on chip"),
         Line2D([], [], color=SECOND, marker="|", markersize=8, markeredgewidth=1.8, linewidth=0, label="float"),
@@ -98,18 +98,18 @@ def _by_class(axes: Axes, worst: pd.DataFrame, instances: int) -> None:
                 columnspacing=0.9, handletextpad=0.4)  # fmt: skip
 
 
-def _images(count: float) -> str:
-    """A mean number of images."""
+def _count(count: float) -> str:
+    """A mean number of samples."""
     return f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
 
 
-def _mistakes(confusion: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+def _mistakes(confusion: pd.DataFrame, table: pd.DataFrame, what: str) -> list[str]:
     """The most frequent confusions on chip, with the same in float."""
     wrong = confusion[confusion["label"] != confusion["predicted"]].set_index(["label", "predicted"])
     chip, in_float = (wrong[wrong["of"] == of]["count"] for of in ("chip", "float"))
     images = table.set_index("label")["images"]
     lines = [
-        f"{label} for {predicted}: {_images(count)} of {images[label]} images, {_images(in_float.get((label, predicted), 0.0))} in float"
+        f"{label} for {predicted}: {_count(count)} of {images[label]} {what}, {_count(in_float.get((label, predicted), 0.0))} in float"
         for (label, predicted), count in chip.sort_values(ascending=False, kind="stable").head(8).items()
     ]
     return lines or ["None is taken for another."]

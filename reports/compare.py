@@ -19,13 +19,14 @@ import pandas as pd
 from xbar.reports.compression import FILE as COMPRESSION_FILE
 from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
 from xbar.reports.explore import FILE as SWEEP_FILE
-from xbar.reports.explore import SweepSheet, unit_of
+from xbar.reports.explore import SweepSheet
 from xbar.reports.fairea import FILE as FAIREA_FILE
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.noise import score_difference
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet
 from xbar.reports.style import NAMES, cut, human, percent, significant
+from xbar.reports.sweep_columns import unit_of
 
 FILE = "comparison.json"
 RUN_FILE = "run.json"
@@ -43,7 +44,7 @@ Meta = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Metric:
+class Headline:
     """A headline number of a run: where its JSON has it, its unit, and which way is better, if one is."""
 
     label: str
@@ -55,34 +56,34 @@ class Metric:
 SCORES = ("score_chip", "score_float")
 
 
-def _of_score(metric: Metric, shown: Shown) -> Metric:
+def _of_score(metric: Headline, shown: ShownMetric) -> Headline:
     return replace(metric, label=f"{shown.title} {metric.label}", unit="%" if shown.is_share else shown.unit, better=shown.better)
 
 
 METRICS = {
-    "score_chip": Metric("on chip", "", ("score.chip",)),  # what it is the runs tell, see `_of_score`
-    "score_float": Metric("in float", "", ("score.float",)),
-    "latency_s": Metric("Latency, one request", "s", ("single_request.latency_s",), "low"),
-    "latency_p99_s": Metric("Latency in a batch, 99th percentile", "s", ("summary.latency_p99_s",), "low"),
-    "throughput_per_s": Metric("Requests per second", "/s", ("summary.steady_throughput_per_s", "summary.throughput_per_s"), "high"),
-    "operations_per_s": Metric("Operations per second", "OPS", ("summary.operations_per_s",), "high"),
-    "on_chip_energy_per_request_J": Metric("Energy per request, on chip", "J", ("summary.on_chip_energy_per_request_J",), "low"),
-    "on_chip_dynamic_energy_per_request_J": Metric("  dynamic", "J", ("summary.on_chip_dynamic_energy_per_request_J",), "low"),
-    "leakage_energy_per_request_J": Metric("  leakage", "J", ("summary.leakage_energy_per_request_J",), "low"),
-    "on_chip_operations_per_J": Metric("Efficiency, on chip", "OPS/W", ("summary.on_chip_operations_per_J",), "high"),
-    "on_chip_power_W": Metric("Average power, on chip", "W", ("summary.on_chip_power_W",), "low"),
-    "on_chip_peak_power_W": Metric("Peak power, on chip", "W", ("summary.on_chip_peak_power_W",), "low"),
-    "leakage_power_W": Metric("Leakage, on chip", "W", ("summary.leakage_power_W",), "low"),
-    "link_energy_per_request_J": Metric("Energy per request, off-chip links", "J", ("summary.link_energy_per_request_J",), "low"),
-    "energy_per_request_J": Metric("Energy per request, links too", "J", ("summary.energy_per_request_J",), "low"),
-    "operations_per_J": Metric("Efficiency, links too", "OPS/W", ("summary.operations_per_J",), "high"),
-    "average_power_W": Metric("Average power, links too", "W", ("summary.average_power_W",), "low"),
-    "peak_power_W": Metric("Peak power, links too", "W", ("summary.peak_power_W",), "low"),
-    "table_power_W": Metric("Table power of the chip", "W", ("chip.peak_power_W",), "low"),
-    "table_operations_per_s": Metric("Table peak of the chip", "OPS", ("chip.peak_operations_per_s",), "high"),
-    "area_m2": Metric("Chip area", "m²", ("summary.area_m2",), "low"),
-    "crossbars_used": Metric("Crossbars in use", "", ("summary.crossbars_used",), "low"),
-    "crossbars": Metric("Crossbars of the chip", "", ("summary.crossbars",)),
+    "score_chip": Headline("on chip", "", ("score.chip",)),  # what it is the runs tell, see `_of_score`
+    "score_float": Headline("in float", "", ("score.float",)),
+    "latency_s": Headline("Latency, one request", "s", ("single_request.latency_s",), "low"),
+    "latency_p99_s": Headline("Latency in a batch, 99th percentile", "s", ("summary.latency_p99_s",), "low"),
+    "throughput_per_s": Headline("Requests per second", "/s", ("summary.steady_throughput_per_s", "summary.throughput_per_s"), "high"),
+    "operations_per_s": Headline("Operations per second", "OPS", ("summary.operations_per_s",), "high"),
+    "on_chip_energy_per_request_J": Headline("Energy per request, on chip", "J", ("summary.on_chip_energy_per_request_J",), "low"),
+    "on_chip_dynamic_energy_per_request_J": Headline("  dynamic", "J", ("summary.on_chip_dynamic_energy_per_request_J",), "low"),
+    "leakage_energy_per_request_J": Headline("  leakage", "J", ("summary.leakage_energy_per_request_J",), "low"),
+    "on_chip_operations_per_J": Headline("Efficiency, on chip", "OPS/W", ("summary.on_chip_operations_per_J",), "high"),
+    "on_chip_power_W": Headline("Average power, on chip", "W", ("summary.on_chip_power_W",), "low"),
+    "on_chip_peak_power_W": Headline("Peak power, on chip", "W", ("summary.on_chip_peak_power_W",), "low"),
+    "leakage_power_W": Headline("Leakage, on chip", "W", ("summary.leakage_power_W",), "low"),
+    "link_energy_per_request_J": Headline("Energy per request, off-chip links", "J", ("summary.link_energy_per_request_J",), "low"),
+    "energy_per_request_J": Headline("Energy per request, links too", "J", ("summary.energy_per_request_J",), "low"),
+    "operations_per_J": Headline("Efficiency, links too", "OPS/W", ("summary.operations_per_J",), "high"),
+    "average_power_W": Headline("Average power, links too", "W", ("summary.average_power_W",), "low"),
+    "peak_power_W": Headline("Peak power, links too", "W", ("summary.peak_power_W",), "low"),
+    "table_power_W": Headline("Table power of the chip", "W", ("chip.peak_power_W",), "low"),
+    "table_operations_per_s": Headline("Table peak of the chip", "OPS", ("chip.peak_operations_per_s",), "high"),
+    "area_m2": Headline("Chip area", "m²", ("summary.area_m2",), "low"),
+    "crossbars_used": Headline("Crossbars in use", "", ("summary.crossbars_used",), "low"),
+    "crossbars": Headline("Crossbars of the chip", "", ("summary.crossbars",)),
 }
 COMPONENT_VALUES = {"energy_J": "J", "static_energy_J": "J", "area_m2": "m²", "busy_s": "s"}
 LAYER_VALUES = {"energy_J": "J", "busy_s": "s", "vector_time_s": "s", "crossbars": ""}
@@ -174,9 +175,9 @@ def compare_runs(
     (before, after), requests = (run["values"] for run in runs), [run["requests"] for run in runs]
     metrics = side_by_side(before, after)
     metrics = metrics[metrics["old"].notna() | metrics["new"].notna()]
-    if Shown.of(old.meta) != Shown.of(new.meta):  # no two numbers of one kind
+    if ShownMetric.of(old.meta) != ShownMetric.of(new.meta):  # no two numbers of one kind
         metrics = metrics.drop(index=list(SCORES), errors="ignore")
-    about = [_of_score(METRICS[name], Shown.of(new.meta)) if name in SCORES else METRICS[name] for name in metrics.index]
+    about = [_of_score(METRICS[name], ShownMetric.of(new.meta)) if name in SCORES else METRICS[name] for name in metrics.index]
     for column in ("label", "unit", "better"):
         metrics[column] = [getattr(each, column) for each in about]
     metrics["changed"] = is_changed(metrics["old"], metrics["new"], tolerance)
@@ -212,7 +213,7 @@ def _checked(results: Results, name: str) -> dict[str, Any]:
         value = leaves.get(place)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_COUNTED:
             raise ResultsError(f"{name}/{RUN_FILE}: {place} = {value!r}: must be a whole number of 1 or more")
-    share = Shown.of(meta).is_share
+    share = ShownMetric.of(meta).is_share
     if not (0 <= _number(leaves, "score.chip", name) <= 1 if share else math.isfinite(_number(leaves, "score.chip", name))):
         allowed = "a share from 0 to 1" if share else "a finite number"
         raise ResultsError(f"{name}/{RUN_FILE}: score.chip = {leaves.get('score.chip')!r}: must be {allowed}")
@@ -515,6 +516,9 @@ def name_of(component: object) -> str:
     return NAMES.get(str(component), str(component))
 
 
+PREFIXED = ("J", "W", "s", "/s", "m²", "OPS", "OPS/W", "B", "Hz")  # units that SI prefixes go with
+
+
 def value_of(row: pd.Series, side: str) -> str:
     return shown(row[side], row["unit"])
 
@@ -527,6 +531,8 @@ def shown(value: float, unit: str) -> str:
         return percent(value, 2)
     if unit == "m²" and 0 < abs(value) < 1e-8:  # human tells areas in mm² only
         return f"{value * 1e12:,.1f}\u00a0µm²"
+    if unit and unit not in PREFIXED:  # of a metric: no milli-units, no millibits
+        return f"{value:.4g}\u00a0{unit}"
     if unit:
         return human(value, unit, 4) if value >= 0 else f"-{human(-value, unit, 4)}"
     if float(value).is_integer() and abs(value) < 1e12:

@@ -39,7 +39,6 @@ from xbar.reports.compare import (
     verdict,
 )
 from xbar.reports.differences import TOLERANCE, side_by_side
-from xbar.reports.explore import unit_of
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import write_text
@@ -62,6 +61,7 @@ from xbar.reports.style import (
     sections,
     write,
 )
+from xbar.reports.sweep_columns import unit_of
 
 OLD, NEW = "#9aa5b1", ACCENT  # light and dark: told apart in grey too
 TOP, BOTTOM = 0.845, 0.075
@@ -499,9 +499,9 @@ def definitions(comparison: Comparison) -> Figure:
             "Busy": "Components: actions over rate, summed over units, per request. Layers: time that one copy computes, per request. "
             "Time per vector: mean time of a vector in a copy.",
             "Noise": "Accuracy is the mean of chip instances. Whether it changed by more than chance is judged on means: paired by seed "
-            "where both runs judged instances of the same seeds on the same images (Student's t of the differences, 95 %), else by "
-            "Welch's t. Where no instance differs from another, by an exact sign test of paired images (McNemar 1947): their difference "
-            "needs at least as many images that only one has right, and at most all errors of both; where these disagree, it is "
+            "where both runs judged instances of the same seeds on the same samples (Student's t of the differences, 95 %), else by "
+            "Welch's t. Where no instance differs from another, by an exact sign test of paired samples (McNemar 1947): their difference "
+            "needs at least as many samples that only one has right, and at most all errors of both; where these disagree, it is "
             "left open.",
         }  # fmt: skip
     elif c.kind == SWEEP_FILE:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
@@ -114,7 +114,7 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
 def lost(sheet: CompressionSheet) -> float:
     """What of the score is lost in float, in the metric's unit, on all test samples: against the uncompressed network trained on as
     long, where that was done, else as it came in."""
-    return Shown.of(sheet.meta).lost(_score_before(sheet.meta), float(sheet.meta["float_after"]))
+    return ShownMetric.of(sheet.meta).lost(_score_before(sheet.meta), float(sheet.meta["float_after"]))
 
 
 def _score_before(meta: Mapping[str, Any]) -> float:
@@ -153,14 +153,16 @@ def ahead_text(frontier: pd.DataFrame) -> str:
 
 
 def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
-    """Share of area_m2, power_W, energy_J or latency_s that is gone in `to`: "pruned", "fewer_bits" or "after"."""
+    """Share of area_m2, power_W, energy_J, latency_s or weights that is gone in `to`: "pruned", "fewer_bits" or "after"."""
+    if what == "weights":
+        return 0.0 if to == "fewer_bits" else 1 - float(sheet.meta["weights_after"]) / float(sheet.meta["weights_before"])
     footprints = sheet.meta["footprints"]
     return 1 - float(footprints[to][what]) / float(footprints["before"][what])
 
 
 def verdict(sheet: CompressionSheet) -> str:
     """What came of it, in two sentences."""
-    m, gone, shown = sheet.meta, lost(sheet), Shown.of(sheet.meta)
+    m, gone, shown = sheet.meta, lost(sheet), ShownMetric.of(sheet.meta)
     nothing = abs(gone) < (5e-5 if shown.is_share else 5e-5 * abs(_score_before(m)))
     change = f"no {shown.word} lost" if nothing else f"{shown.difference(abs(gone), 2)} {'lost' if gone > 0 else 'gained'}"
     return (
@@ -194,13 +196,13 @@ def _longer(meta: Mapping[str, Any]) -> str:
         return ""
     return (
         f"; before: uncompressed, trained on for as many epochs, {meta['epochs']}; as it came in it reaches "
-        f"{Shown.of(meta).text(meta['float_before'], 2)}"
+        f"{ShownMetric.of(meta).text(meta['float_before'], 2)}"
     )
 
 
 def summary_text(sheet: CompressionSheet) -> str:
     """The headline numbers as plain text."""
-    m, shown = sheet.meta, Shown.of(sheet.meta)
+    m, shown = sheet.meta, ShownMetric.of(sheet.meta)
     lines = [f"{m['title']} compressed for {m['chip_title']}", "", *textwrap.wrap(verdict(sheet), 110), ""]
     head = ("", "before", "pruned", "fewer bits", "both")
     lines.append(f"{head[0]:22}" + "".join(f"{text:>16}" for text in head[1:]))
@@ -217,7 +219,7 @@ def summary_text(sheet: CompressionSheet) -> str:
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
 
-def _or_dash(score: float, shown: Shown) -> str:
+def _or_dash(score: float, shown: ShownMetric) -> str:
     """A score for people; a dash for networks that were judged in float only."""
     return shown.text(score, 2) if pd.notna(score) else "–"
 
@@ -246,6 +248,8 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
     yield "bits of a weight", [str(m["bits_before"]), str(m["bits_before"]), str(m["bits_after"]), str(m["bits_after"])]
     inputs = str(m["input_bits_before"]), str(m["input_bits_after"])
     yield "bits of an input", [inputs[0], inputs[0], inputs[1], inputs[1]]
+    before, after = f"{m['weights_before']:,}", f"{m['weights_after']:,}"
+    yield "weights that are not zero", [before, after, before, after]
     yield "arrays in use", [f"{int(each['arrays']):,}" for each in taken]
     for label, name, unit in (
         ("area", "area_m2", "m²"),
@@ -254,7 +258,7 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
         ("latency", "latency_s", "s"),
     ):
         yield label, [human(each[name], unit) for each in taken]
-    for label, name in (("area saved", "area_m2"), ("power saved", "power_W")):
+    for label, name in (("area saved", "area_m2"), ("power saved", "power_W"), ("weights saved", "weights")):
         yield label, ["–", *(percent(saved(sheet, name, to), 2) for to in ("pruned", "fewer_bits", "after"))]
 
 
@@ -263,7 +267,7 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
 
 def summary(sheet: CompressionSheet) -> Figure:
     """Verdict, before and after, and what each step did to the score."""
-    m, shown = sheet.meta, Shown.of(sheet.meta)
+    m, shown = sheet.meta, ShownMetric.of(sheet.meta)
     asked = ", ".join(f"{name} to {percent(share)}" for name, share in m["target"].items())
     figure = page(
         f"{m['title']} compressed", f"{m['chip_title']}  ·  asked for: {asked}  ·  {m['rate']:g} inferences per second"
@@ -276,8 +280,9 @@ def summary(sheet: CompressionSheet) -> Figure:
         ("fewer bits alone", 0.78, "right"),
         ("both", 0.95, "right"),
     )
-    row = ROW_HEIGHT if len(sheet.stages) < len(NAMES) else 0.0237
-    end = draw_table(figure, 0.805, columns, [[label, *cells] for label, cells in _footprint_rows(sheet)], row)
+    footprints = [[label, *cells] for label, cells in _footprint_rows(sheet)]
+    row = min(ROW_HEIGHT, 0.412 / (len(footprints) + len(sheet.stages)))
+    end = draw_table(figure, 0.805, columns, footprints, row)
     columns = (
         (f"{shown.word} after", 0.05, "left"),
         ("float", 0.34, "right"),
@@ -305,12 +310,12 @@ def summary(sheet: CompressionSheet) -> Figure:
     ]
     end = draw_table(figure, end - 0.045, columns, rows, row)
     _ablation(plot(figure, (0.07, 0.105, 0.40, 0.165), f"{shown.title} by step", "y"), sheet.stages, shown)
-    _shares(plot(figure, (0.60, 0.105, 0.35, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
+    _shares(plot(figure, (0.60, 0.105, 0.235, 0.165), "Left of the uncompressed network's, %", "x"), sheet)
     write(figure, 0.05, end - 0.016, "\n".join(textwrap.wrap(_chips_note(sheet), 190)), size=7.5, colour=SOFT, vertical="top")
     return figure
 
 
-def _ablation(axes: Axes, stages: pd.DataFrame, shown: Shown) -> None:
+def _ablation(axes: Axes, stages: pd.DataFrame, shown: ShownMetric) -> None:
     factor = shown.factor
     places = range(len(stages))
     kinds = (("float", "float"), ("ideal", "ideal chip"), ("varied_mean", "varied chips"))
@@ -332,19 +337,27 @@ def _ablation(axes: Axes, stages: pd.DataFrame, shown: Shown) -> None:
     axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="lower right", bbox_to_anchor=(1.04, 0.98))
 
 
+WAYS = {"pruned": "pruned alone", "fewer_bits": "fewer bits alone", "after": "both"}
+SHARED = {"area": "area_m2", "power": "power_W", "weights": "weights", "arrays": "arrays", "latency": "latency_s"}
+
+
 def _shares(axes: Axes, sheet: CompressionSheet) -> None:
-    rows = {"area": "area_m2", "power": "power_W", "arrays": "arrays", "latency": "latency_s"}
-    places, most = range(len(rows)), 100.0
-    kinds = ((0.24, "pruned", "pruned alone"), (0, "fewer_bits", "fewer bits alone"), (-0.24, "after", "both"))
-    for (offset, to, label), fill in zip(kinds, FILLS, strict=True):
-        left = [100 * (1 - saved(sheet, name, to)) for name in rows.values()]
+    """Bars of what is left, three a quantity, and their values beside them in columns of their own: bars are too close for that."""
+    places = range(len(SHARED))
+    most = 100.0
+    for number, ((to, label), fill) in enumerate(zip(WAYS.items(), FILLS, strict=True)):
+        left = [100 * (1 - saved(sheet, name, to)) for name in SHARED.values()]
         most = max(most, *left)
-        axes.barh([p + offset for p in places], left, height=0.22, label=label, **fill)
+        axes.barh([place + 0.24 * (number - 1) for place in places], left, height=0.22, label=label, **fill)
+        across = 1.20 + 0.15 * number
+        write(axes, across, len(SHARED) - 0.08, ("pruned", "bits", "both")[number], size=7, colour=SOFT, align="right", vertical="center",
+              transform=axes.get_yaxis_transform())  # fmt: skip
         for place, value in zip(places, left, strict=True):
-            axes.text(value + 1, place + offset, f"{value:.1f}", fontsize=7, color=SOFT, va="center")
-    axes.set_yticks(list(places), list(rows), fontsize=8.5)
-    axes.set_xlim(0, 1.18 * most)
-    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper right", bbox_to_anchor=(1.0, -0.14))
+            write(axes, across, place, f"{value:.1f}", size=7.5, align="right", vertical="center", transform=axes.get_yaxis_transform())
+    axes.set_yticks(list(places), list(SHARED), fontsize=8.5)
+    axes.set_ylim(len(SHARED) - 0.5, -0.5)
+    axes.set_xlim(0, most)
+    axes.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.14))
 
 
 def layer_tables(sheet: CompressionSheet) -> list[Figure]:
@@ -459,14 +472,14 @@ def methods(sheet: CompressionSheet) -> Figure:
             rows = rows.sort_values(column)
             axes.plot(
                 rows[column] * factor,
-                Shown.of(m).factor * rows["float"],
+                ShownMetric.of(m).factor * rows["float"],
                 marker=marker,
                 color=colour,
                 linestyle=line,
                 label=METHOD_NAMES[str(method)],
                 markersize=6,
             )
-        before = Shown.of(m).factor * _score_before(m)
+        before = ShownMetric.of(m).factor * _score_before(m)
         axes.axhline(before, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.text(
             1.0,
@@ -479,7 +492,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             va="bottom",
         )
         axes.set_xlabel(label, fontsize=8.5)
-        axes.set_ylabel(f"{Shown.of(m).axis} in float, all test {_samples(m)}", fontsize=8.5)
+        axes.set_ylabel(f"{ShownMetric.of(m).axis} in float, all test {_samples(m)}", fontsize=8.5)
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
@@ -488,7 +501,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
         ("method", 0.16, "left"),
-        (Shown.of(m).word, 0.50, "right"),
+        (ShownMetric.of(m).word, 0.50, "right"),
         ("weights", 0.60, "right"),
         ("arrays", 0.68, "right"),
         ("energy", 0.81, "right"),
@@ -500,7 +513,7 @@ def methods(sheet: CompressionSheet) -> Figure:
             METHOD_NAMES[str(r["method"])],
             *(
                 [
-                    Shown.of(m).text(r["float"], 2),
+                    ShownMetric.of(m).text(r["float"], 2),
                     f"{int(r['weights']):,}",
                     str(int(r["arrays"])),
                     human(r["energy_J"], "J"),

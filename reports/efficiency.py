@@ -1,6 +1,5 @@
-"""The page of efficiency and density: operations per joule and per area, attained and at the chip's peak, and where operations are done."""
-
-import textwrap
+"""The page of efficiency and density: operations per joule and per area, attained, with every crossbar full and by the chip's table, and
+where operations are done."""
 
 import numpy as np
 import pandas as pd
@@ -21,13 +20,14 @@ from xbar.reports.style import (
     draw_table,
     human,
     page,
+    paragraph,
     percent,
     plot,
     significant,
     write,
 )
 
-POINTS = {"batch": "the run, begin to end", "steady": "at steady throughput", "peak": "the chip's peak"}
+POINTS = {"batch": "the run, begin to end", "steady": "at steady throughput", "peak": "every crossbar full", "table": "by the chip's table"}
 COLUMNS: tuple[Column, ...] = (
     ("", 0.050, "left"), ("off-chip links", 0.255, "left"), ("operations/s", 0.470, "right"), ("power", 0.570, "right"),
     ("area", 0.670, "right"), ("TOPS/W", 0.790, "right"), ("TOPS/mm²", 0.950, "right"),
@@ -70,20 +70,32 @@ def efficiency_and_density(results: Results) -> Figure:
          human(row["area_m2"], "m²"), tera(row["operations_per_J"]), tera(row["operations_per_s_m2"] * 1e-6)]
         for _, row in results.efficiency.iterrows()
     ]  # fmt: skip
-    end = draw_table(figure, 0.560, COLUMNS, rows)
-    _where(plot(figure, (0.05, end - 0.155, 0.90, 0.045), "Where a request's multiply-accumulates are done", "none"), results)
+    end = draw_table(figure, 0.570, COLUMNS, rows, 0.0235)
+    _where(plot(figure, (0.05, end - 0.130, 0.90, 0.040), "Where a request's multiply-accumulates are done", "none"), results)
     notes = [
         f"One multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs, the "
         "chip's own bits; nothing is scaled to other widths. Of the run, operations are those that the network needs on crossbars and "
         "in product units: empty cells and idle crossbars do none, while their leakage and area count. Power is dynamic and leakage.",
         "The run: from its first arrival to the last result, filling and emptying of the pipeline in it; headline numbers and the energy "
         "per request are of it. At steady throughput: at the requests per second between results, with the dynamic energy of a request and "
-        "what the idle chip draws in between. The chip's peak: every cell of every crossbar in use as fast as the slowest part allows, at "
-        "the power of the chip's table.",
+        "what the idle chip draws in between.",
+        "Every crossbar full is the peak of this network on this chip: every cell of every crossbar in use as fast as the slowest part "
+        "allows; array reads, product units and links take for an operation what they do in this network, all else what it does at "
+        "the chip's full load; where product units, or links, cannot keep up, crossbars wait. By the chip's table is how publications "
+        "add it up: operations on crossbars alone, while product units and links draw what they do at full load, and array reads "
+        "what the file says of cells and inputs in general. "
+        f"{_beside_the_table(results)}",
     ]
-    text = "\n".join(line for part in notes for line in textwrap.wrap(part, 160))
-    write(figure, 0.05, end - 0.225, text, size=8.5, colour=SOFT, vertical="top")
+    paragraph(figure, end - 0.182, "\n".join(notes))
     return figure
+
+
+def _beside_the_table(results: Results) -> str:
+    """Why a run may be above the chip's table, where one is; that it is above its peak, where it is."""
+    steady, peak, table = (row_of(results, of)["operations_per_J"] for of in ("steady", "peak", "table"))
+    if steady > peak:
+        return "This network is above its peak: its layers have bits of their own, or share inputs that the peak's crossbars each load."
+    return "This network is above the table: its cells and inputs take less than that." if steady > table else ""
 
 
 def _bars(axes: Axes, table: pd.DataFrame, column: str, unit: str, named: bool) -> None:
@@ -92,7 +104,7 @@ def _bars(axes: Axes, table: pd.DataFrame, column: str, unit: str, named: bool) 
     least, most = values[values > 0].min(initial=np.inf), values.max(initial=0.0)
     axes.set_xscale("log")
     axes.set_xlim((least / 4, most * (most / least * 4) ** 0.3) if most else (0.1, 1.0))
-    places = [place + 0.5 * (place // 3) for place in range(len(values))]
+    places = [place + 0.5 * (place // len(POINTS)) for place in range(len(values))]
     for place, value, links in zip(places, values, table["links"], strict=True):
         fill = {"facecolor": SOFT, "hatch": "////"} if links else {"facecolor": ACCENT}
         axes.barh([place], [value], height=0.7, edgecolor=PAPER, linewidth=0, **fill)

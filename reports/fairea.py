@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
@@ -398,9 +398,9 @@ def network(sheet: FaireaSheet) -> Figure:
         (
             "before",
             f"Before: open positions outlined, r = {m['r_filled']:+.3f} of the filled",
-            (0.03, 0.13, 0.46, 0.70),
+            (0.05, 0.13, 0.44, 0.70),
         ),
-        ("fairea", f"After FairEA: r = {mine['assortativity']:+.3f}", (0.51, 0.13, 0.46, 0.70)),
+        ("fairea", f"After FairEA: r = {mine['assortativity']:+.3f}", (0.52, 0.13, 0.43, 0.70)),
     )
     for column, title, box in panels:
         _draw_network(plot(figure, box, title, "none"), sheet, column)
@@ -574,12 +574,11 @@ def noise(sheet: FaireaSheet) -> Figure:
         else:
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # so that a marker at 0 is seen whole
         if what == "dropped":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, symbol="\u00a0%"))
         _legend_above(axes, 2)
-    _openings(plot(figure, (0.065, 0.17, 0.245, 0.26), "Gap over many openings, FairEA"), sheet)
-    if sheet.pools.empty:
-        write(figure, 0.385, 0.40, "Many pools were not studied.", size=9, colour=SOFT)
-    else:
+    wide = 0.565 if sheet.pools.empty else 0.245
+    _openings(plot(figure, (0.065, 0.17, wide, 0.26), "Gap over many openings, FairEA"), sheet)
+    if not sheet.pools.empty:
         _pools(plot(figure, (0.385, 0.17, 0.245, 0.26), "Gap by the minority's share"), sheet)
     text = f"{wider_text(sheet)}\n\n{_pools_text(sheet)}"
     write(figure, 0.68, 0.455, "\n\n".join(_wrap(part, 50) for part in text.split("\n\n")), size=8.5, vertical="top")
@@ -726,7 +725,7 @@ def sweeps(sheet: FaireaSheet) -> Figure:
                     "largest fitness",
                 )
         axes[2].axhline(sheet.meta["judged"]["four_fifths"], color=WARNING, linewidth=1, linestyle=":")
-        axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, 0, symbol="\u00a0%"))
         for each in axes:
             low, high = each.get_ylim()
             each.set_ylim(0, high + 0.40 * (high - min(low, 0)))
@@ -822,30 +821,31 @@ def repairs(sheet: FaireaSheet) -> Figure:
         "network, once. Noise-aware training makes another network, compared with its own float matching."
     )
     write(figure, 0.05, end - 0.025, _wrap(note, 180), size=8, colour=SOFT, vertical="top")
-    height = end - 0.27
-    panels = ((0.07, 2, "Positions with another candidate"), (0.41, 3, "Error of logits"))
+    height = end - 0.235
+    panels = ((0.200, 2, "Positions with another candidate"), (0.465, 3, "Error of logits"), (0.730, 1, "Energy of a filled position"))
     for left, number, title in panels:
-        box = (left, 0.11, 0.27, height)
-        axes = plot(figure, box, title, "both")
-        for n, entry in enumerate(shown):
-            colour, marker = CLASSES[n % len(CLASSES)]
-            colour = INK if n == 0 else colour
-            _interval(
-                axes,
-                entry[1] * 1e9,
-                entry[number],
-                colour,
-                "*" if n == 0 else marker,
-                entry[0] if number == 3 else None,
-            )
-        axes.set_xscale("log")
-        axes.set_xlabel("nJ for each filled position")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_ylim(bottom=0)
-        spent = [entry[1] * 1e9 for entry in shown]
-        axes.set_xlim(min(spent) / 1.4, max(spent) * 1.4)  # room for a label beyond the last point
-        plain_decimals(axes.xaxis)
-    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.06, 1.02))
+        axes = plot(figure, (left, 0.11, 0.220, height), title, "x")
+        for place, entry in enumerate(shown):
+            look = {"color": INK if place == 0 else ACCENT, "marker": "D" if place == 0 else "o", "markersize": 5, "linewidth": 0}
+            if number == 1:
+                axes.plot([entry[1] * 1e9], [place], **look)
+            else:
+                row = entry[number]
+                band = [100 * row["low"], 100 * row["high"]]
+                axes.plot(band, [place, place], color=look["color"], linewidth=1.2, marker="|", markersize=5)
+                axes.plot([100 * row["mean"]], [place], **look)
+        axes.set_yticks(range(len(shown)), [entry[0] for entry in shown] if number == 2 else [""] * len(shown))
+        axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlabel("nJ" if number == 1 else "%", fontsize=8.5)
+        if number == 1:
+            spent = [entry[1] * 1e9 for entry in shown]
+            axes.set_xscale("log")
+            axes.set_xlim(min(spent) / 1.4, max(spent) * 1.4)  # room for a label beyond the last point
+            plain_decimals(axes.xaxis)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        else:
+            axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # so that a marker at 0 is seen whole
     return figure
 
 

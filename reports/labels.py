@@ -1,6 +1,6 @@
 """Names beside points of a picture, clear of each other and of the points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def label_points(
     for spot in _spots(at, NEAR * unit):
         name = names[spot[0]] if len(spot) == 1 else f"{names[spot[0]]} and {len(spot) - 1} more"
         text = write(axes, 0, 0, name, size, vertical="center", transform=None)
-        box = text.get_window_extent(renderer)
+        box = text.get_window_extent(renderer).expanded(1.04, 1.0)  # at other resolutions type is a little wider
         found = next((c for c in _candidates(at[spot[0]], box.width, box.height, unit) if _free(c, window, taken)), None)
         if found is None:
             text.remove()
@@ -50,6 +50,17 @@ def label_points(
             axes.plot(line[:, 0], line[:, 1], color=SOFT, linewidth=0.6, zorder=1)
         taken.append(found)
     return missing
+
+
+def shortened(names: Iterable[str], most: int = 16) -> dict[str, str]:
+    """Names by themselves, what is longer without its begin or, where several would be alike then, without a part further on; names that
+    no such part tells apart stay alike."""
+    every = list(dict.fromkeys(names))
+
+    def without(begin: int) -> dict[str, str]:
+        return {name: name if len(name) <= most else f"{name[:begin]}…{name[begin + 1 - most :]}" for name in every}
+
+    return max((without(begin) for begin in range(most)), key=lambda found: len(set(found.values())))
 
 
 def _spots(at: np.ndarray, near: float) -> list[list[int]]:
@@ -78,3 +89,10 @@ def _candidates(point: np.ndarray, width: float, height: float, unit: float) -> 
 def _free(box: Bbox, window: Bbox, taken: Sequence[Bbox]) -> bool:
     inside = box.x0 >= window.x0 and box.x1 <= window.x1 and box.y0 >= window.y0 and box.y1 <= window.y1
     return inside and not any(box.overlaps(other) for other in taken)
+
+
+def size_of_labels(axes: Axes, labels: int, most: float, across: bool = False) -> float:
+    """Size of type [pt] at which that many tick labels stand clear of each other; `across` for slanted ones."""
+    box, (width, height) = axes.get_position(), axes.get_figure().get_size_inches()  # type: ignore[union-attr]
+    room = 0.55 * box.width * width if across else 0.8 * box.height * height
+    return min(most, 72 * room / max(1, labels))

@@ -15,9 +15,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from xbar.reports import explore
-from xbar.reports.explore import SHADES, SweepSheet, View, name_of, pareto_front, short_names, shown
-from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT
+from xbar.reports.explore import FIRST, SweepSheet, View, pareto_front
+from xbar.reports.parallel_coordinates import MISSING, ParallelColumns, heights_of, parallel_columns, told_apart
+from xbar.reports.shading import SHADES
+from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, cut
+from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
 
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
 OTHERS = "#9aa5b1"
@@ -35,15 +37,15 @@ SCALE = [[place / 8, "#" + "".join(f"{round(255 * part):02x}" for part in SHADES
 def linked(sheet: SweepSheet, view: View) -> dict[str, Markup]:
     """By the names of the pages that they stand in for, what is put in the HTML page; of a sweep without such pages nothing.
 
-    The points of both are the same, at most `explore.MOST_LINES` and `MOST_OF_FRONT` of the front, evenly. The same sheet and view give
+    The points of both are the same, at most `MOST_LINES` and `MOST_OF_FRONT` of the front, evenly. The same sheet and view give
     the same text.
     """
     if not (sheet.metrics and sheet.axes):
         return {}
-    layout = explore.parallel_columns(sheet, view)
+    layout = parallel_columns(sheet, view)
     rows = sheet.done.dropna(subset=[layout.colour_by])
     on = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
-    kept = rows.index.isin([*explore.evenly(rows, explore.MOST_LINES).index, *explore.evenly(rows[on], MOST_OF_FRONT).index])
+    kept = rows.index.isin([*evenly(rows, MOST_LINES).index, *evenly(rows[on], MOST_OF_FRONT).index])
     found: dict[str, go.Figure] = {"parallel": _parallel(sheet, view, rows, kept, layout)}
     if view.pareto:
         found = {"pareto": _pareto(sheet, view, rows[kept], on[kept])} | found
@@ -65,10 +67,10 @@ def _element(name: str, figure: go.Figure, shared: dict[str, Any] | None) -> Mar
 
 def _told(sheet: SweepSheet, row: pd.Series, front: bool) -> str:
     """A point in words, as plotly and HTML both take it: its number, its settings, what came of them."""
-    metrics = [name for name in sheet.metrics if name in explore.FIRST] or sheet.metrics
+    metrics = [name for name in sheet.metrics if name in FIRST] or sheet.metrics
     settings = [f"{name} {shown('', row[name])}" for name in sheet.axes[:12]]
     values = [f"{name_of(name)} {shown(name, row[name])}" for name in metrics[:8]]
-    lines = [*(html.escape(explore.cut(text, 80)) for text in (*settings, "", *values))]
+    lines = [*(html.escape(cut(text, 80)) for text in (*settings, "", *values))]
     return f"<b>point {int(row['point'])}{', on the front' if front else ''}</b><br>" + "<br>".join(lines)
 
 
@@ -80,7 +82,7 @@ def _numbers(values: pd.Series | np.ndarray, factor: float = 1.0) -> list[float 
 def _pareto(sheet: SweepSheet, view: View, rows: pd.DataFrame, on: pd.Series) -> go.Figure:
     """Every point by two columns, a third as colour; the front marked, and of two columns joined."""
     y, x, *third = view.pareto
-    across, up = explore.scale_for(x, rows[x]), explore.scale_for(y, rows[y])
+    across, up = scale_for(x, rows[x]), scale_for(y, rows[y])
     figure = go.Figure(layout=_layout())
     whole = rows[list(view.pareto)].notna().all(axis=1)
     places = pd.Series(range(len(rows)), index=rows.index)
@@ -90,7 +92,7 @@ def _pareto(sheet: SweepSheet, view: View, rows: pd.DataFrame, on: pd.Series) ->
     ):
         part = rows[mask].sort_values([x, y])
         if third:
-            depth = explore.scale_for(third[0], rows[third[0]])
+            depth = scale_for(third[0], rows[third[0]])
             look = look | {
                 "color": _numbers(part[third[0]], depth.factor), "colorscale": SCALE, "showscale": name == "front",
                 "cmin": float(rows[third[0]].min()) * depth.factor, "cmax": float(rows[third[0]].max()) * depth.factor,
@@ -108,22 +110,22 @@ def _pareto(sheet: SweepSheet, view: View, rows: pd.DataFrame, on: pd.Series) ->
     return figure
 
 
-def _parallel(sheet: SweepSheet, view: View, rows: pd.DataFrame, kept: np.ndarray, layout: explore.ParallelColumns) -> go.Figure:
+def _parallel(sheet: SweepSheet, view: View, rows: pd.DataFrame, kept: np.ndarray, layout: ParallelColumns) -> go.Figure:
     """Axes and usual metrics side by side, at the heights at which the drawn page has them."""
     names, dimensions = short_names(sheet.axes), []
     for name in (*layout.axes, *layout.metrics):
-        heights, marks = explore.heights_of(rows[name])
+        heights, marks = heights_of(rows[name])
         heights = heights[kept]
         missing = bool((heights < 0).any())
-        texts = explore.told_apart(name if name in sheet.metrics else "", [value for _, value in marks])
-        ticks = [(height, explore.ending(text, 16)) for (height, _), text in zip(marks, texts, strict=True)]
-        ticks = [(explore.MISSING, "missing"), *ticks] if missing else ticks
+        texts = told_apart(name if name in sheet.metrics else "", [value for _, value in marks])
+        ticks = [(height, ending(text, 16)) for (height, _), text in zip(marks, texts, strict=True)]
+        ticks = [(MISSING, "missing"), *ticks] if missing else ticks
         dimensions.append({
-            "label": html.escape(explore.ending(names.get(name, name_of(name)), 20)), "values": _numbers(heights),
-            "range": [explore.MISSING - 0.04 if missing else -0.02, 1.02], "tickvals": [height for height, _ in ticks],
+            "label": html.escape(ending(names.get(name, name_of(name)), 20)), "values": _numbers(heights),
+            "range": [MISSING - 0.04 if missing else -0.02, 1.02], "tickvals": [height for height, _ in ticks],
             "ticktext": [html.escape(text) for _, text in ticks],
         })  # fmt: skip
-    scale = explore.scale_for(layout.colour_by, rows[layout.colour_by])
+    scale = scale_for(layout.colour_by, rows[layout.colour_by])
     colour = _numbers(rows[layout.colour_by][kept], scale.factor)
     figure = go.Figure(layout=_layout(margin={"l": 90, "r": 20, "t": 60, "b": 24}))
     figure.add_parcoords(

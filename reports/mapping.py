@@ -1,6 +1,8 @@
 """The page of the mapping: every crossbar in use with its filled cells, layer by layer, or cores or tiles where they are many."""
 
+from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,8 +25,9 @@ SHADES = LinearSegmentedColormap.from_list("filled", ["#e3eef4", ACCENT, "#06384
 def crossbar_mapping(results: Results) -> Figure:
     """Layers down the page, their crossbars beside each other in the order of placement, with the cells that hold weights."""
     table, summary = results.mapping, results.meta["summary"]
-    each = summary["cells"] / summary["crossbars"]
-    squares, of, per = _squares(table, each)
+    chip = results.meta["chip"]
+    each = chip["wordlines"] * chip["bitlines"]
+    squares, of, per = _squares(table, chip)
     told = "each square a crossbar, its filled part the rows and columns in use"
     if of != "crossbar":
         told = f"each square a {of} of {per} crossbars, the darker, the more of its cells are in use"
@@ -46,23 +49,19 @@ def crossbar_mapping(results: Results) -> Figure:
     return figure
 
 
-def _squares(table: pd.DataFrame, each: float) -> tuple[pd.DataFrame, str, int]:
-    """What is drawn: layer, tile, filled (share), across and up (shares of a side in use); of what a square is; its crossbars."""
-    whole = each**0.5
+def _squares(table: pd.DataFrame, chip: Mapping[str, Any]) -> tuple[pd.DataFrame, str, int]:
+    """What is drawn: layer, tile, filled (share of all cells), across and up (shares of a side in use); of what a square is; the crossbars
+    that it has, used or not."""
+    each = chip["wordlines"] * chip["bitlines"]
     if len(table) <= MOST_SQUARES:
-        rows, columns = table["rows"], table["columns"]
-        most = rows.max(), columns.max()
-        sides = (max(whole, most[0]), each / max(whole, most[0]))
-        if most[0] < most[1]:
-            sides = (each / max(whole, most[1]), max(whole, most[1]))
-        return table.assign(filled=table["cells"] / each, up=rows / sides[0], across=columns / sides[1]), "crossbar", 1
-    cores = table.groupby(["layer", "tile", "core"], sort=False)["cells"].agg(["sum", "size"]).reset_index()
-    per_core = int(table["slot"].max()) + 1
-    if len(cores) <= MOST_SQUARES:
-        return cores.assign(filled=cores["sum"] / (per_core * each), up=1.0, across=1.0), "core", per_core
-    per_tile = per_core * max(1, int(table.groupby("tile")["core"].agg(lambda core: core.max() - core.min()).max()) + 1)
-    tiles = cores.groupby(["layer", "tile"], sort=False)["sum"].sum().reset_index()
-    return tiles.assign(filled=tiles["sum"] / (per_tile * each), up=1.0, across=1.0), "tile", per_tile
+        sides = table["rows"] / chip["wordlines"], table["columns"] / chip["bitlines"]
+        return table.assign(filled=table["cells"] / each, up=sides[0], across=sides[1]), "crossbar", 1
+    of, per = "core", chip["crossbars_per_core"]
+    found = table.groupby(["layer", "tile", "core"], sort=False)["cells"].sum().reset_index()
+    if len(found) > MOST_SQUARES:
+        of, per = "tile", per * chip["cores_per_tile"]
+        found = found.groupby(["layer", "tile"], sort=False)["cells"].sum().reset_index()
+    return found.assign(filled=found["cells"] / (per * each), up=1.0, across=1.0), of, per
 
 
 def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], table: pd.DataFrame, of: str, each: float) -> None:

@@ -12,7 +12,7 @@ MINUS = "\u2212"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownMetric:
     """A metric as results keep it (`xbar.workloads.task.Metric.told`). unit: "" for a share of 1, shown in percent."""
 
     name: str = "accuracy"
@@ -21,7 +21,7 @@ class Shown:
     better: str = "high"
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> "Shown":
+    def of(cls, meta: Mapping[str, Any]) -> "ShownMetric":
         """The metric of a run or compression; accuracy where nothing else is told."""
         return cls(**meta["metric"]) if "metric" in meta else cls()
 
@@ -37,8 +37,8 @@ class Shown:
 
     @property
     def word(self) -> str:
-        """The metric within a sentence."""
-        return self.title[:1].lower() + self.title[1:]
+        """The metric within a sentence; acronyms stay as they are."""
+        return self.title if self.title[1:2].isupper() else self.title[:1].lower() + self.title[1:]
 
     @property
     def axis(self) -> str:

@@ -24,6 +24,7 @@ from xbar.reports.style import (
     draw_table,
     human,
     page,
+    paragraph,
     percent,
     plain_decimals,
     plot,
@@ -160,7 +161,7 @@ def _serving_text(sheet: RecommenderSheet) -> str:
     m, s = sheet.meta, sheet.meta["serving"]
     return (
         f"The offline job adapts {s['members']:,} members in {s['seconds']:.1f} s, {s['members_per_second']:,.0f} a second in one process; "
-        f"{m['many_members']:.0e} members would take {m['hours_of_many_members']:,.0f} hours of it, over n processes 1/n of that. "
+        f"{m['many_members']:,.0f} members would take {m['hours_of_many_members']:,.0f} hours of it, over n processes 1/n of that. "
         f"Stored are {m['embedding']} numbers a member, {m['embedding'] * s['members']:,} in all; the meta block of each member "
         f"would be {m['meta_weights']:,}, the whole network {m['all_weights']:,} a member, "
         f"{m['all_weights'] / m['embedding']:,.0f} times as much."
@@ -189,8 +190,8 @@ def summary(sheet: RecommenderSheet) -> Figure:
     figure = page("Meta-embedding recommender", f"{sheet.meta['chip_title']}  ·  {_data_text(sheet)}"[:-1])
     write(figure, 0.05, 0.885, "\n".join(textwrap.wrap(verdict(sheet), 122)), size=11, vertical="top")
     columns: tuple[Column, ...] = (
-        ("method, all test users", 0.05, "left"), ("AUC", 0.29, "right"), ("95 % band", 0.41, "right"), ("GAUC", 0.48, "right"),
-        ("NDCG@10", 0.56, "right"), ("meta leads: AUC", 0.73, "right"), ("GAUC", 0.95, "right"),
+        ("method, all test users", 0.05, "left"), ("AUC", 0.27, "right"), ("95 % band", 0.40, "right"), ("GAUC", 0.465, "right"),
+        ("NDCG@10", 0.545, "right"), ("meta leads: AUC", 0.745, "right"), ("GAUC", 0.95, "right"),
     )  # fmt: skip
     rows = []
     for name in sheet.meta["methods"]:
@@ -210,10 +211,10 @@ def summary(sheet: RecommenderSheet) -> Figure:
         f"{sheet.meta['one_class_users']} users have test interactions of one class only and no AUC of their own; they "
         f"count in the AUC of all."
     )
-    write(figure, 0.05, end - 0.025, note, size=8, colour=SOFT, vertical="top")
-    axes = plot(figure, (0.19, 0.10, 0.33, end - 0.21), "Lead of meta embeddings in AUC", "x")
+    paragraph(figure, end - 0.025, note)
+    axes = plot(figure, (0.215, 0.10, 0.315, end - 0.225), "Lead of meta embeddings in AUC", "x")
     _leads(axes, sheet)
-    text = "\n\n".join("\n".join(textwrap.wrap(t, 66)) for t in (_serving_text(sheet), _compression_text(sheet)))
+    text = "\n\n".join("\n".join(textwrap.wrap(t, 62)) for t in (_serving_text(sheet), _compression_text(sheet)))
     write(figure, 0.58, end - 0.08, text, size=9, vertical="top")
     return figure
 
@@ -243,7 +244,7 @@ def _leads(axes: Axes, sheet: RecommenderSheet) -> None:
                 label=label,
             )
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(others)), [f"over {NAMES[name]}" for name in reversed(others)])
+    axes.set_yticks(range(len(others)), [f"over {NAMES[name]}" for name in reversed(others)], fontsize=8)
     axes.set_ylim(-0.5, len(others) - 0.4)
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1.03, 0.0))
 
@@ -453,7 +454,7 @@ def _writes(meta: dict[str, Any]) -> str:
     w = meta["writes"]
     return (
         f"{human(w['write_energy']['value'], 'J')} and {human(w['write_time']['value'], 's')} a pulse, endurance "
-        f"{w['endurance']['value']:.0e} pulses{'' if all(each['own'] for each in w.values()) else ' (in part assumed, last page)'}"
+        f"{w['endurance']['value']:,.0f} pulses{'' if all(each['own'] for each in w.values()) else ' (in part assumed, last page)'}"
     )
 
 
@@ -565,4 +566,4 @@ def method(sheet: RecommenderSheet) -> Figure:
 def _value(each: dict[str, Any]) -> str:
     value = each["value"]
     unit, _, per = each["unit"].partition(" ")
-    return f"{value:.0e} {each['unit']}" if unit == "pulses" else f"{human(value, unit)} {per}".replace("\u00a0", " ")
+    return f"{value:,.0f} {each['unit']}" if unit == "pulses" else f"{human(value, unit)} {per}".replace("\u00a0", " ")

@@ -8,23 +8,40 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xbar.reports import baseline, classes, efficiency, figures, floorplan, mapping, roofline, studies, use
+from xbar.reports import (
+    baseline,
+    classes,
+    efficiency,
+    energy_page,
+    first_page,
+    floorplan,
+    mapping,
+    predictions,
+    roofline,
+    run_tables,
+    run_words,
+    score_page,
+    studies,
+    time_pages,
+    use,
+)
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
 
 PAGES: dict[str, Callable[[Results], Figure]] = {
-    "summary": figures.summary,
-    "energy_and_area": figures.energy_and_area,
+    "summary": first_page.summary,
+    "energy_and_area": energy_page.energy_and_area,
     "efficiency": efficiency.efficiency_and_density,
     "roofline": roofline.operations_and_bytes,
     "floorplan": floorplan.floor_plan,
     "mapping": mapping.crossbar_mapping,
     "use": use.tile_use,
-    "timeline": figures.timeline,
-    "power_over_time": figures.power_over_time,
-    "accuracy": figures.accuracy,
+    "timeline": time_pages.timeline,
+    "power_over_time": time_pages.power_over_time,
+    "accuracy": score_page.accuracy,
     "classes": classes.confusion,
+    "predictions": predictions.predicted_values,
     "sensitivity": studies.sensitivity,
     "layers": studies.layers,
     "yield": studies.yields,
@@ -34,7 +51,7 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
 NEEDS = {"sensitivity": ("sensitivity",), "layers": ("layer_sensitivity", "layer_quality"), "yield": ("yields",), "drift": ("drift",),
          "baselines": ("baselines",), "floorplan": ("floorplan",), "efficiency": ("efficiency",), "roofline": ("roofline",),
-         "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",)}  # fmt: skip
+         "mapping": ("mapping",), "use": ("tile_use",), "classes": ("class_accuracy",), "predictions": ("predictions",)}  # fmt: skip
 WITH = {"use": "floorplan"}  # tables that a page cannot do without besides
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
@@ -52,18 +69,18 @@ def render(results: Results, directory: Path) -> list[Path]:
     results.check_drawable()
     directory.mkdir(parents=True, exist_ok=True)
     named = {name: PAGES[name](results) for name in pages_of(results)}
-    for name, drawn in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
+    for name, drawn in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
         named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
     meta = results.meta
     workload, chip, seed = meta["workload"], meta["chip"], meta["study"]["seed"]
     footer = f"xbar {meta['version']}  ·  workload {workload['name']}  ·  chip {chip['name']}  ·  seed {seed}"
     document = Document(
-        f"{workload['title']} on {chip['title']}", figures.verdict(results), named, footer, figures.headlines(results),
+        f"{workload['title']} on {chip['title']}", run_words.verdict(results), named, footer, run_words.headlines(results),
         {name: getattr(results, name) for name in LISTED}, Record.load(directory), results.provenance, results.sources,
     )  # fmt: skip
     paths = save_document(document, directory / "report.pdf")
     write_text(directory / "trace.json", json.dumps(trace_events(results), separators=(",", ":"), allow_nan=False))
-    write_text(directory / "summary.txt", figures.summary_text(results))
+    write_text(directory / "summary.txt", run_words.summary_text(results))
     return [*paths, directory / "trace.json", directory / "summary.txt"]
 
 

@@ -48,7 +48,7 @@ class Results:
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
     `xbar.workloads.study.baselines`, `xbar.workloads.study.hardware_tables`, `xbar.workloads.study.classes`,
-    `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
+    `xbar.workloads.study.predictions`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -83,20 +83,21 @@ class Results:
     steady_power: pd.DataFrame = field(default_factory=pd.DataFrame)
     confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
     class_accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return printed(*self._told())
 
     def _repr_html_(self) -> str:
-        from xbar.reports.figures import summary
+        from xbar.reports.first_page import summary
 
         title, headlines = self._told()
         return in_notebook(title, headlines, summary(self) if headlines else None)
 
     def _told(self) -> tuple[str, list[tuple[str, str, str]]]:
         """Title and headline numbers; none where these results lack what a report is drawn from."""
-        from xbar.reports.figures import headlines
+        from xbar.reports.run_words import headlines
 
         try:
             self.check_drawable()
@@ -115,6 +116,11 @@ class Results:
                 raise ResultsError(f"run.json: summary has no {number}; {RUN_AGAIN}")
         if "alike" not in self.meta.get("score", {}):
             raise ResultsError(f"run.json: has no score with alike; {RUN_AGAIN}")
+        for part, name in (("study", "adc_instances"), ("chip", "wordlines")):
+            if name not in self.meta.get(part, {}):
+                raise ResultsError(f"run.json: has no {part} with {name}; {RUN_AGAIN}")
+        if len(self.efficiency) and "table" not in set(self.efficiency["of"]):
+            raise ResultsError(f"efficiency.csv: has no row of the chip's table; {RUN_AGAIN}")
         totals = set() if self.bands.empty else set(self.bands.loc[self.bands["of"] == "total", "quantity"])
         for quantity in DRAWN_TOTALS if len(self.bands) else ():
             if quantity not in totals:

@@ -1,6 +1,7 @@
 """The page of the roofline: operations per byte moved against operations per second, beside what bounds them."""
 
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from xbar.reports.labels import label_points
+from xbar.reports.labels import label_points, shortened
 from xbar.reports.results import Results
 from xbar.reports.style import (
     ACCENT,
@@ -19,7 +20,6 @@ from xbar.reports.style import (
     SECOND,
     SOFT,
     Column,
-    cut,
     draw_table,
     human,
     page,
@@ -56,7 +56,8 @@ def operations_and_bytes(results: Results) -> Figure:
     right = _panel(plot(figure, (0.56, bottom, 0.39, height), "Data over the mesh and off chip", "both"), results, LINKS, False)
     order = (table["attained_per_s"] / table["bound_per_s"]).sort_values(ascending=False, kind="stable").index
     rows = pd.concat([table[table["layer"] == NETWORK], table.loc[order][lambda part: part["layer"] != NETWORK]])
-    end = draw_table(figure, bottom - 0.085, COLUMNS, [_cells(row) for _, row in rows.head(MOST_ROWS).iterrows()], 0.0215)
+    short = shortened(map(str, rows["layer"]), 24)
+    end = draw_table(figure, bottom - 0.085, COLUMNS, [_cells(row, short) for _, row in rows.head(MOST_ROWS).iterrows()], 0.0215)
     notes = []
     if len(rows) > MOST_ROWS:
         notes.append(f"The {MOST_ROWS - 1} layers nearest to their bounds of {len(rows) - 1}; all are in roofline.csv.")
@@ -112,6 +113,7 @@ def _panel(axes: Axes, results: Results, levels: tuple[Level, ...], bounds: bool
     for _, at, attained, bound, name, colour in points:
         if bounds:
             axes.plot([at, at], [attained, bound], color=SOFT, linewidth=0.9, zorder=2)
+            drawn.append((np.array([at] * 40), np.geomspace(attained, bound, 40)))
             axes.plot([at], [bound], color=INK, marker="_", markersize=7, zorder=2)
         whole = name == NETWORK
         axes.plot([at], [attained], color=SECOND if whole else colour, marker="*" if whole else "o", markersize=10 if whole else 5,
@@ -124,15 +126,16 @@ def _panel(axes: Axes, results: Results, levels: tuple[Level, ...], bounds: bool
     axes.set_ylabel("operations per second", fontsize=8.5)
     axes.legend(handles=handles, loc="upper left", fontsize=7, frameon=False, labelcolor=INK, borderpad=0.1, handlelength=1.8)
     way = {colour: {"mesh_bytes": ", mesh", "link_bytes": ", off chip"}.get(column, "") for column, _, colour in levels}
-    names = [f"the network{way[point[5]]}" if point[4] == NETWORK else cut(point[4], 22) for point in points]
+    short = shortened((point[4] for point in points), 24)
+    names = [f"the network{way[point[5]]}" if point[4] == NETWORK else short[point[4]] for point in points]
     return label_points(axes, [(point[1], point[2]) for point in points], names, keep_off=[LEGEND], lines=drawn)
 
 
-def _cells(row: pd.Series) -> list[str]:
+def _cells(row: pd.Series, short: Mapping[str, str]) -> list[str]:
     """A row of the table."""
     per_byte = significant(row["operations"] / row["buffer_bytes"]) if row["buffer_bytes"] else "–"
     return [
-        "the network" if row["layer"] == NETWORK else cut(str(row["layer"]), 24), human(row["operations"], "OP"),
+        "the network" if row["layer"] == NETWORK else short[str(row["layer"])], human(row["operations"], "OP"),
         human(row["buffer_bytes"], "B"), human(row["mesh_bytes"], "B"), per_byte, human(row["attained_per_s"], "OPS"),
         human(row["bound_per_s"], "OPS"), str(row["bound_by"]), percent(row["attained_per_s"] / row["bound_per_s"]),
     ]  # fmt: skip

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from xbar.reports.metric import Shown
+from xbar.reports.labels import shortened
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, WARNING, cut, page, percent, plot, significant, write
 
@@ -36,7 +37,7 @@ LEAST_SPAN = 2.0  # points of accuracy that an axis of losses shows at least
 
 def least_span(results: Results) -> float:
     """What an axis of losses shows at least: some points, or as large a share of another metric."""
-    shown = Shown.of(results.meta)
+    shown = ShownMetric.of(results.meta)
     return LEAST_SPAN if shown.is_share else LEAST_SPAN / 100 * abs(results.meta["score"]["float"])
 
 
@@ -67,7 +68,8 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
     """Names of rows as tick labels, in type that fits."""
     box, height = axes.get_position(), float(axes.get_figure().get_size_inches()[1])  # type: ignore[union-attr]
     size = min(8.5, 72 * 0.8 * box.height * height / max(1, len(names)))
-    axes.set_yticks(range(len(names)), [name if len(name) <= 16 else f"…{name[-15:]}" for name in names], fontsize=size)
+    short = shortened(names)
+    axes.set_yticks(range(len(names)), [short[name] for name in names], fontsize=size)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
@@ -76,7 +78,7 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
 
 def sensitivity(results: Results) -> Figure:
     """What each non-ideality alone and all together cost of the score."""
-    table, a, shown = results.sensitivity, results.meta["score"], Shown.of(results.meta)
+    table, a, shown = results.sensitivity, results.meta["score"], ShownMetric.of(results.meta)
     judged = f"{a['samples']:,} test {a['of']}, {shown.word} in float on them {shown.text(a['float'], 2)}"
     figure = page(f"What costs {shown.word}", f"{heading(results)}  ·  {judged}")
     height = min(0.62, 0.042 * len(table))
@@ -130,7 +132,7 @@ def sensitivity(results: Results) -> Figure:
 
 def costliest(results: Results) -> str:
     """What of the chip's own costs most by itself, as a sentence; nothing where nothing costs half a point."""
-    shown = Shown.of(results.meta)
+    shown = ShownMetric.of(results.meta)
     if results.sensitivity.empty:
         return ""
     alone = results.sensitivity[results.sensitivity["given"] == "chip"]
@@ -146,7 +148,7 @@ def costliest(results: Results) -> str:
 
 def layers(results: Results) -> Figure:
     """Layer by layer: what its cells cost alone, how exact its outputs are, what saturates and what is clipped."""
-    cost, quality, shown = results.layer_sensitivity, results.layer_quality, Shown.of(results.meta)
+    cost, quality, shown = results.layer_sensitivity, results.layer_quality, ShownMetric.of(results.meta)
     span = least_span(results)
     figure = page("Layer by layer", heading(results))
     names = [str(name) for name in (quality if len(quality) else cost)["layer"]]
@@ -193,11 +195,13 @@ def layers(results: Results) -> Figure:
             "whiskers are its 95 % band."
         )
     if len(quality):
+        study = results.meta["study"]
         parts.append(
             "Signal to noise: power of the exact product of the integers that reach a layer over the power of what the chip's "
             "product differs from it by, so errors made in earlier layers do not count. Saturated conversions lie beyond the ADC's "
             "codes; inputs beyond the range seen in calibration are clipped. Where a layer saturates, its range is too small; where "
-            "nothing does and the signal is poor, the ADC's step is too coarse or the cells are too noisy."
+            "nothing does and the signal is poor, the ADC's step is too coarse or the cells are too noisy. Of "
+            f"{study['quality_samples']} {results.meta['score']['of']} on up to {study['quality_instances']} chips."
         )
     write(figure, 0.05, 0.13, "\n".join(textwrap.wrap(" ".join(parts), 172)), size=8, colour=SOFT, vertical="top")
     return figure
@@ -217,7 +221,7 @@ def yields(results: Results) -> Figure:
     """Share of good chips against programming error, stuck cells and wire resistance, pictures over tables."""
     table = results.yields
     threshold, margin = float(table["threshold"].iloc[0]), results.meta["study"]["yield_margin"]
-    shown = Shown.of(results.meta)
+    shown = ShownMetric.of(results.meta)
     within = f"{shown.number(margin)} points" if shown.is_share else percent(margin)
     figure = page(
         "Yield", f"{heading(results)}  ·  a chip is good at {shown.text(threshold, 2)} or better: within {within} "
@@ -252,7 +256,7 @@ def yields(results: Results) -> Figure:
     return figure
 
 
-def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFrame, shown: Shown) -> None:
+def _yield_table(figure: Figure, left: float, labels: list[str], rows: pd.DataFrame, shown: ShownMetric) -> None:
     columns = ((0.045, "value"), (0.095, "good"), (0.150, "share"), (0.215, "95 % band"), (0.272, "mean"))
     y = 0.405
     for x, name in columns:
@@ -295,7 +299,7 @@ def amount_axis(chip: dict[str, Any]) -> str:
 
 def drift(results: Results) -> Figure:
     """The score over time after programming, under each correction, picture over table."""
-    table, a, shown = results.drift, results.meta["score"], Shown.of(results.meta)
+    table, a, shown = results.drift, results.meta["score"], ShownMetric.of(results.meta)
     figure = page(f"{shown.title} after programming", f"{heading(results)}  ·  {a['samples']:,} test {a['of']}")
     axes = plot(figure, (0.08, 0.43, 0.87, 0.41), f"{shown.title} over time")
     axes.axhline(shown.factor * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))

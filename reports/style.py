@@ -2,16 +2,23 @@
 
 import math
 import textwrap
+from functools import cache
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+matplotlib.use("Agg")  # files only, no window
+
 PAGE = (11.69, 8.27)  # A4 landscape [inch]
+TYPE = "DejaVu Sans"
+HINTED = 1.015  # by how much a line may get wider where letters are set on pixels
 ROW_HEIGHT = 0.0265  # of a table's row, share of the page
 Column = tuple[str, float, str]  # of a table: heading, place, alignment
 INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
@@ -125,11 +132,65 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+@cache
+def _font(weight: str) -> FT2Font:
+    return get_font(findfont(FontProperties(family=TYPE, weight=weight)))
+
+
+def width_of(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a line of text in the project's type of that size [pt] is [inch]."""
+    font = _font(weight)
+    font.set_size(size, 72)
+    font.set_text(text, 0, flags=LoadFlags.NO_HINTING)
+    return float(font.get_width_height()[0]) / 64 / 72
+
+
+def fitted(text: str, wide: float, size: float, least: float, lines: int = 1, weight: str = "normal") -> tuple[list[str], float]:
+    """A text in at most so many lines of `wide` inches, and the size of its type [pt]: `size`, or as much less as it takes, but no less
+    than `least`, at which what still has no room ends in an ellipsis."""
+    while True:
+        found = _broken(text, wide, size, weight)
+        if len(found) <= lines:
+            return found, size
+        if size <= least:
+            rest = " ".join(found[lines - 1 :])
+            while len(rest) > 1 and width_of(f"{rest}…", size, weight) > wide:
+                rest = rest[:-1]
+            return [*found[: lines - 1], f"{rest.rstrip()}…"], size
+        size = max(least, size - 0.25)
+
+
+def _broken(text: str, wide: float, size: float, weight: str) -> list[str]:
+    """Lines as wide as there is room, broken at spaces; a word that is wider than that has a line of its own and is broken in it."""
+    lines: list[str] = []
+    wide /= HINTED
+    for word in text.split(" "):  # those that do not break are no breaks
+        if lines and width_of(f"{lines[-1]} {word}", size, weight) <= wide:
+            lines[-1] += f" {word}"
+            continue
+        while len(word) > 1 and width_of(word, size, weight) > wide:
+            most = next(end for end in range(len(word) - 1, 0, -1) if end == 1 or width_of(word[:end], size, weight) <= wide)
+            lines.append(word[:most])
+            word = word[most:]
+        lines.append(word)
+    return lines
+
+
+def paragraph(figure: Figure, top: float, text: str, size: float = 8.0, left: float = 0.05, wide: float = 0.90) -> None:
+    """Lines of small type from `top` down, as wide as `wide` of the page; a line break begins a new one."""
+    lines = [line for part in text.split("\n") for line in _broken(part, wide * PAGE[0], size, "normal")]
+    write(figure, left, top, "\n".join(lines), size=size, colour=SOFT, vertical="top")
+
+
+TITLE, SUBTITLE = (18, 11), (10, 7.5)  # sizes of type [pt]: as a rule, and at least, where a long one has no room
+
+
 def page(title: str, subtitle: str) -> Figure:
-    """An empty page with its heading."""
+    """An empty page with its heading, in type that is smaller where it is long."""
     figure = Figure(figsize=PAGE, facecolor=PAPER, label=title, gid=subtitle)  # which the contents tell
-    write(figure, 0.05, 0.945, cut(title, 60), size=18, weight="bold")
-    write(figure, 0.05, 0.912, cut(subtitle, 140), size=10, colour=SOFT)
+    for y, text, (size, least), weight, colour in ((0.945, title, TITLE, "bold", INK), (0.912, subtitle, SUBTITLE, "normal", SOFT)):
+        (line,), size = fitted(text, 0.90 * PAGE[0], size, least, weight=weight)
+        write(figure, 0.05, y, line, size=size, weight=weight, colour=colour)
     return figure
 
 
@@ -140,7 +201,7 @@ def write(
     """Text in the project's type at (x, y) of the figure or axes; the artist."""
     if isinstance(target, Axes):
         more = {"transform": target.transAxes} | more
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    font = FontProperties(family=TYPE, size=size, weight=weight)
     return target.text(x, y, text.replace("$", r"\$"), fontproperties=font, color=colour, ha=align, va=vertical, **more)
 
 

@@ -105,17 +105,18 @@ def _parser() -> argparse.ArgumentParser:
                             help="a module of a network of one's own that a host computes beside the chip; may be repeated")  # fmt: skip
     run_parser.add_argument("--seed", type=_seed, default=0, help="of training and of chip instances (default 0)")
     run_parser.add_argument("--instances", type=_from_one, help=f"chip instances per point (default: {_usual('instances')})")
-    run_parser.add_argument("--images", type=_from_one, help=f"test images per accuracy (default: {_usual('images')})")
+    run_parser.add_argument("--images", type=_from_one,
+                            help=f"test samples (images, rows, windows) per score (default: {_usual('images')})")  # fmt: skip
     run_parser.add_argument(
         "--requests",
         type=_from_one,
-        help=f"requests simulated in one batch (default {STUDY_REQUESTS}); recommender: at each rate "
+        help=f"requests simulated in one batch (default {STUDY_REQUESTS}, of gpt {NETWORKS['gpt'].requests}); recommender: at each rate "
         f"(default {RECOMMENDER_REQUESTS})",
     )
     run_parser.add_argument(
         "--study", choices=("full", "quick"), default="full",
-        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, 3 chip instances at most unless "
-        "--instances says more",
+        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, every other ADC resolution on one chip, "
+        "3 chip instances at most unless --instances says more",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"
@@ -247,7 +248,8 @@ def _add_compress(commands: Any) -> None:
                         f"{ASSUMED_SIGMA:g} where they have none)")  # fmt: skip
     parser.add_argument("--rate", type=float, default=RATE, help="inferences per second of power figures (default %(default)g)")
     parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {_usual('compressed_instances')})")
-    parser.add_argument("--images", type=_from_one, help=f"test images judged on chips (default {_usual('compressed_images')})")
+    parser.add_argument("--images", type=_from_one,
+                        help=f"test samples (images, rows, windows) judged on chips (default {_usual('compressed_images')})")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
     parser.add_argument("--onnx", action="store_true", help="leave the network as network.onnx too (needs the extra onnx)")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")

@@ -198,7 +198,8 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
         task=options.task, metric=options.metric, host=options.host or (),
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
-    given = {"images": offered.images, "instances": offered.instances} | _given(options, "images", "instances", "requests")
+    given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
+    given |= _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
@@ -211,11 +212,11 @@ def _quick(study: Any, options: argparse.Namespace) -> Any:
 
 
 class FewerImagesWarning(UserWarning):
-    """More test images were asked for than there are."""
+    """More test samples were asked for than there are."""
 
 
 def _images(wanted: int, workload: Workload, asked: int | None) -> int:
-    """How many test images are judged of those wanted; said where more were asked for than there are."""
+    """How many test samples are judged of those wanted; said where more were asked for than there are."""
     there = len(workload.data.test_targets)
     if asked is not None and asked > there:
         told = f"--images {asked}: {workload.title} has {there} test {workload.data.samples} here, and all of them are judged"
@@ -295,13 +296,13 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _say_fewer_images(found: SweepResult) -> None:
-    """Warn, once, where points asked for more test images than there are (`study.images`)."""
+    """Warn, once, where points asked for more test samples than there are (`study.images`)."""
     frame = found.frame()
     if {"study.images", "images"} <= {*frame}:
         fewer = frame[frame["images"] < frame["study.images"]]
         if len(fewer):
             most, least = int(fewer["study.images"].max()), int(fewer["images"].min())
-            told = f"study.images = {most}: {len(fewer)} points have fewer test images, {least} of them at least, and are judged by all"
+            told = f"study.images = {most}: {len(fewer)} points have fewer test samples, {least} of them at least, and are judged by all"
             warnings.warn(f"{told}; column images tells how many", FewerImagesWarning, stacklevel=2)
 
 

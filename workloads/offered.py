@@ -7,7 +7,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Network:
     """A network with its data set. images, instances: test images and chip instances that a study takes unless told otherwise;
-    compressed_images, compressed_instances: the same of a compression; chip: that it runs on unless told otherwise."""
+    compressed_images, compressed_instances: the same of a compression; requests: of a run's batch;
+    chip: that it runs on unless told otherwise."""
 
     title: str
     description: str
@@ -15,6 +16,7 @@ class Network:
     instances: int = 10
     compressed_images: int = 1000
     compressed_instances: int = 10
+    requests: int = 50
     chip: str = "isaac"
 
 
@@ -52,7 +54,8 @@ NETWORKS = {
     ),
     "gpt": Network(
         "Character GPT", "character-level transformer on Python's own documentation, judged by bits per character, with text and trained "
-        "weights; on edge unless told otherwise", images=24, instances=3, compressed_images=24, compressed_instances=3, chip="edge",
+        "weights; on edge unless told otherwise", images=16, instances=3, compressed_images=24, compressed_instances=3,
+        requests=16, chip="edge",
     ),
 }  # fmt: skip
 
@@ -83,7 +86,7 @@ def is_own(name: str) -> bool:
     return file_of(name)[0].endswith(OWN_FILES)
 
 
-STUDY_REQUESTS = 50  # simulated in one batch
+STUDY_REQUESTS = Network.requests  # simulated in one batch
 RECOMMENDER_SEEDS = 5  # trainings of each method
 RECOMMENDER_CANDIDATES = 50  # scored in a request
 RECOMMENDER_REQUESTS = 500  # simulated at each rate

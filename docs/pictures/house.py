@@ -392,7 +392,7 @@ def draw_house(rooms: dict[str, dict[str, Any]]) -> Figure:
     )
     left, right, bottom, top = 0.45, WIDTH - 0.45, 0.35, HEIGHT - 0.95
     pitch = (top - bottom) / len(floors)
-    height, gap, narrow = 0.66 * pitch, 0.3, 0.1
+    height, gap, narrow = 0.70 * pitch, 0.3, 0.1
     at: dict[str, tuple[float, float, float]] = {}  # left, width, bottom
     for level, floor in enumerate(floors):
         real = [name for name in floor if name in rooms]
@@ -414,13 +414,13 @@ def draw_house(rooms: dict[str, dict[str, Any]]) -> Figure:
         place(
             axes,
             x + 0.08,
-            y + height - 0.17,
+            y + height - 0.16,
             _headline(name, rooms[name]),
             size=8.5,
             weight="bold",
         )
         for row, line in enumerate(_listed(name, rooms[name], width)):
-            place(axes, x + 0.08, y + height - 0.32 - 0.125 * row, line, size=7)
+            place(axes, x + 0.08, y + height - 0.295 - 0.12 * row, line, size=7)
     for name in rooms:
         for number, follower in enumerate(sorted(graph[name], key=lambda each: at[each][0])):
             points = [(_along(at[name], number, graph.out_degree(name)), at[name][2])]

@@ -18,7 +18,7 @@ from xbar.hw.array.wires import Wires
 MOST_BYTES = 2**27  # of all results kept; those that were not asked for longest go first
 
 
-class _Kept:
+class _Solved:
     """Results by what they were solved from, of any threads."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _Kept:
                 self.bytes -= self.results.popitem(last=False)[1].nbytes
 
 
-_KEPT = _Kept()
+_KEPT = _Solved()
 
 
 def kept_conductance(conductance: Tensor, wires: Wires, rows_per_node: int) -> Tensor:

@@ -24,7 +24,7 @@ def solutions(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         done.append(effective_conductance(conductance, wires, rows_per_node))
         return done[-1]
 
-    monkeypatch.setattr(solved, "_KEPT", solved._Kept())
+    monkeypatch.setattr(solved, "_KEPT", solved._Solved())
     monkeypatch.setattr(solved, "effective_conductance", counted)
     return done
 

@@ -23,6 +23,7 @@ from xbar.reports.compare import (
     energy_steps,
     link_steps,
     save_comparison,
+    shown,
     summary_text,
     verdict,
 )
@@ -227,7 +228,7 @@ class TestNoise:
     def test_seeds_are_paired_where_they_overlap(self) -> None:
         old, new = meta_of([0.5, 0.6, 0.7, 0.8]), meta_of([0.71, 0.82, 0.1])
         new["study"]["seed"] = 2
-        assert score_difference(old, new)["method"] == "independent"  # another seed judges other images
+        assert score_difference(old, new)["method"] == "independent"  # another seed judges other samples
         new["study"]["seed"] = 0
         found = score_difference(old, new)
         assert found["difference"] == pytest.approx(np.mean([0.21, 0.22, -0.6]))
@@ -248,14 +249,14 @@ class TestNoise:
         ("old", "new", "said"),
         [(980, 985, "within"), (980, 980, "same"), (500, 700, "beyond"), (980, 987, "open"), (999, 989, "beyond"), (20, 900, "beyond")],
     )
-    def test_chips_without_spread_are_judged_on_images(self, old: int, new: int, said: str) -> None:
+    def test_chips_without_spread_are_judged_on_samples(self, old: int, new: int, said: str) -> None:
         """Hits of 1,000 images: 5 apart can always be chance, 2 * 0.5**5 > 0.05; 200 apart of 500 and 300 errors never."""
         found = score_difference(meta_of([old / 1000]), meta_of([new / 1000]))
-        assert (found["verdict"], found["method"]) == (said, "images")
+        assert (found["verdict"], found["method"]) == (said, "samples")
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=20, max_size=120))
-    def test_a_verdict_on_images_holds_whichever_images_they_are(self, hits: list[tuple[bool, bool]]) -> None:
+    def test_a_verdict_on_images_holds_whichever_samples_they_are(self, hits: list[tuple[bool, bool]]) -> None:
         """The exact test of the images themselves, which the folders do not keep, never says otherwise."""
         a, b = (sum(pair[side] for pair in hits) / len(hits) for side in (0, 1))
         found = score_difference(meta_of([a], images=len(hits)), meta_of([b], images=len(hits)))
@@ -502,3 +503,9 @@ class TestBadFolders:
         (folder / "fairea.json").write_text(text)
         with pytest.raises(ResultsError, match=r"fairea\.json"):
             compare(folder, folder)
+
+
+def test_units_of_a_metric_have_no_prefix() -> None:
+    assert shown(0.5719, "units") == "0.5719\u00a0units"
+    assert shown(0.02, "bit") == "0.02\u00a0bit"
+    assert shown(5e-9, "J") == "5.000\u00a0nJ"

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.reports.drawing import check_page, visible
 from xbar.reports.compression import (
     CompressionSheet,
     ahead,
@@ -13,6 +14,7 @@ from xbar.reports.compression import (
     draw_compression,
     lost,
     saved,
+    summary,
     summary_text,
     verdict,
 )
@@ -122,3 +124,15 @@ def test_a_network_too_large_for_chips_has_a_dash(sheet: CompressionSheet, tmp_p
     assert line.split()[1:5] == ["99.40", "%", "–", "–"]
     large.save(tmp_path)
     draw_compression(CompressionSheet.load(tmp_path), tmp_path)
+
+
+def test_first_page_has_the_weights_and_clear_labels(sheet: CompressionSheet) -> None:
+    for change in (0.1, 0.055):  # shares that are near each other: their labels were drawn over each other
+        sheet.meta["footprints"] |= {"pruned": taken(change), "fewer_bits": taken(1.0), "after": taken(0.05)}
+        texts = visible(summary(sheet))
+        check_page(texts)
+        words = [text.get_text() for text, _ in texts]
+        assert words.count("430,500") > 6  # of each stage, before and with fewer bits alone
+        assert words.count("10,000") == 2
+        assert "97.68\u00a0%" in words
+        assert "2.3" in words

@@ -16,22 +16,15 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_ind
 
 from tests.reports.drawing import check_texts, visible_texts
-from xbar.reports import explore
-from xbar.reports.explore import (
-    SweepSheet,
-    View,
-    _fitted_table,
-    better_side,
-    chosen,
-    front_table,
-    heat_table,
-    main_effects,
-    pareto_front,
-    unit_of,
-)
+from xbar.reports import heat_map, parallel_coordinates, sweep_pages, tornado
+from xbar.reports.explore import SweepSheet, View, better_side, chosen, front_table, pareto_front
+from xbar.reports.heat_map import heat_table
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page
 from xbar.reports.sweep import draw_sweep
+from xbar.reports.sweep_columns import unit_of
+from xbar.reports.sweep_effects import main_effects
+from xbar.reports.sweep_pages import _fitted_table
 
 Point = dict[str, Any]
 
@@ -180,7 +173,7 @@ def test_points_as_good_as_each_other_are_all_on_the_front_and_told() -> None:
     sheet = sheet_of([{"n": n} for n in range(6)], lambda point: {"accuracy": accuracy[point["n"]], "energy_J": energy[point["n"]]})
     view = chosen(sheet, View())
     assert front_table(sheet, view)["point"].tolist() == [0, 2, 1, 4]
-    texts = " ".join(text for text, _ in visible_texts(explore.pareto(sheet, view)))
+    texts = " ".join(text for text, _ in visible_texts(sweep_pages.pareto(sheet, view)))
     assert "4 of 6 points" in texts
     assert "4 as good as another" in texts
 
@@ -230,7 +223,7 @@ def test_axes_that_move_together_are_one() -> None:
     assert found.loc["a with b with t", ["low", "high"]].tolist() == ["1, 8, x1", "4, 2, x4"]
     sheet = sheet_of(frame.drop(columns="y").to_dict("records"), lambda point: {"y": point["a"] + 0.5 * point["c"]})
     assert chosen(sheet, View()).heat == ("a", "c", "y")
-    explore.tornado_page(sheet, "y", main_effects(sheet.done, sheet.axes, "y"))
+    tornado.tornado_page(sheet, "y", main_effects(sheet.done, sheet.axes, "y"))
     drawn = pd.DataFrame({"a": rng.random(20), "b": rng.random(20), "y": rng.random(20)})
     assert sorted(main_effects(drawn, ["a", "b"], "y").index) == ["a", "b"]
 
@@ -275,7 +268,7 @@ def test_cells_without_points_are_there_and_empty() -> None:
     table = heat_table(sheet, "a", "b", "accuracy")
     assert table["points"].tolist() == [1, 0, 0, 1]
     assert table["mean"].isna().tolist() == [False, True, True, False]
-    texts = [text for text, _ in visible_texts(explore.heat_map(sheet, "a", "b", "accuracy"))]
+    texts = [text for text, _ in visible_texts(heat_map.heat_map(sheet, "a", "b", "accuracy"))]
     assert {"10.0", "20.0", "no point"} <= set(texts)
 
 
@@ -339,11 +332,11 @@ def test_sides_and_units_of_names() -> None:
 
 def pages(sheet: SweepSheet, view: View) -> list[Figure]:
     view = chosen(sheet, view)
-    found = [explore.overview(sheet, view)]
-    found += [explore.pareto(sheet, view)] if view.pareto else []
-    found += [explore.parallel(sheet, view)] if sheet.metrics and sheet.axes else []
-    found += [explore.tornado_page(sheet, metric, main_effects(sheet.done, sheet.axes, metric)) for metric in view.tornado[:1]]
-    return found + ([explore.heat_map(sheet, *view.heat)] if view.heat else [])
+    found = [sweep_pages.overview(sheet, view)]
+    found += [sweep_pages.pareto(sheet, view)] if view.pareto else []
+    found += [parallel_coordinates.parallel(sheet, view)] if sheet.metrics and sheet.axes else []
+    found += [tornado.tornado_page(sheet, metric, main_effects(sheet.done, sheet.axes, metric)) for metric in view.tornado[:1]]
+    return found + ([heat_map.heat_map(sheet, *view.heat)] if view.heat else [])
 
 
 @pytest.mark.parametrize("name", SHEETS)
@@ -360,13 +353,13 @@ def test_texts_of_what_was_asked_for() -> None:
 
 def test_the_best_points_are_the_best() -> None:
     sheet = sheet_of(drawn(200), chip)
-    best = {name: (side, row, others) for name, side, row, others in explore.best_points(sheet, chosen(sheet, View()))}
+    best = {name: (side, row, others) for name, side, row, others in sweep_pages.best_points(sheet, chosen(sheet, View()))}
     assert list(best) == ["accuracy", "energy_J", "latency_s", "area_m2", "throughput_per_s"]
     for name, (side, row, others) in best.items():
         least, most = sheet.done[name].min(), sheet.done[name].max()
         assert row[name] == (most if side == "high" else least)
         assert others == (sheet.done[name] == row[name]).sum() - 1
-    shown = [text for text, _ in visible_texts(explore.overview(sheet, chosen(sheet, View())))]
+    shown = [text for text, _ in visible_texts(sweep_pages.overview(sheet, chosen(sheet, View())))]
     assert any("cannot hold a column's sum" in text for text in shown)
 
 

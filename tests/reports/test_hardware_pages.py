@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
-from xbar.reports import classes, figures, mapping
-from xbar.reports.labels import label_points
+from xbar.reports import classes, mapping, run_tables
+from xbar.reports.labels import label_points, shortened
 from xbar.reports.results import Results
 from xbar.reports.style import plot
 
@@ -26,8 +26,8 @@ def mapped(layers: int, each: int) -> Results:
         "core": number // PER_CORE, "slot": number % PER_CORE, "rows": WORDLINES // 2, "columns": WORDLINES,
         "cells": WORDLINES * WORDLINES // 2,
     })  # fmt: skip
-    summary = {"cells": 16128.0 * WORDLINES**2, "crossbars": 16128.0, "cells_of_used_crossbars_share": 0.5}
-    return cast(Results, SimpleNamespace(mapping=table, meta={"summary": summary}))
+    chip = {"wordlines": WORDLINES, "bitlines": WORDLINES, "crossbars_per_core": PER_CORE, "cores_per_tile": CORES}
+    return cast(Results, SimpleNamespace(mapping=table, meta={"summary": {"cells_of_used_crossbars_share": 0.5}, "chip": chip}))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def mapped(layers: int, each: int) -> Results:
 )
 def test_a_mapping_of_any_size_fits_its_page(layers: int, each: int, of: str) -> None:
     results = mapped(layers, each)
-    squares, found, per = mapping._squares(results.mapping, WORDLINES**2)
+    squares, found, per = mapping._squares(results.mapping, results.meta["chip"])
     assert found == of
     assert per == {"crossbar": 1, "core": PER_CORE, "tile": PER_CORE * CORES}[of]
     # what is drawn holds the same cells, whatever a square is
@@ -45,6 +45,23 @@ def test_a_mapping_of_any_size_fits_its_page(layers: int, each: int, of: str) ->
     shown = " ".join(text.get_text() for text, _ in visible(figure))
     assert ("too many to draw" in shown) == (of != "crossbar")
     assert (f"of {layers} layers" in shown) == (layers > mapping.MOST_LAYERS)
+
+
+@pytest.mark.parametrize(("count", "of"), [(100, "crossbar"), (1300, "core"), (15000, "tile")])
+def test_squares_are_as_large_as_the_chip_s_parts(count: int, of: str) -> None:
+    """Networks that use two of eight crossbars of a core, two of twelve cores of a tile, and a part of each crossbar, of 64 x 256."""
+    number = np.arange(count)
+    table = pd.DataFrame({
+        "layer": "wide", "copy": 0, "tile": number // 4, "core": number // 4 * CORES + number // 2 % 2, "slot": number % 2, "rows": 16,
+        "columns": 32, "cells": 512,
+    })  # fmt: skip
+    chip = {"wordlines": 64, "bitlines": 256, "crossbars_per_core": PER_CORE, "cores_per_tile": CORES}
+    squares, found, per = mapping._squares(table, chip)
+    assert found == of
+    assert (squares["filled"] * per * 64 * 256).sum() == pytest.approx(512 * count)
+    assert squares["up"].tolist() == [0.25 if of == "crossbar" else 1.0] * len(squares)
+    assert squares["across"].tolist() == [0.125 if of == "crossbar" else 1.0] * len(squares)
+    assert per == {"crossbar": 1, "core": PER_CORE, "tile": PER_CORE * CORES}[of]
 
 
 def judged(count: int) -> Results:
@@ -95,6 +112,16 @@ def test_names_beside_points_are_clear_of_each_other() -> None:
 def test_what_does_not_leak_is_not_modelled_rather_than_nothing() -> None:
     provenance = pd.DataFrame({"key": ["component.dac.static_power", "component.adc.power"]})
     results = cast(Any, SimpleNamespace(provenance=provenance))
-    assert figures._static(results, "adc", 0.0) == "not modelled"
-    assert figures._static(results, "dac", 0.0).startswith("0")  # the file says so
-    assert figures._static(results, "buffer", 0.002).startswith("2.00")
+    assert run_tables.static_power_of(results, "adc", 0.0) == "not modelled"
+    assert run_tables.static_power_of(results, "dac", 0.0).startswith("0")  # the file says so
+    assert run_tables.static_power_of(results, "buffer", 0.002).startswith("2.00")
+
+
+def test_long_names_of_layers_stay_apart() -> None:
+    names = [f"blocks.{block}.{part}" for block in range(4) for part in ("attention.joint", "attention.out", "wide")]
+    short = shortened(names)
+    assert len(set(short.values())) == len(names)
+    assert max(map(len, short.values())) == 16
+    assert short["blocks.3.wide"] == "blocks.3.wide"
+    assert shortened(["layer3.block2.conv1", "layer3.block2.conv2"])["layer3.block2.conv1"] == "…r3.block2.conv1"  # the end tells more
+    assert list(shortened(["a", "b", "a"])) == ["a", "b"]

@@ -11,7 +11,7 @@ import pytest
 import xbar.reports
 from tests.reports.test_linked import a_sheet
 from xbar.hw import load_chip
-from xbar.reports import figures
+from xbar.reports import run_words
 from xbar.reports.render import PAGES
 from xbar.reports.results import Results
 from xbar.workloads.data import load_digits
@@ -36,9 +36,9 @@ def pictures(text: str) -> list[bytes]:
 def test_results_tell_their_headlines_and_show_their_summary(results: Results) -> None:
     said, shown = repr(results), results._repr_html_()
     assert said.startswith(f"Results of Digits CNN on {results.meta['chip']['title']}\n  ")
-    for label, value, _ in figures.headlines(results)[:6]:
+    for label, value, _ in run_words.headlines(results)[:6]:
         assert f"{label} {value}".replace("\u00a0", " ") in said
-    for _, value, _ in figures.headlines(results):
+    for _, value, _ in run_words.headlines(results):
         assert f"<td>{value}</td>" in shown
     assert [picture[:4] for picture in pictures(shown)] == [b"\x89PNG"]
 

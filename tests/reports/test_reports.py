@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.reports.drawing import check_page, check_texts, sketch_png, visible
 from xbar.hw import load_chip
-from xbar.reports import figures, pages, studies
+from xbar.reports import energy_page, first_page, pages, run_tables, run_words, studies, time_pages
 from xbar.reports.converters import ADC_CURVES
 from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
@@ -67,7 +67,7 @@ class Drawn:
 
     def __init__(self, results: Results):
         self.figures = {name: PAGES[name](results) for name in pages_of(results)}
-        for name, numbered in (("tables", figures.tables(results)), ("assumptions", figures.assumptions(results))):
+        for name, numbered in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
             self.figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
         self.visible = {name: visible(figure) for name, figure in self.figures.items()}
 
@@ -182,8 +182,8 @@ def test_texts_of_more_layers_than_a_page_holds(full: Results) -> None:
     )
     runs = [results.timeline.head(1).assign(layer=name, start_s=1e-7 * n) for n, name in enumerate(many.index)]
     long = replace(results, layers=many, energy=energy, timeline=pd.concat(runs).assign(end_s=1e-5))
-    check_texts([figures.energy_and_area(long), figures.timeline(long)])
-    tables = [visible(figure) for figure in figures.tables(long)]
+    check_texts([energy_page.energy_and_area(long), time_pages.timeline(long)])
+    tables = [visible(figure) for figure in run_tables.tables(long)]
     for texts in tables:
         check_page(texts)
     assert {text.get_text() for texts in tables for text, _ in texts} >= set(many.index)
@@ -196,7 +196,7 @@ def test_texts_of_layers_with_one_table(full: Results) -> None:
 def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
     """Tiles and the totals' panel say them; whiskers of the largest component end where its band does."""
     totals = results.bands[results.bands["of"] == "total"].set_index("quantity")
-    details = {label: detail for label, _, detail in figures.headlines(results)}
+    details = {label: detail for label, _, detail in run_words.headlines(results)}
     page, texts = drawn.figures["energy_and_area"], drawn.texts("energy_and_area")
     for label, quantity, unit in (("Energy per request, on chip", "on_chip_energy_per_request_J", "J"), ("Chip area", "area_m2", "m²")):
         row = totals.loc[quantity]
@@ -212,11 +212,11 @@ def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
 
 def test_without_bands_no_page_speaks_of_them(full: Results) -> None:
     old = without_bands(full)
-    costs = visible(figures.energy_and_area(old))
+    costs = visible(energy_page.energy_and_area(old))
     check_page(costs)
-    check_page(visible(figures.summary(old)))
+    check_page(visible(first_page.summary(old)))
     assert not any("confidence" in text.get_text() for text, _ in costs)
-    assert "leakage" in {label: detail for label, _, detail in figures.headlines(old)}["Energy per request, on chip"]
+    assert "leakage" in {label: detail for label, _, detail in run_words.headlines(old)}["Energy per request, on chip"]
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_a_band_in_words(low: float, high: float, inner: tuple[float, float] | N
 
 
 def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
-    shown = {label: value for label, value, _ in figures.headlines(results)}
+    shown = {label: value for label, value, _ in run_words.headlines(results)}
     s, single = results.meta["summary"], results.meta["single_request"]
     assert shown["Energy per request, on chip"] == human(s["on_chip_energy_per_request_J"], "J")
     assert shown["Average power, on chip"] == human(s["on_chip_power_W"], "W")
     assert shown["Efficiency, on chip"] == human(s["on_chip_operations_per_J"], "OPS/W")
-    details = {label: detail for label, _, detail in figures.headlines(results)}
+    details = {label: detail for label, _, detail in run_words.headlines(results)}
     assert f"links {human(s['link_energy_per_request_J'], 'J')}" in details["Energy per request, on chip"]
     assert human(s["average_power_W"], "W") in details["Average power, on chip"]
     assert human(s["operations_per_J"], "OPS/W") in details["Efficiency, on chip"]
@@ -245,7 +245,7 @@ def test_headlines_are_the_results(results: Results, drawn: Drawn) -> None:
     assert shown["Accuracy on chip"] == percent(results.meta["score"]["chip"])
     assert shown["Chip area"] == human(load_chip(results.meta["chip"]["name"]).area, "m²")
     assert set(shown.values()) <= set(drawn.texts("summary"))
-    assert all(value in figures.summary_text(results) for value in shown.values())
+    assert all(value in run_words.summary_text(results) for value in shown.values())
 
 
 def test_the_accuracy_of_chips_is_one_number(results: Results) -> None:
@@ -255,8 +255,8 @@ def test_the_accuracy_of_chips_is_one_number(results: Results) -> None:
     assert a["chip"] == pytest.approx(sum(found) / len(found))
     assert a["alike"] == (len(found) == 1)
     assert results.baselines.iloc[0]["score"] == a["chip"]
-    assert percent(a["chip"]) in figures.verdict(results)
-    detail = figures.headlines(results)[0][2]
+    assert percent(a["chip"]) in run_words.verdict(results)
+    detail = run_words.headlines(results)[0][2]
     if a["alike"]:
         assert a["chip_low"] is a["chip_high"] is None
         assert "alike" in detail
@@ -269,7 +269,7 @@ def test_the_accuracy_of_chips_is_one_number(results: Results) -> None:
 
 
 def test_headlines_stay_in_their_tiles(results: Results, drawn: Drawn, deep: Results) -> None:
-    for figure in (drawn.figures["summary"], figures.summary(single_request(results)), figures.summary(deep)):
+    for figure in (drawn.figures["summary"], first_page.summary(single_request(results)), first_page.summary(deep)):
         texts = drawn.visible["summary"] if figure is drawn.figures["summary"] else visible(figure)
         renderer = FigureCanvasAgg(figure).get_renderer()
         tiles = [patch.get_window_extent(renderer) for patch in figure.findobj(FancyBboxPatch) if patch.axes is None]
@@ -283,21 +283,21 @@ def test_headlines_stay_in_their_tiles(results: Results, drawn: Drawn, deep: Res
 
 def test_one_request_is_no_batch(results: Results) -> None:
     one = single_request(results)
-    assert "batch" not in figures.summary_text(one)
-    assert "percentile" not in figures.summary_text(one)
-    assert "batch" not in figures.verdict(one)
-    assert "batch of 5" in figures.summary_text(results)
+    assert "batch" not in run_words.summary_text(one)
+    assert "percentile" not in run_words.summary_text(one)
+    assert "batch" not in run_words.verdict(one)
+    assert "batch of 5" in run_words.summary_text(results)
 
 
 def test_changes_are_told_with_their_units(deep: Results, results: Results) -> None:
-    assert "component.link.static_power = 1 W" in figures.summary_text(deep)
-    assert "changed" not in figures.summary_text(results)
+    assert "component.link.static_power = 1 W" in run_words.summary_text(deep)
+    assert "changed" not in run_words.summary_text(results)
 
 
 def test_every_layer_has_a_lane_before_and_after_a_folder(deep: Results, tmp_path: Path) -> None:
     deep.save(tmp_path)
     for found in (deep, Results.load(tmp_path)):
-        lanes = [label.get_text() for label in figures.timeline(found).axes[0].get_yticklabels()]
+        lanes = [label.get_text() for label in time_pages.timeline(found).axes[0].get_yticklabels()]
         assert (lanes[0], lanes[-1]) == ("(input)", "(output)")
         assert [lane.split()[0] for lane in lanes[1:-1]] == [str(name) for name in found.layers.index]
 
@@ -336,10 +336,10 @@ def test_the_busiest_unit_and_link_are_told_with_their_shares(results: Results, 
     facts = next(text for text in drawn.texts("power_over_time") if text.startswith("Busiest unit"))
     for text in told if busiest["link"] else told[:1]:
         assert text in facts
-        assert text in figures.summary_text(results)
+        assert text in run_words.summary_text(results)
     untold = replace(results, meta={name: value for name, value in results.meta.items() if name != "busiest"})  # as a folder of before
-    check_page(visible(figures.power_over_time(untold)))
-    assert "Busiest" not in figures.summary_text(untold)
+    check_page(visible(time_pages.power_over_time(untold)))
+    assert "Busiest" not in run_words.summary_text(untold)
 
 
 def test_curves_of_adc_bits_are_the_table(results: Results, drawn: Drawn) -> None:
@@ -409,11 +409,11 @@ def test_the_verdict_names_what_costs_most(results: Results) -> None:
     """The largest loss of the chip's own parts alone, not an assumed one and not a sum."""
     rows = results.sensitivity.assign(loss=0.0)
     rows.loc[rows["effect"].str.startswith("all"), "loss"] = 0.9
-    assert "costs most" not in figures.verdict(replace(results, sensitivity=rows))
-    assert "costs most" not in figures.verdict(unstudied(results))
+    assert "costs most" not in run_words.verdict(replace(results, sensitivity=rows))
+    assert "costs most" not in run_words.verdict(unstudied(results))
     rows.loc[rows["effect"] == "ADC range and bits", "loss"] = 0.25
     rows.loc[rows["given"] == "assumed", "loss"] = 0.5
-    assert "By itself, ADC range and bits costs most: 25.0 points." in figures.verdict(replace(results, sensitivity=rows))
+    assert "By itself, ADC range and bits costs most: 25.0 points." in run_words.verdict(replace(results, sensitivity=rows))
 
 
 def test_a_drift_page_names_each_correction_and_time(results: Results, drawn: Drawn) -> None:
@@ -485,7 +485,7 @@ class TestFiles:
         assert again.meta == results.meta
         for name in ("components", "layers", "energy", "variation", "sensitivity", "layer_sensitivity", "yields", "layer_quality"):
             pd.testing.assert_frame_equal(getattr(again, name), getattr(results, name), check_dtype=False, rtol=1e-10)
-        assert figures.summary_text(again) == figures.summary_text(results)
+        assert run_words.summary_text(again) == run_words.summary_text(results)
         results.save(tmp_path)
         unstudied(results).save(tmp_path)  # over the fuller results: no table of theirs stays
         assert Results.load(tmp_path).yields.empty
@@ -501,7 +501,7 @@ class TestFiles:
         assert list(again.layers.index) == ["0.1", "0.10", "null"]
         assert list(again.energy.index) == list(changed.energy.index)
         assert set(again.timeline["layer"]) == set(changed.timeline["layer"])
-        assert figures.summary_text(again) == figures.summary_text(changed)
+        assert run_words.summary_text(again) == run_words.summary_text(changed)
 
     @pytest.mark.usefixtures("sketched")
     def test_a_folder_of_before_the_further_studies(self, full: Results, tmp_path: Path) -> None:

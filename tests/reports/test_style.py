@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
-from xbar.reports.style import GROUPS, HATCHES, NAMES, STAGES, group_of, look
+from tests.reports.drawing import sketch
+from xbar.reports.style import GROUPS, HATCHES, NAMES, PAGE, STAGES, fitted, group_of, look, page, width_of, write
 
 
 def lightness(colour: str) -> float:
@@ -45,3 +47,35 @@ def test_every_component_has_a_name_and_a_look() -> None:
     for name in NAMES:
         assert group_of(name) in GROUPS
         assert look(group_of(name))["facecolor"] == GROUPS[group_of(name)][0]
+
+
+@pytest.mark.parametrize("size", [6.0, 8.0, 18.0])
+@pytest.mark.parametrize("weight", ["normal", "bold"])
+def test_texts_are_as_wide_as_they_are_drawn(size: float, weight: str) -> None:
+    figure = Figure(figsize=PAGE, dpi=200)
+    text = write(figure, 0.05, 0.5, "Efficiency, on chip: 3.73 TOPS/W · 95 %…", size=size, weight=weight)
+    drawn = text.get_window_extent(sketch(figure)).width / 200
+    assert width_of(text.get_text(), size, weight) == pytest.approx(drawn, rel=0.03)
+
+
+def test_a_long_text_gets_smaller_type_then_an_ellipsis() -> None:
+    text = "float 1.80 bit, mean of 3 chips, 95 % interval 1.82 to 1.85 bit, worst 1.84 bit"
+    assert fitted(text, 9.0, 10, 7) == ([text], 10)
+    lines, size = fitted(text, 2.2, 8, 7, lines=3)
+    assert " ".join(lines) == text
+    assert all(width_of(line, size) <= 2.2 for line in lines)
+    assert 7 <= fitted(text, 4.3, 10, 7)[1] < 10
+    (cut,), size = fitted(text, 2.2, 8, 7)
+    assert size == 7
+    assert cut.endswith("…")
+    assert text.startswith(cut[:-1])
+    assert width_of(cut, size) <= 2.2
+    words, _ = fitted("a" * 200, 2.2, 8, 8, lines=9)
+    assert "".join(words) == "a" * 200
+    assert all(width_of(line, 8) <= 2.2 for line in words)
+
+
+def test_long_titles_of_pages_are_whole() -> None:
+    title = "What each axis does to accuracy, energy per request on chip and latency of one request"
+    shown = [text.get_text() for text in page(title, "x" * 150).texts]
+    assert shown == [title, "x" * 150]

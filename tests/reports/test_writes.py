@@ -7,10 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 import xbar.workloads.study.run as runs
 from xbar.hw import Update, load_chip, simulate
-from xbar.reports import figures
+from xbar.reports import energy_page, time_pages
 from xbar.reports.render import render, trace_events
 from xbar.reports.results import Results
 from xbar.reports.style import STAGES, human
@@ -31,7 +32,7 @@ def results() -> Results:
         return runs.run(workload, chip, study)
 
 
-def texts(figure: figures.Figure) -> set[str]:
+def texts(figure: Figure) -> set[str]:
     FigureCanvasAgg(figure).draw()  # which makes the labels of the axes
     return {text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))}
 
@@ -39,13 +40,13 @@ def texts(figure: figures.Figure) -> set[str]:
 def test_writes_are_a_bar_of_their_own(results: Results) -> None:
     joule = results.components.loc["write", "dynamic_energy_J"]
     assert joule == results.energy.loc["conv2", "write"] > 0
-    drawn = texts(figures.energy_and_area(results))
+    drawn = texts(energy_page.energy_and_area(results))
     assert {"writes", "Writes"} <= drawn  # the bar, the legend of the layers' bars
     assert any(text.startswith(human(joule / 3, "J")) for text in drawn)
 
 
 def test_a_lane_shows_when_cells_are_written(results: Results) -> None:
-    figure = figures.timeline(results)
+    figure = time_pages.timeline(results)
     assert "write" in texts(figure)
     written = [
         collection for axes in figure.axes for collection in axes.collections

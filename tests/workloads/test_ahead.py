@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xbar.hw.chip.files import load_chip
-from xbar.reports.figures import summary_text
+from xbar.reports.run_words import summary_text
 from xbar.workloads.study.ahead import Timed, duration
 from xbar.workloads.study.evaluate import OnChip
 from xbar.workloads.study.run import Study, run

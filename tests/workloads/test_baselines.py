@@ -11,7 +11,7 @@ from torch import nn
 from xbar.hw import convert, load_chip, trace
 from xbar.hw.digital import accelerator_names, estimate, load_accelerator, products_of
 from xbar.models import DigitsCNN
-from xbar.reports import figures
+from xbar.reports import run_words
 from xbar.reports.baseline import summary_line
 from xbar.reports.render import pages_of
 from xbar.reports.results import CHECKSUMS, MEASURED, Results, ResultsError
@@ -100,8 +100,8 @@ def test_an_older_folder_is_drawn_without_the_page(results: Results, tmp_path: P
     assert "baselines" in pages_of(results)
     assert "baselines" not in pages_of(old)
     assert summary_line(old) == ""
-    assert "Against digital" in figures.summary_text(results)
-    assert "Against digital" not in figures.summary_text(old)
+    assert "Against digital" in run_words.summary_text(results)
+    assert "Against digital" not in run_words.summary_text(old)
     old.save(tmp_path)
     assert pages_of(Results.load(tmp_path)) == pages_of(old)
 

@@ -77,5 +77,5 @@ def test_more_images_than_there_are_are_said() -> None:
 
 def test_more_images_than_there_are_are_said_of_a_sweep(tmp_path: Path) -> None:
     pd.DataFrame({"study.images": [9999, 10], "images": [360, 10]}).to_parquet(tmp_path / "results.parquet")
-    with pytest.warns(FewerImagesWarning, match="study.images = 9999: 1 points have fewer test images, 360 of them at least"):
+    with pytest.warns(FewerImagesWarning, match="study.images = 9999: 1 points have fewer test samples, 360 of them at least"):
         _say_fewer_images(SweepResult(tmp_path / "results.parquet", 2, 0, 0))

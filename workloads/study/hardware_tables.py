@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from xbar.hw.chip.components import CHIP_COMPONENTS
+from xbar.hw.chip.costs import NOT_PASSED
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
 from xbar.hw.events.ledger import FEMTOSECOND, STATIC, Ledger
@@ -49,11 +50,13 @@ def steady_energy(ledger: Ledger, links: bool, at: float) -> float:
 
 def efficiency(ledger: Ledger) -> pd.DataFrame:
     """One row an operating point and side of the links: of ("batch": the simulated batch from its arrival to its last result; "steady":
-    at the requests per second between results; "peak": every cell in use at the chip's peak load), links (whether the off-chip links
-    are in power and area), operations_per_s, power_W, area_m2, operations_per_J, operations_per_s_m2.
+    at the requests per second between results; "peak": `_peak`, with this network's reads; "table": the chip's table at its peak load, as
+    publications add it up), links (whether the off-chip links are in power and area), operations_per_s, power_W, area_m2,
+    operations_per_J, operations_per_s_m2.
 
-    Of batch and steady, operations are those that the network needs on crossbars and in product units, leakage is in the power and the
-    area is the whole chip's, used or not.
+    Operations are multiply-accumulates on crossbars and in product units, two each; of "table" on crossbars alone, while all units, product
+    units and links too, draw what they do at their full load, and cells what the file says of any: no bound of a network whose cells
+    and inputs take less. Of batch and steady, leakage is in the power and the area is the whole chip's, used or not.
     """
     chip, table = ledger.chip, ledger.chip.table()
     off = table.index.isin(CHIP_COMPONENTS)
@@ -62,11 +65,11 @@ def efficiency(ledger: Ledger) -> pd.DataFrame:
     for links in (False, True):
         area = float(table["area_m2"][links | ~off].sum())
         energy = ledger.total_energy if links else ledger.on_chip_energy
-        peak_power = float(table["power_W"][links | ~off].sum())
         found = {
             "batch": (each * ledger.throughput, energy / ledger.span if ledger.span else 0.0),
             "steady": (each * at, steady_energy(ledger, links, at) * at),
-            "peak": (chip.peak_operations_per_second, peak_power),
+            "peak": _peak(ledger, links),
+            "table": (chip.peak_operations_per_second, float(table["power_W"][links | ~off].sum())),
         }  # fmt: skip
         rows += [
             {
@@ -76,6 +79,33 @@ def efficiency(ledger: Ledger) -> pd.DataFrame:
             for of, (done, power) in found.items()
         ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _peak(ledger: Ledger, links: bool) -> tuple[float, float]:
+    """Operations per second and power [W] were every cell of every crossbar in use, as fast as the slowest part that vectors pass allows.
+
+    Array reads, product units, multipliers and links take for an operation on crossbars what they do in this network; all else
+    what it does at the chip's peak load (`xbar.hw.chip.costs`). Where product units, or links that are counted, cannot keep up,
+    crossbars wait for them. No bound where layers have bits of their own, or share inputs that the peak's crossbars each load.
+    """
+    chip, network = ledger.chip, ledger.placement.network
+    done = network.operations * ledger.requests
+    taken = ledger.energy.drop(index=STATIC).sum()
+    costs = {name: cost for name, cost in chip.costs.items() if links or name not in CHIP_COMPONENTS}
+    idle = sum(cost.static_power / cost.shared_by * chip.parents(name) for name, cost in costs.items())
+    of_network = ("crossbar", *NOT_PASSED) if done else ()
+    dynamic = sum(
+        cost.energy_per_action * cost.load / cost.shared_by * chip.parents(name)
+        for name, cost in costs.items()
+        if name not in (of_network or NOT_PASSED)
+    )
+    most = chip.peak_operations_per_second
+    dynamic += most * sum(float(taken[name]) / done for name in of_network if name in costs and name in taken)
+    products = most * network.digital_operations / network.operations if done else 0.0
+    asked = {"product": products / 2, "link": most * float(ledger.actions["link"].sum()) / done if done else 0.0}  # actions per second
+    full = {name: costs[name].load / costs[name].shared_by * chip.parents(name) for name in asked if name in costs}
+    pace = min([1.0, *(full[name] / asked[name] for name in full if asked[name])])
+    return pace * (most + products), idle + pace * dynamic
 
 
 # ---- roofline

@@ -414,7 +414,7 @@ def sweep_chips(
 # ---- what a point is worth
 
 
-class _Kept:
+class _LastFew:
     """The last few of what is made, by what it is made of."""
 
     def __init__(self, most: int):
@@ -431,8 +431,8 @@ class _Kept:
         return self.found[key]
 
 
-_workloads, _compressed, _networks = _Kept(2), _Kept(4), _Kept(4)
-_simulated, _converted, _scores, _footprints = _Kept(16), _Kept(4), _Kept(1000), _Kept(16)
+_workloads, _compressed, _networks = _LastFew(2), _LastFew(4), _LastFew(4)
+_simulated, _converted, _scores, _footprints = _LastFew(16), _LastFew(4), _LastFew(1000), _LastFew(16)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from xbar.hw.events.simulator import simulate
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
-from xbar.reports.metric import Shown
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results, write_text
 from xbar.workloads.data import samples_digest
 from xbar.workloads.offered import STUDY_REQUESTS
@@ -39,6 +39,7 @@ from xbar.workloads.study.classes import class_tables
 from xbar.workloads.study.computer import measure
 from xbar.workloads.study.effects import SCALED, Assumed, analog_ideal, own_write_error, with_write_error
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band
+from xbar.workloads.study.predictions import prediction_table
 from xbar.workloads.study.record import provenance_table, sources_table
 from xbar.workloads.task import Metric
 from xbar.workloads.training import score
@@ -48,7 +49,6 @@ TIMELINE_REQUESTS = 3  # requests whose stages the saved timeline shows
 TIME_BINS = 2400
 QUALITY_SAMPLES = 100
 SATURATED = ", saturated"  # end of the key of a share that is no score
-ADC_INSTANCES = 3  # chip instances per ADC resolution, where instances differ
 
 
 PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
@@ -58,7 +58,7 @@ PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
 class Study:
     """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
     multiples of the device's own), ADC bits, test samples (images) per score, requests simulated in one batch; `seed` makes
-    the chip instances and chooses the images.
+    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ.
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
@@ -66,6 +66,7 @@ class Study:
     """
 
     instances: int = 10
+    adc_instances: int = 3
     sigmas: tuple[float, ...] = (0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
     multiples: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
     adc_bits: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10)
@@ -81,8 +82,9 @@ class Study:
     times: tuple[float, ...] = tuple(studies.TIMES.values())
 
     def quick(self) -> "Study":
-        """The same in a fraction of the time: at most 3 instances, and of the parts only the layers' quality."""
-        return replace(self, instances=min(3, self.instances), parts=("quality",))
+        """The same in a fraction of the time: at most 3 instances, every other ADC resolution on one, and of the parts only the layers'
+        quality."""
+        return replace(self, instances=min(3, self.instances), adc_bits=self.adc_bits[::2], adc_instances=1, parts=("quality",))
 
 
 class Points:
@@ -244,7 +246,8 @@ def run(
     ideal = bench.judge(analog_ideal(chip), Condition(), "score with analog parts ideal")[0]
     cut = _cut(converted, study, inputs)
     layers = list(converted.layers)
-    quality = studies.quality(converted, range(study.seed, study.seed + study.instances), inputs)
+    seeds = range(study.seed, study.seed + study.instances)
+    quality = studies.quality(converted, seeds, inputs[: studies.quality_samples(data.tokens)])
     bench.points.ahead = _ahead(chip, study, bench, network, layers)
     step(bench.points.to_come() or "score as described: known from before")
     variation = pd.DataFrame(_vary_programming(chip, study, bench))
@@ -263,7 +266,8 @@ def run(
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
         bands=ledger_bands(ledger), floorplan=_floorplan(ledger), **hardware_tables.tables(ledger),
-        **class_tables(converted, workload, range(study.seed, study.seed + study.instances), inputs, targets),
+        **class_tables(converted, workload, seeds, inputs, targets),
+        **prediction_table(converted, lambda: bench.on_chip(analog_ideal(chip)), workload, seeds, inputs, targets),
         **parts, baselines=_baselines(ledger, energies, meta, bench),
         measured=_measured(workload, step),
     )  # fmt: skip
@@ -340,7 +344,7 @@ def _parts(
         best = bench.judge(ideal, Condition(layers=()), "ideal cells and wires")[0]
         threshold = _threshold(metric, best, study.yield_margin)
         if metric.lost(threshold, metric.best(described)) > 1e-12:
-            shown = Shown.of({"metric": metric.told()})
+            shown = ShownMetric.of({"metric": metric.told()})
             best_of = f"the best of {len(described)} has" if len(described) > 1 else "all have"
             bench.left_out.append(
                 f"yield: no chip is good as described: {best_of} {shown.text(metric.best(described), 2)}, and a good one needs "
@@ -402,7 +406,7 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
     for bits in study.adc_bits:
         for way in studies.adc_ways(chip, bits):
             text = f"ADC of {bits} bits, width of a code {way.width}"
-            found = bench.judge(way.chip, Condition(), text, ADC_INSTANCES, way.keep_steps_of)
+            found = bench.judge(way.chip, Condition(), text, study.adc_instances, way.keep_steps_of)
             saturated = bench.saturated(way.chip, network, way.keep_steps_of)
             for instance, each in enumerate(found):
                 yield {"bits": bits, "width": way.width, "instance": instance, "score": each, "saturated_share": saturated}
@@ -432,6 +436,8 @@ def _meta(
             "read_noise_model": chip.device.read_noise_model, "has_read_noise": chip.device.has_read_noise,
             "read_noise_sigma": chip.device.read_noise_sigma, "adc_bits": chip.component.adc.bits,
             "adc_range": chip.component.adc.range, "adc_law": chip.component.adc.law,
+            "wordlines": chip.structure.wordlines, "bitlines": chip.structure.bitlines,
+            "crossbars_per_core": chip.structure.crossbars_per_core, "cores_per_tile": chip.structure.cores_per_tile,
             "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
             "array_read_energy": "the chip's average read, in proportion to the cells in use" if ledger.read_energy is None
@@ -440,7 +446,10 @@ def _meta(
         "study": {
             "timeline_requests": min(TIMELINE_REQUESTS, study.requests),
             "yield_margin": study.yield_margin, "later": studies.time_name(study.later),
-            "seed": study.seed, "instances": study.instances, "images": study.images, "requests": study.requests,
+            "quality_samples": min(study.images, studies.quality_samples(workload.data.tokens)),
+            "quality_instances": min(study.instances, studies.QUALITY_INSTANCES),
+            "seed": study.seed, "instances": study.instances, "adc_instances": min(study.instances, study.adc_instances),
+            "images": study.images, "requests": study.requests,
         },
         "summary": summary,
         "busiest": {"unit": ledger.busiest_unit[0], "link": ledger.busiest_link[0]},

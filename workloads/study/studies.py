@@ -17,7 +17,7 @@ from xbar.workloads.task import Metric
 
 # Scores of as many chip instances as differ, of a chip in a condition; the text says what is going on.
 Judge = Callable[[Chip, Condition, str], list[float]]
-QUALITY_IMAGES = 32
+QUALITY_SAMPLES, QUALITY_TOKENS, LEAST_WINDOWS = 32, 1024, 8  # samples; of windows of tokens those of so many tokens, but a few
 QUALITY_INSTANCES = 3
 CORRECTIONS = ("none", "compensated", "recalibrated")
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
@@ -147,13 +147,18 @@ def drift(chip: Chip, times: Sequence[float], judge: Judge) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["time_s", "correction", "instance", "score"])
 
 
-def quality(on_chip: OnChip, seeds: Sequence[int], images: Tensor) -> pd.DataFrame:
-    """How well each layer computes on what reaches it, over a few chip instances and images: layer, outputs, inputs,
+def quality_samples(tokens: int | None) -> int:
+    """Samples that the layers' quality is told from, at most; tokens: of a sample, where it is a window of tokens."""
+    return min(QUALITY_SAMPLES, max(LEAST_WINDOWS, QUALITY_TOKENS // tokens)) if tokens else QUALITY_SAMPLES
+
+
+def quality(on_chip: OnChip, seeds: Sequence[int], inputs: Tensor) -> pd.DataFrame:
+    """How well each layer computes on what reaches it, over a few chip instances and these samples: layer, outputs, inputs,
     saturated_share and clipped_input_share [1], snr_dB: power of the exact product over power of the deviation from it,
     infinite where the product is exact."""
     on_chip.prepare(list(seeds)[: QUALITY_INSTANCES if on_chip.varies() else 1], Condition())
     rows = []
-    for name, found in layer_quality(on_chip.model, images[:QUALITY_IMAGES]).items():
+    for name, found in layer_quality(on_chip.model, inputs).items():
         g = on_chip.layers[name].matrix.geometry
         rows.append({
             "layer": name, "outputs": g.outputs * g.groups, "inputs": g.inputs, "saturated_share": found.saturated_share,
