@@ -115,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument(
         "--study", choices=("full", "quick"), default="full",
-        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, every other ADC resolution on one chip, "
-        "3 chip instances at most unless --instances says more",
+        help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, every other ADC resolution on one "
+        "chip, 3 chip instances at most unless --instances says more",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"
