@@ -30,7 +30,8 @@ from xbar.workloads.study.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.study.compress import PLANS, CompressionResult, Plan, chip_scores, compress, quick, split
+from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
+from xbar.workloads.study.plan import PLANS, Plan, quick, split
 from xbar.workloads.task import ACCURACY
 from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained

@@ -10,6 +10,7 @@ from torch import nn
 
 from xbar.models import DigitsCNN
 from xbar.workloads import training, workload
+from xbar.workloads.augment import augmented, draw
 from xbar.workloads.data import DataError, Dataset, load_digits
 from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
@@ -115,7 +116,7 @@ def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: Dataset,
 
 def test_mirrored_images_are_the_image_or_its_mirror() -> None:
     images = torch.rand(64, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    found = training._mirrored(images, torch.Generator().manual_seed(1))
+    found = augmented(images, draw(64, 3, 4, 0, True, 0, torch.Generator().manual_seed(1)))
     same_ = (found == images).flatten(1).all(1)
     mirrored = (found == images.flip(3)).flatten(1).all(1)
     assert bool((same_ | mirrored).all())
@@ -150,7 +151,7 @@ def test_states_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_shift_moves_whole_pixels_and_brings_in_zeros() -> None:
     image = torch.arange(1.0, 26).view(1, 1, 5, 5).expand(400, 1, 5, 5)
-    moved = training._shifted(image, 1, torch.Generator().manual_seed(0))
+    moved = augmented(image, draw(400, 5, 5, 1, False, 0, torch.Generator().manual_seed(0)), shift=1)
     expected = [
         nn.functional.pad(image[0, 0], (1, 1, 1, 1))[down : down + 5, right : right + 5]
         for down in range(3)
