@@ -65,7 +65,7 @@ class _LearnedStep(torch.autograd.Function):
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         value, step, integer, within = ctx.saved_tensors
         rounded = integer - value / step
-        slope = gradient[0] * torch.where(rounded.abs() <= 0.5, rounded, integer)
+        slope = gradient[0] * torch.where(within & (rounded.abs() <= 0.5), rounded, integer)
         return gradient[0] * within, slope.sum_to_size(step.shape) * ctx.share, None, None, None
 
 

@@ -2,6 +2,7 @@
 """Which way of pruning is best at equal structure and equal training: ADMM, gradual magnitude, one-shot magnitude.
 
     python -P results/compression/methods.py digits
+    python -P results/compression/methods.py digits-levels
     python -P results/compression/methods.py resnet20 --data DIR
 
 Every method leaves the same number of filters and inputs in every layer and trains for as many epochs on the same images, then is
@@ -10,8 +11,8 @@ there are not done again, so that an interrupt costs one. --table prints the tab
 
 What is kept: of the filters that feed one layer alone (in a residual network the first of each block) a share, then of each
 layer's inputs that are left a share. One-shot cuts both at once and trains the small network; the others take their time for
-filters, shrink, take their time for inputs, and retrain. Epochs are split as in SPLIT. ADMM's settings were chosen on validation
-images of seed 100, which is not among the seeds.
+filters, shrink, take their time for inputs, and retrain. ADMM's settings were chosen on validation images of the digits, with seeds from
+100 on; those of ResNet-20 are the same. digits-levels: weights on few levels, the nearest ones or ADMM's, and learned steps.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from xbar.compression import Admm, Balanced, Filter, Gradual, OneShot, Rho, attach, bake, baked, hold_zeros
+from xbar.compression import Admm, Balanced, Filter, Gradual, Levels, OneShot, Rho, attach, bake, baked, folded, hold_levels, hold_zeros
 from xbar.compression.admm import FarFromSetsWarning
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
@@ -43,7 +44,7 @@ COLUMNS = ["workload", "budget", "method", "seed", "weights", "validation", "tes
 
 @dataclass(frozen=True)
 class Setting:
-    """images: to train on; budgets: shares of filters and of inputs kept, by name; split: epochs for filters, inputs, retraining;
+    """images: to train on; budgets: shares of filters and of inputs kept, by name, or bits of a weight; split: epochs for filters, inputs, retraining;
     recipe: of one epoch; updates: an epoch."""
 
     images: int
@@ -54,6 +55,7 @@ class Setting:
     updates: int
     warm: int = 0  # epochs of training before, the same for all, on
     warm_images: int = 0
+    once: tuple[str, ...] = ()  # methods of one seed only
     judged: int = 10_000  # test images, at most
 
 
@@ -61,9 +63,10 @@ SETTINGS = {
     "digits": Setting(
         1137, 300, {"half": (0.5, 0.5), "third": (0.375, 0.4)}, (30, 20, 50), Recipe(1, 64, 1e-2), 6,
     ),
+    "digits-levels": Setting(1137, 300, {"3 bits": (3.0, 0.0), "2 bits": (2.0, 0.0)}, (0, 0, 30), Recipe(1, 64, 1e-2), 6),
     "resnet20": Setting(
-        2000, 1000, {"third": (0.5, 0.6), "sixth": (0.3, 0.35)}, (2, 1, 3),
-        Recipe(1, 100, 1e-3, 0.05, shift=4, flip=True, bfloat16=True), 10, warm=4, warm_images=4000, judged=3000,
+        2000, 1000, {"half": (0.75, 0.75), "third": (0.5, 0.6)}, (2, 1, 3),
+        Recipe(1, 100, 1e-3, 0.05, shift=4, flip=True, bfloat16=True), 10, warm=4, warm_images=4000, once=("ADMM as before",), judged=3000,
     ),
 }  # fmt: skip
 RHO, SHARE = 0.3, 0.3  # at the start; of the learning rate, while ADMM or gradual pruning runs
@@ -153,6 +156,26 @@ def cut(run: Run, method: str, model: nn.Module, example: torch.Tensor, allocati
     return bake(held).eval(), sum(run.setting.split)
 
 
+def on_levels(run: Run, method: str, model: nn.Module, example: torch.Tensor, bits: int) -> tuple[nn.Module, int]:
+    """The network on levels of that many bits, retrained on them; ADMM takes the first third of the epochs."""
+    setting, levels, epochs = run.setting, Levels(bits, full_scale=True), sum(run.setting.split)
+    network = hold_zeros(folded(model, example))
+    rate = SHARE * setting.recipe.learning_rate
+    if method == "ADMM":
+        first = epochs // 3
+        admm = Admm(network, {name: [levels] for name in matrix_layers(network)}, Balanced(RHO, first * setting.updates), decoupled=True)
+        run.train(network, first, admm, setting.updates, schedule="constant", learning_rate=rate)
+        run.apart = max(admm.apart().values())
+        admm.project_()
+    held = hold_zeros(network)
+    hold_levels(held, levels, learned=method == "learned steps")
+    run.train(held, epochs - (first if method == "ADMM" else 0), learning_rate=rate)
+    return bake(held).eval(), epochs
+
+
+LEVEL_METHODS = ("nearest levels", "ADMM", "learned steps")
+
+
 def begun(workload: Workload, setting: Setting, parts: Dataset, model: nn.Module) -> nn.Module:
     """The network that all begin with: as it came in, trained on for a while where data are others than its own were."""
     if not setting.warm:
@@ -208,7 +231,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     setting = SETTINGS[given.workload]
-    workload = load_workload(given.workload, data_directory=given.data)
+    workload = load_workload(given.workload.partition("-")[0], data_directory=given.data)
     whole = split(workload.data, setting.validation, 0)
     parts = first_samples(whole, setting.images)
     example = workload.calibration_inputs[:2]
@@ -217,14 +240,20 @@ def main() -> None:
     print(f"{given.workload}: {score(model, *tested):.2%} before", flush=True)
     for seed in range(given.seeds):
         for budget, shares in setting.budgets.items():
-            allocation = structure(model, example, shares)
-            for method in METHODS:
+            of_levels = given.workload.endswith("levels")
+            allocation = {} if of_levels else structure(model, example, shares)
+            for method in LEVEL_METHODS if of_levels else METHODS:
                 there = done()
+                if seed and method in setting.once:
+                    continue
                 if ((there["workload"] == given.workload) & (there["budget"] == budget) & (there["method"] == method)
                         & (there["seed"] == seed)).any():  # fmt: skip
                     continue
                 began, run = time.process_time(), Run(setting, parts, seed)
-                small, epochs = cut(run, method, model, example, allocation)
+                if of_levels:
+                    small, epochs = on_levels(run, method, model, example, int(shares[0]))
+                else:
+                    small, epochs = cut(run, method, model, example, allocation)
                 spent = (time.process_time() - began) / 60
                 row = {
                     "workload": given.workload, "budget": budget, "method": method, "seed": seed, "weights": weights_of(small),

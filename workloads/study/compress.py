@@ -60,7 +60,7 @@ from xbar.workloads.study.allocation import (
     weights_of,
 )
 from xbar.workloads.study.effects import own_write_error, with_write_error
-from xbar.workloads.study.plan import PULL_SHARE, Plan, split, split_told
+from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
 from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, train_network
 
@@ -417,7 +417,8 @@ class _Work:
             "from_sets_at_projection": {name: each for name, each in self.apart.items() if each},
             "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
             "footprints": {name: _numbers(each) for name, each in taken.items()},
-            "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "plan": asdict(self.plan),
+            "allocation": {name: asdict(keep) for name, keep in allocation.items()},
+            "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
 

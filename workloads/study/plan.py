@@ -89,7 +89,7 @@ class Plan:
     def __post_init__(self) -> None:
         for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS)):
             value = getattr(self, name)
-            _check(name, value in known, value, f"of {', '.join(known)}{did_you_mean(value, known)}")
+            _check(name, value in known, f"{value}{did_you_mean(value, known)}", f"of {', '.join(known)}")
         _check("train_images", self.train_images >= 0, self.train_images, "0 (all) or more")
         for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images"):
             _check(name, getattr(self, name) >= 1, getattr(self, name), "1 or more")
