@@ -75,7 +75,7 @@ class _Entry:
     recipe: Recipe | TextRecipe | None
 
 
-_COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True)
+_COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True, products=True)
 
 _ENTRIES = {
     "digits": _Entry(DigitsCNN, Recipe(epochs=120, batch=64, learning_rate=2e-2, weight_decay=0.3)),

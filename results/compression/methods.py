@@ -28,7 +28,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from xbar.compression import Admm, Balanced, Filter, Gradual, Levels, OneShot, Rho, attach, bake, baked, folded, hold_levels, hold_zeros
+from xbar.compression import (
+    Admm,
+    Balanced,
+    Filter,
+    Gradual,
+    Levels,
+    OneShot,
+    Rho,
+    attach,
+    bake,
+    baked,
+    folded,
+    hold_levels,
+    hold_zeros,
+)
 from xbar.compression.admm import FarFromSetsWarning
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
@@ -44,8 +58,8 @@ COLUMNS = ["workload", "budget", "method", "seed", "weights", "validation", "tes
 
 @dataclass(frozen=True)
 class Setting:
-    """images: to train on; budgets: shares of filters and of inputs kept, by name, or bits of a weight; split: epochs for filters, inputs, retraining;
-    recipe: of one epoch; updates: an epoch."""
+    """images: to train on; budgets: shares of filters and of inputs kept, by name, or bits of a weight; split: epochs for filters,
+    inputs, retraining; recipe: of one epoch; updates: an epoch."""
 
     images: int
     validation: int

@@ -104,6 +104,18 @@ def test_a_regulariser_is_moved_as_often_as_asked(digits: Dataset) -> None:
             train_network(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=Counted(), updates=updates)
 
 
+def test_training_ends_where_the_regulariser_is_done(digits: Dataset) -> None:
+    class Done(Counted):
+        @property
+        def done(self) -> bool:
+            return len(self.moved) >= 2
+
+    told: list[int] = []
+    model = initialise(DigitsCNN, 0)
+    train_network(model, digits, Recipe(5, 512, 1e-3), 0, regulariser=Done(), after=lambda epoch, loss: told.append(epoch))
+    assert told == [0, 1]
+
+
 def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: Dataset, tmp_path: Path) -> None:
     recipe = Recipe(epochs=20, batch=64, learning_rate=1e-2)
     found = {}
