@@ -105,9 +105,9 @@ class Admm:
     """ADMM on the weights of `model`'s layers.
 
     sets: layer name -> the sets that its weight is to be in. rho: a number, a schedule or a rule, for all layers or by name.
-    decoupled: pulled by `pull` after each step of the optimiser, `penalty` is 0 then (see the module). tolerance: largest relative
-    residual, primal and dual, at which ADMM is `done`; most_apart: largest distance from its sets, as a share of a layer's norm,
-    that `project_` takes without a warning.
+    decoupled: pulled by `pull` after each step of the optimiser, `penalty` is 0 then (see the module). tolerance: largest share,
+    of W that it is away from Z and of Z that it has moved, at which ADMM is `done`; most_apart: largest distance from its sets, as a
+    share of a layer's norm, that `project_` takes without a warning.
 
         admm = Admm(model, {"conv2": [Filter(k=8), Column(ratio=0.25)]}, rho=Rho(1e-3, factor=3, every=3))
         for epoch in range(9):
@@ -177,14 +177,15 @@ class Admm:
         """The Z-step and U-step, and one row for each layer and set in `history`; rho then goes on.
 
         Residuals: primal ||W - Z|| / ||W||, dual rho ||Z - Z_before||. What rules go by: of all sets of a layer together,
-        ||W - Z|| / ||W||, and ||Z - Z_before|| / ||U||, the dual one relative to what it changes.
+        ||W - Z|| / ||W||, and ||Z - Z_before|| / ||U||, the dual one relative to what it changes. `done` asks for less, since Z follows
+        weights that go on learning: ||Z - Z_before|| / ||Z||.
         """
         self.updates += 1
         near = True
         for name, layer in self.layers.items():
             weight, groups, rho = layer.weight.detach(), groups_of(layer), self.rho(name)
             size = float(weight.norm())
-            apart_, moved_, dual_ = 0.0, 0.0, 0.0
+            apart_, moved_, dual_, there = 0.0, 0.0, 0.0, 0.0
             for j, constraint in enumerate(self.sets[name]):
                 z = constraint.project(weight + self.u[name][j], groups)
                 moved = float((z - self.z[name][j]).norm())
@@ -196,9 +197,10 @@ class Admm:
                 self._rows.append(dict(zip(COLUMNS, row, strict=True)))
                 apart_, moved_ = apart_ + apart**2, moved_ + moved**2
                 dual_ += float(self.u[name][j].double().square().sum())
+                there += float(z.double().square().sum())
             primal = sqrt(apart_ / len(self.sets[name])) / size if size else 0.0
             dual = sqrt(moved_ / dual_) if dual_ else 0.0
-            near &= primal <= self.tolerance and (dual <= self.tolerance or primal == 0)
+            near &= primal <= self.tolerance and sqrt(moved_) <= self.tolerance * sqrt(there)
             self._go_on(name, primal, dual)
         self.done = near
 

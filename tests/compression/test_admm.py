@@ -363,3 +363,18 @@ def test_sets_that_leave_nothing_together_are_named() -> None:
         Admm(model, {"0": [Filter(k=1), Column(k=1)]}).project_()
     assert matrix_of(model[0].weight).shape == (1, 2, 2)
     assert list(matrix_layers(model)) == ["0"]
+
+
+def test_levels_and_pruning_are_pulled_to_together(digits: tuple[Tensor, ...], trained: list[nn.Module]) -> None:
+    """Both copies agree in the end, and one after the other the projections leave the weights in both sets."""
+    model = copy.deepcopy(trained[0])
+    sets = {"0": [Column(k=24), Levels(4, full_scale=True)], "2": [Filter(k=20), Levels(4, full_scale=True)]}
+    admm = Admm(model, sets, Balanced(0.1, planned=50), decoupled=True)
+    _train(model, digits, 10, 0, pulled=admm)
+    assert (admm.history.tail(4)["primal_residual"] < 0.02).all()
+    before = _accuracy(model, digits)
+    masks = admm.project_()
+    assert admm.reached < 0.05
+    assert set(masks) == {"0", "2"}
+    assert all(s.contains(model.get_submodule(name).weight) for name, given in sets.items() for s in given)
+    assert abs(_accuracy(model, digits) - before) < 0.02
