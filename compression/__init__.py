@@ -4,7 +4,7 @@ Prune towards sets that the crossbars are cut by (`Admm`, or magnitude pruning),
 network, fold batch norm (`folded`), `quantise` to the device's levels, retrain with device mismatch, `bake`.
 """
 
-from xbar.compression.admm import Admm, Rho
+from xbar.compression.admm import Admm, Balanced, FarFromSetsWarning, Rho
 from xbar.compression.constraints import (
     Channel,
     Column,
@@ -18,7 +18,7 @@ from xbar.compression.constraints import (
 )
 from xbar.compression.errors import CompressionError
 from xbar.compression.export import load_integers, save_integers, save_onnx, save_program
-from xbar.compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
+from xbar.compression.magnitude import Gradual, OneShot, global_masks, iterative, magnitude_masks, one_shot
 from xbar.compression.masks import (
     attach,
     bake,
@@ -32,19 +32,31 @@ from xbar.compression.masks import (
 )
 from xbar.compression.packing import crossbars_needed, packing, used_arrays
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
-from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
+from xbar.compression.quantise import (
+    folded,
+    hold_levels,
+    inject_mismatch,
+    learn_input_steps,
+    programming_error,
+    quantise,
+    take_input_ranges,
+)
 from xbar.compression.shrink import rebuild, shrink, small_state
 
 __all__ = [
     "Admm",
+    "Balanced",
     "Channel",
     "Column",
     "CompressionError",
     "ConstraintSet",
     "CrossbarBlock",
     "CrossbarLines",
+    "FarFromSetsWarning",
     "Filter",
+    "Gradual",
     "Levels",
+    "OneShot",
     "PruningSet",
     "Rho",
     "Weights",
@@ -60,6 +72,7 @@ __all__ = [
     "hold_zeros",
     "inject_mismatch",
     "iterative",
+    "learn_input_steps",
     "load_integers",
     "magnitude_masks",
     "masks_of",
@@ -77,6 +90,7 @@ __all__ = [
     "shrink",
     "silence",
     "small_state",
+    "take_input_ranges",
     "unused_path_masks",
     "used_arrays",
 ]

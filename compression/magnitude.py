@@ -1,13 +1,19 @@
 """Magnitude pruning, the baseline: no regularisation, weights go by their size alone.
 
 One-shot: once, then retraining. Iterative: a few at a time with retraining between (S. Han et al., Learning both weights
-and connections, NeurIPS 2015; not opened). Structured by the same sets as ADMM, unstructured within a layer by
+and connections, NeurIPS 2015; not opened). Gradual: the same along training itself, many times (M. Zhu and S. Gupta, To prune, or
+not to prune, arXiv 1710.01878, 2017; not opened). Structured by the same sets as ADMM, unstructured within a layer by
 `Weights`, over all layers by `global_masks`.
+
+`OneShot` and `Gradual` stand where `xbar.compression.admm.Admm` stands in a training: a penalty, which is 0, updates, a
+projection at the end.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -67,6 +73,83 @@ def iterative(
         one_shot(model, eased)
         retrain(model, step - 1)
     return masks_of(model)
+
+
+class OneShot:
+    """What the sets leave is masked at once; training goes on under the masks."""
+
+    done = False
+
+    def __init__(self, model: nn.Module, sets: Sets):
+        self.model, self.sets, self.updates = model, {name: list(given) for name, given in sets.items()}, 0
+        self._begin()
+
+    def _begin(self) -> None:
+        one_shot(self.model, self.sets)
+
+    def penalty(self) -> Tensor:
+        """0: nothing pulls."""
+        return torch.zeros((), device=next(self.model.parameters()).device)
+
+    def update(self, epoch: int | None = None) -> None:
+        """Counted only."""
+        self.updates += 1
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Empty: there are no residuals."""
+        return pd.DataFrame()
+
+    def project_(self) -> dict[str, Tensor]:
+        """The masks by layer, all of them in their sets."""
+        masks = masks_of(self.model)
+        return {name: masks[name] for name in self.sets}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on, besides the model, whose state has the masks."""
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.updates = state["updates"]
+
+
+class Gradual(OneShot):
+    """Groups go by their size a few at each of `planned` updates, what is left falling as (1 - t)³ from all of them to the sets' own
+    (Zhu and Gupta, equation 1), t the share of the updates done; once masked, masked for good. `until`: the share of the updates
+    after which all are gone, the rest retrains. Raises CompressionError for planned below 1 and until outside 0 .. 1.
+    """
+
+    def __init__(self, model: nn.Module, sets: Sets, planned: int, until: float = 0.7):
+        if planned < 1 or not 0 < until <= 1:
+            raise CompressionError(f"gradual pruning needs planned of 1 or more and until above 0 and at most 1, got {planned}, {until}")
+        self.steps = max(1, round(until * planned))
+        super().__init__(model, sets)
+
+    def _begin(self) -> None:
+        attach(self.model, {name: torch.ones_like(layer_of(self.model, name).weight, dtype=torch.bool) for name in self.sets})
+
+    @torch.no_grad()
+    def update(self, epoch: int | None = None) -> None:
+        """Mask what is to be gone by now."""
+        self.updates += 1
+        if self.updates <= self.steps:
+            left = (1 - self.updates / self.steps) ** 3
+            layers = {name: layer_of(self.model, name) for name in self.sets}
+            one_shot(self.model, {name: [_leaving(s, layers[name], left) for s in given] for name, given in self.sets.items()})
+
+    def project_(self) -> dict[str, Tensor]:
+        """Mask what is left to be masked; the masks by layer."""
+        one_shot(self.model, self.sets)
+        return super().project_()
+
+
+def _leaving(constraint: PruningSet, layer: nn.Conv2d | nn.Linear, left: float) -> PruningSet:
+    """The set with the share `left` of what is to go still there."""
+    if left == 0:
+        return constraint
+    kept, total = constraint.count(layer.weight.detach(), groups_of(layer))
+    return replace(constraint, k=None, ratio=(kept + left * (total - kept)) / total)
 
 
 def _eased(constraint: PruningSet, layer: nn.Conv2d | nn.Linear, way: float) -> PruningSet:

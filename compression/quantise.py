@@ -5,12 +5,19 @@ before folding would be scaled apart, output by output), `quantise`, `inject_mis
 and mismatch are parametrisations of a layer's weight: mask, then levels, then mismatch; gradients go straight through the
 latter two (Y. Bengio et al., arXiv 1308.3432, 2013; not opened).
 
+Learned step sizes (S. Esser et al., Learned step size quantization, arXiv 1902.08153, 2019, equations 1 to 3; not opened): the step
+between two levels is trained with the weights, and so is that between two codes of a layer's inputs (`learn_input_steps`), which is
+the range that `xbar.hw.convert` is given (`take_input_ranges`). Differs from the paper: a step is trained by its logarithm, because
+AdamW's steps are of the learning rate's size whatever the gradient; it begins at the nearest levels' and the calibrated
+range's; and under full scale the largest weight stays on the last level.
+
 `xbar.hw.convert(model, chip, data, seed).train()` trains through the whole chip, converters included, with cells drawn anew
 each forward: closer to the chip, dearer. Here only programming errors of the cells are injected, at the cost of one
 draw a cell.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -44,25 +51,83 @@ class _StraightThrough(torch.autograd.Function):
         return gradient[0], None
 
 
-class Levelled(nn.Module):
-    """The parametrisation: nearest level of a scale (groups, outputs) that stays as it is."""
+class _LearnedStep(torch.autograd.Function):
+    """`integer` x step forward; backward as LSQ: values within the codes get the gradient; the step gets integer - value / step of
+    those that were rounded, and the code itself of those held at an end, times `share` (1 / sqrt(values x largest code))."""
 
-    def __init__(self, levels: Levels, scale: Tensor, groups: int):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, step: Tensor, integer: Tensor, within: Tensor, share: float) -> Tensor:
+        ctx.save_for_backward(value, step, integer, within)
+        ctx.share = share
+        return integer * step
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        value, step, integer, within = ctx.saved_tensors
+        rounded = integer - value / step
+        slope = gradient[0] * torch.where(within & (rounded.abs() <= 0.5), rounded, integer)
+        return gradient[0] * within, slope.sum_to_size(step.shape) * ctx.share, None, None, None
+
+
+class Levelled(nn.Module):
+    """The parametrisation: nearest level of a scale (groups, outputs), which stays as it is or, `learned`, is trained: it is
+    `scale` x exp(`stretch`) then, one stretch for a layer or for each output, as the levels have it."""
+
+    def __init__(self, levels: Levels, scale: Tensor, groups: int, learned: bool = False):
         super().__init__()
         self.levels, self.groups = levels, groups
         self.register_buffer("scale", scale)
+        shape = scale.shape if levels.per == "output" else (1, 1)
+        self.stretch = nn.Parameter(scale.new_zeros(shape, dtype=torch.float32)) if learned else None
 
     scale: Tensor
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its levels."""
-        integer = self.levels.at_scale(matrix_of(weight.detach(), self.groups), self.scale)
-        value = weight_of(integer * self.scale.unsqueeze(-1), weight.shape).to(weight.dtype)
-        return _StraightThrough.apply(weight, value)
+        if self.stretch is None:
+            integer = self.levels.at_scale(matrix_of(weight.detach(), self.groups), self.scale)
+            value = weight_of(integer * self.scale.unsqueeze(-1), weight.shape).to(weight.dtype)
+            return _StraightThrough.apply(weight, value)
+        matrix = matrix_of(weight, self.groups).double()
+        scale = self.scale * self.stretch.double().exp()
+        with torch.no_grad():
+            integer = self.levels.at_scale(matrix, scale)
+            step = scale.unsqueeze(-1).clamp(min=torch.finfo(torch.float64).tiny)
+            within = matrix.abs() <= self.levels.largest * step
+        share = (matrix.numel() * self.levels.largest) ** -0.5
+        value = _LearnedStep.apply(matrix, scale.unsqueeze(-1), integer, within, share)
+        return weight_of(value, weight.shape).to(weight.dtype)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What stands behind a weight that is assigned."""
         return weight
+
+
+class InputCodes(nn.Module):
+    """A layer's inputs on the codes of a converter, low .. high, of a learned step: step 0 at the start x exp(`stretch`)."""
+
+    def __init__(self, low: int, high: int, step: float):
+        super().__init__()
+        self.low, self.high = low, high
+        self.register_buffer("step", torch.tensor(step, dtype=torch.float64))
+        self.stretch = nn.Parameter(torch.zeros(()))
+
+    step: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The inputs on their codes."""
+        step = (self.step * self.stretch.double().exp()).to(x.dtype)
+        with torch.no_grad():
+            scaled = x / step
+            integer = scaled.round().clamp(self.low, self.high)
+            within = (scaled >= self.low) & (scaled <= self.high)
+        return _LearnedStep.apply(x, step, integer, within, (x[0].numel() * self.high) ** -0.5)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest input, from which `xbar.hw.convert` makes this very step; without sign from 0."""
+        highest = float((self.step * self.stretch.double().exp()).detach()) * self.high
+        return (-highest if self.low < 0 else 0.0), highest
 
 
 class Mismatch(nn.Module):
@@ -123,9 +188,10 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module:
     return result
 
 
-def hold_levels(model: nn.Module, levels: Levels | Mapping[str, Levels]) -> dict[str, Tensor]:
+def hold_levels(model: nn.Module, levels: Levels | Mapping[str, Levels], learned: bool = False) -> dict[str, Tensor]:
     """Keep weights on levels from now on, of all Linear and Conv2d layers or of those named: the scale is solved for from
-    the present weights and stays, training moves weights between levels. The scales (groups, outputs) by layer.
+    the present weights and stays, or is trained from there (`learned`); training moves weights between levels. The scales (groups,
+    outputs) by layer as they are now. An optimiser is to be made afterwards, for the scales that it trains.
 
     Under full scale the largest weight is on the last level whatever training does, so that the chip's own levels are
     these. Raises CompressionError for an unknown layer, one without weights, one whose levels are held already, and a model
@@ -142,9 +208,67 @@ def hold_levels(model: nn.Module, levels: Levels | Mapping[str, Levels]) -> dict
             raise CompressionError(f"layer {name}: all its weights are 0")
         if name not in masks_of(model):  # so that a later mask comes before the levels
             attach(model, {name: torch.ones_like(layer.weight, dtype=torch.bool)})
-        _append(layer, Levelled(chosen, scale, groups_of(layer)))
+        _append(layer, Levelled(chosen, scale, groups_of(layer), learned))
         scales[name] = scale
     return scales
+
+
+def learn_input_steps(
+    model: nn.Module, chip: Chip, example: Tensor, ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
+) -> None:  # fmt: skip
+    """Round the inputs of every Linear and Conv2d to the codes of `chip`'s converters from now on, with a step that is trained.
+
+    It begins at the range that `example`, inputs (batch, ...), has there, or at that of `ranges` where the layer's is there. Inputs
+    that are never negative in `example` have codes from 0. An optimiser is to be made afterwards. Raises CompressionError for a model
+    with batch norm, or whose inputs are on codes already.
+    """
+    _check_folded(model)
+    layers = matrix_layers(model)
+    found: dict[str, tuple[float, float]] = {}
+
+    def seen(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+            low, high = (float(end) for end in torch.aminmax(given[0]))
+            before = found.get(name, (low, high))
+            found[name] = min(low, before[0]), max(high, before[1])
+
+        return hook
+
+    if any(isinstance(m, InputCodes) for m in model.modules()):
+        raise CompressionError("inputs are on codes already")
+    training, hooks = model.training, [layer.register_forward_pre_hook(seen(name)) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            model.eval()(example)
+    finally:
+        model.train(training)
+        for each in hooks:
+            each.remove()
+    for name, (low, high) in found.items():
+        low, high = ranges.get(name, (low, high))
+        codes = chip.for_layer(name).inputs.integer_range(low < 0)
+        largest = max(abs(low), abs(high))
+        layers[name].input_codes = InputCodes(*codes, largest / codes[1] if largest else 1.0).to(layers[name].weight.device)
+        layers[name].register_forward_pre_hook(_on_codes)
+
+
+def _on_codes(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (layer.input_codes(given[0]), *given[1:])  # type: ignore[operator]
+
+
+def take_input_ranges(model: nn.Module) -> dict[str, tuple[float, float]]:
+    """The ranges of inputs learned, lowest and highest by layer, as `xbar.hw.convert(input_ranges=)` takes them; the model is without
+    codes from now on, as tracing wants it."""
+    found = {}
+    for name, layer in matrix_layers(model).items():
+        codes = getattr(layer, "input_codes", None)
+        if isinstance(codes, InputCodes):
+            found[name] = codes.range
+            del layer.input_codes
+            for key, hook in list(layer._forward_pre_hooks.items()):
+                if hook is _on_codes:
+                    del layer._forward_pre_hooks[key]
+    return found
 
 
 def inject_mismatch(model: nn.Module, chip: Chip, seed: int) -> None:

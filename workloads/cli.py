@@ -10,8 +10,11 @@ from typing import Any
 
 from xbar.hw.errors import did_you_mean
 from xbar.workloads.offered import (
+    ALLOCATIONS,
     ASSUMED_SIGMA,
     BEST_BITS,
+    COMPRESSION_METHOD,
+    COMPRESSION_METHODS,
     NETWORKS,
     OTHERS,
     RATE,
@@ -21,6 +24,7 @@ from xbar.workloads.offered import (
     STUDY_REQUESTS,
     TARGETS,
     TASKS,
+    TRAINING_OPTIONS,
     WORKLOADS,
     chip_of,
     is_own,
@@ -250,7 +254,17 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {_usual('compressed_instances')})")
     parser.add_argument("--images", type=_from_one,
                         help=f"test samples (images, rows, windows) judged on chips (default {_usual('compressed_images')})")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="fewer epochs: to try it out")
+    parser.add_argument("--method", choices=COMPRESSION_METHODS,
+                        help=f"how filters and inputs are chosen: {', '.join(f'{k}: {v}' for k, v in COMPRESSION_METHODS.items())} "
+                        f"(default {COMPRESSION_METHOD})")  # fmt: skip
+    parser.add_argument("--allocation", choices=ALLOCATIONS, help="how much each layer keeps: by what the chip charges for it, or the same "
+                        "share of filters everywhere (default cost-aware)")  # fmt: skip
+    parser.add_argument("--epochs", type=_from_one, help="of all training after the choice of what to keep, each stage with its share")
+    parser.add_argument("--learning-rate", type=_above_zero, help="the highest (default: the network's)")
+    parser.add_argument("--rho", type=_above_zero, help="of ADMM at the start, whose residuals then change it")
+    parser.add_argument("--training", action="append", default=[], type=_setting, metavar="KEY=VALUE",
+                        help=f"more of training, of {', '.join(TRAINING_OPTIONS)}; may be repeated (workloads/README.md)")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="fewer epochs of everything, a baseline's too, and images: to try it out")
     parser.add_argument("--onnx", action="store_true", help="leave the network as network.onnx too (needs the extra onnx)")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
     parser.set_defaults(command="compress")

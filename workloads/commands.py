@@ -50,7 +50,7 @@ from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, 
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
-from xbar.workloads.study.compress import PLANS, Plan, compress, fitted, quick
+from xbar.workloads.study.compress import compress
 from xbar.workloads.study.converters import converter_sheet
 from xbar.workloads.study.devices import device_sheet, device_table
 from xbar.workloads.study.fit_device import fit_device
@@ -58,6 +58,7 @@ from xbar.workloads.study.fit_file import check_out, save_fit
 from xbar.workloads.study.fit_text import summary as fit_summary
 from xbar.workloads.study.measurements import MeasurementError, read_measurements
 from xbar.workloads.study.pin import PinError, accept, check, pin, setting
+from xbar.workloads.study.plan import PLANS, QUICK_EPOCHS, Plan, fitted, quick, with_epochs, with_training
 from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
@@ -244,13 +245,16 @@ def _compress(options: argparse.Namespace) -> int:
     if len(targets) < len(options.target):
         raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
-    given = {name: getattr(options, name) for name in ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed")}
+    names = ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed", "method", "allocation", "learning_rate", "rho")
+    given = {name: getattr(options, name) for name in names}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
-    plan = quick(plan) if options.quick else plan
+    plan = with_training(quick(plan) if options.quick else plan, options.training)
+    plan = plan if options.epochs is None else with_epochs(plan, options.epochs)
     plan = replace(plan, budgets=()) if options.no_pareto else plan
     workload = load_workload(
-        options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric
-    )
+        options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric,
+        most_epochs=QUICK_EPOCHS if options.quick else None,
+    )  # fmt: skip
     plan = fitted(plan, workload.data)
     plan = replace(plan, images=_images(plan.images, workload, options.images))
     if (options.out / COMPRESSION_FILE).exists():  # to be replaced: what it was made from goes first, else it would come out again

@@ -35,6 +35,7 @@ CIFAR10_TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6)
 CIFAR10_TEST_FILE = "test_batch.bin"
 CIFAR10_SHAPE = (3, 32, 32)
 CIFAR10_IMAGES = 10_000  # a file
+CIFAR10_HELD_OUT = 5000  # the last of the fifth training file: validation, of every baseline and every compressed network alike
 CIFAR10_PLACES = ("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin")
 CIFAR10_MEAN, CIFAR10_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the published ResNets were trained with
 DIGITS_TEST_IMAGES = 360
@@ -65,6 +66,7 @@ class Dataset:
     samples: str = "images"
     keys: tuple[str, str, str, str] = PARTS
     source: str = ""
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         x_train, y_train, x_test, y_test = (self._refuse(part) for part in PARTS)
@@ -158,9 +160,16 @@ def _bytes(tensor: Tensor) -> memoryview:
     return tensor.contiguous().view(-1).numpy().data
 
 
+def without_held_out(data: Dataset) -> Dataset:
+    """The data without the training samples that are held out of all training."""
+    return first_samples(data, len(data.train_targets) - data.held_out) if data.held_out else data
+
+
 def first_samples(data: Dataset, most: int) -> Dataset:
     """The data with at most so many of its training samples."""
-    return replace(data, train_inputs=data.train_inputs[:most], train_targets=data.train_targets[:most])
+    cut = max(0, len(data.train_targets) - most)
+    return replace(data, train_inputs=data.train_inputs[:most], train_targets=data.train_targets[:most],
+                   held_out=max(0, data.held_out - cut))  # fmt: skip
 
 
 def cache_directory() -> Path:
@@ -253,7 +262,8 @@ def load_cifar10(directory: Path | None = None) -> Dataset:
     """CIFAR-10 (A. Krizhevsky, 2009) from the six files of its binary version, channels normalised around 0.
 
     Looked for in `directory`, without one in XBAR_DATA: there, or in its folder cifar10 or cifar-10-batches-bin.
-    Normalised as ImageNet is, by CIFAR10_MEAN and CIFAR10_STD. Raises DataError saying where it looked.
+    Normalised as ImageNet is, by CIFAR10_MEAN and CIFAR10_STD. The last 5,000 training images are held out of all training. Raises
+    DataError saying where it looked.
     """
     folder = cifar10_folder(directory)
     parts: list[Tensor] = []
@@ -266,7 +276,7 @@ def load_cifar10(directory: Path | None = None) -> Dataset:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
         images.div_(255).sub_(mean).div_(std)
         parts += [images, torch.from_numpy(np.concatenate([labels for _, labels in read]).astype(np.int64))]
-    return Dataset("CIFAR-10", *parts)
+    return Dataset("CIFAR-10", *parts, held_out=CIFAR10_HELD_OUT)
 
 
 def cifar10_folder(directory: Path | None) -> Path:

@@ -94,6 +94,10 @@ RECOMMENDER_REQUESTS = 500  # simulated at each rate
 TASKS = ("classification", "regression", "next-token")  # what a network of one's own may be asked for
 
 TARGETS = ("area", "power", "weights")  # what a compression may be asked to leave a share of
+COMPRESSION_METHODS = {"admm": "ADMM", "gradual": "gradual magnitude pruning", "magnitude": "one-shot magnitude pruning"}
+COMPRESSION_METHOD = "magnitude"  # unless told otherwise: as good at equal structure and training (results/README.md)
+ALLOCATIONS = ("cost-aware", "uniform")
+TRAINING_OPTIONS = ("smoothing", "cutout", "small", "average", "distil", "temperature", "views", "learned", "products")
 BEST_BITS = 8  # weights get these after compression, where the chip's have more
 ASSUMED_SIGMA = 0.10  # programming error of a compression's varied chips, where the chip's own cells have none
 RATE = 1000.0  # inferences per second that power is told for

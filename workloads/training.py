@@ -1,29 +1,47 @@
 """Training a network for its task, resumable to the same bits, and judging it in float."""
 
+import contextlib
 import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xbar.workloads.augment import augmented, draw, resized
 from xbar.workloads.data import Dataset
 from xbar.workloads.progress import steps
-from xbar.workloads.task import ACCURACY, Metric, Tally, TaskError
+from xbar.workloads.small_images import SmallImages
+from xbar.workloads.task import ACCURACY, CLASSIFICATION, Metric, Tally, TaskError
+from xbar.workloads.teacher import Teacher, distillation
 
 
 class TrainingError(ValueError):
     """A setting is not allowed, or a checkpoint belongs to another training."""
 
 
-@dataclass(frozen=True)
+SCHEDULES = ("one-cycle", "constant")
+_LATER = ("smoothing", "cutout", "small", "small_share", "average", "distil", "temperature", "views", "schedule", "products")
+
+
+@dataclass(frozen=True, repr=False)
 class Recipe:
-    """How to train: AdamW under a one-cycle rate, random shifts of images of up to `shift` pixels, with `flip` every
-    other image mirrored. bfloat16: layers computed in bfloat16, weights and their steps kept in float32."""
+    """How to train: AdamW under a one-cycle rate, or a `constant` one, random shifts of images of up to `shift` pixels, with `flip`
+    every other image mirrored. bfloat16: layers computed in bfloat16, weights and their steps kept in float32.
+
+    smoothing: share of each label spread over all classes. cutout: side of a square set to 0 in each image [pixels]. small,
+    small_share: the first share of the epochs sees images of so many pixels, where the network takes them. average: of an
+    exponential average of the weights (and of batch norm's statistics), what is kept of it at each step; the average is what
+    training ends in. distil: share of the loss that a teacher's scores have, at `temperature`, over `views` fixed views of the
+    images (`xbar.workloads.teacher`). products: convolutions of few positions as one matrix product
+    (`xbar.workloads.small_images`). What stays at its default leaves training, and files kept from before, as they were.
+    """
 
     epochs: int
     batch: int
@@ -32,15 +50,44 @@ class Recipe:
     shift: int = 0
     flip: bool = False
     bfloat16: bool = False
+    smoothing: float = 0.0
+    cutout: int = 0
+    small: int = 0
+    small_share: float = 0.5
+    average: float = 0.0
+    distil: float = 0.0
+    temperature: float = 4.0
+    views: int = 4
+    schedule: str = "one-cycle"
+    products: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate"):
+        for name in ("epochs", "batch", "learning_rate", "temperature", "views"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"recipe.{name} must be above 0, got {getattr(self, name)}")
         if self.shift < 0 or self.weight_decay < 0:
             raise TrainingError(
                 f"recipe.shift and weight_decay must be 0 or more, got {self.shift}, {self.weight_decay}"
             )
+        for name in ("cutout", "small"):
+            if getattr(self, name) < 0:
+                raise TrainingError(f"recipe.{name}, pixels, must be 0 (not done) or more, got {getattr(self, name)}")
+        for name in ("smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"recipe.{name} must be 0 (not done) or more and below 1, got {getattr(self, name)}")
+        for name in ("small_share", "distil"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"recipe.{name}, a share, must be from 0 to 1, got {getattr(self, name)}")
+        if self.schedule not in SCHEDULES:
+            raise TrainingError(f"recipe.schedule must be of {', '.join(SCHEDULES)}, got {self.schedule}")
+
+    def settings(self) -> dict[str, Any]:
+        """What a training depends on: all options but later ones at their defaults."""
+        usual = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != usual[name]}
+
+    def __repr__(self) -> str:
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
 
 
 def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, metric: Metric = ACCURACY, batch: int = 500) -> float:
@@ -95,44 +142,67 @@ class Regulariser(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Pulling(Protocol):
+    """A regulariser that moves weights itself, after each step of the optimiser."""
+
+    def pull(self) -> None: ...
+
+
 def train_network(
     model: nn.Module, data: Dataset, recipe: Recipe, seed: int, checkpoint: Path | None = None, progress: bool = False,
     regulariser: Regulariser | None = None, updates: int = 1, after: Callable[[int, float], None] = lambda epoch, loss: None,
+    teacher: nn.Module | None = None,
 ) -> None:  # fmt: skip
     """Train `model` in place, on the device it is on, by the loss of the data's task; test samples are not looked at.
-    after(epoch, mean loss) is told.
-    The regulariser is moved `updates` times an epoch.
+    after(epoch, mean loss) is told. teacher: a trained network for the same inputs and outputs, where `recipe.distil` has a share.
+    The regulariser is moved `updates` times an epoch; training ends before its last epoch where the regulariser says that it is
+    `done`.
 
     With `checkpoint`, progress is kept after each epoch and a later call with the same settings goes on from there
-    to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file.
+    to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file; a teacher's scores
+    stay beside it, for the next training on the same images.
     """
+    _check(model, data, recipe, teacher)
+    taught = None
+    if teacher is not None:
+        taught = Teacher(teacher, data.train_inputs, recipe.views, recipe.shift, recipe.flip, recipe.cutout, recipe.bfloat16,
+                         None if checkpoint is None else checkpoint.parent)  # fmt: skip
     identity = {
-        **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
+        **{f"recipe.{name}": value for name, value in recipe.settings().items()},
         "seed": seed, "data": data.digest, "initial weights": state_digest(model),
-        **({} if regulariser is None else {"updates an epoch": updates}),
+        **({} if regulariser is None else {"updates an epoch": updates}), **({} if taught is None else {"teacher": taught.digest}),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     batches = -(-len(data.train_targets) // recipe.batch)
-    if data.train_inputs.dim() != 4 and (recipe.shift or recipe.flip):
-        raise TrainingError(f"recipe.shift and flip move images, (n, channels, height, width); {data.name} has inputs "
-                            f"{tuple(data.train_inputs.shape)}")  # fmt: skip
     if not 1 <= updates <= batches:
         raise TrainingError(f"updates an epoch must be 1 to the {batches} batches that it has, got {updates}")
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.2
-    )
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if recipe.schedule == "constant":
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
+    else:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.2
+        )
     kept: dict[str, Resumed] = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    average = None
+    if recipe.average:
+        average = kept["average"] = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
     if regulariser is not None:
         kept["regulariser"] = regulariser
 
-    def one(epoch: int) -> float:
+    def one(epoch: int) -> float | None:
+        if getattr(regulariser, "done", False):
+            return None
         torch.manual_seed((1_000_003 * seed + epoch) % 2**63)  # of dropout, which draws from torch's own generator
-        return _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch)
+        return _epoch(model, data, recipe, generator, optimiser, schedule, regulariser, updates, epoch, average, taught)
 
     if recipe.bfloat16:  # the layout that such convolutions are fastest in
         model.to(memory_format=torch.channels_last)
     run_epochs(one, recipe.epochs, kept, generator, identity, checkpoint, progress, after, "loss {:.4f}")
+    if average is not None:
+        _take(model, average.module)
     if recipe.bfloat16:  # as they are from a file
         model.to(memory_format=torch.contiguous_format)
 
@@ -146,11 +216,12 @@ class Resumed(Protocol):
 
 
 def run_epochs(
-    one: Callable[[int], float], epochs: int, kept: Mapping[str, Resumed], generator: torch.Generator, identity: dict[str, Any],
+    one: Callable[[int], float | None], epochs: int, kept: Mapping[str, Resumed], generator: torch.Generator, identity: dict[str, Any],
     checkpoint: Path | None, progress: bool, after: Callable[[int, float], None], told: str,
 ) -> None:  # fmt: skip
-    """Epoch after epoch by `one`, which takes its number and gives its loss, from where a checkpoint of this identity ended; `kept`, of
-    which "model" is the network, and the generator are kept after each. told: how a loss is said. torch's own generator is as it was."""
+    """Epoch after epoch by `one`, which takes its number and gives its loss, None to end before it, from where a checkpoint of this
+    identity ended; `kept`, of which "model" is the network, and the generator are kept after each. told: how a loss is said. torch's own
+    generator is as it was."""
     model, first = kept["model"], 0
     assert isinstance(model, nn.Module)
     if checkpoint is not None and checkpoint.is_file():
@@ -164,6 +235,8 @@ def run_epochs(
     with steps("training", progress, apart=10.0) as step, torch.random.fork_rng(devices=[]):
         for epoch in range(first, epochs):
             loss = one(epoch)
+            if loss is None:
+                break
             left = (time.monotonic() - began) / (epoch + 1 - first) * (epochs - epoch - 1)
             step(f"training: epoch {epoch + 1} of {epochs} done, {told.format(loss)}, about {left:.0f} s left")
             if checkpoint is not None:
@@ -173,10 +246,43 @@ def run_epochs(
     model.eval()
 
 
+def _check(model: nn.Module, data: Dataset, recipe: Recipe, teacher: nn.Module | None) -> None:
+    """Raise TrainingError for what this network and these data cannot do."""
+    shape, task = tuple(data.train_inputs.shape), data.task.name
+    if len(shape) != 4 and (recipe.shift or recipe.flip):
+        raise TrainingError(f"recipe.shift and flip move images, (n, channels, height, width); {data.name} has inputs {shape}")
+    if len(shape) != 4 and (recipe.cutout or recipe.small):
+        raise TrainingError(f"recipe.cutout and small change images, (n, channels, height, width); {data.name} has inputs {shape}")
+    if task != CLASSIFICATION.name and (recipe.smoothing or recipe.distil):
+        raise TrainingError(f"recipe.smoothing and distil are of classes; {data.name} is for {task}")
+    if bool(recipe.distil) != (teacher is not None):
+        raise TrainingError(f"recipe.distil = {recipe.distil:g} {'needs' if recipe.distil else 'has no use for'} a teacher")
+    if recipe.small:
+        if shape[2] != shape[3] or recipe.small > shape[2]:
+            raise TrainingError(f"recipe.small, {recipe.small} pixels, must be at most the images' own, square, which are {shape[2:]}")
+        training = model.training
+        try:
+            with torch.no_grad(), SmallImages(recipe.products, pools=True):
+                model.eval()(resized(data.train_inputs[:1], recipe.small).to(next(model.parameters()).device))
+        except Exception as error:  # of any network
+            raise TrainingError(f"recipe.small = {recipe.small}: the network does not take images of so many pixels: {error}") from None
+        finally:
+            model.train(training)
+
+
+@torch.no_grad()
+def _take(model: nn.Module, averaged: nn.Module) -> None:
+    """Give `model` the averaged parameters and statistics; counters and masks are its own."""
+    found = dict(averaged.named_parameters()) | dict(averaged.named_buffers())
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if value.is_floating_point():
+            value.copy_(found[name])
+
+
 def _epoch(
     model: nn.Module, data: Dataset, recipe: Recipe, generator: torch.Generator,
     optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
-    regulariser: Regulariser | None, updates: int, epoch: int,
+    regulariser: Regulariser | None, updates: int, epoch: int, average: AveragedModel | None, taught: Teacher | None,
 ) -> float:  # fmt: skip
     """One pass over the training samples in a random order; the mean loss."""
     total = 0.0
@@ -184,39 +290,43 @@ def _epoch(
     order = torch.randperm(len(data.train_targets), generator=generator)
     batches = order.split(recipe.batch)
     moments = {round(len(batches) * (index + 1) / updates) for index in range(updates)}
+    small = recipe.small if epoch < recipe.small_share * recipe.epochs else 0
+    view = None if taught is None else taught.draws(epoch)
     for index, chosen in enumerate(batches, 1):
-        inputs = _shifted(data.train_inputs[chosen], recipe.shift, generator)
-        inputs = _mirrored(inputs, generator) if recipe.flip else inputs
+        inputs = data.train_inputs[chosen]
+        if inputs.dim() == 4:
+            draws = view.of(chosen) if view is not None else draw(
+                len(inputs), *inputs.shape[2:], recipe.shift, recipe.flip, recipe.cutout, generator)  # fmt: skip
+            inputs = augmented(inputs, draws, recipe.shift, recipe.cutout)
+            inputs = resized(inputs, small) if small else inputs
         inputs, targets = inputs.to(device), data.train_targets[chosen].to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
-            scores = model(inputs.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 and inputs.dim() == 4 else inputs)
-        loss = data.task.loss(scores.float(), targets)
+        inputs = inputs.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 and inputs.dim() == 4 else inputs
+        computing = SmallImages(recipe.products, bool(small)) if recipe.products or small else contextlib.nullcontext()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16), computing:
+            scores = model(inputs)
+        loss = _loss(scores.float(), targets, data, recipe)
+        if taught is not None:
+            known = torch.from_numpy(taught.scores(epoch)[chosen.numpy()]).to(device)
+            loss = (1 - recipe.distil) * loss + recipe.distil * distillation(scores.float(), known.float(), recipe.temperature)
         optimiser.zero_grad()
         (loss if regulariser is None else loss + regulariser.penalty()).backward()
         optimiser.step()
         schedule.step()
+        if isinstance(regulariser, Pulling):
+            regulariser.pull()
+        if average is not None:
+            average.update_parameters(model)
         if regulariser is not None and index in moments:
             regulariser.update(epoch)
         total += loss.item() * len(chosen)
     return total / len(order)
 
 
-def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to `most` pixels either way, zeros moving in."""
-    if not most:
-        return images
-    height, width = images.shape[2:]
-    padded = nn.functional.pad(images, (most,) * 4)
-    down, right = torch.randint(0, 2 * most + 1, (2, len(images), 1, 1, 1), generator=generator)
-    rows = (torch.arange(height).view(1, 1, -1, 1) + down).expand(-1, images.shape[1], -1, padded.shape[3])
-    columns = (torch.arange(width).view(1, 1, 1, -1) + right).expand(-1, images.shape[1], height, -1)
-    return padded.gather(2, rows).gather(3, columns)
-
-
-def _mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Every other image, by chance, with left and right exchanged."""
-    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-    return torch.where(chosen, images.flip(3), images)
+def _loss(scores: Tensor, targets: Tensor, data: Dataset, recipe: Recipe) -> Tensor:
+    """Of the task; of smoothed labels where asked for."""
+    if recipe.smoothing:
+        return functional.cross_entropy(scores, targets, label_smoothing=recipe.smoothing)
+    return data.task.loss(scores, targets)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:

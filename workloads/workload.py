@@ -20,7 +20,15 @@ from xbar.hw.graph.capture import capture
 from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
-from xbar.workloads.data import DataError, Dataset, cache_directory, load_cifar10, load_digits, load_mnist
+from xbar.workloads.data import (
+    DataError,
+    Dataset,
+    cache_directory,
+    load_cifar10,
+    load_digits,
+    load_mnist,
+    without_held_out,
+)
 from xbar.workloads.offered import NETWORKS, file_of, is_own
 from xbar.workloads.own import ARRAYS, code_of, dataset, judged, own_metric, own_network, trained_own
 from xbar.workloads.text.data import load_pydoc, windows_of
@@ -87,7 +95,7 @@ class _Entry:
     recipe: Recipe | TextRecipe | None
 
 
-_COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True)
+_COLOUR = Recipe(epochs=12, batch=128, learning_rate=2e-3, weight_decay=0.05, shift=4, flip=True, bfloat16=True, products=True)
 
 _ENTRIES = {
     "digits": _Entry(DigitsCNN, Recipe(epochs=120, batch=64, learning_rate=2e-2, weight_decay=0.3)),
@@ -117,10 +125,12 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 def load_workload(
     name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None,
     train: bool = False, task: str | None = None, metric: str | None = None,
-    host: Sequence[str] = (),
+    host: Sequence[str] = (), most_epochs: int | None = None,
 ) -> Workload:  # fmt: skip
     """The workload of that name with trained weights: those of the file `weights`; else, for seed 0, the shipped ones where
     there are any (`shipped_weights`); else trained here with `seed`, or as trained here and kept in the cache before.
+
+    most_epochs: of a training here, to try something out; its weights are kept apart from those of the whole training.
 
     `train` asks for the last also where weights are shipped. Training ends in the same bits on one computer, and in slightly
     others where a processor adds up in another order; the shipped weights are the same everywhere.
@@ -151,7 +161,8 @@ def load_workload(
         model = load_weights(initialise(entry.build, seed), path, data.train_inputs[:2]).eval()
     else:
         data = _LOADERS[name](data_directory)
-        model = _trained(name, entry, entry.recipe, data, seed, progress)
+        recipe = entry.recipe if most_epochs is None else replace(entry.recipe, epochs=min(entry.recipe.epochs, most_epochs))
+        model = _trained(name, entry, recipe, data, seed, progress)
     return Workload(name, NETWORKS[name].title, model, data, score(model, data.test_inputs, data.test_targets, data.metric))
 
 
@@ -263,7 +274,8 @@ def _known(name: str, table: Mapping[str, _T]) -> _T:
 def _trained(
     name: str, entry: _Entry, recipe: Recipe | TextRecipe, data: Dataset, seed: int, progress: bool
 ) -> nn.Module:
-    """The trained model from the cache, or trained now and put there."""
+    """The trained model from the cache, or trained now and put there; training samples that are held out are not learnt."""
+    data = without_held_out(data)
     identity = hashlib.sha256(f"{recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
     path = cache_directory() / "weights" / f"{name}-{identity}.pt"
     if path.is_file():

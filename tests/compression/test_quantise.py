@@ -14,7 +14,16 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import groups_of, matrix_layers, matrix_of
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import bake, baked, behind, compression_ratio, masks_of, nonzero_masks
-from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
+from xbar.compression.quantise import (
+    Levelled,
+    folded,
+    hold_levels,
+    inject_mismatch,
+    learn_input_steps,
+    programming_error,
+    quantise,
+    take_input_ranges,
+)
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import program
 from xbar.hw.array.mapping import quantise_weights
@@ -212,3 +221,57 @@ def _zeros() -> nn.Linear:
     layer = nn.Linear(2, 2)
     nn.init.zeros_(layer.weight)
     return layer
+
+
+# ---- learned steps (LSQ)
+
+
+def test_the_learned_step_has_the_gradients_of_the_paper() -> None:
+    """Equations 1 to 3 by hand for 2 bits, codes -1, 0, 1: within the codes the weight's gradient passes and the step gets round - v / s;
+    beyond, no gradient and the end code; the largest weight is held on the last level."""
+    step = 0.5
+    held = Levelled(Levels(2, full_scale=True), torch.full((1, 1), step, dtype=torch.float64), 1, learned=True)
+    weight = torch.tensor([[0.1, 0.4, -0.3, -0.7]], requires_grad=True)
+    found = held(weight)
+    assert found.tolist() == [[0.0, 0.5, -0.5, -0.5]]
+    upstream = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    found.backward(upstream)
+    assert weight.grad.tolist() == [[1.0, 2.0, 3.0, 0.0]]
+    slopes = torch.tensor([0 - 0.2, 1 - 0.8, -1 + 0.6, -1.0])
+    assert held.stretch is not None
+    expected = float((upstream[0] * slopes).sum()) * step / (4 * 1) ** 0.5  # by the step's logarithm: times the step
+    assert held.stretch.grad.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_learned_steps_end_on_the_chips_levels_and_codes(digits: tuple[Tensor, ...]) -> None:
+    """Training moves steps and ranges; baked, the chip computes what training computed: full scale, and input_ranges."""
+    torch.manual_seed(0)
+    model = _Small()
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for epoch in range(4):
+        _epoch(model, digits, optimiser, epoch)
+    chip = load_chip("isaac").with_changes(weights={"bits": 3}, inputs={"bits": 4})
+    small = folded(model, digits[0][:2])
+    hold_levels(small, Levels.of(chip), learned=True)
+    learn_input_steps(small, chip, digits[0][:200])
+    with pytest.raises(CompressionError, match="inputs are on codes already"):
+        learn_input_steps(small, chip, digits[0][:200])
+    optimiser = torch.optim.Adam(small.parameters(), lr=5e-3)
+    for epoch in range(2):
+        _epoch(small.train(), digits, optimiser, epoch)
+    stretched = [float(p.detach().abs()) for name, p in small.named_parameters() if "stretch" in name]
+    assert len(stretched) == 6
+    assert min(stretched) > 1e-4
+    images = digits[2][:100]
+    with torch.no_grad():
+        trained = small.eval()(images)
+        ranges = take_input_ranges(small)
+        bake(small)
+        assert all(Levels.of(chip).contains(layer.weight) for layer in matrix_layers(small).values())
+        assert set(ranges) == set(matrix_layers(small))
+        assert not any("input_codes" in name for name, _ in small.named_modules())
+        on_chip = convert(small, chip, digits[0][:200], 0, input_ranges=ranges)
+        program(on_chip, 0, chip.device, layers=())
+        found = on_chip(images)
+    assert float((found - trained).abs().max()) < 0.02 * float(trained.abs().max())
+    assert float((found.argmax(1) == trained.argmax(1)).float().mean()) >= 0.98

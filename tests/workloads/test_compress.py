@@ -13,10 +13,12 @@ from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
 from xbar.compression.quantise import folded
 from xbar.hw import Chip, load_chip, trace
+from xbar.hw.errors import RangeWarning
 from xbar.hw.footprint import footprint
 from xbar.reports.compression import CompressionSheet
 from xbar.workloads import training
 from xbar.workloads.cli import main
+from xbar.workloads.data import Dataset, first_samples, without_held_out
 from xbar.workloads.study import compress as module
 from xbar.workloads.study.allocation import (
     AllocationError,
@@ -30,13 +32,14 @@ from xbar.workloads.study.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.study.compress import PLANS, CompressionResult, Plan, chip_scores, compress, quick, split
+from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
+from xbar.workloads.study.plan import PLANS, Plan, quick, split, split_told, with_epochs, with_training
 from xbar.workloads.task import ACCURACY
 from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained
 
 TARGET = {"weights": 0.4, "power": 0.5}
-SMALL = replace(quick(PLANS["digits"]), instances=2, images=100, budgets=())
+SMALL = replace(quick(PLANS["digits"]), instances=2, images=100, budgets=(), method="admm")
 TINY = replace(SMALL, rounds=2, filters=2, inputs=2, pruned=2, purified=1, levels=2, quantised=1, final=1, instances=1, images=20,
                bfloat16=True, updates=2)  # fmt: skip
 
@@ -138,6 +141,89 @@ def test_an_interrupted_compression_ends_in_the_same_weights(
         assert torch.equal(one, other)
     for table in ("stages", "steps", "admm"):
         pd.testing.assert_frame_equal(getattr(whole_run, table), getattr(resumed, table))
+
+
+@pytest.mark.parametrize("changes", [
+    {"method": "magnitude", "learned": True, "distil": 0.5, "smoothing": 0.1, "input_bits": 6},
+    {"method": "gradual", "allocation": "uniform", "average": 0.9},
+])  # fmt: skip
+def test_other_ways_meet_the_targets_too(
+    changes: dict[str, object], digits: Workload, isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(TINY, **changes)  # type: ignore[arg-type]
+    epoch, ran = training._epoch, []
+
+    def counted(*arguments: object) -> float:
+        ran.append(1)
+        return epoch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_epoch", counted)
+    found = compress(digits.model, digits.data, isaac, {"weights": 0.5}, tmp_path, plan)
+    assert found.stages.loc["final", "weights"] <= 0.5 * found.stages.loc["uncompressed", "weights"]
+    searched = len(found.steps["round"].unique()) if len(found.steps) else 0
+    assert len(ran) == searched + plan.epochs + plan.final  # control trains as long as final; what a method does not need retrains
+    assert not len(found.admm)
+    assert set(found.input_ranges) == (set(matrix_layers(found.model)) if plan.learned else set())
+    assert len(list((tmp_path / "checkpoints").glob("teacher-*.npy"))) == (plan.views if plan.distil else 0)
+    again = compress(digits.model, digits.data, isaac, {"weights": 0.5}, tmp_path, plan)
+    assert again.input_ranges == found.input_ranges
+    pd.testing.assert_frame_equal(again.stages, found.stages)
+
+
+def test_learned_input_ranges_are_those_of_the_chip(digits: Workload, isaac: Chip) -> None:
+    """A range of half the inputs' clips on the chip as well."""
+    wide = chip_scores(digits.model, isaac, digits.calibration_inputs, *_few(digits), (), isaac.device, ACCURACY)
+    narrow = {name: (0.0, 1e-3) for name in matrix_layers(digits.model)}
+    with pytest.warns(RangeWarning):
+        (found,) = chip_scores(digits.model, isaac, digits.calibration_inputs, *_few(digits), (), isaac.device, ACCURACY, narrow)
+    assert found < wide[0]
+
+
+def _few(workload: Workload) -> tuple[Tensor, Tensor]:
+    return workload.data.test_inputs[:40], workload.data.test_targets[:40]
+
+
+def test_data_that_hold_samples_out_are_split_by_index() -> None:
+    x, y = torch.arange(20.0).view(20, 1), torch.arange(20) % 2
+    data = Dataset("drawn", x, y, x, y, held_out=5)
+    for seed in (0, 1):
+        parts = split(data, 3, seed)
+        assert parts.test_inputs.flatten().tolist() == [17, 18, 19]
+        assert parts.train_inputs.flatten().tolist() == list(range(15))
+        assert parts.held_out == 0
+    assert split(data, 7, 0).train_inputs.flatten().tolist() == list(range(13))
+    assert without_held_out(data).train_inputs.flatten().tolist() == list(range(15))
+    assert first_samples(data, 18).held_out == 3
+    assert "no network trained here" in split_told(data, 3)
+    assert "may have learnt them" in split_told(data, 7)
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 18, 100])
+def test_epochs_are_shared_out(epochs: int) -> None:
+    plan = PLANS["resnet20"]
+    found = with_epochs(plan, epochs)
+    assert found.epochs == epochs
+    for name in ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final"):
+        assert abs(getattr(found, name) - getattr(plan, name) * epochs / plan.epochs) < 1
+
+
+def test_options_of_training_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = with_training(Plan(), [("cutout", "8"), ("average", "0.99"), ("learned", "true")])
+    assert (found.cutout, found.average, found.learned) == (8, 0.99, True)
+    for option, said in (
+        (("cut", "8"), "training has no 'cut'; known: smoothing, cutout"), (("cutout", "8.5"), "cutout must be a whole number"),
+        (("learned", "yes"), "learned must be true or false"), (("average", "1.0"), "recipe.average must be"),
+        (("small", "-1"), "recipe.small"), (("distil", "x"), "distil must be a number"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingError, match=said):
+            with_training(Plan(), [option])
+    with pytest.raises(TrainingError, match=r"plan.method must be of admm, gradual, magnitude, got graduel; did you mean gradual\?"):
+        Plan(method="graduel")
+    with pytest.raises(SystemExit):
+        main(["compress", "digits", "--target", "area=0.5", "--out", str(tmp_path), "--method", "magnitud"])
+    assert "did you mean magnitude?" in capsys.readouterr().err
+    assert main(["compress", "digits", "--target", "area=0.5", "--out", str(tmp_path), "--training", "cutot=3"]) == 1
+    assert "did you mean cutout?" in capsys.readouterr().err
 
 
 def test_the_picture_of_methods_trains_all_alike(

@@ -35,8 +35,9 @@ from xbar.workloads.own import (
     trained_own,
     warn_of_guessing,
 )
-from xbar.workloads.study.compress import Plan, compress
+from xbar.workloads.study.compress import compress
 from xbar.workloads.study.evaluate import evaluate
+from xbar.workloads.study.plan import Plan
 from xbar.workloads.study.points import judge
 from xbar.workloads.task import ACCURACY, BITS_PER_TOKEN, NEXT_TOKEN, REGRESSION, TASKS, Metric, TaskError
 from xbar.workloads.training import Recipe, TrainingError, initialise, score, train_network

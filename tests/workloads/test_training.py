@@ -10,6 +10,7 @@ from torch import nn
 
 from xbar.models import DigitsCNN, LeNet5
 from xbar.workloads import training, workload
+from xbar.workloads.augment import augmented, draw
 from xbar.workloads.data import DataError, Dataset, first_samples, load_digits, load_mnist
 from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
@@ -103,6 +104,18 @@ def test_a_regulariser_is_moved_as_often_as_asked(digits: Dataset) -> None:
             train_network(initialise(DigitsCNN, 0), digits, recipe, 0, regulariser=Counted(), updates=updates)
 
 
+def test_training_ends_where_the_regulariser_is_done(digits: Dataset) -> None:
+    class Done(Counted):
+        @property
+        def done(self) -> bool:
+            return len(self.moved) >= 2
+
+    told: list[int] = []
+    model = initialise(DigitsCNN, 0)
+    train_network(model, digits, Recipe(5, 512, 1e-3), 0, regulariser=Done(), after=lambda epoch, loss: told.append(epoch))
+    assert told == [0, 1]
+
+
 def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: Dataset, tmp_path: Path) -> None:
     recipe = Recipe(epochs=20, batch=64, learning_rate=1e-2)
     found = {}
@@ -115,7 +128,7 @@ def test_in_bfloat16_it_learns_as_well_and_weights_stay_float32(digits: Dataset,
 
 def test_mirrored_images_are_the_image_or_its_mirror() -> None:
     images = torch.rand(64, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    found = training._mirrored(images, torch.Generator().manual_seed(1))
+    found = augmented(images, draw(64, 3, 4, 0, True, 0, torch.Generator().manual_seed(1)))
     same_ = (found == images).flatten(1).all(1)
     mirrored = (found == images.flip(3)).flatten(1).all(1)
     assert bool((same_ | mirrored).all())
@@ -150,7 +163,7 @@ def test_states_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_shift_moves_whole_pixels_and_brings_in_zeros() -> None:
     image = torch.arange(1.0, 26).view(1, 1, 5, 5).expand(400, 1, 5, 5)
-    moved = training._shifted(image, 1, torch.Generator().manual_seed(0))
+    moved = augmented(image, draw(400, 5, 5, 1, False, 0, torch.Generator().manual_seed(0)), shift=1)
     expected = [
         nn.functional.pad(image[0, 0], (1, 1, 1, 1))[down : down + 5, right : right + 5]
         for down in range(3)

@@ -56,8 +56,9 @@ from xbar.workloads.recommender.quality import (
     table,
 )
 from xbar.workloads.recommender.store import EmbeddingStore, Scorer, refresh
-from xbar.workloads.study.compress import Plan, compress
+from xbar.workloads.study.compress import compress
 from xbar.workloads.study.effects import ASSUMED_WRITES, BITS
+from xbar.workloads.study.plan import Plan
 from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]

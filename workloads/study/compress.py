@@ -2,13 +2,15 @@
 device's errors; and judge what each step brought.
 
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
-allocation: what each layer keeps, by cost on the chip (`xbar.workloads.study.allocation`);
-filters, inputs: ADMM to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left;
+allocation: what each layer keeps, by cost on the chip or the same share everywhere (`xbar.workloads.study.allocation`);
+filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
+magnitude pruning along training, or by magnitude at once, whose epochs then retrain;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
-quantised: batch norm folded, ADMM to the chip's levels, retraining on them; final: retraining on levels under the device's
-programming errors; control: as long without them. Ratios are chosen by training images, how much to purify by
-validation images that are held out of training here; the test images only judge.
+quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
+device's programming errors; control: as long without them. Epochs that ADMM does not need, because it has converged, retrain.
+Ratios are chosen by training images, how much to purify by validation images that are held out of training here; the test images
+only judge.
 """
 
 import copy
@@ -17,29 +19,31 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xbar.compression.admm import COLUMNS, Admm, Rho
+from xbar.compression.admm import COLUMNS, Admm, Balanced
 from xbar.compression.constraints import Filter, Levels
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_layers
+from xbar.compression.magnitude import Gradual, OneShot
 from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
 from xbar.compression.paths import remove_unused_paths
-from xbar.compression.quantise import folded, hold_levels, inject_mismatch
+from xbar.compression.quantise import folded, hold_levels, inject_mismatch, learn_input_steps, take_input_ranges
 from xbar.hw.analog import convert, program
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.trace import trace
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset, first_samples
-from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, NETWORKS, RATE
+from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import (
     Allocation,
     AllocationError,
@@ -56,6 +60,7 @@ from xbar.workloads.study.allocation import (
     weights_of,
 )
 from xbar.workloads.study.effects import own_write_error, with_write_error
+from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
 from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, train_network
 
@@ -63,120 +68,12 @@ Step = Callable[[str], None]
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
-RHO = Rho(3e-3, factor=3.0, last=0.3)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How hard to try: epochs of each training (0: none), and what is judged. Raises TrainingError for values out of range.
-
-    rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
-    uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
-    None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
-    programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
-    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining, of other metrics a
-    share of the value before [1]. most_on_chips: networks of
-    more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
-    picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
-    frontier_images.
-    """
-
-    rounds: int = 6
-    search_images: int = 10000
-    filters: int = 4
-    inputs: int = 3
-    pruned: int = 12
-    purified: int = 12
-    levels: int = 3
-    quantised: int = 5
-    final: int = 10
-    batch: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    shift: int = 0
-    flip: bool = False
-    bfloat16: bool = False
-    updates: int = 1
-    longer: bool = False
-    bits: int | None = None
-    input_bits: int | None = None
-    sigma: float | None = None
-    rate: float = RATE
-    validation: int = 5000
-    most_lost: float = 0.0004
-    instances: int = 10
-    images: int = 1000
-    most_on_chips: int = 5_000_000
-    budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
-    frontier: tuple[int, int] = (1, 3)
-    frontier_images: int = 15000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images"):
-            _check(name, getattr(self, name) >= 1, getattr(self, name), "1 or more")
-        for name in ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final", "seed"):
-            _check(name, getattr(self, name) >= 0, getattr(self, name), "0 or more")
-        for name in ("learning_rate", "rate"):
-            _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
-        for name in ("bits", "input_bits"):
-            _check(name, getattr(self, name) is None or getattr(self, name) >= 1, getattr(self, name), "1 or more")
-        _check("sigma", self.sigma is None or 0 <= self.sigma < float("inf"), self.sigma, "0 or more and finite")
-        _check("most_lost", 0 <= self.most_lost <= 1, self.most_lost, "from 0 to 1")
-        _check("budgets", all(budget > 0 for budget in self.budgets), self.budgets, "above 0 each")
-        _check("frontier", 1 <= self.frontier[0] <= self.frontier[1], self.frontier, "1 or more of ADMM, at least as many of retraining")
-
-    def recipe(self, epochs: int, share: float = 1.0) -> Recipe:
-        """A training of that many epochs at a share of the learning rate."""
-        rate = self.learning_rate * share
-        return Recipe(epochs, self.batch, rate, self.weight_decay, self.shift, self.flip, self.bfloat16)
-
-    @property
-    def epochs(self) -> int:
-        """Of all training after the choice of what to keep."""
-        return self.filters + self.inputs + self.pruned + self.purified + self.levels + self.quantised + self.final
-
-
-def _check(name: str, holds: bool, value: object, allowed: str) -> None:
-    if not holds:
-        raise TrainingError(f"plan.{name} must be {allowed}, got {value}")
-
-
-_COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
-_TRAINING = {
-    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30)),
-    **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0)),
-    "resnet20": Plan(
-        filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002,
-        budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
-    ),
-    **dict.fromkeys(("vgg16", "resnet18"), Plan(
-        search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
-        updates=4, most_lost=0.001, budgets=(), longer=True, **_COLOUR,
-    )),
-}  # fmt: skip
-PLANS = {
-    name: replace(_TRAINING.get(name, Plan()), images=network.compressed_images, instances=network.compressed_instances)
-    for name, network in NETWORKS.items()
-}
-
-
-def fitted(plan: Plan, data: Dataset) -> Plan:
-    """The plan; where it would hold out more than half of the training samples, with a fifth of them."""
-    count = len(data.train_targets)
-    return plan if plan.validation <= count // 2 else replace(plan, validation=max(1, count // 5))
-
-
-def quick(plan: Plan) -> Plan:
-    """The plan with no more than a few epochs of everything, to try it out."""
-    most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4}
-    fewer = {name: min(getattr(plan, name), count) for name, count in most.items()}
-    return replace(plan, **fewer, frontier=(1, 2), longer=False)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class CompressionResult:
-    """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after.
+    """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after; input_ranges: learned ones, for
+    `xbar.hw.convert`.
 
     stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
     before and after; steps: of the allocation; frontier: one row a method and budget; admm: residuals by
@@ -191,6 +88,7 @@ class CompressionResult:
     frontier: pd.DataFrame
     admm: pd.DataFrame
     meta: dict[str, Any]
+    input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def compress(
@@ -212,19 +110,6 @@ def compress(
     return work.result()
 
 
-def split(data: Dataset, validation: int, seed: int) -> Dataset:
-    """The training samples in two: to train on, and, as test images, to choose by; the test images are not in it."""
-    count = len(data.train_targets)
-    if not 0 < validation < count:
-        raise TrainingError(f"validation images must be 1 to {count - 1}, got {validation}")
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    held, rest = order[:validation], order[validation:]
-    return replace(
-        data, name=f"{data.name}, {validation} of training held out", train_inputs=data.train_inputs[rest],
-        train_targets=data.train_targets[rest], test_inputs=data.train_inputs[held], test_targets=data.train_targets[held],
-    )  # fmt: skip
-
-
 class _Work:
     """One compression: its settings, its folder, and its stages in order."""
 
@@ -236,7 +121,12 @@ class _Work:
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
+        self.epochs_of: dict[str, int] = {}
+        self.apart: dict[str, float] = {}  # of ADMM before the hard projection, the farthest layer, by stage
+        self.ranges: dict[str, dict[str, tuple[float, float]]] = {}  # of inputs, learned, by stage
         self.parts = split(data, plan.validation, plan.seed)
+        if plan.train_images:
+            self.parts = first_samples(self.parts, plan.train_images)
         self.example = data.train_inputs[:2]
         self.calibration = data.train_inputs[:200]
         bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
@@ -277,7 +167,8 @@ class _Work:
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
         layers = self._layers(final, after, alone)
         return CompressionResult(
-            final, self.chip_after, stages, layers, steps, frontier, self._history(), self._meta(stages, after, alone, allocation)
+            final, self.chip_after, stages, layers, steps, frontier, self._history(), self._meta(stages, after, alone, allocation),
+            self.ranges.get("final", {}),
         )
 
     def _history(self) -> pd.DataFrame:
@@ -287,30 +178,40 @@ class _Work:
 
     def _models(self, allocation: Allocation) -> dict[str, nn.Module]:
         """The network after each stage, by the stage's name, plain weights."""
-        plan = self.plan
-        filters = self._stage("filters", lambda: baked(self.model), plan.filters, self._filter_sets(allocation))
+        plan, at_once = self.plan, self.plan.method == "magnitude"
+        first, second, third = (0, 0, 0) if at_once else (plan.filters, plan.inputs, plan.levels if plan.method == "admm" else 0)
+        filters = self._stage("filters", lambda: baked(self.model), first, self._filter_sets(allocation))
         small = smaller(baked(filters), self.example)
-        inputs = self._stage("inputs", lambda: small, plan.inputs, input_sets(small, allocation))
-        pruned = self._stage("pruned", lambda: hold_zeros(inputs), plan.pruned)
+        inputs = self._stage("inputs", lambda: small, second, input_sets(small, allocation))
+        spare = plan.filters + plan.inputs - self._ran("filters", "inputs")
+        pruned = self._stage("pruned", lambda: hold_zeros(inputs), plan.pruned + spare)
         purified = self._stage("purified", lambda: self._purified(pruned), plan.purified)
         levelled = self._stage(
             "levels",
             lambda: hold_zeros(folded(purified, self.example)),
-            plan.levels,
+            third,
             {key: [self.levels] for key in matrix_layers(purified)},
-            0.3,
         )
-        quantised = self._stage("quantised", lambda: self._on_levels(levelled), plan.quantised, share=0.3)
-        control = self._stage("control", lambda: self._on_levels(quantised), plan.final, share=0.3)
-        final = self._stage("final", lambda: self._mismatched(quantised), plan.final, share=0.3)
+        spare = plan.levels - self._ran("levels")
+        quantised = self._stage("quantised", lambda: self._on_levels(levelled), plan.quantised + spare, share=0.3)
+        ranges = self.ranges["quantised"]
+        control = self._stage("control", lambda: self._on_levels(quantised, ranges), plan.final, share=0.3)
+        final = self._stage("final", lambda: self._mismatched(quantised, ranges), plan.final, share=0.3)
         longer = self._stage("longer", lambda: baked(self.model), plan.epochs) if plan.longer else None
         found = (self.model, longer, pruned, purified, quantised, control, final)
         return {name: model for name, model in zip(STAGES, found, strict=True) if model is not None}
 
+    def _ran(self, *stages: str) -> int:
+        """Epochs that these have taken."""
+        return sum(self.epochs_of[name] for name in stages)
+
     def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
             self.step("allocation: what each layer costs on the chip")
-            allocation, steps = cost_aware(self._search(self.target))
+            if self.plan.allocation == "uniform":
+                allocation, steps = uniform(self._search(self.target)), pd.DataFrame()
+            else:
+                allocation, steps = cost_aware(self._search(self.target))
             return {
                 "allocation": {name: asdict(keep) for name, keep in allocation.items()},
                 "steps": steps.to_dict("list"),
@@ -356,13 +257,15 @@ class _Work:
         most_lost = self.plan.most_lost * (abs(before) if metric.unit else 1.0)
         return choose_threshold(model, THRESHOLDS, judged, most_lost)
 
-    def _on_levels(self, model: nn.Module) -> nn.Module:
+    def _on_levels(self, model: nn.Module, ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})) -> nn.Module:
         held = hold_zeros(model)
-        hold_levels(held, self.levels)
+        hold_levels(held, self.levels, self.plan.learned)
+        if self.plan.learned:
+            learn_input_steps(held, self.chip_after, self.calibration, ranges)
         return held
 
-    def _mismatched(self, model: nn.Module) -> nn.Module:
-        noisy = self._on_levels(model)
+    def _mismatched(self, model: nn.Module, ranges: Mapping[str, tuple[float, float]]) -> nn.Module:
+        noisy = self._on_levels(model, ranges)
         inject_mismatch(noisy, self.chip_after.model_copy(update={"device": self.device}), self.plan.seed)
         return noisy
 
@@ -370,30 +273,46 @@ class _Work:
         self, name: str, begin: Callable[[], nn.Module], epochs: int,
         sets: Mapping[str, list[Any]] | None = None, share: float = 1.0,
     ) -> nn.Module:  # fmt: skip
-        """What `begin` gives, trained (under ADMM where there are sets, and put in them), from its file if it is there."""
+        """What `begin` gives, trained (pulled where there are sets, and put in them), from its file if it is there."""
         model, path = begin(), self.kept / f"{name}.pt"
         plain = baked(model)
         if path.is_file():
             state = self._kept(path)
+            take_input_ranges(plain)
             plain.load_state_dict(state["model"])
-            self.histories[name] = state["history"]
+            self.histories[name], self.epochs_of[name] = state["history"], state["epochs"]
+            self.ranges[name], self.apart[name] = state["input_ranges"], state["apart"]
             return plain.eval()
-        self.histories[name] = []
+        self.histories[name], self.epochs_of[name], self.apart[name] = [], 0, 0.0
         if sets and not epochs:
-            Admm(model, sets, RHO).project_()
+            Admm(model, sets).project_()  # the nearest members: by magnitude
         if epochs and (sets is None or sets):
+            plan, last = self.plan, name in ("levels", "quantised", "control", "final")
             model.to(self.trained_on)
-            admm = Admm(model, sets, RHO) if sets else None
+            pulled = pulling(plan.method, model, sets, plan, epochs, self.parts) if sets else None
+            recipe = plan.recipe(epochs, PULL_SHARE if sets else share, pulled=bool(sets), small=not last and not sets,
+                                 taught=name != "longer")  # fmt: skip
 
             def told(epoch: int, loss: float) -> None:
-                apart = 0.0 if admm is None else admm.history.tail(len(admm.layers))["primal_residual"].max()
+                self.epochs_of[name] = epoch + 1
+                apart = pulled.history.tail(len(pulled.layers))["primal_residual"].max() if isinstance(pulled, Admm) else 0.0
                 least = f", {apart:.1%} from its set at most" if apart else ""
                 self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}{least}")
 
-            _train(model, self.parts, self.plan.recipe(epochs, share), self.plan, admm, self.kept / f"{name}.checkpoint", told)
-            self.histories[name] = [] if admm is None else admm.history.to_dict("records")
+            checkpoint = self.kept / f"{name}.checkpoint"
+            if checkpoint.is_file():  # an interrupt after its last epoch tells of none
+                self.epochs_of[name] = read_state(checkpoint).get("epoch", -1) + 1
+            teacher = self.model.to(self.trained_on) if recipe.distil else None
+            _train(model, self.parts, recipe, plan, pulled, checkpoint, told, teacher)
+            if isinstance(pulled, Admm):
+                self.histories[name] = pulled.history.to_dict("records")
+                self.apart[name] = pulled.reached
+            self.model.cpu()
+        self.ranges[name] = take_input_ranges(model)
         plain = bake(model).cpu().eval()
-        save_state({"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name]}, path)
+        state = {"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
+                 "input_ranges": self.ranges[name], "apart": self.apart[name]}  # fmt: skip
+        save_state(state, path)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
 
@@ -443,9 +362,10 @@ class _Work:
             if weights_of(model) > plan.most_on_chips:
                 return found | {"ideal": None, "varied": []}
             inputs, targets = inputs[: plan.images], targets[: plan.images]
-            ideal = chip_scores(model, chip, self.calibration, inputs, targets, (), self.device, metric)[0]
+            ranges = self.ranges.get(name, {})
+            ideal = chip_scores(model, chip, self.calibration, inputs, targets, (), self.device, metric, ranges)[0]
             seeds = range(plan.seed, plan.seed + plan.instances)
-            varied = chip_scores(model, chip, self.calibration, inputs, targets, seeds, self.device, metric)
+            varied = chip_scores(model, chip, self.calibration, inputs, targets, seeds, self.device, metric, ranges)
             return found | {"ideal": ideal, "varied": varied}
 
         how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
@@ -492,8 +412,13 @@ class _Work:
             "left": {name: last[column] / first[column] for name, column in TARGET_COLUMNS.items() if name in self.target},
             "frontier_images": min(self.plan.frontier_images, len(self.parts.train_targets)),
             "instances": self.plan.instances, "validation_images": len(self.parts.test_targets),
+            "validation_split": split_told(self.data, self.plan.validation),
+            "method": COMPRESSION_METHODS[self.plan.method],
+            "from_sets_at_projection": {name: each for name, each in self.apart.items() if each},
+            "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
             "footprints": {name: _numbers(each) for name, each in taken.items()},
-            "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "plan": asdict(self.plan),
+            "allocation": {name: asdict(keep) for name, keep in allocation.items()},
+            "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
 
@@ -528,25 +453,21 @@ class _Work:
                 allocation = uniform(search)
         except AllocationError as error:
             return {"reached": 0.0, "why": str(error)}
-        admm, retraining = self.plan.frontier
-        recipe = self.plan.recipe(admm)
-        parts = first_samples(self.parts, self.plan.frontier_images)
+        plan = self.plan
+        pulling_, retraining = plan.frontier
+        parts = first_samples(self.parts, plan.frontier_images)
         if method == "magnitude":
             small = prune_once(self.model, allocation, self.example)
-            retraining += admm
+            retraining += pulling_
         else:
-            trained = baked(self.model).to(self.trained_on)
-            sets = self._filter_sets(allocation)
-            _train(trained, parts, recipe, self.plan, Admm(trained, sets, RHO) if sets else None)
-            small = smaller(bake(trained).cpu(), self.example).to(self.trained_on)
-            inputs = input_sets(small, allocation)
-            if inputs:
-                _train(small, parts, recipe, self.plan, Admm(small, inputs, RHO))
-                bake(small)
-                retraining -= admm
+            small = self._pulled(baked(self.model), self._filter_sets(allocation), parts, pulling_)
+            small = smaller(small, self.example)
+            if inputs := input_sets(small, allocation):
+                small = self._pulled(small, inputs, parts, pulling_)
+                retraining -= pulling_
         model = hold_zeros(small).to(self.trained_on)
         if retraining:
-            _train(model, parts, self.plan.recipe(retraining), self.plan)
+            _train(model, parts, plan.recipe(retraining), plan)
         bake(model).cpu().eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
@@ -554,6 +475,31 @@ class _Work:
             "float": score(model, self.data.test_inputs, self.data.test_targets, self.data.metric), "weights": weights_of(model),
             "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
         }  # fmt: skip
+
+
+    def _pulled(self, model: nn.Module, sets: Mapping[str, list[Any]], parts: Dataset, epochs: int) -> nn.Module:
+        """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
+        if not sets:
+            return model
+        model.to(self.trained_on)
+        admm = pulling("admm", model, sets, self.plan, epochs, parts, tolerance=0.0)
+        _train(model, parts, self.plan.recipe(epochs, PULL_SHARE, pulled=True), self.plan, admm)
+        return bake(model).cpu()
+
+
+def pulling(
+    method: str, model: nn.Module, sets: Mapping[str, list[Any]], plan: Plan, epochs: int, data: Dataset, tolerance: float = 0.01
+) -> Admm | OneShot:
+    """What pulls the model into its sets along a training of so many epochs: by COMPRESSION_METHODS."""
+    planned = epochs * _updates(plan, data)
+    if method == "gradual":
+        return Gradual(model, sets, planned)
+    return Admm(model, sets, Balanced(plan.rho, planned), decoupled=True, tolerance=tolerance)
+
+
+def _updates(plan: Plan, data: Dataset) -> int:
+    """Of ADMM in an epoch: as planned, at most one a batch."""
+    return min(plan.updates, -(-len(data.train_targets) // plan.batch))
 
 
 def _numbers(taken: Footprint) -> dict[str, float]:
@@ -567,21 +513,23 @@ def _numbers(taken: Footprint) -> dict[str, float]:
 
 
 def _train(
-    model: nn.Module, data: Dataset, recipe: Recipe, plan: Plan, admm: Admm | None = None, checkpoint: Path | None = None,
-    after: Callable[[int, float], None] = lambda epoch, loss: None,
+    model: nn.Module, data: Dataset, recipe: Recipe, plan: Plan, pulled: Admm | OneShot | None = None, checkpoint: Path | None = None,
+    after: Callable[[int, float], None] = lambda epoch, loss: None, teacher: nn.Module | None = None,
 ) -> None:  # fmt: skip
-    """Train in place; under ADMM put in its sets at the end."""
-    train_network(model, data, recipe, plan.seed, checkpoint, regulariser=admm, updates=plan.updates, after=after)
-    if admm is not None:
-        admm.project_()
+    """Train in place; what is pulled is put in its sets at the end."""
+    updates = _updates(plan, data)
+    train_network(model, data, recipe, plan.seed, checkpoint, regulariser=pulled, updates=updates, after=after, teacher=teacher)
+    if pulled is not None:
+        pulled.project_()
 
 
 def chip_scores(
-    model: nn.Module, chip: Chip, calibration: Tensor, inputs: Tensor, targets: Tensor, seeds: Any, device: Any, metric: Metric
-) -> list[float]:
+    model: nn.Module, chip: Chip, calibration: Tensor, inputs: Tensor, targets: Tensor, seeds: Any, device: Any, metric: Metric,
+    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> list[float]:  # fmt: skip
     """Scores of chip instances by seed with cells of `device`, rows and columns of zeros packed away; without seeds, of one
     chip with ideal cells."""
-    on_chip = convert(model, chip, calibration, 0, pack=True)
+    on_chip = convert(model, chip, calibration, 0, pack=True, input_ranges=input_ranges)
     found = []
     for seed in seeds or [None]:
         program(on_chip, 0 if seed is None else seed, device, layers=() if seed is None else None)

@@ -50,8 +50,9 @@ from xbar.workloads.offered import TASKS, WORKLOADS, file_of, is_own
 from xbar.workloads.own import code_of
 from xbar.workloads.study import sweep as engine
 from xbar.workloads.study.allocation import TARGETS
-from xbar.workloads.study.compress import PLANS, Plan, compress, fitted, quick
+from xbar.workloads.study.compress import compress
 from xbar.workloads.study.evaluate import Condition, Correction, OnChip
+from xbar.workloads.study.plan import PLANS, Plan, fitted, quick
 from xbar.workloads.study.sweep import Axis, Point, Span, SweepError, SweepResult, Value, code_version, sweep
 from xbar.workloads.training import save_state, score
 from xbar.workloads.workload import Workload, load_weights, load_workload

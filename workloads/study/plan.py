@@ -1,0 +1,227 @@
+"""How hard a compression tries: epochs of each training, how filters and inputs are chosen, what is judged, and the images to choose
+by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from xbar.hw.errors import did_you_mean
+from xbar.workloads.data import Dataset
+from xbar.workloads.offered import (
+    ALLOCATIONS,
+    COMPRESSION_METHOD,
+    COMPRESSION_METHODS,
+    NETWORKS,
+    RATE,
+    TRAINING_OPTIONS,
+)
+from xbar.workloads.training import Recipe, TrainingError
+
+PULL_SHARE = 0.3  # of the learning rate, constant, while ADMM or gradual pruning runs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard to try: epochs of each training (0: none), and what is judged. Raises TrainingError for values out of range.
+
+    rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
+    uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
+    None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
+    programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
+    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining, of other metrics a
+    share of the value before [1]. most_on_chips: networks of
+    more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
+    picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
+    frontier_images. train_images: that are trained on, 0 for all.
+
+    method, allocation: of COMPRESSION_METHODS and ALLOCATIONS in workloads/offered.py; rho: of ADMM at the start, which its residuals
+    then change. learned: of the stages on levels, whether the steps of weights and inputs are learned (LSQ), input ranges of the chip
+    with them. smoothing, cutout, small, average, distil, temperature, views, products: as `xbar.workloads.training.Recipe` has
+    them; small for stages before levels; the teacher is the network as it came in, for all stages but `longer`.
+    """
+
+    rounds: int = 6
+    search_images: int = 10000
+    filters: int = 4
+    inputs: int = 3
+    pruned: int = 12
+    purified: int = 12
+    levels: int = 3
+    quantised: int = 5
+    final: int = 10
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    shift: int = 0
+    flip: bool = False
+    bfloat16: bool = False
+    updates: int = 8
+    longer: bool = False
+    bits: int | None = None
+    input_bits: int | None = None
+    sigma: float | None = None
+    rate: float = RATE
+    validation: int = 5000
+    most_lost: float = 0.0004
+    instances: int = 10
+    images: int = 1000
+    most_on_chips: int = 5_000_000
+    budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
+    frontier: tuple[int, int] = (1, 3)
+    frontier_images: int = 15000
+    seed: int = 0
+    train_images: int = 0
+    method: str = COMPRESSION_METHOD
+    allocation: str = "cost-aware"
+    rho: float = 0.1
+    learned: bool = False
+    smoothing: float = 0.0
+    cutout: int = 0
+    small: int = 0
+    average: float = 0.0
+    distil: float = 0.0
+    temperature: float = 4.0
+    views: int = 4
+    products: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS)):
+            value = getattr(self, name)
+            _check(name, value in known, f"{value}{did_you_mean(value, known)}", f"of {', '.join(known)}")
+        _check("train_images", self.train_images >= 0, self.train_images, "0 (all) or more")
+        for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images"):
+            _check(name, getattr(self, name) >= 1, getattr(self, name), "1 or more")
+        for name in ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final", "seed"):
+            _check(name, getattr(self, name) >= 0, getattr(self, name), "0 or more")
+        for name in ("learning_rate", "rate", "rho"):
+            _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
+        for name in ("bits", "input_bits"):
+            _check(name, getattr(self, name) is None or getattr(self, name) >= 1, getattr(self, name), "1 or more")
+        _check("sigma", self.sigma is None or 0 <= self.sigma < float("inf"), self.sigma, "0 or more and finite")
+        _check("most_lost", 0 <= self.most_lost <= 1, self.most_lost, "from 0 to 1")
+        _check("budgets", all(budget > 0 for budget in self.budgets), self.budgets, "above 0 each")
+        _check("frontier", 1 <= self.frontier[0] <= self.frontier[1], self.frontier, "1 or more of ADMM, at least as many of retraining")
+
+    def recipe(self, epochs: int, share: float = 1.0, pulled: bool = False, small: bool = False, taught: bool = False) -> Recipe:
+        """A training of that many epochs at a share of the learning rate; `pulled` at a constant one, as ADMM needs it."""
+        return Recipe(
+            epochs, self.batch, self.learning_rate * share, self.weight_decay, self.shift, self.flip, self.bfloat16,
+            smoothing=self.smoothing, cutout=self.cutout, small=self.small if small else 0, average=0.0 if pulled else self.average,
+            distil=self.distil if taught else 0.0, temperature=self.temperature, views=self.views,
+            schedule="constant" if pulled else "one-cycle", products=self.products,
+        )  # fmt: skip
+
+    @property
+    def epochs(self) -> int:
+        """Of all training after the choice of what to keep."""
+        return self.filters + self.inputs + self.pruned + self.purified + self.levels + self.quantised + self.final
+
+
+def _check(name: str, holds: bool, value: object, allowed: str) -> None:
+    if not holds:
+        raise TrainingError(f"plan.{name} must be {allowed}, got {value}")
+
+
+_COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
+_TRAINING = {
+    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30)),
+    **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0)),
+    "resnet20": Plan(
+        filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002, updates=20,
+        budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
+    ),
+    **dict.fromkeys(("vgg16", "resnet18"), Plan(
+        search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
+        updates=40, products=True, most_lost=0.001, budgets=(), longer=True, **_COLOUR,
+    )),
+}  # fmt: skip
+PLANS = {
+    name: replace(_TRAINING.get(name, Plan()), images=network.compressed_images, instances=network.compressed_instances)
+    for name, network in NETWORKS.items()
+}
+
+
+TRAININGS = ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final")
+
+
+def with_training(plan: Plan, options: Sequence[tuple[str, str]]) -> Plan:
+    """The plan with options of training, names and values as a command line has them. Raises TrainingError."""
+    given: dict[str, Any] = {}
+    for name, text in options:
+        if name not in TRAINING_OPTIONS:
+            raise TrainingError(f"training has no {name!r}; known: {', '.join(TRAINING_OPTIONS)}{did_you_mean(name, TRAINING_OPTIONS)}")
+        if isinstance(getattr(plan, name), bool):
+            if text not in ("true", "false"):
+                raise TrainingError(f"training {name} must be true or false, got {text}")
+            given[name] = text == "true"
+            continue
+        kind = type(getattr(plan, name))
+        try:
+            given[name] = kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise TrainingError(f"training {name} must be {what}, got {text}") from None
+    found = replace(plan, **given)
+    found.recipe(1, small=True, taught=True)  # refuses what is out of range
+    return found
+
+
+def with_epochs(plan: Plan, epochs: int) -> Plan:
+    """The plan with so many epochs in all after the choice of what to keep, each training with its share of them."""
+    total = plan.epochs
+    if not total:
+        raise TrainingError("plan has no training whose epochs could be changed")
+    shares = {name: getattr(plan, name) * epochs / total for name in TRAININGS}
+    whole = {name: int(share) for name, share in shares.items()}
+    left = sorted(shares, key=lambda name: whole[name] - shares[name])[: epochs - sum(whole.values())]
+    return replace(plan, **{name: whole[name] + (name in left) for name in TRAININGS})  # type: ignore[arg-type]
+
+
+def fitted(plan: Plan, data: Dataset) -> Plan:
+    """The plan; where it would hold out more than half of the training samples, with a fifth of them."""
+    count = len(data.train_targets)
+    return plan if plan.validation <= count // 2 else replace(plan, validation=max(1, count // 5))
+
+
+QUICK_EPOCHS = 2  # of a baseline that is trained here, at most
+
+
+def quick(plan: Plan) -> Plan:
+    """The plan with no more than a few epochs of everything, and few images, to try it out."""
+    most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4,
+            "search_images": 2000, "frontier_images": 5000}  # fmt: skip
+    fewer = {name: min(getattr(plan, name), count) for name, count in most.items()}
+    images = min(plan.train_images or 10_000, 10_000)
+    return replace(plan, **fewer, frontier=(1, 2), longer=False, train_images=images)  # type: ignore[arg-type]
+
+
+def split(data: Dataset, validation: int, seed: int) -> Dataset:
+    """The training samples in two: to train on, and, as test images, to choose by; the test images are not in it.
+
+    Of data that hold samples out of all training (`Dataset.held_out`) the last `validation` ones, by index, whatever the seed, and
+    none of those held out is trained on; of others so many drawn by the seed.
+    """
+    count = len(data.train_targets)
+    if not 0 < validation < count - data.held_out:
+        raise TrainingError(f"validation images must be 1 to {count - data.held_out - 1}, got {validation}")
+    if data.held_out:
+        held, rest = torch.arange(count - validation, count), torch.arange(count - max(validation, data.held_out))
+    else:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        held, rest = order[:validation], order[validation:]
+    return replace(
+        data, name=f"{data.name}, {validation} of training held out", train_inputs=data.train_inputs[rest],
+        train_targets=data.train_targets[rest], test_inputs=data.train_inputs[held], test_targets=data.train_targets[held],
+        held_out=0,
+    )  # fmt: skip
+
+
+def split_told(data: Dataset, validation: int) -> str:
+    """Which samples validation is, and whether the network as it came in may have learnt them."""
+    if validation <= data.held_out:
+        return (f"the last {validation:,} of {len(data.train_targets):,} training {data.samples} by index: no network trained here, the "
+                "uncompressed one included, learnt them; weights from elsewhere may have")  # fmt: skip
+    return (f"{validation:,} of {len(data.train_targets):,} training {data.samples}, drawn by the seed and held out from here on; the "
+            "network as it came in may have learnt them")  # fmt: skip
