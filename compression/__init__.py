@@ -32,7 +32,10 @@ from xbar.compression.masks import (
 from xbar.compression.packing import crossbars_needed, packing, used_arrays
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
-from xbar.compression.shrink import rebuild, shrink, small_state
+from xbar.compression.joint import Joint, Stream, cut_all, streams
+from xbar.compression.layered import layered
+from xbar.compression.shrink import shrink
+from xbar.compression.state import rebuild, small_state
 
 __all__ = [
     "Admm",
