@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from xbar.compression.constraints import ConstraintSet, PruningSet
 from xbar.compression.errors import CompressionError
-from xbar.compression.gemm import groups_of, layer_of, set_weight
+from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, set_weight
+from xbar.compression.joint import Joint
 
 COLUMNS = ["update", "epoch", "layer", "set", "rho", "primal_residual", "dual_residual"]
 
@@ -50,7 +51,7 @@ class Rho:
 class Admm:
     """ADMM on the weights of `model`'s layers.
 
-    sets: layer name -> the sets that its weight is to be in. rho: a number or a schedule, for all layers or by name.
+    sets: layer name -> the sets that its weight is to be in. joint: sets of streams, whose units go from all layers at once. rho: a number or a schedule, for all layers or by name.
 
         admm = Admm(model, {"conv2": [Filter(k=8), Column(ratio=0.25)]}, rho=Rho(1e-3, factor=3, every=3))
         for epoch in range(9):
@@ -66,24 +67,35 @@ class Admm:
 
     def __init__(
         self, model: nn.Module, sets: Mapping[str, Sequence[ConstraintSet]],
-        rho: float | Rho | Mapping[str, float | Rho] = 1e-3,
+        rho: float | Rho | Mapping[str, float | Rho] = 1e-3, joint: Sequence[Joint] = (),
     ):  # fmt: skip
-        if not sets:
+        if not sets and not joint:
             raise CompressionError("ADMM needs the sets of one layer or more, got none")
+        layers = matrix_layers(model)
+        self.joint = list(joint)
+        self._joined = [
+            {each.path: layers[each.path.removesuffix(".weight")] for each in one.stream.slices if each.path.removesuffix(".weight") in layers}
+            for one in self.joint
+        ]  # of each joint set its layers, by the weight's path
+        sets = {name: list(given) for name, given in sets.items()}
+        joined = list(dict.fromkeys(path.removesuffix(".weight") for each in self._joined for path in each))
+        sets |= {name: [] for name in joined if name not in sets}
         self.model = model
         self.layers = {name: layer_of(model, name) for name in sets}
-        self.sets = {name: list(given) for name, given in sets.items()}
+        self.sets = sets
         self._schedule = {name: _schedule(name, rho) for name in sets}
         self.updates = 0
         self._rows: list[dict[str, Any]] = []
         self.z: dict[str, list[Tensor]] = {}
         self.u: dict[str, list[Tensor]] = {}
         for name, layer in self.layers.items():
-            if not self.sets[name]:
+            if not self.sets[name] and name not in joined:
                 raise CompressionError(f"layer {name} has no set")
             weight, groups = layer.weight.detach(), groups_of(layer)
             self.z[name] = [s.project(weight, groups) for s in self.sets[name]]
             self.u[name] = [torch.zeros_like(weight) for _ in self.sets[name]]
+        self.joint_z = [one.project(_weights(each)) for one, each in zip(self.joint, self._joined, strict=True)]
+        self.joint_u = [{path: torch.zeros_like(z) for path, z in each.items()} for each in self.joint_z]
 
     def rho(self, layer: str) -> float:
         """The layer's present rho."""
@@ -96,6 +108,9 @@ class Admm:
             weight = layer.weight
             for z, u in zip(self.z[name], self.u[name], strict=True):
                 terms.append(self.rho(name) / 2 * (weight - z + u).square().sum())
+        for layers, zs, us in zip(self._joined, self.joint_z, self.joint_u, strict=True):
+            for path, layer in layers.items():
+                terms.append(self.rho(path.removesuffix(".weight")) / 2 * (layer.weight - zs[path] + us[path]).square().sum())
         return torch.stack(terms).sum()
 
     @torch.no_grad()
@@ -117,10 +132,20 @@ class Admm:
                 row = (self.updates, epoch, name, _label(constraint, j), before[name],
                        apart / size if size else 0.0, before[name] * moved)  # fmt: skip
                 self._rows.append(dict(zip(COLUMNS, row, strict=True)))
+        for j, (one, layers) in enumerate(zip(self.joint, self._joined, strict=True)):
+            weights = _weights(layers)
+            zs = one.project({path: weight + self.joint_u[j][path] for path, weight in weights.items()})
+            for path, weight in weights.items():
+                name, size, z = path.removesuffix(".weight"), float(weight.norm()), zs[path]
+                apart, moved = float((weight - z).norm()), float((z - self.joint_z[j][path]).norm())
+                self.joint_u[j][path] += weight - z
+                row = (self.updates, epoch, name, f"joint:{one.stream.name}", before[name], apart / size if size else 0.0, before[name] * moved)
+                self._rows.append(dict(zip(COLUMNS, row, strict=True)))
+            self.joint_z[j] = zs
         self.updates += 1
         for name in self.layers:
             if self.rho(name) != before[name]:
-                for u in self.u[name]:
+                for u in (*self.u[name], *(each[f"{name}.weight"] for each in self.joint_u if f"{name}.weight" in each)):
                     u *= before[name] / self.rho(name)
 
     @property
@@ -130,19 +155,27 @@ class Admm:
 
     @torch.no_grad()
     def project_(self) -> dict[str, Tensor]:
-        """Put every layer's weight in all its sets, pruning sets first; the masks of what pruning kept, by layer.
+        """Put every layer's weight in all its sets, joint and pruning sets first; the masks of what pruning kept, by layer.
 
-        Weights set to zero are in every pruning set still, and on a level, so the last projection leaves them in all.
+        What a joint set takes is 0 in all that makes it and reads it, biases, norms and embeddings too. Weights set to zero are in every pruning set still, and on a level, so the last projection leaves them in all.
         """
-        masks = {}
+        masks: dict[str, Tensor] = {}
+        joined: dict[str, Tensor] = {}
+        for one, layers in zip(self.joint, self._joined, strict=True):
+            keep = one.kept_of(_weights(layers))
+            one.stream.zero(self.model, keep)
+            for path, mask in one.stream.masks(self.model, keep).items():
+                if path in layers:
+                    name = path.removesuffix(".weight")
+                    joined[name] = joined[name] & mask if name in joined else mask
         for name, layer in self.layers.items():
             weight, groups = layer.weight.detach().clone(), groups_of(layer)
             pruning = [s for s in self.sets[name] if isinstance(s, PruningSet)]
-            mask = torch.ones_like(weight, dtype=torch.bool)
+            mask = joined[name].to(weight.device).clone() if name in joined else torch.ones_like(weight, dtype=torch.bool)
             for constraint in pruning:
                 mask &= constraint.mask(weight, groups)
                 weight = torch.where(mask, weight, torch.zeros_like(weight))
-            if pruning:
+            if pruning or name in joined:
                 masks[name] = mask
             if not bool(weight.any()):
                 raise CompressionError(f"layer {name}: its sets together leave no weight; let one of them keep more")
@@ -158,6 +191,8 @@ class Admm:
             "updates": self.updates,
             "z": {name: [z.clone() for z in found] for name, found in self.z.items()},
             "u": {name: [u.clone() for u in found] for name, found in self.u.items()},
+            "joint": [{"set": _joint_label(one), "z": _copies(z), "u": _copies(u)}
+                      for one, z, u in zip(self.joint, self.joint_z, self.joint_u, strict=True)],
             "history": [dict(row) for row in self._rows],
         }
 
@@ -169,6 +204,11 @@ class Admm:
             theirs = found if isinstance(found, dict) else {}
             apart = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
             raise CompressionError(f"the state belongs to another run: layers or sets differ in {', '.join(apart)}")
+        joint = state.get("joint", [])
+        if [each["set"] for each in joint] != [_joint_label(one) for one in self.joint]:
+            raise CompressionError("the state belongs to another run: joint sets differ")
+        self.joint_z = [{path: z.to(mine[path]) for path, z in each["z"].items()} for each, mine in zip(joint, self.joint_z, strict=True)]
+        self.joint_u = [{path: u.to(mine[path]).clone() for path, u in each["u"].items()} for each, mine in zip(joint, self.joint_z, strict=True)]
         self.updates = state["updates"]
         self.z = {name: [z.to(self.z[name][0]) for z in found] for name, found in state["z"].items()}
         self.u = {name: [u.to(self.u[name][0]).clone() for u in found] for name, found in state["u"].items()}
@@ -181,6 +221,18 @@ def _schedule(name: str, rho: float | Rho | Mapping[str, float | Rho]) -> Rho:
             raise CompressionError(f"rho is given by layer, but not for {name}")
         rho = rho[name]
     return rho if isinstance(rho, Rho) else Rho(rho)
+
+
+def _weights(layers: Mapping[str, MatrixLayer]) -> dict[str, Tensor]:
+    return {path: layer.weight.detach() for path, layer in layers.items()}
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {path: tensor.clone() for path, tensor in tensors.items()}
+
+
+def _joint_label(one: Joint) -> str:
+    return f"{one.stream.name}: {one.kept} of {one.stream.count}"
 
 
 def _label(constraint: ConstraintSet, index: int) -> str:

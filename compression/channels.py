@@ -118,7 +118,7 @@ class Channels:
             parts = [self.class_of(part) for part in link.parts]
             if any(int(part.max()) != FIXED for part in parts):
                 key = tuple(part.numpy().tobytes() for part in parts)
-                found[key] = Grid(parts, link.rows_only)
+                found[key] = Grid(parts, True, link.rows_only)
         return list(found.values())
 
     # ---- the walk
@@ -349,7 +349,7 @@ class Channels:
             for part in parts:
                 self.labels.fix(part)
             return
-        self._links.append(Grid(parts))
+        self._links.append(Grid(parts, True))
 
     def _reduced(self, node: fx.Node) -> Any:
         """A sum or mean over channels rests on all of them; over anything else it is of the channel."""
@@ -517,7 +517,7 @@ class Channels:
                 self._role(f"{node.target}.{name}", vector)
         groups = vector.view(module.num_groups, -1)
         if 1 < module.num_groups < len(vector):
-            self._links.append(Grid([groups]))
+            self._links.append(Grid([groups], True))
         if module.num_groups < len(vector):
             self.reads.append(Read(node.name, groups, groups, [(node.args[0].name, [], [1])]))  # type: ignore[union-attr]
         return self.labels.find(labels)
@@ -558,7 +558,7 @@ class Channels:
         groups = getattr(module, "groups", 1)
         if groups > 1:
             parts = [source.view(groups, -1), made.view(groups, -1)]
-            self._links.append(Grid(parts, rows_only=min(part.shape[1] for part in parts) == 1))
+            self._links.append(Grid(parts, True, min(part.shape[1] for part in parts) == 1))
         self._matrix_roles(name, module, source, made, groups)
         return made
 

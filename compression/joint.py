@@ -5,6 +5,8 @@ is the units that are made and read by the same tensors, so that they compete fo
 constraint set for ADMM and magnitude pruning; `Stream.cut` takes units out of a model by zeros, which `shrink` then removes.
 """
 
+import copy
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,11 +30,7 @@ class Slice:
 
     path: str
     units: Tensor = field(repr=False)
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """The axes along which units differ."""
-        return tuple(axis for axis, side in enumerate(self.units.shape) if side > 1)
+    axes_of: tuple[int, ...]  # the axes along which units differ
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,16 @@ class Stream:
     slices: tuple[Slice, ...] = field(repr=False)
     writers: tuple[str, ...]
     labels: Tensor = field(repr=False)  # unit of each label of the graph, -1 for none
+
+    @property
+    def key(self) -> frozenset[tuple[str, tuple[int, ...]]]:
+        """What tells the stream from others, in a smaller copy of the model too: its weights and their axes."""
+        return frozenset((each.path, each.axes_of) for each in self.slices if each.units.dim() > 1)
+
+    def rows(self, layer: str) -> Tensor:
+        """The unit of each output of a layer, -1 for none of this stream's."""
+        found = [each.units.flatten() for each in self.slices if each.path == f"{layer}.weight" and each.axes_of == (0,)]
+        return found[0] if found else torch.empty(0, dtype=torch.int64)
 
     def norms(self, model: nn.Module) -> Tensor:
         """l2 norm of each unit over all of its weights of two axes or more, float64 (units,)."""
@@ -75,19 +83,21 @@ class Stream:
             masks[each.path] = masks[each.path] & mask if each.path in masks else mask
         return masks
 
+    def zero(self, model: nn.Module, keep: Tensor) -> None:
+        """Set all but the units `keep` to 0 in biases, norms, embeddings and all else but the weights of layers (`matrix_layers`)."""
+        layers = {f"{name}.weight" for name in matrix_layers(model)}
+        for path, mask in self.masks(model, keep).items():
+            if path not in layers:
+                _zero(model, path, mask)
+
     def cut(self, model: nn.Module, keep: Tensor) -> None:
-        """Set all but the units `keep`, bool (units,), to 0 in all that makes and reads them, in place; weights of Linear and Conv2d are
+        """Set all but the units `keep`, bool (units,), to 0 in all that makes and reads them, in place; weights of layers (`matrix_layers`) are
         masked so that they stay 0 (`attach`)."""
         if keep.shape != (self.count,) or keep.dtype != torch.bool or not bool(keep.any()):
             raise CompressionError(f"stream {self.name}: what stays must be bool ({self.count},), one or more, got {tuple(keep.shape)}")
-        layers = matrix_layers(model)
-        for path, mask in self.masks(model, keep).items():
-            owner, _, name = path.rpartition(".")
-            if owner in layers and name == "weight":
-                if not bool(mask.all()):
-                    attach(model, {owner: mask})
-            else:
-                _zero(model, path, mask)
+        self.zero(model, keep)
+        layers = {f"{name}.weight": name for name in matrix_layers(model)}
+        attach(model, {layers[path]: mask for path, mask in self.masks(model, keep).items() if path in layers and not bool(mask.all())})
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,13 @@ class Joint:
         assert self.ratio is not None
         return max(1, -int(-(self.ratio * self.stream.count - 1e-9) // 1))
 
+    def kept_of(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """bool (units,): which stay, by the squares of these tensors together."""
+        return _largest(self.stream.squares(tensors), self.kept)
+
     def project(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest members: of each tensor, by path, all but the k units of largest norm set to 0."""
-        keep = _largest(self.stream.squares(tensors), self.kept)
+        keep = self.kept_of(tensors)
         found = dict(tensors)
         for each in self.stream.slices:
             if each.path in found:
@@ -136,17 +150,17 @@ def streams(model: nn.Module, example: Example, whole: bool = False) -> list[Str
     return streams_of(channels, whole)
 
 
-def streams_of(channels: Channels, whole: bool = False) -> list[Stream]:
-    """The streams of channels known already; ties them further, so that any set of units leaves regular tensors."""
-    for grid in channels.grids:
-        for one, other in grid.ties(whole):
-            channels.labels.tie(one, other)
-    classes = channels.labels.classes()
+def streams_of(channels: Channels, whole: bool = False, least: int = 2) -> list[Stream]:
+    """The streams of channels known already; those of `least` units or more."""
+    labels = copy.deepcopy(channels.labels)
+    for grid in sorted(channels.grids, key=lambda each: not each.linked):  # what is linked first decides what is left to tie
+        grid.tie(labels, whole)
+    classes = labels.classes()
     there = channels.graph.meta["parameters"]
     known: dict[int, dict[tuple[str, tuple[int, ...]], int]] = {}
     roles = [(path, role) for path, each in channels.roles.items() for role in each]
     seen: set[tuple[str, bytes]] = set()
-    held: list[tuple[str, Tensor]] = []
+    held: list[tuple[str, Tensor, tuple[int, ...]]] = []
     bad: set[int] = set()
     for path, role in roles:
         found = classes[role]
@@ -158,8 +172,8 @@ def streams_of(channels: Channels, whole: bool = False) -> list[Stream]:
         if path not in there:
             bad |= set(values.tolist())
             continue
-        held.append((path, found))
-        axes = tuple(axis for axis, side in enumerate(role.shape) if side > 1)
+        axes = tuple(axis for axis, side in enumerate(role.shape) if side > 1 or len(role.shape) == 1)
+        held.append((path, found, axes))
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             known.setdefault(value, {})[there[path], axes] = count
     by_signature: dict[frozenset[object], list[int]] = {}
@@ -170,14 +184,17 @@ def streams_of(channels: Channels, whole: bool = False) -> list[Stream]:
     for name, matrix in channels.matrices.items():
         for value in classes[matrix.outputs].unique().tolist():
             writers.setdefault(value, []).append(name)
-    made = []
+    made, named = [], Counter[str]()
     for members in by_signature.values():
         unit = torch.full((len(classes),), -1)
         unit[torch.tensor(members)] = torch.arange(len(members))
-        slices = tuple(Slice(there[path], unit[found]) for path, found in held if bool((unit[found] >= 0).any()))
+        slices = tuple(Slice(there[path], unit[found], axes) for path, found, axes in held if bool((unit[found] >= 0).any()))
         made_by = tuple(writers.get(members[0], ()))
-        if len(members) > 1 and slices:
-            made.append(Stream(made_by[0] if made_by else slices[0].path, len(members), slices, made_by, unit[classes]))
+        if len(members) >= least and slices:
+            asked = made_by[0] if made_by else slices[0].path.removesuffix(".weight")
+            named[asked] += 1
+            name = asked if named[asked] == 1 else f"{asked} ({named[asked]})"
+            made.append(Stream(name, len(members), slices, made_by, unit[classes]))
     return made
 
 

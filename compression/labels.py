@@ -1,7 +1,7 @@
 """Labels of channels, which of them are one, and which go together so that tensors stay regular."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -74,11 +74,12 @@ def compact(labels: Tensor, axes: Sequence[int]) -> Tensor:
 @dataclass
 class Grid:
     """Parts (rows, m) of labels that share their rows: a row goes from all parts at once, a column from its part alone. Of one
-    part a tensor's own labels, any number of axes: what goes are whole slices. rows_only: a column is never asked to go."""
+    part a tensor's own labels, any number of axes: what goes are whole slices. linked: an operator that takes rows apart, such as
+    heads or groups, asks for it; rows_only: a column is never asked to go."""
 
     parts: list[Tensor]
+    linked: bool = False
     rows_only: bool = False
-    key: tuple[bytes, ...] = field(default=(), repr=False)
 
     def covered(self, free: Tensor) -> list[Tensor]:
         """Of each part the elements that lie in slices of which everything is `free` (bool by label)."""
@@ -103,14 +104,15 @@ class Grid:
                 changed = True
         return changed
 
-    def ties(self, whole: bool) -> list[tuple[Tensor, Tensor]]:
-        """What to tie so that any set of classes leaves regular tensors. whole: rows (the axis before the last) go whole, such
-        as heads or groups; else the same place of every row."""
-        if len(self.parts) == 1:
-            (part,) = self.parts
-            stays = max(0, part.dim() - (2 if whole else 1))
-            return [(part, part.narrow(axis, 0, 1)) for axis in range(part.dim()) if axis != stays]
-        if whole or self.rows_only:
-            first = self.parts[0][:, :1]
-            return [(part, first) for part in self.parts]
-        return [(part, part[:1]) for part in self.parts]
+    def tie(self, labels: Labels, whole: bool) -> None:
+        """Tie so that any set of classes leaves regular tensors. whole: rows, such as heads or groups, go whole; else the same place of
+        every row does."""
+        parts = [labels.find(part) for part in self.parts]
+        if self.linked and (whole or self.rows_only):
+            for part in parts:
+                labels.tie(part, parts[0][:, :1])
+            return
+        for part in parts:
+            axes = varying(part)
+            for axis in axes[:-1] if not self.linked else [0]:
+                labels.tie(part, part.narrow(axis, 0, 1))

@@ -174,7 +174,7 @@ def _adds_constants_exactly(module: Any) -> bool:
 
 
 def unused_path_masks(model: nn.Module, example: Example) -> dict[str, Tensor]:
-    """Masks by layer (Linear and Conv2d) without the filters that nobody reads and the channels that are always 0, exactly as the model
+    """Masks by layer (`matrix_layers`) without the filters that nobody reads and the channels that are always 0, exactly as the model
     computes now: a filter removed from layer n is a channel removed from layer n + 1, and the other way round.
 
     Channels that are constant but not 0 stay (see `silence`). `attach` keeps the masks. Raises as `Paths`.
