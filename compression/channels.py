@@ -19,13 +19,12 @@ from torch.nn import functional as F
 
 from xbar.compression.errors import CompressionError
 from xbar.compression.labels import FIXED, Grid, Labels, compact, varying
-from xbar.compression.layered import layered
+from xbar.compression.layered import MATRICES, layered
 from xbar.hw.graph.capture import Example, check_example, inputs_of
 from xbar.hw.graph.operators import computes_a_size, kind_of
 
 SAMPLES = 2  # of the batch that labels are followed through
 MOST_LABELLED = 2**22  # elements of a constant that are told apart
-MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)

@@ -57,6 +57,20 @@ def layered(model: nn.Module, example: Example) -> fx.GraphModule:
     return made
 
 
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def layers_of(model: nn.Module) -> dict[str, Any]:
+    """The modules of a model that hold a matrix or a table, by name, in order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, (*MATRICES, nn.Embedding))}
+
+
+def with_layers(model: nn.Module, example: Example) -> nn.Module:
+    """`model` itself where each matrix is a module of its own, else `layered`."""
+    found = layered(model, example)
+    return model if set(layers_of(found)) <= set(layers_of(model)) else found
+
+
 def folded_layers(model: nn.Module, example: Example) -> fx.GraphModule:
     """`layered`, in evaluation mode, with each batch norm that alone follows a layer folded into it, as the chip has it."""
     graph = layered(model, example).eval()

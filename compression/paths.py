@@ -43,29 +43,39 @@ class Paths:
         self._reads = [(read, self._counts(read, known)) for read in self.channels.reads]
         self.stays = ~self._free()[self._class]
 
-    def reached(self, filters: Mapping[str, Tensor], gone: Tensor | None = None) -> dict[str, Tensor]:
+    def reached(self, filters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Which features each layer still gets, bool (features,) by layer, where of each layer named only those `filters`,
-        bool (outputs,), are left and the others are silent. gone: bool by label, channels cut from all that makes them."""
+        bool (outputs,), are left and the others are silent."""
+        alive = self.alive(filters)
+        return {name: alive[reader.source] for name, reader in self.readers.items()}
+
+    def read(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Which filters of each layer are read, bool (outputs,) by layer, where each layer named reads only those `features`,
+        bool (features,), of what it gets; what the network puts out counts as read."""
+        wanted = self.wanted(features)
+        return {name: wanted[reader.outputs] for name, reader in self.readers.items()}
+
+    def alive(self, filters: Mapping[str, Tensor], gone: Tensor | None = None) -> Tensor:
+        """bool by label: what is made, where of each layer named only those `filters` are left. gone: bool by label, channels cut
+        from all that makes them."""
         alive = self.written()
         for name, reader in self.readers.items():
             left = filters[name].cpu() if name in filters else torch.ones(len(reader.outputs), dtype=torch.bool)
             alive[self._class[reader.outputs[left]]] = True
-        alive = self._without(alive, gone)
-        return {name: alive[self._class[reader.source]] for name, reader in self.readers.items()}
+        return self._without(alive, gone)
 
-    def read(self, features: Mapping[str, Tensor], gone: Tensor | None = None) -> dict[str, Tensor]:
-        """Which filters of each layer are read, bool (outputs,) by layer, where each layer named reads only those `features`,
-        bool (features,), of what it gets; what the network puts out counts as read. gone: as in `reached`."""
+    def wanted(self, features: Mapping[str, Tensor], gone: Tensor | None = None) -> Tensor:
+        """bool by label: what is read, where each layer named reads only those `features`, or what sums across channels reads. gone:
+        as in `alive`."""
         wanted = torch.zeros(len(self._class), dtype=torch.bool)
         wanted[FIXED] = True
-        for read in self.channels.reads:  # attention's scores read queries and keys
+        for read in self.channels.reads:  # attention's scores read queries and keys; norms only what something else reads
             if not torch.equal(read.inputs, read.outputs):
                 wanted[self._class[read.inputs]] = True
         for name, reader in self.readers.items():
             source = reader.source[features[name].cpu()] if name in features else reader.source
             wanted[self._class[source]] = True
-        wanted = self._without(wanted, gone)
-        return {name: wanted[self._class[reader.outputs]] for name, reader in self.readers.items()}
+        return self._without(wanted, gone)
 
     def written(self) -> Tensor:
         """bool by class: what other things than matrices emit: embeddings, and constants that are added or joined."""
@@ -88,7 +98,7 @@ class Paths:
         if gone is not None:
             classes[self._class[gone]] = False
         classes[FIXED] = True
-        return classes
+        return classes[self._class]
 
     # ---- what is needed
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,8 @@ from xbar.compression.admm import COLUMNS, Admm, Rho
 from xbar.compression.constraints import Filter, Levels
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_layers
+from xbar.compression.joint import Joint
+from xbar.compression.layered import layers_of, with_layers
 from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
 from xbar.compression.paths import remove_unused_paths
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch
@@ -49,7 +51,9 @@ from xbar.workloads.study.allocation import (
     check_targets,
     cost_aware,
     costs_before,
+    filter_sets,
     input_sets,
+    joint_sets,
     prune_once,
     smaller,
     uniform,
@@ -231,13 +235,14 @@ class _Work:
     def __init__(
         self, model: nn.Module, data: Dataset, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step, code: str
     ):
-        self.model, self.data, self.chip, self.target = baked(model).cpu().eval(), data, chip, target
+        self.example = data.train_inputs[:2]
+        self.model = with_layers(baked(model).cpu().eval(), self.example)
+        self.data, self.chip, self.target = data, chip, target
         self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.parts = split(data, plan.validation, plan.seed)
-        self.example = data.train_inputs[:2]
         self.calibration = data.train_inputs[:200]
         bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
         self.chip_after = chip
@@ -288,7 +293,7 @@ class _Work:
     def _models(self, allocation: Allocation) -> dict[str, nn.Module]:
         """The network after each stage, by the stage's name, plain weights."""
         plan = self.plan
-        filters = self._stage("filters", lambda: baked(self.model), plan.filters, self._filter_sets(allocation))
+        filters = self._stage("filters", lambda: baked(self.model), plan.filters, *self._sets(allocation))
         small = smaller(baked(filters), self.example)
         inputs = self._stage("inputs", lambda: small, plan.inputs, input_sets(small, allocation))
         pruned = self._stage("pruned", lambda: hold_zeros(inputs), plan.pruned)
@@ -298,7 +303,7 @@ class _Work:
             lambda: hold_zeros(folded(purified, self.example)),
             plan.levels,
             {key: [self.levels] for key in matrix_layers(purified)},
-            0.3,
+            share=0.3,
         )
         quantised = self._stage("quantised", lambda: self._on_levels(levelled), plan.quantised, share=0.3)
         control = self._stage("control", lambda: self._on_levels(quantised), plan.final, share=0.3)
@@ -324,10 +329,10 @@ class _Work:
         return Search(self.model, self.costs, target, self.costs_before, self.parts, plan.recipe(1), plan.rounds,
                       plan.search_images, plan.seed, self.step)  # fmt: skip
 
-    def _filter_sets(self, allocation: Allocation) -> dict[str, list[Filter]]:
-        layers = matrix_layers(self.model)
-        return {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
-                if keep.filters < layers[name].weight.shape[0]}  # fmt: skip
+    def _sets(self, allocation: Allocation) -> tuple[dict[str, list[Filter]], list[Joint]]:
+        """What filters of layers, and what units of streams, are to be kept by ADMM."""
+        joint = joint_sets(self.model, allocation, self.example)
+        return filter_sets(self.model, allocation, joint), joint
 
     def _purified(self, model: nn.Module) -> nn.Module:
         trial = hold_zeros(model)
@@ -368,7 +373,7 @@ class _Work:
 
     def _stage(
         self, name: str, begin: Callable[[], nn.Module], epochs: int,
-        sets: Mapping[str, list[Any]] | None = None, share: float = 1.0,
+        sets: Mapping[str, list[Any]] | None = None, joint: Sequence[Joint] = (), share: float = 1.0,
     ) -> nn.Module:  # fmt: skip
         """What `begin` gives, trained (under ADMM where there are sets, and put in them), from its file if it is there."""
         model, path = begin(), self.kept / f"{name}.pt"
@@ -379,11 +384,11 @@ class _Work:
             self.histories[name] = state["history"]
             return plain.eval()
         self.histories[name] = []
-        if sets and not epochs:
-            Admm(model, sets, RHO).project_()
-        if epochs and (sets is None or sets):
+        if (sets or joint) and not epochs:
+            Admm(model, sets or {}, RHO, joint).project_()
+        if epochs and (sets is None or sets or joint):
             model.to(self.trained_on)
-            admm = Admm(model, sets, RHO) if sets else None
+            admm = Admm(model, sets or {}, RHO, joint) if sets or joint else None
 
             def told(epoch: int, loss: float) -> None:
                 apart = 0.0 if admm is None else admm.history.tail(len(admm.layers))["primal_residual"].max()
@@ -458,7 +463,7 @@ class _Work:
     def _layers(self, final: nn.Module, after: Footprint, alone: Footprint) -> pd.DataFrame:
         """One row a layer, before and after."""
         rows = {}
-        layers, small = matrix_layers(self.model), matrix_layers(final)
+        layers, small = layers_of(self.model), layers_of(final)
         for name, row in self.before.layers.iterrows():
             old, new, pruned = layers[name], after.layers.loc[name], alone.layers.loc[name]
             rows[name] = {
@@ -535,8 +540,8 @@ class _Work:
             retraining += admm
         else:
             trained = baked(self.model).to(self.trained_on)
-            sets = self._filter_sets(allocation)
-            _train(trained, parts, recipe, self.plan, Admm(trained, sets, RHO) if sets else None)
+            sets, joint = self._sets(allocation)
+            _train(trained, parts, recipe, self.plan, Admm(trained, sets, RHO, joint) if sets or joint else None)
             small = smaller(bake(trained).cpu(), self.example).to(self.trained_on)
             inputs = input_sets(small, allocation)
             if inputs:
