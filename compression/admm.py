@@ -172,6 +172,7 @@ class Admm:
             weight, groups = layer.weight.detach().clone(), groups_of(layer)
             pruning = [s for s in self.sets[name] if isinstance(s, PruningSet)]
             mask = joined[name].to(weight.device).clone() if name in joined else torch.ones_like(weight, dtype=torch.bool)
+            weight = torch.where(mask, weight, torch.zeros_like(weight))
             for constraint in pruning:
                 mask &= constraint.mask(weight, groups)
                 weight = torch.where(mask, weight, torch.zeros_like(weight))

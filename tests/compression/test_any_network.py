@@ -187,6 +187,7 @@ def test_admm_pulls_a_stream_from_all_its_layers_at_once() -> None:
     gone = ~masks["stem"].flatten(1).any(1)
     assert int(gone.sum()) == 3
     assert torch.equal(gone, ~masks["b"].flatten(1).any(1))
+    assert all(torch.equal(layer.weight != 0, masks[name]) for name, layer in matrix_layers(model).items() if name in masks)
     small = shrink(model.eval(), x)
     assert (small.stem.out_channels, small.down.in_channels) == (5, 5)
 

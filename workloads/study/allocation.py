@@ -95,6 +95,17 @@ def _joint(found: list[Stream], layers: Mapping[str, nn.Module]) -> list[Stream]
     return [stream for stream in found if not alone(stream)]
 
 
+def by_units(found: Iterable[Stream], layers: Iterable[str]) -> set[str]:
+    """Layers that several filters of go together, such as an LSTM's gates or attention heads: one alone is no unit."""
+    together = set()
+    for name in layers:
+        for stream in found:
+            rows = stream.rows(name)
+            if int((rows >= 0).sum()) > stream.count:
+                together.add(name)
+    return together
+
+
 def key_of(stream: Stream) -> str:
     """A stream's name in an allocation, beside layers'."""
     return f"stream of {stream.name}"
@@ -112,8 +123,9 @@ def joint_sets(model: nn.Module, allocation: Allocation, example: Tensor) -> lis
 def filter_sets(model: nn.Module, allocation: Allocation, joint: Sequence[Joint]) -> dict[str, list[Filter]]:
     """The sets of filters of layers that are to lose more than the joint sets take from them, by layer."""
     sets = {}
+    together = by_units([each.stream for each in joint], allocation)
     for name, layer in matrix_layers(model).items():
-        if name not in allocation:
+        if name not in allocation or name in together:
             continue
         count = left = layer.weight.shape[0]
         for each in joint:
@@ -329,7 +341,7 @@ class _Round:
         self.layers = {name: layer for name, layer in matrix_layers(model).items() if _free(layer)}
         self.paths = Paths(model, example)
         self.streams = {stream.name: stream for stream in _joint(streams_of(self.paths.channels), matrix_layers(model))}
-        self.fixed = self.paths.fixed()
+        self.fixed = self.paths.fixed() | by_units(self.streams.values(), self.layers)
         self.gone = torch.zeros(len(self.paths.stays), dtype=torch.bool)
         self.filters, self.columns = {}, {}
         for name, layer in self.layers.items():
