@@ -17,6 +17,8 @@ from xbar.compression.constraints import (
     Weights,
 )
 from xbar.compression.errors import CompressionError
+from xbar.compression.joint import Joint, Stream, cut_all, streams
+from xbar.compression.layered import layered
 from xbar.compression.magnitude import global_masks, iterative, magnitude_masks, one_shot
 from xbar.compression.masks import (
     attach,
@@ -32,8 +34,6 @@ from xbar.compression.masks import (
 from xbar.compression.packing import crossbars_needed, packing, used_arrays
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, programming_error, quantise
-from xbar.compression.joint import Joint, Stream, cut_all, streams
-from xbar.compression.layered import layered
 from xbar.compression.shrink import shrink
 from xbar.compression.state import rebuild, small_state
 
@@ -46,9 +46,11 @@ __all__ = [
     "CrossbarBlock",
     "CrossbarLines",
     "Filter",
+    "Joint",
     "Levels",
     "PruningSet",
     "Rho",
+    "Stream",
     "Weights",
     "attach",
     "bake",
@@ -56,12 +58,14 @@ __all__ = [
     "choose_threshold",
     "compression_ratio",
     "crossbars_needed",
+    "cut_all",
     "folded",
     "global_masks",
     "hold_levels",
     "hold_zeros",
     "inject_mismatch",
     "iterative",
+    "layered",
     "magnitude_masks",
     "masks_of",
     "nonzero_masks",
@@ -75,6 +79,7 @@ __all__ = [
     "shrink",
     "silence",
     "small_state",
+    "streams",
     "unused_path_masks",
     "used_arrays",
 ]

@@ -51,7 +51,8 @@ class Rho:
 class Admm:
     """ADMM on the weights of `model`'s layers.
 
-    sets: layer name -> the sets that its weight is to be in. joint: sets of streams, whose units go from all layers at once. rho: a number or a schedule, for all layers or by name.
+    sets: layer name -> the sets that its weight is to be in. joint: sets of streams, whose units go from all layers at
+    once. rho: a number or a schedule, for all layers or by name.
 
         admm = Admm(model, {"conv2": [Filter(k=8), Column(ratio=0.25)]}, rho=Rho(1e-3, factor=3, every=3))
         for epoch in range(9):
@@ -74,11 +75,11 @@ class Admm:
         layers = matrix_layers(model)
         self.joint = list(joint)
         self._joined = [
-            {each.path: layers[each.path.removesuffix(".weight")] for each in one.stream.slices if each.path.removesuffix(".weight") in layers}
+            {each.path: layers[_name(each.path)] for each in one.stream.slices if _name(each.path) in layers}
             for one in self.joint
         ]  # of each joint set its layers, by the weight's path
         sets = {name: list(given) for name, given in sets.items()}
-        joined = list(dict.fromkeys(path.removesuffix(".weight") for each in self._joined for path in each))
+        joined = list(dict.fromkeys(_name(path) for each in self._joined for path in each))
         sets |= {name: [] for name in joined if name not in sets}
         self.model = model
         self.layers = {name: layer_of(model, name) for name in sets}
@@ -110,7 +111,7 @@ class Admm:
                 terms.append(self.rho(name) / 2 * (weight - z + u).square().sum())
         for layers, zs, us in zip(self._joined, self.joint_z, self.joint_u, strict=True):
             for path, layer in layers.items():
-                terms.append(self.rho(path.removesuffix(".weight")) / 2 * (layer.weight - zs[path] + us[path]).square().sum())
+                terms.append(self.rho(_name(path)) / 2 * (layer.weight - zs[path] + us[path]).square().sum())
         return torch.stack(terms).sum()
 
     @torch.no_grad()
@@ -136,10 +137,11 @@ class Admm:
             weights = _weights(layers)
             zs = one.project({path: weight + self.joint_u[j][path] for path, weight in weights.items()})
             for path, weight in weights.items():
-                name, size, z = path.removesuffix(".weight"), float(weight.norm()), zs[path]
+                name, size, z = _name(path), float(weight.norm()), zs[path]
                 apart, moved = float((weight - z).norm()), float((z - self.joint_z[j][path]).norm())
                 self.joint_u[j][path] += weight - z
-                row = (self.updates, epoch, name, f"joint:{one.stream.name}", before[name], apart / size if size else 0.0, before[name] * moved)
+                row = (self.updates, epoch, name, f"joint:{one.stream.name}", before[name],
+                       apart / size if size else 0.0, before[name] * moved)  # fmt: skip
                 self._rows.append(dict(zip(COLUMNS, row, strict=True)))
             self.joint_z[j] = zs
         self.updates += 1
@@ -157,7 +159,8 @@ class Admm:
     def project_(self) -> dict[str, Tensor]:
         """Put every layer's weight in all its sets, joint and pruning sets first; the masks of what pruning kept, by layer.
 
-        What a joint set takes is 0 in all that makes it and reads it, biases, norms and embeddings too. Weights set to zero are in every pruning set still, and on a level, so the last projection leaves them in all.
+        What a joint set takes is 0 in all that makes it and reads it, biases, norms and embeddings too. Weights set to zero are
+        in every pruning set still, and on a level, so the last projection leaves them in all.
         """
         masks: dict[str, Tensor] = {}
         joined: dict[str, Tensor] = {}
@@ -166,7 +169,7 @@ class Admm:
             one.stream.zero(self.model, keep)
             for path, mask in one.stream.masks(self.model, keep).items():
                 if path in layers:
-                    name = path.removesuffix(".weight")
+                    name = _name(path)
                     joined[name] = joined[name] & mask if name in joined else mask
         for name, layer in self.layers.items():
             weight, groups = layer.weight.detach().clone(), groups_of(layer)
@@ -209,7 +212,8 @@ class Admm:
         if [each["set"] for each in joint] != [_joint_label(one) for one in self.joint]:
             raise CompressionError("the state belongs to another run: joint sets differ")
         self.joint_z = [{path: z.to(mine[path]) for path, z in each["z"].items()} for each, mine in zip(joint, self.joint_z, strict=True)]
-        self.joint_u = [{path: u.to(mine[path]).clone() for path, u in each["u"].items()} for each, mine in zip(joint, self.joint_z, strict=True)]
+        self.joint_u = [{path: u.to(mine[path]).clone() for path, u in each["u"].items()}
+                        for each, mine in zip(joint, self.joint_z, strict=True)]  # fmt: skip
         self.updates = state["updates"]
         self.z = {name: [z.to(self.z[name][0]) for z in found] for name, found in state["z"].items()}
         self.u = {name: [u.to(self.u[name][0]).clone() for u in found] for name, found in state["u"].items()}
@@ -222,6 +226,11 @@ def _schedule(name: str, rho: float | Rho | Mapping[str, float | Rho]) -> Rho:
             raise CompressionError(f"rho is given by layer, but not for {name}")
         rho = rho[name]
     return rho if isinstance(rho, Rho) else Rho(rho)
+
+
+def _name(path: str) -> str:
+    """The layer of a weight's path."""
+    return path.removesuffix(".weight")
 
 
 def _weights(layers: Mapping[str, MatrixLayer]) -> dict[str, Tensor]:

@@ -91,8 +91,8 @@ class Stream:
                 _zero(model, path, mask)
 
     def cut(self, model: nn.Module, keep: Tensor) -> None:
-        """Set all but the units `keep`, bool (units,), to 0 in all that makes and reads them, in place; weights of layers (`matrix_layers`) are
-        masked so that they stay 0 (`attach`)."""
+        """Set all but the units `keep`, bool (units,), to 0 in all that makes and reads them, in place; weights of layers
+        (`matrix_layers`) are masked so that they stay 0 (`attach`)."""
         if keep.shape != (self.count,) or keep.dtype != torch.bool or not bool(keep.any()):
             raise CompressionError(f"stream {self.name}: what stays must be bool ({self.count},), one or more, got {tuple(keep.shape)}")
         self.zero(model, keep)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MOST_LABELLED = 2**22  # elements of a constant that are told apart
 FIXED = 0  # the label of what belongs to no channel that could go
 
 
@@ -116,3 +117,14 @@ class Grid:
             axes = varying(part)
             for axis in axes[:-1] if not self.linked else [0]:
                 labels.tie(part, part.narrow(axis, 0, 1))
+
+
+@dataclass
+class Read:
+    """What sums across channels: inputs (rows, m) and the results (rows, n) that rest on a row of them. operands: node, axes of its
+    rows and axes that are summed; an input does not count where an operand is 0."""
+
+    node: str
+    inputs: Tensor
+    outputs: Tensor
+    operands: list[tuple[str, list[int], list[int]]]

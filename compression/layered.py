@@ -102,7 +102,8 @@ def _again(graph: fx.GraphModule) -> fx.GraphModule:
             graph.graph.erase_node(node)
     graph.delete_all_unused_submodules()
     graph.recompile()
-    graph.meta["parameters"] = {path: path for path, _ in (*graph.named_parameters(remove_duplicate=False), *graph.named_buffers(remove_duplicate=False))}
+    tensors = (*graph.named_parameters(remove_duplicate=False), *graph.named_buffers(remove_duplicate=False))
+    graph.meta["parameters"] = {path: path for path, _ in tensors}
     return graph
 
 
@@ -193,6 +194,8 @@ class _Layers:
             return self._call(self._name(args[0]), (node.target, args[0]), made, args[1])
         if packet in _PRODUCTS:
             return self._product(node, packet)
+        if packet in (_aten.rms_norm, _aten._fused_rms_norm):
+            return self._root_mean_square(node)
         return self._norm(node, packet)
 
     def _product(self, node: fx.Node, packet: Any) -> fx.Node | None:
@@ -234,6 +237,19 @@ class _Layers:
         made.weight, made.bias = weight, bias
         name = self._owner(args[2]) if isinstance(_at(args, 2), fx.Node) else origin_of(node).module or "norm"
         return self._call(name, (node.target, _at(args, 2), _at(args, 3), node if weight is None else None), made, args[0])
+
+    def _root_mean_square(self, node: fx.Node) -> fx.Node:
+        """torch's rms_norm written out (its documentation gives this form): a mean of squares over channels."""
+        args: tuple[Any, ...] = node.args
+        source = self._operand(args[0])
+        eps = _at(args, 3)
+        eps = torch.finfo(args[0].meta["val"].dtype).eps if eps is None else eps
+        squares = self.new.call_function(_aten.mul.Tensor, (source, source))
+        mean = self.new.call_function(_aten.mean.dim, (squares, list(range(-len(args[1]), 0)), True))
+        root = self.new.call_function(_aten.rsqrt.default, (self.new.call_function(_aten.add.Tensor, (mean, eps)),))
+        found = self.new.call_function(_aten.mul.Tensor, (source, root))
+        weight = _at(args, 2)
+        return found if weight is None else self.new.call_function(_aten.mul.Tensor, (found, self._operand(weight)))
 
     # ---- tensors and names
 

@@ -11,8 +11,8 @@ def _normalised(x: Tensor, axes: list[int], count: int, eps: float) -> Tensor:
 
     The sum of (x - mean)² over all is the sum of x (x - mean), in which what is 0 does not count.
     """
-    apart = x - x.sum(axes, keepdim=True) / count
-    variance = (x * apart).sum(axes, keepdim=True) / count
+    apart = x - x.sum(axes, keepdim=True) * (1 / count)
+    variance = (x * apart).sum(axes, keepdim=True) * (1 / count)
     return apart * torch.rsqrt(variance + eps)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xbar.compression.channels import BATCH_NORMS, TRANSPOSED, Channels, Matrix, Read
+from xbar.compression.channels import BATCH_NORMS, TRANSPOSED, Channels, Matrix
 from xbar.compression.constants import Constants
 from xbar.compression.gemm import groups_of, matrix_layers
-from xbar.compression.labels import FIXED, compact, varying
+from xbar.compression.labels import FIXED, Read, compact, varying
 from xbar.compression.masks import attach, masks_of
 from xbar.hw.graph.capture import Example
 from xbar.hw.graph.operators import kind_of
@@ -27,8 +27,8 @@ from xbar.hw.graph.operators import kind_of
 class Paths:
     """Channels of `model` on inputs like `example` (batch, ...), a tuple for several inputs, and which stay.
 
-    channels: the labels; readers: layers with a matrix, by name; `stays`: bool by label. fold_constants: whether a constant that is not 0 may
-    move to a bias; constants: by layer, of each input feature the constant that the layer reads, NaN where it reads none.
+    channels: the labels; readers: layers with a matrix, by name; `stays`: bool by label. fold_constants: whether a constant that is
+    not 0 may move to a bias; constants: by layer, of each input feature the constant that the layer reads, NaN where it reads none.
     Raises CompressionError where the model cannot be captured or has an operation not known here.
     """
 
@@ -81,8 +81,8 @@ class Paths:
         """bool by class: what other things than matrices emit: embeddings, and constants that are added or joined."""
         alive = torch.zeros(len(self._class), dtype=torch.bool)
         for node in self.graph.graph.nodes:
-            adds = node.op == "get_attr" and any(kind_of(user.target) and kind_of(user.target).name in ("add", "move") for user in node.users)  # type: ignore[union-attr]
-            if adds and self.channels.values[node.name] is not None:
+            kinds = {kind.name for kind in map(kind_of, (user.target for user in node.users)) if kind is not None}
+            if node.op == "get_attr" and kinds & {"add", "move"} and self.channels.values[node.name] is not None:
                 alive[self._class[self.channels.values[node.name]]] = True
         for path, roles in self.channels.roles.items():
             if isinstance(self.graph.get_submodule(path.rpartition(".")[0]), nn.Embedding):
@@ -125,12 +125,14 @@ class Paths:
         counts = torch.ones(read.inputs.shape, dtype=torch.bool)
         for name, rows, summed in read.operands:
             zero = known.zero(name)
+            if any(axis < -zero.dim() for axis in (*rows, *summed)):
+                continue
             axes = [axis % zero.dim() for axis in (*rows, *summed)]
             others = [axis for axis in range(zero.dim()) if axis not in axes]
             if others:
                 zero = zero.all(dim=others, keepdim=True)
-            zero = zero.permute(*axes, *others).reshape(read.inputs.shape)
-            counts &= ~zero
+            if zero.numel() == counts.numel():  # else it is the same for several rows
+                counts &= ~zero.permute(*axes, *others).reshape(counts.shape)
         return counts
 
     def _free(self) -> Tensor:
@@ -177,7 +179,7 @@ def _adds_constants_exactly(module: Any) -> bool:
     if isinstance(module, nn.Linear):
         return True
     padding = module.padding
-    return not isinstance(module, TRANSPOSED) and (padding == "valid" or not isinstance(padding, str) and not any(padding))
+    return not isinstance(module, TRANSPOSED) and (padding == "valid" or (not isinstance(padding, str) and not any(padding)))
 
 
 # ---- on masks

@@ -1,13 +1,14 @@
 """A masked network as a smaller dense one, equal to it, so that retraining costs what the small network costs."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from xbar.compression.channels import BATCH_NORMS, MATRICES, TRANSPOSED, Channels
+from xbar.compression.channels import BATCH_NORMS, MATRICES, Channels
 from xbar.compression.errors import CompressionError
 from xbar.compression.labels import compact, varying
 from xbar.compression.layered import put
@@ -55,6 +56,9 @@ class _Cut:
         self.stays = stays
         self.module = channels.graph
         self.tensors: dict[int, Tensor] = {}  # by the whole tensor's id; shared ones stay shared
+        self.roles: defaultdict[int, list[Tensor]] = defaultdict(list)
+        for path, roles in channels.roles.items():
+            self.roles[id(_attribute(self.module, path))] += roles
 
     def graph(self) -> fx.GraphModule:
         for node in list(self.module.graph.nodes):
@@ -105,7 +109,7 @@ class _Cut:
         if id(tensor) in self.tensors:
             return self.tensors[id(tensor)]
         stays: dict[int, Tensor] = dict(more or {})
-        for role in self.channels.roles.get(path, []):
+        for role in self.roles[id(tensor)]:
             for axis, kept in enumerate(self.kept(role)):
                 if kept is not None:
                     stays[axis] = stays[axis] & kept if axis in stays else kept
@@ -213,8 +217,8 @@ class _Cut:
         """Over what stays, as many as there were."""
         source: Any = node.args[0]
         kept, shape = self.of(source), self.channels.shapes[source.name]
-        given = node.args[1] if len(node.args) > 1 else None
-        axes = [int(a) % len(shape) for a in (given if isinstance(given, list | tuple) else range(len(shape)) if given is None else [given])]
+        given: Any = node.args[1] if len(node.args) > 1 else list(range(len(shape)))
+        axes = [int(a) % len(shape) for a in (given if isinstance(given, list | tuple) else [given])]
         if all(kept[axis] is None for axis in axes):
             return
         whole = 1.0
@@ -231,7 +235,7 @@ class _Cut:
             if not keepdim:
                 for axis in sorted(axes, reverse=True):
                     new = self.module.graph.call_function(_aten.squeeze.dim, (new, axis))
-            new = self.module.graph.call_function(_aten.div.Tensor, (new, whole))
+            new = self.module.graph.call_function(_aten.mul.Tensor, (new, 1 / whole))
         node.replace_all_uses_with(new)
 
     def _sliced(self, node: fx.Node, source: fx.Node) -> None:
@@ -410,7 +414,8 @@ def _outputs(module: nn.Module, example: Example) -> list[Tensor]:
     given = [each.detach() for each in inputs_of(example)]
     generator = torch.Generator().manual_seed(0)
     device = next((each.device for each in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-    other = [each.cpu() + torch.randn(each.shape, generator=generator).to(each.dtype) if each.is_floating_point() else each.cpu() for each in given]
+    other = [each.cpu() for each in given]
+    other = [each + torch.randn(each.shape, generator=generator).to(each.dtype) if each.is_floating_point() else each for each in other]
     was = module.training
     module.eval()
     forward: Any = module.forward  # a graph's call prints a traceback where it fails

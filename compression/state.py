@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, fx, nn
 
-from xbar.compression.channels import DROPOUTS, MATRICES
+from xbar.compression.channels import DROPOUTS, MATRICES, TRANSPOSED
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, matrix_layers
 from xbar.compression.layered import folded_layers, put
@@ -20,7 +20,7 @@ BEFORE = "small network 1"  # Linear and Conv2d alone: their weights, and the ch
 _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), ("stride", "padding", "dilation", "groups")),
-    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), ("stride", "padding", "output_padding", "dilation", "groups")),
+    **dict.fromkeys(TRANSPOSED, ("stride", "padding", "output_padding", "dilation", "groups")),
     nn.Embedding: (), nn.LayerNorm: ("normalized_shape", "eps"), nn.GroupNorm: ("num_groups", "num_channels", "eps"),
     NarrowLayerNorm: ("normalized_shape", "count", "eps"), NarrowGroupNorm: ("num_groups", "num_channels", "count", "eps"),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), ("eps", "momentum")),
@@ -132,9 +132,8 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
     for name, parts in state["layers"].items():
         put(root, name, _layer(name, parts))
     for path, tensor in _dictionary(state, "tensors").items():
-        if not are_numbers(tensor) and not (isinstance(tensor, Tensor) and tensor.dtype == torch.bool):
-            if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-                raise CompressionError(f"tensor {path}: no plain numbers")
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            raise CompressionError(f"tensor {path}: no plain numbers")  # masks hold infinities
         put(root, path, nn.Parameter(tensor) if path in state.get("trained", ()) else tensor)
     try:
         for each in state["nodes"]:
@@ -166,7 +165,7 @@ def _function(target: str) -> Any:
     space, _, rest = str(target).partition(".")
     name, _, overload = rest.partition(".")
     found = getattr(getattr(torch.ops.aten, name, None), overload or "default", None) if space == "aten" else None
-    if found is None or kind_of(found) is None and name != "sym_size":
+    if found is None or (kind_of(found) is None and name != "sym_size"):
         raise CompressionError(f"the state has an operator {target!r}, which is none of networks")
     return found
 
@@ -200,7 +199,8 @@ def _layer(name: str, parts: Any) -> nn.Module:
     if not isinstance(settings, dict) or set(settings) != set(_SETTINGS[kind]):
         raise CompressionError(f"layer {name}: settings must be {', '.join(_SETTINGS[kind])}")
     if kind in MATRICES:
-        _check_matrix(name, tensors, 2 if kind is nn.Linear else 2 + int(kind.__name__[-2]), settings.get("groups", 1), "Transpose" in kind.__name__)
+        dimensions = 2 if kind is nn.Linear else 2 + int(kind.__name__[-2])
+        _check_matrix(name, tensors, dimensions, settings.get("groups", 1), kind in TRANSPOSED)
     elif not all(are_numbers(each) for each in tensors.values()):
         raise CompressionError(f"layer {name}: tensors that are not finite")
     try:
@@ -222,7 +222,7 @@ def _empty(kind: Any, tensors: Mapping[str, Any], settings: Mapping[str, Any]) -
     if kind in MATRICES:
         groups = settings["groups"]
         first, second = weight.shape[:2]  # type: ignore[union-attr]
-        sizes = (first, second * groups) if "Transpose" in kind.__name__ else (second * groups, first)
+        sizes = (first, second * groups) if kind in TRANSPOSED else (second * groups, first)
         return kind(*sizes, tuple(weight.shape[2:]), bias=tensors["bias"] is not None, device="meta", **settings)  # type: ignore[union-attr]
     if kind is NarrowLayerNorm:
         return NarrowLayerNorm(settings["normalized_shape"], settings["count"], settings["eps"], *_affine(tensors))

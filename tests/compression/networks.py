@@ -216,6 +216,6 @@ class ChunkLSTM(nn.Module):
 IMAGE, ROWS = (3, 8, 8), (6, 12)
 NETWORKS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (PlainCNN, IMAGE), (Dense, IMAGE), (Residual, IMAGE), (Depthwise, IMAGE), (Grouped, IMAGE), (ResidualMLP, (12,)),
-    (TransformerMLP, ROWS), (Encoder, ROWS), (SqueezeExcite, IMAGE), (Sequence, (4, 12)), (Shuffle, IMAGE), (UNet, IMAGE), (Upsample, IMAGE),
-    (Groups, IMAGE), (Slopes, IMAGE), (Scaled, IMAGE), (Difference, IMAGE), (Twice, IMAGE), (ChunkLSTM, ROWS),
+    (TransformerMLP, ROWS), (Encoder, ROWS), (SqueezeExcite, IMAGE), (Sequence, (4, 12)), (Shuffle, IMAGE), (UNet, IMAGE),
+    (Upsample, IMAGE), (Groups, IMAGE), (Slopes, IMAGE), (Scaled, IMAGE), (Difference, IMAGE), (Twice, IMAGE), (ChunkLSTM, ROWS),
 ]  # fmt: skip

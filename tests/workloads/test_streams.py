@@ -14,7 +14,17 @@ from xbar.compression.layered import layers_of, with_layers
 from xbar.hw import Chip, trace
 from xbar.models.gpt import CharacterGPT
 from xbar.workloads.study import allocation
-from xbar.workloads.study.allocation import Keep, _Round, filter_sets, joint_sets, joint_streams, key_of, prune_once, smaller, whole
+from xbar.workloads.study.allocation import (
+    Keep,
+    _Round,
+    filter_sets,
+    joint_sets,
+    joint_streams,
+    key_of,
+    prune_once,
+    smaller,
+    whole,
+)
 from xbar.workloads.training import initialise
 
 

@@ -384,7 +384,8 @@ class _Round:
         read = self.paths.wanted(features, gone)
         left = {name: filters[name] & read[self.paths.readers[name].outputs] for name in self.layers}
         reached = self.paths.alive(left, gone)
-        fed = {name: columns[name] & reached[self.paths.readers[name].source].repeat(_positions(layer)) for name, layer in self.layers.items()}
+        fed = {name: columns[name] & reached[self.paths.readers[name].source].repeat(_positions(layer))
+               for name, layer in self.layers.items()}  # fmt: skip
         return left, fed, read & reached
 
     def sizes(self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor], gone: Tensor) -> Sizes:
