@@ -18,6 +18,8 @@ from xbar.compression.constraints import (
 )
 from xbar.compression.errors import CompressionError
 from xbar.compression.export import load_integers, save_integers, save_onnx, save_program
+from xbar.compression.joint import Joint, Stream, cut_all, streams
+from xbar.compression.layered import layered
 from xbar.compression.magnitude import Gradual, OneShot, global_masks, iterative, magnitude_masks, one_shot
 from xbar.compression.masks import (
     attach,
@@ -41,7 +43,8 @@ from xbar.compression.quantise import (
     quantise,
     take_input_ranges,
 )
-from xbar.compression.shrink import rebuild, shrink, small_state
+from xbar.compression.shrink import shrink
+from xbar.compression.state import rebuild, small_state
 
 __all__ = [
     "Admm",
@@ -55,10 +58,12 @@ __all__ = [
     "FarFromSetsWarning",
     "Filter",
     "Gradual",
+    "Joint",
     "Levels",
     "OneShot",
     "PruningSet",
     "Rho",
+    "Stream",
     "Weights",
     "attach",
     "bake",
@@ -66,12 +71,14 @@ __all__ = [
     "choose_threshold",
     "compression_ratio",
     "crossbars_needed",
+    "cut_all",
     "folded",
     "global_masks",
     "hold_levels",
     "hold_zeros",
     "inject_mismatch",
     "iterative",
+    "layered",
     "learn_input_steps",
     "load_integers",
     "magnitude_masks",
@@ -90,6 +97,7 @@ __all__ = [
     "shrink",
     "silence",
     "small_state",
+    "streams",
     "take_input_ranges",
     "unused_path_masks",
     "used_arrays",

@@ -15,7 +15,8 @@ the sets' choice flips back and forth. AdamW takes weight decay out of the loss 
 arXiv 1711.05101; not opened). Decoupled, rho is a share of the way for each step: one number suits layers of every size and
 scale of weights.
 
-Several sets on one layer have a copy each, because the projection on their intersection is combinatorial; `project_`
+Several sets on one layer have a copy each, a stream's set (`xbar.compression.joint.Joint`) one in every layer that it is of,
+because the projection on their intersection is combinatorial; `project_`
 projects on one after the other, which ends in all of them. Where rho changes, U is scaled by rho_old / rho_new.
 
 What ADMM needs: weights that can follow, so a learning rate that stays while it runs; updates by the dozen, not one an epoch, a few
@@ -39,7 +40,8 @@ from torch import Tensor, nn
 
 from xbar.compression.constraints import ConstraintSet, PruningSet
 from xbar.compression.errors import CompressionError
-from xbar.compression.gemm import groups_of, layer_of, set_weight
+from xbar.compression.gemm import groups_of, layer_of, matrix_layers, set_weight
+from xbar.compression.joint import Joint
 from xbar.compression.masks import behind
 
 COLUMNS = ["update", "epoch", "layer", "set", "rho", "primal_residual", "dual_residual"]
@@ -104,7 +106,8 @@ class FarFromSetsWarning(UserWarning):
 class Admm:
     """ADMM on the weights of `model`'s layers.
 
-    sets: layer name -> the sets that its weight is to be in. rho: a number, a schedule or a rule, for all layers or by name.
+    sets: layer name -> the sets that its weight is to be in. joint: sets of streams, whose units go from all layers at once.
+    rho: a number, a schedule or a rule, for all layers or by name.
     decoupled: pulled by `pull` after each step of the optimiser, `penalty` is 0 then (see the module). tolerance: largest share,
     of W that it is away from Z and of Z that it has moved, at which ADMM is `done`; most_apart: largest distance from its sets, as a
     share of a layer's norm, that `project_` takes without a warning.
@@ -125,28 +128,47 @@ class Admm:
     def __init__(
         self, model: nn.Module, sets: Mapping[str, Sequence[ConstraintSet]],
         rho: float | Penalty | Mapping[str, float | Penalty] = 1e-3, decoupled: bool = False, tolerance: float = 0.01,
-        most_apart: float = 0.3,
+        most_apart: float = 0.3, joint: Sequence[Joint] = (),
     ):  # fmt: skip
-        if not sets:
+        if not sets and not joint:
             raise CompressionError("ADMM needs the sets of one layer or more, got none")
-        self.model = model
-        self.layers = {name: layer_of(model, name) for name in sets}
+        self.model, self.joint = model, list(joint)
+        there = matrix_layers(model)
+        self._joined = [dict.fromkeys(_name(each.path) for each in one.stream.slices if _name(each.path) in there) for one in joint]
         self.sets = {name: list(given) for name, given in sets.items()}
-        self._schedule = {name: _schedule(name, rho) for name in sets}
+        if empty := [name for name, given in self.sets.items() if not given]:
+            raise CompressionError(f"layer {empty[0]} has no set")
+        self.sets |= {name: [] for names in self._joined for name in names if name not in self.sets}
+        self.layers = {name: layer_of(model, name) for name in self.sets}
+        self._schedule = {name: _schedule(name, rho) for name in self.sets}
         self._rho = {name: schedule.first for name, schedule in self._schedule.items()}
         self.tolerance, self.most_apart, self.done = tolerance, most_apart, False
         self.updates = 0
         self.decoupled = decoupled
         self.reached = inf  # what was `apart` most when `project_` was called
         self._rows: list[dict[str, Any]] = []
-        self.z: dict[str, list[Tensor]] = {}
-        self.u: dict[str, list[Tensor]] = {}
+        self._labels = {name: [_label(constraint, j) for j, constraint in enumerate(given)] for name, given in self.sets.items()}
+        for one, names in zip(self.joint, self._joined, strict=True):
+            for name in names:
+                self._labels[name].append(_joint_label(one))
+        self.u = {name: [torch.zeros_like(layer.weight) for _ in self._labels[name]] for name, layer in self.layers.items()}
+        self.z = self._nearest(self.u)
+
+    def _nearest(self, dual: Mapping[str, Sequence[Tensor]] | None = None) -> dict[str, list[Tensor]]:
+        """Of each layer the projections of W + U (of W where no dual is given) on its own sets, then on those of its streams."""
+        found: dict[str, list[Tensor]] = {}
+        weights = {name: layer.weight.detach() for name, layer in self.layers.items()}
+
+        def moved(name: str, place: int) -> Tensor:
+            return weights[name] if dual is None else weights[name] + dual[name][place]
+
         for name, layer in self.layers.items():
-            if not self.sets[name]:
-                raise CompressionError(f"layer {name} has no set")
-            weight, groups = layer.weight.detach(), groups_of(layer)
-            self.z[name] = [s.project(weight, groups) for s in self.sets[name]]
-            self.u[name] = [torch.zeros_like(weight) for _ in self.sets[name]]
+            found[name] = [s.project(moved(name, j), groups_of(layer)) for j, s in enumerate(self.sets[name])]
+        for one, names in zip(self.joint, self._joined, strict=True):
+            projected = one.project({f"{name}.weight": moved(name, len(found[name])) for name in names})
+            for name in names:
+                found[name].append(projected[f"{name}.weight"])
+        return found
 
     def rho(self, layer: str) -> float:
         """The layer's present rho."""
@@ -181,24 +203,23 @@ class Admm:
         weights that go on learning: ||Z - Z_before|| / ||Z||.
         """
         self.updates += 1
-        near = True
+        near, nearest = True, self._nearest(self.u)
         for name, layer in self.layers.items():
-            weight, groups, rho = layer.weight.detach(), groups_of(layer), self.rho(name)
+            weight, rho = layer.weight.detach(), self.rho(name)
             size = float(weight.norm())
             apart_, moved_, dual_, there = 0.0, 0.0, 0.0, 0.0
-            for j, constraint in enumerate(self.sets[name]):
-                z = constraint.project(weight + self.u[name][j], groups)
+            for j, (label, z) in enumerate(zip(self._labels[name], nearest[name], strict=True)):
                 moved = float((z - self.z[name][j]).norm())
                 apart = float((weight - z).norm())
                 self.u[name][j] += weight - z
                 self.z[name][j] = z
-                row = (self.updates - 1, epoch, name, _label(constraint, j), rho,
+                row = (self.updates - 1, epoch, name, label, rho,
                        apart / size if size else 0.0, rho * moved)  # fmt: skip
                 self._rows.append(dict(zip(COLUMNS, row, strict=True)))
                 apart_, moved_ = apart_ + apart**2, moved_ + moved**2
                 dual_ += float(self.u[name][j].double().square().sum())
                 there += float(z.double().square().sum())
-            primal = sqrt(apart_ / len(self.sets[name])) / size if size else 0.0
+            primal = sqrt(apart_ / len(nearest[name])) / size if size else 0.0
             dual = sqrt(moved_ / dual_) if dual_ else 0.0
             near &= primal <= self.tolerance and sqrt(moved_) <= self.tolerance * sqrt(there)
             self._go_on(name, primal, dual)
@@ -220,10 +241,9 @@ class Admm:
         """How far each layer's weight is from its sets now, the farthest of them, as a share of its norm: what the hard projection
         would change."""
         found = {}
-        for name, layer in self.layers.items():
-            weight, groups = layer.weight.detach(), groups_of(layer)
-            far = max(float((weight - s.project(weight, groups)).norm()) for s in self.sets[name])
-            found[name] = far / (float(weight.norm()) or 1.0)
+        for name, projected in self._nearest().items():
+            weight = self.layers[name].weight.detach()
+            found[name] = max(float((weight - z).norm()) for z in projected) / (float(weight.norm()) or 1.0)
         return found
 
     @property
@@ -233,12 +253,14 @@ class Admm:
 
     @torch.no_grad()
     def project_(self) -> dict[str, Tensor]:
-        """Put every layer's weight in all its sets, pruning sets first; the masks of what pruning kept, by layer.
+        """Put every layer's weight in all its sets, joint and pruning sets first; the masks of what pruning kept, by layer.
 
+        What a joint set takes is 0 in all that makes it and reads it, biases, norms and embeddings too.
         Weights set to zero are in every pruning set still, and on a level, so the last projection leaves them in all. Warns of the
         layers that are more than `most_apart` away (`apart`).
         """
-        masks = {}
+        masks: dict[str, Tensor] = {}
+        joined: dict[str, Tensor] = {}
         away_ = self.apart()
         self.reached = max(away_.values())
         far = {name: away for name, away in away_.items() if away > self.most_apart} if self.updates else {}
@@ -247,14 +269,21 @@ class Admm:
             warnings.warn(f"{len(far)} of {len(self.layers)} layers are put in their sets from more than {self.most_apart:.0%} of their "
                           f"weights' norm away, farthest {told}: ADMM had not converged after {self.updates} updates",
                           FarFromSetsWarning, stacklevel=2)  # fmt: skip
+        for one, names in zip(self.joint, self._joined, strict=True):
+            keep = one.kept_of({f"{name}.weight": self.layers[name].weight.detach() for name in names})
+            one.stream.zero(self.model, keep)
+            for path, mask in one.stream.masks(self.model, keep).items():
+                if (name := _name(path)) in names:
+                    joined[name] = joined[name] & mask if name in joined else mask
         for name, layer in self.layers.items():
             weight, groups = layer.weight.detach().clone(), groups_of(layer)
             pruning = [s for s in self.sets[name] if isinstance(s, PruningSet)]
-            mask = torch.ones_like(weight, dtype=torch.bool)
+            mask = joined[name].to(weight.device).clone() if name in joined else torch.ones_like(weight, dtype=torch.bool)
+            weight = torch.where(mask, weight, torch.zeros_like(weight))
             for constraint in pruning:
                 mask &= constraint.mask(weight, groups)
                 weight = torch.where(mask, weight, torch.zeros_like(weight))
-            if pruning:
+            if pruning or name in joined:
                 masks[name] = mask
             if not bool(weight.any()):
                 raise CompressionError(f"layer {name}: its sets together leave no weight; let one of them keep more")
@@ -267,6 +296,7 @@ class Admm:
         """All that a run needs to go on to the same bits, besides the model and the optimiser; tensors are copies."""
         return {
             "sets": {name: [repr(_plain(s)) for s in given] for name, given in self.sets.items()},
+            "joint": [_joint_label(one) for one in self.joint],
             "updates": self.updates, "done": self.done, "rho": dict(self._rho),
             "z": {name: [z.clone() for z in found] for name, found in self.z.items()},
             "u": {name: [u.clone() for u in found] for name, found in self.u.items()},
@@ -281,6 +311,8 @@ class Admm:
             theirs = found if isinstance(found, dict) else {}
             apart = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
             raise CompressionError(f"the state belongs to another run: layers or sets differ in {', '.join(apart)}")
+        if state.get("joint") != [_joint_label(one) for one in self.joint]:
+            raise CompressionError("the state belongs to another run: joint sets differ")
         self.updates, self.done = state["updates"], state["done"]
         self._rho = dict(state["rho"])
         self.z = {name: [z.to(self.z[name][0]) for z in found] for name, found in state["z"].items()}
@@ -294,6 +326,15 @@ def _schedule(name: str, rho: float | Penalty | Mapping[str, float | Penalty]) -
             raise CompressionError(f"rho is given by layer, but not for {name}")
         rho = rho[name]
     return rho if isinstance(rho, Penalty) else Rho(rho)
+
+
+def _name(path: str) -> str:
+    """The layer of a weight's path."""
+    return path.removesuffix(".weight")
+
+
+def _joint_label(one: Joint) -> str:
+    return f"joint:{one.stream.name}, {one.kept} of {one.stream.count}"
 
 
 def _label(constraint: ConstraintSet, index: int) -> str:

@@ -10,54 +10,59 @@ from torch.nn.utils import parametrize
 
 from xbar.compression.errors import CompressionError
 
-MatrixLayer = nn.Conv2d | nn.Linear
+MatrixLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def matrix_of(weight: Tensor, groups: int = 1) -> Tensor:
-    """The matrix (groups, outputs, inputs) of a weight: (outputs, inputs) of a linear layer, (groups x outputs, channels,
-    rows, columns) of a convolution, or a matrix already. Raises CompressionError for other shapes."""
-    if weight.dim() == 3:
-        if weight.shape[0] != groups:
-            raise CompressionError(f"a matrix (groups, outputs, inputs) of {groups} groups, got {tuple(weight.shape)}")
+    """The matrix (groups, outputs, inputs) of a weight: (outputs, inputs) of a linear layer, (groups x outputs, channels, *kernel) of a
+    convolution, or a matrix already, which three axes of which the first is as long as there are groups are. Raises
+    CompressionError for other shapes."""
+    if _is_matrix(weight, groups):
         return weight
-    if weight.dim() not in (2, 4) or not weight.numel() or weight.shape[0] % groups:
+    if weight.dim() not in (2, 3, 4, 5) or not weight.numel() or weight.shape[0] % groups:
         raise CompressionError(
-            f"a weight must be (outputs, inputs), (outputs, channels, rows, columns) with outputs a multiple of the "
+            f"a weight must be (outputs, inputs), (outputs, channels, *kernel) with outputs a multiple of the "
             f"{groups} groups, or (groups, outputs, inputs), and not empty, got {tuple(weight.shape)}"
         )
-    if weight.dim() == 4:
-        weight = weight.permute(0, 2, 3, 1)
+    if weight.dim() > 2:
+        weight = weight.movedim(1, -1)
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
 def weight_of(matrix: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of `matrix_of`: a weight of `shape` from its matrix."""
-    if len(shape) == 4:
-        outputs, channels, rows, columns = shape
-        return matrix.reshape(outputs, rows, columns, channels).permute(0, 3, 1, 2).contiguous()
+    if len(shape) > 2 and matrix.shape != shape:
+        return matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
     return matrix.reshape(shape)
 
 
 def channels_of(weight: Tensor, groups: int = 1) -> int:
     """Input channels per group: of a linear layer its inputs."""
-    return weight.shape[1] if weight.dim() == 4 else matrix_of(weight, groups).shape[2]
+    return weight.shape[1] if weight.dim() > 2 and not _is_matrix(weight, groups) else matrix_of(weight, groups).shape[2]
+
+
+def _is_matrix(weight: Tensor, groups: int) -> bool:
+    return weight.dim() == 3 and weight.shape[0] == groups
 
 
 def groups_of(layer: MatrixLayer) -> int:
     """Groups of a layer, 1 for a linear one."""
-    return layer.groups if isinstance(layer, nn.Conv2d) else 1
+    return 1 if isinstance(layer, nn.Linear) else layer.groups
 
 
 def matrix_layers(model: nn.Module) -> dict[str, MatrixLayer]:
-    """The Linear and Conv2d layers of a model by name, in order."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    """The linear layers and convolutions of a model by name, in order; not those of one dimension and one output, whose weights look as
+    a matrix does, and transposed ones."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear)) and not (
+        isinstance(m, nn.Conv1d) and m.out_channels == m.groups == 1)}  # fmt: skip
 
 
 def layer_of(model: nn.Module, name: str) -> MatrixLayer:
-    """The Linear or Conv2d called `name`; raises CompressionError naming those there are."""
+    """The linear layer or convolution called `name`; raises CompressionError naming those there are."""
     found = matrix_layers(model)
     if name not in found:
-        raise CompressionError(f"no Linear or Conv2d is called {name!r}; there are {', '.join(found) or 'none'}")
+        raise CompressionError(f"no Linear or convolution is called {name!r}; there are {', '.join(found) or 'none'}")
     return found[name]
 
 

@@ -21,6 +21,7 @@ from torch.nn.utils import prune
 from xbar.compression.constraints import PruningSet
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import groups_of, layer_of, matrix_layers
+from xbar.compression.joint import Joint, cut_all
 from xbar.compression.masks import attach, masks_of
 
 Sets = Mapping[str, Sequence[PruningSet]]
@@ -76,15 +77,17 @@ def iterative(
 
 
 class OneShot:
-    """What the sets leave is masked at once; training goes on under the masks."""
+    """What the sets, and the joint sets of streams, leave is masked at once; training goes on under the masks."""
 
     done = False
 
-    def __init__(self, model: nn.Module, sets: Sets):
+    def __init__(self, model: nn.Module, sets: Sets, joint: Sequence[Joint] = ()):
         self.model, self.sets, self.updates = model, {name: list(given) for name, given in sets.items()}, 0
+        self.joint = list(joint)
         self._begin()
 
     def _begin(self) -> None:
+        cut_all(self.model, self.joint)
         one_shot(self.model, self.sets)
 
     def penalty(self) -> Tensor:
@@ -102,8 +105,8 @@ class OneShot:
 
     def project_(self) -> dict[str, Tensor]:
         """The masks by layer, all of them in their sets."""
-        masks = masks_of(self.model)
-        return {name: masks[name] for name in self.sets}
+        cut_all(self.model, self.joint)  # biases and norms of what went have learned
+        return masks_of(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run needs to go on, besides the model, whose state has the masks."""
@@ -120,14 +123,17 @@ class Gradual(OneShot):
     after which all are gone, the rest retrains. Raises CompressionError for planned below 1 and until outside 0 .. 1.
     """
 
-    def __init__(self, model: nn.Module, sets: Sets, planned: int, until: float = 0.7):
+    def __init__(self, model: nn.Module, sets: Sets, planned: int, until: float = 0.7, joint: Sequence[Joint] = ()):
         if planned < 1 or not 0 < until <= 1:
             raise CompressionError(f"gradual pruning needs planned of 1 or more and until above 0 and at most 1, got {planned}, {until}")
         self.steps = max(1, round(until * planned))
-        super().__init__(model, sets)
+        super().__init__(model, sets, joint)
 
     def _begin(self) -> None:
-        attach(self.model, {name: torch.ones_like(layer_of(self.model, name).weight, dtype=torch.bool) for name in self.sets})
+        there = matrix_layers(self.model)
+        of_streams = (each.path.removesuffix(".weight") for one in self.joint for each in one.stream.slices)
+        names = dict.fromkeys([*self.sets, *(name for name in of_streams if name in there)])
+        attach(self.model, {name: torch.ones_like(layer_of(self.model, name).weight, dtype=torch.bool) for name in names})
 
     @torch.no_grad()
     def update(self, epoch: int | None = None) -> None:
@@ -135,6 +141,8 @@ class Gradual(OneShot):
         self.updates += 1
         if self.updates <= self.steps:
             left = (1 - self.updates / self.steps) ** 3
+            cut_all(self.model, [replace(each, k=round(each.kept + left * (each.stream.count - each.kept)), ratio=None)
+                                 for each in self.joint])  # fmt: skip
             layers = {name: layer_of(self.model, name) for name in self.sets}
             one_shot(self.model, {name: [_leaving(s, layers[name], left) for s in given] for name, given in self.sets.items()})
 

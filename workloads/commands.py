@@ -16,7 +16,7 @@ import pandas as pd
 
 from xbar.compression.errors import CompressionError
 from xbar.compression.export import save_integers, save_onnx, save_program
-from xbar.compression.shrink import small_state
+from xbar.compression.state import small_state
 from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names, silicon_names

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xbar import models
 from xbar.compression.errors import CompressionError
-from xbar.compression.shrink import are_numbers, rebuild
+from xbar.compression.state import are_numbers, rebuild
 from xbar.hw.errors import TraceError, did_you_mean
 from xbar.hw.graph.capture import capture
 from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xbar.compression.shrink import small_state
+from xbar.compression.state import small_state
 from xbar.hw import load_chip, load_device
 from xbar.hw.errors import ConfigurationError
 from xbar.reports.results import CHECKSUMS, ResultsError, drawing_again, load_sheet, save_sheet

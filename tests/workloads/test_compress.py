@@ -256,7 +256,7 @@ def test_networks_too_large_for_chips_are_judged_in_float(
     assert stages.loc["uncompressed", "float"] == compressed[0].stages.loc["uncompressed", "float"]
 
 
-def test_groups_keep_their_filters_and_the_output_is_known_by_what_it_feeds(isaac: Chip, digits: Workload) -> None:
+def test_groups_lose_channels_with_what_feeds_them_and_the_output_is_known_by_what_it_feeds(isaac: Chip, digits: Workload) -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -277,9 +277,10 @@ def test_groups_keep_their_filters_and_the_output_is_known_by_what_it_feeds(isaa
     odd = Search(model, costs, {"power": 0.9}, before, parts, PLANS["digits"].recipe(1), rounds=2, images=200)
     state, _ = cost_aware(odd)
     assert state["head"].filters == 10
-    assert (state["first"].filters, state["apart"].filters) == (16, 16)
-    assert state["mixed"].filters < 16 or min(keep.inputs or 99 for keep in state.values()) < 16
+    assert state["first"].filters == state["apart"].filters == state["stream of first"].filters < 16
     assert uniform(odd)["head"].filters == 10
+    small = prune_once(model, state, example)
+    assert (small.apart.groups, small.mixed.in_channels) == (state["apart"].filters,) * 2
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ class TestDigits:
         ({"train_targets": torch.zeros(3)}, "train_targets must be int64"),
         ({"test_targets": torch.tensor([-1, 0, 1])}, "test_targets must be int64"),
         ({"test_targets": torch.tensor([0, 1, 0])}, "test_targets must be below 1 as train_targets are, got 1"),
-        ({"test_inputs": torch.zeros(3, 1, 8, 9)}, r"test_inputs must be \(1, 8, 8\) torch.float32 each as train_inputs are"),
+        ({"test_inputs": torch.zeros(3, 1, 8, 9)}, r"test_inputs must be float32 \(1, 8, 8\) each as train_inputs are"),
         ({"train_inputs": torch.full((3, 1, 8, 8), float("nan"))}, "finite"),
     ],
 )

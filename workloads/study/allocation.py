@@ -13,7 +13,7 @@ other's losses, which no measure of a layer alone sees. What is kept of it are t
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,8 +21,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from xbar.compression.channels import Channels
 from xbar.compression.constraints import Column, Filter
-from xbar.compression.gemm import groups_of, matrix_layers, matrix_of, weight_of
+from xbar.compression.gemm import MatrixLayer, groups_of, matrix_layers, matrix_of, weight_of
+from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
+from xbar.compression.layered import layers_of
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import attach, bake, hold_zeros
 from xbar.compression.packing import packing
@@ -77,13 +80,70 @@ def whole(model: nn.Module) -> dict[str, Keep]:
     return {name: Keep(layer.weight.shape[0]) for name, layer in matrix_layers(model).items()}
 
 
+def joint_streams(model: nn.Module, example: Tensor) -> list[Stream]:
+    """The streams whose units are more than a filter of one layer: of residual sums, attention heads, recurrent layers, groups."""
+    return _joint(streams(model, example), matrix_layers(model))
+
+
+def _joint(found: list[Stream], layers: Mapping[str, nn.Module]) -> list[Stream]:
+    def alone(stream: Stream) -> bool:
+        if len(stream.writers) != 1 or stream.writers[0] not in layers:
+            return False
+        rows = stream.rows(stream.writers[0])
+        return len(rows) == stream.count and bool((rows >= 0).all())
+
+    return [stream for stream in found if not alone(stream)]
+
+
+def by_units(found: Iterable[Stream], layers: Iterable[str]) -> set[str]:
+    """Layers that several filters of go together, such as an LSTM's gates or attention heads: one alone is no unit."""
+    together = set()
+    for name in layers:
+        for stream in found:
+            rows = stream.rows(name)
+            if int((rows >= 0).sum()) > stream.count:
+                together.add(name)
+    return together
+
+
+def key_of(stream: Stream) -> str:
+    """A stream's name in an allocation, beside layers'."""
+    return f"stream of {stream.name}"
+
+
+def joint_sets(model: nn.Module, allocation: Allocation, example: Tensor) -> list[Joint]:
+    """The joint sets that an allocation asks for, of streams of which not all is kept."""
+    if not any(name.startswith("stream of ") for name in allocation):
+        return []
+    found = joint_streams(model, example)
+    return [Joint(stream, k=allocation[key_of(stream)].filters) for stream in found
+            if key_of(stream) in allocation and allocation[key_of(stream)].filters < stream.count]  # fmt: skip
+
+
+def filter_sets(model: nn.Module, allocation: Allocation, joint: Sequence[Joint]) -> dict[str, list[Filter]]:
+    """The sets of filters of layers that are to lose more than the joint sets take from them, by layer."""
+    sets = {}
+    together = by_units([each.stream for each in joint], allocation)
+    for name, layer in matrix_layers(model).items():
+        if name not in allocation or name in together:
+            continue
+        count = left = layer.weight.shape[0]
+        for each in joint:
+            rows = each.stream.rows(name)
+            left -= int((rows >= 0).sum()) // each.stream.count * (each.stream.count - each.kept)
+        if allocation[name].filters < min(left, count):
+            sets[name] = [Filter(k=allocation[name].filters)]
+    return sets
+
+
 def prune_once(model: nn.Module, allocation: Allocation, example: Tensor) -> nn.Module:
     """A smaller copy of `model` cut down to the allocation by magnitude alone, without retraining; inputs that go stay as
     zeros. example: inputs (batch, ...)."""
     trial = copy.deepcopy(model)
-    layers = matrix_layers(trial)
-    one_shot(trial, {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
-                     if keep.filters < layers[name].weight.shape[0]})  # fmt: skip
+    joint = joint_sets(trial, allocation, example)
+    sets = filter_sets(trial, allocation, joint)
+    cut_all(trial, joint)
+    one_shot(trial, sets)
     small = smaller(trial, example)
     one_shot(small, input_sets(small, allocation))
     return bake(small).eval()
@@ -107,8 +167,8 @@ def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Colum
 
 
 def weights_of(model: nn.Module) -> int:
-    """Weights of Linear and Conv2d layers that are not zero."""
-    return sum(int((layer.weight != 0).sum()) for layer in matrix_layers(model).values())
+    """Weights of layers with a matrix or a table that are not zero."""
+    return sum(int((layer.weight != 0).sum()) for layer in layers_of(model).values())
 
 
 def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
@@ -129,6 +189,7 @@ class Costs:
         self.chip, self.rate, self.example = chip, rate, example
         network = trace(model, example)
         self._layers = {layer.name: layer for layer in network.layers}
+        self.whole: Sizes = {layer.name: (layer.outputs, layer.inputs) for layer in network.layers}
         generator = torch.Generator().manual_seed(0)
         samples = [{name: (_some(layer.outputs, generator), _some(layer.inputs, generator))
                     for name, layer in self._layers.items()} for _ in range(SAMPLES)]  # fmt: skip
@@ -237,6 +298,7 @@ def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
         found = _Round(search, model, parts, shares)
         found.cut(way * max(0, search.rounds - number) / search.rounds)
         attach(model, found.masks())
+        found.cut_streams()
         model = hold_zeros(smaller(bake(model).eval(), example))
         train_network(model, parts, search.refit, search.seed + number)
         bake(model).eval()
@@ -246,6 +308,10 @@ def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
     for name, layer in matrix_layers(model).items():
         kept = packing(layer.weight, groups_of(layer))
         state[name] = Keep(len(kept.outputs) * groups_of(layer), len(kept.inputs))
+    left = {stream.key: stream.count for stream in streams_of(Channels(model, example), least=1)}
+    for stream in joint_streams(search.model, example):
+        if left.get(stream.key, stream.count) < stream.count:
+            state[key_of(stream)] = Keep(left[stream.key])
     return state, pd.DataFrame(rows, columns=["round", "layer", "filters", "inputs", "damage", *search.targets])
 
 
@@ -258,45 +324,52 @@ def _out_of_reach(search: Search, shares: Mapping[str, float]) -> AllocationErro
     return AllocationError(f"the targets are out of reach by removing filters and inputs; left are {left}")
 
 
+Move = tuple[str, dict[str, Tensor], dict[str, Tensor], Tensor, float]  # layer or stream, filters, columns, gone, damage
+
+
 class _Round:
     """The cuts of one round: what each layer of a network keeps, and what a further cut would do.
 
-    filters (outputs,) and columns (inputs of a group,): bool by layer, what is kept; those of layers with groups stay as they
-    are. shares: of the network as it comes in, by which the fitted costs are set right.
+    filters (outputs,) and columns (inputs of a group,): bool by layer, what is kept; layers with groups, and tables, lose what streams
+    do. gone: bool by label of the network's channels, what is cut from all layers at once; streams: that can be. shares: of the
+    network as it comes in, by which the fitted costs are set right.
     """
 
     def __init__(self, search: Search, model: nn.Module, data: Dataset, shares: Mapping[str, float]):
-        self.search, self.layers = search, {name: layer for name, layer in matrix_layers(model).items() if _free(layer)}
-        self.grouped = {name: packing(layer.weight, groups_of(layer)) for name, layer in matrix_layers(model).items()
-                        if name not in self.layers}  # fmt: skip
-        self.paths = Paths(model, search.costs.example)
-        self.fixed = self.paths.fixed()
+        self.search, example = search, search.costs.example
+        self.model = model
+        self.layers = {name: layer for name, layer in matrix_layers(model).items() if _free(layer)}
+        self.paths = Paths(model, example)
+        self.streams = {stream.name: stream for stream in _joint(streams_of(self.paths.channels), matrix_layers(model))}
+        self.fixed = self.paths.fixed() | by_units(self.streams.values(), self.layers)
+        self.gone = torch.zeros(len(self.paths.stays), dtype=torch.bool)
         self.filters, self.columns = {}, {}
         for name, layer in self.layers.items():
             used = matrix_of(layer.weight.detach())[0] != 0
             self.filters[name], self.columns[name] = used.any(1).cpu(), used.any(0).cpu()
         self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16, data.task.loss)
-        self.before, self.harm = self.sizes(self.filters, self.columns), dict.fromkeys(self.layers, 0.0)
+        self.before = self.sizes(self.filters, self.columns, self.gone)
+        self.harm = dict.fromkeys([*self.layers, *self.streams], 0.0)
         fitted = search.shares(search.costs.of_sizes(self.before))
         self.correction = {name: shares[name] / fitted[name] for name in fitted}
 
     def cut(self, left: float) -> None:
         """Cut until no more than `left` of the way to the targets is left."""
         search = self.search
-        shares = self._shares(self.sizes(self.filters, self.columns))
+        shares = self._shares(self.sizes(self.filters, self.columns, self.gone))
         while search.way(shares) > left:
-            best: tuple[float, str, dict[str, Tensor], dict[str, Tensor], float, dict[str, float]] | None = None
-            for name, filters, columns, harm in self._moves():
-                sizes = self.sizes(filters, columns)
+            best: tuple[float, Move, dict[str, float]] | None = None
+            for move in self._moves():
+                sizes, harm = self.sizes(*move[1:4]), move[4]
                 if any(min(size) < min(FEWEST, *self.before[layer]) for layer, size in sizes.items()):
                     continue
                 after = self._shares(sizes)
                 spared = search.way(shares) - search.way(after)
                 if spared > 0 and (best is None or spared / harm > best[0]):
-                    best = spared / harm, name, filters, columns, harm, after
+                    best = spared / harm, move, after
             if best is None:
                 raise _out_of_reach(search, shares)
-            _, name, self.filters, self.columns, harm, shares = best
+            _, (name, self.filters, self.columns, self.gone, harm), shares = best
             self.harm[name] += harm
 
     def _shares(self, sizes: Sizes) -> dict[str, float]:
@@ -304,22 +377,49 @@ class _Round:
         return {name: share * self.correction[name] for name, share in fitted.items()}
 
     def _alive(
-        self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
-        """Of those filters and columns what is read and what is fed."""
+        self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor], gone: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:  # fmt: skip
+        """Of those filters and columns what is read and what is fed; and which channels are, bool by label."""
         features = {name: columns[name].view(-1, layer.weight.shape[1]).any(0) for name, layer in self.layers.items()}
-        read = self.paths.read(features)
-        left = {name: filters[name] & read[name] for name in self.layers}
-        reached = self.paths.reached(left)
-        fed = {name: columns[name] & reached[name].repeat(_positions(layer)) for name, layer in self.layers.items()}
-        return left, fed
+        read = self.paths.wanted(features, gone)
+        left = {name: filters[name] & read[self.paths.readers[name].outputs] for name in self.layers}
+        reached = self.paths.alive(left, gone)
+        fed = {name: columns[name] & reached[self.paths.readers[name].source].repeat(_positions(layer))
+               for name, layer in self.layers.items()}  # fmt: skip
+        return left, fed, read & reached
 
-    def sizes(self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Sizes:
+    def sizes(self, filters: Mapping[str, Tensor], columns: Mapping[str, Tensor], gone: Tensor) -> Sizes:
         """Outputs and inputs of each layer, of a group, where those filters and columns stay, and what nothing reads or feeds
         goes."""
-        left, fed = self._alive(filters, columns)
+        left, fed, alive = self._alive(filters, columns, gone)
         found = {name: (int(left[name].sum()), int(fed[name].sum())) for name in self.layers}
-        return found | {name: (len(kept.outputs), len(kept.inputs)) for name, kept in self.grouped.items()}
+        for name, (outputs, inputs) in self.search.costs.whole.items():
+            if name not in found:
+                found[name] = self._other(name, alive, outputs, inputs)
+        return found
+
+    def _other(self, name: str, alive: Tensor, outputs: int, inputs: int) -> tuple[int, int]:
+        """Outputs and inputs of a layer whose filters are no candidates of their own: of a group, or a table."""
+        reader = self.paths.readers.get(name)
+        if reader is None:
+            roles = self.paths.channels.roles.get(f"{name}.weight")
+            return (int(alive[roles[0]].sum()) if roles else outputs), inputs
+        made, given = (alive[each].view(reader.groups, -1) for each in (reader.outputs, reader.source))
+        positions = inputs * reader.groups // len(reader.source) if not reader.transposed else 1
+        taps = outputs * reader.groups // len(reader.outputs)
+        return max(1, int(made.sum(1).max()) * taps), max(1, int(given.sum(1).max()) * max(1, positions))
+
+    def cut_streams(self) -> None:
+        """Set what streams lose to 0 in the model, wherever it is made, carried and read."""
+        for stream in self.streams.values():
+            keep = self._kept(stream, self.gone)
+            if not bool(keep.all()):
+                stream.cut(self.model, keep)
+
+    def _kept(self, stream: Stream, gone: Tensor) -> Tensor:
+        keep = torch.ones(stream.count, dtype=torch.bool)
+        keep[stream.labels[gone & (stream.labels >= 0)]] = False
+        return keep
 
     def masks(self) -> dict[str, Tensor]:
         """What stays, by layer, where not all of it does."""
@@ -333,15 +433,23 @@ class _Round:
 
     def rows(self) -> list[dict[str, object]]:
         """What was cut, a row a layer that lost anything."""
-        after = self.sizes(self.filters, self.columns)
-        return [{"layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
-                for name in self.layers if after[name] != self.before[name]]  # fmt: skip
+        after = self.sizes(self.filters, self.columns, self.gone)
+        found: list[dict[str, object]] = [
+            {"layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
+            for name in self.layers if after[name] != self.before[name]
+        ]  # fmt: skip
+        for stream in self.streams.values():
+            left = int(self._kept(stream, self.gone).sum())
+            if left < stream.count:
+                found.append({"layer": key_of(stream), "filters": left, "inputs": 0, "damage": self.harm[stream.name]})
+        return found
 
-    def _moves(self) -> Iterable[tuple[str, dict[str, Tensor], dict[str, Tensor], float]]:
-        """For each layer fewer filters, but of those that give the network's outputs, and fewer inputs."""
+    def _moves(self) -> Iterable[Move]:
+        """For each layer fewer filters, but of those that give the network's outputs, and fewer inputs; and fewer units of each stream."""
         chip = self.search.costs.chip
         least = max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
-        left, fed = self._alive(self.filters, self.columns)
+        left, fed, alive = self._alive(self.filters, self.columns, self.gone)
+        yield from self._stream_moves(left, alive, least)
         for name in self.layers:
             g = chip.geometry(max(1, int(left[name].sum())), max(1, int(fed[name].sum())))
             for kind, present, value, whole_arrays in (
@@ -358,15 +466,45 @@ class _Round:
                     kept[gone] = False
                     filters = self.filters | {name: kept} if kind == "filters" else self.filters
                     columns = self.columns | {name: kept} if kind == "columns" else self.columns
-                    yield name, filters, columns, max(least, float(value[gone].sum()))
+                    yield name, filters, columns, self.gone, max(least, float(value[gone].sum()))
+
+    def _stream_moves(self, left: Mapping[str, Tensor], alive: Tensor, least: float) -> Iterable[Move]:
+        chip = self.search.costs.chip
+        for stream in self.streams.values():
+            own = stream.labels >= 0
+            present = torch.zeros(stream.count, dtype=torch.bool)
+            present[stream.labels[own & alive]] = True
+            value, rows = self._worth_of(stream)
+            order = torch.where(present, value, torch.inf).argsort(stable=True)
+            count = int(present.sum())
+            per_array = max(1, chip.geometry(max(1, count * rows), 1).outputs_per_crossbar // rows)
+            for fewer in _fewer(count, per_array):
+                units = order[: count - fewer]
+                lost = torch.zeros(stream.count + 1, dtype=torch.bool)
+                lost[units] = True
+                gone = self.gone | lost[stream.labels]  # -1: the last, of none
+                filters = {name: kept & ~gone[self.paths.readers[name].outputs] for name, kept in self.filters.items()}
+                yield stream.name, filters, self.columns, gone, max(least, float(value[units].sum()))
+
+    def _worth_of(self, stream: Stream) -> tuple[Tensor, int]:
+        """What the loss does without each unit: the larger of what its filters and what the inputs that read it are worth,
+        added up over layers; and the most filters that a unit has in one layer."""
+        made, given, most = torch.zeros(stream.count + 1), torch.zeros(stream.count + 1), 1
+        for name, layer in self.layers.items():
+            reader = self.paths.readers[name]
+            rows, columns = (stream.labels[each] for each in (reader.outputs, reader.source))
+            made.index_add_(0, rows % (stream.count + 1), self.worth[name][0])
+            given.index_add_(0, columns.repeat(_positions(layer)) % (stream.count + 1), self.worth[name][1])
+            most = max(most, int((rows >= 0).sum()) // stream.count)
+        return torch.maximum(made, given)[: stream.count], most
 
 
-def _positions(layer: nn.Conv2d | nn.Linear) -> int:
+def _positions(layer: MatrixLayer) -> int:
     """Kernel positions of a layer, 1 of a linear one."""
     return layer.weight[0, 0].numel()
 
 
-def _free(layer: nn.Conv2d | nn.Linear) -> bool:
+def _free(layer: MatrixLayer) -> bool:
     """Whether a layer's filters and inputs may go: not those of a convolution with groups."""
     return groups_of(layer) == 1
 
@@ -414,6 +552,9 @@ def uniform(search: Search) -> dict[str, Keep]:
     AllocationError."""
     everything = whole(search.model)
     fixed = Paths(search.model, search.costs.example).fixed()
+    joint = joint_streams(search.model, search.costs.example)
+    fixed |= {name for name in everything for stream in joint if len(stream.rows(name))}  # by their streams
+    everything |= {key_of(stream): Keep(stream.count) for stream in joint}
     seen, share = everything, 1.0
     while True:
         state = {

@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,8 @@ from xbar.compression.admm import COLUMNS, Admm, Balanced
 from xbar.compression.constraints import Filter, Levels
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_layers
+from xbar.compression.joint import Joint
+from xbar.compression.layered import layers_of, with_layers
 from xbar.compression.magnitude import Gradual, OneShot
 from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
 from xbar.compression.paths import remove_unused_paths
@@ -53,7 +55,9 @@ from xbar.workloads.study.allocation import (
     check_targets,
     cost_aware,
     costs_before,
+    filter_sets,
     input_sets,
+    joint_sets,
     prune_once,
     smaller,
     uniform,
@@ -116,7 +120,9 @@ class _Work:
     def __init__(
         self, model: nn.Module, data: Dataset, chip: Chip, target: dict[str, float], out: Path, plan: Plan, step: Step, code: str
     ):
-        self.model, self.data, self.chip, self.target = baked(model).cpu().eval(), data, chip, target
+        self.example = data.train_inputs[:2]
+        self.model = with_layers(baked(model).cpu().eval(), self.example)
+        self.data, self.chip, self.target = data, chip, target
         self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
@@ -127,7 +133,6 @@ class _Work:
         self.parts = split(data, plan.validation, plan.seed)
         if plan.train_images:
             self.parts = first_samples(self.parts, plan.train_images)
-        self.example = data.train_inputs[:2]
         self.calibration = data.train_inputs[:200]
         bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
         self.chip_after = chip
@@ -180,7 +185,7 @@ class _Work:
         """The network after each stage, by the stage's name, plain weights."""
         plan, at_once = self.plan, self.plan.method == "magnitude"
         first, second, third = (0, 0, 0) if at_once else (plan.filters, plan.inputs, plan.levels if plan.method == "admm" else 0)
-        filters = self._stage("filters", lambda: baked(self.model), first, self._filter_sets(allocation))
+        filters = self._stage("filters", lambda: baked(self.model), first, *self._sets(allocation))
         small = smaller(baked(filters), self.example)
         inputs = self._stage("inputs", lambda: small, second, input_sets(small, allocation))
         spare = plan.filters + plan.inputs - self._ran("filters", "inputs")
@@ -225,10 +230,10 @@ class _Work:
         return Search(self.model, self.costs, target, self.costs_before, self.parts, plan.recipe(1), plan.rounds,
                       plan.search_images, plan.seed, self.step)  # fmt: skip
 
-    def _filter_sets(self, allocation: Allocation) -> dict[str, list[Filter]]:
-        layers = matrix_layers(self.model)
-        return {name: [Filter(k=keep.filters)] for name, keep in allocation.items()
-                if keep.filters < layers[name].weight.shape[0]}  # fmt: skip
+    def _sets(self, allocation: Allocation) -> tuple[dict[str, list[Filter]], list[Joint]]:
+        """What filters of layers, and what units of streams, are to be kept by ADMM."""
+        joint = joint_sets(self.model, allocation, self.example)
+        return filter_sets(self.model, allocation, joint), joint
 
     def _purified(self, model: nn.Module) -> nn.Module:
         trial = hold_zeros(model)
@@ -271,7 +276,7 @@ class _Work:
 
     def _stage(
         self, name: str, begin: Callable[[], nn.Module], epochs: int,
-        sets: Mapping[str, list[Any]] | None = None, share: float = 1.0,
+        sets: Mapping[str, list[Any]] | None = None, joint: Sequence[Joint] = (), share: float = 1.0,
     ) -> nn.Module:  # fmt: skip
         """What `begin` gives, trained (pulled where there are sets, and put in them), from its file if it is there."""
         model, path = begin(), self.kept / f"{name}.pt"
@@ -284,13 +289,14 @@ class _Work:
             self.ranges[name], self.apart[name] = state["input_ranges"], state["apart"]
             return plain.eval()
         self.histories[name], self.epochs_of[name], self.apart[name] = [], 0, 0.0
-        if sets and not epochs:
-            Admm(model, sets).project_()  # the nearest members: by magnitude
-        if epochs and (sets is None or sets):
+        asked = bool(sets or joint)
+        if asked and not epochs:
+            Admm(model, sets or {}, joint=joint).project_()  # the nearest members: by magnitude
+        if epochs and (sets is None or asked):
             plan, last = self.plan, name in ("levels", "quantised", "control", "final")
             model.to(self.trained_on)
-            pulled = pulling(plan.method, model, sets, plan, epochs, self.parts) if sets else None
-            recipe = plan.recipe(epochs, PULL_SHARE if sets else share, pulled=bool(sets), small=not last and not sets,
+            pulled = pulling(plan.method, model, sets or {}, plan, epochs, self.parts, joint=joint) if asked else None
+            recipe = plan.recipe(epochs, PULL_SHARE if asked else share, pulled=asked, small=not last and not asked,
                                  taught=name != "longer")  # fmt: skip
 
             def told(epoch: int, loss: float) -> None:
@@ -378,7 +384,7 @@ class _Work:
     def _layers(self, final: nn.Module, after: Footprint, alone: Footprint) -> pd.DataFrame:
         """One row a layer, before and after."""
         rows = {}
-        layers, small = matrix_layers(self.model), matrix_layers(final)
+        layers, small = layers_of(self.model), layers_of(final)
         for name, row in self.before.layers.iterrows():
             old, new, pruned = layers[name], after.layers.loc[name], alone.layers.loc[name]
             rows[name] = {
@@ -460,10 +466,10 @@ class _Work:
             small = prune_once(self.model, allocation, self.example)
             retraining += pulling_
         else:
-            small = self._pulled(baked(self.model), self._filter_sets(allocation), parts, pulling_)
+            small = self._pulled(baked(self.model), *self._sets(allocation), parts, pulling_)
             small = smaller(small, self.example)
             if inputs := input_sets(small, allocation):
-                small = self._pulled(small, inputs, parts, pulling_)
+                small = self._pulled(small, inputs, (), parts, pulling_)
                 retraining -= pulling_
         model = hold_zeros(small).to(self.trained_on)
         if retraining:
@@ -477,24 +483,27 @@ class _Work:
         }  # fmt: skip
 
 
-    def _pulled(self, model: nn.Module, sets: Mapping[str, list[Any]], parts: Dataset, epochs: int) -> nn.Module:
+    def _pulled(
+        self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int
+    ) -> nn.Module:
         """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
-        if not sets:
+        if not sets and not joint:
             return model
         model.to(self.trained_on)
-        admm = pulling("admm", model, sets, self.plan, epochs, parts, tolerance=0.0)
+        admm = pulling("admm", model, sets, self.plan, epochs, parts, tolerance=0.0, joint=joint)
         _train(model, parts, self.plan.recipe(epochs, PULL_SHARE, pulled=True), self.plan, admm)
         return bake(model).cpu()
 
 
 def pulling(
-    method: str, model: nn.Module, sets: Mapping[str, list[Any]], plan: Plan, epochs: int, data: Dataset, tolerance: float = 0.01
-) -> Admm | OneShot:
+    method: str, model: nn.Module, sets: Mapping[str, list[Any]], plan: Plan, epochs: int, data: Dataset, tolerance: float = 0.01,
+    joint: Sequence[Joint] = (),
+) -> Admm | OneShot:  # fmt: skip
     """What pulls the model into its sets along a training of so many epochs: by COMPRESSION_METHODS."""
     planned = epochs * _updates(plan, data)
     if method == "gradual":
-        return Gradual(model, sets, planned)
-    return Admm(model, sets, Balanced(plan.rho, planned), decoupled=True, tolerance=tolerance)
+        return Gradual(model, sets, planned, joint=joint)
+    return Admm(model, sets, Balanced(plan.rho, planned), decoupled=True, tolerance=tolerance, joint=joint)
 
 
 def _updates(plan: Plan, data: Dataset) -> int:

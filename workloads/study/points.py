@@ -28,7 +28,7 @@ from filelock import FileLock
 from pydantic import BaseModel
 from torch import nn
 
-from xbar.compression.shrink import small_state
+from xbar.compression.state import small_state
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ENDS, chip_at, ledger_at
 from xbar.hw.cells.device import ideal_of

@@ -1,0 +1,83 @@
+"""Streams as candidates of the allocation: what cutting one is said to leave is what is left."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.compression import networks
+from xbar.compression.gemm import matrix_layers
+from xbar.compression.layered import layers_of, with_layers
+from xbar.hw import Chip, trace
+from xbar.models.gpt import CharacterGPT
+from xbar.workloads.study import allocation
+from xbar.workloads.study.allocation import (
+    Keep,
+    _Round,
+    filter_sets,
+    joint_sets,
+    joint_streams,
+    key_of,
+    prune_once,
+    smaller,
+    whole,
+)
+from xbar.workloads.training import initialise
+
+
+def tiny_gpt() -> nn.Module:
+    return CharacterGPT(vocabulary=11, context=6, width=16, layers=1, heads=2, dropout=0.0)
+
+
+CASES: list[tuple[Callable[[], nn.Module], Tensor, set[str]]] = [
+    (tiny_gpt, torch.arange(12).view(2, 6) % 11, {"blocks.0.attention.out", "blocks.0.attention.joint", "blocks.0.attention.joint (2)"}),
+    (networks.Residual, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), {"stem", "down"}),
+    (networks.ChunkLSTM, torch.randn(2, 6, 12, generator=torch.Generator().manual_seed(0)), {"a", "lstm.weight_ih_l0"}),
+    (networks.Grouped, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), {"a", "g"}),
+]
+
+
+@pytest.mark.parametrize(("build", "example", "names"), CASES, ids=["gpt", "residual", "lstm", "grouped"])
+def test_what_a_cut_stream_leaves_is_what_the_search_says(
+    build: Callable[[], nn.Module], example: Tensor, names: set[str], isaac: Chip, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    model = with_layers(initialise(build, 0).eval(), example)
+    network = trace(model, example)
+    costs: Any = SimpleNamespace(
+        example=example, chip=isaac, whole={layer.name: (layer.outputs, layer.inputs) for layer in network.layers},
+        of_sizes=lambda sizes: {"weights": float(sum(a * b for a, b in sizes.values()))},
+    )  # fmt: skip
+    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), shares=lambda cost: cost)
+    data: Any = SimpleNamespace(train_inputs=example, train_targets=None, task=SimpleNamespace(loss=None))
+    worth = {name: (torch.rand(layer.weight.shape[0]), torch.rand(layer.weight[0].numel())) for name, layer in matrix_layers(model).items()}
+    monkeypatch.setattr(allocation, "importance", lambda *_: worth)
+    found = _Round(search, model, data, {"weights": 1.0})
+    assert set(found.streams) == names
+    assert found.before == costs.whole
+    moves = {name: gone for name, _, _, gone, _ in found._moves() if name in found.streams and bool(gone.any())}
+    assert set(moves) == names
+    found.gone = torch.stack(list(moves.values())).any(0)
+    said = found.sizes(found.filters, found.columns, found.gone)
+    found.cut_streams()
+    small = smaller(model, example)
+    left = trace(small, example, pack=True)
+    assert said == {layer.name: (layer.outputs, layer.inputs) for layer in left.layers}
+    assert said != found.before
+    assert set(layers_of(small)) == set(layers_of(model))
+
+
+def test_an_allocation_of_streams_is_cut_at_once() -> None:
+    example = CASES[1][1]
+    model = initialise(networks.Residual, 0).eval()
+    stem = next(stream for stream in joint_streams(model, example) if stream.name == "stem")
+    asked = whole(model) | {key_of(stem): Keep(5), "b": Keep(4), "stem": Keep(5), "c": Keep(9)}
+    joint = joint_sets(model, asked, example)
+    assert [(each.stream.name, each.kept) for each in joint] == [("stem", 5)]
+    sets = filter_sets(model, asked, joint)
+    assert {name: given[0].k for name, given in sets.items()} == {"b": 4, "c": 9}  # the stem loses what its stream does
+    small = prune_once(model, asked, example)
+    assert (small.stem.out_channels, small.b.out_channels, small.c.out_channels, small.down.in_channels) == (5, 5, 9, 5)
+    assert int((small.b.weight != 0).flatten(1).any(1).sum()) in (3, 4)  # one branch may hold less than the stream
