@@ -1,6 +1,8 @@
 """A smaller network as tensors, texts and numbers to keep, from which it is built again without running any code of a file."""
 
+import keyword
 import operator
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -135,10 +137,17 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise CompressionError(f"tensor {path}: no plain numbers")  # masks hold infinities
         put(root, path, nn.Parameter(tensor) if path in state.get("trained", ()) else tensor)
+    nodes = state.get("nodes")
+    if not isinstance(nodes, list) or not all(isinstance(each, dict) for each in nodes):
+        raise CompressionError("the state has no list of nodes")
     try:
-        for each in state["nodes"]:
+        for each in nodes:
             args, kwargs = _meant(each["args"], known), _meant(each["kwargs"], known)
-            target = _function(each["target"]) if each["op"] == "call_function" else each["target"]
+            target = _function(each["target"]) if each["op"] == "call_function" else str(each["target"])
+            if each["op"] == "placeholder":
+                target = _word(target)
+            elif each["op"] in ("call_module", "get_attr") and not re.fullmatch(r"\w+(\.\w+)*", target):
+                raise CompressionError(f"the state has a name {target!r}")
             if each["op"] == "call_module" and each["target"] not in state["layers"]:
                 raise CompressionError(f"the state has no layer {each['target']}")
             if each["op"] not in ("placeholder", "get_attr", "call_module", "call_function", "output"):
@@ -146,7 +155,9 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
             known[each["name"]] = graph.create_node(each["op"], target, args, kwargs, each["name"])
         made = fx.GraphModule(root, graph)
         made.graph.lint()
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except CompressionError:
+        raise
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, IndexError) as error:
         raise CompressionError(f"the state's nodes cannot be read: {error}") from None
     return made
 
@@ -170,18 +181,27 @@ def _function(target: str) -> Any:
     return found
 
 
+def _word(text: Any) -> str:
+    """A name that may stand in code: fx makes code of the names of inputs and of arguments."""
+    if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text):
+        raise CompressionError(f"the state has a name {text!r}")
+    return text
+
+
 def _meant(value: Any, known: Mapping[str, fx.Node]) -> Any:
     if isinstance(value, list):
         return [_meant(each, known) for each in value]
-    if not isinstance(value, dict):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
+    if not isinstance(value, dict) or len(value) != 1:
+        raise CompressionError(f"the state has an argument of type {type(value).__name__}")
     ((kind, inner),) = value.items()
     if kind == "node":
         return known[inner]
     if kind == "tuple":
         return tuple(_meant(each, known) for each in inner)
     if kind == "dict":
-        return {key: _meant(each, known) for key, each in inner.items()}
+        return {_word(key): _meant(each, known) for key, each in inner.items()}
     if kind == "device":
         return torch.device(inner)
     found = getattr(torch, inner, None)

@@ -311,6 +311,29 @@ def test_a_small_network_is_built_again_from_its_state(build: Callable[[], nn.Mo
     assert sum(p.numel() for p in again.parameters()) < sum(p.numel() for p in model.parameters())
 
 
+def test_a_state_runs_no_code() -> None:
+    """fx makes code of a graph: of names of inputs, of modules, of arguments, and of what arguments are."""
+    example = _images(1, 28, 28)
+    state = small_state(LeNet5Caffe().eval(), example)
+    code = 'x"); raise SystemExit; ("'
+
+    def changed(op: str, **parts: object) -> list[dict[str, object]]:
+        at = next(i for i, node in enumerate(state["nodes"]) if node["op"] == op)
+        return [node | (parts if i == at else {}) for i, node in enumerate(state["nodes"])]
+
+    named = next(node for node in state["nodes"] if node["op"] == "call_module")["target"]
+    for broken in (
+        {"nodes": changed("placeholder", target="x=print(1)")},
+        {"nodes": changed("call_function", kwargs={"dict": {"a=print(1), b": 1}})},
+        {"nodes": changed("call_function", args=[torch.zeros(2)])},
+        {"nodes": changed("call_function", args=[{"node": "x", "torch": "float32"}])},
+        {"nodes": changed("call_module", target=code),
+         "layers": {code if name == named else name: parts for name, parts in state["layers"].items()}},
+    ):  # fmt: skip
+        with pytest.raises(CompressionError, match=r"the state (has a|is of another network)"):
+            rebuild(LeNet5Caffe(), example, state | broken)
+
+
 def test_a_state_of_another_network_is_refused() -> None:
     example = _images(1, 28, 28)
     state = small_state(LeNet5Caffe().eval(), example)

@@ -308,7 +308,7 @@ def test_the_allocation_spares_what_costs(digits: Workload, isaac: Chip) -> None
     assert max(shares) - min(shares) <= 0.1
 
 
-@pytest.mark.parametrize(("workload", "preset"), [("lenet5-caffe", "isaac"), ("resnet20", "isaac"), ("resnet20", "edge")])
+@pytest.mark.parametrize(("workload", "preset"), [("lenet5-caffe", "isaac"), ("resnet20", "edge")])
 def test_costs_of_sizes_are_those_of_the_whole_network(workload: str, preset: str) -> None:
     model, example = untrained(workload)
     if workload == "resnet20":
