@@ -350,6 +350,10 @@ _MOVED: dict[str, Callable[[_Cut, fx.Node, fx.Node], None]] = {
 def _own(model: nn.Module, graph: fx.GraphModule, example: Example, wanted: list[Tensor]) -> nn.Module | None:
     """The model's own module with the smaller tensors, where it computes the same then; else None."""
     own, there = baked(model), graph.meta["parameters"]
+    holders: defaultdict[int, list[str]] = defaultdict(list)  # of each tensor all paths: it may be in several modules
+    for path, tensor in (*own.named_parameters(remove_duplicate=False), *own.named_buffers(remove_duplicate=False)):
+        holders[id(tensor)].append(path)
+    held = {path: paths for paths in holders.values() for path in paths}
     shared: dict[int, Tensor] = {}
     try:
         for name, layer in graph.named_modules():
@@ -365,14 +369,16 @@ def _own(model: nn.Module, graph: fx.GraphModule, example: Example, wanted: list
                         return None
                 if path is None:
                     return None
-                _set(own, path, shared.setdefault(id(tensor), tensor))
+                for each in held.get(path, [path]):
+                    _set(own, each, shared.setdefault(id(tensor), tensor))
             path = next((there[f"{name}.{part}"] for part, _ in layer.named_parameters(recurse=False)), None)
-            if path is not None:
-                _resize_module(own, path.rpartition(".")[0], layer)
+            for each in held.get(path or "", []):
+                _resize_module(own, each.rpartition(".")[0], layer)
         for part, tensor in (*graph.named_parameters(recurse=False), *graph.named_buffers(recurse=False)):
             if part not in there:
                 return None
-            _set(own, there[part], shared.setdefault(id(tensor), tensor))
+            for each in held.get(there[part], [there[part]]):
+                _set(own, each, shared.setdefault(id(tensor), tensor))
         own = copy.deepcopy(own)
         return own if _equal(wanted, _outputs(own, example), 1e-5) else None
     except (RuntimeError, AttributeError, TypeError, ValueError, IndexError, KeyError, AssertionError):
@@ -395,6 +401,8 @@ def _resize_module(root: nn.Module, path: str, layer: nn.Module) -> None:
         if type(module) not in (nn.LayerNorm, nn.GroupNorm):
             raise TypeError(f"{path} is no norm of torch")
         root.set_submodule(path, layer)
+        return
+    if isinstance(layer, nn.Linear | nn.Embedding) and not isinstance(module, type(layer) | nn.RNNBase | nn.MultiheadAttention):
         return
     for name in ("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_groups", "num_channels",
                  "embedding_dim"):  # fmt: skip

@@ -71,7 +71,7 @@ def rebuild(model: nn.Module, example: Example, state: Mapping[str, Any]) -> fx.
     graph.eval()
     try:
         given = _output_shapes(graph, example)
-    except (RuntimeError, TypeError, IndexError, ValueError, AttributeError) as error:
+    except (RuntimeError, TypeError, LookupError, ValueError, AttributeError, NameError, SyntaxError, AssertionError) as error:
         raise CompressionError(f"the state does not fit the network: {error}") from None
     if given != outputs:
         raise CompressionError(f"the state gives {_shapes(given)} outputs, the network {_shapes(outputs)}")
@@ -152,12 +152,15 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
                 raise CompressionError(f"the state has no layer {each['target']}")
             if each["op"] not in ("placeholder", "get_attr", "call_module", "call_function", "output"):
                 raise CompressionError(f"the state has a node of kind {each['op']!r}")
+            words = [*kwargs, *([target] if each["op"] == "placeholder" else [])]
+            if not all(type(word) is str and word.isidentifier() for word in words):  # they are written into code
+                raise CompressionError(f"the state has a node with names {words}")
             known[each["name"]] = graph.create_node(each["op"], target, args, kwargs, each["name"])
         made = fx.GraphModule(root, graph)
         made.graph.lint()
-    except CompressionError:
-        raise
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, SyntaxError, NameError) as error:
+        if isinstance(error, CompressionError):
+            raise
         raise CompressionError(f"the state's nodes cannot be read: {error}") from None
     return made
 
@@ -191,7 +194,7 @@ def _word(text: Any) -> str:
 def _meant(value: Any, known: Mapping[str, fx.Node]) -> Any:
     if isinstance(value, list):
         return [_meant(each, known) for each in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if not isinstance(value, dict) or len(value) != 1:
         raise CompressionError(f"the state has an argument of type {type(value).__name__}")

@@ -213,7 +213,7 @@ class ChunkLSTM(nn.Module):
         return self.fc(found[:, -1])
 
 
-IMAGE, ROWS = (3, 8, 8), (6, 12)
+IMAGE, ROWS = (3, 8, 8), (3, 12)
 NETWORKS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (PlainCNN, IMAGE), (Dense, IMAGE), (Residual, IMAGE), (Depthwise, IMAGE), (Grouped, IMAGE), (ResidualMLP, (12,)),
     (TransformerMLP, ROWS), (Encoder, ROWS), (SqueezeExcite, IMAGE), (Sequence, (4, 12)), (Shuffle, IMAGE), (UNet, IMAGE),

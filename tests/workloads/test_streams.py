@@ -35,7 +35,7 @@ def tiny_gpt() -> nn.Module:
 CASES: list[tuple[Callable[[], nn.Module], Tensor, set[str]]] = [
     (tiny_gpt, torch.arange(12).view(2, 6) % 11, {"blocks.0.attention.out", "blocks.0.attention.joint", "blocks.0.attention.joint (2)"}),
     (networks.Residual, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), {"stem", "down"}),
-    (networks.ChunkLSTM, torch.randn(2, 6, 12, generator=torch.Generator().manual_seed(0)), {"a", "lstm.weight_ih_l0"}),
+    (networks.ChunkLSTM, torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(0)), {"a", "lstm.weight_ih_l0"}),
     (networks.Grouped, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), {"a", "g"}),
 ]
 
