@@ -152,9 +152,6 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
                 raise CompressionError(f"the state has no layer {each['target']}")
             if each["op"] not in ("placeholder", "get_attr", "call_module", "call_function", "output"):
                 raise CompressionError(f"the state has a node of kind {each['op']!r}")
-            words = [*kwargs, *([target] if each["op"] == "placeholder" else [])]
-            if not all(type(word) is str and word.isidentifier() for word in words):  # they are written into code
-                raise CompressionError(f"the state has a node with names {words}")
             known[each["name"]] = graph.create_node(each["op"], target, args, kwargs, each["name"])
         made = fx.GraphModule(root, graph)
         made.graph.lint()
