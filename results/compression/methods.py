@@ -3,7 +3,9 @@
 
     python -P results/compression/methods.py digits
     python -P results/compression/methods.py digits-levels
+    python -P results/compression/methods.py digits-whole
     python -P results/compression/methods.py resnet20 --data DIR
+    python -P results/compression/methods.py resnet20-longer --seeds 1 --data DIR
 
 Every method leaves the same number of filters and inputs in every layer and trains for as many epochs on the same images, then is
 judged by validation images and, at the end, by test images. Rows go to methods.csv beside this file, one a run; runs that are
@@ -13,7 +15,7 @@ What is kept: of the filters that feed one layer alone (in a residual network th
 layer's inputs that are left a share. One-shot cuts both at once and trains the small network; the others take their time for
 filters, shrink, take their time for inputs, and retrain; epochs that ADMM, having converged, leaves retrain as well. ADMM's settings
 were chosen on validation images of the digits, with seeds from 100 on; those of ResNet-20 are the same. digits-levels: weights on few
-levels, the nearest ones or ADMM's, and learned steps.
+levels, the nearest ones or ADMM's, and learned steps. digits-whole: all of `xbar compress`, at equal cost.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
@@ -47,9 +50,12 @@ from xbar.compression import (
 from xbar.compression.admm import FarFromSetsWarning
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
+from xbar.hw import load_chip
 from xbar.workloads.data import Dataset, cache_directory, first_samples
+from xbar.workloads.offered import ALLOCATIONS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import Keep, input_sets, smaller, weights_of
-from xbar.workloads.study.plan import split
+from xbar.workloads.study.compress import compress
+from xbar.workloads.study.plan import PLANS, split
 from xbar.workloads.training import Recipe, read_state, save_state, score, train_network
 from xbar.workloads.workload import Workload, load_workload
 
@@ -74,15 +80,18 @@ class Setting:
     judged: int = 10_000  # test images, at most
 
 
+RESNET = Setting(
+    2000, 1000, {"half": (0.75, 0.75), "third": (0.5, 0.6)}, (2, 1, 3),
+    Recipe(1, 100, 1e-3, 0.05, shift=4, flip=True, bfloat16=True), 10, warm=4, warm_images=4000, once=("ADMM as before",), judged=3000,
+)  # fmt: skip
 SETTINGS = {
     "digits": Setting(
         1137, 300, {"half": (0.5, 0.5), "third": (0.375, 0.4)}, (30, 20, 50), Recipe(1, 64, 1e-2), 6,
     ),
     "digits-levels": Setting(1137, 300, {"3 bits": (3.0, 0.0), "2 bits": (2.0, 0.0)}, (0, 0, 30), Recipe(1, 64, 1e-2), 6),
-    "resnet20": Setting(
-        2000, 1000, {"half": (0.75, 0.75), "third": (0.5, 0.6)}, (2, 1, 3),
-        Recipe(1, 100, 1e-3, 0.05, shift=4, flip=True, bfloat16=True), 10, warm=4, warm_images=4000, once=("ADMM as before",), judged=3000,
-    ),
+    "digits-whole": Setting(1137, 300, {"a quarter": (0.25, 0.0)}, (0, 0, 0), Recipe(1, 64, 1e-2), 6),
+    "resnet20": RESNET,
+    "resnet20-longer": replace(RESNET, budgets={"third": (0.5, 0.6)}, split=(6, 4, 8), once=("ADMM as before",)),
 }  # fmt: skip
 RHO, SHARE = 0.3, 0.3  # at the start; of the learning rate, while ADMM or gradual pruning runs
 
@@ -191,6 +200,18 @@ def on_levels(run: Run, method: str, model: nn.Module, example: torch.Tensor, bi
 
 
 LEVEL_METHODS = ("nearest levels", "ADMM", "learned steps")
+WHOLE_METHODS = {f"{allocation} ratios, {told}": (allocation, method) for allocation in ALLOCATIONS
+                 for method, told in COMPRESSION_METHODS.items()}  # fmt: skip
+
+
+def whole_way(parts: Dataset, method: str, model: nn.Module, share: float, seed: int) -> tuple[nn.Module, int, float]:
+    """The network after all of `xbar compress` to a share of its weights on ISAAC, judged in float; its epochs, and how far it was from
+    its sets at a projection. Equal cost here, not equal structure: ratios differ."""
+    allocation, how = WHOLE_METHODS[method]
+    plan = replace(PLANS["digits"], seed=seed, allocation=allocation, method=how, budgets=(), most_on_chips=0)
+    with TemporaryDirectory() as folder:
+        found = compress(model, parts, load_chip("isaac"), {"weights": share}, Path(folder), plan)
+    return found.model, found.meta["epochs"], max(found.meta["from_sets_at_projection"].values(), default=0.0)
 
 
 def begun(workload: Workload, setting: Setting, parts: Dataset, model: nn.Module) -> nn.Module:
@@ -226,7 +247,8 @@ def table() -> str:
     """Mean and spread of test accuracy by method."""
     found = done()
     order = {name: {each: place for place, each in enumerate(values)} for name, values in (
-        ("workload", SETTINGS), ("budget", ["half", "third", "3 bits", "2 bits"]), ("method", [*METHODS, *LEVEL_METHODS]))}  # fmt: skip
+        ("workload", SETTINGS), ("budget", ["half", "third", "3 bits", "2 bits", "a quarter"]),
+        ("method", [*METHODS, *LEVEL_METHODS, *WHOLE_METHODS]))}  # fmt: skip
     found = found.sort_values([*order, "seed"], key=lambda column: column.map(order[column.name]) if column.name in order else column)
     lines = ["| network, kept | weights | method | test accuracy | apart at projection | processor minutes |", "|---|---|---|---|---|---|"]
     for (workload, budget, method), runs in found.groupby(["workload", "budget", "method"], sort=False):
@@ -260,9 +282,10 @@ def main() -> None:
     print(f"{given.workload}: {score(model, *tested):.2%} before", flush=True)
     for seed in range(given.seeds):
         for budget, shares in setting.budgets.items():
-            of_levels = given.workload.endswith("levels")
-            allocation = {} if of_levels else structure(model, example, shares)
-            for method in LEVEL_METHODS if of_levels else METHODS:
+            kind = given.workload.partition("-")[2]
+            methods = {"levels": LEVEL_METHODS, "whole": WHOLE_METHODS}.get(kind, METHODS)
+            allocation = structure(model, example, shares) if methods is METHODS else {}
+            for method in methods:
                 there = done()
                 if seed and method in setting.once:
                     continue
@@ -270,7 +293,9 @@ def main() -> None:
                         & (there["seed"] == seed)).any():  # fmt: skip
                     continue
                 began, run = time.process_time(), Run(setting, parts, seed)
-                if of_levels:
+                if kind == "whole":
+                    small, epochs, run.apart = whole_way(workload.data, method, model, shares[0], seed)
+                elif kind == "levels":
                     small, epochs = on_levels(run, method, model, example, int(shares[0]))
                 else:
                     small, epochs = cut(run, method, model, example, allocation)
