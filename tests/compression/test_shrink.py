@@ -348,7 +348,7 @@ def test_a_state_of_another_network_is_refused() -> None:
         ({"layers": state["layers"] | {"fc1": fc1 | {"weight": torch.full((500, 800), torch.nan)}}}, "layer fc1: no weight"),
         ({"layers": state["layers"] | {"fc1": fc1 | {"weight": torch.zeros(7, 800), "bias": torch.zeros(8)}}}, "must be 7 finite"),
         ({"layers": state["layers"] | {"fc2": fc2 | {"weight": torch.zeros(4, 500), "bias": None}}}, r"gives \(4,\) outputs"),
-        ({"nodes": [state["nodes"][0] | {"target": "x=print(1)"}, *state["nodes"][1:]]}, "a node with names"),
+        ({"nodes": [state["nodes"][0] | {"target": "x=print(1)"}, *state["nodes"][1:]]}, "a name .x=print"),
         ({"nodes": nodes}, "an operator 'aten.from_file.default', which is none of networks"),
     ):
         with pytest.raises(CompressionError, match=message):
