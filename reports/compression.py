@@ -45,8 +45,10 @@ NAMES = {
     "control": "trained on, without mismatch",
     "final": "+ mismatch retraining",
 }
-METHODS = {"cost-aware": ("o", ACCENT, "-"), "uniform": ("s", SECOND, "--"), "magnitude": ("^", WARNING, ":")}
+METHODS = {"cost-aware-magnitude": ("D", INK, "-"), "cost-aware": ("o", ACCENT, "-"), "uniform": ("s", SECOND, "--"),
+           "magnitude": ("^", WARNING, ":")}  # fmt: skip
 METHOD_NAMES = {
+    "cost-aware-magnitude": "one-shot magnitude, ratios by cost on the chip",
     "cost-aware": "ADMM, ratios by cost on the chip",
     "uniform": "ADMM, uniform ratios",
     "magnitude": "one-shot magnitude, uniform ratios",
@@ -139,17 +141,18 @@ def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-awa
 
 
 def ahead_text(frontier: pd.DataFrame) -> str:
-    """By how much the ratios chosen by cost are ahead of the others at equal accuracy, in words."""
+    """By how much one-shot magnitude at ratios by cost (in older results ADMM) is ahead of the others at equal accuracy, in words."""
     parts = []
-    for other in ("uniform", "magnitude"):
+    ours = "cost-aware-magnitude" if "cost-aware-magnitude" in set(frontier["method"]) else "cost-aware"
+    for other in (name for name in METHODS if name != ours and name in set(frontier["method"])):
         said = []
         for column, what in (("energy_J", "energy"), ("area_m2", "area")):
-            found = ahead(frontier, column, other)
+            found = ahead(frontier, column, other, ours)
             if len(found):
                 shares = ", ".join(f"{percent(row['share'], 0)} at {percent(row['accuracy'], 2)}" for _, row in found.iterrows())
                 said.append(f"{what} {shares}")
         parts.append(f"Of {METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
-    return "What the ratios by cost take of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
+    return f"What {METHOD_NAMES[ours]}, takes of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
 
 
 def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
@@ -449,7 +452,7 @@ def _reached(sheet: CompressionSheet) -> pd.DataFrame:
 
 
 def methods(sheet: CompressionSheet) -> Figure:
-    """Accuracy against energy and area of three ways to choose what goes, trained alike."""
+    """Accuracy against energy and area of the ways to choose what goes, trained alike."""
     found, m = _reached(sheet), sheet.meta
     admm, retraining = m["plan"]["frontier"]
     figure = page(
@@ -496,7 +499,7 @@ def methods(sheet: CompressionSheet) -> Figure:
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
-                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.22), labelcolor=INK, ncols=3
+                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.25), labelcolor=INK, ncols=2
             )
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
@@ -586,9 +589,14 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         f"({m['search_images']:,} training {_samples(m)}). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set right "
         "by the whole network's after each round. What is kept are the numbers."
     )
+    pulled = {"admm": "ADMM", "gradual": "gradual magnitude"}.get(plan.get("method", "admm"))
+    chosen = "filters and inputs of least magnitude go at once"
+    if pulled:
+        chosen = f"{pulled} to filters {plan['filters']}, to inputs {plan['inputs']}"
+    levels = f"; ADMM to levels {plan['levels']}" if plan.get("method", "admm") == "admm" else ""
     yield (
-        f"Training, in epochs: ADMM to filters {plan['filters']}, to inputs {plan['inputs']}, retraining {plan['pruned']}; "
-        f"after purification {plan['purified']}; ADMM to levels {plan['levels']}, on levels {plan['quantised']}; with mismatch "
+        f"Training, in epochs: {chosen}, retraining {plan['pruned']}; "
+        f"after purification {plan['purified']}{levels}, on levels {plan['quantised']}; with mismatch "
         f"{plan['final']}, and as long without as its control."
     )
     yield (

@@ -238,9 +238,9 @@ def test_the_picture_of_methods_trains_all_alike(
     monkeypatch.setattr(training, "_epoch", counted)
     plan = replace(SMALL, budgets=(1.0,), frontier=(1, 2), frontier_images=500)
     found = compress(digits.model, digits.data, isaac, TARGET, compressed[1], plan).frontier
-    assert found["method"].tolist() == ["cost-aware", "uniform", "magnitude"]
+    assert found["method"].tolist() == ["cost-aware-magnitude", "cost-aware", "magnitude", "uniform"]
     assert found["reached"].all()
-    assert ran == [500] * 9  # three methods of three epochs each; all the rest was kept
+    assert ran == [500] * 12  # four methods of three epochs each; all the rest was kept
     for name, column in (("weights", "weights"), ("power", "power_W")):
         before = compressed[0].stages.loc["uncompressed", column]
         assert (found[column] <= 1.005 * TARGET[name] * before).all()

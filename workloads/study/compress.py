@@ -69,6 +69,7 @@ from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, train_network
 
 Step = Callable[[str], None]
+FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # without -magnitude: ADMM; without cost-aware: uniform ratios
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
@@ -128,6 +129,7 @@ class _Work:
         self.began = time.monotonic()
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
+        self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
         self.apart: dict[str, float] = {}  # of ADMM before the hard projection, the farthest layer, by stage
         self.ranges: dict[str, dict[str, tuple[float, float]]] = {}  # of inputs, learned, by stage
         self.parts = split(data, plan.validation, plan.seed)
@@ -434,13 +436,14 @@ class _Work:
     # ---- methods against each other
 
     def _frontier(self) -> pd.DataFrame:
-        """Validation and test accuracy, energy and area of three methods at each budget, all trained alike and short."""
+        """Validation and test accuracy, energy and area at each budget of four methods, ratios by cost or uniform times magnitude or ADMM,
+        all trained alike and short."""
         if not self.plan.budgets:
             return pd.DataFrame()
         rows = []
         for budget in self.plan.budgets:
             target = {name: min(1.0, budget * share) for name, share in self.target.items()}
-            for method in ("cost-aware", "uniform", "magnitude"):
+            for method in FRONTIER:
                 name = f"frontier-{method}-{budget:g}"
                 extra = repr((self.plan.frontier, self.plan.frontier_images))
                 found = self._remembered(name, lambda m=method, t=target: self._point(m, t), extra)
@@ -448,21 +451,17 @@ class _Work:
         return pd.DataFrame(rows)
 
     def _point(self, method: str, target: Mapping[str, float]) -> dict[str, Any]:
-        """One network of the picture: cost-aware or uniform ADMM, or one-shot magnitude at uniform ratios; epochs alike."""
+        """One network of the picture, by its method (`FRONTIER`); epochs alike."""
         shares = ", ".join(f"{k} {v:.3g}" for k, v in target.items())
-        self.step(f"methods: {method} at {shares}, one of {3 * len(self.plan.budgets)} such networks")
-        search = self._search(target)
+        self.step(f"methods: {method} at {shares}, one of {len(FRONTIER) * len(self.plan.budgets)} such networks")
         try:
-            if method == "cost-aware":
-                allocation = self._allocation()[0] if target == self.target else cost_aware(search)[0]
-            else:
-                allocation = uniform(search)
+            allocation = self._allocation_of(method, target)
         except AllocationError as error:
             return {"reached": 0.0, "why": str(error)}
         plan = self.plan
         pulling_, retraining = plan.frontier
         parts = first_samples(self.parts, plan.frontier_images)
-        if method == "magnitude":
+        if method.endswith("magnitude"):
             small = prune_once(self.model, allocation, self.example)
             retraining += pulling_
         else:
@@ -482,6 +481,17 @@ class _Work:
             "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
         }  # fmt: skip
 
+
+    def _allocation_of(self, method: str, target: Mapping[str, float]) -> Allocation:
+        """What each layer keeps at these targets, found once for all methods of the same ratios."""
+        by_cost = method.startswith("cost-aware")
+        if by_cost == (self.plan.allocation == "cost-aware") and target == self.target:
+            return self._allocation()[0]
+        key = by_cost, tuple(target.items())
+        if key not in self._allocations:
+            search = self._search(target)
+            self._allocations[key] = cost_aware(search)[0] if by_cost else uniform(search)
+        return self._allocations[key]
 
     def _pulled(
         self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int
