@@ -15,6 +15,8 @@ A convolution's inputs lie in the order kernel row, kernel column, channel, as o
 """
 
 import contextlib
+import copy
+import importlib.util
 import json
 import os
 import zipfile
@@ -137,21 +139,29 @@ def save_program(model: nn.Module, example: Example, path: Path) -> None:
 def save_onnx(model: nn.Module, example: Example, path: Path) -> None:
     """Write the network in evaluation mode as ONNX, by torch's exporter, its batch free. Needs onnx and onnxscript (the extra `onnx`);
     raises CompressionError where they lack, or where torch cannot export it."""
-    try:
-        import onnxscript  # noqa: F401 - what torch's exporter needs
-    except ImportError:
-        raise CompressionError("ONNX is written by torch's exporter, which needs onnxscript: pip install 'xbar[onnx]'") from None
+    check_onnx()
     given = tuple(x[:2].cpu() for x in inputs_of(example))
-    program = torch.onnx.export(_exported(model, given), given, dynamo=True, verbose=False)
+    exported = _exported(model, given)
+    try:
+        program = torch.onnx.export(exported, given, dynamo=True, verbose=False)
+    except Exception as error:  # torch raises errors of many kinds
+        raise CompressionError(f"torch's ONNX exporter cannot write the network: {type(error).__name__}: {error}") from None
     if program is None:
         raise CompressionError("torch's exporter gave no ONNX program")
     _whole(path, lambda part: program.save(str(part)))
 
 
+def check_onnx() -> None:
+    """Raise CompressionError where packages that torch's ONNX exporter needs are not there."""
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise CompressionError(f"ONNX is written by torch's exporter, which needs {package}: pip install 'xbar[onnx]'")
+
+
 def _exported(model: nn.Module, given: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     try:
-        return torch.export.export(model.cpu().eval(), given, dynamic_shapes=tuple({0: batch} for _ in given))
+        return torch.export.export(copy.deepcopy(model).cpu().eval(), given, dynamic_shapes=tuple({0: batch} for _ in given))
     except Exception as error:  # torch raises errors of many kinds
         raise CompressionError(f"torch.export cannot export the network: {type(error).__name__}: {error}") from None
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from xbar.compression.errors import CompressionError
-from xbar.compression.export import save_integers, save_onnx, save_program
+from xbar.compression.export import check_onnx, save_integers, save_onnx, save_program
 from xbar.compression.state import small_state
 from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
@@ -50,7 +51,7 @@ from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, 
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
-from xbar.workloads.study.compress import compress
+from xbar.workloads.study.compress import CompressionResult, compress
 from xbar.workloads.study.converters import converter_sheet
 from xbar.workloads.study.devices import device_sheet, device_table
 from xbar.workloads.study.fit_device import fit_device
@@ -244,6 +245,8 @@ def _compress(options: argparse.Namespace) -> int:
     check_targets(targets)
     if len(targets) < len(options.target):
         raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
+    if options.onnx:
+        check_onnx()  # now, not after training
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
     names = ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed", "method", "allocation", "learning_rate", "rho")
     given = {name: getattr(options, name) for name in names}
@@ -267,16 +270,32 @@ def _compress(options: argparse.Namespace) -> int:
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
         example = workload.calibration_inputs[:2]
         save_state(small_state(found.model, example), options.out / "weights.pt")
-        save_integers(found.model, found.chip, example, options.out / "integers.npz")
-        save_program(found.model, example, options.out / "network.pt2")
-        if options.onnx:
-            save_onnx(found.model, example, options.out / "network.onnx")
         sheet.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
+        _export(options, found, example)
         _draw(KINDS[COMPRESSION_FILE], sheet, options.out, step)
         step(f"{workload.title} compressed for {chip.title}: done")
     _show(options.out, KINDS[COMPRESSION_FILE])
     return 0
+
+
+def _export(options: argparse.Namespace, found: CompressionResult, example: Tensor) -> None:
+    """The compressed network for other programs; what cannot be written is told, and the rest stays."""
+    writers: dict[str, Callable[[Path], None]] = {
+        "integers.npz": lambda path: save_integers(found.model, found.chip, example, path),
+        "network.pt2": lambda path: save_program(found.model, example, path),
+    }
+    if options.onnx:
+        writers["network.onnx"] = lambda path: save_onnx(found.model, example, path)
+    for name, write in writers.items():
+        try:
+            write(options.out / name)
+        except CompressionError as error:
+            warnings.warn(f"{options.out / name} is not written: {error}", NotExportedWarning, stacklevel=2)
+
+
+class NotExportedWarning(UserWarning):
+    """A form of the compressed network could not be written."""
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xbar.hw import load_chip
 from xbar.workloads.data import Dataset
@@ -29,6 +29,22 @@ def case() -> tuple[Workload, OnChip, OnChip]:
     return Workload("values", "Values", model, data, 0.0), OnChip(model, chip, inputs), OnChip(model, analog_ideal(chip), inputs)
 
 
+def alone(on_chip: OnChip, seed: int, inputs: Tensor) -> Tensor:
+    """What one instance gives for these samples."""
+    on_chip.prepare([seed], Condition())
+    with torch.no_grad():
+        return on_chip.model(inputs)  # type: ignore[no-any-return]
+
+
+def test_values_beyond_one_batch_are_those_of_their_samples(case: tuple[Workload, OnChip, OnChip], monkeypatch: pytest.MonkeyPatch) -> None:
+    workload, on_chip, _ = case
+    inputs = workload.data.test_inputs
+    whole = {seed: alone(on_chip, seed, inputs) for seed in (0, 1)}
+    monkeypatch.setattr(on_chip, "batch", 7)
+    for seed, found in on_chip.gathered([0, 1], inputs, Condition()).items():
+        assert torch.allclose(found, whole[seed], rtol=1e-6, atol=1e-7)
+
+
 def test_every_value_is_the_network_s_own(case: tuple[Workload, OnChip, OnChip], monkeypatch: pytest.MonkeyPatch) -> None:
     workload, on_chip, ideal = case
     inputs, targets = workload.data.test_inputs, workload.data.test_targets
@@ -38,8 +54,8 @@ def test_every_value_is_the_network_s_own(case: tuple[Workload, OnChip, OnChip],
     assert set(table["sample"]) == set(range(10))
     expected = {
         "float": workload.model(inputs[:10])[None],
-        "ideal": torch.cat([each for _, each in ideal.outputs([0], inputs[:10], Condition())]),
-        "chip": torch.cat([each for _, each in on_chip.outputs([0, 1, 2], inputs[:10], Condition())]),
+        "ideal": torch.stack([alone(ideal, 0, inputs[:10])]),
+        "chip": torch.stack([alone(on_chip, seed, inputs[:10]) for seed in (0, 1, 2)]),
     }
     for of, found in expected.items():
         mine = table[table["of"] == of].sort_values(["instance", "sample", "output"])

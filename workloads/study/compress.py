@@ -303,7 +303,8 @@ class _Work:
 
             def told(epoch: int, loss: float) -> None:
                 self.epochs_of[name] = epoch + 1
-                apart = pulled.history.tail(len(pulled.layers))["primal_residual"].max() if isinstance(pulled, Admm) else 0.0
+                history = pulled.history if isinstance(pulled, Admm) else pd.DataFrame()
+                apart = history.loc[history["update"] == history["update"].max(), "primal_residual"].max() if len(history) else 0.0
                 least = f", {apart:.1%} from its set at most" if apart else ""
                 self.step(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}{least}")
 

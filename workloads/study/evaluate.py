@@ -184,6 +184,14 @@ class OnChip:
             for samples, outputs in self._computed(part, inputs, condition, batch):
                 yield part, samples, outputs
 
+    def gathered(self, seeds: Sequence[int], inputs: Tensor, condition: Condition) -> dict[int, Tensor]:
+        """Of each instance, by seed, what it gives for all samples, (samples, ...)."""
+        found: dict[int, list[Tensor]] = {seed: [] for seed in seeds}
+        for part, _, outputs in self.outputs(seeds, inputs, condition, kept=True):
+            for seed, each in zip(part, outputs, strict=True):
+                found[seed].append(each)
+        return {seed: torch.cat(each) for seed, each in found.items()}
+
     def prepare(self, seeds: Sequence[int], condition: Condition) -> None:
         """Programme these instances and bring them into the condition."""
         program(self.model, seeds, condition.device, layers=condition.layers)

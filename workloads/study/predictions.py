@@ -31,7 +31,7 @@ def prediction_table(
     with torch.no_grad():
         found = {"float": torch.cat([workload.model(part) for part in inputs.split(on_chip.batch)])[None]}
     for of, model, chosen in (("ideal", ideal(), list(seeds)[:1]), ("chip", on_chip, list(seeds)[: INSTANCES if on_chip.varies() else 1])):
-        found[of] = torch.cat([each for _, each in model.outputs(chosen, inputs, Condition())])
+        found[of] = torch.stack(list(model.gathered(chosen, inputs, Condition()).values()))
     numbers = np.indices((samples, outputs)).reshape(2, -1)
     rows = [
         pd.DataFrame({
