@@ -35,10 +35,10 @@ from xbar.hw.chip.checked import leaves, validate
 QUANTITIES = ("area", "full_power", "leakage", "energy", "latency")
 SIGNS = ("+", "-", "0", "?")
 ROUNDING = 1e-9
-DRAWS = 3  # raises of each number
+DRAWS = 2  # raises of each number
 SRAM_CHIPS = ("jia2020", "sinangil2021", "wang2022")
 BUILT = ("neurram", "yao2024", "li2025", "hermes-core")
-LOWERED = 2  # values below it from which each number is raised to what it is
+LOWERED = 1  # values below it from which each number is raised to what it is
 DRAWN = {False: range(DRAWS + LOWERED), True: (0, DRAWS)}  # of chips that were built, which state much alike, one of each
 SLOW = {"wordline": 3e3, "bitline": 4e3, "driver": 5e3, "sense": 4e3, "access": 50.0}  # [ohm] lines that settle after array_read
 

@@ -32,7 +32,7 @@ QUICK = Study(
     instances=3, sigmas=(0.0, 0.05, 0.2), multiples=(0.0, 1.0, 3.0), adc_bits=(4, 8), images=20, requests=5, stuck_rates=(0.0, 0.01),
     wire_resistances=(0.0, 1.0), times=(1.0, 3600.0, 315576000.0),
 )  # fmt: skip
-CHIPS = {"isaac": ("isaac", None), "generic": ("generic", None), "edge on PCM": ("edge", "pcm")}  # others show no page more
+CHIPS = {"isaac": ("isaac", None), "edge on PCM": ("edge", "pcm")}  # others show no page more
 FULLEST = "edge on PCM"  # its results have every page
 
 
