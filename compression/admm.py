@@ -16,9 +16,9 @@ arXiv 1711.05101; not opened). Decoupled, rho is a share of the way for each ste
 scale of weights.
 
 Several sets on one layer have a copy each, a stream's set (`xbar.compression.joint.Joint`) one in every layer that it is of,
-because the projection on their intersection is combinatorial; `project_`
-projects on one after the other, which ends in all of them. Of a stream's tensors only the weights of `matrix_layers` are pulled; all
-(transposed convolutions and tables too) count in which units stay (`Stream.norms`), as they do for magnitude pruning. Where rho changes, U is scaled by rho_old / rho_new.
+because the projection on their intersection is combinatorial; `project_` projects on one after the other, which ends in all of them.
+Of a stream's tensors only the weights of `matrix_layers` are pulled; all of them, transposed convolutions and tables too, count in
+which units stay (`Stream.norms`), as for magnitude pruning. Where rho changes, U is scaled by rho_old / rho_new.
 
 What ADMM needs: weights that can follow, so a learning rate that stays while it runs; updates by the dozen, not one an epoch, a few
 steps apart; and a small primal residual before the hard projection, which `project_` warns of.
