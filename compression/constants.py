@@ -10,7 +10,8 @@ from xbar.hw.graph.operators import computes_a_size, kind_of
 
 _aten: Any = torch.ops.aten
 _NEVER = ("nan_to_num", "argmax", "argmin", "isnan", "isfinite", "isinf")
-_EACH = ("activation", "cast", "add", "multiply", "divide", "interpolate")
+_SAME_PLACE = ("activation", "cast", "add", "multiply", "divide")
+_EACH = (*_SAME_PLACE, "interpolate")
 
 
 class Constants:
@@ -71,11 +72,12 @@ class Constants:
         if kind.name not in (*_EACH, "move", "pool"):
             return None
         found = self._call(node)
-        if kind.name == "multiply" or kind.name == "divide":
-            for each in tensors if kind.name == "multiply" else tensors[:1]:
-                value = self.of[each.name]
-                if value is not None:
-                    found = torch.where(value == 0, 0.0, found)
+        if kind.name in _SAME_PLACE:
+            same = [each for each in tensors if _spreads(self.channels.shapes[each.name], found.shape)]
+            for each in same:  # not every function makes NaN of NaN: its sign is 0
+                found = torch.where(self._full(each.name).isnan(), torch.nan, found)
+            for each in {"multiply": same, "divide": [each for each in same if each is tensors[0]]}.get(kind.name, []):
+                found = torch.where(self._full(each.name) == 0, 0.0, found)
         return _told(found)
 
     def _call(self, node: fx.Node) -> Any:
@@ -172,6 +174,11 @@ class Constants:
             found = torch.func.functional_call(module, tensors, (value[:1],))
             return found.expand(SAMPLES, *found.shape[1:])
         return torch.func.functional_call(module, tensors, (value,))
+
+
+def _spreads(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` is broadcast to `whole`."""
+    return len(shape) <= len(whole) and all(own in (1, side) for own, side in zip(reversed(shape), reversed(whole), strict=False))
 
 
 def _told(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Smaller networks equal the masked ones; what is unused goes; what is packed saves crossbars."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,23 @@ def test_convolutions_that_do_not_pad_take_constants_exactly() -> None:
     assert (small.conv1.out_channels, small.conv2.out_channels, small.fc1.out_features) == (7, 11, 60)
     assert small.fc1.in_features == 11 * 16
     assert _equal(model, small, x)
+
+
+@pytest.mark.parametrize("function", [torch.sign, torch.sgn, lambda x: torch.relu(torch.sign(x)) + 0.5, lambda x: 2 * torch.sign(x)])
+def test_a_sign_is_no_constant(function: Callable[[Tensor], Tensor]) -> None:
+    class Signs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4, bias=False), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(function(self.a(x)))
+
+    model, x = _random(Signs), _images(3)
+    model.a.weight.data[0] = 0
+    before = copy.deepcopy(model)
+    remove_unused_paths(model, x)
+    assert _equal(before, model, x)
 
 
 def test_a_residual_stream_loses_a_channel_only_when_all_branches_do() -> None:
