@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from xbar.compression.channels import BATCH_NORMS, DROPOUTS, MATRICES, SAMPLES, Channels
+from xbar.compression.layered import attribute_at
 from xbar.hw.graph.operators import computes_a_size, kind_of
 
 _aten: Any = torch.ops.aten
@@ -52,7 +53,7 @@ class Constants:
         if node.op == "placeholder":
             return None
         if node.op == "get_attr":
-            tensor = _attribute(self.channels.graph, str(node.target)).detach()
+            tensor = attribute_at(self.channels.graph, str(node.target)).detach()
             return tensor.double().cpu() if tensor.is_floating_point() else None
         if node.op == "call_module":
             return self._layer(node, self.channels.graph.get_submodule(str(node.target)))
@@ -186,9 +187,3 @@ def _told(value: Any) -> Any:
     if isinstance(value, Tensor):
         return None if bool(value.isnan().all()) else value
     return value
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from xbar.compression.channels import DROPOUTS, MATRICES, TRANSPOSED
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, matrix_layers
-from xbar.compression.layered import folded_layers, put
+from xbar.compression.layered import attribute_at, folded_layers, put
 from xbar.compression.norms import NarrowGroupNorm, NarrowLayerNorm
 from xbar.hw.graph.capture import Example, inputs_of
 from xbar.hw.graph.operators import kind_of
@@ -48,7 +48,7 @@ def small_state(small: nn.Module, example: Example) -> dict[str, Any]:
         if node.op == "call_module":
             layers[str(node.target)] = _layer_state(graph.get_submodule(str(node.target)))
         elif node.op == "get_attr":
-            value = _attribute(graph, str(node.target))
+            value = attribute_at(graph, str(node.target))
             tensors[str(node.target)] = value.detach().clone()
     trained = [name for name, each in graph.named_parameters() if each.requires_grad]
     return {"format": FORMAT, "layers": layers, "tensors": tensors, "nodes": nodes, "trained": trained}
@@ -353,11 +353,5 @@ def _output_shapes(graph: fx.GraphModule, example: Example) -> list[tuple[int, .
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module
 
 
