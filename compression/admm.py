@@ -16,8 +16,9 @@ arXiv 1711.05101; not opened). Decoupled, rho is a share of the way for each ste
 scale of weights.
 
 Several sets on one layer have a copy each, a stream's set (`xbar.compression.joint.Joint`) one in every layer that it is of,
-because the projection on their intersection is combinatorial; `project_`
-projects on one after the other, which ends in all of them. Where rho changes, U is scaled by rho_old / rho_new.
+because the projection on their intersection is combinatorial; `project_` projects on one after the other, which ends in all of them.
+Of a stream's tensors only the weights of `matrix_layers` are pulled; all of them, transposed convolutions and tables too, count in
+which units stay (`Stream.norms`), as for magnitude pruning. Where rho changes, U is scaled by rho_old / rho_new.
 
 What ADMM needs: weights that can follow, so a learning rate that stays while it runs; updates by the dozen, not one an epoch, a few
 steps apart; and a small primal residual before the hard projection, which `project_` warns of.
@@ -165,7 +166,7 @@ class Admm:
         for name, layer in self.layers.items():
             found[name] = [s.project(moved(name, j), groups_of(layer)) for j, s in enumerate(self.sets[name])]
         for one, names in zip(self.joint, self._joined, strict=True):
-            projected = one.project({f"{name}.weight": moved(name, len(found[name])) for name in names})
+            projected = one.project(self.model, {f"{name}.weight": moved(name, len(found[name])) for name in names})
             for name in names:
                 found[name].append(projected[f"{name}.weight"])
         return found
@@ -176,14 +177,14 @@ class Admm:
 
     def penalty(self) -> Tensor:
         """sum_ij rho_i / 2 ||W_i - Z_ij + U_ij||², a scalar with gradients, to be added to the loss; decoupled 0."""
+        total = torch.zeros((), device=next(self.model.parameters()).device)
         if self.decoupled:
-            return torch.zeros((), device=next(iter(self.layers.values())).weight.device)
-        terms = []
+            return total
         for name, layer in self.layers.items():
             weight = layer.weight
             for z, u in zip(self.z[name], self.u[name], strict=True):
-                terms.append(self.rho(name) / 2 * (weight - z + u).square().sum())
-        return torch.stack(terms).sum()
+                total = total + self.rho(name) / 2 * (weight - z + u).square().sum()
+        return total
 
     @torch.no_grad()
     def pull(self) -> None:
@@ -262,7 +263,7 @@ class Admm:
         masks: dict[str, Tensor] = {}
         joined: dict[str, Tensor] = {}
         away_ = self.apart()
-        self.reached = max(away_.values())
+        self.reached = max(away_.values(), default=0.0)
         far = {name: away for name, away in away_.items() if away > self.most_apart} if self.updates else {}
         if far:
             told = ", ".join(f"{name} ({away:.0%})" for name, away in sorted(far.items(), key=lambda pair: -pair[1])[:5])
@@ -270,7 +271,7 @@ class Admm:
                           f"weights' norm away, farthest {told}: ADMM had not converged after {self.updates} updates",
                           FarFromSetsWarning, stacklevel=2)  # fmt: skip
         for one, names in zip(self.joint, self._joined, strict=True):
-            keep = one.kept_of({f"{name}.weight": self.layers[name].weight.detach() for name in names})
+            keep = one.stream.largest(self.model, one.kept)
             one.stream.zero(self.model, keep)
             for path, mask in one.stream.masks(self.model, keep).items():
                 if (name := _name(path)) in names:

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from xbar.compression.errors import CompressionError
 from xbar.compression.labels import FIXED, MOST_LABELLED, Grid, Labels, Read, compact, varying
-from xbar.compression.layered import MATRICES, layered
+from xbar.compression.layered import MATRICES, attribute_at, layered
 from xbar.compression.rules import RULES, fixed, rows_of
 from xbar.hw.graph.capture import Example, check_example, inputs_of
 from xbar.hw.graph.operators import computes_a_size, kind_of
@@ -137,7 +137,7 @@ class Channels:
         if node.op == "placeholder":
             return next(inputs)
         if node.op == "get_attr":
-            return _attribute(self.graph, str(node.target)).detach()
+            return attribute_at(self.graph, str(node.target)).detach()
         args, kwargs = self._concrete(node)
         if node.op == "call_module":
             return self.graph.get_submodule(str(node.target))(*args, **kwargs)
@@ -352,7 +352,7 @@ class Channels:
         """One tensor used in two ways goes from both."""
         by_tensor: dict[int, list[tuple[Tensor, Tensor]]] = {}
         for path, roles in self.roles.items():
-            tensor = _attribute(self.graph, path)
+            tensor = attribute_at(self.graph, path)
             by_tensor.setdefault(id(tensor), []).extend((tensor, role) for role in roles)
         for uses in by_tensor.values():
             seen: dict[tuple[int, ...], Tensor] = {}
@@ -365,9 +365,3 @@ class Channels:
                     self.labels.fix(role)
                 else:
                     seen[axes] = whole
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from xbar.compression.channels import BATCH_NORMS, DROPOUTS, MATRICES, SAMPLES, Channels
+from xbar.compression.layered import attribute_at
 from xbar.hw.graph.operators import computes_a_size, kind_of
 
 _aten: Any = torch.ops.aten
 _NEVER = ("nan_to_num", "argmax", "argmin", "isnan", "isfinite", "isinf")
-_EACH = ("activation", "cast", "add", "multiply", "divide", "interpolate")
+_SAME_PLACE = ("activation", "cast", "add", "multiply", "divide")
+_EACH = (*_SAME_PLACE, "interpolate")
 
 
 class Constants:
@@ -51,7 +53,7 @@ class Constants:
         if node.op == "placeholder":
             return None
         if node.op == "get_attr":
-            tensor = _attribute(self.channels.graph, str(node.target)).detach()
+            tensor = attribute_at(self.channels.graph, str(node.target)).detach()
             return tensor.double().cpu() if tensor.is_floating_point() else None
         if node.op == "call_module":
             return self._layer(node, self.channels.graph.get_submodule(str(node.target)))
@@ -71,11 +73,12 @@ class Constants:
         if kind.name not in (*_EACH, "move", "pool"):
             return None
         found = self._call(node)
-        if kind.name == "multiply" or kind.name == "divide":
-            for each in tensors if kind.name == "multiply" else tensors[:1]:
-                value = self.of[each.name]
-                if value is not None:
-                    found = torch.where(value == 0, 0.0, found)
+        if kind.name in _SAME_PLACE:
+            same = [each for each in tensors if _spreads(self.channels.shapes[each.name], found.shape)]
+            for each in same:  # not every function makes NaN of NaN: its sign is 0
+                found = torch.where(self._full(each.name).isnan(), torch.nan, found)
+            for each in {"multiply": same, "divide": [each for each in same if each is tensors[0]]}.get(kind.name, []):
+                found = torch.where(self._full(each.name) == 0, 0.0, found)
         return _told(found)
 
     def _call(self, node: fx.Node) -> Any:
@@ -174,14 +177,13 @@ class Constants:
         return torch.func.functional_call(module, tensors, (value,))
 
 
+def _spreads(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` is broadcast to `whole`."""
+    return len(shape) <= len(whole) and all(own in (1, side) for own, side in zip(reversed(shape), reversed(whole), strict=False))
+
+
 def _told(value: Any) -> Any:
     """None where nothing is known."""
     if isinstance(value, Tensor):
         return None if bool(value.isnan().all()) else value
     return value
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module

@@ -16,14 +16,11 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 def matrix_of(weight: Tensor, groups: int = 1) -> Tensor:
     """The matrix (groups, outputs, inputs) of a weight: (outputs, inputs) of a linear layer, (groups x outputs, channels, *kernel) of a
-    convolution, or a matrix already, which three axes of which the first is as long as there are groups are. Raises
-    CompressionError for other shapes."""
-    if _is_matrix(weight, groups):
-        return weight
+    convolution. Raises CompressionError for other shapes."""
     if weight.dim() not in (2, 3, 4, 5) or not weight.numel() or weight.shape[0] % groups:
         raise CompressionError(
-            f"a weight must be (outputs, inputs), (outputs, channels, *kernel) with outputs a multiple of the "
-            f"{groups} groups, or (groups, outputs, inputs), and not empty, got {tuple(weight.shape)}"
+            f"a weight must be (outputs, inputs) or (outputs, channels, *kernel), with outputs a multiple of the {groups} groups, and not "
+            f"empty, got {tuple(weight.shape)}"
         )
     if weight.dim() > 2:
         weight = weight.movedim(1, -1)
@@ -32,18 +29,14 @@ def matrix_of(weight: Tensor, groups: int = 1) -> Tensor:
 
 def weight_of(matrix: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of `matrix_of`: a weight of `shape` from its matrix."""
-    if len(shape) > 2 and matrix.shape != shape:
+    if len(shape) > 2:
         return matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
     return matrix.reshape(shape)
 
 
 def channels_of(weight: Tensor, groups: int = 1) -> int:
     """Input channels per group: of a linear layer its inputs."""
-    return weight.shape[1] if weight.dim() > 2 and not _is_matrix(weight, groups) else matrix_of(weight, groups).shape[2]
-
-
-def _is_matrix(weight: Tensor, groups: int) -> bool:
-    return weight.dim() == 3 and weight.shape[0] == groups
+    return weight.shape[1] if weight.dim() > 2 else matrix_of(weight, groups).shape[2]
 
 
 def groups_of(layer: MatrixLayer) -> int:
@@ -52,10 +45,8 @@ def groups_of(layer: MatrixLayer) -> int:
 
 
 def matrix_layers(model: nn.Module) -> dict[str, MatrixLayer]:
-    """The linear layers and convolutions of a model by name, in order; not those of one dimension and one output, whose weights look as
-    a matrix does, and transposed ones."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear)) and not (
-        isinstance(m, nn.Conv1d) and m.out_channels == m.groups == 1)}  # fmt: skip
+    """The linear layers and convolutions of a model by name, in order; not transposed ones."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear))}
 
 
 def layer_of(model: nn.Module, name: str) -> MatrixLayer:

@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -54,21 +55,20 @@ class Stream:
         found = [each.units.flatten() for each in self.slices if each.path == f"{layer}.weight" and each.axes_of == (0,)]
         return found[0] if found else torch.empty(0, dtype=torch.int64)
 
-    def norms(self, model: nn.Module) -> Tensor:
-        """l2 norm of each unit over all of its weights of two axes or more, float64 (units,)."""
-        return self.squares({each.path: _tensor(model, each.path) for each in self.slices}).sqrt()
+    def norms(self, model: nn.Module, instead: Mapping[str, Tensor] = MappingProxyType({})) -> Tensor:
+        """l2 norm of each unit over all of its weights of two axes or more, of whatever layers and tables, float64 (units,).
 
-    def squares(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Sum of squares of each unit over those of the tensors, by path, that have two axes or more, float64 (units,)."""
+        instead: tensors, by path, that are taken in the place of the model's.
+        """
         found = torch.zeros(self.count + 1, dtype=torch.float64)
         for each in self.slices:
-            tensor = tensors.get(each.path)
-            if tensor is not None and tensor.dim() > 1:
+            tensor = instead[each.path] if each.path in instead else _tensor(model, each.path)
+            if tensor.dim() > 1:
                 _check_finite(tensor)
                 squares = tensor.detach().double().cpu().square()
                 place = (each.units.expand(tensor.shape).flatten() + self.count + 1) % (self.count + 1)  # -1: the last, of none
                 found.index_add_(0, place, squares.flatten())
-        return found[: self.count]
+        return found[: self.count].sqrt()
 
     def largest(self, model: nn.Module, k: int) -> Tensor:
         """bool (units,): the k of largest norm, of equal ones the first."""
@@ -124,13 +124,14 @@ class Joint:
         assert self.ratio is not None
         return max(1, -int(-(self.ratio * self.stream.count - 1e-9) // 1))
 
-    def kept_of(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """bool (units,): which stay, by the squares of these tensors together."""
-        return _largest(self.stream.squares(tensors), self.kept)
+    def kept_of(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> Tensor:
+        """bool (units,): which stay, by their norms in `model` (`Stream.norms`), these tensors, by path, in the place of its own."""
+        return _largest(self.stream.norms(model, tensors), self.kept)
 
-    def project(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The nearest members: of each tensor, by path, all but the k units of largest norm set to 0."""
-        keep = self.kept_of(tensors)
+    def project(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of each tensor, by path, all but the units that stay (`kept_of`) set to 0: the nearest members, where the stream's other
+        tensors are as in `model`."""
+        keep = self.kept_of(model, tensors)
         found = dict(tensors)
         for each in self.stream.slices:
             if each.path in found:

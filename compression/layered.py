@@ -125,7 +125,7 @@ class _Layers:
         for node in self.captured.graph.nodes:
             if node.op == "placeholder" and node.name in tensors:
                 path = self.captured.held.get(node.name)
-                owned = _attribute(self.model, path) if path else None
+                owned = attribute_at(self.model, path) if path else None
                 self.constant[node] = tensors[node.name] if owned is None else owned
                 self.path[node] = path or node.name
             elif node.op == "placeholder":
@@ -301,7 +301,7 @@ class _Layers:
             if not isinstance(value, Tensor):
                 return value
             tensor, path = self._ours(node), self.path[node]
-            while _taken(self.root, path) and _attribute(self.root, path) is not tensor:
+            while _taken(self.root, path) and attribute_at(self.root, path) is not tensor:
                 path += "_"
             if not _taken(self.root, path):
                 put(self.root, path, tensor)
@@ -328,16 +328,18 @@ def put(root: nn.Module, path: str, what: nn.Module | Tensor) -> None:
 
 def _taken(root: nn.Module, path: str) -> bool:
     try:
-        _attribute(root, path)
+        attribute_at(root, path)
     except AttributeError:
         return False
     return True
 
 
-def _attribute(root: nn.Module, path: str) -> Any:
+def attribute_at(root: nn.Module, path: str) -> Any:
+    """What `put` set: a module, parameter or buffer by its path; raises AttributeError where there is none."""
+    found: Any = root
     for part in path.split("."):
-        root = getattr(root, part)
-    return root
+        found = getattr(found, part)
+    return found
 
 
 def _like(value: Tensor, source: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from xbar.compression.channels import BATCH_NORMS, TRANSPOSED, Channels, Matrix
 from xbar.compression.constants import Constants
 from xbar.compression.gemm import groups_of, matrix_layers
 from xbar.compression.labels import FIXED, Read, compact, varying
+from xbar.compression.layered import attribute_at
 from xbar.compression.masks import attach, masks_of
 from xbar.hw.graph.capture import Example
 from xbar.hw.graph.operators import kind_of
@@ -49,15 +50,9 @@ class Paths:
         alive = self.alive(filters)
         return {name: alive[reader.source] for name, reader in self.readers.items()}
 
-    def read(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Which filters of each layer are read, bool (outputs,) by layer, where each layer named reads only those `features`,
-        bool (features,), of what it gets; what the network puts out counts as read."""
-        wanted = self.wanted(features)
-        return {name: wanted[reader.outputs] for name, reader in self.readers.items()}
-
     def alive(self, filters: Mapping[str, Tensor], gone: Tensor | None = None) -> Tensor:
-        """bool by label: what is made, where of each layer named only those `filters` are left. gone: bool by label, channels cut
-        from all that makes them."""
+        """bool by label: what is made, where of each layer named only those `filters`, bool (outputs,), are left. gone: bool by label,
+        channels cut from all that makes them."""
         alive = self.written()
         for name, reader in self.readers.items():
             left = filters[name].cpu() if name in filters else torch.ones(len(reader.outputs), dtype=torch.bool)
@@ -65,8 +60,8 @@ class Paths:
         return self._without(alive, gone)
 
     def wanted(self, features: Mapping[str, Tensor], gone: Tensor | None = None) -> Tensor:
-        """bool by label: what is read, where each layer named reads only those `features`, or what sums across channels reads. gone:
-        as in `alive`."""
+        """bool by label: what is read, where each layer named reads only those `features`, bool (features,), or what sums across
+        channels reads. gone: as in `alive`."""
         wanted = torch.zeros(len(self._class), dtype=torch.bool)
         wanted[FIXED] = True
         for read in self.channels.reads:  # attention's scores read queries and keys; norms only what something else reads
@@ -226,7 +221,7 @@ def silence(model: nn.Module, example: Example) -> dict[str, int]:
         with torch.no_grad():
             for path in parts:
                 if path in there:
-                    _attribute(model, there[path])[dead] = 0
+                    attribute_at(model, there[path])[dead] = 0
         if bool(dead.any()):
             silenced[name] = int(dead.sum())
     return silenced
@@ -240,9 +235,3 @@ def _norm_after(channels: Channels, matrix: Matrix) -> list[str]:
         return []
     after = str(readers[0].target)
     return [f"{after}.weight", f"{after}.bias"] if isinstance(channels.graph.get_submodule(after), BATCH_NORMS) else []
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module

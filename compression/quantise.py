@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xbar.compression.admm import Admm, Rho
+from xbar.compression.channels import BATCH_NORMS
 from xbar.compression.constraints import Levels
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
@@ -36,6 +37,7 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.graph.fold import fold
 from xbar.hw.randomness import generator_of
 
+_STAYS = "stays_after_folding"  # of a batch norm
 TrainEpoch = Callable[[nn.Module, Callable[[], Tensor], int], None]
 
 
@@ -181,8 +183,12 @@ def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, gr
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
     """A copy of `model` with batch norm folded, as the chip runs it, in evaluation mode; layers that had a mask have
-    it again. example: inputs (batch, ...). Raises TraceError as `xbar.hw.graph.fold.fold`."""
+    it again. Norms that follow no layer alone stay, digital on the chip, and copies of the result know that nothing of theirs is to be
+    folded. example: inputs (batch, ...). Raises TraceError as `xbar.hw.graph.fold.fold`."""
     result = fold(baked(model), example)
+    for module in result.modules():
+        if isinstance(module, BATCH_NORMS):
+            setattr(module, _STAYS, True)
     masked = masks_of(model)
     attach(result, {name: mask for name, mask in nonzero_masks(result).items() if name in masked})
     return result
@@ -195,7 +201,7 @@ def hold_levels(model: nn.Module, levels: Levels | Mapping[str, Levels], learned
 
     Under full scale the largest weight is on the last level whatever training does, so that the chip's own levels are
     these. Raises CompressionError for an unknown layer, one without weights, one whose levels are held already, and a model
-    with batch norm (see the module).
+    with batch norm that `folded` has not seen (see the module).
     """
     _check_folded(model)
     scales = {}
@@ -220,7 +226,7 @@ def learn_input_steps(
 
     It begins at the range that `example`, inputs (batch, ...), has there, or at that of `ranges` where the layer's is there. Inputs
     that are never negative in `example` have codes from 0. An optimiser is to be made afterwards. Raises CompressionError for a model
-    with batch norm, or whose inputs are on codes already.
+    with batch norm that `folded` has not seen, or whose inputs are on codes already.
     """
     _check_folded(model)
     layers = matrix_layers(model)
@@ -306,7 +312,7 @@ def _by_layer(model: nn.Module, levels: Levels | Mapping[str, Levels]) -> dict[s
 
 
 def _check_folded(model: nn.Module) -> None:
-    norms = [n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    norms = [n for n, m in model.named_modules() if isinstance(m, BATCH_NORMS) and not getattr(m, _STAYS, False)]
     if norms:
         raise CompressionError(
             f"batch norm {norms[0]} would scale levels apart when the chip folds it: take folded(model, images) first"

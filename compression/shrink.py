@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from xbar.compression.channels import BATCH_NORMS, MATRICES, Channels
 from xbar.compression.errors import CompressionError
 from xbar.compression.labels import compact, varying
-from xbar.compression.layered import put
+from xbar.compression.layered import attribute_at, put
 from xbar.compression.masks import baked
 from xbar.compression.norms import NarrowGroupNorm, NarrowLayerNorm
 from xbar.compression.paths import Paths
@@ -58,7 +58,7 @@ class _Cut:
         self.tensors: dict[int, Tensor] = {}  # by the whole tensor's id; shared ones stay shared
         self.roles: defaultdict[int, list[Tensor]] = defaultdict(list)
         for path, roles in channels.roles.items():
-            self.roles[id(_attribute(self.module, path))] += roles
+            self.roles[id(attribute_at(self.module, path))] += roles
 
     def graph(self) -> fx.GraphModule:
         for node in list(self.module.graph.nodes):
@@ -105,7 +105,7 @@ class _Cut:
 
     def _cut(self, path: str, more: dict[int, Tensor] | None = None) -> Tensor:
         """A parameter or buffer without what goes; more: bool by axis, besides its labels."""
-        tensor = _attribute(self.module, path)
+        tensor = attribute_at(self.module, path)
         if id(tensor) in self.tensors:
             return self.tensors[id(tensor)]
         stays: dict[int, Tensor] = dict(more or {})
@@ -194,7 +194,7 @@ class _Cut:
         elif name == "unflatten":
             axis = int(node.args[1]) % len(self.channels.shapes[node.all_input_nodes[0].name])  # type: ignore[arg-type]
             self._resize(node, 2, self.of(node)[axis:])
-        elif name in ("mean", "mean.dim"):
+        elif name == "mean":
             self._mean(node)
         elif name in _MOVED:
             source: Any = node.args[0]
@@ -365,7 +365,7 @@ def _own(model: nn.Module, graph: fx.GraphModule, example: Example, wanted: list
                     continue
                 if path is None and isinstance(layer, MATRICES) and part == "bias" and there.get(f"{name}.weight"):
                     path = there[f"{name}.weight"].rpartition(".")[0] + ".bias"  # constants that went into it
-                    if _attribute(own, path) is not None:
+                    if attribute_at(own, path) is not None:
                         return None
                 if path is None:
                     return None
@@ -444,9 +444,3 @@ def _equal(wanted: list[Tensor], found: list[Tensor], tolerance: float = TOLERAN
         if one.numel() and float((one - other).abs().max()) > tolerance * max(1e-6, float(one.abs().max())):
             return False
     return True
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module

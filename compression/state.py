@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from xbar.compression.channels import DROPOUTS, MATRICES, TRANSPOSED
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, matrix_layers
-from xbar.compression.layered import folded_layers, put
+from xbar.compression.layered import attribute_at, folded_layers, put
 from xbar.compression.norms import NarrowGroupNorm, NarrowLayerNorm
 from xbar.hw.graph.capture import Example, inputs_of
 from xbar.hw.graph.operators import kind_of
@@ -29,12 +29,15 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     **dict.fromkeys(DROPOUTS, ("p",)),
 }  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in _SETTINGS}
-_NUMBERS = {each.__name__: each for each in (operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv)}
+_NUMBERS: dict[str, Any] = {each.__name__: each for each in (
+    operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.mod, operator.neg,
+    max, min, torch.sym_max, torch.sym_min,
+)}  # fmt: skip
 
 
 def small_state(small: nn.Module, example: Example) -> dict[str, Any]:
     """A smaller network, batch norm folded: its layers, and what is computed between them. Tensors, texts and numbers, as torch.save wants
-    them; see `rebuild`."""
+    them; see `rebuild`, which reads all that is written. Raises CompressionError for what it would not read."""
     graph = folded_layers(small, example)
     nodes = [
         {"name": node.name, "op": node.op, "target": _target(node), "args": _told(node.args), "kwargs": _told(dict(node.kwargs))}
@@ -45,7 +48,7 @@ def small_state(small: nn.Module, example: Example) -> dict[str, Any]:
         if node.op == "call_module":
             layers[str(node.target)] = _layer_state(graph.get_submodule(str(node.target)))
         elif node.op == "get_attr":
-            value = _attribute(graph, str(node.target))
+            value = attribute_at(graph, str(node.target))
             tensors[str(node.target)] = value.detach().clone()
     trained = [name for name, each in graph.named_parameters() if each.requires_grad]
     return {"format": FORMAT, "layers": layers, "tensors": tensors, "nodes": nodes, "trained": trained}
@@ -63,7 +66,8 @@ def rebuild(model: nn.Module, example: Example, state: Mapping[str, Any]) -> fx.
         raise CompressionError("the state has no layers by name, or no list of pads")
     whole = folded_layers(model, example)
     wanted = {name for name, layer in whole.named_modules() if isinstance(layer, MATRICES)}
-    found = {name for name, parts in state["layers"].items() if not isinstance(parts, dict) or parts.get("kind", "Linear") in _MATRIX_NAMES}
+    kinds = {name: str(parts.get("kind", "Linear")) if isinstance(parts, dict) else "Linear" for name, parts in state["layers"].items()}
+    found = {name for name, kind in kinds.items() if kind in _MATRIX_NAMES}
     if wanted != found:
         raise CompressionError(f"the state is of another network: layers {', '.join(sorted(map(str, wanted ^ found)))} differ")
     outputs = _output_shapes(whole, example)
@@ -104,7 +108,12 @@ def _layer_state(layer: nn.Module) -> dict[str, Any]:
 
 
 def _target(node: fx.Node) -> str:
-    return str(node.target) if isinstance(node.target, str) or hasattr(node.target, "overloadpacket") else node.target.__name__
+    if isinstance(node.target, str):
+        return node.target
+    name = str(node.target) if hasattr(node.target, "overloadpacket") else node.target.__name__
+    if _found(name) is not node.target:
+        raise CompressionError(f"operator {name} cannot be kept; {node.meta.get('line') or 'no line is known'}")
+    return name
 
 
 def _told(value: Any) -> Any:
@@ -131,12 +140,15 @@ def _told(value: Any) -> Any:
 
 def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
     root, graph, known = nn.Module(), fx.Graph(), {}
+    tensors, trained = _dictionary(state, "tensors"), state.get("trained", [])
+    if not isinstance(trained, list) or not all(isinstance(each, str) for each in trained):
+        raise CompressionError("the state's list of what is trained is no list of names")
     for name, parts in state["layers"].items():
-        put(root, name, _layer(name, parts))
-    for path, tensor in _dictionary(state, "tensors").items():
+        _put(root, name, _layer(name, parts))
+    for path, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise CompressionError(f"tensor {path}: no plain numbers")  # masks hold infinities
-        put(root, path, nn.Parameter(tensor) if path in state.get("trained", ()) else tensor)
+        _put(root, path, nn.Parameter(tensor, tensor.is_floating_point()) if path in trained else tensor)
     nodes = state.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(each, dict) for each in nodes):
         raise CompressionError("the state has no list of nodes")
@@ -146,10 +158,10 @@ def _from_nodes(state: Mapping[str, Any]) -> fx.GraphModule:
             target = _function(each["target"]) if each["op"] == "call_function" else str(each["target"])
             if each["op"] == "placeholder":
                 target = _word(target)
-            elif each["op"] in ("call_module", "get_attr") and not re.fullmatch(r"\w+(\.\w+)*", target):
-                raise CompressionError(f"the state has a name {target!r}")
             if each["op"] == "call_module" and each["target"] not in state["layers"]:
                 raise CompressionError(f"the state has no layer {each['target']}")
+            if each["op"] == "get_attr" and each["target"] not in tensors:
+                raise CompressionError(f"the state has no tensor {each['target']}")
             if each["op"] not in ("placeholder", "get_attr", "call_module", "call_function", "output"):
                 raise CompressionError(f"the state has a node of kind {each['op']!r}")
             known[each["name"]] = graph.create_node(each["op"], target, args, kwargs, each["name"])
@@ -169,14 +181,32 @@ def _dictionary(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _function(target: str) -> Any:
-    """An operator of torch that networks are made of, or of plain numbers."""
+def _put(root: nn.Module, path: Any, what: nn.Module | Tensor) -> None:
+    """Set a layer or tensor under a name that may stand in code, and that no part of a module has."""
+    if not isinstance(path, str) or not re.fullmatch(r"\w+(\.\w+)*", path):
+        raise CompressionError(f"the state has a name {path!r}")
+    try:
+        put(root, path, what)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise CompressionError(f"the state has a name {path!r}: {error}") from None
+
+
+def _found(target: str) -> Any:
+    """An operator of torch that networks are made of, or of plain numbers; None for any other."""
     if target in _NUMBERS:
         return _NUMBERS[target]
-    space, _, rest = str(target).partition(".")
+    space, _, rest = target.partition(".")
     name, _, overload = rest.partition(".")
     found = getattr(getattr(torch.ops.aten, name, None), overload or "default", None) if space == "aten" else None
-    if found is None or (kind_of(found) is None and name != "sym_size"):
+    if not isinstance(found, torch._ops.OpOverload) or (kind_of(found) is None and name != "sym_size"):
+        return None
+    return found
+
+
+def _function(target: Any) -> Any:
+    """The operator of that name."""
+    found = _found(target) if isinstance(target, str) else None
+    if found is None:
         raise CompressionError(f"the state has an operator {target!r}, which is none of networks")
     return found
 
@@ -211,13 +241,15 @@ def _meant(value: Any, known: Mapping[str, fx.Node]) -> Any:
 
 
 def _layer(name: str, parts: Any) -> nn.Module:
-    kind = _KINDS.get(parts.get("kind")) if isinstance(parts, dict) else None
+    kind = _KINDS.get(str(parts.get("kind"))) if isinstance(parts, dict) else None
     if kind is None:
         raise CompressionError(f"layer {name}: must be a {', a '.join(_KINDS)}")
     tensors = {key: value for key, value in parts.items() if key not in ("kind", "settings")}
     settings = parts.get("settings")
     if not isinstance(settings, dict) or set(settings) != set(_SETTINGS[kind]):
         raise CompressionError(f"layer {name}: settings must be {', '.join(_SETTINGS[kind])}")
+    if type(settings.get("groups", 1)) is not int:
+        raise CompressionError(f"layer {name}: groups must be a whole number, got {settings['groups']!r}")
     if kind in MATRICES:
         dimensions = 2 if kind is nn.Linear else 2 + int(kind.__name__[-2])
         _check_matrix(name, tensors, dimensions, settings.get("groups", 1), kind in TRANSPOSED)
@@ -321,11 +353,5 @@ def _output_shapes(graph: fx.GraphModule, example: Example) -> list[tuple[int, .
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from xbar.compression.layered import attribute_at
 from xbar.hw.graph.capture import quiet
 from xbar.workloads.data import DataError
 
@@ -58,7 +59,7 @@ def network_of(program: torch.export.ExportedProgram, name: str, example: Tensor
     inputs = [node for node in source.graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:
         raise DataError(f"{name}: has {len(inputs)} inputs, must have one: wrap the model in a module of one tensor")
-    kept = {node.target: _attribute(source, node.target) for node in source.graph.nodes if node.op == "get_attr"}
+    kept = {node.target: attribute_at(source, str(node.target)) for node in source.graph.nodes if node.op == "get_attr"}
     try:
         built = _Rebuilt(source.graph, kept).module()
     except (AttributeError, TypeError, ValueError, KeyError, RuntimeError) as error:
@@ -235,13 +236,6 @@ def _flattens(node: fx.Node) -> bool:
         isinstance(before, Tensor) and isinstance(after, Tensor) and after.dim() == 2 and before.dim() > 2
         and not isinstance(after.shape[0], int) and str(after.shape[0]) == str(before.shape[0])
     )  # fmt: skip
-
-
-def _attribute(module: nn.Module, name: Any) -> Any:
-    found: Any = module
-    for part in str(name).split("."):
-        found = getattr(found, part)
-    return found
 
 
 def first_line(error: BaseException) -> str:

@@ -233,6 +233,38 @@ def test_admm_pulls_a_stream_from_all_its_layers_at_once() -> None:
     assert (small.stem.out_channels, small.down.in_channels) == (5, 5)
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_units_of_transposed_convolutions_go_by_their_norms(decoupled: bool) -> None:
+    """No layer of theirs is pulled, and yet the same units stay as by magnitude."""
+    model = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 2, 3)).eval()
+    with torch.no_grad():
+        model[0].weight[:, :2] *= 0.01
+        model[2].weight[:2] *= 0.01
+    (stream,) = streams(model, torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0)))
+    assert stream.largest(model, 2).tolist() == [False, False, True, True]
+    admm = Admm(model, {}, joint=[Joint(stream, k=2)], decoupled=decoupled)
+    assert float(admm.penalty()) == 0
+    admm.pull()
+    admm.update()
+    assert admm.project_() == {}
+    assert (admm.done, admm.reached) == (True, 0)
+    assert model[0].weight.transpose(0, 1).flatten(1).any(1).tolist() == [False, False, True, True]
+
+
+def test_tables_count_in_what_admm_keeps() -> None:
+    """A stream made by a table too: ADMM without updates keeps what magnitude pruning keeps."""
+    model = made(_Tied)
+    (stream,) = streams(model, torch.arange(12).view(2, 6) % 11)
+    with torch.no_grad():  # what the one layer with a matrix would lose
+        model.mix.weight[[3, 8]] *= 0.01
+        model.mix.weight[:, [3, 8]] *= 0.01
+        model.table.weight[:, [3, 8]] = 100.0
+    wanted = stream.largest(model, 2)
+    assert wanted.nonzero().flatten().tolist() == [3, 8]
+    Admm(model, {}, joint=[Joint(stream, k=2)]).project_()
+    assert torch.equal(stream.norms(model) > 0, wanted)
+
+
 def test_layers_are_modules_of_the_names_that_the_chip_knows() -> None:
     model, x = made(networks.ChunkLSTM), given(networks.ROWS)
     found = layered(model, x)

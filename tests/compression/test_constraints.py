@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from xbar.compression.constraints import (
     Weights,
 )
 from xbar.compression.errors import CompressionError
-from xbar.compression.gemm import matrix_of, weight_of
+from xbar.compression.gemm import matrix_layers, matrix_of, weight_of
 from xbar.hw import Chip, load_chip
 from xbar.hw.analog import AnalogLayer
 from xbar.hw.array.mapping import quantise_weights
@@ -154,6 +155,22 @@ def test_matrix_is_the_one_that_is_mapped(edge: Chip) -> None:
     layer = AnalogLayer(conv, edge, "conv", 0.0, 1.0)
     assert torch.equal(matrix_of(conv.weight, 2), layer.matrix.weight)
     assert torch.equal(weight_of(matrix_of(conv.weight, 2), conv.weight.shape), conv.weight)
+
+
+@pytest.mark.parametrize(("kind", "groups", "shape"), [(nn.Conv1d, 2, (2, 1, 6)), (nn.Conv1d, 1, (1, 2, 12)), (nn.Conv2d, 2, (2, 1, 18))])
+def test_a_weight_of_one_output_a_group_is_none_of_the_less_a_convolutions(kind: Any, groups: int, shape: tuple[int, ...]) -> None:
+    """Three axes of which the first is as long as there are groups: a matrix, too, would have them."""
+    layer = kind(4, 2, 3, groups=groups)
+    found = matrix_of(layer.weight, groups)
+    assert tuple(found.shape) == shape
+    assert torch.equal(found.flatten(0, 1)[1], layer.weight[1].movedim(0, -1).flatten())
+    assert torch.equal(weight_of(found, layer.weight.shape), layer.weight)
+
+
+def test_a_convolution_of_one_output_is_a_layer_as_others() -> None:
+    layer = nn.Conv1d(4, 1, 3)
+    assert list(matrix_layers(nn.Sequential(layer))) == ["0"]
+    assert Channel(k=1).mask(layer.weight)[0].all(1).sum() == 1
 
 
 def test_blocks_are_cut_as_the_geometry_cuts() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -215,6 +216,26 @@ def test_what_is_not_allowed_is_named(
 ) -> None:
     with pytest.raises(CompressionError, match=message):
         call(copy.deepcopy(pruned), edge)
+
+
+@pytest.mark.parametrize(("layer", "norm", "shape"), [
+    (nn.Linear, nn.BatchNorm1d, (4, 3)), (nn.Conv1d, nn.BatchNorm1d, (4, 3, 5)), (nn.Conv2d, nn.BatchNorm2d, (4, 3, 5, 5)),
+    (nn.Conv3d, nn.BatchNorm3d, (4, 3, 5, 5, 5)),
+])  # fmt: skip
+def test_only_norms_that_fold_are_refused(layer: Any, norm: Any, shape: tuple[int, ...], edge: Chip) -> None:
+    """Norms before a layer and after a ReLU stay, digital on the chip; one after a layer is folded first."""
+    given = () if layer is nn.Linear else (3,)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    stays = nn.Sequential(norm(3), layer(3, 4, *given), nn.ReLU(), norm(4)).eval()
+    folds = nn.Sequential(layer(3, 4, *given), norm(4)).eval()
+    for model in (stays, folds):
+        with pytest.raises(CompressionError, match=r"batch norm \d would scale levels apart"):
+            hold_levels(model, Levels(4))
+        held = copy.deepcopy(folded(model, x))
+        assert list(hold_levels(held, Levels(4))) == ["1" if model is stays else "0"]
+        learn_input_steps(held, edge, x)
+        quantise(folded(model, x), Levels(4), lambda *_: None, 0)
+    assert isinstance(held[1], nn.Identity)
 
 
 def _zeros() -> nn.Linear:

@@ -1,5 +1,6 @@
 """Smaller networks equal the masked ones; what is unused goes; what is packed saves crossbars."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,23 @@ def test_convolutions_that_do_not_pad_take_constants_exactly() -> None:
     assert (small.conv1.out_channels, small.conv2.out_channels, small.fc1.out_features) == (7, 11, 60)
     assert small.fc1.in_features == 11 * 16
     assert _equal(model, small, x)
+
+
+@pytest.mark.parametrize("function", [torch.sign, torch.sgn, lambda x: torch.relu(torch.sign(x)) + 0.5, lambda x: 2 * torch.sign(x)])
+def test_a_sign_is_no_constant(function: Callable[[Tensor], Tensor]) -> None:
+    class Signs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4, bias=False), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(function(self.a(x)))
+
+    model, x = _random(Signs), _images(3)
+    model.a.weight.data[0] = 0
+    before = copy.deepcopy(model)
+    remove_unused_paths(model, x)
+    assert _equal(before, model, x)
 
 
 def test_a_residual_stream_loses_a_channel_only_when_all_branches_do() -> None:
@@ -353,6 +371,41 @@ def test_a_state_of_another_network_is_refused() -> None:
     ):
         with pytest.raises(CompressionError, match=message):
             rebuild(LeNet5Caffe(), example, state | broken)
+    for broken, message in (
+        ({"trained": 3}, "list of what is trained"),
+        ({"trained": [3]}, "list of what is trained"),
+        ({"layers": state["layers"] | {"fc2": fc2 | {"kind": []}}}, "of another network: layers fc2"),
+        ({"layers": state["layers"] | {"train": {"kind": "Dropout", "settings": {"p": 0.5}}}}, "a name 'train': .*already exists"),
+        ({"layers": state["layers"] | {7: {"kind": "Dropout", "settings": {"p": 0.5}}}}, "a name 7"),
+        *(({"tensors": {name: torch.zeros(2)}}, "a name ") for name in ("training", "fc1.forward.x", "fc1", "", "a b", 3)),
+        *(({"nodes": [node | ({"target": target} if node["op"] == "call_function" else {}) for node in state["nodes"]]}, "an operator ")
+          for target in ("aten.sym_size.__class__", "aten.sym_size._qualified_op_name", "aten.sym_size.op", "aten.relu.overloads", 3)),
+        *(({"nodes": [*state["nodes"][:-1], {"name": "more", "op": "get_attr", "target": target, "args": [], "kwargs": {"dict": {}}},
+                      state["nodes"][-1]]}, "no tensor ") for target in ("__class__", "fc1.weight", "training")),
+    ):  # fmt: skip
+        with pytest.raises(CompressionError, match=message):
+            rebuild(LeNet5Caffe(), example, state | broken)
     state["layers"]["fc1"] = fc1 | {"weight": torch.zeros(7, 13), "bias": None}
     with pytest.raises(CompressionError, match="does not fit the network"):
         rebuild(LeNet5Caffe(), example, state)
+
+
+class _Sized(nn.Module):
+    def __init__(self, of: Callable[[int], int]):
+        super().__init__()
+        self.of, self.a, self.b = of, nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x))) * self.of(x.shape[0])
+
+
+@pytest.mark.parametrize("of", [lambda n: n % 3 + 1, lambda n: n / 2, lambda n: -n, lambda n: torch.sym_max(n, 7), lambda n: 2 * n // 3])
+def test_numbers_that_are_made_of_sizes_are_kept(of: Callable[[int], int]) -> None:
+    model, x = _random(lambda: _Sized(of)), _images(3)
+    again = rebuild(_random(lambda: _Sized(of), seed=1), x, small_state(model, x))
+    assert all(_equal(model, again, each) for each in (x, x[:3]))
+
+
+def test_what_could_not_be_built_again_is_not_kept() -> None:
+    with pytest.raises(CompressionError, match=r"operator \w+ cannot be kept; .*test_shrink"):
+        small_state(_random(lambda: _Sized(lambda n: n**2)), _images(3))

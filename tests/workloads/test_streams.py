@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.compression import networks
-from xbar.compression.gemm import matrix_layers
+from xbar.compression.gemm import groups_of, matrix_layers
 from xbar.compression.layered import layers_of, with_layers
 from xbar.hw import Chip, trace
 from xbar.models.gpt import CharacterGPT
@@ -40,23 +40,28 @@ CASES: list[tuple[Callable[[], nn.Module], Tensor, set[str]]] = [
 ]
 
 
+def _round(model: nn.Module, example: Tensor, chip: Chip, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> _Round:
+    """A round's cuts of a search that is after weights alone."""
+    costs: Any = SimpleNamespace(
+        example=example, chip=chip, whole={layer.name: (layer.outputs, layer.inputs) for layer in trace(model, example).layers},
+        of_sizes=lambda sizes: {"weights": float(sum(a * b for a, b in sizes.values()))},
+    )  # fmt: skip
+    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), shares=lambda cost: cost)
+    data: Any = SimpleNamespace(train_inputs=example, train_targets=torch.zeros(len(example)), task=SimpleNamespace(loss=loss))
+    return _Round(search, model, data, {"weights": 1.0})
+
+
 @pytest.mark.parametrize(("build", "example", "names"), CASES, ids=["gpt", "residual", "lstm", "grouped"])
 def test_what_a_cut_stream_leaves_is_what_the_search_says(
     build: Callable[[], nn.Module], example: Tensor, names: set[str], isaac: Chip, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     model = with_layers(initialise(build, 0).eval(), example)
-    network = trace(model, example)
-    costs: Any = SimpleNamespace(
-        example=example, chip=isaac, whole={layer.name: (layer.outputs, layer.inputs) for layer in network.layers},
-        of_sizes=lambda sizes: {"weights": float(sum(a * b for a, b in sizes.values()))},
-    )  # fmt: skip
-    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), shares=lambda cost: cost)
-    data: Any = SimpleNamespace(train_inputs=example, train_targets=None, task=SimpleNamespace(loss=None))
-    worth = {name: (torch.rand(layer.weight.shape[0]), torch.rand(layer.weight[0].numel())) for name, layer in matrix_layers(model).items()}
+    worth = {name: (torch.rand(layer.weight.shape[0]), torch.rand(layer.weight[0].numel() * groups_of(layer)))
+             for name, layer in matrix_layers(model).items()}  # fmt: skip
     monkeypatch.setattr(allocation, "importance", lambda *_: worth)
-    found = _Round(search, model, data, {"weights": 1.0})
+    found = _round(model, example, isaac)
     assert set(found.streams) == names
-    assert found.before == costs.whole
+    assert found.before == found.search.costs.whole
     moves = {name: gone for name, _, _, gone, _ in found._moves() if name in found.streams and bool(gone.any())}
     assert set(moves) == names
     found.gone = torch.stack(list(moves.values())).any(0)
@@ -67,6 +72,42 @@ def test_what_a_cut_stream_leaves_is_what_the_search_says(
     assert said == {layer.name: (layer.outputs, layer.inputs) for layer in left.layers}
     assert said != found.before
     assert set(layers_of(small)) == set(layers_of(model))
+
+
+class _Sum(nn.Module):
+    """A residual sum whose layers are all transposed, or all grouped."""
+
+    def __init__(self, kind: type[nn.Module], groups: int):
+        super().__init__()
+        self.a, self.b, self.c = (kind(4, 4, 3, padding=1, groups=groups) for _ in "abc")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return self.c(y + self.b(torch.relu(y)))
+
+
+@pytest.mark.parametrize(("kind", "groups"), [(nn.ConvTranspose2d, 1), (nn.Conv2d, 2), (nn.ConvTranspose2d, 2)])
+def test_units_of_any_convolutions_are_worth_what_the_loss_says(kind: type[nn.Module], groups: int, isaac: Chip) -> None:
+    """A unit's filters with their biases, or what reads them position by position, whichever is more: the square of weight x gradient
+    summed, over the layers of its stream, none of which has filters that are candidates of their own."""
+    model: Any = initialise(lambda: _Sum(kind, groups), 0).eval()
+    x = torch.randn(4, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    found = _round(model, x, isaac, lambda scores, _: scores.square().mean())
+    model(x).square().mean().backward()
+    made, read = torch.zeros(4), torch.zeros(4)
+    for name in "abc":
+        layer = model.get_submodule(name)
+        product = (layer.weight * layer.weight.grad).detach().cpu()
+        whole = torch.zeros(4, 4, 9)  # output, input, position
+        for group in range(groups):
+            at = slice(group * 4 // groups, (group + 1) * 4 // groups)
+            whole[at, at] = (product[at].transpose(0, 1) if kind is nn.ConvTranspose2d else product[at]).flatten(2)
+        made += (whole.sum((1, 2)) + (layer.bias * layer.bias.grad).detach()).square() if name != "c" else 0
+        read += whole.sum(0).square().sum(1) if name != "a" else 0
+    (stream,) = found.streams.values()
+    units = stream.labels[found.paths.readers["a"].outputs]
+    made, read = (torch.zeros(stream.count).index_add_(0, units, each) for each in (made, read))
+    assert found._worth_of(stream)[0].tolist() == pytest.approx(torch.maximum(made, read).tolist(), rel=1e-4)
 
 
 def test_an_allocation_of_streams_is_cut_at_once() -> None:

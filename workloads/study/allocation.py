@@ -15,13 +15,14 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xbar.compression.channels import Channels
+from xbar.compression.channels import TRANSPOSED, Channels
 from xbar.compression.constraints import Column, Filter
 from xbar.compression.gemm import MatrixLayer, groups_of, matrix_layers, matrix_of, weight_of
 from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
@@ -488,13 +489,13 @@ class _Round:
 
     def _worth_of(self, stream: Stream) -> tuple[Tensor, int]:
         """What the loss does without each unit: the larger of what its filters and what the inputs that read it are worth,
-        added up over layers; and the most filters that a unit has in one layer."""
+        added up over all layers with a matrix; and the most filters that a unit has in one layer."""
         made, given, most = torch.zeros(stream.count + 1), torch.zeros(stream.count + 1), 1
-        for name, layer in self.layers.items():
-            reader = self.paths.readers[name]
+        for name, reader in self.paths.readers.items():
+            filters, inputs = self.worth[name]
             rows, columns = (stream.labels[each] for each in (reader.outputs, reader.source))
-            made.index_add_(0, rows % (stream.count + 1), self.worth[name][0])
-            given.index_add_(0, columns.repeat(_positions(layer)) % (stream.count + 1), self.worth[name][1])
+            made.index_add_(0, rows % (stream.count + 1), filters)
+            given.index_add_(0, columns.repeat(len(inputs) // len(columns)) % (stream.count + 1), inputs)
             most = max(most, int((rows >= 0).sum()) // stream.count)
         return torch.maximum(made, given)[: stream.count], most
 
@@ -520,12 +521,12 @@ def importance(
     model: nn.Module, images: Tensor, labels: Tensor, bfloat16: bool = False,
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
 ) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
-    """What the loss does without each filter (outputs,) and each input (columns of the matrix) of each layer, to first
-    order: mean over batches of the square of sum(weight x gradient), a filter's bias with it, batch norm folded."""
+    """What the loss does without each filter (outputs,) and each input (kernel positions x channels of all groups) of each layer with
+    a matrix, transposed convolutions too, to first order: mean over batches of the square of sum(weight x gradient), a filter's bias
+    with it, batch norm folded."""
     network = folded(model, images[:2])
-    layers = matrix_layers(network)
-    found = {name: (torch.zeros(len(layer.weight)), torch.zeros(matrix_of(layer.weight, groups_of(layer)).shape[2]))
-             for name, layer in layers.items()}  # fmt: skip
+    layers = {name: layer for name, layer in layers_of(network).items() if not isinstance(layer, nn.Embedding)}
+    found = {name: tuple(map(torch.zeros_like, _by_side(layer.weight.detach().cpu(), layer))) for name, layer in layers.items()}
     batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
     device = next(network.parameters()).device
     for x, y in batches:
@@ -538,13 +539,22 @@ def importance(
                 continue
             with torch.no_grad():
                 product = (layer.weight * layer.weight.grad).cpu()
-                filters = product.flatten(1).sum(1)
+                filters, columns = _by_side(product, layer)
                 if layer.bias is not None and layer.bias.grad is not None:
                     filters += (layer.bias * layer.bias.grad).cpu()
-                columns = matrix_of(product, groups_of(layer)).sum((0, 1))
                 found[name][0].add_(filters.square() / len(batches))
                 found[name][1].add_(columns.square() / len(batches))
     return found
+
+
+def _by_side(product: Tensor, layer: Any) -> tuple[Tensor, Tensor]:
+    """Sums of a tensor of a weight's shape for each output, and for each input: kernel positions x channels of all groups."""
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, TRANSPOSED):
+        kernels = product.reshape(groups, len(product) // groups, product.shape[1], -1).transpose(1, 2)
+    else:
+        kernels = product.reshape(groups, len(product) // groups, product.shape[1], -1)
+    return kernels.sum((2, 3)).flatten(), kernels.sum(1).permute(2, 0, 1).flatten()
 
 
 def uniform(search: Search) -> dict[str, Keep]:
