@@ -169,11 +169,15 @@ def verdict(sheet: CompressionSheet) -> str:
     nothing = abs(gone) < (5e-5 if shown.is_share else 5e-5 * abs(_score_before(m)))
     change = f"no {shown.word} lost" if nothing else f"{shown.difference(abs(gone), 2)} {'lost' if gone > 0 else 'gained'}"
     return (
-        f"{m['compression']:.1f} times fewer weights, {percent(saved(sheet, 'power_W'))} less power and "
-        f"{percent(saved(sheet, 'area_m2'))} less area at {change} ({shown.text(_score_before(m), 2)} to {shown.text(m['float_after'], 2)} "
+        f"{m['compression']:.1f} times fewer weights, {_less(saved(sheet, 'power_W'))} power and "
+        f"{_less(saved(sheet, 'area_m2'))} area at {change} ({shown.text(_score_before(m), 2)} to {shown.text(m['float_after'], 2)} "
         f"on {m['test_images']:,} test {_samples(m)}{_longer(m)}). Pruning alone, at the {_bits(m)} of before: "
-        f"{percent(saved(sheet, 'power_W', 'pruned'))} less power, {percent(saved(sheet, 'area_m2', 'pruned'))} less area.{_missed(m)}"
+        f"{_less(saved(sheet, 'power_W', 'pruned'))} power, {_less(saved(sheet, 'area_m2', 'pruned'))} area.{_missed(m)}"
     )
+
+
+def _less(share: float) -> str:
+    return f"{percent(abs(share))} {'more' if share < 0 else 'less'}"
 
 
 def _missed(meta: Mapping[str, Any]) -> str:
@@ -466,7 +470,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     ):
         axes = plot(
             figure,
-            (0.08 + 0.47 * index, 0.36, 0.38, 0.43),
+            (0.08 + 0.47 * index, 0.42, 0.38, 0.37),
             f"Against {'energy' if unit == 'J' else 'area'}",
             "both",
         )
@@ -499,7 +503,7 @@ def methods(sheet: CompressionSheet) -> Figure:
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
-                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.25), labelcolor=INK, ncols=2
+                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.29), labelcolor=INK, ncols=2
             )
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
@@ -530,7 +534,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     ]
     if len(rows_) > MOST_POINTS:
         rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
-    end = draw_table(figure, 0.292, columns, rows_, row=0.0165)
+    end = draw_table(figure, 0.352, columns, rows_, row=0.0165)
     write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
     return figure
 
