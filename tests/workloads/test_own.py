@@ -575,6 +575,16 @@ class TestWhatResultsRestOn:
             trained_own(nn.Linear(4, 2), data, f"{two[0] / 'net.py'}:Net", 0, False, recipe)
 
 
+def test_samples_that_are_held_out_are_not_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XBAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "net.py").write_text("")
+    x, y, found = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3, []
+    for data in (Dataset("drawn", x, y, x, y, held_out=10), Dataset("drawn", x[:30], y[:30], x, y)):
+        net = trained_own(initialise(lambda: nn.Linear(4, 3), 0), data, f"{tmp_path / 'net.py'}:Net", 0, False, Recipe(1, 10, 0.1))
+        found.append(net.weight)
+    assert torch.equal(*found)  # type: ignore[arg-type]
+
+
 def test_training_with_dropout_ends_in_the_same_bits() -> None:
     x, y = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
     data, ends = Dataset("drawn", x, y, x, y), []
