@@ -162,7 +162,7 @@ def train_network(
     to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file; a teacher's scores
     stay beside it, for the next training on the same images.
     """
-    _check(model, data, recipe, teacher)
+    check_recipe(model, data, recipe, teacher)
     taught = None
     if teacher is not None:
         taught = Teacher(teacher, data.train_inputs, recipe.views, recipe.shift, recipe.flip, recipe.cutout, recipe.bfloat16,
@@ -245,8 +245,8 @@ def run_epochs(
     model.eval()
 
 
-def _check(model: nn.Module, data: Dataset, recipe: Recipe, teacher: nn.Module | None) -> None:
-    """Raise TrainingError for what this network and these data cannot do."""
+def check_recipe(model: nn.Module, data: Dataset, recipe: Recipe, teacher: nn.Module | None) -> None:
+    """Raise TrainingError for what of a recipe this network and these data cannot do; `train_network` does so before it begins."""
     shape, task = tuple(data.train_inputs.shape), data.task.name
     if len(shape) != 4 and (recipe.shift or recipe.flip):
         raise TrainingError(f"recipe.shift and flip move images, (n, channels, height, width); {data.name} has inputs {shape}")

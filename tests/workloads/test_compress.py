@@ -34,7 +34,7 @@ from xbar.workloads.study.allocation import (
 )
 from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
 from xbar.workloads.study.plan import PLANS, Plan, quick, split, split_told, with_epochs, with_training
-from xbar.workloads.task import ACCURACY
+from xbar.workloads.task import ACCURACY, REGRESSION
 from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained
 
@@ -397,6 +397,20 @@ def test_targets_that_cannot_be_are_refused(digits: Workload, isaac: Chip, tmp_p
         cost_aware(search(digits, isaac, {"area": 0.1}))  # three arrays, one a layer
     with pytest.raises(TrainingError, match="validation images must be 1 to"):
         split(digits.data, 10**6, 0)
+
+
+def test_what_the_network_cannot_do_is_told_before_the_search(digits: Workload, isaac: Chip, tmp_path: Path) -> None:
+    x = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    line = Dataset("line", x, x.sum(1), x, x.sum(1), REGRESSION)
+    for model, data, changes, said in (
+        (digits.model, digits.data, {"small": 4}, "recipe.small = 4: the network does not take images of so many pixels"),
+        (nn.Linear(4, 1), line, {"distil": 0.5, "validation": 8}, "recipe.smoothing and distil are of classes; line, .* is for regression"),
+    ):
+        told: list[str] = []
+        with pytest.raises(TrainingError, match=said):
+            compress(model, data, isaac, {"weights": 0.5}, tmp_path, replace(TINY, **changes), told.append)  # type: ignore[arg-type]
+        assert not told
+    assert not list(tmp_path.iterdir())
 
 
 def test_validation_images_are_of_training_and_not_trained_on(digits: Workload) -> None:
