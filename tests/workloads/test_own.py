@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,43 @@ class TestTasks:
             dataset(given, metric=worst)
         worst.better = "low"  # type: ignore[attr-defined]
         assert dataset(given, metric=worst).metric == Metric("worst", "Worst", "units", "low", worst)
+
+    def test_a_metric_from_python_is_known_by_its_code(self) -> None:
+        x = np.zeros((4, 3))
+
+        def digest(function: Any) -> str:
+            function.better = "low"
+            return dataset({"x_train": x, "y_train": x[:, 0], "x_test": x, "y_test": x[:, 0]}, metric=function).digest
+
+        def made(source: str) -> Any:
+            space: dict[str, Any] = {}
+            exec(compile(source, "told", "exec"), space)  # as typed in a notebook
+            return space["error"]
+
+        def enclosing(power: Any) -> Any:
+            return lambda outputs, targets: (outputs[:, 0] - targets) ** power
+
+        class Scaled:
+            def __init__(self, by: float) -> None:
+                self.by = by
+
+            def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+                return self.by * (outputs[:, 0] - targets)
+
+        bodies = ("(o[:, 0] - t).abs()", "(o[:, 0] - t) ** 2", "(o[:, 0] - t) ** 3", "sum(1 for a in o if a in {'x', 'y', 'z'})")
+        texts = [f"def error(o, t):\n    return {body}\n" for body in bodies] + ["def error(o, t, by=2):\n    return (o[:, 0] - t).abs()\n"]
+        functions = [lambda text=text: made(text) for text in texts]
+        functions += [lambda power=power: enclosing(power) for power in (2, 3, torch.ones(4), torch.zeros(4))]
+        functions += [lambda by=by: Scaled(by) for by in (1.0, 2.0)]
+        functions.append(lambda: partial(made(texts[0]), k=1))
+        first, again = ([digest(make()) for make in functions] for _ in range(2))
+        assert first == again
+        assert len(set(first)) == len(functions)
+        assert digest(made("\n# a remark\n" + texts[0])) == first[0]
+        told = Metric("mine", "Mine", "", "low", made(texts[0])), Metric("mine", "Mine", "", "low", made(texts[1]))
+        assert told[0].depends != told[1].depends
+        assert (ACCURACY.depends, REGRESSION.metric.depends, Metric("mine", "Mine", "", "low", made(texts[0]), "text").depends) == (
+            "", "", "text")  # fmt: skip
 
     def test_which_side_is_worse(self) -> None:
         low = Metric("error", "Error", "m", "low", lambda outputs, targets: 0.0)
