@@ -31,8 +31,8 @@ class Metric:
 
     name: of its columns in tables. unit: of the number, "" for a share of 1, which is shown in percent. function: of outputs
     (n, ...) and targets (n, ...), to one value a sample (n,), which rests on that sample alone and whose mean is taken, or to one
-    number for all samples. code: what the function depends on, as a text, where it is not one of ours (`depends`). of_mean: what is made of the
-    mean of values a sample, as a square root, where it is not the number itself.
+    number for all samples. code: what the function depends on, as a text, where it is not one of ours (`depends`). of_mean: what is made
+    of the mean of values a sample, as a square root, where it is not the number itself.
     """
 
     name: str
