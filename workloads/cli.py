@@ -261,9 +261,9 @@ def _add_compress(commands: Any) -> None:
                         "share of filters everywhere (default cost-aware)")  # fmt: skip
     parser.add_argument("--epochs", type=_from_one, help="of all training after the choice of what to keep, each stage with its share")
     parser.add_argument("--learning-rate", type=_above_zero, help="the highest (default: the network's)")
-    parser.add_argument("--rho", type=_above_zero, help="of ADMM at the start, whose residuals then change it")
+    parser.add_argument("--rho", type=_above_zero, help="of --method admm at the start, whose residuals then change it")
     parser.add_argument("--training", action="append", default=[], type=_setting, metavar="KEY=VALUE",
-                        help=f"more of training, of {', '.join(TRAINING_OPTIONS)}; may be repeated (workloads/README.md)")  # fmt: skip
+                        help=f"more of training, of {', '.join(TRAINING_OPTIONS)}; may be repeated (docs/commands.md)")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer epochs of everything, a baseline's too, and images: to try it out")
     parser.add_argument("--onnx", action="store_true", help="leave the network as network.onnx too (needs the extra onnx)")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")

@@ -131,7 +131,7 @@ class Dataset:
         for part in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
             hashed.update(_bytes(part))
         if self.task != CLASSIFICATION:
-            hashed.update(f"{self.task.name} {self.metric.name} {self.metric.code}".encode())
+            hashed.update(f"{self.task.name} {self.metric.name} {self.metric.depends}".encode())
         return hashed.hexdigest()
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xbar.workloads.data import DataError, Dataset, cache_directory
+from xbar.workloads.data import DataError, Dataset, cache_directory, without_held_out
 from xbar.workloads.exported import HOW, load_exported
 from xbar.workloads.offered import file_of
 from xbar.workloads.onnx_file import load_onnx
@@ -397,8 +397,9 @@ def _from_folder(reference: str) -> Iterator[None]:
 def trained_own(
     model: nn.Module, data: Dataset, reference: str, seed: int, progress: bool, recipe: Recipe = RECIPE
 ) -> nn.Module:
-    """The network that `reference` names trained here on the data for its task, from the cache where it was trained before. Raises
-    TrainingError, and DataError where its outputs do not fit the task."""
+    """The network that `reference` names trained here on the data for its task, from the cache where it was trained before; training
+    samples that are held out are not learnt. Raises TrainingError, and DataError where its outputs do not fit the task."""
+    data = without_held_out(data)
     try:
         with torch.no_grad():
             data.task.loss(model(data.train_inputs[:2]), data.train_targets[:2])

@@ -34,13 +34,13 @@ class SmallImages(TorchFunctionMode):
     ) -> Any:
         """`function` of the same arguments, or what stands in for it."""
         named = dict(named or {})
-        if self.products and function is torch.conv2d:
+        if self.products and function in (torch.conv2d, torch.ops.aten.conv2d.default):
             found = _product(*given, **named)
             if found is not None:
                 return found
-        if self.pools and function in (functional.max_pool2d, torch.max_pool2d):
+        if self.pools and function in (functional.max_pool2d, torch.max_pool2d, torch.ops.aten.max_pool2d.default):
             return _whole_max_pool(*given, **named)
-        if self.pools and function is functional.avg_pool2d:
+        if self.pools and function in (functional.avg_pool2d, torch.ops.aten.avg_pool2d.default):
             return _average_of_there(*given, **named)
         return function(*given, **named)
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xbar.workloads.function_code import code_of_function, is_ours
+
 
 class TaskError(ValueError):
     """A metric or targets that do not fit the outputs; the message names what was found and what is needed."""
@@ -29,8 +31,8 @@ class Metric:
 
     name: of its columns in tables. unit: of the number, "" for a share of 1, which is shown in percent. function: of outputs
     (n, ...) and targets (n, ...), to one value a sample (n,), which rests on that sample alone and whose mean is taken, or to one
-    number for all samples. code: what the function depends on, as a text, where it is not one of ours; results kept under another
-    text are not used. of_mean: what is made of the mean of values a sample, as a square root, where it is not the number itself.
+    number for all samples. code: what the function depends on, as a text, where it is not one of ours (`depends`). of_mean: what is made
+    of the mean of values a sample, as a square root, where it is not the number itself.
     """
 
     name: str
@@ -40,6 +42,14 @@ class Metric:
     function: Function
     code: str = ""
     of_mean: Callable[[float], float] | None = None
+
+    @property
+    def depends(self) -> str:
+        """What the function depends on, as a text: `code`, or of a function that is not one of ours its own code
+        (`code_of_function`); results kept under another text are not used."""
+        if self.code or is_ours(self.function):
+            return self.code
+        return code_of_function((self.function, self.of_mean))
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         """The number for all samples; raises TaskError where the function gives none that is finite."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -63,12 +64,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate", "temperature", "views"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe.{name} must be above 0, got {getattr(self, name)}")
-        if self.shift < 0 or self.weight_decay < 0:
-            raise TrainingError(
-                f"recipe.shift and weight_decay must be 0 or more, got {self.shift}, {self.weight_decay}"
-            )
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainingError(f"recipe.{name} must be above 0 and finite, got {getattr(self, name)}")
+        if self.shift < 0 or not 0 <= self.weight_decay < math.inf:
+            raise TrainingError(f"recipe.shift and weight_decay must be 0 or more and finite, got {self.shift}, {self.weight_decay}")
         for name in ("cutout", "small"):
             if getattr(self, name) < 0:
                 raise TrainingError(f"recipe.{name}, pixels, must be 0 (not done) or more, got {getattr(self, name)}")
@@ -163,7 +162,7 @@ def train_network(
     to the same bits; TrainingError naming what differs if it belongs to others. The caller removes the file; a teacher's scores
     stay beside it, for the next training on the same images.
     """
-    _check(model, data, recipe, teacher)
+    check_recipe(model, data, recipe, teacher)
     taught = None
     if teacher is not None:
         taught = Teacher(teacher, data.train_inputs, recipe.views, recipe.shift, recipe.flip, recipe.cutout, recipe.bfloat16,
@@ -246,8 +245,8 @@ def run_epochs(
     model.eval()
 
 
-def _check(model: nn.Module, data: Dataset, recipe: Recipe, teacher: nn.Module | None) -> None:
-    """Raise TrainingError for what this network and these data cannot do."""
+def check_recipe(model: nn.Module, data: Dataset, recipe: Recipe, teacher: nn.Module | None) -> None:
+    """Raise TrainingError for what of a recipe this network and these data cannot do; `train_network` does so before it begins."""
     shape, task = tuple(data.train_inputs.shape), data.task.name
     if len(shape) != 4 and (recipe.shift or recipe.flip):
         raise TrainingError(f"recipe.shift and flip move images, (n, channels, height, width); {data.name} has inputs {shape}")
@@ -370,8 +369,9 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     found = state.get("identity")
     if not isinstance(found, dict):
         raise TrainingError(f"{path}: is no checkpoint of a training; remove it to train anew")
-    differences = [f"{name} is {found.get(name)} there, {here} here"
-                   for name, here in identity.items() if found.get(name) != here]  # fmt: skip
+    absent = "not set"  # options at their defaults are not in an identity
+    both = {name: (found.get(name, absent), identity.get(name, absent)) for name in (*identity, *found)}
+    differences = [f"{name} is {there} there, {here} here" for name, (there, here) in both.items() if there != here]
     if differences:
         raise TrainingError(f"{path}: belongs to another training ({'; '.join(differences)}); remove it to train anew")
     return state

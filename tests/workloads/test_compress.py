@@ -34,7 +34,7 @@ from xbar.workloads.study.allocation import (
 )
 from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
 from xbar.workloads.study.plan import PLANS, Plan, quick, split, split_told, with_epochs, with_training
-from xbar.workloads.task import ACCURACY
+from xbar.workloads.task import ACCURACY, REGRESSION
 from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained
 
@@ -195,7 +195,11 @@ def test_data_that_hold_samples_out_are_split_by_index() -> None:
     assert without_held_out(data).train_inputs.flatten().tolist() == list(range(15))
     assert first_samples(data, 18).held_out == 3
     assert "no network trained here" in split_told(data, 3)
-    assert "may have learnt them" in split_told(data, 7)
+    assert split_told(data, 7) == (
+        "the last 7 of 20 training images by index: no network trained here, the uncompressed one included, learnt the last 5; the "
+        "network as it came in may have learnt the other 2, and weights from elsewhere all"
+    )
+    assert "drawn by the seed" in split_told(replace(data, held_out=0), 7)
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 18, 100])
@@ -281,6 +285,22 @@ def test_groups_lose_channels_with_what_feeds_them_and_the_output_is_known_by_wh
     assert uniform(odd)["head"].filters == 10
     small = prune_once(model, state, example)
     assert (small.apart.groups, small.mixed.in_channels) == (state["apart"].filters,) * 2
+
+
+@pytest.mark.parametrize("method", ["magnitude", "gradual"])
+def test_what_would_change_nothing_is_refused(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm, .*got 0.5"):
+        Plan(method=method, rho=0.5)
+    assert Plan(method="admm", rho=0.5).rho == 0.5
+    for option in (("temperature", "2"), ("views", "2")):
+        with pytest.raises(TrainingError, match=rf"plan.{option[0]} must be left out without distil, .*got 2"):
+            with_training(Plan(method=method), [option])
+        assert with_training(Plan(), [("distil", "0.5"), option]).distil == 0.5
+    with pytest.raises(TrainingError, match=r"recipe.temperature must be above 0 and finite, got inf"):
+        with_training(Plan(), [("distil", "0.5"), ("temperature", "inf")])
+    told = ["compress", "digits", "--target", "area=0.5", "--out", str(tmp_path), "--method", method, "--rho", "0.5"]
+    assert main(told) == 1
+    assert "plan.rho must be left out without method admm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -377,6 +397,20 @@ def test_targets_that_cannot_be_are_refused(digits: Workload, isaac: Chip, tmp_p
         cost_aware(search(digits, isaac, {"area": 0.1}))  # three arrays, one a layer
     with pytest.raises(TrainingError, match="validation images must be 1 to"):
         split(digits.data, 10**6, 0)
+
+
+def test_what_the_network_cannot_do_is_told_before_the_search(digits: Workload, isaac: Chip, tmp_path: Path) -> None:
+    x = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    line = Dataset("line", x, x.sum(1), x, x.sum(1), REGRESSION)
+    for model, data, changes, said in (
+        (digits.model, digits.data, {"small": 4}, "recipe.small = 4: the network does not take images of so many pixels"),
+        (nn.Linear(4, 1), line, {"distil": 0.5, "validation": 8}, "recipe.smoothing and distil are of classes; line, .* is for regression"),
+    ):
+        told: list[str] = []
+        with pytest.raises(TrainingError, match=said):
+            compress(model, data, isaac, {"weights": 0.5}, tmp_path, replace(TINY, **changes), told.append)  # type: ignore[arg-type]
+        assert not told
+    assert not list(tmp_path.iterdir())
 
 
 def test_validation_images_are_of_training_and_not_trained_on(digits: Workload) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,43 @@ class TestTasks:
         worst.better = "low"  # type: ignore[attr-defined]
         assert dataset(given, metric=worst).metric == Metric("worst", "Worst", "units", "low", worst)
 
+    def test_a_metric_from_python_is_known_by_its_code(self) -> None:
+        x = np.zeros((4, 3))
+
+        def digest(function: Any) -> str:
+            function.better = "low"
+            return dataset({"x_train": x, "y_train": x[:, 0], "x_test": x, "y_test": x[:, 0]}, metric=function).digest
+
+        def made(source: str) -> Any:
+            space: dict[str, Any] = {}
+            exec(compile(source, "told", "exec"), space)  # as typed in a notebook
+            return space["error"]
+
+        def enclosing(power: Any) -> Any:
+            return lambda outputs, targets: (outputs[:, 0] - targets) ** power
+
+        class Scaled:
+            def __init__(self, by: float) -> None:
+                self.by = by
+
+            def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+                return self.by * (outputs[:, 0] - targets)
+
+        bodies = ("(o[:, 0] - t).abs()", "(o[:, 0] - t) ** 2", "(o[:, 0] - t) ** 3", "sum(1 for a in o if a in {'x', 'y', 'z'})")
+        texts = [f"def error(o, t):\n    return {body}\n" for body in bodies] + ["def error(o, t, by=2):\n    return (o[:, 0] - t).abs()\n"]
+        functions = [lambda text=text: made(text) for text in texts]
+        functions += [lambda power=power: enclosing(power) for power in (2, 3, torch.ones(4), torch.zeros(4))]
+        functions += [lambda by=by: Scaled(by) for by in (1.0, 2.0)]
+        functions.append(lambda: partial(made(texts[0]), k=1))
+        first, again = ([digest(make()) for make in functions] for _ in range(2))
+        assert first == again
+        assert len(set(first)) == len(functions)
+        assert digest(made("\n# a remark\n" + texts[0])) == first[0]
+        told = Metric("mine", "Mine", "", "low", made(texts[0])), Metric("mine", "Mine", "", "low", made(texts[1]))
+        assert told[0].depends != told[1].depends
+        assert (ACCURACY.depends, REGRESSION.metric.depends, Metric("mine", "Mine", "", "low", made(texts[0]), "text").depends) == (
+            "", "", "text")  # fmt: skip
+
     def test_which_side_is_worse(self) -> None:
         low = Metric("error", "Error", "m", "low", lambda outputs, targets: 0.0)
         assert (ACCURACY.lost(0.9, 0.8), low.lost(1.0, 1.5)) == (pytest.approx(0.1), 0.5)
@@ -573,6 +611,16 @@ class TestWhatResultsRestOn:
         assert len([*(tmp_path / "cache").rglob("*.pt")]) == 2
         with pytest.raises(DataError, match="cannot be trained for classification"):
             trained_own(nn.Linear(4, 2), data, f"{two[0] / 'net.py'}:Net", 0, False, recipe)
+
+
+def test_samples_that_are_held_out_are_not_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XBAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "net.py").write_text("")
+    x, y, found = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3, []
+    for data in (Dataset("drawn", x, y, x, y, held_out=10), Dataset("drawn", x[:30], y[:30], x, y)):
+        net = trained_own(initialise(lambda: nn.Linear(4, 3), 0), data, f"{tmp_path / 'net.py'}:Net", 0, False, Recipe(1, 10, 0.1))
+        found.append(net.weight)
+    assert torch.equal(*found)  # type: ignore[arg-type]
 
 
 def test_training_with_dropout_ends_in_the_same_bits() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import footprint
 from xbar.workloads.study import points as module
 from xbar.workloads.study.evaluate import Condition, OnChip
+from xbar.workloads.study.plan import TRAININGS
 from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
 from xbar.workloads.study.sweep import SUMMARY, InProcess, SweepError, point_key
-from xbar.workloads.training import score
+from xbar.workloads.training import TrainingError, score
 from xbar.workloads.workload import Workload, load_workload
 
 ROOT = Path(__file__).parents[2]
@@ -371,15 +373,45 @@ def test_a_sweep_of_chips_has_a_row_a_point(tmp_path: Path) -> None:
     pd.testing.assert_series_equal(frame["study.seed"], pd.Series([0] * 4, name="study.seed"))
 
 
+CUT: dict[str, Any] = {
+    **SMALL, "chip.name": "isaac", "compression.weights": 0.5, "compression.images": 20, "compression.search_images": 100,
+    **{f"compression.{name}": 0 for name in TRAININGS}, "compression.rounds": 1, "compression.instances": 1,
+}  # a compression without training: cutting alone; its damage does not matter here
+
+
 def test_compression_makes_the_network_smaller_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compression without training: cutting alone; its damage does not matter here."""
-    trained = ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final")
-    none = {f"compression.{name}": 0 for name in trained} | {f"compression.{name}": 1 for name in ("rounds", "instances")}
-    point = {**SMALL, "chip.name": "isaac", "compression.weights": 0.5, "compression.bits": 4, "compression.images": 20,
-             "compression.search_images": 100, **none}  # fmt: skip
+    point = {**CUT, "compression.bits": 4}
     whole, small = judge({**SMALL, "chip.name": "isaac"}), judge(point)
     assert small["weights"] < whole["weights"]
     assert small["footprint_power_W"] < whole["footprint_power_W"]
     monkeypatch.setattr(module, "compress", None)  # kept in the cache: not called again
     module._compressed.found.clear()
     assert judge({**point, "study.rate": 10.0})["weights"] == small["weights"]
+
+
+def test_learned_input_ranges_are_those_that_a_compressed_point_is_judged_under(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges twice as wide from the compression are so on the chip, and also where they come from the cache."""
+    scales = []
+    for high in (20.0, 40.0, 20.0):
+        ranges = dict.fromkeys(("conv1", "conv2", "fc"), (0.0, high))
+
+        def compressed(model: Any, data: Any, chip: Chip, target: Any, out: Path, *_: Any, found: Any = ranges, **__: Any) -> Any:
+            out.mkdir(parents=True)
+            return SimpleNamespace(model=model, chip=chip, input_ranges=found)
+
+        monkeypatch.setattr(module, "compress", compressed)
+        point = complete({**CUT, "chip.name": "edge", "compression.learned": True, "compression.seed": int(high)})
+        layers = module._on_chip(module._subject(point), point)[0].layers
+        scales.append([float(layers[name].input_scale) for name in ranges])
+        module._compressed.found.clear()
+        module._converted.found.clear()
+    assert scales[1] == pytest.approx([2 * scale for scale in scales[0]])
+    assert scales[2] == scales[0]
+
+
+def test_the_method_of_a_compression_is_a_name_and_rho_is_of_one() -> None:
+    assert complete({"compression.weights": 0.5, "compression.method": "admm", "compression.rho": 0.2})["compression.method"] == "admm"
+    with pytest.raises(SweepError, match=r"compression.method = 'adm': must be one of admm, gradual, magnitude; did you mean admm"):
+        complete({"compression.weights": 0.5, "compression.method": "adm"})
+    with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm"):
+        judge({**CUT, "compression.rho": 0.2})

@@ -146,6 +146,10 @@ def test_a_checkpoint_of_another_training_is_refused(digits: Dataset, tmp_path: 
     with pytest.raises(TrainingError, match=r"\(initial weights is "):
         train_network(initialise(DigitsCNN, 7), digits, short, 0, checkpoint)
     checkpoint.unlink()
+    train_network(initialise(DigitsCNN, 0), digits, short, 0, checkpoint, regulariser=Counted())
+    with pytest.raises(TrainingError, match="updates an epoch is 1 there, not set here"):
+        trained(digits, recipe=short, checkpoint=checkpoint)
+    checkpoint.unlink()
     save_state(initialise(DigitsCNN, 0).state_dict(), checkpoint)
     with pytest.raises(TrainingError, match="is no checkpoint of a training"):
         trained(digits, recipe=short, checkpoint=checkpoint)

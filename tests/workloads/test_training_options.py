@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xbar.compression.layered import layered
 from xbar.models import DigitsCNN, ResNet20
 from xbar.workloads import training
 from xbar.workloads.augment import augmented, draw, resized
@@ -62,6 +63,17 @@ def test_all_options_together_resume_to_the_same_bits(digits: Dataset, tmp_path:
     assert len(list(tmp_path.glob("teacher-*.npy"))) == 2
     with pytest.raises(TrainingError, match="teacher is "):
         trained(digits, ALL, tmp_path / "some.checkpoint", initialise(DigitsCNN, 2))
+
+
+def test_a_checkpoint_with_more_options_is_of_another_training(digits: Dataset, tmp_path: Path) -> None:
+    """What stays at its default is in no identity, so that what is missing here must tell too."""
+    data, plain = first_samples(digits, 64), Recipe(1, 64, 5e-3)
+    trained(data, replace(plain, smoothing=0.3, average=0.9), tmp_path / "more.checkpoint")
+    with pytest.raises(TrainingError, match=r"recipe.smoothing is 0.3 there, not set here; recipe.average is 0.9 there, not set here"):
+        trained(data, plain, tmp_path / "more.checkpoint")
+    trained(data, replace(plain, distil=0.5), tmp_path / "taught.checkpoint", initialise(DigitsCNN, 1))
+    with pytest.raises(TrainingError, match=r"teacher is \w+ there, not set here"):
+        trained(data, plain, tmp_path / "taught.checkpoint")
 
 
 @pytest.mark.parametrize("option", [{"smoothing": 0.2}, {"cutout": 3}, {"average": 0.5}, {"schedule": "constant"}])
@@ -176,10 +188,21 @@ def test_pools_take_smaller_images_and_are_as_they_were_at_full_size() -> None:
     x = torch.randn(2, 3, 8, 8)
     for pool in (nn.MaxPool2d(2), nn.AvgPool2d(8)):
         with SmallImages(products=False, pools=True):
-            assert torch.equal(pool(x), pool(x))
             whole, small = pool(x), pool(x[..., :5, :5])
         assert torch.equal(whole, pool(x))
         assert small.shape[2:] == ((3, 3) if isinstance(pool, nn.MaxPool2d) else (1, 1))
+
+
+@pytest.mark.parametrize(("pool", "size"), [(nn.MaxPool2d(2), 3), (nn.AvgPool2d(8), 1)])
+def test_pools_of_captured_networks_take_smaller_images_too(pool: nn.Module, size: int) -> None:
+    """There they are calls of torch's own operators."""
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool).eval()
+    captured = layered(plain, x)
+    with torch.no_grad(), SmallImages(products=False, pools=True):
+        assert torch.equal(captured(x), plain(x))
+        assert captured(x[..., :5, :5]).shape[2:] == (size, size)
+        assert torch.equal(captured(x[..., :5, :5]), plain(x[..., :5, :5]))
 
 
 def test_the_first_epochs_see_smaller_images_where_the_network_takes_them(digits: Dataset) -> None:
@@ -201,7 +224,8 @@ def test_the_first_epochs_see_smaller_images_where_the_network_takes_them(digits
 @pytest.mark.parametrize(("option", "said"), [
     ({"smoothing": 1.0}, "recipe.smoothing must be 0"), ({"average": -0.1}, "recipe.average"), ({"distil": 2.0}, "recipe.distil"),
     ({"schedule": "cosine"}, "recipe.schedule must be of one-cycle, constant, got cosine"), ({"views": 0}, "recipe.views"),
-    ({"cutout": -1}, "recipe.cutout"),
+    ({"cutout": -1}, "recipe.cutout"), ({"temperature": float("inf")}, "recipe.temperature must be above 0 and finite, got inf"),
+    ({"weight_decay": float("nan")}, "weight_decay must be 0 or more and finite"),
 ])  # fmt: skip
 def test_wrong_options(option: dict[str, object], said: str) -> None:
     with pytest.raises(TrainingError, match=said):

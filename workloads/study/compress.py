@@ -66,7 +66,7 @@ from xbar.workloads.study.allocation import (
 from xbar.workloads.study.effects import own_write_error, with_write_error
 from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
 from xbar.workloads.task import Metric
-from xbar.workloads.training import Recipe, TrainingError, read_state, save_state, score, train_network
+from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
 
 Step = Callable[[str], None]
 FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # without -magnitude: ADMM; without cost-aware: uniform ratios
@@ -163,7 +163,9 @@ class _Work:
     # ---- stages
 
     def result(self) -> CompressionResult:
-        """All stages, then the judgement."""
+        """All stages, then the judgement; what of the plan the network or data cannot do is told before any of it."""
+        most = self.plan.recipe(1, small=True, taught=True)  # with all options that a stage may have
+        check_recipe(self.model, self.parts, most, self.model if most.distil else None)
         allocation, steps = self._allocation()
         models = self._models(allocation)
         judged = {name: self._judge(name, m) for name, m in models.items()}

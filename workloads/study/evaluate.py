@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -141,14 +142,14 @@ class OnChip:
 
     def __init__(
         self, model: nn.Module, chip: Chip, calibration_inputs: Tensor, seed: int = 0, memory: int = MEMORY,
-        batch: int = BATCH_SAMPLES, host: Sequence[str] = (),
+        batch: int = BATCH_SAMPLES, host: Sequence[str] = (), input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     ):  # fmt: skip
-        """host: modules that a host computes. memory [bytes] and batch [samples] bound what is computed at once. Raises
-        ParameterError and what `hw` does."""
+        """host: modules that a host computes. input_ranges: of layers whose ranges are not to be calibrated, as `convert` has them.
+        memory [bytes] and batch [samples] bound what is computed at once. Raises ParameterError and what `hw` does."""
         if memory < 1 or batch < 1:
             raise ParameterError(f"memory and batch must be 1 or more, got {memory} and {batch}")
         self.chip, self.memory, self.batch = chip, memory, batch
-        self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host)
+        self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host, input_ranges=input_ranges)
         self.layers = analog_layers(self.model)
         self._sample_bytes, self._output = self._measure(calibration_inputs[:1])
 

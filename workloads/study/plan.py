@@ -39,7 +39,9 @@ class Plan:
     method, allocation: of COMPRESSION_METHODS and ALLOCATIONS in workloads/offered.py; rho: of ADMM at the start, which its residuals
     then change. learned: of the stages on levels, whether the steps of weights and inputs are learned (LSQ), input ranges of the chip
     with them. smoothing, cutout, small, average, distil, temperature, views, products: as `xbar.workloads.training.Recipe` has
-    them; small for stages before levels; the teacher is the network as it came in, for all stages but `longer`.
+    them; small for stages before levels. The teacher is the network as it came in, for the stages of `TRAININGS`; the search, `longer`
+    and the picture of methods have none. Refused where they would change nothing: rho where method is not admm, temperature and
+    views without distil.
     """
 
     rounds: int = 6
@@ -99,6 +101,10 @@ class Plan:
             _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
         for name in ("bits", "input_bits"):
             _check(name, getattr(self, name) is None or getattr(self, name) >= 1, getattr(self, name), "1 or more")
+        for name, of, acts in (("rho", "method admm", self.method == "admm"), ("temperature", "distil", self.distil),
+                               ("views", "distil", self.distil)):  # fmt: skip
+            value = getattr(self, name)
+            _check(name, bool(acts) or value == getattr(Plan, name), value, f"left out without {of}, of which it is a part")
         _check("sigma", self.sigma is None or 0 <= self.sigma < float("inf"), self.sigma, "0 or more and finite")
         _check("most_lost", 0 <= self.most_lost <= 1, self.most_lost, "from 0 to 1")
         _check("budgets", all(budget > 0 for budget in self.budgets), self.budgets, "above 0 each")
@@ -223,5 +229,9 @@ def split_told(data: Dataset, validation: int) -> str:
     if validation <= data.held_out:
         return (f"the last {validation:,} of {len(data.train_targets):,} training {data.samples} by index: no network trained here, the "
                 "uncompressed one included, learnt them; weights from elsewhere may have")  # fmt: skip
+    if data.held_out:
+        return (f"the last {validation:,} of {len(data.train_targets):,} training {data.samples} by index: no network trained here, the "
+                f"uncompressed one included, learnt the last {data.held_out:,}; the network as it came in may have learnt the other "
+                f"{validation - data.held_out:,}, and weights from elsewhere all")  # fmt: skip
     return (f"{validation:,} of {len(data.train_targets):,} training {data.samples}, drawn by the seed and held out from here on; the "
             "network as it came in may have learnt them")  # fmt: skip

@@ -46,7 +46,7 @@ from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
 from xbar.hw.quantity import UNITS, Unit, number_and_unit
 from xbar.workloads.data import cache_directory
-from xbar.workloads.offered import TASKS, WORKLOADS, file_of, is_own
+from xbar.workloads.offered import ALLOCATIONS, COMPRESSION_METHODS, TASKS, WORKLOADS, file_of, is_own
 from xbar.workloads.own import code_of
 from xbar.workloads.study import sweep as engine
 from xbar.workloads.study.allocation import TARGETS
@@ -154,12 +154,14 @@ def _fields_of_chip(model: type[BaseModel] = Chip, prefix: str = "") -> dict[str
 
 
 def _fields_of_compression() -> dict[str, Field]:
-    """Targets, and what of a plan is one number or switch."""
+    """Targets, and what of a plan is one number, switch or word."""
     found = {f"{COMPRESSION}{name}": Field(float, least=1e-9, most=1) for name in TARGETS}
     for field in fields(Plan):
         kind = next(each for each in _parts(field.type) if each is not type(None))
         if kind in (int, float, bool):
             found[f"{COMPRESSION}{field.name}"] = Field(kind)
+    words = {"method": tuple(COMPRESSION_METHODS), "allocation": ALLOCATIONS}
+    found |= {f"{COMPRESSION}{name}": Field(str, choices=choices) for name, choices in words.items()}
     return found | {f"{COMPRESSION}quick": Field(bool)}
 
 
@@ -438,12 +440,14 @@ _simulated, _converted, _scores, _footprints = _LastFew(16), _LastFew(4), _LastF
 
 @dataclass(frozen=True)
 class _Subject:
-    """A trained network, perhaps made smaller, and a chip for it; `key`: the network's own content."""
+    """A trained network, perhaps made smaller, and a chip for it; `key`: the network's own content; input_ranges: of layers by name,
+    where they were learned."""
 
     key: str
     workload: Workload
     model: nn.Module
     chip: Chip
+    input_ranges: Mapping[str, tuple[float, float]]
 
 
 def judge(point: Point) -> dict[str, Value]:
@@ -490,7 +494,7 @@ def _subject(point: dict[str, Value]) -> _Subject:
         return _content(workload.model) + workload.code + workload.data.digest, workload
 
     key, workload = _workloads.get(identity, load)
-    whole = _Subject(key, workload, workload.model, chip)
+    whole = _Subject(key, workload, workload.model, chip, {})
     given = {key.removeprefix(COMPRESSION): value for key, value in point.items() if key.startswith(COMPRESSION)}
     return _smaller(whole, given) if given else whole
 
@@ -525,16 +529,19 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
 
     def make() -> _Subject:
         folder = cache_directory() / "compressed" / key
-        weights, bits = folder / "weights.pt", folder / "bits.json"
+        weights, bits, ranges = (folder / name for name in ("weights.pt", "bits.json", "input_ranges.json"))
         with _only_one(key):
             if not weights.is_file():
                 found = compress(subject.model, subject.workload.data, subject.chip, targets, folder, plan, code=subject.workload.code)
                 bits.write_text(json.dumps({"weights": found.chip.weights.bits, "inputs": found.chip.inputs.bits}), "utf-8")
+                ranges.write_text(json.dumps(found.input_ranges), "utf-8")
                 save_state(small_state(found.model, subject.workload.calibration_inputs[:2]), weights)
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         model = load_weights(subject.model, weights, subject.workload.calibration_inputs[:2]).eval()
         chosen = {section: {"bits": count} for section, count in json.loads(bits.read_text("utf-8")).items()}
-        return _Subject(_content(model) + subject.key, subject.workload, model, subject.chip.with_changes(**chosen))
+        learned = {name: (low, high) for name, (low, high) in json.loads(ranges.read_text("utf-8")).items()}
+        content = _content(model) + subject.key + (json.dumps(learned) if learned else "")
+        return _Subject(content, subject.workload, model, subject.chip.with_changes(**chosen), learned)
 
     smaller: _Subject = _compressed.get(key, make)
     return smaller
@@ -557,7 +564,7 @@ def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dic
     ideal = _without_errors(subject.chip)
 
     def make() -> tuple[OnChip, dict[str, float] | None]:
-        converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs)
+        converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs, input_ranges=subject.input_ranges)
         return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
 
     found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json(), make)
