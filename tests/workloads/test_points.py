@@ -177,7 +177,7 @@ def test_the_example_file_gives_the_same_points_again() -> None:
     assert len(one) == 24
     sigmas = [np.log(point["device.programming_sigma"] / 0.5) / np.log(40) for point in one]
     assert sorted(int(share * 24) for share in sigmas) == list(range(24))
-    assert {point["component.adc.bits"] for point in one} == {5, 6, 7, 8, 9}
+    assert {point["component.adc.bits"] for point in one} == {5, 6, 7, 8}
 
 
 AXES = "[axes]\ndevice.levels = [2]\n"
