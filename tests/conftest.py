@@ -30,7 +30,7 @@ ROOMS = ("hw", "models", "compression", "workloads", "reports")
 SLOW = TESTS / "slow.txt"
 """Seconds of processor time and name of each test function that `make check` leaves out: its tests take more than SLOW_SECONDS
 together, all parameters and the fixtures that they share with others included. `pytest --measure` writes them."""
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 0.25
 WRITTEN = pytest.StashKey[list[str]]()
 MEASURED = pytest.StashKey["Measured"]()
 
