@@ -256,7 +256,7 @@ def _compress(options: argparse.Namespace) -> int:
     plan = replace(plan, budgets=()) if options.no_pareto else plan
     workload = load_workload(
         options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric,
-        most_epochs=QUICK_EPOCHS if options.quick else None,
+        most_epochs=QUICK_EPOCHS if options.quick else None, train=bool(options.train),
     )  # fmt: skip
     plan = fitted(plan, workload.data)
     plan = replace(plan, images=_images(plan.images, workload, options.images))
