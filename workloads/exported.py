@@ -154,7 +154,8 @@ class _Rebuilt:
                 setattr(layer, key, value if isinstance(value, nn.Parameter) else nn.Parameter(value))
             else:
                 getattr(layer, key).copy_(value)
-        name = str(which.target).rpartition(".")[0].replace("/", ".") or f"layer_{which.target}"
+        path = str(which.target).replace("/", ".")  # in_proj_weight of attention lies beside a module of its own, out_proj
+        name = path.removesuffix(".weight") if "." in path else f"layer_{path}"
         source = given["indices"] if "indices" in given else given["input"]
         return self._call(name, layer, source, (node.target, *(str(value.target) for value in tensors.values()), repr(plain)))
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from xbar import Dataset, Study, load_chip, report, trace
+from xbar.compression.gemm import matrix_layers
 from xbar.reports.compression import CompressionSheet, verdict
 from xbar.reports.explore import SweepSheet, View, chosen
 from xbar.workloads.cli import main
@@ -701,3 +702,13 @@ def test_data_that_a_network_brings_are_not_asked_for(tmp_path: Path) -> None:
         y = np.eye(3, dtype=kind)[[0, 1, 2, 1]]
         with pytest.raises(DataError, match="is one-hot"):
             dataset({"x_train": np.zeros((4, 2)), "y_train": y, "x_test": np.zeros((4, 2)), "y_test": y})
+
+
+def test_an_exported_attention_has_its_layers_beside_each_other(tmp_path: Path) -> None:
+    """`in_proj_weight` is of a module that has another, `out_proj`: modules have the names that the chip's layers have."""
+    model = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).eval()
+    x = torch.randn(2, 4, 2, 4)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    found = own_network(str(tmp_path / "net.pt2"), x, 0)
+    assert [layer.name for layer in trace(found, x).layers] == list(matrix_layers(found))
