@@ -1,12 +1,13 @@
 """Files of ONNX as exporters write them: shapes computed from the batch's size, SAME padding, newer opsets; what is refused is named."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xbar import trace
@@ -76,12 +77,14 @@ def test_attention_with_constant_shapes(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    recurrent, pool = [node("LSTM", "x w r", "o y", hidden_size=3)], [node("MaxPool", "x", "y", auto_pad="SAME_UPPER", kernel_shape=[2, 2])]
+    recurrent = [node("LSTM", "x w r", "o y", hidden_size=3, direction="reverse")]
+    pool, unknown = [node("MaxPool", "x", "y", auto_pad="SAME_UPPER", kernel_shape=[2, 2])], [node("Hardmax", "x", "y")]
     weights = {"w": np.zeros((1, 12, 4), np.float32), "r": np.zeros((1, 12, 3), np.float32)}
     of_values = [node("ReduceMax", "x", "m", keepdims=0), node("Cast", "m", "i", to=7), node("Unsqueeze", "i axis", "u"),
                  node("Reshape", "x u", "y")]  # fmt: skip
     cases = [
-        (saved(tmp_path / "lstm.onnx", 17, recurrent, weights, (5, 4), (1, 3)), "LSTM of /o y/LSTM; a .pt2 file of torch", (5, 4)),
+        (saved(tmp_path / "lstm.onnx", 17, recurrent, weights, (5, 4), (1, 3)), "LSTM of /o y/LSTM: direction = reverse", (5, 4)),
+        (saved(tmp_path / "unknown.onnx", 17, unknown, {}, (4,), (4,)), "Hardmax of /y/Hardmax; a .pt2 file of torch", (4,)),
         (saved(tmp_path / "pool.onnx", 17, pool, {}, (1, 4, 4), (1, 4, 4)),
          "MaxPool of /y/MaxPool has auto_pad = SAME_UPPER. Export it with explicit pads", (1, 4, 4)),
         (saved(tmp_path / "sizes.onnx", 17, of_values, {"axis": np.array([0])}, (4,), (4,)),
@@ -106,3 +109,78 @@ def test_rows_of_a_table_and_one_of_an_axis(tmp_path: Path) -> None:
     found = load_onnx(path, x)
     assert torch.allclose(found(x), wanted, atol=1e-5)
     assert any(isinstance(each, torch.nn.Embedding) for each in found.modules())
+
+
+class Attentive(nn.Module):
+    """Convolution, attention and norm, as torch's exporter writes them: shapes from the batch, reshapes with `allowzero`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x)).flatten(2).transpose(1, 2)
+        x = self.norm(x + self.attention(x, x, x, need_weights=False)[0])
+        found: Tensor = self.out(x.mean(1))
+        return found
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer and the last step; initial states are zeros of the batch's size."""
+
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], both: bool) -> None:
+        super().__init__()
+        self.cells = kind(4, 3, batch_first=True, bidirectional=both)
+        self.out = nn.Linear(6 if both else 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(self.cells(x)[0][:, -1])
+        return found
+
+
+class Mixed(nn.Module):
+    """Norms, activations, sizes and places of all kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 6, 3, padding=1, groups=3)
+        self.up = nn.ConvTranspose1d(6, 4, 2, 2)
+        self.slope, self.groups, self.each = nn.PReLU(4), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4, affine=True)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.mish(self.each(self.groups(self.slope(self.up(self.conv(x))))))
+        first, second = F.pad(F.gelu(x), (1, 2)).chunk(2, 1)
+        x = F.interpolate(torch.cat([second[:, :, 1:], first[:, :, :-1] * 2], 1), scale_factor=2.0)
+        found: Tensor = self.out(x.amax(2) + x.sum(2) + x.flatten(1).mean(1, keepdim=True))
+        return found
+
+
+NETWORKS = {
+    "attention": (Attentive, (1, 4, 4)), "lstm": (lambda: Recurrent(nn.LSTM, False), (2, 4)),
+    "gru": (lambda: Recurrent(nn.GRU, True), (2, 4)),
+    "mixed": (Mixed, (3, 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("network", "newer"), [
+    ("attention", True), ("attention", False), ("lstm", False), ("gru", True), ("mixed", True), ("mixed", False),
+])  # fmt: skip
+def test_what_torchs_exporters_write(tmp_path: Path, network: str, newer: bool) -> None:
+    """Both of torch's exporters, in their own opset: the same outputs, and the same matrices on the chip."""
+    torch.manual_seed(0)
+    made, shape = NETWORKS[network]
+    model, x = made().eval(), torch.rand(5, *shape)
+    free = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if newer else {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (x[:2],), tmp_path / "net.onnx", dynamo=newer, verbose=False, **free)
+    found = load_onnx(tmp_path / "net.onnx", x[:2])
+    assert torch.allclose(found(x), model(x), atol=1e-5)
+    sizes = [sorted((layer.outputs, layer.inputs, layer.vectors) for layer in trace(each, x).layers) for each in (found, model)]
+    assert sizes[0] == sizes[1]
+    if network == "attention":
+        assert {"stem", "norm", "out"} <= {name for name, _ in found.named_modules()}
