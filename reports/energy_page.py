@@ -179,9 +179,10 @@ def _layer_bars(axes: Axes, energy: pd.DataFrame, requests: int, ends: pd.DataFr
         mine = ends.set_axis(ends.index.astype(str)).reindex(rows.index.astype(str)).dropna()
         _whiskers(axes, np.flatnonzero(rows.index.astype(str).isin(mine.index)), mine, factor, across=False)
         top = max(top, float(mine["high"].max()) * factor) if len(mine) else top
-    crowded = len(rows) > 8
+    names = list(shortened(map(str, rows.index)).values())
+    crowded = len(rows) > 8 or sum(map(len, names)) > 48
     axes.set_xticks(
-        np.arange(len(rows)), list(shortened(map(str, rows.index)).values()),
+        np.arange(len(rows)), names,
         rotation=40 if crowded else 0, ha="right" if crowded else "center", fontsize=size_of_labels(axes, len(rows), 8, across=True),
     )  # fmt: skip
     axes.set_ylabel(f"{prefix}J", fontsize=8.5)

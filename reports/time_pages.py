@@ -129,7 +129,7 @@ def power_over_time(results: Results) -> Figure:
         figure = page("Power over time", f"{heading_of(results)}  ·  {told}")
         power_axes(plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart"), results.power, s, labelled=True)
     rows = [
-        ("Peak, at any instant", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
+        ("Peak of the whole batch", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
         ("Leakage, always drawn", leaked(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
         ("Peak load by the tables, links too", human(results.meta["chip"]["peak_power_W"], "W")),
@@ -163,7 +163,7 @@ def steady_axes(axes: Axes, results: Results, small: bool = False) -> None:
     axes.fill_between(time, leakage * watt, color=SOFT, alpha=0.25, linewidth=0, step="mid")
     axes.fill_between(time, leakage * watt, level, color=ACCENT, alpha=0.30, linewidth=0, step="mid")
     axes.plot(time, level, color=ACCENT, linewidth=0.7 if small else 0.9, drawstyle="steps-mid")
-    top = "peak" if small else "peak at any instant"
+    top = "peak" if small else "peak in this interval"
     lines = [("mean", steady["mean_W"], SECOND), (top, steady["peak_W"], WARNING), ("leakage", leakage, SOFT)]
     drawn = [(name, value, colour) for name, value, colour in lines if value > 0]
     for _, value, colour in drawn:
