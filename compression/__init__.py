@@ -30,9 +30,10 @@ from xbar.compression.masks import (
     hold_zeros,
     masks_of,
     nonzero_masks,
+    packed_masks,
     purify,
 )
-from xbar.compression.packing import crossbars_needed, packing, used_arrays
+from xbar.compression.packing import crossbars_needed, held_weights, packing, used_arrays
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.quantise import (
     folded,
@@ -74,6 +75,7 @@ __all__ = [
     "cut_all",
     "folded",
     "global_masks",
+    "held_weights",
     "hold_levels",
     "hold_zeros",
     "inject_mismatch",
@@ -85,6 +87,7 @@ __all__ = [
     "masks_of",
     "nonzero_masks",
     "one_shot",
+    "packed_masks",
     "packing",
     "programming_error",
     "purify",

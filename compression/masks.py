@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from xbar.compression.constraints import Channel, Column, Filter, PruningSet
 from xbar.compression.errors import CompressionError
-from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers
+from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
 
 
 class Masked(nn.Module):
@@ -72,6 +72,18 @@ def nonzero_masks(model: nn.Module, layers: Iterable[str] | None = None) -> dict
     return {name: values(layer) != 0 for name, layer in chosen.items()}
 
 
+def packed_masks(model: nn.Module) -> dict[str, Tensor]:
+    """Masks of what the chip holds, by layer: of rows and columns of the matrix that are zero now, all else stays free. Single zeros
+    between others save no cell, so that training may use them."""
+    found = {}
+    for name, layer in matrix_layers(model).items():
+        weight = values(layer)
+        used = (matrix_of(weight, groups_of(layer)) != 0).any(0)
+        held = (used.any(1).unsqueeze(1) & used.any(0)).expand(groups_of(layer), *used.shape)
+        found[name] = weight_of(held, weight.shape)
+    return found
+
+
 def bake(model: nn.Module) -> nn.Module:
     """`model` itself, its parametrised weights plain ones of the values that the layers compute with."""
     for layer in matrix_layers(model).values():
@@ -101,9 +113,9 @@ def baked(model: nn.Module) -> nn.Module:
 
 
 def hold_zeros(model: nn.Module) -> nn.Module:
-    """A copy of `model` in training mode, plain but for masks that keep the weights zero that are so now."""
+    """A copy of `model` in training mode, plain but for masks that keep rows and columns zero that are so now (`packed_masks`)."""
     copied = baked(model)
-    attach(copied, {name: mask for name, mask in nonzero_masks(copied).items() if not bool(mask.all())})
+    attach(copied, {name: mask for name, mask in packed_masks(copied).items() if not bool(mask.all())})
     return copied.train()
 
 

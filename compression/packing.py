@@ -4,12 +4,13 @@ Zero rows and columns of the matrix need no bitlines and no wordlines: the matri
 before it is cut, the input buffer leaves the others out. Arrays that hold nothing need not be there.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xbar.compression.gemm import matrix_of
+from xbar.compression.gemm import groups_of, matrix_of
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.description import Chip
 
@@ -37,6 +38,17 @@ def packing(weight: Tensor, groups: int = 1) -> Packing:
     layer's."""
     used = (matrix_of(weight.detach(), groups) != 0).any(0)
     return Packing(used.any(1).nonzero().flatten(), used.any(0).nonzero().flatten(), groups)
+
+
+def held_weights(layers: Iterable[nn.Module]) -> int:
+    """Weights that the chip has cells for, of layers with a matrix or a table: outputs times inputs that are left once rows and
+    columns of zeros are packed away. Zeros between others, such as weights rounded to the level 0, count: they fill cells."""
+    count = 0
+    for layer in layers:
+        groups = groups_of(layer) if hasattr(layer, "groups") else 1
+        found = packing(layer.weight, groups)
+        count += len(found.outputs) * len(found.inputs) * found.groups
+    return count
 
 
 def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True) -> Tensor:

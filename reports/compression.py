@@ -256,7 +256,7 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
     inputs = str(m["input_bits_before"]), str(m["input_bits_after"])
     yield "bits of an input", [inputs[0], inputs[0], inputs[1], inputs[1]]
     before, after = f"{m['weights_before']:,}", f"{m['weights_after']:,}"
-    yield "weights that are not zero", [before, after, before, after]
+    yield "weights, those in cells", [before, after, before, after]
     yield "arrays in use", [f"{int(each['arrays']):,}" for each in taken]
     for label, name, unit in (
         ("area", "area_m2", "m²"),
@@ -579,8 +579,9 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         'alone" is the final network at the bits of before, "fewer bits alone" the uncompressed network at those after.'
     )
     yield (
-        "Compression: weights of linear and convolution layers, biases not counted, over those that are not zero. Rows and "
-        "columns of zeros take no bitlines or wordlines: they are packed away when the network is mapped."
+        "Compression: weights of all layers with a matrix, biases not counted, over those that are left: outputs times inputs of each. "
+        "Rows and columns of zeros take no bitlines or wordlines, they are packed away when the network is mapped; single zeros, such as "
+        "weights rounded to the level 0, fill cells and count."
     )
     yield (
         f"Samples: how much to purify is chosen on {m['validation_images']:,} training {_samples(m)} that training here holds out; the "

@@ -3,7 +3,7 @@
 
     python -P results/compression/judge.py
 
-Footprints and shares left in each folder's compression.json are written again; accuracies, stages and pages stay those of the
+Footprints, weights and shares left in each folder's compression.json are written again; accuracies, stages and pages stay those of the
 day of training. Prints the table of results/README.md.
 """
 
@@ -16,6 +16,7 @@ import torch
 from xbar.compression import rebuild
 from xbar.hw import load_chip, trace
 from xbar.hw.footprint import Footprint, footprint
+from xbar.workloads.study.allocation import weights_of
 from xbar.workloads.workload import untrained
 
 
@@ -36,7 +37,11 @@ def judge(folder: Path) -> str:
     for name, network, design in (("before", model, chip), ("fewer_bits", model, fewer), ("pruned", small, chip), ("after", small, fewer)):
         if name in meta["footprints"]:
             meta["footprints"][name] = numbers(footprint(trace(network, example, pack=True), design, meta["rate"]))
+    meta |= {"weights_before": weights_of(model), "weights_after": weights_of(small)}
+    meta["compression"] = meta["weights_before"] / meta["weights_after"]
     taken = meta["footprints"]
+    if "weights" in meta["left"]:
+        meta["left"]["weights"] = 1 / meta["compression"]
     for leaf, key in (("area", "area_m2"), ("power", "power_W")):
         if leaf in meta["left"]:
             meta["left"][leaf] = taken["after"][key] / taken["before"][key]

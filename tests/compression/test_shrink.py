@@ -14,8 +14,8 @@ from xbar.compression.constraints import Channel, Column, CrossbarBlock, Filter
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import groups_of, matrix_layers, matrix_of, set_weight
 from xbar.compression.magnitude import magnitude_masks, one_shot
-from xbar.compression.masks import attach, masks_of, nonzero_masks
-from xbar.compression.packing import crossbars_needed, packing, used_arrays
+from xbar.compression.masks import attach, bake, hold_zeros, masks_of, nonzero_masks
+from xbar.compression.packing import crossbars_needed, held_weights, packing, used_arrays
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.shrink import shrink
 from xbar.compression.state import rebuild, small_state
@@ -409,3 +409,24 @@ def test_numbers_that_are_made_of_sizes_are_kept(of: Callable[[int], int]) -> No
 def test_what_could_not_be_built_again_is_not_kept() -> None:
     with pytest.raises(CompressionError, match=r"operator \w+ cannot be kept; .*test_shrink"):
         small_state(_random(lambda: _Sized(lambda n: n**2)), _images(3))
+
+
+def test_what_fills_cells_is_counted_and_may_be_trained() -> None:
+    """Rows and columns of zeros leave the chip; single zeros between others fill cells, and may become weights again."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(6, 5))
+    with torch.no_grad():
+        model[0].weight[[1, 4]] = 0  # the second filter of both groups: a bitline; of one alone it is none
+        model[0].weight[0] = 0
+        model[2].weight[:, 3] = 0
+        model[2].weight[2, 1] = 0
+    assert held_weights([model[0], model[2]]) == 2 * 2 * 18 + 5 * 5
+    held = hold_zeros(model)
+    optimiser = torch.optim.SGD(held.parameters(), 0.1)
+    held(torch.randn(7, 4, 3, 3)).square().sum().backward()
+    optimiser.step()
+    trained = bake(held)
+    assert (trained[0].weight[[1, 4]] == 0).all()
+    assert (trained[2].weight[:, 3] == 0).all()
+    assert (trained[0].weight[0] != 0).all()
+    assert trained[2].weight[2, 1] != 0

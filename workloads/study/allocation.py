@@ -29,7 +29,7 @@ from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
 from xbar.compression.layered import layers_of
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import attach, bake, hold_zeros
-from xbar.compression.packing import packing
+from xbar.compression.packing import held_weights, packing
 from xbar.compression.paths import Paths, silence
 from xbar.compression.quantise import folded
 from xbar.compression.shrink import shrink
@@ -168,8 +168,8 @@ def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Colum
 
 
 def weights_of(model: nn.Module) -> int:
-    """Weights of layers with a matrix or a table that are not zero."""
-    return sum(int((layer.weight != 0).sum()) for layer in layers_of(model).values())
+    """Weights that the chip has cells for (`xbar.compression.packing.held_weights`), of all layers with a matrix or a table."""
+    return held_weights(layers_of(model).values())
 
 
 def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
@@ -206,7 +206,7 @@ class Costs:
             self._per_count[name] = fitted / largest
 
     def of(self, model: nn.Module) -> dict[str, float]:
-        """area [m²], power [W] and weights (not zero) of a pruned copy, packed."""
+        """area [m²], power [W] and weights of a pruned copy, packed."""
         return costs_before(model, footprint(trace(model, self.example, pack=True), self.chip, self.rate))
 
     def of_sizes(self, sizes: Sizes) -> dict[str, float]:

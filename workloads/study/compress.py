@@ -36,7 +36,8 @@ from xbar.compression.gemm import matrix_layers
 from xbar.compression.joint import Joint
 from xbar.compression.layered import layers_of, with_layers
 from xbar.compression.magnitude import Gradual, OneShot
-from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify, values
+from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify
+from xbar.compression.packing import held_weights
 from xbar.compression.paths import remove_unused_paths
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, learn_input_steps, take_input_ranges
 from xbar.hw.analog import convert, program
@@ -395,7 +396,7 @@ class _Work:
             rows[name] = {
                 "outputs_before": int(row["outputs"]), "inputs_before": int(row["inputs"]),
                 "outputs_after": int(new["outputs"]), "inputs_after": int(new["inputs"]),
-                "weights_before": int((old.weight != 0).sum()), "weights_after": int((values(small[name]) != 0).sum()),
+                "weights_before": held_weights([old]), "weights_after": held_weights([small[name]]),
                 "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
                 "arrays_before": int(row["arrays"]), "arrays_pruned": int(pruned["arrays"]), "arrays_after": int(new["arrays"]),
                 "energy_before_J": row["energy_J"], "energy_pruned_J": pruned["energy_J"], "energy_after_J": new["energy_J"],
