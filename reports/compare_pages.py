@@ -124,10 +124,12 @@ def _title(comparison: Comparison) -> str:
 def pages(comparison: Comparison) -> dict[str, Figure]:
     """Every page by name."""
     c = comparison
-    found = {"comparison": sweep_overview(c) if c.kind == SWEEP_FILE else overview(c)}
-    rows = [[row["what"], cut(row["key"], 42), cut(row["old"], 34), cut(row["new"], 34), cut(row["unit"].removeprefix("1"), 11),
-             row["kind"]] for _, row in c.asked.iterrows()]  # fmt: skip
-    found |= _numbered("asked", "What was asked", c, ASKED_COLUMNS, rows)
+    first, end = (sweep_overview(c), 0.0) if c.kind == SWEEP_FILE else _overview(c)
+    found, rows = {"comparison": first}, _asked_rows(c)
+    if rows and end - 0.05 - ROW_HEIGHT * (len(rows) + 1) > 0.08:
+        draw_table(first, end - 0.05, (("asked", *ASKED_COLUMNS[0][1:]), *ASKED_COLUMNS[1:]), rows)
+    else:
+        found |= _numbered("asked", "What was asked", c, ASKED_COLUMNS, rows)
     if c.kind == RUN_FILE:
         if c.changed:
             found["waterfall"] = waterfalls(c)
@@ -169,8 +171,19 @@ def _metric_cells(comparison: Comparison, name: object, most: int = 44) -> list[
     return [label, value_of(row, "old"), value_of(row, "new"), ratio_text(row, comparison.tolerance), note(comparison, str(name))]
 
 
+def _asked_rows(comparison: Comparison) -> list[list[str]]:
+    """Settings and constants that differ."""
+    return [[row["what"], cut(row["key"], 42), cut(row["old"], 34), cut(row["new"], 34), cut(row["unit"].removeprefix("1"), 11),
+             row["kind"]] for _, row in comparison.asked.iterrows()]  # fmt: skip
+
+
 def overview(comparison: Comparison) -> Figure:
     """Verdict and headline numbers, each with its ratio as a bar; of other results than runs those that changed most."""
+    return _overview(comparison)[0]
+
+
+def _overview(comparison: Comparison) -> tuple[Figure, float]:
+    """The overview, and where its table ends."""
     c = comparison
     figure = page("What changed", _subtitle(c))
     lines = textwrap.wrap(verdict(c), 135)
@@ -178,8 +191,8 @@ def overview(comparison: Comparison) -> Figure:
     top = 0.855 - 0.0225 * len(lines)
     names = list(c.metrics.index if c.kind == RUN_FILE else by_change(c.metrics).index)[:MOST_METRICS]
     if not names:
-        return figure
-    draw_table(figure, top, METRIC_COLUMNS, [_metric_cells(c, name) for name in names])
+        return figure, top
+    end = draw_table(figure, top, METRIC_COLUMNS, [_metric_cells(c, name) for name in names])
     axes, limit = _ratio_axes(figure, (0.71, 0.24), top, len(names), c.metrics.loc[names, "ratio"])
     for place, (_, row) in enumerate(c.metrics.loc[names].iterrows()):
         if pd.notna(row["ratio"]):
@@ -187,7 +200,7 @@ def overview(comparison: Comparison) -> Figure:
     if c.kind != RUN_FILE and c.metrics["changed"].sum() > len(names):
         told = f"The {len(names)} that changed most of {c.metrics['changed'].sum():,}; all follow."
         write(figure, 0.05, 0.06, told, size=8.5, colour=SOFT)
-    return figure
+    return figure, end - 0.03  # the scale of the ratios
 
 
 def _row_at(top: float, place: int) -> float:
@@ -206,7 +219,7 @@ def _ratio_axes(figure: Figure, span: tuple[float, float], top: float, rows: int
     axes.set_xlim(1 / limit, limit)
     axes.set_ylim(bottom, top - 0.010)
     inside = [[tick for tick in ticks if 1 / limit <= tick <= limit] for ticks in TICKS]
-    ticks = next((each for each in inside if len(each) >= 3 and max(each) ** 2.5 > limit), None)
+    ticks = next((each for each in inside if len(each) >= 3 and max(each) ** 2 > limit), None)
     power = max(1, math.ceil(math.log10(limit) / 2.5))
     axes.set_xticks(ticks or [10.0**k for k in range(-9, 10) if k % power == 0 and 1 / limit <= 10.0**k <= limit])
     axes.set_xticklabels([f"{tick:g}" for tick in axes.get_xticks()])
