@@ -204,6 +204,19 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "save_png", sketch_png)
 
 
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps compute their points in this process, to the same bits: a worker spends most of its time on importing torch. For tests of
+    what sweeps find; tests/workloads/test_sweep.py, and one of the command, have workers."""
+    from xbar.workloads.study import sweep
+
+    class Here(sweep.InProcess):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+            pass
+
+    monkeypatch.setattr(sweep, "local", lambda workers, threads: Here())
+
+
 @pytest.fixture(scope="session")
 def isaac() -> Chip:
     return load_chip("isaac")
