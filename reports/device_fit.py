@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy  # whose statistics load where they are asked for: they take a second
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from xbar.reports import pages
 from xbar.reports.devices import TIMES
@@ -175,8 +175,8 @@ def _normal(axes: Axes, sheet: FitSheet) -> None:
     """Quantiles of held-out errors over the model's spread against those of a normal distribution, with its 95 % band."""
     z, count = np.sort(sheet.z), len(sheet.z)
     order = np.arange(1, count + 1)
-    expected = stats.norm.ppf((order - 0.5) / count)
-    low, high = (stats.norm.ppf(stats.beta.ppf(q, order, count + 1 - order)) for q in (0.025, 0.975))
+    expected = scipy.stats.norm.ppf((order - 0.5) / count)
+    low, high = (scipy.stats.norm.ppf(scipy.stats.beta.ppf(q, order, count + 1 - order)) for q in (0.025, 0.975))
     axes.fill_between(expected, low, high, color=ACCENT, alpha=0.2, lw=0, label="95 % of normal ones")
     axes.plot(expected, expected, color=SOFT, lw=0.9)
     axes.plot(expected, z, ".", color=INK, ms=3.0, label=f"{count:,} held-out writes")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # whose statistics load where they are asked for: they take a second
 
 from xbar.reports.metric import ShownMetric
 
@@ -111,7 +111,7 @@ def _paired(differences: np.ndarray, shown: ShownMetric) -> dict[str, Any]:
         told = "beyond noise" if sure else "too few to tell from chance"
         text = f"{shown.title} changed by {_change(mean, shown)} on each instance, {how}: {told}."
         return _noise("beyond" if sure else "open", mean, "paired", text)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
     return _band(mean, half, "paired", how, "", shown)
 
 
@@ -126,7 +126,7 @@ def _welch(samples: list[np.ndarray], apart_too: str, shown: ShownMetric) -> dic
         text = f"Mean {shown.word} changed by {_change(mean, shown)}; the instances do not spread{apart_too}."
         return _noise(verdict, mean, "independent", text)
     freedom = sum(parts) ** 2 / sum(part**2 / (len(each) - 1) for part, each in zip(parts, samples, strict=True) if len(each) > 1)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(parts))
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(parts))
     return _band(mean, half, "independent", how, apart_too, shown)
 
 
@@ -155,7 +155,7 @@ def _hits(old: Meta, new: Meta, same: bool) -> dict[str, Any]:
         apart = abs(hits[1] - hits[0])
         wrong = [counts[0] - each for each in hits]
         both = max(0, sum(wrong) - counts[0])  # samples that both have wrong at least
-        least, most = (float(stats.binomtest(k, n).pvalue) for k, n in ((apart, apart), (max(wrong) - both, sum(wrong) - 2 * both)))
+        least, most = (float(scipy.stats.binomtest(k, n).pvalue) for k, n in ((apart, apart), (max(wrong) - both, sum(wrong) - 2 * both)))
         verdict = "within" if least > 1 - CONFIDENCE else "beyond" if most <= 1 - CONFIDENCE else "open"
         told = {"within": "within noise", "beyond": "beyond noise",
                 "open": f"which {samples} they are would tell whether that is noise, and is not kept"}[verdict]  # fmt: skip
@@ -163,7 +163,7 @@ def _hits(old: Meta, new: Meta, same: bool) -> dict[str, Any]:
         text = (f"Accuracy changed by {change}, {apart} of {counts[0]:,} test {samples}; nothing differs between chip instances. "
                 f"Exact sign test of paired {samples}: {told}.")  # fmt: skip
         return _noise(verdict, difference, "samples", text)
-    p = float(stats.fisher_exact([[hits[0], counts[0] - hits[0]], [hits[1], counts[1] - hits[1]]])[1])
+    p = float(scipy.stats.fisher_exact([[hits[0], counts[0] - hits[0]], [hits[1], counts[1] - hits[1]]])[1])
     verdict = "within" if p > 1 - CONFIDENCE else "beyond"
     change = _change(difference, ShownMetric())
     text = f"Accuracy changed by {change}; {_why_other(old, new)}; Fisher's exact test, p = {p:.2g}: {verdict} noise."

@@ -1,5 +1,6 @@
 """What every test may use, what the whole run is asked (`--accept`, `--measure`), which tests are slow, and what no test may do."""
 
+import gc
 import math
 import os
 import sys
@@ -95,6 +96,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         functions.setdefault(item.path, set()).add(function)
     seconds = {path: math.fsum(slow.get(each, 0.0) for each in named) for path, named in functions.items()}  # in any order the same
     items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: collections of garbage that look through all of it again and again took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -194,6 +202,19 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     _leave_empty_files(monkeypatch)
     monkeypatch.setattr(pages, "save_png", sketch_png)
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps compute their points in this process, to the same bits: a worker spends most of its time on importing torch. For tests of
+    what sweeps find; tests/workloads/test_sweep.py, and one of the command, have workers."""
+    from xbar.workloads.study import sweep
+
+    class Here(sweep.InProcess):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+            pass
+
+    monkeypatch.setattr(sweep, "local", lambda workers, threads: Here())
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """The guide in docs/: every block of every chapter is run, its output compared, its links and names looked up.
 
 A chapter's blocks run in order in one scratch folder that has the files which its commands name. `xbar ...` lines are run in this
-process, through the function that the command is (`xbar.workloads.cli:main`), with the same arguments as the shell would give it:
-a process each would spend its time on importing torch. Lines with a pipe or another sign of the shell, and all other lines, are
-run by bash with this Python's folder first on PATH. Python blocks of a chapter are one script.
+process, through the function that the command is (`xbar.workloads.cli:main`), with the same arguments as the shell would give it: a
+process each would spend its time on importing torch, and so would workers of sweeps. Lines with a pipe or another sign of the
+shell, and all other lines, are run by bash with this Python's folder first on PATH. Python blocks of a chapter are one script.
 
 `pytest tests/test_docs.py --accept` writes the present output into the chapters.
 
@@ -244,7 +244,7 @@ def test_of_outputs_that_vary_all_but_percentages_is_compared() -> None:
         assert not same("cut 95.8 % (94.2 to 96 %), 3 arrays", other, vary=True)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "no_workers")
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_blocks_run_and_print_what_is_written(
     chapter: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, accept: Callable[[str], None] | None

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from xbar.hw.array.converter import count_beyond
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.fitting import level_units
 from xbar.hw.array.mapping import lines_in_use, straight_through
@@ -147,11 +148,10 @@ class AnalogLayer(nn.Module):
             self._tell(int((scaled != 0).sum()) / x.numel(), smallest)
         if smallest < matrix.low - 0.5 or largest > matrix.high + 0.5:
             whole = scaled.detach().round()
-            beyond = int(((whole > matrix.high) | (whole < matrix.low)).sum())
-            matrix.counts.clipped_inputs += beyond
+            matrix.counts.clipped_inputs += count_beyond(whole, matrix.low, matrix.high)
             margin = TOLD_BEYOND * matrix.high
             if smallest < matrix.low - margin or largest > matrix.high + margin:
-                far = int(((whole > matrix.high + margin) | (whole < matrix.low - margin)).sum())
+                far = count_beyond(whole, matrix.low - margin, matrix.high + margin)
                 self._tell(far / x.numel(), smallest)
         return clipped
 

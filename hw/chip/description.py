@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from xbar.hw.array.design import ArrayDesign, Inputs, WireResistance
@@ -398,12 +399,12 @@ class Chip(Shown, Section):
     @property
     def area(self) -> float:
         """Area of the chip [m²]."""
-        return float(self.table()["area_m2"].sum())
+        return float(np.sum([c.parent_area * self.parents(name) for name, c in self.costs.items()]))
 
     @property
     def peak_power(self) -> float:
         """Power of the chip at its peak load, as publications add their tables up (`xbar.hw.chip.costs`), static included [W]."""
-        return float(self.table()["power_W"].sum())
+        return float(np.sum([c.peak_power * self.parents(name) for name, c in self.costs.items()]))
 
     @cached_property
     def floorplan(self) -> FloorPlan:

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, ParamSpec
+from typing import Any, Generic, ParamSpec
 
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.technology import voltage_range
@@ -53,12 +53,15 @@ class LawFunction(Generic[P]):
         self.law = law
         self._function = function
         self._signature = inspect.signature(function)
+        self._defaults = {name: each.default for name, each in self._signature.parameters.items() if name not in law.required}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Cost:
         """The Cost at these parameters; raises LawRangeError where one of them is outside the law's range."""
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        values = bound.arguments
+        values: Mapping[str, Any] = {**self._defaults, **kwargs}
+        if args or len(values) != len(self.law.parameters) or not all(name in values for name in self.law.required):
+            bound = self._signature.bind(*args, **kwargs)  # raises TypeError where one is missing, or too much
+            bound.apply_defaults()
+            values = bound.arguments
         for parameter, allowed in self.law.valid.items():
             if values[parameter] is not None:  # left out
                 self._check(parameter, values[parameter], allowed)

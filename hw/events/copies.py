@@ -123,7 +123,7 @@ class CopyProcess:
     @property
     def now(self) -> int:
         """Time on the event clock [fs]."""
-        return int(self.env.now)
+        return self.env._now
 
     def process(self) -> Steps:
         """All vectors of this copy, over all samples in order of arrival."""

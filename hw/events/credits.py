@@ -18,12 +18,11 @@ from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
-import simpy
 from simpy.events import Event
 
 from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.vector_operation import VectorOperations
-from xbar.hw.events.waiting import BEFORE_PORTS
+from xbar.hw.events.waiting import BEFORE_PORTS, Clock
 from xbar.hw.graph.network import Flow
 
 Bits = dict[int, float]  # by tile
@@ -45,7 +44,7 @@ class _Waiting(NamedTuple):
 class Credits:
     """Room in the buffers of the tiles that could run full, `watched`; `peak` is the most bits that each held."""
 
-    def __init__(self, env: simpy.Environment, operations: VectorOperations, samples_held: int):
+    def __init__(self, env: Clock, operations: VectorOperations, samples_held: int):
         self.env, self.operations = env, operations
         self.placement, self.network = operations.placement, operations.network
         self.size = operations.chip.timing.buffer_size
@@ -108,7 +107,7 @@ class Credits:
                 raise BufferCapacityError(tile, count, self.size)
         event = Event(self.env)
         self.requested += 1
-        insort(self.waiting, _Waiting(sample, self.env.now, rank, self.requested, bits, event))
+        insort(self.waiting, _Waiting(sample, self.env._now, rank, self.requested, bits, event))
         self._serve_by_rank()
         return event
 

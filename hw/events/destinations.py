@@ -60,7 +60,7 @@ class Destinations:
         complete = np.maximum.accumulate(flow.after)
         vectors = np.arange(self.network.layer(flow.source).vectors)
         position = np.minimum(np.searchsorted(complete, vectors, side="right"), len(reached) - 1)
-        return [reached[k] for k in position]
+        return [reached[k] for k in position.tolist()]
 
     def phases(self, flow: Flow) -> int:
         """After how many samples the copies that a flow goes to are the same again."""
@@ -127,11 +127,12 @@ class Destinations:
         """How many times each tile gets one value of the flow, on the mean of samples, (tiles,)."""
         key = id(flow)
         if key not in self._mean:
-            found = np.zeros(self.placement.chip.structure.tiles)
-            for sample in range(self.phases(flow)):
-                for copies, count in Counter(self._senders(flow, sample)).items():
+            found, phases = np.zeros(self.placement.chip.structure.tiles), self.phases(flow)
+            for sample in range(phases):
+                senders = self._senders(flow, sample)
+                for copies, count in Counter(senders).items():
                     for (tile, _), weight in self.weights(flow, copies).items():
-                        found[tile] += count * weight / len(self._senders(flow, sample)) / self.phases(flow)
+                        found[tile] += count * weight / len(senders) / phases
             self._mean[key] = found
         return self._mean[key]
 

@@ -4,9 +4,11 @@ Everything is derived from two things that the simulation writes down: how often
 stage, and when each stage ran. So the sums over components, over layers and over time are the same energy.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -120,16 +122,15 @@ class Ledger(Shown):
     @cached_property
     def energy(self) -> pd.DataFrame:
         """Energy [J] by layer (rows, the last one static) and component (columns)."""
-        table = self._by_layer(self._energies)
         static = {
             name: c.static_power / c.shared_by * self.chip.parents(name) * self.span
             for name, c in self.chip.costs.items()
         }
-        static |= {WRITE: 0.0} if self.updates else {}
-        table.loc[STATIC] = pd.Series(static)
-        return table
+        return self._by_layer(self._energies, {STATIC: static | ({WRITE: 0.0} if self.updates else {})})
 
-    def _by_layer(self, per_run) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    def _by_layer(
+        self, per_run: Callable[[Activity], Mapping[str, float]], more: Mapping[str, dict[str, float]] = MappingProxyType({})
+    ) -> pd.DataFrame:
         runs = np.bincount(self.activity, minlength=len(self.activities)).tolist()
         rows, columns = [INPUT, *self.placement.copies, OUTPUT], self._columns
         found = {row: dict.fromkeys(columns, 0.0) for row in rows}
@@ -137,7 +138,7 @@ class Ledger(Shown):
             mine = found[activity.layer]
             for name, value in per_run(activity).items():
                 mine[name] += value * count
-        return pd.DataFrame.from_dict(found, orient="index", columns=columns).rename_axis("layer")
+        return pd.DataFrame.from_dict({**found, **more}, orient="index", columns=columns).rename_axis("layer")
 
     @property
     def _columns(self) -> list[str]:
@@ -437,9 +438,16 @@ class Ledger(Shown):
 
     def _computing(self, layer: str, copy: int) -> int:
         """How long a copy of a layer computes at least one vector [fs]; one is converted while the next is read already."""
-        kinds = [k for k, a in enumerate(self.activities) if (a.layer, a.stage, a.copy) == (layer, "compute", copy)]
-        runs = np.isin(self.activity, kinds)
+        runs = np.isin(self.activity, self._kinds[layer, "compute", copy])
         return _union(self.start_fs[runs], self.end_fs[runs])
+
+    @cached_property
+    def _kinds(self) -> dict[tuple[str, str, int], list[int]]:
+        """Numbers of the activities by layer, stage and copy."""
+        found: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+        for number, activity in enumerate(self.activities):
+            found[activity.layer, activity.stage, activity.copy].append(number)
+        return found
 
     def requests_table(self) -> pd.DataFrame:
         """One row a request: arrival_s, finish_s, latency_s."""
@@ -493,8 +501,8 @@ def _busiest(table: pd.DataFrame) -> tuple[str, float]:
 
 def _union(start: np.ndarray, end: np.ndarray) -> int:
     """Length of the union of spans [fs]."""
-    total = reached = 0
-    for first, last in sorted(zip(start.tolist(), end.tolist(), strict=True)):
-        total += max(0, last - max(first, reached))
-        reached = max(reached, last)
-    return total
+    order = np.argsort(start, kind="stable")
+    first, last = start[order], end[order]
+    reached = np.maximum.accumulate(last)
+    before = np.concatenate(([0], reached[:-1]))
+    return int(np.maximum(last - np.maximum(first, before), 0).sum())

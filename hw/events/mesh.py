@@ -28,12 +28,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import simpy
 from simpy.events import Event
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.floorplan import router_places
+from xbar.hw.events.waiting import Clock
 
 AFTER_PORTS = 4  # priority of what happens after ports have begun what they serve at the same time
 EDGE = -1  # in place of a tile: the chip's off-chip links
@@ -252,7 +252,7 @@ class Links:
 class Outbox:
     """Sends the packets of one instant over the links by their rank, whichever process asks first."""
 
-    def __init__(self, env: simpy.Environment, links: Links):
+    def __init__(self, env: Clock, links: Links):
         self.env, self.links = env, links
         self.posted: list[tuple[int, int, Shipment, Event]] = []
 
@@ -270,4 +270,4 @@ class Outbox:
     def _send(self, turn: Event) -> None:
         posted, self.posted = sorted(self.posted, key=lambda each: each[:2]), []
         for _, _, shipment, sent in posted:
-            sent.succeed(self.links.send(shipment, int(self.env.now)))
+            sent.succeed(self.links.send(shipment, self.env._now))

@@ -32,7 +32,6 @@ from numbers import Real
 from typing import Literal
 
 import numpy as np
-import simpy
 from simpy.events import Event
 
 from xbar.hw.chip.cycle import FEMTOSECONDS
@@ -45,7 +44,7 @@ from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, VectorOperation, VectorOperations
-from xbar.hw.events.waiting import Port, Progress
+from xbar.hw.events.waiting import Clock, Port, Progress
 from xbar.hw.graph.network import MatrixLayer
 
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
@@ -58,7 +57,7 @@ class Simulation:
         self, placement: Placement, arrivals: Arrivals, off_chip_io: bool, per_crossbar: bool, samples_held: int,
         updates: Sequence[Update], lookups: Mapping[str, Sequence[int]],
     ):  # fmt: skip
-        self.env: simpy.Environment = simpy.Environment(initial_time=0)
+        self.env = Clock(initial_time=0)
         self.placement, self.network = placement, placement.network
         self.journal = Journal()
         self.operations = VectorOperations(placement, off_chip_io)
@@ -177,8 +176,8 @@ class Simulation:
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.transfers is not None:
             yield from self.transfers.take(sample)
-        check_reach(int(self.env.now))
-        self.finish_fs[sample] = int(self.env.now)
+        check_reach(self.env._now)
+        self.finish_fs[sample] = self.env._now
         for layer in self.network.layers:  # vectors that no result rests on
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.credits.watched:
@@ -291,9 +290,9 @@ class _Transfers:
         start = yield self.simulation.off_chip_links.serve(
             2 * sample, transfer.hold, lambda now: arrived.append(links.send(shipment, now)[1])
         )
-        self.simulation.journal.write(run, start, int(self.env.now))
-        last = max(int(self.env.now) + shipment.routers * links.hop, *arrived)
-        yield self.env.timeout(last - int(self.env.now))
+        self.simulation.journal.write(run, start, self.env._now)
+        last = max(self.env._now + shipment.routers * links.hop, *arrived)
+        yield self.env.timeout(last - self.env._now)
 
     def take(self, sample: int) -> Steps:
         """One sample's results: read from the buffers, over the mesh, and over the links as they come."""
@@ -306,9 +305,9 @@ class _Transfers:
         _, arrived = yield simulation.outbox.post(rank, shipment)
         yield self.env.timeout(shipment.routers * simulation.links.hop)
         start = yield simulation.off_chip_links.serve(2 * sample + 1, transfer.hold)
-        simulation.journal.write(run, start, int(self.env.now))
-        if arrived > self.env.now:
-            yield self.env.timeout(arrived - int(self.env.now))
+        simulation.journal.write(run, start, self.env._now)
+        if arrived > self.env._now:
+            yield self.env.timeout(arrived - self.env._now)
 
 
 def drawn_rows(layer: MatrixLayer, count: int) -> np.ndarray:

@@ -12,12 +12,13 @@ import inspect
 import io
 import logging
 import math
+import operator
 import re
 import traceback
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,6 +143,63 @@ def _composed(module: fx.GraphModule) -> dict[Any, Callable[..., Any]]:
     return {target: torchs[target] for target in lacking if target in torchs}
 
 
+def _is_written_out(module: fx.GraphModule, table: Container[Any]) -> bool:
+    """Whether the graph is what torch would decompose it into, but for names of nodes; torch takes longer to find that out than to
+    capture. So it is where every operator makes one tensor, writes to none, and is none that torch or the table writes as others;
+    flattenings and batch norms, of which most networks have some, are written here as torch does."""
+    nodes = [node for node in module.graph.nodes if node.op == "call_function"]
+    if not all(_flattens(node) or _normalises(node) or _stays(node, table) for node in nodes):
+        return False
+    for node in nodes:
+        with module.graph.inserting_before(node):
+            if _flattens(node):
+                given, value = node.args[0], node.meta["val"]
+                batch = _added(node, _aten.sym_size.int, (given, 0), value.shape[0])
+                node.replace_all_uses_with(_added(node, _aten.view.default, (given, [batch, *value.shape[1:]]), value))
+            elif _normalises(node):
+                value, none = node.meta["val"], node.meta["val"].new_empty(0)
+                norm = _added(node, _NORM, (*node.args[:5], *node.args[6:8]), (value, none, none))
+                node.replace_all_uses_with(_added(node, operator.getitem, (norm, 0), value))
+    module.graph.eliminate_dead_code()
+    return True
+
+
+_NORM = _aten._native_batch_norm_legit_no_training.default
+
+
+def _flattens(node: fx.Node) -> bool:
+    """Whether a node flattens axes of known sizes, and none of them the batch, of values that lie in their order."""
+    if node.target is not _aten.flatten.using_ints or len(node.args) < 2 or node.args[1] < 1:  # type: ignore[operator]
+        return False
+    given = node.args[0].meta["val"]  # type: ignore[union-attr]
+    return bool(given.is_contiguous()) and all(isinstance(side, int) for side in given.shape[1:])
+
+
+def _normalises(node: fx.Node) -> bool:
+    """Whether a node is a batch norm by kept statistics."""
+    return node.target is _aten.batch_norm.default and not node.args[5] and None not in node.args[3:5]
+
+
+def _stays(node: fx.Node, table: Container[Any]) -> bool:
+    """Whether torch's decomposition leaves a node as it is."""
+    target = node.target
+    if target is _aten.sym_size.int:
+        return True
+    if not isinstance(target, torch._ops.OpOverload) or target in table or target._schema.is_mutable:
+        return False
+    known = kind_of(target) is not None or target.overloadpacket.__name__ in MATRICES
+    one = [str(each.type) for each in target._schema.returns] == ["Tensor"]
+    view = any(each.alias_info is not None for each in target._schema.arguments)
+    return known and one and not (view and target._can_decompose())
+
+
+def _added(old: fx.Node, target: Any, args: tuple[Any, ...], value: Any) -> fx.Node:
+    """A node in place of another, or of a part of it."""
+    made = old.graph.call_function(target, args)
+    made.meta = {**old.meta, "val": value}
+    return made
+
+
 def _keep_dropout(module: fx.GraphModule) -> None:
     """Name dropout by an operator of our own: torch leaves out what evaluation does not compute."""
     for node in module.graph.nodes:
@@ -246,7 +304,8 @@ def _exported(model: nn.Module, given: list[Tensor]) -> Captured:
                     raise error from None
             _keep_dropout(exported.graph_module)
             table = _composed(exported.graph_module) | _decompositions()
-            exported = exported.run_decompositions(table)
+            if not _is_written_out(exported.graph_module, table):
+                exported = exported.run_decompositions(table)
         except TraceError:
             raise
         except Exception as error:  # torch raises many types; each means: not captured

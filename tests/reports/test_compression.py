@@ -80,6 +80,7 @@ def test_says_what_was_saved_and_by_what(sheet: CompressionSheet) -> None:
     assert "+ mismatch retraining" in summary_text(sheet)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_without_the_picture_of_methods(sheet: CompressionSheet, tmp_path: Path) -> None:
     bare = CompressionSheet(sheet.meta, sheet.stages, sheet.layers, sheet.steps, pd.DataFrame(), pd.DataFrame())
     bare.save(tmp_path)
@@ -114,6 +115,7 @@ def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet:
     assert "trained on for as many epochs, 41; as it came in it reaches 99.40 %" in text
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_network_too_large_for_chips_has_a_dash(sheet: CompressionSheet, tmp_path: Path) -> None:
     stages = sheet.stages.astype(float).copy()
     stages.loc["uncompressed", ["ideal", "varied_mean", "varied_least", "varied_most", "varied_std"]] = float("nan")

@@ -51,6 +51,34 @@ def a_document(made: Record | None, verdict: str = "It works.") -> Document:
     return Document("A title", verdict, pages, "a footer", [("Latency", "1 ms", HOSTILE)], {"layers": table}, made)
 
 
+@pytest.fixture(scope="module")
+def whole() -> Document:
+    """A document of which everything is known; not to be changed but by `saved`, which numbers its pages."""
+    return a_document(a_record())
+
+
+@pytest.fixture(scope="module")
+def saved(whole: Document, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where it was saved, by file; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    paths = save_document(whole, folder / "report.pdf")
+    assert not list(folder.glob("*.part"))
+    return {path.name: path for path in paths}
+
+
+@pytest.fixture
+def html_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files stand for the PDF and the PNGs, which take most of the time; the HTML page is whole."""
+    from xbar.reports import pages
+
+    def touched(path: Path) -> Path:
+        path.write_bytes(b"")
+        return path
+
+    monkeypatch.setattr(pages, "save_pdf", lambda figures, path, title: touched(path))
+    monkeypatch.setattr(pages, "save_png", lambda figure, path: touched(path))
+
+
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text().strip()]  # type: ignore[attr-defined]
 
@@ -83,9 +111,8 @@ def read(path: Path) -> Reader:
     return reader
 
 
-def test_the_html_page_needs_no_network_and_its_links_lead_somewhere(tmp_path: Path) -> None:
-    save_document(a_document(a_record()), tmp_path / "report.pdf")
-    text, found = (tmp_path / "report.html").read_text("utf-8"), read(tmp_path / "report.html")
+def test_the_html_page_needs_no_network_and_its_links_lead_somewhere(saved: dict[str, Path]) -> None:
+    text, found = saved["report.html"].read_text("utf-8"), read(saved["report.html"])
     assert found.addresses
     for address in found.addresses:
         assert address.startswith(("data:", "#")), address
@@ -144,6 +171,7 @@ def test_the_type_of_the_pages_comes_with_them() -> None:
         assert {*"Aµ²Ж☃"} <= letters <= {*vector.USUAL, *"Ж☃"}
 
 
+@pytest.mark.usefixtures("html_alone")
 def test_what_is_told_cannot_become_markup(tmp_path: Path) -> None:
     save_document(a_document(a_record(command=HOSTILE, configuration=HOSTILE), HOSTILE), tmp_path / "report.pdf")
     found = read(tmp_path / "report.html")
@@ -151,16 +179,14 @@ def test_what_is_told_cannot_become_markup(tmp_path: Path) -> None:
     assert "".join(found.text).count(HOSTILE) == 5  # verdict, tile, table, command, configuration
 
 
-def test_every_constant_and_source_is_on_paper_and_on_the_html_page(tmp_path: Path) -> None:
-    made = a_record()
-    constants, sources = made.tables()
+def test_every_constant_and_source_is_on_paper_and_on_the_html_page(saved: dict[str, Path]) -> None:
+    constants, sources = a_record().tables()
     assert {*load_chip("isaac").provenance} <= {*constants["key"]}
     assert {"bands.published.low", "bands.assumed.high"} <= {*constants["key"]}  # which the bands rest on
     pages = constants_pages(constants, sources, "x")
     drawn = [text for figure in pages for text in texts(figure)]
     first = [text.get_text() for figure in pages for text in figure.texts if text.get_position()[0] == 0.05]  # the column of keys
-    save_document(a_document(made), tmp_path / "report.pdf")
-    html = "".join(read(tmp_path / "report.html").text)
+    html = "".join(read(saved["report.html"]).text)
     for key in constants["key"]:
         assert first.count(key) == 1
         assert key in html
@@ -190,30 +216,24 @@ def test_a_row_of_the_constants_is_never_split_over_pages() -> None:
     assert all(len(top) == 1 for top in tops)
 
 
-def test_contents_name_each_page_with_its_number(tmp_path: Path) -> None:
-    document = a_document(a_record())
-    paths = save_document(document, tmp_path / "report.pdf")
-    names = [path.stem for path in paths if path.suffix == ".png"]
+def test_contents_name_each_page_with_its_number(whole: Document, saved: dict[str, Path]) -> None:
+    names = [path.stem for path in saved.values() if path.suffix == ".png"]
     numbered = [f"constants_{number}" for number in range(1, 5)]
     assert names == ["first", "contents", "second", "third", *numbered, "reproducibility"]
     from xbar.reports import pages
 
-    drawn = [text.get_text() for text in pages._whole(document)["contents"].texts]
+    drawn = [text.get_text() for text in pages._whole(whole)["contents"].texts]
     for title, number in (("Summary", 1), ("Energy", 3), ("Notes", 4), ("Every constant, with its source", 5), ("Reproducibility", 9)):
         assert drawn[drawn.index(title) + 2] == str(number)
     assert {"By component; By layer", "below Notes"} <= set(drawn)
 
 
-def test_the_same_document_gives_the_same_bytes(tmp_path: Path) -> None:
-    made, written = a_record(), []
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-        paths = save_document(a_document(made), tmp_path / name / "report.pdf")
-        assert not list((tmp_path / name).glob("*.part"))
-        written.append({path.name: path.read_bytes() for path in paths})
-    assert written[0] == written[1]
+def test_the_same_document_gives_the_same_bytes(whole: Document, saved: dict[str, Path], tmp_path: Path) -> None:
+    again = save_document(a_document(whole.record), tmp_path / "report.pdf")
+    assert {path.name: path.read_bytes() for path in again} == {name: path.read_bytes() for name, path in saved.items()}
 
 
+@pytest.mark.usefixtures("html_alone")
 def test_without_a_record_the_document_says_so(tmp_path: Path) -> None:
     paths = save_document(a_document(None), tmp_path / "report.pdf")
     assert not any("constants" in path.name for path in paths)
@@ -254,17 +274,17 @@ def test_a_record_with_a_field_of_another_type_is_told(tmp_path: Path, name: str
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_shows_the_html_page_without_a_word_on_its_console(tmp_path: Path) -> None:
-    save_document(a_document(a_record()), tmp_path / "report.pdf")
+def test_a_browser_shows_the_html_page_without_a_word_on_its_console(saved: dict[str, Path], tmp_path: Path) -> None:
     command = [
         str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000",
-        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri() + "#table-layers",
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", saved["report.html"].as_uri() + "#table-layers",
     ]  # fmt: skip
     found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in found.stderr
     assert '<details id="table-layers" open' in found.stdout  # the script ran
 
 
+@pytest.mark.usefixtures("html_alone")
 def test_pages_that_a_document_no_longer_has_are_removed(tmp_path: Path) -> None:
     whole = a_document(a_record())
     (tmp_path / "mine.png").write_bytes(b"not a page")

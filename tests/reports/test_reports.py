@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
 from torch import nn
 
-from tests.reports.drawing import check_page, check_texts, sketch_png, visible
+from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
-from xbar.reports import energy_page, first_page, pages, run_tables, run_words, studies, time_pages
+from xbar.reports import energy_page, first_page, run_tables, run_words, studies, time_pages
 from xbar.reports.converters import ADC_CURVES
 from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
@@ -62,13 +65,26 @@ def full() -> Results:
     return studied(FULLEST)
 
 
+def figures_of(results: Results) -> dict[str, Figure]:
+    """Every page, by name."""
+    figures = {name: PAGES[name](results) for name in pages_of(results)}
+    for name, numbered in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
+        figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
+    return figures
+
+
+def places(figure: Figure) -> np.ndarray:
+    """Of every text of a page that is not laid out yet: how many letters, where, of which size, (texts, 4)."""
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    return np.array([(len(text.get_text()), *text.get_position(), text.get_fontsize()) for text in texts])
+
+
 class Drawn:
     """The pages of results, drawn once: figures by name, and of each its visible texts with their boxes in pixels."""
 
     def __init__(self, results: Results):
-        self.figures = {name: PAGES[name](results) for name in pages_of(results)}
-        for name, numbered in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
-            self.figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
+        self.figures = figures_of(results)
+        self.places = {name: places(figure) for name, figure in self.figures.items()}
         self.visible = {name: visible(figure) for name, figure in self.figures.items()}
 
     def texts(self, name: str) -> list[str]:
@@ -92,21 +108,13 @@ def _drawn(chip: str) -> Drawn:
     return Drawn(studied(chip))
 
 
-@functools.cache
-def _folder(chip: str, make: Callable[[str], Path]) -> Path:
-    folder = make("drawn")
-    studied(chip).save(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        if chip != FULLEST:
-            patch.setattr(pages, "save_png", sketch_png)
-        render(Results.load(folder), folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(chip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What was saved, and what was drawn of it when it was loaded; not to be changed. Of all but one chip the PNGs are sketched."""
-    return _folder(chip, tmp_path_factory.mktemp)
+def folder(full: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was saved, and what was drawn of it when it was loaded; not to be changed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    full.save(folder)
+    render(Results.load(folder), folder)
+    return folder
 
 
 @functools.cache
@@ -167,9 +175,13 @@ def test_texts_of_results_that_lack_something(full: Results, change: Callable[[R
 
 
 def test_texts_of_a_deep_network_on_a_changed_chip(deep: Results, tmp_path: Path) -> None:
-    Drawn(deep).check()
+    before = {name: places(figure) for name, figure in figures_of(deep).items()}
     deep.save(tmp_path)
-    Drawn(Results.load(tmp_path)).check()
+    again = Drawn(Results.load(tmp_path))
+    again.check()
+    assert again.places.keys() == before.keys()
+    for name, expected in before.items():  # what was not saved yet is as clear of each other
+        np.testing.assert_allclose(again.places[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_texts_of_more_layers_than_a_page_holds(full: Results) -> None:
@@ -471,22 +483,21 @@ class TestFiles:
         json.loads((folder / "trace.json").read_text())
         assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
 
-    def test_render_writes_twice_the_same(self, full: Results, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-        before = _folder(FULLEST, tmp_path_factory.mktemp)
+    def test_render_writes_twice_the_same(self, full: Results, folder: Path, tmp_path: Path) -> None:
         full.save(tmp_path)
         render(Results.load(tmp_path), tmp_path)
-        files = sorted(path.name for path in before.iterdir())
+        files = sorted(path.name for path in folder.iterdir())
         assert files == sorted(path.name for path in tmp_path.iterdir())
         for name in files:
-            assert (before / name).read_bytes() == (tmp_path / name).read_bytes(), name
+            assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
-    def test_what_was_saved_is_loaded(self, results: Results, folder: Path, tmp_path: Path) -> None:
-        again = Results.load(folder)
+    def test_what_was_saved_is_loaded(self, results: Results, tmp_path: Path) -> None:
+        results.save(tmp_path)
+        again = Results.load(tmp_path)
         assert again.meta == results.meta
         for name in ("components", "layers", "energy", "variation", "sensitivity", "layer_sensitivity", "yields", "layer_quality"):
             pd.testing.assert_frame_equal(getattr(again, name), getattr(results, name), check_dtype=False, rtol=1e-10)
         assert run_words.summary_text(again) == run_words.summary_text(results)
-        results.save(tmp_path)
         unstudied(results).save(tmp_path)  # over the fuller results: no table of theirs stays
         assert Results.load(tmp_path).yields.empty
 

@@ -7,7 +7,20 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from tests.reports.drawing import sketch
-from xbar.reports.style import GROUPS, HATCHES, NAMES, PAGE, STAGES, fitted, group_of, look, page, width_of, write
+from xbar.reports.style import (
+    GROUPS,
+    HATCHES,
+    NAMES,
+    PAGE,
+    STAGES,
+    _fits,
+    fitted,
+    group_of,
+    look,
+    page,
+    width_of,
+    write,
+)
 
 
 def lightness(colour: str) -> float:
@@ -79,3 +92,11 @@ def test_long_titles_of_pages_are_whole() -> None:
     title = "What each axis does to accuracy, energy per request on chip and latency of one request"
     shown = [text.get_text() for text in page(title, "x" * 150).texts]
     assert shown == [title, "x" * 150]
+
+
+@pytest.mark.parametrize("weight", ["normal", "bold"])
+def test_whether_a_line_fits_is_told_as_by_laying_it_out(weight: str) -> None:
+    for text in ("Energy per request, on chip (95 % of 3 chips)", "AVAILABLE TO LTV, WAVE AWAY", "0.500 (1.00) to (1.50) 2.00 nJ …"):
+        wide = width_of(text, 8, weight)
+        for share in (0.5, 0.9, 0.97, 0.999, 1.001, 1.03, 1.1, 2.0):
+            assert _fits(text, share * wide, 8, weight) == (share > 1), (text, share)

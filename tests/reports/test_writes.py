@@ -62,6 +62,7 @@ def test_a_lane_shows_when_cells_are_written(results: Results) -> None:
         assert box.x1 * 1e-6 >= end * (1 - 1e-9)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_whole_report_is_drawn(results: Results, tmp_path: Path) -> None:
     results.save(tmp_path)
     assert tmp_path / "report.pdf" in render(Results.load(tmp_path), tmp_path)

@@ -28,7 +28,9 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.delenv("XBAR_DATA", raising=False)
 
 
-def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_leaves_a_report_and_prints_its_headlines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     out = tmp_path / "deep" / "folder"
     assert main(["run", "digits", "--chip", "isaac", "--set", "component.adc.bits=7", "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr().out
@@ -41,6 +43,7 @@ def test_run_leaves_a_report_and_prints_its_headlines(tmp_path: Path, capsys: py
     assert meta["chip"]["adc_bits"] == 7
     (out / "report.pdf").unlink()
     capsys.readouterr()
+    request.getfixturevalue("sketched")
     assert main(["report", str(out)]) == 0
     assert (out / "report.pdf").is_file()
     assert re.search(r"drawing the report: 1\d pages and those of tables and constants", capsys.readouterr().err)

@@ -57,7 +57,7 @@ def test_progress_off_a_terminal_is_plain_lines(swept: Path) -> None:
     assert lines[-1].startswith("sweep: 4 of 4 points, 2 failed, ")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "no_workers")
 def test_a_sweep_goes_on_and_grows_but_is_not_replaced(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     shutil.copytree(swept / "out", out)
@@ -73,6 +73,7 @@ def test_a_sweep_goes_on_and_grows_but_is_not_replaced(swept: Path, tmp_path: Pa
     assert "6 points, 4 known before, 4 with an error" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("sketched", "no_workers")
 def test_a_sweep_whose_points_all_fail_exits_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.toml").write_text(SWEEP % ("[6]", "[3, 5]"))
     assert main(["sweep", str(tmp_path / "bad.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
@@ -83,6 +84,7 @@ def test_a_sweep_whose_points_all_fail_exits_with_one(tmp_path: Path, capsys: py
     assert not (tmp_path / "out" / "tornado.csv").exists()
 
 
+@pytest.mark.usefixtures("sketched")
 def test_report_draws_what_is_asked_of_a_sweep(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     shutil.copytree(swept / "out", out)

@@ -399,8 +399,8 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     other.close()
 
 
-KILLED = """
-import os, sys, torch, numpy as np
+JOB = """
+import os, sys
 from pathlib import Path
 from xbar.workloads.recommender import store as module
 from xbar.workloads.recommender.interactions import Taste, synthetic
@@ -419,22 +419,26 @@ with module.EmbeddingStore(Path(sys.argv[1])) as store:
 """
 
 
-def test_a_killed_job_leaves_the_version_before_serving_and_a_rerun_does_the_rest(tmp_path: Path) -> None:
+def test_a_killed_job_leaves_the_version_before_serving_and_a_rerun_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only what is killed needs a process of its own."""
     path = tmp_path / "e.sqlite"
+    monkeypatch.setattr("xbar.workloads.recommender.store.MEMBERS_AT_ONCE", 8)
 
-    def job(later: int, stop: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", KILLED, str(path), str(later), str(stop)]
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=os.environ, check=False
-        )
+    def job(later: int) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["-c", str(path), str(later), "999"])
+        exec(JOB, {})
+        return capsys.readouterr().out.split()
 
-    assert job(0, 999).stdout.split() == ["30", "0", "1"]
-    assert job(1, 16).returncode == 9
+    assert job(0) == ["30", "0", "1"]
+    command = [sys.executable, "-c", JOB, str(path), "1", "16"]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], env=os.environ, check=False).returncode == 9
     with EmbeddingStore(path) as store:
         serving = store.serving()
         assert serving.number == 1
         assert store.look_up(["m3"], serving.learner)[1][0]
-    assert job(1, 999).stdout.split() == ["14", "16", "2"]  # 16 were kept before the kill
+    assert job(1) == ["14", "16", "2"]  # 16 were kept before the kill
 
 
 # ---- quality
@@ -624,7 +628,7 @@ def test_replicas_carry_a_multiple_of_the_rate() -> None:
     assert one["p99_s"].iloc[1] > one["p99_s"].iloc[0]
 
 
-def test_a_run_leaves_everything(data: Interactions, tmp_path: Path) -> None:
+def test_a_run_leaves_everything(data: Interactions, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     from xbar.reports.recommender import RecommenderSheet, draw_recommender, row_of
 
     study = RecommenderStudy(
@@ -643,6 +647,7 @@ def test_a_run_leaves_everything(data: Interactions, tmp_path: Path) -> None:
     for file in ("during.csv", "by_date.csv", "staleness.csv", "intervals.csv"):  # what results that are passed on may lack
         (tmp_path / file).unlink(missing_ok=True)
     without = RecommenderSheet.load_from(tmp_path)
+    request.getfixturevalue("sketched")
     assert draw_recommender(without, tmp_path / "without")
     said = (tmp_path / "summary.txt").read_text()
     assert f"{row_of(sheet.quality, 'meta')['mean']:.4f}" in said

@@ -20,7 +20,7 @@ import joblib
 import networkx as nx
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy  # whose statistics load where they are asked for: they take a second
 from tqdm import tqdm
 
 from xbar.workloads.fairea.baselines import maximum_fitness, optimisation, random_matching, weighted_hungarian
@@ -176,7 +176,7 @@ def paired_table(rows: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
         for (key, cell), measure in ((pair, name) for pair in cells for name in ("r", "fitness")):
             difference = (cell[f"{measure} {method}"] - cell[f"{measure} authors' FairEA"]).to_numpy().round(12)
             n = len(difference)
-            quantile = stats.t.ppf(1 - (1 - confidence) / (2 * 2 * len(cells)), n - 1)
+            quantile = scipy.stats.t.ppf(1 - (1 - confidence) / (2 * 2 * len(cells)), n - 1)
             half = quantile * difference.std(ddof=1) / np.sqrt(n)
             mean = difference.mean()
             lines.append({

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy  # whose statistics load where they are asked for: they take a second
 import torch
-from scipy import stats
 from scipy.special import expit
 from torch import Tensor, nn
 
@@ -193,7 +193,7 @@ def writing_energy(network: nn.Module, chip: Chip, opening: Opening, pulses: Map
 
 def ranks(scores: Floats) -> Floats:
     """(..., m, t) rank of each candidate within a position, 1 the highest score, ties their mean; NaN where not qualified."""
-    return np.asarray(stats.rankdata(-scores, axis=-1, nan_policy="omit"))
+    return np.asarray(scipy.stats.rankdata(-scores, axis=-1, nan_policy="omit"))
 
 
 def rank_columns(noisy: Floats, exact: Floats, is_minority: Bools) -> dict[str, Floats]:
@@ -383,7 +383,7 @@ def _welch(a: Floats, b: Floats, confidence: float = 0.95) -> dict[str, float]:
         parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
         below = sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
         half = (
-            float(stats.t.ppf((1 + confidence) / 2, sum(parts) ** 2 / below)) * math.sqrt(sum(parts)) if below else 0.0
+            float(scipy.stats.t.ppf((1 + confidence) / 2, sum(parts) ** 2 / below)) * math.sqrt(sum(parts)) if below else 0.0
         )
     return {"mean": mean, "low": mean - half, "high": mean + half, "instances": count}
 

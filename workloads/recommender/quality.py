@@ -17,8 +17,8 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import scipy  # whose statistics load where they are asked for: they take a second
 import torch
-from scipy import stats
 
 from xbar.workloads.data import DataError
 from xbar.workloads.recommender.interactions import HOUR, Interactions
@@ -87,7 +87,7 @@ class Ranking:
         found = np.full(len(self.users), np.nan)
         for index, (begin, end) in enumerate(pairwise(self.first)):
             if self.positives[index] and self.negatives[index]:
-                ranks = stats.rankdata(self.score[begin:end])[self.liked[begin:end]]
+                ranks = scipy.stats.rankdata(self.score[begin:end])[self.liked[begin:end]]
                 p, n = self.positives[index], self.negatives[index]
                 found[index] = (ranks.sum() - p * (p + 1) / 2) / (p * n)  # Mann and Whitney's U
         return found

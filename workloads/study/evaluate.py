@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy  # whose statistics load where they are asked for: they take a second
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from xbar.hw.analog import analog_layers, compensate_drift, convert, program, recalibrate, set_time
@@ -255,7 +255,7 @@ def mean_band(values: Sequence[float] | pd.Series, confidence: float = 0.95) -> 
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return math.nan, math.nan
-    half = float(stats.t.ppf((1 + confidence) / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return float(array.mean()) - half, float(array.mean()) + half
 
 
@@ -264,7 +264,7 @@ def wilson_band(hits: int, trials: int, confidence: float = 0.95) -> tuple[float
     _check_confidence(confidence)
     if not 0 <= hits <= trials or trials < 1:
         raise ParameterError(f"hits must be 0 to trials, and trials 1 or more, got {hits} and {trials}")
-    band = stats.binomtest(hits, trials).proportion_ci(confidence, method="wilson")
+    band = scipy.stats.binomtest(hits, trials).proportion_ci(confidence, method="wilson")
     return min(hits / trials, float(band.low)), max(hits / trials, float(band.high))
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy  # whose statistics load where they are asked for: they take a second
+from scipy import optimize
 from threadpoolctl import ThreadpoolController
 
 HELD_OUT = 3  # one cell of so many
@@ -33,7 +34,7 @@ class Estimate:
     @property
     def half(self) -> float:
         """Half the width of the 95 % interval: Student's t times the standard error."""
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, max(self.freedom, 1.0))) * self.error
+        return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, max(self.freedom, 1.0))) * self.error
 
     @property
     def low(self) -> float:
@@ -125,7 +126,7 @@ def sandwich(hessian: np.ndarray, scores: np.ndarray, cells: np.ndarray) -> np.n
 
 def share(count: int, cells: int) -> tuple[float, float, float]:
     """A share and its 95 % interval after Clopper and Pearson (Biometrika 26, 404-413, 1934)."""
-    low, high = stats.binomtest(count, max(cells, 1)).proportion_ci(CONFIDENCE, method="exact")
+    low, high = scipy.stats.binomtest(count, max(cells, 1)).proportion_ci(CONFIDENCE, method="exact")
     return count / max(cells, 1), float(low), float(high)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy  # whose statistics load where they are asked for: they take a second
 
 from xbar.reports.device_fit import FitSheet
 from xbar.workloads.study.fit_choice import HELD_OUT, Choice, Estimate
@@ -170,7 +170,7 @@ def _judge(fit: WriteFit, judging: Writes) -> Judgement:
     lost = fit.log_likelihood(judging) - fit.log_likelihood(judging, aimed=True)
     aimed = Estimate(float(lost.mean()), float(lost.std(ddof=1) / np.sqrt(len(lost))), len(lost) - 1)
     with_fit = np.sqrt(1 + 1 / (HELD_OUT - 1))
-    chance = float(stats.kstwobign.sf(np.sqrt(len(z)) / with_fit * stats.kstest(z, "norm").statistic))
+    chance = float(scipy.stats.kstwobign.sf(np.sqrt(len(z)) / with_fit * scipy.stats.kstest(z, "norm").statistic))
     return Judgement(z, Estimate(spread, error * with_fit, len(z) - 1), float(np.mean(np.abs(z) > 1.96)), chance, aimed)
 
 

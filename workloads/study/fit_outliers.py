@@ -8,7 +8,8 @@ spread is skewed in the one, a normal one near 0 S in the other.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+import scipy  # whose statistics load where they are asked for: they take a second
+from scipy import optimize
 
 from xbar.workloads.study.fit_choice import share
 from xbar.workloads.study.fit_writes import Writes, grouped
@@ -52,7 +53,7 @@ class Outliers:
 def find_outliers(data: Writes, g_min: float) -> Outliers:
     """Stuck and stray cells among writes."""
     y, target = data.conductance, data.target
-    limit = max(5.0, 1.2 * float(stats.norm.isf(0.005 / len(y))))  # a hundredth of a false one among normal errors; scales err too
+    limit = max(5.0, 1.2 * float(scipy.stats.norm.isf(0.005 / len(y))))  # a hundredth of a false one among normal errors; scales err too
     step = _step(y) / 2  # a cell that lies one step of the instrument off is not outside
     plain = _Scaled(data, y - target, np.full(len(y), RESOLUTION * data.g_max + step))
     logs = (y > 0) & (target > 0)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy  # whose statistics load where they are asked for: they take a second
+from scipy import optimize
 
 from xbar.workloads.study.fit_choice import Choice, Estimate, choose, held_out, minimise, sandwich
 
@@ -55,7 +56,7 @@ def _noise_scores(name: str, sigma: float, cells: pd.DataFrame, width: float) ->
     """Log-likelihood of each cell's sample variance, per µS² [nats]."""
     v = (sigma * _width(name, cells["mean_S"].to_numpy(), width) * 1e6) ** 2
     dof, s2 = cells["reads"].to_numpy() - 1, (cells["sigma_S"].to_numpy() * 1e6) ** 2
-    return stats.chi2.logpdf(np.maximum(dof * s2 / v, 1e-12), dof) + np.log(dof / v)
+    return scipy.stats.chi2.logpdf(np.maximum(dof * s2 / v, 1e-12), dof) + np.log(dof / v)
 
 
 def fit_reads(frame: pd.DataFrame, width: float, seed: int) -> ReadFit:
@@ -76,11 +77,11 @@ def fit_reads(frame: pd.DataFrame, width: float, seed: int) -> ReadFit:
     each = sandwich(np.array([[2.0 * dof.sum()]]), (dof * (ratio - 1))[:, None], used["cell"].to_numpy())[0, 0]
     error = sigma * np.sqrt(max(each, 1 / (2 * dof.sum())))  # of few cells the first may be too small by chance
     before = _noise(choice.name, fitted, width)
-    chance = stats.chi2.cdf(
+    chance = scipy.stats.chi2.cdf(
         (cells["reads"] - 1) * (cells["sigma_S"] / (before * _width(choice.name, cells["mean_S"].to_numpy(), width))) ** 2,
         cells["reads"] - 1,
     )
-    cells["z"] = stats.norm.ppf(np.clip(chance, 1e-12, 1 - 1e-12))
+    cells["z"] = scipy.stats.norm.ppf(np.clip(chance, 1e-12, 1 - 1e-12))
     steps = ordered.assign(off=ordered["conductance_S"] - groups.transform("mean")).assign(by=groups.transform("std"))
     return ReadFit(
         choice.name,
@@ -101,8 +102,8 @@ def _odd(cells: pd.DataFrame, width: float) -> np.ndarray:
     for name in ("proportional", "independent"):
         w = np.maximum(_width(name, cells["mean_S"].to_numpy(), width), 1e-300)
         ratio = (cells["sigma_S"].to_numpy() / w) ** 2
-        usual = np.median(ratio * dof / stats.chi2.median(dof))
-        found &= ratio * dof / max(usual, 1e-300) > stats.chi2.isf(RARE / len(cells), dof)
+        usual = np.median(ratio * dof / scipy.stats.chi2.median(dof))
+        found &= ratio * dof / max(usual, 1e-300) > scipy.stats.chi2.isf(RARE / len(cells), dof)
     return found
 
 
@@ -188,7 +189,7 @@ def _find_t0(frame: pd.DataFrame) -> tuple[float, tuple[float, float]]:
     if place in (0, len(grid) - 1):
         return np.nan, (0.0, np.inf)
     found = optimize.minimize_scalar(cost, bounds=(grid[place - 1], grid[place + 1]), method="bounded")
-    most = found.fun + stats.chi2.ppf(0.95, 1) / 2
+    most = found.fun + scipy.stats.chi2.ppf(0.95, 1) / 2
     ends = []
     for beyond in (grid[:place][::-1], grid[place + 1 :]):
         outside = [at for at in beyond if cost(at) > most]
@@ -228,7 +229,7 @@ def _over_cells(cells: pd.DataFrame, sloped: bool) -> tuple[np.ndarray, np.ndarr
 
 def _drift_scores(law: np.ndarray, cells: pd.DataFrame) -> np.ndarray:
     spread = np.sqrt(law[2] ** 2 + cells["exponent_error"].to_numpy() ** 2)
-    return stats.norm.logpdf(cells["exponent"].to_numpy(), law[0] + law[1] * cells["log_g"].to_numpy(), spread)
+    return scipy.stats.norm.logpdf(cells["exponent"].to_numpy(), law[0] + law[1] * cells["log_g"].to_numpy(), spread)
 
 
 def fit_drift(frame: pd.DataFrame, g_max: float, seed: int, t0: float | None = None) -> DriftFit:
@@ -250,7 +251,7 @@ def fit_drift(frame: pd.DataFrame, g_max: float, seed: int, t0: float | None = N
     cells["log_g"] = np.log(cells["start_S"] / g_max)
     middle = cells["exponent"].median()
     scale = max(1.4826 * float((cells["exponent"] - middle).abs().median()), float(cells["exponent_error"].median()), 1e-12)
-    limit = max(5.0, 1.2 * float(stats.norm.isf(0.005 / len(cells))))
+    limit = max(5.0, 1.2 * float(scipy.stats.norm.isf(0.005 / len(cells))))
     cells["odd"] = (cells["exponent"] - middle).abs() / scale > limit
     kept_odd = bool(cells["odd"].mean() > MOST_ODD)
     cells["held_out"] = held_out(cells["cell"].to_numpy(), cells["start_S"].to_numpy(), seed)

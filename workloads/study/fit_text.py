@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy  # whose statistics load where they are asked for: they take a second
 
 from xbar.reports.style import human, significant, span
 from xbar.workloads.study.fit_choice import NEGLIGIBLE, Estimate, share
@@ -139,7 +139,7 @@ def bias_text(fit: DeviceFit) -> str:
     spread = fit.writes.sigma(places)
     count = len(fit.writes.bias)
     square = fit.writes.bias @ np.linalg.pinv(fit.writes.covariance[:count, :count]) @ fit.writes.bias
-    if stats.chi2.sf(square, count) > SURE:
+    if scipy.stats.chi2.sf(square, count) > SURE:
         return f"Bias, mean of writes less target: {told}: none is seen. A device file's writes aim at the target."
     worst = int(np.argmax(np.where(np.abs(offset) > 1.96 * error, np.abs(offset) / np.maximum(spread, 1e-30), 0)))
     lose = fit.judgement.aimed

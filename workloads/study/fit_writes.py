@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize, stats
+import scipy  # whose statistics load where they are asked for: they take a second
+from scipy import optimize
 from scipy.special import log_ndtr
 
 from xbar.workloads.study.fit_choice import Choice, Estimate, by_cell, choose, held_out, minimise, sandwich
@@ -236,7 +237,7 @@ def _with_hidden_error(fit: WriteFit, data: Writes) -> WriteFit:
     top = float(_rows(fit, data, fit.bias, fit.theta)[0].sum())
 
     def beyond(more: float) -> float:
-        return top - float(_rows(fit, data, fit.bias, fit.theta + more)[0].sum()) - stats.chi2.ppf(0.95, 1) / 2
+        return top - float(_rows(fit, data, fit.bias, fit.theta + more)[0].sum()) - scipy.stats.chi2.ppf(0.95, 1) / 2
 
     high = float(np.sqrt(np.mean(data.read_variance))) / data.g_max + fit.floor
     while beyond(high) < 0 and high < 1e3:
