@@ -2,7 +2,8 @@
 device's errors; and judge what each step brought.
 
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
-allocation: what each layer keeps, by cost on the chip or the same share everywhere (`xbar.workloads.study.allocation`);
+allocation: what each layer keeps, by cost on the chip or the same share everywhere (`xbar.workloads.study.allocation`), and
+what the targets still allow given back (`xbar.workloads.study.give_back`);
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
 magnitude pruning along training, or by magnitude at once, whose epochs then retrain;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
@@ -49,21 +50,21 @@ from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import (
     Allocation,
     AllocationError,
-    Costs,
+    Chosen,
     Keep,
     Search,
     check_targets,
     cost_aware,
-    costs_before,
     filter_sets,
     input_sets,
     joint_sets,
     prune_once,
     smaller,
     uniform,
-    weights_of,
 )
+from xbar.workloads.study.costs import Costs, costs_before, weights_of
 from xbar.workloads.study.effects import own_write_error, with_write_error
+from xbar.workloads.study.give_back import GivenBack, give_back
 from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
 from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
@@ -130,6 +131,7 @@ class _Work:
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
         self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
+        self.given_back: dict[str, dict[str, Any]] = {}  # what of each target is used, and why no more
         self.apart: dict[str, float] = {}  # of ADMM before the hard projection, the farthest layer, by stage
         self.ranges: dict[str, dict[str, tuple[float, float]]] = {}  # of inputs, learned, by stage
         self.parts = split(data, plan.validation, plan.seed)
@@ -217,17 +219,26 @@ class _Work:
     def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
             self.step("allocation: what each layer costs on the chip")
-            if self.plan.allocation == "uniform":
-                allocation, steps = uniform(self._search(self.target)), pd.DataFrame()
-            else:
-                allocation, steps = cost_aware(self._search(self.target))
+            chosen, given = self._chosen(self.target, self.plan.allocation == "cost-aware")
+            steps = pd.concat([chosen.steps, pd.DataFrame(given.rows)]) if given.rows else chosen.steps
             return {
-                "allocation": {name: asdict(keep) for name, keep in allocation.items()},
-                "steps": steps.to_dict("list"),
-            }
+                "allocation": {name: asdict(keep) for name, keep in given.state.items()},
+                "steps": steps.to_dict("list"), "targets": given.targets,
+            }  # fmt: skip
 
         found = self._remembered("allocation", search)
+        self.given_back = found["targets"]
         return {name: Keep(**keep) for name, keep in found["allocation"].items()}, pd.DataFrame(found["steps"])
+
+    def _chosen(self, target: Mapping[str, float], by_cost: bool) -> tuple[Chosen, GivenBack]:
+        """What each layer keeps at these targets, as searched and after what still fits has come back."""
+        search = self._search(target)
+        chosen = cost_aware(search) if by_cost else uniform(search)
+        given = give_back(search, chosen)
+        for name, each in given.targets.items():
+            why = f": {each['why']}" if each["why"] else ""
+            self.step(f"allocation: {name} {each['left']:.4g} of {each['allowed']:.4g} allowed, {each['cut']:.4g} before giving back{why}")
+        return chosen, given
 
     def _search(self, target: Mapping[str, float]) -> Search:
         plan = self.plan
@@ -428,7 +439,7 @@ class _Work:
             "from_sets_at_projection": {name: each for name, each in self.apart.items() if each},
             "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
             "footprints": {name: _numbers(each) for name, each in taken.items()},
-            "allocation": {name: asdict(keep) for name, keep in allocation.items()},
+            "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "given_back": self.given_back,
             "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
@@ -492,8 +503,7 @@ class _Work:
             return self._allocation()[0]
         key = by_cost, tuple(target.items())
         if key not in self._allocations:
-            search = self._search(target)
-            self._allocations[key] = cost_aware(search)[0] if by_cost else uniform(search)
+            self._allocations[key] = self._chosen(target, by_cost)[1].state
         return self._allocations[key]
 
     def _pulled(
