@@ -117,7 +117,7 @@ def test_slack_goes_where_it_takes_nothing_of_what_binds(isaac: Chip) -> None:
     falling = torch.linspace(1, 0.01, 300)
     worth = {name: (falling[: keep.filters], falling) for name, keep in whole(search.model).items()}
     least = {name: (1.0, 1.0) if name == "fc1" else (1e-6, 1e-6) for name in state}
-    chosen = Chosen(state, state, pd.DataFrame(), worth, least)
+    chosen = Chosen(state, state, search.costs, pd.DataFrame(), worth, least)
     found = give_back(search, chosen)
     check(search, chosen, found)
     assert found.targets["power"]["cut"] > 0.96 * 0.405

@@ -14,7 +14,7 @@ other's losses, which no measure of a layer alone sees. What is kept of it are t
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -35,6 +35,7 @@ from xbar.compression.shrink import shrink
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import TARGETS
 from xbar.workloads.study.costs import Costs, Sizes
+from xbar.workloads.study.precision import Bits, RoundWidths, Widths, bits_of
 from xbar.workloads.training import Recipe, train_network
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
@@ -181,6 +182,7 @@ class Search:
     images: int = 10000
     seed: int = 0
     step: Callable[[str], None] = lambda _: None
+    widths: Widths | None = None
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
@@ -202,13 +204,15 @@ class Search:
 class Chosen:
     """An allocation that meets the targets, and the last one on the way to it that did not (the same where nothing was cut).
 
-    steps: what each round cut: round, step (cut), layer, filters and inputs left, damage, and the share of each target's cost left after
-    the round. worth: what the loss does without each filter (or unit of a stream) and each input, by layer or stream, most first, of the
-    uncompressed network; least: the same of the least that is kept, after the last round. Both empty where nothing was measured.
+    costs: at the bits that were chosen. steps: what each round cut: round, step (cut or bits), layer, filters and inputs left, damage,
+    and the share of each target's cost left after the round. worth: what the loss does without each filter (or unit of a stream) and
+    each input, by layer or stream, most first, of the uncompressed network; least: the same of the least that is kept, after the last
+    round. Both empty where nothing was measured.
     """
 
     state: dict[str, Keep]
     earlier: dict[str, Keep]
+    costs: Costs
     steps: pd.DataFrame
     worth: Mapping[str, tuple[Tensor, Tensor]]
     least: Mapping[str, tuple[float, float]]
@@ -238,11 +242,12 @@ def cost_aware(search: Search) -> Chosen:
         model = hold_zeros(smaller(bake(model).eval(), example))
         train_network(model, parts, search.refit, search.seed + number)
         bake(model).eval()
+        search = found.search
         shares = search.shares(search.costs.of(model))
-        rows += [{"round": number, "step": "cut", **row, **shares} for row in found.rows()]
+        rows += [{"round": number, **row, **shares} for row in found.rows()]
         earlier, state = state, _kept(model, joint, example)
     steps = pd.DataFrame(rows, columns=["round", "step", "layer", "filters", "inputs", "damage", *search.targets])
-    return Chosen(state, earlier, steps, worth, least)
+    return Chosen(state, earlier, search.costs, steps, worth, least)
 
 
 def _kept(model: nn.Module, joint: Sequence[Stream], example: Tensor) -> dict[str, Keep]:
@@ -293,12 +298,18 @@ class _Round:
         self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16, data.task.loss)
         self.before = self.sizes(self.filters, self.columns, self.gone)
         self.harm = dict.fromkeys([*self.layers, *self.streams], 0.0)
-        fitted = search.shares(search.costs.of_sizes(self.before))
+        self._correct(shares, self.before)
+        self.widths = RoundWidths(search.widths, model, bits_of(search.costs.chip), data) if search.widths else None
+        self.fewer_bits: list[dict[str, object]] = []  # rows of what was chosen
+
+    def _correct(self, shares: Mapping[str, float], sizes: Sizes) -> None:
+        """Set the fitted costs of these sizes right."""
+        fitted = self.search.shares(self.search.costs.of_sizes(sizes))
         self.correction = {name: shares[name] / fitted[name] for name in fitted}
 
     def cut(self, left: float) -> None:
         """Cut until no more than `left` of the way to the targets is left."""
-        search = self.search
+        search = self.search  # targets; costs change with bits
         shares = self._shares(self.sizes(self.filters, self.columns, self.gone))
         while search.way(shares) > left:
             best: tuple[float, Move, dict[str, float]] | None = None
@@ -310,10 +321,41 @@ class _Round:
                 spared = search.way(shares) - search.way(after)
                 if spared > 0 and (best is None or spared / harm > best[0]):
                     best = spared / harm, move, after
-            if best is None:
+            fewer = self._best_width(shares)
+            if fewer is not None and (best is None or fewer[0] > best[0]):
+                _, bits, shares, harm = fewer
+                self._take(bits, shares, harm)
+            elif best is not None:
+                _, (name, self.filters, self.columns, self.gone, harm), shares = best
+                self.harm[name] += harm
+            else:
                 raise _out_of_reach(search, shares)
-            _, (name, self.filters, self.columns, self.gone, harm), shares = best
-            self.harm[name] += harm
+
+    def _best_width(self, shares: Mapping[str, float]) -> tuple[float, Bits, dict[str, float], float] | None:
+        """Of fewer bits what spares most for its damage: by how much, the bits, shares then, and the damage."""
+        if self.widths is None:
+            return None
+        found, least = None, self._least()
+        for bits, factor, damage in self.widths.moves(bits_of(self.search.costs.chip)):
+            after, harm = {name: share * factor[name] for name, share in shares.items()}, max(least, damage)
+            spared = self.search.way(shares) - self.search.way(after)
+            if spared > 0 and (found is None or spared / harm > found[0]):
+                found = spared / harm, bits, after, harm
+        return found
+
+    def _take(self, bits: Bits, shares: dict[str, float], harm: float) -> None:
+        """Go on at these bits, at which the round's network costs `shares`."""
+        assert self.search.widths is not None
+        before = bits_of(self.search.costs.chip)
+        self.search = replace(self.search, costs=self.search.widths.costs_at(bits))
+        self._correct(shares, self.sizes(self.filters, self.columns, self.gone))
+        what = "weights" if bits[0] < before[0] else "inputs"
+        self.fewer_bits.append({"step": "bits", "layer": f"{what}: {bits[what == 'inputs']} bits",
+                                "filters": 0, "inputs": 0, "damage": harm})  # fmt: skip
+
+    def _least(self) -> float:
+        """What damage counts at least, so that none is nothing."""
+        return max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
 
     def _shares(self, sizes: Sizes) -> dict[str, float]:
         fitted = self.search.shares(self.search.costs.of_sizes(sizes))
@@ -400,20 +442,21 @@ class _Round:
     def rows(self) -> list[dict[str, object]]:
         """What was cut, a row a layer that lost anything."""
         after = self.sizes(self.filters, self.columns, self.gone)
-        found: list[dict[str, object]] = [
-            {"layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
+        found: list[dict[str, object]] = [*self.fewer_bits]
+        found += [
+            {"step": "cut", "layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
             for name in self.layers if after[name] != self.before[name]
         ]  # fmt: skip
         for stream in self.streams.values():
             left = int(self._kept(stream, self.gone).sum())
             if left < stream.count:
-                found.append({"layer": key_of(stream), "filters": left, "inputs": 0, "damage": self.harm[stream.name]})
+                found.append({"step": "cut", "layer": key_of(stream), "filters": left, "inputs": 0, "damage": self.harm[stream.name]})
         return found
 
     def _moves(self) -> Iterable[Move]:
         """For each layer fewer filters, but of those that give the network's outputs, and fewer inputs; and fewer units of each stream."""
         chip = self.search.costs.chip
-        least = max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
+        least = self._least()
         left, fed, alive = self._alive(self.filters, self.columns, self.gone)
         yield from self._stream_moves(left, alive, least)
         for name in self.layers:
@@ -539,7 +582,7 @@ def uniform(search: Search) -> Chosen:
             earlier, seen = seen, state
             cost = search.costs.of(prune_once(search.model, state, search.costs.example))
             if search.met(search.shares(cost)):
-                return Chosen(state, earlier, pd.DataFrame(), {}, {})
+                return Chosen(state, earlier, search.costs, pd.DataFrame(), {}, {})
         if all(keep.filters <= FEWEST for name, keep in state.items() if name not in fixed):
             raise AllocationError("no uniform share of filters meets the targets")
         share *= 0.96

@@ -80,7 +80,7 @@ class _Point:
 
 class _GiveBack:
     def __init__(self, search: Search, chosen: Chosen):
-        self.search, self.chosen, self.simulated = search, chosen, 0
+        self.search, self.chosen, self.simulated = replace(search, costs=chosen.costs), chosen, 0
         self.model, self.example = search.model, search.costs.example
         self.whole = {name: keep.filters for name, keep in whole(self.model).items()}
         self.streams = {key_of(stream): stream for stream in joint_streams(self.model, self.example)}
