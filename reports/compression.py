@@ -180,6 +180,32 @@ def _less(share: float) -> str:
     return f"{percent(abs(share))} {'more' if share < 0 else 'less'}"
 
 
+def given_back_text(meta: Mapping[str, Any]) -> str:
+    """What of each target the choice of ratios uses after what still fits was given back, and why no more, in words; nothing for older
+    results."""
+    told = []
+    for name, each in meta.get("given_back", {}).items():
+        why = f", {each['why']}" if each["why"] else ""
+        cut, left, allowed = (percent(each[column], 2) for column in ("cut", "left", "allowed"))
+        told.append(f"{name} {left} of {allowed} allowed (by rounds alone {cut}{why})")
+    return f"Used by the ratios before training: {'; '.join(told)}." if told else ""
+
+
+def tries_text(meta: Mapping[str, Any]) -> str:
+    """What loss of accuracy was allowed and what each try did, in words; nothing where none was asked for."""
+    asked = meta.get("accuracy_target")
+    if asked is None:
+        return ""
+    shown, told = ShownMetric.of(meta), []
+    for each in asked["tries"]:
+        lost = "out of reach" if each["why"] else (
+            f"{shown.difference(each['lost_validation'], 2)} lost on validation, {shown.difference(each['lost_test'], 2)} on test"
+        )  # fmt: skip
+        told.append(f"targets x {each['factor']:.3g}: {lost}{', held' if each['held'] else ''}")
+    most = f"{asked['points']:g} {'points' if shown.is_share else '% of the value'}"
+    return f"Allowed: {most} lost on validation {_samples(meta)}{'' if asked['held'] else ', which no try held'}. {'; '.join(told)}."
+
+
 def _missed(meta: Mapping[str, Any]) -> str:
     """Targets that the final network does not meet, in words."""
     missed = [f"{name} {percent(meta['left'][name], 2)} of {percent(share, 2)}" for name, share in meta["target"].items()
@@ -222,7 +248,7 @@ def summary_text(sheet: CompressionSheet) -> str:
             f"{_or_dash(row['varied_mean'], shown):>14}"
             f"{int(row['weights']):13,}{int(row['arrays']):8}"
         )
-    lines += ["", *textwrap.wrap(_chips_note(sheet), 110)]
+    lines += ["", *textwrap.wrap(_chips_note(sheet), 110), *textwrap.wrap(given_back_text(m), 110), *textwrap.wrap(tries_text(m), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
 
@@ -433,10 +459,9 @@ def _layer_pages(sheet: CompressionSheet) -> tuple[list[Figure], float]:
         )
         cells = [
             [
-                str(int(r["round"])),
+                str(int(r["round"])) if r.get("step", "cut") in ("cut", "bits") else str(r["step"]),
                 cut(str(r["layer"]), 18),
-                str(int(r["filters"])),
-                str(int(r["inputs"])),
+                *(("", "") if r.get("step") == "bits" else (str(int(r["filters"])), str(int(r["inputs"])))),
                 f"{r['damage']:.1e}",
                 *(percent(r[t]) for t in targets),
             ]
@@ -447,6 +472,11 @@ def _layer_pages(sheet: CompressionSheet) -> tuple[list[Figure], float]:
             left_out = f"{len(cells) - room + 1} rows more in steps.csv"
             cells = [*cells[:half], ["…", left_out, *[""] * (len(columns) - 2)], *cells[len(cells) - room + half + 1 :]]
         end = draw_table(figures[-1], end - 0.07, columns, cells)
+    if used := given_back_text(sheet.meta):
+        used = f"{used} Damage below 0: what came back is estimated to gain so much. {tries_text(sheet.meta)}"
+        used = "\n".join(textwrap.wrap(used, 190))
+        write(figures[-1], 0.05, end - 0.016, used, size=7.5, colour=SOFT, vertical="top")
+        end -= 0.016 * (used.count("\n") + 1)
     return figures, end
 
 

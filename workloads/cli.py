@@ -12,6 +12,7 @@ from xbar.hw.errors import did_you_mean
 from xbar.workloads.offered import (
     ALLOCATIONS,
     ASSUMED_SIGMA,
+    AUTO,
     BEST_BITS,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
@@ -25,6 +26,7 @@ from xbar.workloads.offered import (
     TARGETS,
     TASKS,
     TRAINING_OPTIONS,
+    TRIES,
     WORKLOADS,
     chip_of,
     is_own,
@@ -248,14 +250,19 @@ def _add_compress(commands: Any) -> None:
     trained.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     trained.add_argument("--train", action="store_true", default=None, help="weights trained on this computer first, as for run")
     parser.add_argument("--seed", type=_seed, default=0)
-    parser.add_argument("--bits", type=_from_one, help=f"bits of a weight after (default: the chip's own, at most {BEST_BITS})")
-    parser.add_argument("--input-bits", type=_from_one, help="bits of an input after (default: the chip's own)")
+    parser.add_argument("--bits", type=_bits, help=f"bits of a weight after, or {AUTO}: what spares most for its damage, beside cuts "
+                        f"(default: the chip's own, at most {BEST_BITS})")  # fmt: skip
+    parser.add_argument("--input-bits", type=_bits, help=f"bits of an input after, or {AUTO} (default: the chip's own)")
     parser.add_argument("--sigma", type=float, help="programming error of varied chips (default: the cells' own, or "
                         f"{ASSUMED_SIGMA:g} where they have none)")  # fmt: skip
     parser.add_argument("--rate", type=float, default=RATE, help="inferences per second of power figures (default %(default)g)")
     parser.add_argument("--instances", type=_from_one, help=f"varied chips (default {_usual('compressed_instances')})")
     parser.add_argument("--images", type=_from_one,
                         help=f"test samples (images, rows, windows) judged on chips (default {_usual('compressed_images')})")  # fmt: skip
+    parser.add_argument("--most-lost", type=_points, metavar="POINTS",
+                        help="as strong as loses no more points of accuracy than this on validation samples (of other metrics percent of "
+                        "the value): a common factor on the targets is sought")  # fmt: skip
+    parser.add_argument("--tries", type=_from_one, metavar="N", help=f"with --most-lost: compressions at most (default {TRIES})")
     parser.add_argument("--method", choices=COMPRESSION_METHODS,
                         help=f"how filters and inputs are chosen: {', '.join(f'{k}: {v}' for k, v in COMPRESSION_METHODS.items())} "
                         f"(default {COMPRESSION_METHOD})")  # fmt: skip
@@ -369,6 +376,20 @@ def _side(text: str) -> tuple[str, str]:
 
 def _from_one(text: str) -> int:
     return _whole(text, 1)
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points from 0 to 100")
+    return value
+
+
+def _bits(text: str) -> int | str:
+    return text if text == AUTO else _from_one(text)
 
 
 def _seed(text: str) -> int:

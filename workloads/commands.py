@@ -44,11 +44,12 @@ from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.data import DataError
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
-from xbar.workloads.offered import NETWORKS, Network
+from xbar.workloads.offered import NETWORKS, TRIES, Network
 from xbar.workloads.own import own_metric
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
+from xbar.workloads.study.accuracy_target import AccuracyTarget, compress_to
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
 from xbar.workloads.study.compress import CompressionResult, compress
@@ -245,6 +246,9 @@ def _compress(options: argparse.Namespace) -> int:
     check_targets(targets)
     if len(targets) < len(options.target):
         raise AllocationError(f"one --target each of {', '.join(targets)}, please; given are {len(options.target)}")
+    if options.tries is not None and options.most_lost is None:
+        raise TrainingError("--tries is of --most-lost, which is not given")
+    accuracy = None if options.most_lost is None else AccuracyTarget(options.most_lost, options.tries or TRIES)
     if options.onnx:
         check_onnx()  # now, not after training
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
@@ -264,7 +268,8 @@ def _compress(options: argparse.Namespace) -> int:
         (options.out / COMPRESSION_FILE).unlink()
         shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
     with steps() as step:
-        found = compress(workload.model, workload.data, chip, targets, options.out, plan, step, workload.code)
+        what = workload.model, workload.data, chip, targets, options.out, plan, step, workload.code
+        found = compress(*what) if accuracy is None else compress_to(accuracy, *what)
         meta = found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests}
         step("saving the tables and the smaller network")
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)

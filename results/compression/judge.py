@@ -16,7 +16,7 @@ import torch
 from xbar.compression import rebuild
 from xbar.hw import load_chip, trace
 from xbar.hw.footprint import Footprint, footprint
-from xbar.workloads.study.allocation import weights_of
+from xbar.workloads.study.costs import weights_of
 from xbar.workloads.workload import untrained
 
 

@@ -22,17 +22,16 @@ from xbar.workloads.data import Dataset, first_samples, without_held_out
 from xbar.workloads.study import compress as module
 from xbar.workloads.study.allocation import (
     AllocationError,
-    Costs,
     Keep,
     Search,
     cost_aware,
-    costs_before,
     importance,
     prune_once,
     uniform,
     whole,
 )
 from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
+from xbar.workloads.study.costs import Costs, costs_before
 from xbar.workloads.study.plan import PLANS, Plan, quick, split, split_told, with_epochs, with_training
 from xbar.workloads.task import ACCURACY, REGRESSION
 from xbar.workloads.training import TrainingError, initialise, score
@@ -279,10 +278,10 @@ def test_groups_lose_channels_with_what_feeds_them_and_the_output_is_known_by_wh
     parts = split(digits.data, 300, 0)
     costs = Costs(model, isaac, 1000.0, example)
     odd = Search(model, costs, {"power": 0.9}, before, parts, PLANS["digits"].recipe(1), rounds=2, images=200)
-    state, _ = cost_aware(odd)
+    state = cost_aware(odd).state
     assert state["head"].filters == 10
     assert state["first"].filters == state["apart"].filters == state["stream of first"].filters < 16
-    assert uniform(odd)["head"].filters == 10
+    assert uniform(odd).state["head"].filters == 10
     small = prune_once(model, state, example)
     assert (small.apart.groups, small.mixed.in_channels) == (state["apart"].filters,) * 2
 
@@ -317,13 +316,14 @@ def test_quick_is_never_longer() -> None:
 
 
 def test_the_allocation_spares_what_costs(digits: Workload, isaac: Chip) -> None:
-    state, steps = cost_aware(search(digits, isaac, {"power": 0.7}))
+    chosen = cost_aware(search(digits, isaac, {"power": 0.7}))
+    state, steps = chosen.state, chosen.steps
     everything = whole(digits.model)
     assert state["fc"].filters == everything["fc"].filters  # the network's outputs
     assert steps["power"].is_monotonic_decreasing
     by_round = steps.groupby("round")["power"].last()
     assert by_round.iloc[-1] <= 0.7 < by_round.iloc[-2]
-    alike = uniform(search(digits, isaac, {"power": 0.7}))
+    alike = uniform(search(digits, isaac, {"power": 0.7})).state
     shares = {alike[name].filters / everything[name].filters for name in ("conv1", "conv2")}
     assert max(shares) - min(shares) <= 0.1
 

@@ -11,7 +11,7 @@ from xbar.compression import rebuild
 from xbar.hw import load_chip, trace
 from xbar.hw.footprint import footprint
 from xbar.workloads.data import DataError, load_cifar10, load_mnist
-from xbar.workloads.study.allocation import weights_of
+from xbar.workloads.study.costs import weights_of
 from xbar.workloads.training import score
 from xbar.workloads.workload import untrained
 

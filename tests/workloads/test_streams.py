@@ -46,7 +46,7 @@ def _round(model: nn.Module, example: Tensor, chip: Chip, loss: Callable[[Tensor
         example=example, chip=chip, whole={layer.name: (layer.outputs, layer.inputs) for layer in trace(model, example).layers},
         of_sizes=lambda sizes: {"weights": float(sum(a * b for a, b in sizes.values()))},
     )  # fmt: skip
-    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), shares=lambda cost: cost)
+    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), widths=None, shares=lambda cost: cost)
     data: Any = SimpleNamespace(train_inputs=example, train_targets=torch.zeros(len(example)), task=SimpleNamespace(loss=loss))
     return _Round(search, model, data, {"weights": 1.0})
 

@@ -1,8 +1,8 @@
 """How much of each layer to keep, chosen by what the chip charges for it.
 
-An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is what
-`xbar.hw.footprint` says of layers as they would lie on the chip, fitted to simulated sizes between, so that what frees no array,
-conversion or drive gains nothing; each round begins and ends with the network itself simulated.
+An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is what the chip charges
+(`xbar.workloads.study.costs`), so that what frees no array, conversion or drive gains nothing; each round begins and ends with the
+network itself simulated.
 Damage is the first-order estimate of what the loss does without a group of weights: the square of sum(weight x gradient) over
 the group, the mean over small batches of training images, summed over the groups that go; of the network with batch norm
 folded, so that a filter's bias counts and its scale cannot hide (P. Molchanov et al., Importance estimation for neural network
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -29,23 +28,19 @@ from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
 from xbar.compression.layered import layers_of
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import attach, bake, hold_zeros
-from xbar.compression.packing import held_weights, packing
+from xbar.compression.packing import packing
 from xbar.compression.paths import Paths, silence
 from xbar.compression.quantise import folded
 from xbar.compression.shrink import shrink
-from xbar.hw.chip.description import Chip
-from xbar.hw.footprint import Footprint, array_area, footprint
-from xbar.hw.graph.network import Network
-from xbar.hw.graph.trace import trace
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import TARGETS
+from xbar.workloads.study.costs import Costs, Sizes
+from xbar.workloads.study.precision import Bits, RoundWidths, Widths, bits_of
 from xbar.workloads.training import Recipe, train_network
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
-SAMPLES = 48  # sizes that the energy of each layer is fitted to
 BATCH = 64  # images that a gradient is the mean of
-Sizes = dict[str, tuple[int, int]]  # outputs and inputs by layer
 
 
 class AllocationError(ValueError):
@@ -123,18 +118,20 @@ def joint_sets(model: nn.Module, allocation: Allocation, example: Tensor) -> lis
 
 def filter_sets(model: nn.Module, allocation: Allocation, joint: Sequence[Joint]) -> dict[str, list[Filter]]:
     """The sets of filters of layers that are to lose more than the joint sets take from them, by layer."""
-    sets = {}
     together = by_units([each.stream for each in joint], allocation)
+    return {name: [Filter(k=allocation[name].filters)] for name, left in left_by_streams(model, joint).items()
+            if name in allocation and name not in together and allocation[name].filters < left}  # fmt: skip
+
+
+def left_by_streams(model: nn.Module, joint: Sequence[Joint]) -> dict[str, int]:
+    """Filters that the joint sets leave, by layer."""
+    found = {}
     for name, layer in matrix_layers(model).items():
-        if name not in allocation or name in together:
-            continue
-        count = left = layer.weight.shape[0]
+        found[name] = layer.weight.shape[0]
         for each in joint:
             rows = each.stream.rows(name)
-            left -= int((rows >= 0).sum()) // each.stream.count * (each.stream.count - each.kept)
-        if allocation[name].filters < min(left, count):
-            sets[name] = [Filter(k=allocation[name].filters)]
-    return sets
+            found[name] -= int((rows >= 0).sum()) // each.stream.count * (each.stream.count - each.kept)
+    return found
 
 
 def prune_once(model: nn.Module, allocation: Allocation, example: Tensor) -> nn.Module:
@@ -167,88 +164,6 @@ def input_sets(small: nn.Module, allocation: Allocation) -> dict[str, list[Colum
     return sets
 
 
-def weights_of(model: nn.Module) -> int:
-    """Weights that the chip has cells for (`xbar.compression.packing.held_weights`), of all layers with a matrix or a table."""
-    return held_weights(layers_of(model).values())
-
-
-def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
-    """The uncompressed network's area [m²], power [W] and weights."""
-    return {"area": taken.area, "power": taken.power, "weights": float(weights_of(model))}
-
-
-class Costs:
-    """What networks take of a chip at `rate` inferences per second [1/s].
-
-    Of a network (`of`) the simulator tells. Of sizes of layers (`of_sizes`), as a search asks for by the thousand, area follows
-    from the geometry, and a layer's energy is fitted to SAMPLES simulated sizes by what its components count: outputs o, inputs
-    i, tiles along each, and the products that conversions, drives, reads and arrays are. A few per cent off, as tests tell.
-    model: the uncompressed network; example: inputs (batch, ...).
-    """
-
-    def __init__(self, model: nn.Module, chip: Chip, rate: float, example: Tensor):
-        self.chip, self.rate, self.example = chip, rate, example
-        network = trace(model, example)
-        self._layers = {layer.name: layer for layer in network.layers}
-        self.whole: Sizes = {layer.name: (layer.outputs, layer.inputs) for layer in network.layers}
-        generator = torch.Generator().manual_seed(0)
-        samples = [{name: (_some(layer.outputs, generator), _some(layer.inputs, generator))
-                    for name, layer in self._layers.items()} for _ in range(SAMPLES)]  # fmt: skip
-        taken = [footprint(_resized(network, sizes), chip, rate) for sizes in samples]
-        self._array_area = array_area(chip)
-        self._static = (taken[0].power - rate * float(taken[0].layers["energy_J"].sum())) / taken[0].area
-        self._per_count: dict[str, np.ndarray] = {}
-        for name in self._layers:
-            energy = np.array([each.layers.loc[name, "energy_J"] for each in taken])
-            counts = np.array([self._counts(name, *sizes[name]) for sizes in samples])
-            largest = counts.max(0)
-            fitted = np.linalg.lstsq(counts / largest / energy[:, None], np.ones(SAMPLES), rcond=None)[0]
-            self._per_count[name] = fitted / largest
-
-    def of(self, model: nn.Module) -> dict[str, float]:
-        """area [m²], power [W] and weights of a pruned copy, packed."""
-        return costs_before(model, footprint(trace(model, self.example, pack=True), self.chip, self.rate))
-
-    def of_sizes(self, sizes: Sizes) -> dict[str, float]:
-        """area [m²], power [W] and weights of layers of those sizes; energy is the sum of the layers' own."""
-        arrays, energy, weights = 0, 0.0, 0
-        for name, (outputs, inputs) in sizes.items():
-            counts = self._counts(name, outputs, inputs)
-            energy += float(self._per_count[name] @ counts)
-            g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
-            arrays += g.row_tiles * g.column_tiles * g.planes * g.groups
-            weights += g.groups * outputs * inputs
-        area = arrays * self._array_area
-        return {"area": area, "power": energy * self.rate + self._static * area, "weights": float(weights)}
-
-    def _counts(self, name: str, outputs: int, inputs: int) -> list[float]:
-        g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
-        rows, columns = g.row_tiles, g.column_tiles
-        products = outputs * rows, inputs * columns, outputs * inputs, rows * columns
-        return [1.0, *map(float, (outputs, inputs, rows, columns, *products))]
-
-
-def _some(most: int, generator: torch.Generator) -> int:
-    """A count from a twentieth of `most` to all, small ones as often as large ones."""
-    share = 20 ** -float(torch.rand((), generator=generator))
-    return max(1, round(most * share))
-
-
-def _resized(network: Network, sizes: Sizes) -> Network:
-    """The network with other sizes of some layers; digital work on a layer's outputs, and their traffic, in proportion. Sums
-    stay as wide as they are: another branch may feed what one no longer does."""
-    layers, made = [], {}
-    for layer in network.layers:
-        outputs, inputs = sizes.get(layer.name, (layer.outputs, layer.inputs))
-        share = outputs / layer.outputs
-        made[layer.name] = 1.0 if layer.digital.get("accumulator") else share
-        follows = ("activation", "pool")
-        digital = {name: round(count * share) if name in follows else count for name, count in layer.digital.items()}
-        layers.append(replace(layer, outputs=outputs, inputs=inputs, digital=digital))
-    flows = tuple(replace(flow, values=flow.values * made.get(flow.source, 1.0)) for flow in network.flows)
-    return replace(network, layers=tuple(layers), flows=flows)
-
-
 @dataclass
 class Search:
     """What a search needs: the trained model, costs, and images to train on (those of `data` to test by are not looked at).
@@ -267,6 +182,7 @@ class Search:
     images: int = 10000
     seed: int = 0
     step: Callable[[str], None] = lambda _: None
+    widths: Widths | None = None
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
@@ -284,10 +200,31 @@ class Search:
         return sum(math.log(max(shares[name], least) / least) for name, least in self.targets.items())
 
 
-def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
-    """The allocation that meets the targets at least damage for what is spared, and what each round cut: round, layer, filters
-    and inputs left, damage, and the share of each target's cost left after the round. Raises AllocationError."""
+@dataclass(frozen=True)
+class Chosen:
+    """An allocation that meets the targets, and the last one on the way to it that did not (the same where nothing was cut).
+
+    costs: at the bits that were chosen. steps: what each round cut: round, step (cut or bits), layer, filters and inputs left, damage,
+    and the share of each target's cost left after the round. worth: what the loss does without each filter (or unit of a stream) and
+    each input, by layer or stream, most first, of the uncompressed network; least: the same of the least that is kept, after the last
+    round. Both empty where nothing was measured.
+    """
+
+    state: dict[str, Keep]
+    earlier: dict[str, Keep]
+    costs: Costs
+    steps: pd.DataFrame
+    worth: Mapping[str, tuple[Tensor, Tensor]]
+    least: Mapping[str, tuple[float, float]]
+
+
+def cost_aware(search: Search) -> Chosen:
+    """The allocation that meets the targets at least damage for what is spared. Raises AllocationError."""
     model, example = bake(hold_zeros(search.model)).eval(), search.costs.example
+    joint = joint_streams(search.model, example)
+    state = earlier = whole(search.model) | {key_of(stream): Keep(stream.count) for stream in joint}
+    worth: dict[str, tuple[Tensor, Tensor]] = {}
+    least: dict[str, tuple[float, float]] = {}
     parts = first_samples(search.data, search.images)
     shares = search.shares(search.costs.of(model))
     way, number, rows = search.way(shares), 0, []
@@ -297,23 +234,33 @@ def cost_aware(search: Search) -> tuple[dict[str, Keep], pd.DataFrame]:
             raise _out_of_reach(search, shares)
         search.step(f"allocation: round {number} of about {search.rounds}; left are {_told(shares)}")
         found = _Round(search, model, parts, shares)
+        worth = worth or found.sorted_worth()
         found.cut(way * max(0, search.rounds - number) / search.rounds)
+        least = found.least_worth()
         attach(model, found.masks())
         found.cut_streams()
         model = hold_zeros(smaller(bake(model).eval(), example))
         train_network(model, parts, search.refit, search.seed + number)
         bake(model).eval()
+        search = found.search
         shares = search.shares(search.costs.of(model))
         rows += [{"round": number, **row, **shares} for row in found.rows()]
+        earlier, state = state, _kept(model, joint, example)
+    steps = pd.DataFrame(rows, columns=["round", "step", "layer", "filters", "inputs", "damage", *search.targets])
+    return Chosen(state, earlier, search.costs, steps, worth, least)
+
+
+def _kept(model: nn.Module, joint: Sequence[Stream], example: Tensor) -> dict[str, Keep]:
+    """What a smaller network has of each layer, and of the uncompressed network's joint streams where not all."""
     state = {}
     for name, layer in matrix_layers(model).items():
         kept = packing(layer.weight, groups_of(layer))
         state[name] = Keep(len(kept.outputs) * groups_of(layer), len(kept.inputs))
-    left = {stream.key: stream.count for stream in streams_of(Channels(model, example), least=1)}
-    for stream in joint_streams(search.model, example):
+    left = {stream.key: stream.count for stream in streams_of(Channels(model, example), least=1)} if joint else {}
+    for stream in joint:
         if left.get(stream.key, stream.count) < stream.count:
             state[key_of(stream)] = Keep(left[stream.key])
-    return state, pd.DataFrame(rows, columns=["round", "layer", "filters", "inputs", "damage", *search.targets])
+    return state
 
 
 def _told(shares: Mapping[str, float]) -> str:
@@ -351,12 +298,18 @@ class _Round:
         self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16, data.task.loss)
         self.before = self.sizes(self.filters, self.columns, self.gone)
         self.harm = dict.fromkeys([*self.layers, *self.streams], 0.0)
-        fitted = search.shares(search.costs.of_sizes(self.before))
+        self._correct(shares, self.before)
+        self.widths = RoundWidths(search.widths, model, bits_of(search.costs.chip), data) if search.widths else None
+        self.fewer_bits: list[dict[str, object]] = []  # rows of what was chosen
+
+    def _correct(self, shares: Mapping[str, float], sizes: Sizes) -> None:
+        """Set the fitted costs of these sizes right."""
+        fitted = self.search.shares(self.search.costs.of_sizes(sizes))
         self.correction = {name: shares[name] / fitted[name] for name in fitted}
 
     def cut(self, left: float) -> None:
         """Cut until no more than `left` of the way to the targets is left."""
-        search = self.search
+        search = self.search  # targets; costs change with bits
         shares = self._shares(self.sizes(self.filters, self.columns, self.gone))
         while search.way(shares) > left:
             best: tuple[float, Move, dict[str, float]] | None = None
@@ -368,10 +321,41 @@ class _Round:
                 spared = search.way(shares) - search.way(after)
                 if spared > 0 and (best is None or spared / harm > best[0]):
                     best = spared / harm, move, after
-            if best is None:
+            fewer = self._best_width(shares)
+            if fewer is not None and (best is None or fewer[0] > best[0]):
+                _, bits, shares, harm = fewer
+                self._take(bits, shares, harm)
+            elif best is not None:
+                _, (name, self.filters, self.columns, self.gone, harm), shares = best
+                self.harm[name] += harm
+            else:
                 raise _out_of_reach(search, shares)
-            _, (name, self.filters, self.columns, self.gone, harm), shares = best
-            self.harm[name] += harm
+
+    def _best_width(self, shares: Mapping[str, float]) -> tuple[float, Bits, dict[str, float], float] | None:
+        """Of fewer bits what spares most for its damage: by how much, the bits, shares then, and the damage."""
+        if self.widths is None:
+            return None
+        found, least = None, self._least()
+        for bits, factor, damage in self.widths.moves(bits_of(self.search.costs.chip)):
+            after, harm = {name: share * factor[name] for name, share in shares.items()}, max(least, damage)
+            spared = self.search.way(shares) - self.search.way(after)
+            if spared > 0 and (found is None or spared / harm > found[0]):
+                found = spared / harm, bits, after, harm
+        return found
+
+    def _take(self, bits: Bits, shares: dict[str, float], harm: float) -> None:
+        """Go on at these bits, at which the round's network costs `shares`."""
+        assert self.search.widths is not None
+        before = bits_of(self.search.costs.chip)
+        self.search = replace(self.search, costs=self.search.widths.costs_at(bits))
+        self._correct(shares, self.sizes(self.filters, self.columns, self.gone))
+        what = "weights" if bits[0] < before[0] else "inputs"
+        self.fewer_bits.append({"step": "bits", "layer": f"{what}: {bits[what == 'inputs']} bits",
+                                "filters": 0, "inputs": 0, "damage": harm})  # fmt: skip
+
+    def _least(self) -> float:
+        """What damage counts at least, so that none is nothing."""
+        return max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
 
     def _shares(self, sizes: Sizes) -> dict[str, float]:
         fitted = self.search.shares(self.search.costs.of_sizes(sizes))
@@ -410,6 +394,29 @@ class _Round:
         taps = outputs * reader.groups // len(reader.outputs)
         return max(1, int(made.sum(1).max()) * taps), max(1, int(given.sum(1).max()) * max(1, positions))
 
+    def sorted_worth(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the loss does without each filter or unit, and each input, by layer or stream, most first."""
+        found = {name: tuple(each.sort(descending=True).values for each in self.worth[name]) for name in self.layers}
+        units = {key_of(s): (self._worth_of(s)[0].sort(descending=True).values, torch.empty(0)) for s in self.streams.values()}
+        return found | units  # type: ignore[return-value]
+
+    def least_worth(self) -> dict[str, tuple[float, float]]:
+        """The least of these of what is kept: a filter's or unit's, and an input's."""
+        left, fed, alive = self._alive(self.filters, self.columns, self.gone)
+        found = {}
+        for name in self.layers:
+            (filters, columns), kept = self.worth[name], (left[name], fed[name])
+            found[name] = float(filters[kept[0]].min()) if kept[0].any() else 0.0, float(columns[kept[1]].min()) if kept[1].any() else 0.0
+        for stream in self.streams.values():
+            units = self._worth_of(stream)[0][self._kept(stream, self.gone) & self._present(stream, alive)]
+            found[key_of(stream)] = float(units.min()) if len(units) else 0.0, 0.0
+        return found
+
+    def _present(self, stream: Stream, alive: Tensor) -> Tensor:
+        present = torch.zeros(stream.count, dtype=torch.bool)
+        present[stream.labels[(stream.labels >= 0) & alive]] = True
+        return present
+
     def cut_streams(self) -> None:
         """Set what streams lose to 0 in the model, wherever it is made, carried and read."""
         for stream in self.streams.values():
@@ -435,20 +442,21 @@ class _Round:
     def rows(self) -> list[dict[str, object]]:
         """What was cut, a row a layer that lost anything."""
         after = self.sizes(self.filters, self.columns, self.gone)
-        found: list[dict[str, object]] = [
-            {"layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
+        found: list[dict[str, object]] = [*self.fewer_bits]
+        found += [
+            {"step": "cut", "layer": name, "filters": after[name][0], "inputs": after[name][1], "damage": self.harm[name]}
             for name in self.layers if after[name] != self.before[name]
         ]  # fmt: skip
         for stream in self.streams.values():
             left = int(self._kept(stream, self.gone).sum())
             if left < stream.count:
-                found.append({"layer": key_of(stream), "filters": left, "inputs": 0, "damage": self.harm[stream.name]})
+                found.append({"step": "cut", "layer": key_of(stream), "filters": left, "inputs": 0, "damage": self.harm[stream.name]})
         return found
 
     def _moves(self) -> Iterable[Move]:
         """For each layer fewer filters, but of those that give the network's outputs, and fewer inputs; and fewer units of each stream."""
         chip = self.search.costs.chip
-        least = max(1e-30, 1e-6 * float(sum(each.sum() for each, _ in self.worth.values())))
+        least = self._least()
         left, fed, alive = self._alive(self.filters, self.columns, self.gone)
         yield from self._stream_moves(left, alive, least)
         for name in self.layers:
@@ -472,9 +480,7 @@ class _Round:
     def _stream_moves(self, left: Mapping[str, Tensor], alive: Tensor, least: float) -> Iterable[Move]:
         chip = self.search.costs.chip
         for stream in self.streams.values():
-            own = stream.labels >= 0
-            present = torch.zeros(stream.count, dtype=torch.bool)
-            present[stream.labels[own & alive]] = True
+            present = self._present(stream, alive)
             value, rows = self._worth_of(stream)
             order = torch.where(present, value, torch.inf).argsort(stable=True)
             count = int(present.sum())
@@ -557,7 +563,7 @@ def _by_side(product: Tensor, layer: Any) -> tuple[Tensor, Tensor]:
     return kernels.sum((2, 3)).flatten(), kernels.sum(1).permute(2, 0, 1).flatten()
 
 
-def uniform(search: Search) -> dict[str, Keep]:
+def uniform(search: Search) -> Chosen:
     """The same share of filters in every layer but those that give the outputs, the largest that meets the targets. Raises
     AllocationError."""
     everything = whole(search.model)
@@ -565,17 +571,18 @@ def uniform(search: Search) -> dict[str, Keep]:
     joint = joint_streams(search.model, search.costs.example)
     fixed |= {name for name in everything for stream in joint if len(stream.rows(name))}  # by their streams
     everything |= {key_of(stream): Keep(stream.count) for stream in joint}
-    seen, share = everything, 1.0
+    earlier = seen = everything
+    share = 1.0
     while True:
         state = {
             name: keep if name in fixed else Keep(max(min(FEWEST, keep.filters), round(share * keep.filters)))
             for name, keep in everything.items()
         }
         if state != seen or share == 1.0:
-            seen = state
+            earlier, seen = seen, state
             cost = search.costs.of(prune_once(search.model, state, search.costs.example))
             if search.met(search.shares(cost)):
-                return state
+                return Chosen(state, earlier, search.costs, pd.DataFrame(), {}, {})
         if all(keep.filters <= FEWEST for name, keep in state.items() if name not in fixed):
             raise AllocationError("no uniform share of filters meets the targets")
         share *= 0.96

@@ -2,7 +2,9 @@
 device's errors; and judge what each step brought.
 
 Steps, each kept in a file of `checkpoints/`, from which an interrupted run goes on:
-allocation: what each layer keeps, by cost on the chip or the same share everywhere (`xbar.workloads.study.allocation`);
+allocation: what each layer keeps, by cost on the chip or the same share everywhere (`xbar.workloads.study.allocation`), and
+what the targets still allow given back (`xbar.workloads.study.give_back`); bits too, where they are the search's to choose
+(`xbar.workloads.study.precision`);
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
 magnitude pruning along training, or by magnitude at once, whose epochs then retrain;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
@@ -46,26 +48,27 @@ from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.trace import trace
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset, first_samples
-from xbar.workloads.offered import ASSUMED_SIGMA, BEST_BITS, COMPRESSION_METHODS
+from xbar.workloads.offered import ASSUMED_SIGMA, AUTO, BEST_BITS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import (
     Allocation,
     AllocationError,
-    Costs,
+    Chosen,
     Keep,
     Search,
     check_targets,
     cost_aware,
-    costs_before,
     filter_sets,
     input_sets,
     joint_sets,
     prune_once,
     smaller,
     uniform,
-    weights_of,
 )
+from xbar.workloads.study.costs import Costs, costs_before, weights_of
 from xbar.workloads.study.effects import own_write_error, with_write_error
+from xbar.workloads.study.give_back import GivenBack, give_back
 from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
+from xbar.workloads.study.precision import LASTING, Bits, Widths, at_bits, bits_of
 from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
 
@@ -131,16 +134,16 @@ class _Work:
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
         self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
+        self.given_back: dict[str, dict[str, Any]] = {}  # what of each target is used, and why no more
         self.apart: dict[str, float] = {}  # of ADMM before the hard projection, the farthest layer, by stage
         self.ranges: dict[str, dict[str, tuple[float, float]]] = {}  # of inputs, learned, by stage
         self.parts = split(data, plan.validation, plan.seed)
         if plan.train_images:
             self.parts = first_samples(self.parts, plan.train_images)
         self.calibration = data.train_inputs[:200]
-        bits, input_bits = plan.bits or min(BEST_BITS, chip.weights.bits), plan.input_bits or chip.inputs.bits
-        self.chip_after = chip
-        if (bits, input_bits) != (chip.weights.bits, chip.inputs.bits):
-            self.chip_after = chip.with_changes(weights={"bits": bits}, inputs={"bits": input_bits})
+        bits = plan.bits if isinstance(plan.bits, int) else min(BEST_BITS, chip.weights.bits)
+        input_bits = plan.input_bits if isinstance(plan.input_bits, int) else chip.inputs.bits
+        self.chip_after = at_bits(chip, (bits, input_bits))
         own = own_write_error(chip.device)
         self.sigma = plan.sigma if plan.sigma is not None else (own or ASSUMED_SIGMA)
         self.device = with_write_error(chip.device, self.sigma)
@@ -149,6 +152,10 @@ class _Work:
         self.before = footprint(trace(self.model, self.example, pack=True), chip, plan.rate)
         self.costs_before = costs_before(self.model, self.before)
         self.costs = Costs(self.model, self.chip_after, plan.rate, self.example)
+        self.widths: Widths | None = None
+        if AUTO in (plan.bits, plan.input_bits):
+            lasting = 1.0 if plan.learned else LASTING
+            self.widths = Widths(self.costs, self.model, plan.bits == AUTO, plan.input_bits == AUTO, lasting)
 
     def _identity(self) -> str:
         """What everything kept depends on, as one hash."""
@@ -218,22 +225,42 @@ class _Work:
     def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
             self.step("allocation: what each layer costs on the chip")
-            if self.plan.allocation == "uniform":
-                allocation, steps = uniform(self._search(self.target)), pd.DataFrame()
-            else:
-                allocation, steps = cost_aware(self._search(self.target))
+            chosen, given = self._chosen(self.target, self.plan.allocation == "cost-aware")
+            steps = pd.concat([chosen.steps, pd.DataFrame(given.rows)]) if given.rows else chosen.steps
             return {
-                "allocation": {name: asdict(keep) for name, keep in allocation.items()},
-                "steps": steps.to_dict("list"),
-            }
+                "allocation": {name: asdict(keep) for name, keep in given.state.items()},
+                "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(chosen.costs.chip),
+            }  # fmt: skip
 
         found = self._remembered("allocation", search)
+        self.given_back = found["targets"]
+        if self.widths is not None:
+            self._at_bits(self.widths, tuple(found["bits"]))
         return {name: Keep(**keep) for name, keep in found["allocation"].items()}, pd.DataFrame(found["steps"])
+
+    def _at_bits(self, widths: Widths, bits: Bits) -> None:
+        """Go on at the bits that the search chose, on which all that is kept from here on depends."""
+        self.widths, self.costs = None, widths.costs_at(bits)
+        self.chip_after = self.costs.chip
+        self.levels = Levels.of(self.chip_after)
+        self.identity = hashlib.sha256(f"{self.identity} {bits}".encode()).hexdigest()
+
+    def _chosen(self, target: Mapping[str, float], by_cost: bool) -> tuple[Chosen, GivenBack]:
+        """What each layer keeps at these targets, as searched and after what still fits has come back."""
+        search = self._search(target)
+        chosen = cost_aware(search) if by_cost else uniform(search)
+        given = give_back(search, chosen)
+        if search.widths:
+            self.step("allocation: chosen are {}-bit weights and {}-bit inputs".format(*bits_of(chosen.costs.chip)))
+        for name, each in given.targets.items():
+            why = f": {each['why']}" if each["why"] else ""
+            self.step(f"allocation: {name} {each['left']:.4g} of {each['allowed']:.4g} allowed, {each['cut']:.4g} before giving back{why}")
+        return chosen, given
 
     def _search(self, target: Mapping[str, float]) -> Search:
         plan = self.plan
         return Search(self.model, self.costs, target, self.costs_before, self.parts, plan.recipe(1), plan.rounds,
-                      plan.search_images, plan.seed, self.step)  # fmt: skip
+                      plan.search_images, plan.seed, self.step, self.widths)  # fmt: skip
 
     def _sets(self, allocation: Allocation) -> tuple[dict[str, list[Filter]], list[Joint]]:
         """What filters of layers, and what units of streams, are to be kept by ADMM."""
@@ -429,7 +456,7 @@ class _Work:
             "from_sets_at_projection": {name: each for name, each in self.apart.items() if each},
             "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
             "footprints": {name: _numbers(each) for name, each in taken.items()},
-            "allocation": {name: asdict(keep) for name, keep in allocation.items()},
+            "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "given_back": self.given_back,
             "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
@@ -493,8 +520,7 @@ class _Work:
             return self._allocation()[0]
         key = by_cost, tuple(target.items())
         if key not in self._allocations:
-            search = self._search(target)
-            self._allocations[key] = cost_aware(search)[0] if by_cost else uniform(search)
+            self._allocations[key] = self._chosen(target, by_cost)[1].state
         return self._allocations[key]
 
     def _pulled(

@@ -11,6 +11,7 @@ from xbar.hw.errors import did_you_mean
 from xbar.workloads.data import Dataset
 from xbar.workloads.offered import (
     ALLOCATIONS,
+    AUTO,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
     NETWORKS,
@@ -28,7 +29,8 @@ class Plan:
 
     rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
     uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
-    None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own. sigma:
+    None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own; of both AUTO for what the
+    search chooses, from there down. sigma:
     programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
     figures [1/s]. most_lost: validation accuracy that purification may cost before retraining, of other metrics a
     share of the value before [1]. most_on_chips: networks of
@@ -61,8 +63,8 @@ class Plan:
     bfloat16: bool = False
     updates: int = 8
     longer: bool = False
-    bits: int | None = None
-    input_bits: int | None = None
+    bits: int | str | None = None
+    input_bits: int | str | None = None
     sigma: float | None = None
     rate: float = RATE
     validation: int = 5000
@@ -100,7 +102,9 @@ class Plan:
         for name in ("learning_rate", "rate", "rho"):
             _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
         for name in ("bits", "input_bits"):
-            _check(name, getattr(self, name) is None or getattr(self, name) >= 1, getattr(self, name), "1 or more")
+            value = getattr(self, name)
+            _check(name, value is None or value == AUTO or (not isinstance(value, str) and value >= 1), value, f"1 or more, or {AUTO}")
+            _check(name, value != AUTO or self.allocation == "cost-aware", value, "a number with allocation uniform, which has no rounds")
         for name, of, acts in (("rho", "method admm", self.method == "admm"), ("temperature", "distil", self.distil),
                                ("views", "distil", self.distil)):  # fmt: skip
             value = getattr(self, name)
