@@ -33,7 +33,7 @@ from xbar.compression.masks import (
     packed_masks,
     purify,
 )
-from xbar.compression.packing import crossbars_needed, held_weights, packing, used_arrays
+from xbar.compression.packing import crossbars_needed, packing, used_arrays, weights_in_cells
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.quantise import (
     folded,
@@ -75,7 +75,6 @@ __all__ = [
     "cut_all",
     "folded",
     "global_masks",
-    "held_weights",
     "hold_levels",
     "hold_zeros",
     "inject_mismatch",
@@ -104,4 +103,5 @@ __all__ = [
     "take_input_ranges",
     "unused_path_masks",
     "used_arrays",
+    "weights_in_cells",
 ]

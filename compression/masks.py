@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from xbar.compression.constraints import Channel, Column, Filter, PruningSet
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
+from xbar.compression.packing import packing
 
 
 class Masked(nn.Module):
@@ -73,13 +74,14 @@ def nonzero_masks(model: nn.Module, layers: Iterable[str] | None = None) -> dict
 
 
 def packed_masks(model: nn.Module) -> dict[str, Tensor]:
-    """Masks of what the chip holds, by layer: of rows and columns of the matrix that are zero now, all else stays free. Single zeros
-    between others save no cell, so that training may use them."""
+    """Masks of what the chip holds (`xbar.compression.packing.packing`), by layer: of rows and columns of the matrix that are packed away,
+    all else stays free. Single zeros between others save no cell, so that training may use them."""
     found = {}
     for name, layer in matrix_layers(model).items():
-        weight = values(layer)
-        used = (matrix_of(weight, groups_of(layer)) != 0).any(0)
-        held = (used.any(1).unsqueeze(1) & used.any(0)).expand(groups_of(layer), *used.shape)
+        weight, groups = values(layer), groups_of(layer)
+        kept = packing(weight, groups)
+        held = torch.zeros_like(matrix_of(weight, groups), dtype=torch.bool)
+        held[:, kept.outputs.to(held.device)[:, None], kept.inputs.to(held.device)] = True
         found[name] = weight_of(held, weight.shape)
     return found
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from xbar.compression.gemm import groups_of, matrix_of
 from xbar.hw.array.geometry import Geometry
+from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.chip.description import Chip
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Indices of the outputs and inputs (int64, ascending, of one group) with any weight that is not zero, in the order
-    of the matrix that is mapped; over all groups together, because these are cut alike. `groups` of the layer."""
+    """Indices of the outputs and inputs (int64, ascending, of one group) that are mapped, in the order of the matrix; the same of all
+    groups, because these are cut alike. `groups` of the layer."""
 
     outputs: Tensor
     inputs: Tensor
@@ -29,24 +30,26 @@ class Packing:
         return matrix_of(weight, self.groups)[:, self.outputs][:, :, self.inputs]
 
     def geometry(self, chip: Chip) -> Geometry:
-        """How `chip` cuts the packed matrix; of a layer without weights, as one weight."""
-        return chip.geometry(max(1, len(self.outputs)), max(1, len(self.inputs)), self.groups)
+        """How `chip` cuts the packed matrix."""
+        return chip.geometry(len(self.outputs), len(self.inputs), self.groups)
 
 
 def packing(weight: Tensor, groups: int = 1) -> Packing:
-    """Which outputs and inputs of a layer's matrix are not zero. Raises CompressionError for a shape that is none of a
-    layer's."""
-    used = (matrix_of(weight.detach(), groups) != 0).any(0)
-    return Packing(used.any(1).nonzero().flatten(), used.any(0).nonzero().flatten(), groups)
+    """Which outputs and inputs of a layer's matrix the chip maps (`xbar.hw.array.mapping.lines_in_use`): those that are not zero, of
+    several groups all, of a matrix of zeros the first. Raises CompressionError for a shape that is none of a layer's."""
+    outputs, inputs = lines_in_use(matrix_of(weight.detach(), groups))
+    return Packing(outputs, inputs, groups)
 
 
-def held_weights(layers: Iterable[nn.Module]) -> int:
+def weights_in_cells(layers: Iterable[nn.Module]) -> int:
     """Weights that the chip has cells for, of layers with a matrix or a table: outputs times inputs that are left once rows and
-    columns of zeros are packed away. Zeros between others, such as weights rounded to the level 0, count: they fill cells."""
+    columns of zeros are packed away; tables whole. Zeros between others, such as weights rounded to the level 0, count: they fill cells."""
     count = 0
     for layer in layers:
-        groups = groups_of(layer) if hasattr(layer, "groups") else 1
-        found = packing(layer.weight, groups)
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            count += layer.weight.numel()
+            continue
+        found = packing(layer.weight, groups_of(layer))
         count += len(found.outputs) * len(found.inputs) * found.groups
     return count
 
@@ -56,8 +59,6 @@ def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True
     not zero. Each is `geometry.planes` crossbars."""
     found = packing(weight, groups)
     matrix = found.pack(weight) if packed else matrix_of(weight.detach(), groups)
-    if not matrix.numel():
-        return torch.zeros(groups, 1, 1, dtype=torch.bool)
     g = chip.geometry(matrix.shape[1], matrix.shape[2], groups)
     padding = (
         0,

@@ -170,14 +170,13 @@ def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, gr
     """
     found = packing(weight, groups)
     error = torch.zeros_like(matrix_of(weight, groups), dtype=torch.float64)
-    if len(found.inputs):
-        mapped = map_weights(found.pack(weight), found.geometry(chip))
-        bits = mapped.geometry.cell_bits
-        target = chip.device.conductance(mapped.levels, bits)
-        cells = chip.device.program(target, generator).conductance
-        levels = (cells - chip.device.g_min) / chip.device.level_step(bits)
-        packed = (read_integers(mapped, levels) - read_integers(mapped)) * mapped.scale.unsqueeze(-1)
-        error[:, found.outputs[:, None], found.inputs] = packed
+    mapped = map_weights(found.pack(weight), found.geometry(chip))
+    bits = mapped.geometry.cell_bits
+    target = chip.device.conductance(mapped.levels, bits)
+    cells = chip.device.program(target, generator).conductance
+    levels = (cells - chip.device.g_min) / chip.device.level_step(bits)
+    packed = (read_integers(mapped, levels) - read_integers(mapped)) * mapped.scale.unsqueeze(-1)
+    error[:, found.outputs[:, None], found.inputs] = packed
     return weight_of(error, weight.shape).to(weight.dtype)
 
 

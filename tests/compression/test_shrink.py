@@ -15,7 +15,7 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import groups_of, matrix_layers, matrix_of, set_weight
 from xbar.compression.magnitude import magnitude_masks, one_shot
 from xbar.compression.masks import attach, bake, hold_zeros, masks_of, nonzero_masks
-from xbar.compression.packing import crossbars_needed, held_weights, packing, used_arrays
+from xbar.compression.packing import crossbars_needed, packing, used_arrays, weights_in_cells
 from xbar.compression.paths import remove_unused_paths, silence, unused_path_masks
 from xbar.compression.shrink import shrink
 from xbar.compression.state import rebuild, small_state
@@ -412,21 +412,26 @@ def test_what_could_not_be_built_again_is_not_kept() -> None:
 
 
 def test_what_fills_cells_is_counted_and_may_be_trained() -> None:
-    """Rows and columns of zeros leave the chip; single zeros between others fill cells, and may become weights again."""
+    """Rows and columns of zeros leave the chip, of several groups none; single zeros between others fill cells, and may become weights
+    again. As the chip maps them."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(6, 5))
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 5, 1), nn.ReLU(), nn.Flatten(), nn.Linear(5, 3), nn.Linear(3, 2))
     with torch.no_grad():
-        model[0].weight[[1, 4]] = 0  # the second filter of both groups: a bitline; of one alone it is none
-        model[0].weight[0] = 0
-        model[2].weight[:, 3] = 0
-        model[2].weight[2, 1] = 0
-    assert held_weights([model[0], model[2]]) == 2 * 2 * 18 + 5 * 5
+        model[0].weight[[1, 4]] = 0
+        model[1].weight[2] = 0
+        model[1].weight[:, 3] = 0
+        model[1].weight[1, 1] = 0
+        model[5].weight.zero_()
+    layers = [model[0], model[1], model[4], model[5]]
+    mapped = trace(model, torch.rand(2, 4, 3, 3), pack=True).layers
+    counts = [weights_in_cells([layer]) for layer in layers]
+    assert counts == [6 * 18, 4 * 5, 15, 1] == [layer.groups * layer.outputs * layer.inputs for layer in mapped]
+    assert weights_in_cells([*layers, nn.Embedding(7, 4, padding_idx=0)]) == sum(counts) + 28
     held = hold_zeros(model)
     optimiser = torch.optim.SGD(held.parameters(), 0.1)
-    held(torch.randn(7, 4, 3, 3)).square().sum().backward()
+    (held[:2](torch.randn(7, 4, 3, 3)) - 1).square().sum().backward()
     optimiser.step()
     trained = bake(held)
-    assert (trained[0].weight[[1, 4]] == 0).all()
-    assert (trained[2].weight[:, 3] == 0).all()
-    assert (trained[0].weight[0] != 0).all()
-    assert trained[2].weight[2, 1] != 0
+    assert (trained[1].weight[2] == 0).all()
+    assert (trained[1].weight[:, 3] == 0).all()
+    assert trained[1].weight[1, 1] != 0

@@ -39,7 +39,7 @@ from xbar.compression.joint import Joint
 from xbar.compression.layered import layers_of, with_layers
 from xbar.compression.magnitude import Gradual, OneShot
 from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify
-from xbar.compression.packing import held_weights
+from xbar.compression.packing import weights_in_cells
 from xbar.compression.paths import remove_unused_paths
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, learn_input_steps, take_input_ranges
 from xbar.hw.analog import convert, program
@@ -75,6 +75,7 @@ from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_st
 Step = Callable[[str], None]
 FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # without -magnitude: ADMM; without cost-aware: uniform ratios
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
+RULES = "rules 2"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
@@ -166,7 +167,7 @@ class _Work:
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
                 repr(sorted(plan.items()))]  # fmt: skip
-        return hashlib.sha256("\n".join([*told, self.code] if self.code else told).encode()).hexdigest()
+        return hashlib.sha256("\n".join([RULES, *told, *([self.code] if self.code else [])]).encode()).hexdigest()
 
     # ---- stages
 
@@ -423,7 +424,7 @@ class _Work:
             rows[name] = {
                 "outputs_before": int(row["outputs"]), "inputs_before": int(row["inputs"]),
                 "outputs_after": int(new["outputs"]), "inputs_after": int(new["inputs"]),
-                "weights_before": held_weights([old]), "weights_after": held_weights([small[name]]),
+                "weights_before": weights_in_cells([old]), "weights_after": weights_in_cells([small[name]]),
                 "bits_before": self.chip.weights.bits, "bits_after": self.chip_after.weights.bits,
                 "arrays_before": int(row["arrays"]), "arrays_pruned": int(pruned["arrays"]), "arrays_after": int(new["arrays"]),
                 "energy_before_J": row["energy_J"], "energy_pruned_J": pruned["energy_J"], "energy_after_J": new["energy_J"],

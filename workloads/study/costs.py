@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xbar.compression.layered import layers_of
-from xbar.compression.packing import held_weights
+from xbar.compression.packing import weights_in_cells
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_area, footprint
 from xbar.hw.graph.network import Network
@@ -18,8 +18,8 @@ Sizes = dict[str, tuple[int, int]]  # outputs and inputs by layer
 
 
 def weights_of(model: nn.Module) -> int:
-    """Weights that the chip has cells for (`xbar.compression.packing.held_weights`), of all layers with a matrix or a table."""
-    return held_weights(layers_of(model).values())
+    """Weights that the chip has cells for (`xbar.compression.packing.weights_in_cells`), of all layers with a matrix or a table."""
+    return weights_in_cells(layers_of(model).values())
 
 
 def costs_before(model: nn.Module, taken: Footprint) -> dict[str, float]:
