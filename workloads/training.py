@@ -181,9 +181,9 @@ def train_network(
     if recipe.schedule == "constant":
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
     else:
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.2
-        )
+        steps = recipe.epochs * batches
+        rising = 0.4 if steps == 5 else 0.2  # OneCycleLR divides by the share x steps - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=rising)
     kept: dict[str, Resumed] = {"model": model, "optimiser": optimiser, "schedule": schedule}
     average = None
     if recipe.average:

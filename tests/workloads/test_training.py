@@ -46,6 +46,15 @@ def test_same_seed_same_bits(digits: Dataset) -> None:
     assert not same(one, bits(trained(digits, seed=1)))
 
 
+@pytest.mark.parametrize("batches", range(1, 8))
+def test_any_number_of_steps_can_be_trained(digits: Dataset, batches: int) -> None:
+    before = bits(initialise(DigitsCNN, 0))
+    model = initialise(DigitsCNN, 0)
+    train_network(model, first_samples(digits, 8 * batches), Recipe(1, 8, 1e-3), 0)
+    assert not same(before, bits(model))
+    assert all(bool(value.isfinite().all()) for value in bits(model))
+
+
 def test_initialise_leaves_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
     initialise(DigitsCNN, 5)
