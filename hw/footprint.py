@@ -6,6 +6,8 @@ Chips come in whole, networks do not fill them, so both are counted by what a ne
 - power: energy of an inference times a stated rate of inferences, the same for all networks compared. Energy is what the
   components spend per action, links apart, and of static power the share of the arrays in use over the time between
   inferences.
+
+Publications often count the power of the hardware in use instead: arrays in use times `array_power`, however often they are read.
 """
 
 from dataclasses import dataclass
@@ -55,6 +57,12 @@ class Footprint:
 def array_area(chip: Chip) -> float:
     """Area of one array with its share of its core and tile [m²], off-chip links apart."""
     shared = chip.table()["area_m2"].drop(list(CHIP_COMPONENTS)).sum()
+    return float(shared) / chip.crossbars
+
+
+def array_power(chip: Chip) -> float:
+    """Power of one array with its share of its core and tile at the chip's peak load, leakage in it [W], off-chip links apart."""
+    shared = chip.table()["power_W"].drop(list(CHIP_COMPONENTS)).sum()
     return float(shared) / chip.crossbars
 
 

@@ -287,11 +287,13 @@ def _footprint_rows(sheet: CompressionSheet) -> Iterator[tuple[str, list[str]]]:
     for label, name, unit in (
         ("area", "area_m2", "m²"),
         ("power", "power_W", "W"),
+        ("power of hardware in use", "peak_power_W", "W"),
         ("energy per inference", "energy_J", "J"),
         ("latency", "latency_s", "s"),
     ):
         yield label, [human(each[name], unit) for each in taken]
-    for label, name in (("area saved", "area_m2"), ("power saved", "power_W"), ("weights saved", "weights")):
+    for label, name in (("area saved", "area_m2"), ("power saved", "power_W"), ("hardware's power saved", "peak_power_W"),
+                        ("weights saved", "weights")):  # fmt: skip
         yield label, ["–", *(percent(saved(sheet, name, to), 2) for to in ("pruned", "fewer_bits", "after"))]
 
 
@@ -601,7 +603,8 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
     yield (
         f"Power: energy of an inference times {m['rate']:g} inferences per second, before and after alike. Energy: what "
         "components spend per action, links apart, and of static power the share of the arrays in use over the time between "
-        "inferences. Latency: of one inference alone, one copy of each layer."
+        "inferences. Power of hardware in use, as publications count it: arrays in use, times an array and its share of what serves it "
+        "at the peak load of the chip before; it follows the arrays alone. Latency: of one inference alone, one copy of each layer."
     )
     yield (
         f"The chip is the same throughout: arrays of {m['array'][0]} x {m['array'][1]}, cells of {m['cell_bits']} bits. Before it has "

@@ -15,16 +15,10 @@ import torch
 
 from xbar.compression import rebuild
 from xbar.hw import load_chip, trace
-from xbar.hw.footprint import Footprint, footprint
+from xbar.hw.footprint import array_power, footprint
+from xbar.workloads.study.compress import footprint_numbers
 from xbar.workloads.study.costs import weights_of
 from xbar.workloads.workload import untrained
-
-
-def numbers(found: Footprint) -> dict[str, float]:
-    """A footprint as compression.json has it."""
-    return {
-        "arrays": found.arrays, "area_m2": found.area, "energy_J": found.energy, "power_W": found.power, "latency_s": found.latency,
-    }  # fmt: skip
 
 
 def judge(folder: Path) -> str:
@@ -36,7 +30,8 @@ def judge(folder: Path) -> str:
     fewer = chip.with_changes(weights={"bits": meta["bits_after"]}, inputs={"bits": meta["input_bits_after"]})
     for name, network, design in (("before", model, chip), ("fewer_bits", model, fewer), ("pruned", small, chip), ("after", small, fewer)):
         if name in meta["footprints"]:
-            meta["footprints"][name] = numbers(footprint(trace(network, example, pack=True), design, meta["rate"]))
+            taken = footprint(trace(network, example, pack=True), design, meta["rate"])
+            meta["footprints"][name] = footprint_numbers(taken, array_power(chip))
     meta |= {"weights_before": weights_of(model), "weights_after": weights_of(small)}
     meta["compression"] = meta["weights_before"] / meta["weights_after"]
     taken = meta["footprints"]
@@ -51,12 +46,12 @@ def judge(folder: Path) -> str:
     less = [
         f"{100 * (taken[name][key] / taken['before'][key] - 1):.1f} %"
         for name in ("after", "pruned")
-        for key in ("power_W", "area_m2")
+        for key in ("power_W", "area_m2", "peak_power_W")
     ]
-    return f"| {folder.name} | {meta['compression']:.1f} x fewer | {less[0]} | {less[1]} | {less[2]} / {less[3]} |"
+    return f"| {folder.name} | {meta['compression']:.1f} x fewer | {less[0]} | {less[1]} | {less[2]} | {less[3]} / {less[4]} |"
 
 
 if __name__ == "__main__":
-    print("| network | weights | power | area | pruned alone, power / area |\n|---|---|---|---|---|")
+    print("| network | weights | power | area | hardware's power | pruned alone: power / area |\n|---|---|---|---|---|---|")
     for each in sorted(Path(__file__).parent.glob("*/")):
         print(judge(each), flush=True)

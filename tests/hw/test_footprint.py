@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.hw.networks import seeded
 from xbar.hw import Chip, ParameterError, place, trace
-from xbar.hw.footprint import array_area, footprint
+from xbar.hw.footprint import array_area, array_power, footprint
 
 
 def test_isaacs_arrays_share_its_tiles(isaac: Chip) -> None:
@@ -14,6 +14,11 @@ def test_isaacs_arrays_share_its_tiles(isaac: Chip) -> None:
     tile = isaac.tile_totals()[1]
     assert array_area(isaac) == pytest.approx(tile / 96)
     assert array_area(isaac) * 168 * 96 == pytest.approx(62.5e-6, rel=0.01)  # the published chip without links
+
+
+def test_the_power_of_isaacs_hardware_in_use(isaac: Chip) -> None:
+    """ISAAC (ISCA 2016), Table I: the chip's 65.8 W less 10.4 W of links, over 168 x 96 arrays."""
+    assert array_power(isaac) * 168 * 96 == pytest.approx(65.8 - 10.4, rel=0.01)
 
 
 def test_by_hand(edge: Chip) -> None:

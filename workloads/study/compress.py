@@ -44,7 +44,7 @@ from xbar.compression.paths import remove_unused_paths
 from xbar.compression.quantise import folded, hold_levels, inject_mismatch, learn_input_steps, take_input_ranges
 from xbar.hw.analog import convert, program
 from xbar.hw.chip.description import Chip
-from xbar.hw.footprint import Footprint, footprint
+from xbar.hw.footprint import Footprint, array_power, footprint
 from xbar.hw.graph.trace import trace
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset, first_samples
@@ -456,7 +456,7 @@ class _Work:
             "method": COMPRESSION_METHODS[self.plan.method],
             "from_sets_at_projection": {name: each for name, each in self.apart.items() if each},
             "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
-            "footprints": {name: _numbers(each) for name, each in taken.items()},
+            "footprints": {name: footprint_numbers(each, array_power(self.chip)) for name, each in taken.items()},
             "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "given_back": self.given_back,
             "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
             "seconds": time.monotonic() - self.began,
@@ -552,12 +552,15 @@ def _updates(plan: Plan, data: Dataset) -> int:
     return min(plan.updates, -(-len(data.train_targets) // plan.batch))
 
 
-def _numbers(taken: Footprint) -> dict[str, float]:
+def footprint_numbers(taken: Footprint, array_power: float) -> dict[str, float]:
+    """A footprint as `compression.json` has it. array_power: of one array with its share of the chip at its peak load [W]
+    (`xbar.hw.footprint.array_power`), of the uncompressed network's chip throughout."""
     return {
         "arrays": taken.arrays,
         "area_m2": taken.area,
         "energy_J": taken.energy,
         "power_W": taken.power,
+        "peak_power_W": taken.arrays * array_power,
         "latency_s": taken.latency,
     }
 
