@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xbar.reports.compression import FILE as COMPRESSION_FILE
+from xbar.reports.compression_sheet import FILE as COMPRESSION_FILE
 from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
 from xbar.reports.explore import FILE as SWEEP_FILE
 from xbar.reports.explore import SweepSheet

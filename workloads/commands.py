@@ -25,8 +25,9 @@ from xbar.hw.errors import HardwareError
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
 from xbar.reports.compare_pages import draw_comparison
-from xbar.reports.compression import FILE as COMPRESSION_FILE
-from xbar.reports.compression import CompressionSheet, draw_compression
+from xbar.reports.compression import draw_compression
+from xbar.reports.compression_sheet import FILE as COMPRESSION_FILE
+from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.converters import draw_converters
 from xbar.reports.devices import draw_devices
 from xbar.reports.differences import TOLERANCE
@@ -272,7 +273,7 @@ def _compress(options: argparse.Namespace) -> int:
         found = compress(*what) if accuracy is None else compress_to(accuracy, *what)
         meta = found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests}
         step("saving the tables and the smaller network")
-        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm)
+        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.sensitivity, found.frontier, found.admm)
         example = workload.calibration_inputs[:2]
         save_state(small_state(found.model, example), options.out / "weights.pt")
         sheet.save(options.out)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from xbar.hw import Chip
-from xbar.reports.compression import tries_text
+from xbar.reports.compression_sheet import tries_text
 from xbar.workloads.cli import main
 from xbar.workloads.data import Dataset
 from xbar.workloads.study import accuracy_target
@@ -52,7 +52,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Plan]]:
         lost = 0.001 / target["area"]
         stages = pd.DataFrame({"validation": [0.9, 0.95, 0.95 - lost], "float": [0.9, 0.94, 0.94 - 2 * lost]},
                               index=["uncompressed", "longer", "final"])  # fmt: skip
-        return CompressionResult(model, chip, stages, stages, stages, stages, stages, {"metric": {}})
+        return CompressionResult(model, chip, stages, stages, stages, stages, stages, stages, {"metric": {}})
 
     monkeypatch.setattr(accuracy_target, "compress", found)
     return calls

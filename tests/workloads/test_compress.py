@@ -15,7 +15,7 @@ from xbar.compression.quantise import folded
 from xbar.hw import Chip, load_chip, trace
 from xbar.hw.errors import RangeWarning
 from xbar.hw.footprint import footprint
-from xbar.reports.compression import CompressionSheet
+from xbar.reports.compression_sheet import CompressionSheet
 from xbar.workloads import training
 from xbar.workloads.cli import main
 from xbar.workloads.data import Dataset, first_samples, without_held_out
@@ -456,7 +456,7 @@ def test_the_command_draws_a_saved_one_again(
 ) -> None:
     found = compressed[0]
     meta = found.meta | {"workload": "digits", "title": "Digits CNN"}
-    CompressionSheet(meta, found.stages, found.layers, found.steps, found.frontier, found.admm).save(tmp_path)
+    CompressionSheet(meta, found.stages, found.layers, found.steps, found.sensitivity, found.frontier, found.admm).save(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     assert "Digits CNN compressed for" in capsys.readouterr().out
     assert (tmp_path / "compression.pdf").stat().st_size > 10_000

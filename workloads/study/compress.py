@@ -75,7 +75,9 @@ from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_st
 Step = Callable[[str], None]
 FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # without -magnitude: ADMM; without cost-aware: uniform ratios
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
-RULES = "rules 2"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
+TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
+SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
+RULES = "rules 3"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
@@ -86,8 +88,9 @@ class CompressionResult:
     `xbar.hw.convert`.
 
     stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
-    before and after; steps: of the allocation; frontier: one row a method and budget; admm: residuals by
-    stage, epoch and layer (`xbar.compression.admm.Admm.history`); meta: settings and headline numbers.
+    before and after; steps: of the allocation; sensitivity: what the loss does without a share of each layer's filters or inputs, those of
+    least worth, to first order, squared, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
+    admm: residuals by stage, epoch and layer (`xbar.compression.admm.Admm.history`); meta: settings and headline numbers.
     """
 
     model: nn.Module = field(repr=False)
@@ -95,6 +98,7 @@ class CompressionResult:
     stages: pd.DataFrame
     layers: pd.DataFrame
     steps: pd.DataFrame
+    sensitivity: pd.DataFrame
     frontier: pd.DataFrame
     admm: pd.DataFrame
     meta: dict[str, Any]
@@ -132,6 +136,7 @@ class _Work:
         self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
+        self.processor_s: dict[str, float] = {}  # of training, by stage
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
         self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
@@ -185,8 +190,8 @@ class _Work:
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
         layers = self._layers(final, after, alone)
         return CompressionResult(
-            final, self.chip_after, stages, layers, steps, frontier, self._history(), self._meta(stages, after, alone, allocation),
-            self.ranges.get("final", {}),
+            final, self.chip_after, stages, layers, steps, self.sensitivity, frontier, self._history(),
+            self._meta(stages, after, alone, allocation), self.ranges.get("final", {}),
         )
 
     def _history(self) -> pd.DataFrame:
@@ -221,7 +226,7 @@ class _Work:
 
     def _ran(self, *stages: str) -> int:
         """Epochs that these have taken."""
-        return sum(self.epochs_of[name] for name in stages)
+        return sum(self.epochs_of.get(name, 0) for name in stages)
 
     def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
@@ -231,10 +236,11 @@ class _Work:
             return {
                 "allocation": {name: asdict(keep) for name, keep in given.state.items()},
                 "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(chosen.costs.chip),
+                "sensitivity": sensitivity_of(chosen).to_dict("list"),
             }  # fmt: skip
 
         found = self._remembered("allocation", search)
-        self.given_back = found["targets"]
+        self.given_back, self.sensitivity = found["targets"], pd.DataFrame(found["sensitivity"])
         if self.widths is not None:
             self._at_bits(self.widths, tuple(found["bits"]))
         return {name: Keep(**keep) for name, keep in found["allocation"].items()}, pd.DataFrame(found["steps"])
@@ -320,8 +326,11 @@ class _Work:
             plain.load_state_dict(state["model"])
             self.histories[name], self.epochs_of[name] = state["history"], state["epochs"]
             self.ranges[name], self.apart[name] = state["input_ranges"], state["apart"]
+            self.processor_s[name] = state["processor_s"]
             return plain.eval()
         self.histories[name], self.epochs_of[name], self.apart[name] = [], 0, 0.0
+        spent, began = self.kept / f"{name}.seconds", time.process_time()
+        before = float(spent.read_text("utf-8")) if spent.is_file() else 0.0  # by an interrupted call
         asked = bool(sets or joint)
         if asked and not epochs:
             Admm(model, sets or {}, joint=joint).project_()  # the nearest members: by magnitude
@@ -334,6 +343,7 @@ class _Work:
 
             def told(epoch: int, loss: float) -> None:
                 self.epochs_of[name] = epoch + 1
+                write_text(spent, f"{before + time.process_time() - began:.3f}")
                 history = pulled.history if isinstance(pulled, Admm) else pd.DataFrame()
                 apart = history.loc[history["update"] == history["update"].max(), "primal_residual"].max() if len(history) else 0.0
                 least = f", {apart:.1%} from its set at most" if apart else ""
@@ -350,9 +360,11 @@ class _Work:
             self.model.cpu()
         self.ranges[name] = take_input_ranges(model)
         plain = bake(model).cpu().eval()
+        self.processor_s[name] = before + time.process_time() - began
         state = {"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
-                 "input_ranges": self.ranges[name], "apart": self.apart[name]}  # fmt: skip
+                 "input_ranges": self.ranges[name], "apart": self.apart[name], "processor_s": self.processor_s[name]}  # fmt: skip
         save_state(state, path)
+        spent.unlink(missing_ok=True)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
 
@@ -459,6 +471,9 @@ class _Work:
             "footprints": {name: footprint_numbers(each, array_power(self.chip)) for name, each in taken.items()},
             "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "given_back": self.given_back,
             "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
+            "stage_epochs": {name: self._ran(*TRAINED_FOR.get(name, (name,))) for name in stages.index},
+            "processor_min": {name: sum(self.processor_s.get(part, 0.0) for part in TRAINED_FOR.get(name, (name,))) / 60
+                              for name in stages.index},
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
 
@@ -534,6 +549,19 @@ class _Work:
         admm = pulling("admm", model, sets, self.plan, epochs, parts, tolerance=0.0, joint=joint)
         _train(model, parts, self.plan.recipe(epochs, PULL_SHARE, pulled=True), self.plan, admm)
         return bake(model).cpu()
+
+
+def sensitivity_of(chosen: Chosen) -> pd.DataFrame:
+    """What the loss does without a share of each layer's or stream's filters and inputs, those of least worth, as `Chosen.worth` has it of
+    the uncompressed network; no rows where nothing was measured."""
+    rows = []
+    for name, sides in chosen.worth.items():
+        for side, falling in zip(("filters", "inputs"), sides, strict=True):
+            summed = falling.double().flip(0).cumsum(0)
+            counts = {share: round(share * len(summed)) for share in SHARES}
+            rows += [{"layer": name, "side": side, "share": share, "damage": float(summed[count - 1]) if count else 0.0}
+                     for share, count in counts.items() if len(summed) > 1]  # fmt: skip
+    return pd.DataFrame(rows, columns=["layer", "side", "share", "damage"])
 
 
 def pulling(

@@ -1,0 +1,141 @@
+"""Page of a compression: the ways to choose what goes, against each other at equal training."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from xbar.reports.compression_sheet import CompressionSheet, bits_told, samples_of, score_before
+from xbar.reports.metric import ShownMetric
+from xbar.reports.style import ACCENT, INK, SECOND, SOFT, WARNING, Column, draw_table, human, page, percent, plot, write
+
+METHODS = {"cost-aware-magnitude": ("D", INK, "-"), "cost-aware": ("o", ACCENT, "-"), "uniform": ("s", SECOND, "--"),
+           "magnitude": ("^", WARNING, ":")}  # fmt: skip
+METHOD_NAMES = {
+    "cost-aware-magnitude": "one-shot magnitude, ratios by cost on the chip",
+    "cost-aware": "ADMM, ratios by cost on the chip",
+    "uniform": "ADMM, uniform ratios",
+    "magnitude": "one-shot magnitude, uniform ratios",
+}
+MOST_POINTS = 12  # of methods and budgets in the table under their picture
+
+
+def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-aware") -> pd.DataFrame:
+    """What `ours` takes at the accuracy of each point of the method `other`: accuracy, other, ours (both of `column`, J or m²)
+    and share, ours over other. Ours is interpolated between its points that no other of it beats, log cost over accuracy;
+    accuracies that these do not span are left out."""
+    reached = frontier[frontier["reached"] > 0]
+    mine = reached[reached["method"] == ours].sort_values([column, "float"], ascending=[True, False])
+    best = mine[mine["float"] > mine["float"].cummax().shift(fill_value=-1.0)]
+    theirs = reached[reached["method"] == other].sort_values(column)
+    if best.empty:
+        return pd.DataFrame(columns=["accuracy", "other", "ours", "share"])
+    spanned = theirs[theirs["float"].between(best["float"].min(), best["float"].max())]
+    found = np.exp(np.interp(spanned["float"], best["float"], np.log(best[column])))
+    return pd.DataFrame({"accuracy": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": found,
+                         "share": found / spanned[column].to_numpy()})  # fmt: skip
+
+
+def ahead_text(frontier: pd.DataFrame) -> str:
+    """By how much one-shot magnitude at ratios by cost (in older results ADMM) is ahead of the others at equal accuracy, in words."""
+    parts = []
+    ours = "cost-aware-magnitude" if "cost-aware-magnitude" in set(frontier["method"]) else "cost-aware"
+    for other in (name for name in METHODS if name != ours and name in set(frontier["method"])):
+        said = []
+        for column, what in (("energy_J", "energy"), ("area_m2", "area")):
+            found = ahead(frontier, column, other, ours)
+            if len(found):
+                shares = ", ".join(f"{percent(row['share'], 0)} at {percent(row['accuracy'], 2)}" for _, row in found.iterrows())
+                said.append(f"{what} {shares}")
+        parts.append(f"Of {METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
+    return f"What {METHOD_NAMES[ours]}, takes of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
+
+
+def reached(frontier: pd.DataFrame) -> pd.DataFrame:
+    """Points of the picture of methods that met their targets."""
+    return frontier[frontier["reached"] > 0] if len(frontier) else frontier
+
+
+def methods(sheet: CompressionSheet) -> Figure:
+    """Accuracy against energy and area of the ways to choose what goes, trained alike."""
+    found, m = reached(sheet.frontier), sheet.meta
+    admm, retraining = m["plan"]["frontier"]
+    figure = page(
+        "Which way to choose what goes",
+        f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training {samples_of(m)}, "
+        f"footprint at {bits_told(m, 'after')}; not the full training of the first page",
+    )
+    first = m["footprints"]["before"]
+    for index, (column, unit, factor, label) in enumerate(
+        (("energy_J", "J", 1e6, "energy per inference, µJ"), ("area_m2", "m²", 1e6, "area, mm²"))
+    ):
+        axes = plot(
+            figure,
+            (0.08 + 0.47 * index, 0.42, 0.38, 0.37),
+            f"Against {'energy' if unit == 'J' else 'area'}",
+            "both",
+        )
+        for method, rows in found.groupby("method", sort=False):
+            marker, colour, line = METHODS[str(method)]
+            rows = rows.sort_values(column)
+            axes.plot(
+                rows[column] * factor,
+                ShownMetric.of(m).factor * rows["float"],
+                marker=marker,
+                color=colour,
+                linestyle=line,
+                label=METHOD_NAMES[str(method)],
+                markersize=6,
+            )
+        before = ShownMetric.of(m).factor * score_before(m)
+        axes.axhline(before, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.text(
+            1.0,
+            before,
+            f"uncompressed, at {human(first[column], unit)}",
+            transform=axes.get_yaxis_transform(),
+            fontsize=7.5,
+            color=SOFT,
+            ha="right",
+            va="bottom",
+        )
+        axes.set_xlabel(label, fontsize=8.5)
+        axes.set_ylabel(f"{ShownMetric.of(m).axis} in float, all test {samples_of(m)}", fontsize=8.5)
+        axes.set_xlim(left=0)
+        if not index:
+            axes.legend(
+                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.29), labelcolor=INK, ncols=2
+            )
+    columns: tuple[Column, ...] = (
+        ("targets times", 0.05, "left"),
+        ("method", 0.16, "left"),
+        (ShownMetric.of(m).word, 0.50, "right"),
+        ("weights", 0.60, "right"),
+        ("arrays", 0.68, "right"),
+        ("energy", 0.81, "right"),
+        ("area", 0.95, "right"),
+    )
+    rows_ = [
+        [
+            f"{r['budget']:g}",
+            METHOD_NAMES[str(r["method"])],
+            *(
+                [
+                    ShownMetric.of(m).text(r["float"], 2),
+                    f"{int(r['weights']):,}",
+                    str(int(r["arrays"])),
+                    human(r["energy_J"], "J"),
+                    human(r["area_m2"], "m²"),
+                ]
+                if r["reached"]
+                else ["out of reach", "", "", "", ""]
+            ),
+        ]
+        for _, r in sheet.frontier.iterrows()
+    ]
+    if len(rows_) > MOST_POINTS:
+        rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
+    end = draw_table(figure, 0.352, columns, rows_, row=0.0165)
+    write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
+    return figure
