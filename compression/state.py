@@ -4,6 +4,7 @@ import keyword
 import operator
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeGuard
 
 import torch
@@ -35,9 +36,12 @@ _NUMBERS: dict[str, Any] = {each.__name__: each for each in (
 )}  # fmt: skip
 
 
-def small_state(small: nn.Module, example: Example) -> dict[str, Any]:
-    """A smaller network, batch norm folded: its layers, and what is computed between them. Tensors, texts and numbers, as torch.save wants
-    them; see `rebuild`, which reads all that is written. Raises CompressionError for what it would not read."""
+def small_state(
+    small: nn.Module, example: Example, input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A smaller network, batch norm folded: its layers, and what is computed between them; with the ranges of inputs that were learned, by
+    layer. Tensors, texts and numbers, as torch.save wants them; see `rebuild` and `learned_ranges`, which read all that is written. Raises
+    CompressionError for what they would not read."""
     graph = folded_layers(small, example)
     nodes = [
         {"name": node.name, "op": node.op, "target": _target(node), "args": _told(node.args), "kwargs": _told(dict(node.kwargs))}
@@ -51,7 +55,21 @@ def small_state(small: nn.Module, example: Example) -> dict[str, Any]:
             value = attribute_at(graph, str(node.target))
             tensors[str(node.target)] = value.detach().clone()
     trained = [name for name, each in graph.named_parameters() if each.requires_grad]
-    return {"format": FORMAT, "layers": layers, "tensors": tensors, "nodes": nodes, "trained": trained}
+    state = {"format": FORMAT, "layers": layers, "tensors": tensors, "nodes": nodes, "trained": trained}
+    return state | ({"input_ranges": {name: list(each) for name, each in input_ranges.items()}} if input_ranges else {})
+
+
+def learned_ranges(state: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Ranges of inputs by layer that `small_state` kept, for `xbar.hw.convert`; none where none were learned. Raises CompressionError for
+    what are no ranges."""
+    found = state.get("input_ranges", {})
+    if not isinstance(found, dict) or not all(isinstance(name, str) and _is_range(each) for name, each in found.items()):
+        raise CompressionError("the state's input_ranges must be lowest and highest by layer")
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value) and value[0] <= value[1]
 
 
 def rebuild(model: nn.Module, example: Example, state: Mapping[str, Any]) -> fx.GraphModule:

@@ -275,7 +275,7 @@ def _compress(options: argparse.Namespace) -> int:
         step("saving the tables and the smaller network")
         sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.sensitivity, found.frontier, found.admm)
         example = workload.calibration_inputs[:2]
-        save_state(small_state(found.model, example), options.out / "weights.pt")
+        save_state(small_state(found.model, example, found.input_ranges), options.out / "weights.pt")
         sheet.save(options.out)
         record(options, {chip.title: chip}, began).save(options.out)
         _export(options, found, example)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xbar import models
 from xbar.compression.errors import CompressionError
-from xbar.compression.state import are_numbers, rebuild
+from xbar.compression.state import are_numbers, learned_ranges, rebuild
 from xbar.hw.errors import TraceError, did_you_mean
 from xbar.hw.graph.capture import capture
 from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM
@@ -54,7 +54,7 @@ _T = TypeVar("_T")
 class Workload:
     """A trained model with its data. float_score: by the data's metric on all test samples, before anything is put on a chip.
     code: what it depends on besides weights and data, where it is one of a user's own; host: names of its modules that a host
-    computes."""
+    computes; input_ranges: lowest and highest input by layer where they were learned in compression (`xbar.hw.convert`)."""
 
     name: str
     title: str
@@ -63,6 +63,7 @@ class Workload:
     float_score: float
     code: str = ""
     host: tuple[str, ...] = ()
+    input_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def calibration_inputs(self) -> Tensor:
@@ -74,7 +75,8 @@ class Workload:
         """The first 16 signs of a SHA-256 each of the weights (names, shapes, bits), of the code (as `own.code_of`, or, where no file is
         known, the graph that is captured, and modules of a host) and of all data and what is asked of them."""
         code = self.code or _graph_of(self.model, self.calibration_inputs[:2])
-        told = hashlib.sha256(f"{code} {self.host}".encode()).hexdigest()
+        ranges = f" {sorted(self.input_ranges.items())}" if self.input_ranges else ""
+        told = hashlib.sha256(f"{code} {self.host}{ranges}".encode()).hexdigest()
         return {f"{name}_digest": value[:DIGEST] for name, value in
                 (("weights", state_digest(self.model)), ("code", told), ("data", self.data.digest))}  # fmt: skip
 
@@ -163,7 +165,8 @@ def load_workload(
         data = _LOADERS[name](data_directory)
         recipe = entry.recipe if most_epochs is None else replace(entry.recipe, epochs=min(entry.recipe.epochs, most_epochs))
         model = _trained(name, entry, recipe, data, seed, progress)
-    return Workload(name, NETWORKS[name].title, model, data, score(model, data.test_inputs, data.test_targets, data.metric))
+    reached = score(model, data.test_inputs, data.test_targets, data.metric)
+    return Workload(name, NETWORKS[name].title, model, data, reached, input_ranges=learned_ranges_of(weights))
 
 
 def _own(
@@ -180,7 +183,7 @@ def _own(
     elif train:
         model = trained_own(model, data, name, seed, progress)
     found = judged(model, data, name)
-    return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host)
+    return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host, learned_ranges_of(weights))
 
 
 _LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
@@ -225,6 +228,18 @@ def load_weights(model: nn.Module, path: Path, example: Tensor | None = None) ->
             raise DataError(f"{path}: {key} is {tuple(value.shape)}, the network's {shapes[key]}")
     model.load_state_dict(wanted | state)
     return model
+
+
+def learned_ranges_of(path: Path | None) -> dict[str, tuple[float, float]]:
+    """Ranges of inputs by layer that a compression learned and kept with its weights; none of other files, and without one. Raises
+    DataError for what are no ranges."""
+    if path is None:
+        return {}
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        return learned_ranges(state) if isinstance(state, dict) and "format" in state else {}
+    except CompressionError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def shipped_weights(name: str) -> Path | None:

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from xbar.compression import small_state
+from xbar.hw import load_chip
 from xbar.models import DigitsCNN, LeNet5
 from xbar.workloads import training, workload
 from xbar.workloads.augment import augmented, draw
 from xbar.workloads.data import DataError, Dataset, first_samples, load_digits, load_mnist
+from xbar.workloads.study.run import Bench, Points, Study
 from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
 
@@ -238,6 +241,22 @@ class TestWorkloads:
             load_workload("digits", weights=tmp_path / "own.pt", train=True)
         with pytest.raises(DataError, match=r"resnet20 is not trained here: .*--weights FILE or resnet20/resnet20\.pt in XBAR_DATA"):
             load_workload("resnet20", train=True)
+
+    def test_ranges_that_were_learned_come_with_the_weights(self, digits: Dataset, tmp_path: Path) -> None:
+        """As `xbar compress --training learned=true` leaves them: a run's converters have them in place of calibrated ones."""
+        whole = load_workload("digits")
+        learned, example = {"conv2": (0.0, 99.0)}, whole.calibration_inputs[:2]
+        path, spoiled = tmp_path / "weights.pt", tmp_path / "spoiled.pt"
+        save_state(small_state(whole.model, example, learned), path)
+        found = load_workload("digits", weights=path)
+        assert found.input_ranges == learned
+        assert found.digests != load_workload("digits").digests
+        bench = Bench(found, Study(), found.data.test_inputs, found.data.test_targets, Points(None, ""), lambda _: None)
+        chip = bench.on_chip(load_chip("edge")).model
+        assert float(chip.get_submodule("conv2").input_scale) == pytest.approx(99 / 255)
+        save_state(small_state(whole.model, example) | {"input_ranges": {"conv2": [1.0, 0.0]}}, spoiled)
+        with pytest.raises(DataError, match=r"spoiled\.pt: the state's input_ranges must be lowest and highest by layer"):
+            load_workload("digits", weights=spoiled)
 
     def test_every_shipped_file_is_told(self) -> None:
         told = (MODELS / "weights" / "README.md").read_text("utf-8")

@@ -154,8 +154,9 @@ class Bench:
             while len(self._converted) > 1:
                 self._converted.pop(next(iter(self._converted)))
             self._converted[key] = OnChip(
-                self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host
-            )
+                self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host,
+                input_ranges=self.workload.input_ranges,
+            )  # fmt: skip
         return self._converted[key]
 
     def judge(
@@ -198,7 +199,8 @@ class Bench:
         """The network on that chip, its ADCs with their own widths of a code or with those of another chip."""
         if of is None:
             return self.on_chip(chip)
-        kept = OnChip(self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host)
+        w = self.workload
+        kept = OnChip(w.model, chip, w.calibration_inputs, self.study.seed, host=w.host, input_ranges=w.input_ranges)
         keep_steps(kept.model, self.on_chip(of).model)
         return kept
 
