@@ -16,7 +16,7 @@ from xbar.hw.graph.capture import quiet
 from xbar.workloads.data import DataError
 from xbar.workloads.exported import HOW, alike, first_line, network_of, outputs_of
 from xbar.workloads.onnx_operators import add_operators
-from xbar.workloads.onnx_shapes import samples, with_plain_shapes
+from xbar.workloads.onnx_shapes import program_of, with_plain_shapes
 
 INSTEAD = f"a .pt2 file of torch.export.save, {HOW}, or FILE.py:FUNCTION keeps all of a torch model"
 
@@ -61,7 +61,7 @@ def load_onnx(path: Path, example: Tensor) -> nn.Module:
     try:
         with _silent(), torch.no_grad():
             converted, seen = with_plain_shapes(convert(read).eval(), example)
-            program = torch.export.export(converted, (samples(example, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            program = program_of(converted, example)
     except Exception as error:  # NotImplementedError of operators; export raises a family of its own
         told = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(f"{path}: its operators, {_kinds(read)}, cannot be read as a torch network with a free batch axis: {told}; "
@@ -191,6 +191,8 @@ def _unread(read: Any) -> list[str]:
         pads, name = told.get("pads") or [], f"{node.op_type} of {node.name or (node.output[0] if node.output else '')}"
         if len(node.output) > 1 and node.op_type not in _SEVERAL:
             found.append(f"{name} has outputs {', '.join(node.output)}")
+        if node.op_type == "BatchNormalization" and told.get("training_mode"):
+            found.append(f"{name} has training_mode = 1")
         if node.op_type == "ConvTranspose" and "output_shape" in told:
             found.append(f"{name} has output_shape = {told['output_shape']}")
         if node.op_type == "AveragePool" and pads[: len(pads) // 2] != pads[len(pads) // 2 :] and not told.get("count_include_pad"):

@@ -3,7 +3,7 @@
 Most are operators that it knows in an older opset, which a newer one only opened to more types: a node that uses nothing but what the
 older opset has is read by what reads that. Others torch has itself, and its exporter writes: GELU, Mish, Swish, global max pooling, group
 norm, LSTM, GRU. The rest onnx2torch reads otherwise than ONNX defines them in some cases: reductions, Squeeze, Unsqueeze, Split, Pad,
-Resize, Clip, layer norm. Definitions: https://onnx.ai/onnx/operators (each operator, each opset).
+Resize, Clip, IsInf, NonZero, layer norm. Definitions: https://onnx.ai/onnx/operators (each operator, each opset).
 """
 
 import math
@@ -145,6 +145,9 @@ def _own(known: dict[Any, Converter]) -> list[tuple[str, int, Converter]]:
         ("Trilu", 14, _triangle),
         ("PRelu", 7, _leaky(older("PRelu", 16))),
         ("Clip", 11, _clip),
+        ("CumSum", 11, _sums_so_far),
+        ("IsInf", 10, _infinite),
+        ("NonZero", 9, lambda node, graph: _on(lambda x: x.nonzero().T, node)),
         ("Squeeze", 1, _squeeze),
         ("Unsqueeze", 1, _unsqueeze),
         ("Split", 2, _split),
@@ -245,6 +248,18 @@ def _clip(node: Any, graph: Any) -> Any:
     if low == 0 and high in (None, 6):
         return _result(nn.ReLU() if high is None else nn.ReLU6(), node.input_values[:1], node.output_values)
     return _on(lambda x: x if low is None and high is None else x.clamp(low, high), node)
+
+
+def _infinite(node: Any, graph: Any) -> Any:
+    above, below = (bool(node.attributes.get(f"detect_{side}", 1)) for side in ("positive", "negative"))
+    return _on(lambda x: x.isinf() & ((x > 0) & above | (x < 0) & below), node)
+
+
+def _sums_so_far(node: Any, graph: Any) -> Any:
+    axis = _constant(node, graph, 1)
+    if axis is None or any(node.attributes.get(name) for name in ("exclusive", "reverse")):
+        raise OnnxNodeError(f"{_name(node)}: exclusive, or reverse")
+    return _on(lambda x: x.cumsum(int(axis)), node)
 
 
 class Split(nn.Module):

@@ -53,6 +53,28 @@ def with_plain_shapes(converted: fx.GraphModule, example: Tensor) -> tuple[fx.Gr
     return converted, seen
 
 
+def program_of(converted: fx.GraphModule, example: Tensor) -> torch.export.ExportedProgram:
+    """The network of torch.export with a free batch axis. Raises OnnxNodeError for a node that it cannot follow, or what it raises."""
+    given: dict[str, Any] = {"args": (samples(example, 2),), "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    try:
+        return torch.export.export(converted, **given)
+    except Exception:  # which does not tell the node
+        torch.export.export(_Named(converted), **given)
+        raise
+
+
+class _Named(nn.Module):
+    """A network that tells the node at which it fails."""
+
+    def __init__(self, converted: fx.GraphModule):
+        super().__init__()
+        self.converted = converted
+
+    def forward(self, x: Tensor) -> Any:
+        """As the network has it."""
+        return _Recorded(self.converted, set(self.converted.graph.nodes)).run(x)
+
+
 @contextmanager
 def _named(node: fx.Node) -> Iterator[None]:
     """A block in which what goes wrong is told with the node's kind and name."""
@@ -71,10 +93,10 @@ class _Recorded(fx.Interpreter):
     def __init__(self, converted: fx.GraphModule, of_shapes: set[fx.Node]):
         super().__init__(converted)
         self.of_shapes = of_shapes
+        self.found: Run = {}
 
     def of(self, x: Tensor) -> Run:
         """By node, for that input."""
-        self.found: Run = {}
         with torch.no_grad():
             self.run(x)
         return self.found
@@ -126,22 +148,28 @@ class _Plain:
         """Put torch's own function in the node's place, where it is told by constants."""
         module: Any = self.converted.get_submodule(str(self.node.target))
         kind = type(module).__name__
-        if self.node in self.of_shapes and kind not in _SHAPED:
+        by_shapes = self.node in self.of_shapes
+        if by_shapes and kind not in _SHAPED and self._constant(self.node) is not None:
             return self._hold()
         with self.graph.inserting_before(self.node):
             if kind == "_Recurrent":
                 if all(self._is_zero(each) for each in self.node.all_input_nodes[1:]):
                     self.node.args, self.node.kwargs = self.node.args[:1], {}  # as it begins by itself
                 return
-            plain = self._told(kind, module)
+            try:
+                plain = self._told(kind, module)
+            except ValueError:
+                if not by_shapes:  # what is made of it alone may be a constant again
+                    raise
+                plain = None
         if plain is None:
-            if kind in _NUMBERS and self.node not in self.of_shapes:
+            if kind in _NUMBERS and not by_shapes:
                 raise ValueError("numbers that follow from values, or from the batch otherwise than as its size")
             return
         for run in self.runs:
             if self.node in run:
                 run[plain] = run[self.node]
-        if self.node in self.of_shapes:
+        if by_shapes:
             self.of_shapes.add(plain)
         self.node.replace_all_uses_with(plain)
         self.graph.erase_node(self.node)
@@ -150,7 +178,7 @@ class _Plain:
         """Put a constant in place of what is one, where something else than shapes is computed of it."""
         held = self._constant(self.node)
         users = [user for user in self.node.users if user not in self.of_shapes]
-        if not isinstance(held, Tensor) or not users:
+        if held is None or not users:
             return
         name = f"constant_{len(list(self.converted.buffers(recurse=False)))}"
         self.converted.register_buffer(name, held.detach().clone())
@@ -180,6 +208,8 @@ class _Plain:
         if kind == "Pad":
             given = {name: self._numbers(name) for name in ("pads", "value", "axes")}
             return call(nn.functional.pad, (x, *module.how(self._rank(x), *given.values())))
+        if kind == "OnnxTile":
+            return self._tiled(x)
         if kind == "OnnxSlice":
             names = ("starts", "ends", "axes", "steps")
             return self._sliced(x, *(self._numbers(name) for name in names))
@@ -188,8 +218,6 @@ class _Plain:
             return None
         if kind == "OnnxGather" and told.dim() == 0:
             return call(torch.select, (x, module._axis, told.item()))
-        if kind == "OnnxTile":
-            return self.graph.call_method("repeat", (x, *told.tolist()))
         return None
 
     def _given(self, name: str) -> fx.Node | None:
@@ -218,6 +246,17 @@ class _Plain:
         if kind == "OnnxReshape":  # the one size that the batch decides follows from the others
             return self.graph.call_function(torch.reshape, (x, tuple(-1 if isinstance(n, fx.Node) else n for n in sizes)))
         return self.graph.call_method("expand", (x, *sizes))
+
+    def _tiled(self, x: Any) -> fx.Node | None:
+        """Copies along axes, as many as there are samples where that is what they are in all runs."""
+        given = self._given("repeats")
+        if given not in self.of_shapes:
+            return None
+        axes = list(zip(*(run[given].tolist() for run in self.runs), strict=True))
+        if any(len(set(each)) > 1 and each != (*BATCHES, *FURTHER) for each in axes):
+            return None
+        times = [each[0] if len(set(each)) == 1 else self.graph.call_method("size", (self.source, 0)) for each in axes]
+        return self.graph.call_method("repeat", (x, *times))
 
     def _sliced(self, x: Any, starts: list[int], ends: list[int], axes: list[int] | None, steps: list[int] | None) -> fx.Node:
         """Ranges of axes; those that run backwards are turned first."""

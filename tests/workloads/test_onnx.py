@@ -1,4 +1,5 @@
-"""Files of ONNX as exporters write them: shapes computed from the batch's size, SAME padding, newer opsets; what is refused is named."""
+"""Files of ONNX as exporters write them: shapes computed from the batch's size, SAME padding, newer opsets; operators as ONNX
+defines them; what is refused is named."""
 
 import warnings
 from pathlib import Path
@@ -120,6 +121,9 @@ ROWS: dict[str, tuple[Any, ...]] = {  # opset, nodes, constants, shape of a samp
     "5 the smaller of many": (13, SMALLER + FIRST, TWO | {"two": np.array(16)}, (4,), "Slice of y/Slice: ends that follow"),
     "5 reshaped by half": (13, [*HALF, node("Concat", "u rest", "v", axis=0), node("Reshape", "x v", "y")], TWO, (4,),
                            "Reshape of y/Reshape: numbers that follow"),
+    "5 copies for each sample": (13, [*BATCH, node("Unsqueeze", "n axis", "u"), node("Concat", "u one", "t", axis=0),
+                                      node("Tile", "w t", "c"), node("Add", "x c", "y")], TWO | {"w": floats(1, 4), "one": numbers(1)}, (4,)),
+    "5 sums so far": (13, [node("CumSum", "x two", "y")], {"two": np.array(-1)}, (4, 3)),
     "6 pads of a computed value": (13, [node("ReduceMax", "x", "m", keepdims=0), node("Pad", "x p m", "y")],
                                    {"p": numbers(0, 1, 0, 1)}, (4,), "Pad of y/Pad: value that follow"),
     "6 pads of NaN": (13, [node("Pad", "x p v", "y")], {"p": numbers(0, 1, 0, 1), "v": np.array(np.nan, np.float32)}, (4,)),
@@ -162,6 +166,10 @@ ROWS: dict[str, tuple[Any, ...]] = {  # opset, nodes, constants, shape of a samp
                              (5, 4), "LSTM of /y/LSTM: activations = ['Relu', 'Tanh', 'Tanh']"),
     "17 a first state of two": (14, [*STEPS, *STARTS, node("LSTM", "t w r b - start", "y", hidden_size=3)], STARTED, (5, 4)),
     "17 a pad value in a list": (13, [node("Pad", "x p v", "y")], {"p": numbers(0, 1, 0, 1), "v": np.array([1.5], np.float32)}, (4,)),
+    "18 infinite below": (13, [node("Div", "x w", "q"), node("IsInf", "q", "i", detect_positive=0), node("Cast", "i", "y", to=1)],
+                          {"w": np.array([0, 0, 1, 0], np.float32)}, (4,)),
+    "18 a norm in training": (15, [node("BatchNormalization", "x w w w w", "y", training_mode=1)], {"w": np.ones(4, np.float32)}, (4,),
+                              "BatchNormalization of /y/BatchNormalization has training_mode = 1"),
 }  # fmt: skip
 
 
