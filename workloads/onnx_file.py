@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from xbar.hw.graph.capture import quiet
 from xbar.workloads.data import DataError
-from xbar.workloads.exported import HOW, first_line, network_of
+from xbar.workloads.exported import HOW, alike, first_line, network_of, outputs_of
 from xbar.workloads.onnx_operators import add_operators
-from xbar.workloads.onnx_shapes import with_plain_shapes
+from xbar.workloads.onnx_shapes import program_of, with_plain_shapes
 
 INSTEAD = f"a .pt2 file of torch.export.save, {HOW}, or FILE.py:FUNCTION keeps all of a torch model"
 
@@ -45,20 +45,33 @@ def load_onnx(path: Path, example: Tensor) -> nn.Module:
         _with_explicit_padding(read, example)
         _without_copies_of_constants(read)
         _without_allowzero(read)
+        _with_outputs_that_are_used(read)
     _name_by_weights(read)
     if lacking := _lacking(read, _opset(read)):
         raise DataError(f"{path}: has operators that onnx2torch lacks in opset {_opset(read)}: {', '.join(lacking)}; {INSTEAD}")
+    held = {each.name for each in read.graph.initializer}
+    inputs, outputs = [each.name for each in read.graph.input if each.name not in held], [each.name for each in read.graph.output]
+    for what, names in (("inputs", inputs), ("outputs", outputs)):
+        if len(names) != 1:
+            raise DataError(f"{path}: has {len(names)} {what}, {', '.join(names)}; must have one: wrap the model in a module of one tensor")
+    if unread := _unread(read):
+        raise DataError(f"{path}: has what onnx2torch does not read: {'; '.join(unread)}; {INSTEAD}")
     if padded := _same_padded(read):
         raise DataError(f"{path}: has padding that onnx2torch lacks: {'; '.join(padded)}. Export it with explicit pads; {INSTEAD}")
     try:
         with _silent(), torch.no_grad():
-            converted = with_plain_shapes(convert(read).eval(), example)
-            program = torch.export.export(converted, (example[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            converted, seen = with_plain_shapes(convert(read).eval(), example)
+            program = program_of(converted, example)
     except Exception as error:  # NotImplementedError of operators; export raises a family of its own
         told = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(f"{path}: its operators, {_kinds(read)}, cannot be read as a torch network with a free batch axis: {told}; "
                         f"{INSTEAD}") from None  # fmt: skip
-    return network_of(program, str(path), example)
+    network = network_of(program, str(path), example)
+    for x, wanted in seen:
+        if not isinstance(wanted, Tensor) or not alike(wanted, outputs_of(network, x)):
+            raise DataError(f"{path}: its operators, {_kinds(read)}, read as a torch network with a free batch axis compute something else "
+                            f"for a batch of {len(x)}; {INSTEAD}")  # fmt: skip
+    return network
 
 
 @contextmanager
@@ -106,7 +119,8 @@ def _with_explicit_padding(read: Any, example: Tensor) -> None:
         return
     shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in (*inferred.input, *inferred.value_info)}
     for node in read.graph.node:
-        pads = _pads(node, shapes.get(node.input[0], []), held) if _same(node) else []
+        known = node.op_type in ("Conv", "MaxPool", "AveragePool") and _same(node)
+        pads = _pads(node, shapes.get(node.input[0], []), held) if known else []
         if pads and (node.op_type == "Conv" or pads[: len(pads) // 2] == pads[len(pads) // 2 :]):
             _set(node, auto_pad=None, pads=pads)
 
@@ -142,6 +156,48 @@ def _without_allowzero(read: Any) -> None:
     for node in read.graph.node:
         if node.op_type == "Reshape" and node.input[1] not in empty:
             _set(node, allowzero=None)
+
+
+_SEVERAL = ("Split", "TopK", "LSTM", "GRU")  # whose modules give as many tensors as the node has outputs
+
+
+def _with_outputs_that_are_used(read: Any) -> None:
+    """Drop optional outputs that nothing uses, name those that have no name, and put a copy after a node of several outputs where one is
+    the network's: onnx2torch makes all of them its output."""
+    import onnx
+
+    ends = {each.name for each in read.graph.output}
+    used = {name for node in read.graph.node for name in node.input if name} | ends
+    moved: dict[str, str] = {}
+    for node in list(read.graph.node):
+        while node.op_type not in _SEVERAL and len(node.output) > 1 and node.output[-1] not in used:
+            node.output.pop()
+        for at, name in enumerate(node.output):
+            if len(node.output) > 1 and (not name or name in ends):
+                node.output[at] = f"{name or node.output[-1]}/{at}/of_several"
+                if name:
+                    moved[name] = node.output[at]
+    for node in read.graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = moved.get(name, name)
+    read.graph.node.extend(onnx.helper.make_node("Identity", [several], [name], name=f"{name}/copy") for name, several in moved.items())
+
+
+def _unread(read: Any) -> list[str]:
+    """What readers of onnx2torch pass over, each with its node."""
+    found = []
+    for node in read.graph.node:
+        told = {each.name: list(each.ints) or each.i for each in node.attribute}
+        pads, name = told.get("pads") or [], f"{node.op_type} of {node.name or (node.output[0] if node.output else '')}"
+        if len(node.output) > 1 and node.op_type not in _SEVERAL:
+            found.append(f"{name} has outputs {', '.join(node.output)}")
+        if node.op_type == "BatchNormalization" and told.get("training_mode"):
+            found.append(f"{name} has training_mode = 1")
+        if node.op_type == "ConvTranspose" and "output_shape" in told:
+            found.append(f"{name} has output_shape = {told['output_shape']}")
+        if node.op_type == "AveragePool" and pads[: len(pads) // 2] != pads[len(pads) // 2 :] and not told.get("count_include_pad"):
+            found.append(f"{name} has pads = {pads}, not counted in the mean")
+    return found
 
 
 def _same(node: Any) -> str:

@@ -1,4 +1,5 @@
-"""Files of ONNX as exporters write them: shapes computed from the batch's size, SAME padding, newer opsets; what is refused is named."""
+"""Files of ONNX as exporters write them: shapes computed from the batch's size, SAME padding, newer opsets; operators as ONNX
+defines them; what is refused is named."""
 
 import warnings
 from pathlib import Path
@@ -20,11 +21,15 @@ W = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in (("fc", 
 
 
 def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> Any:
-    return onnx.helper.make_node(kind, inputs.split(), outputs.split(), name=f"/{outputs}/{kind}", **attributes)
+    """A node of the names between spaces; - is one that is left out."""
+    named = [["" if name == "-" else name for name in each.split()] for each in (inputs, outputs)]
+    return onnx.helper.make_node(kind, *named, name=f"/{outputs}/{kind}", **attributes)
 
 
 def saved(path: Path, opset: int, nodes: list[Any], held: dict[str, Any], x: tuple[Any, ...], y: tuple[Any, ...]) -> Path:
-    ends = [[onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", *shape])] for name, shape in (("x", x), ("y", y))]
+    """The file of a network; shapes of a sample; y: () where it is left to the file's reader."""
+    ends = [[onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", *shape] if shape else None)]
+            for name, shape in (("x", x), ("y", y))]  # fmt: skip
     tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]
     graph = onnx.helper.make_graph(nodes, "net", *ends, tensors)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
@@ -55,6 +60,139 @@ def test_same_padding_of_a_convolution(tmp_path: Path, mode: str, stride: int, s
     path, x = saved(tmp_path / "net.onnx", 17, nodes, {"conv": W["conv"]}, (1, size, size), (4, None, None)), torch.randn(3, 1, size, size)
     wanted = F.conv2d(F.pad(x, pads * 2), torch.from_numpy(W["conv"]), stride=stride)
     assert torch.allclose(load_onnx(path, x)(x), wanted, atol=1e-5)
+
+
+def floats(*shape: int) -> Any:
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+def numbers(*values: int) -> Any:
+    return np.array(values, np.int64)
+
+
+def resize(held: dict[str, Any], shape: tuple[int, ...] = (1, 5, 4), mode: str = "nearest", **how: Any) -> tuple[Any, ...]:
+    """A row of a Resize by factors or to sizes; how: coordinates first, then what rounds."""
+    return 13, [node("Resize", "x - scales" if "scales" in held else "x - - sizes", "y", mode=mode, **how)], held, shape
+
+
+TWICE = {"scales": np.array([1, 1, 2, 2], np.float32)}
+TO_SIZES = {"sizes": numbers(2, 1, 10, 8)}
+BATCH = [node("Shape", "x", "s"), node("Gather", "s zero", "n", axis=0)]  # its size
+HALF, SMALLER = ([*BATCH, node(kind, "n two", "m"), node("Unsqueeze", "m axis", "u")] for kind in ("Div", "Min"))
+TIMES = [node("Cast", "u", "f", to=1), node("Mul", "x f", "y")]
+FIRST = [node("Slice", "x axis u", "y")]
+TWO = {"zero": np.array(0), "two": np.array(2), "axis": numbers(0), "rest": numbers(-1)}
+CELLS = {"w": floats(1, 12, 4), "r": floats(1, 12, 3), "b": floats(1, 24), "h": floats(1, 1, 3)}
+STEPS = [node("Transpose", "x", "t", perm=[1, 0, 2])]  # (steps, batch, features)
+STARTS = [*BATCH, node("Unsqueeze", "n axis", "u"), node("Concat", "one u three", "sizes", axis=0), node("Expand", "h sizes", "start")]
+STARTED = CELLS | {"one": numbers(1), "three": numbers(3), "zero": np.array(0), "axis": numbers(0)}
+ROWS: dict[str, tuple[Any, ...]] = {  # opset, nodes, constants, shape of a sample, what is said where it is refused
+    "1 largest over two axes from the end": (18, [node("ReduceMax", "x a", "y", keepdims=0)], {"a": numbers(-2, -1)}, (4, 3, 5)),
+    "1 smallest over axes from both ends": (13, [node("ReduceMin", "x", "y", axes=[-1, 1], keepdims=0)], {}, (4, 3, 5)),
+    "1 product": (18, [node("ReduceProd", "x a", "y", keepdims=0)], {"a": numbers(-1, 1)}, (4, 3, 5)),
+    "1 places of new axes from the end": (13, [node("Unsqueeze", "x a", "y")], {"a": numbers(-1, -2)}, (4,)),
+    "2 as torch's exporter has it": resize(TWICE, coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    "2 nearest as ONNX has it": resize(TWICE),
+    "2 nearest, down": resize({"scales": np.array([1, 1, 0.4, 0.4], np.float32)}, (1, 10, 5)),
+    "2 up": (*resize(TWICE, coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
+             "Resize of y/Resize: mode nearest, asymmetric"),
+    "2 half and floor": (*resize(TWICE, coordinate_transformation_mode="half_pixel", nearest_mode="floor"),
+                         "half_pixel, floor from [5, 4]"),
+    "2 corners and floor": (*resize(TWICE, coordinate_transformation_mode="align_corners", nearest_mode="floor"), "align_corners, floor"),
+    "2 linear": resize(TWICE, mode="linear"),
+    "2 linear, corners": resize(TWICE, mode="linear", coordinate_transformation_mode="align_corners"),
+    "2 linear by 1.3": resize({"scales": np.array([1, 1, 1.3, 1.3], np.float32)}, mode="linear"),
+    "2 cubic": resize(TWICE, mode="cubic"),
+    "2 linear, asymmetric": (*resize(TWICE, mode="linear", coordinate_transformation_mode="asymmetric"), "mode linear, asymmetric"),
+    "2 symmetric": (*resize(TWICE, mode="linear", coordinate_transformation_mode="half_pixel_symmetric"), "half_pixel_symmetric"),
+    "2 corners by 1.3": (*resize({"scales": np.array([1, 1, 1.3, 1.3], np.float32)}, mode="linear",
+                                 coordinate_transformation_mode="align_corners"), "align_corners from [5, 4] to [6, 5]"),
+    "2 cubic of another a": (*resize(TWICE, mode="cubic", cubic_coeff_a=-0.5), "Resize of /y/Resize: cubic_coeff_a = -0.5"),
+    "2 cubic without edges": (*resize(TWICE, mode="cubic", exclude_outside=1), "exclude_outside = 1"),
+    "2 to sizes of one batch": (*resize(TO_SIZES), "Resize of y/Resize: other sizes of the first two axes"),
+    "3 parts that do not divide": (18, [node("Split", "x", "a b c", axis=1, num_outputs=3), node("Concat", "c a b", "y", axis=1)], {},
+                                   (7,)),
+    "3 parts that must divide": (13, [node("Split", "x", "a b", axis=1), node("Add", "a b", "y")], {}, (7,), "Split of a b/Split: 7 in 2"),
+    "4 pads of some axes": (18, [node("Pad", "x p - a", "y")], {"p": numbers(1, 2), "a": numbers(-1)}, (3, 4)),
+    "5 half of the batch": (13, HALF + FIRST, TWO, (4,), "Slice of y/Slice: ends that follow from values, or from the size of the batch"),
+    "5 times half of the batch": (13, HALF + TIMES, TWO, (4,)),
+    "5 times the smaller": (13, SMALLER + TIMES, TWO, (4,)),
+    "5 the smaller": (13, SMALLER + FIRST, TWO, (4,), "Slice of y/Slice: ends that follow"),
+    "5 the smaller of many": (13, SMALLER + FIRST, TWO | {"two": np.array(16)}, (4,), "Slice of y/Slice: ends that follow"),
+    "5 reshaped by half": (13, [*HALF, node("Concat", "u rest", "v", axis=0), node("Reshape", "x v", "y")], TWO, (4,),
+                           "Reshape of y/Reshape: numbers that follow"),
+    "5 copies for each sample": (13, [*BATCH, node("Unsqueeze", "n axis", "u"), node("Concat", "u one", "t", axis=0),
+                                      node("Tile", "w t", "c"), node("Add", "x c", "y")],
+                                 TWO | {"w": floats(1, 4), "one": numbers(1)}, (4,)),
+    "5 sums so far": (13, [node("CumSum", "x two", "y")], {"two": np.array(-1)}, (4, 3)),
+    "6 pads of a computed value": (13, [node("ReduceMax", "x", "m", keepdims=0), node("Pad", "x p m", "y")],
+                                   {"p": numbers(0, 1, 0, 1)}, (4,), "Pad of y/Pad: value that follow"),
+    "6 pads of NaN": (13, [node("Pad", "x p v", "y")], {"p": numbers(0, 1, 0, 1), "v": np.array(np.nan, np.float32)}, (4,)),
+    "7 pads of an old opset": (10, [node("Pad", "x", "y", pads=[0, 1, 0, 2], value=2.5)], {}, (4,)),
+    "8 SAME of a transposed convolution": (13, [node("ConvTranspose", "x w", "y", auto_pad="SAME_UPPER", strides=[2, 2])],
+                                           {"w": floats(1, 2, 3, 3)},
+                                           (1, 4, 4), "ConvTranspose of /y/ConvTranspose has auto_pad"),
+    "8 sizes of a transposed convolution": (13, [node("ConvTranspose", "x w", "y", output_shape=[9, 9], strides=[2, 2])],
+                                            {"w": floats(1, 2, 3, 3)},
+                                            (1, 4, 4), "ConvTranspose of /y/ConvTranspose has output_shape = [9, 9]"),
+    "8 pads of means": (13, [node("AveragePool", "x", "y", kernel_shape=[2, 2], pads=[0, 0, 1, 1])], {}, (1, 4, 4),
+                        "AveragePool of /y/AveragePool"),
+    "9 norm over more than its scale": (17, [node("LayerNormalization", "x w b", "y", axis=1)],
+                                           {"w": floats(5), "b": floats(5)}, (3, 4, 5)),
+    "9 norm from an axis on": (17, [node("LayerNormalization", "x w b", "y", axis=2)],
+                               {"w": floats(4, 5), "b": floats(4, 5)}, (3, 4, 5)),
+    "10 the mean of a norm": (17, [node("LayerNormalization", "x w b", "a m", axis=-1), node("Mul", "a m", "y")],
+                              {"w": floats(4), "b": floats(4)}, (4,), "LayerNormalization of /a m/LayerNormalization has outputs a, m"),
+    "10 the mean of a norm, not used": (17, [node("LayerNormalization", "x w b", "y m", axis=-1)],
+                                        {"w": floats(4), "b": floats(4)}, (4,)),
+    "11 one of several parts": (13, [node("Split", "x three", "a y", axis=1)], {"three": numbers(3, 1)}, (4,)),
+    "11 a part that is used": (13, [node("Split", "x", "y b", axis=1), node("Relu", "y", "z")], {}, (4,)),
+    "11 a last state": (14, [*STEPS, node("LSTM", "t w r b", "- y", hidden_size=3)], CELLS, (5, 4)),
+    "12 no more than": (13, [node("Clip", "x - high", "y")], {"high": np.array(0.5, np.float32)}, (4,)),
+    "13 turned": (13, [node("Slice", "x start end axes step", "y")],
+                  {"start": numbers(-1), "end": numbers(-(2**63)), "axes": numbers(1), "step": numbers(-1)}, (4,)),
+    "13 backwards by two": (13, [node("Slice", "x start end axes step", "y")],
+                            {"start": numbers(5, 0), "end": numbers(-7, 2**63 - 1), "axes": numbers(-1, 1), "step": numbers(-2, 1)},
+                            (2, 7)),
+    "13 nothing": (13, [node("Slice", "x start end axes", "e"), node("Concat", "e x", "y", axis=1)],
+                   {"start": numbers(0), "end": numbers(-(2**63)), "axes": numbers(1)}, (4,)),
+    "14 reflected": (13, [node("Pad", "x p", "y", mode="reflect")], {"p": numbers(0, 0, 0, 1, 0, 0, 0, 2)}, (2, 3, 4)),
+    "14 edges": (13, [node("Pad", "x p", "y", mode="edge")], {"p": numbers(0, 0, 1, 0, 0, 2)}, (3, 4)),
+    "14 edges of channels": (13, [node("Pad", "x p", "y", mode="edge")], {"p": numbers(1, 0, 0, 1, 0, 0)}, (3, 4),
+                             "Pad of y/Pad: mode edge with pads [1, 0, 0, 1, 0, 0]"),
+    "15 places from the end of a table": (13, [node("Cast", "x", "i", to=7), node("Gather", "w i", "y")], {"w": floats(6, 3)}, (4,)),
+    "15 a list": (13, [node("Cast", "x", "i", to=7), node("Gather", "w i", "y")], {"w": floats(6)}, (4,)),
+    "15 a table of matrices": (13, [node("Cast", "x", "i", to=6), node("Gather", "w i", "y")], {"w": floats(6, 2, 3)}, (4,)),
+    "16 other activations": (14, [*STEPS, node("LSTM", "t w r b", "y", hidden_size=3, activations=["Relu", "Tanh", "Tanh"])], CELLS,
+                             (5, 4), "LSTM of /y/LSTM: activations = ['Relu', 'Tanh', 'Tanh']"),
+    "17 a first state of two": (14, [*STEPS, *STARTS, node("LSTM", "t w r b - start", "y", hidden_size=3)], STARTED, (5, 4)),
+    "17 a pad value in a list": (13, [node("Pad", "x p v", "y")], {"p": numbers(0, 1, 0, 1), "v": np.array([1.5], np.float32)}, (4,)),
+    "18 infinite below": (13, [node("Mul", "x w", "q"), node("IsInf", "q", "i", detect_positive=0), node("Cast", "i", "y", to=1)],
+                          {"w": np.array([1, np.inf, 1, -np.inf], np.float32)}, (4,)),
+    "18 a norm in training": (15, [node("BatchNormalization", "x w w w w", "y", training_mode=1)], {"w": np.ones(4, np.float32)}, (4,),
+                              "BatchNormalization of /y/BatchNormalization has training_mode = 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_as_onnx_defines_it(tmp_path: Path, name: str) -> None:
+    """What small graphs compute is what the package onnx says, for batches of sizes that the reader did not try; or they are refused, with
+    the node's name."""
+    from onnx.reference import ReferenceEvaluator
+
+    opset, nodes, held, shape, *said = ROWS[name]
+    path = saved(tmp_path / "net.onnx", opset, nodes, held, shape, ())
+    x = torch.randn(7, *shape, generator=torch.Generator().manual_seed(2))
+    if said:
+        with pytest.raises(DataError) as told:
+            load_onnx(path, x[:2])
+        assert said[0] in str(told.value)
+        return
+    found = load_onnx(path, x[:2])
+    for batch in (x[:4], x):
+        (wanted,) = ReferenceEvaluator(str(path)).run(None, {"x": batch.numpy()})
+        assert found(batch).shape == wanted.shape
+        assert np.allclose(found(batch).numpy(force=True), wanted, atol=1e-5, equal_nan=True)
 
 
 def test_attention_with_constant_shapes(tmp_path: Path) -> None:
