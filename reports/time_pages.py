@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from xbar.reports.labels import shortened, size_of_labels
 from xbar.reports.results import Results
-from xbar.reports.run_words import batch_of, busiest_of, heading_of, leaked
+from xbar.reports.run_words import batch_of, busiest_of, heading_of, leaked, pace_of
 from xbar.reports.style import (
     ACCENT,
     INK,
@@ -128,13 +128,14 @@ def power_over_time(results: Results) -> Figure:
         told = f"{batch_of(int(s['requests']))}, too few for a steady state; mean of {len(results.power)} spans of time"
         figure = page("Power over time", f"{heading_of(results)}  ·  {told}")
         power_axes(plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart"), results.power, s, labelled=True)
+    rate, of_rate = pace_of(results)
     rows = [
         ("Peak of the whole batch", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
         ("Leakage, always drawn", leaked(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
         ("Peak load by the tables, links too", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
-        ("Requests per second", human(s["steady_throughput_per_s"] or s["throughput_per_s"], "")),
+        (f"Requests per second, {of_rate}", human(rate, "")),
     ]  # fmt: skip
     for index, (label, value) in enumerate(rows):
         x, y = 0.08 + 0.225 * (index % 4), 0.20 - 0.075 * (index // 4)

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from torch import nn
 
 from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
-from xbar.reports import energy_page, first_page, run_tables, run_words, studies, time_pages
+from xbar.reports import efficiency, energy_page, first_page, run_tables, run_words, studies, time_pages
 from xbar.reports.converters import ADC_CURVES
 from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
@@ -299,6 +300,40 @@ def test_one_request_is_no_batch(results: Results) -> None:
     assert "percentile" not in run_words.summary_text(one)
     assert "batch" not in run_words.verdict(one)
     assert "batch of 5" in run_words.summary_text(results)
+
+
+def test_a_headline_number_is_of_one_operating_point(results: Results, drawn: Drawn) -> None:
+    """Efficiency and density of the whole run, the peak named; a rate says of which time it is, and so does a token's time."""
+    _, value, detail = run_words.headlines(results)[-1]
+    run = efficiency.row_of(results, "batch")
+    assert value == human(run["operations_per_J"], "OPS/W")
+    assert detail.startswith(f"{efficiency.POINTS['batch']}; with links ")
+    assert efficiency.density(run["operations_per_s_m2"]) in detail
+    assert efficiency.density(efficiency.row_of(results, "steady")["operations_per_s_m2"]) not in detail
+    assert detail.endswith(f"{efficiency.POINTS['peak']} {human(efficiency.row_of(results, 'peak')['operations_per_J'], 'OPS/W')}")
+    assert "efficiency and density among the headline numbers are of it" in " ".join(drawn.texts("efficiency")).replace("\n", " ")
+    in_tokens = replace(results, meta=results.meta | {"workload": results.meta["workload"] | {"tokens": 4}})
+    s = results.meta["summary"]
+    together = replace(in_tokens, meta=in_tokens.meta | {"summary": s | {"steady_throughput_per_s": None}})
+    for found, rate, of in (
+        (in_tokens, s["steady_throughput_per_s"], "between results"), (together, s["throughput_per_s"], "first to last"),
+        (single_request(in_tokens), s["throughput_per_s"], "one after another"),
+    ):  # fmt: skip
+        assert run_words.headlines(found)[2][1:] == (human(rate, ""), of if "another" in of else f"batch of 5, {of}")
+        assert f"{human(1 / (4 * rate), 's')} ({of})" in run_words.verdict(found)
+        assert ("t steady throughput" in run_words.summary_text(found)) == (of == "between results")
+
+
+def test_places_and_operating_points_have_one_name(results: Results, drawn: Drawn) -> None:
+    page, text = " ".join(drawn.texts("efficiency")), run_words.summary_text(results)
+    for words in efficiency.POINTS.values():
+        assert words in page
+        assert f"\n{words[0].upper()}{words[1:]} " in text
+    summary = results.meta["summary"] | {"crossbar_operations_share": 0.75, "digital_operations_share": 0.25}
+    shared = replace(results, meta=results.meta | {"summary": summary})
+    labels = [text.get_text() for legend in efficiency.efficiency_and_density(shared).axes[2].findobj(Legend) for text in legend.get_texts()]
+    assert f"in product units {percent(0.25)}" in labels
+    assert f"{percent(0.25)} in product units" in run_words.summary_text(shared)
 
 
 def test_changes_are_told_with_their_units(deep: Results, results: Results) -> None:
