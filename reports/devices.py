@@ -16,8 +16,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from xbar.reports.pages import save_pdf, save_png
-from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, significant, write
+from xbar.reports.style import ACCENT, FAINT, INK, PAGE, SECOND, SOFT, fitted, page, plot, significant, write
 
+# How far a write errs, by the model of the device; words after "write error:".
+WRITE_ERRORS = {
+    "independent": "a share of the range, the same at every target", "proportional": "a share of the target",
+    "lognormal": "log-normal", "polynomial": "a polynomial of the target", "table": "a table by target",
+}  # fmt: skip
 MOST_LEVELS = 16  # distributions drawn on a page
 FINE = 0.02  # of the range: where the spread is less, distributions are drawn around their targets
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
@@ -44,10 +49,16 @@ class DeviceSheet:
     sources: tuple[str, ...]  # one line each: citation and how it was read
 
 
+def write_error(model: str) -> str:
+    """How far a write errs, in words; the model's name where it has none."""
+    return WRITE_ERRORS.get(model, f"{model}, as the device's model has it")
+
+
 def device_page(sheet: DeviceSheet) -> Figure:
     """The page of one device."""
     figure = page(sheet.title, sheet.description)
-    write(figure, 0.05, 0.885, sheet.facts, size=10, colour=SECOND)
+    (facts,), size = fitted(sheet.facts, 0.90 * PAGE[0], 10, 7)
+    write(figure, 0.05, 0.885, facts, size=size, colour=SECOND)
     shown = "Conductance after a write less its target" if _is_fine(sheet) else "Conductance after a write"
     _distributions(plot(figure, (0.07, 0.545, 0.40, 0.275), f"{shown}, by level"), sheet)
     _spread(plot(figure, (0.585, 0.545, 0.365, 0.275), "Spread of a write, against its target"), sheet)

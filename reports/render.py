@@ -117,7 +117,7 @@ def trace_events(results: Results) -> dict[str, Any]:
         })  # fmt: skip
     events.append(_named("process_name", 0, 0, "chip"))
     for table, column, name in (
-        (results.power, "power_W", "power, W"),
+        (results.power, "on_chip_power_W", "power on chip, W"),
         (results.adc_use, "share", "ADCs at work, share of all"),
     ):
         for time, value in table[["time_s", column]].itertuples(index=False, name=None):

@@ -130,7 +130,7 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
         _analog_note(chip),
         "Every part bounds the time of its stage by its rate. Tiles' buffer ports with their buses, their output stages, every link of the "
         "mesh and the off-chip links serve one at a time.",
-        f"A full buffer stalls who writes to it; the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
+        f"A full buffer stalls who writes to it; the fullest tile held {_kibibytes(b['fullest_bits'])} of its {_kibibytes(b['size_bits'])}"
         f"{', MORE THAN IT HAS' if b['fullest_bits'] > b['size_bits'] else ''}. A layer begins a sample when its readers have "
         "loaded the sample before the last.",
         "Results travel over the mesh in packets of whole flits, along the row of routers first, one to every tile that holds rows for "
@@ -166,8 +166,9 @@ def _analog_note(chip: dict[str, Any]) -> str:
     return f"{wires}; {time}{law}. Studies of what a chip would lose may assume more; they say so."
 
 
-def _kilobytes(bits: float) -> str:
-    return f"{significant(bits / 8192)}\u00a0KB"
+def _kibibytes(bits: float) -> str:
+    """As chip files count: 1024 bytes of 8 bits."""
+    return f"{significant(bits / 8192)}\u00a0KiB"
 
 
 def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:

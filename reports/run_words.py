@@ -68,7 +68,7 @@ def batch_of(requests: int) -> str:
 
 
 def pace_of(results: Results) -> tuple[float, str]:
-    """Requests per second, and of what: between the results of a batch, or of its whole time where no two results come one after the other."""
+    """Requests per second, and of what: between the results of a batch, or of all its time where none comes after another."""
     s = results.meta["summary"]
     if s["steady_throughput_per_s"]:
         return s["steady_throughput_per_s"], "between results"
@@ -215,7 +215,8 @@ def _efficiency_lines(results: Results) -> Iterator[str]:
         return
     for of in dict.fromkeys(points_of(results)["of"]):
         own, all_of_it = (row_of(results, of, links) for links in (False, True))
-        yield (f"{POINTS[of][0].upper()}{POINTS[of][1:]:<{LABEL - 1}} {tera(own['operations_per_J'])} TOPS/W, {tera(own['operations_per_s_m2'] * 1e-6)} TOPS/mm²; with links "
+        words = f"{POINTS[of][0].upper()}{POINTS[of][1:]}"
+        yield (f"{words:<{LABEL}} {tera(own['operations_per_J'])} TOPS/W, {tera(own['operations_per_s_m2'] * 1e-6)} TOPS/mm²; with links "
                f"{tera(all_of_it['operations_per_J'])} TOPS/W, {tera(all_of_it['operations_per_s_m2'] * 1e-6)} TOPS/mm²")  # fmt: skip
     chip = results.meta["chip"]
     yield f"{'':<{LABEL}} a multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs"

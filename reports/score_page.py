@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from xbar.reports.converters import adc_curves
+from xbar.reports.devices import write_error
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
 from xbar.reports.run_words import PERCENT, heading_of
@@ -40,15 +41,11 @@ def accuracy(results: Results) -> Figure:
         ],
         loc="upper left", bbox_to_anchor=(-0.02, -0.125), fontsize=8.5, frameon=False, labelcolor=INK,
     )  # fmt: skip
-    models = {
-        "independent": "sigma is a share of the conductance range, the same for every level",
-        "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
-        "polynomial": "sigma is a polynomial of the conductance, here scaled as a whole",
-        "table": "sigma by conductance from a table, here scaled as a whole",
-    }  # fmt: skip
+    scaled = ", here scaled as a whole" if chip["programming_scaled"] else ""
     own = "is 1 on this axis" if chip["programming_scaled"] else f"sigma is {100 * chip['programming_own']:.3g}\u00a0%"
+    law = write_error(chip["programming_model"])
     note = (
-        f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
+        f"Programming error: {law}{scaled}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
         f"same {a['of']}, in the right panel up to {study['adc_instances']}; where nothing is drawn it is one. "
         f"ADC range: {chip['adc_range']}. In the right panel the cells are as the chip describes them; the width of a code is made for "

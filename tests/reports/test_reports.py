@@ -22,10 +22,11 @@ from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
 from xbar.reports import efficiency, energy_page, first_page, run_tables, run_words, studies, time_pages
 from xbar.reports.converters import ADC_CURVES
+from xbar.reports.devices import WRITE_ERRORS
 from xbar.reports.floorplan import floor_plan
 from xbar.reports.render import PAGES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
-from xbar.reports.style import human, percent, span
+from xbar.reports.style import human, percent, significant, span
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.evaluate import mean_band
 from xbar.workloads.study.run import Study, run
@@ -324,6 +325,16 @@ def test_a_headline_number_is_of_one_operating_point(results: Results, drawn: Dr
         assert ("t steady throughput" in run_words.summary_text(found)) == (of == "between results")
 
 
+def test_a_kib_is_1024_bytes_and_write_errors_have_the_devices_words(results: Results, drawn: Drawn) -> None:
+    held, size = (f"{significant(results.meta['buffers'][name] / 8 / 1024)}\u00a0KiB" for name in ("fullest_bits", "size_bits"))
+    texts = " ".join(text for name in drawn.figures if name.startswith("assumptions") for text in drawn.texts(name)).replace("\n", " ")
+    assert f"the fullest tile held {held} of its {size}." in texts
+    note = " ".join(drawn.texts("accuracy")).replace("\n", " ")
+    chip = results.meta["chip"]
+    assert f"Programming error: {WRITE_ERRORS[chip['programming_model']]}" in note
+    assert ("here scaled as a whole" in note) == chip["programming_scaled"]
+
+
 def test_places_and_operating_points_have_one_name(results: Results, drawn: Drawn) -> None:
     page, text = " ".join(drawn.texts("efficiency")), run_words.summary_text(results)
     for words in efficiency.POINTS.values():
@@ -331,7 +342,8 @@ def test_places_and_operating_points_have_one_name(results: Results, drawn: Draw
         assert f"\n{words[0].upper()}{words[1:]} " in text
     summary = results.meta["summary"] | {"crossbar_operations_share": 0.75, "digital_operations_share": 0.25}
     shared = replace(results, meta=results.meta | {"summary": summary})
-    labels = [text.get_text() for legend in efficiency.efficiency_and_density(shared).axes[2].findobj(Legend) for text in legend.get_texts()]
+    bar = efficiency.efficiency_and_density(shared).axes[2]
+    labels = [text.get_text() for legend in bar.findobj(Legend) for text in legend.get_texts()]
     assert f"in product units {percent(0.25)}" in labels
     assert f"{percent(0.25)} in product units" in run_words.summary_text(shared)
 
@@ -483,6 +495,12 @@ class TestTrace:
         assert sum(e["dur"] for e in runs if e["name"] == "compute") * 1e-6 == pytest.approx(
             (computing["end_s"] - computing["start_s"]).sum()
         )
+
+    def test_the_power_counted_is_that_of_the_pages(self, results: Results) -> None:
+        """On chip, without the off-chip links."""
+        found = [event["args"] for event in trace_events(results)["traceEvents"] if event["ph"] == "C" and "power" in event["name"]]
+        assert found == [{"power on chip, W": value} for value in results.power["on_chip_power_W"]]
+        assert (results.power["on_chip_power_W"] < results.power["power_W"]).any()
 
     def test_runs_of_one_thread_do_not_overlap(self, results: Results) -> None:
         """Viewers nest or drop a thread's overlapping events, and the vectors of one copy are computed overlapping."""
