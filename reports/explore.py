@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from xbar.reports.metric import ShownMetric
 from xbar.reports.notebook import in_notebook, printed
 from xbar.reports.results import ResultsError
-from xbar.reports.sweep_columns import UNITS, is_number
+from xbar.reports.sweep_columns import UNITS, is_number, unit_of
 from xbar.reports.sweep_effects import main_effects
 from xbar.reports.together import leader
 
@@ -48,6 +49,7 @@ class SweepSheet:
         varied, fixed = (meta.get(name) if isinstance(meta, dict) else None for name in ("varied", "fixed"))
         if not isinstance(varied, list) or not all(isinstance(name, str) for name in varied) or not isinstance(fixed, dict):
             raise ResultsError(f"{directory / FILE}: is not of a sweep: varied must be a list of names, fixed a table")
+        _check_metrics(directory / FILE, meta)
         try:
             frame = pd.read_parquet(directory / RESULTS)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -95,14 +97,17 @@ class SweepSheet:
     @property
     def first(self) -> list[str]:
         """Metrics that are looked at before others: a network's own, then `FIRST`."""
-        return [*dict.fromkeys([*self.meta.get("better", {}), *FIRST])]
+        return [*dict.fromkeys([*(told["name"] for told in self.meta.get("metrics", ())), *FIRST])]
 
-    @property
-    def told_better(self) -> dict[str, str]:
-        """Which side of a network's own metric is better, as the sweep tells."""
-        told = self.meta.get("better", {})
-        ends = ("", "_float", "_smallest", "_largest")
-        return {name: side for metric, side in told.items() for end in ends if (name := f"{metric}{end}") in self.metrics}
+    @cached_property
+    def told(self) -> dict[str, ShownMetric]:
+        """Metrics of networks as the sweep tells of them, by each of their columns."""
+        told = [ShownMetric(**metric) for metric in self.meta.get("metrics", ())]
+        return {f"{metric.name}{end}": metric for metric in told for end in ("", "_float", "_smallest", "_largest")}
+
+    def unit_of(self, column: str) -> str:
+        """Unit of a column: of a network's metric as it is told, else as far as its name tells (`xbar.reports.sweep_columns.unit_of`)."""
+        return unit_of(column, {name: metric.unit or "%" for name, metric in self.told.items()})
 
     @property
     def numbers(self) -> list[str]:
@@ -122,6 +127,18 @@ class SweepSheet:
     def varies(self, column: str) -> bool:
         """True where the points that did not fail differ in it."""
         return self.done[column].nunique() > 1
+
+
+def _check_metrics(path: Path, meta: Mapping[str, Any]) -> None:
+    """Raise ResultsError where a sweep does not tell its metrics as reports know them."""
+    needed = 'needs metrics, a list of {"name", "title", "unit" ("" of a share), "better"}'
+    if meta.get("better") and "metrics" not in meta:
+        raise ResultsError(f"{path}: is of an earlier xbar, which kept only which side is better; it {needed}: sweep again, or add them")
+    try:
+        for metric in meta.get("metrics", ()):
+            ShownMetric(**metric)
+    except TypeError:
+        raise ResultsError(f"{path}: metrics = {meta['metrics']!r}: {needed}") from None
 
 
 @dataclass(frozen=True)
@@ -160,7 +177,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
         _known("better", name, sheet.numbers)
         if side not in BETTER:
             raise ResultsError(f"better: {name} = {side!r}: must be low or high")
-    told = {name: side for name in sheet.metrics if (side := better_side(name))} | sheet.told_better
+    told = {name: side for name in sheet.metrics if (side := better_side(name))}
+    told |= {name: metric.better for name, metric in sheet.told.items() if name in sheet.metrics}
     better = told | dict(view.better)
     if view.pareto and (len(view.pareto) not in (2, 3) or len(set(view.pareto)) < len(view.pareto)):
         raise ResultsError(f"pareto: {','.join(view.pareto)}: must be two or three different columns")

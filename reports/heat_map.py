@@ -66,11 +66,11 @@ def bins_of(values: pd.Series) -> Bins:
     distinct = np.unique(numbers[~np.isnan(numbers)])
     if len(distinct) <= MOST_VALUES:
         places = np.where(np.isnan(numbers), -1, np.searchsorted(distinct, np.nan_to_num(numbers)))
-        return Bins([shown("", value) for value in distinct], places)
+        return Bins([shown(value) for value in distinct], places)
     count = int(np.clip(round(np.sqrt(len(numbers) / 5)), 3, MOST_BINS))
     bounds = (np.geomspace if is_log(numbers) else np.linspace)(distinct[0], distinct[-1], count + 1)
     places = np.clip(np.searchsorted(bounds, np.nan_to_num(numbers), side="right") - 1, 0, count - 1)
-    texts = [shown("", value, 3) for value in bounds]
+    texts = [shown(value, digits=3) for value in bounds]
     return Bins([f"{a} to {b}" for a, b in itertools.pairwise(texts)], np.where(np.isnan(numbers), -1, places), texts)
 
 
@@ -89,7 +89,7 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
     short = short_names(sheet.axes)
     title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"
-    scale = replace(scale_for(metric, table["mean"]), log=False)
+    scale = replace(scale_for(metric, table["mean"], sheet.unit_of(metric)), log=False)
     values = pd.Series(means[filled] * scale.factor)
     axes = plot(figure, (0.17, 0.17, 0.63, 0.66), title, "none")
     norm = norm_of(values) if len(values) else Normalize(0, 1)
