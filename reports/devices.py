@@ -17,18 +17,10 @@ from matplotlib.ticker import MaxNLocator
 
 from xbar.reports.pages import save_pdf, save_png
 from xbar.reports.style import ACCENT, FAINT, INK, PAGE, SECOND, SOFT, fitted, page, plot, significant, write
+from xbar.reports.times import TIMES
 
-# How far a write errs, by the model of the device; words after "write error:".
-WRITE_ERRORS = {
-    "independent": "a share of the range, the same at every target", "proportional": "a share of the target",
-    "lognormal": "log-normal", "polynomial": "a polynomial of the target", "table": "a table by target",
-}  # fmt: skip
 MOST_LEVELS = 16  # distributions drawn on a page
 FINE = 0.02  # of the range: where the spread is less, distributions are drawn around their targets
-HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
-TIMES = {
-    "1 s": 1.0, "1 min": 60.0, "1 h": HOUR, "1 day": DAY, "1 month": YEAR / 12, "1 year": YEAR, "10 years": 10 * YEAR,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,11 +39,6 @@ class DeviceSheet:
     noise: pd.DataFrame  # time_s, conductance_S, sigma_S of one read, may be empty
     drifts: bool
     sources: tuple[str, ...]  # one line each: citation and how it was read
-
-
-def write_error(model: str) -> str:
-    """How far a write errs, in words; the model's name where it has none."""
-    return WRITE_ERRORS.get(model, f"{model}, as the device's model has it")
 
 
 def device_page(sheet: DeviceSheet) -> Figure:
@@ -159,7 +146,7 @@ def _drift(axes: Axes, sheet: DeviceSheet) -> None:
     axes.minorticks_off()
     axes.set_xticks(list(TIMES.values()), list(TIMES))
     axes.tick_params(axis="x", labelsize=7.5)
-    axes.set_xlim(1, 10 * YEAR)
+    axes.set_xlim(1, TIMES["10 years"])
     axes.set_ylim(0, None)
     axes.set_ylabel("µS", fontsize=8.5)
     axes.set_xlabel(f"time after programming{'' if sheet.drifts else ' (no drift in this file)'}", fontsize=8.5)

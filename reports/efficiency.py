@@ -64,9 +64,8 @@ def row_of(results: Results, of: str, links: bool = False) -> pd.Series:
 
 def efficiency_and_density(results: Results) -> Figure:
     """Operations per joule and per area, each with the off-chip links and without, and shares of operations by where they are done."""
-    meta = results.meta
-    chip = meta["chip"]
-    figure = page("Efficiency and density", f"{meta['workload']['title']} on {chip['title']}  ·  with the off-chip links and without")
+    chip = results.meta["chip"]
+    figure = page("Efficiency and density", f"{results.heading}  ·  with the off-chip links and without")
     for index, (column, title, unit) in enumerate((
         ("operations_per_J", "Operations per second and watt", "TOPS/W"),
         ("operations_per_s_m2", "Operations per second and area", "TOPS/mm²"),

@@ -18,11 +18,10 @@ from markupsafe import Markup
 from xbar.reports.explore import FIRST, SweepSheet, View, pareto_front
 from xbar.reports.parallel_coordinates import MISSING, ParallelColumns, heights_of, parallel_columns, told_apart
 from xbar.reports.shading import SHADES
-from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, cut
+from xbar.reports.style import ACCENT, FAINT, GREY, INK, PAPER, SOFT, cut
 from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
 
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
-OTHERS = "#9aa5b1"
 HEIGHT = 460  # of a picture [CSS pixels]
 MOST_OF_FRONT = 1000
 DIGITS = 7  # of a number in the page, significant
@@ -87,7 +86,7 @@ def _pareto(sheet: SweepSheet, view: View, rows: pd.DataFrame, on: pd.Series) ->
     whole = rows[list(view.pareto)].notna().all(axis=1)
     places = pd.Series(range(len(rows)), index=rows.index)
     for name, mask, look in (
-        ("other points", whole & ~on, {"symbol": "circle", "size": 7, "color": OTHERS}),
+        ("other points", whole & ~on, {"symbol": "circle", "size": 7, "color": GREY}),
         ("front", whole & on, {"symbol": "diamond", "size": 10, "color": ACCENT, "line": {"color": INK, "width": 1}}),
     ):
         part = rows[mask].sort_values([x, y])

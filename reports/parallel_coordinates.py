@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from xbar.reports.bins import bins_of
 from xbar.reports.explore import SweepSheet, View, pareto_front
-from xbar.reports.heat_map import bins_of
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAPER, SOFT, page, plot, write
 from xbar.reports.sweep_columns import (

@@ -11,25 +11,29 @@ from matplotlib.figure import Figure
 from xbar.reports import (
     baseline,
     classes,
+    drift_page,
     efficiency,
     energy_page,
     first_page,
     floorplan,
+    layers_page,
     mapping,
     predictions,
     roofline,
     run_tables,
     run_words,
     score_page,
-    studies,
+    sensitivity_page,
     time_pages,
     use,
+    yield_page,
 )
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
 
-PAGES: dict[str, Callable[[Results], Figure]] = {
+# By the name of a page, which its file has too, what draws it; by the names of these functions `xbar.reports.PAGES` has them.
+FIGURES: dict[str, Callable[[Results], Figure]] = {
     "summary": first_page.summary,
     "energy_and_area": energy_page.energy_and_area,
     "efficiency": efficiency.efficiency_and_density,
@@ -42,10 +46,10 @@ PAGES: dict[str, Callable[[Results], Figure]] = {
     "accuracy": score_page.accuracy,
     "classes": classes.confusion,
     "predictions": predictions.predicted_values,
-    "sensitivity": studies.sensitivity,
-    "layers": studies.layers,
-    "yield": studies.yields,
-    "drift": studies.drift,
+    "sensitivity": sensitivity_page.sensitivity,
+    "layers": layers_page.layers,
+    "yield": yield_page.yields,
+    "drift": drift_page.drift,
     "baselines": baseline.baselines,
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
@@ -68,7 +72,7 @@ def render(results: Results, directory: Path) -> list[Path]:
     """
     results.check_drawable()
     directory.mkdir(parents=True, exist_ok=True)
-    named = {name: PAGES[name](results) for name in pages_of(results)}
+    named = {name: FIGURES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
         named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
     meta = results.meta
@@ -86,7 +90,7 @@ def render(results: Results, directory: Path) -> list[Path]:
 
 def pages_of(results: Results) -> list[str]:
     """Names of the pages that these results have something for."""
-    found = [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
+    found = [name for name in FIGURES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
     return [name for name in found if name not in WITH or len(getattr(results, WITH[name]))]
 
 

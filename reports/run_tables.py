@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from xbar.reports.labels import shortened
 from xbar.reports.results import Results
-from xbar.reports.run_words import STATIC, as_stated, heading_of, leaked
+from xbar.reports.run_words import STATIC, as_stated, leaked
 from xbar.reports.style import (
     INK,
     NAMES,
@@ -39,7 +39,7 @@ ROWS_PER_PAGE = int((TOP - BOTTOM) / ROW_HEIGHT)
 
 def tables(results: Results) -> list[Figure]:
     """One row a layer and one row a component; on one page where both fit."""
-    subtitle = f"{heading_of(results)}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
+    subtitle = f"{results.heading}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
     layers, components = _layer_rows(results), _component_rows(results)
     together = (len(layers) + len(components) + 4) * ROW_HEIGHT < TOP - BOTTOM
     figures = []
@@ -102,7 +102,7 @@ def assumptions(results: Results) -> list[Figure]:
     figures = []
     for number, part in enumerate(pages, 1):
         of = f"  ·  {number} of {len(pages)}" if len(pages) > 1 else ""
-        figure = page("Method and assumptions", f"{heading_of(results)}{of}")
+        figure = page("Method and assumptions", f"{results.heading}{of}")
         for row, (indent, text, bold) in enumerate(part):
             y = 0.865 - row * 0.0172
             write(

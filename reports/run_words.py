@@ -9,17 +9,11 @@ from xbar.reports.baseline import summary_line
 from xbar.reports.efficiency import PLACES, POINTS, density, points_of, row_of, tera
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
-from xbar.reports.studies import costliest
+from xbar.reports.sensitivity_page import costliest
 from xbar.reports.style import human, percent, span
 
 STATIC = "(static)"
 PERCENT = "\u00a0%"
-
-
-def heading_of(results: Results) -> str:
-    """The network on its chip."""
-    meta = results.meta
-    return f"{meta['workload']['title']} on {meta['chip']['title']}"
 
 
 def subtitle_of(results: Results) -> str:
@@ -224,7 +218,7 @@ def _efficiency_lines(results: Results) -> Iterator[str]:
 
 def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
-    lines = [heading_of(results), subtitle_of(results), *filter(None, [changes_of(results)]), ""]
+    lines = [results.heading, subtitle_of(results), *filter(None, [changes_of(results)]), ""]
     lines += [f"{label:<{LABEL}} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []

@@ -11,6 +11,7 @@ from xbar.reports.explore import SweepSheet, View, front_table, pareto_front
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import (
     ACCENT,
+    GREY,
     INK,
     PAGE,
     PAPER,
@@ -215,7 +216,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
                          marker=marker, s=size, edgecolors=edge, linewidths=1.1, rasterized=len(rows_) > 2000, zorder=3)  # fmt: skip
         colour_bar(figure, (0.83, bottom, 0.016, 0.84 - bottom), colour, depth.label)
     else:
-        axes.scatter(drawn[x] * across.factor, drawn[y] * up.factor, s=14, color="#9aa5b1", alpha=0.8 if len(drawn) < 300 else 0.5,
+        axes.scatter(drawn[x] * across.factor, drawn[y] * up.factor, s=14, color=GREY, alpha=0.8 if len(drawn) < 300 else 0.5,
                      edgecolors="none", rasterized=len(drawn) > 2000, zorder=2)  # fmt: skip
         steps = "steps-post" if sides[x] == "low" else "steps-pre"
         axes.plot(best[x] * across.factor, best[y] * up.factor, drawstyle=steps, color=ACCENT, lw=1.5, marker="D", ms=6, mec=INK, mew=0.8,
@@ -225,7 +226,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     handles = [Line2D([], [], ls="none" if third else "-", marker="D", color=PAPER if third else ACCENT, mec=INK, label="front")]
     if len(drawn):
         others = "other points" + (", in part" if len(drawn) < (~on).sum() else "")
-        handles.insert(0, Line2D([], [], ls="none", marker="o", color="#9aa5b1", label=others))
+        handles.insert(0, Line2D([], [], ls="none", marker="o", color=GREY, label=others))
     axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=INK, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     names = short_names(sheet.axes)
     texts = _texts(sheet, table).rename(columns=lambda name: names.get(name, name_of(name)))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from xbar.reports.explore import SweepSheet
-from xbar.reports.style import ACCENT, INK, SECOND, SOFT, Column, cut, draw_table, page, plot, write
+from xbar.reports.style import ACCENT, GREY, INK, SECOND, SOFT, Column, cut, draw_table, page, plot, write
 from xbar.reports.sweep_columns import ending, is_number, listed, name_of, scale_for, short_names, shown
 from xbar.reports.sweep_effects import FEW_VALUES
 from xbar.reports.together import WITH, leader
@@ -86,7 +86,7 @@ def _tornado(
     low, high, error = ((part[name] * scale.factor).to_numpy(float) for name in ("mean_low", "mean_high", "standard_error"))
     texts = [not is_number(sheet.frame[leader(str(axis), sheet.axes)]) for axis in part.index]
     for place, a, b, e, is_text in zip(places, low, high, error, texts, strict=True):
-        colour, hatch = ("#9aa5b1", "") if is_text else (ACCENT, "") if b >= a else ("#f0c987", "////")
+        colour, hatch = (GREY, "") if is_text else (ACCENT, "") if b >= a else ("#f0c987", "////")
         edge = SECOND if hatch else colour
         axes.barh(place, b - a, left=a, height=0.56, color=colour, hatch=hatch, edgecolor=edge, linewidth=0.8, zorder=2)
         axes.errorbar(b, place, xerr=0.0 if np.isnan(e) else e, fmt="o", ms=4, color=INK, elinewidth=1.0, capsize=2.5, zorder=3)
@@ -112,7 +112,7 @@ def _tornado(
         axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - room * span <= tick <= right + room * span])
     handles = [Patch(facecolor=ACCENT, label="rises along the axis"),
                Patch(facecolor="#f0c987", edgecolor=SECOND, hatch="////", label="falls along the axis"),
-               Patch(facecolor="#9aa5b1", label="lowest to highest of texts"),
+               Patch(facecolor=GREY, label="lowest to highest of texts"),
                Line2D([], [], color=INK, marker="o", ms=4, label="± standard error of the effect, at the high end"),
                Line2D([], [], color=INK, lw=0.9, ls=(0, (4, 2)), label="mean of all points")]  # fmt: skip
     if figure.legends:

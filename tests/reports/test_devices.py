@@ -11,7 +11,9 @@ from xbar.hw import Device
 from xbar.hw.cells.device import ProgrammingModel
 from xbar.hw.chip.description import Source
 from xbar.hw.chip.files import DeviceFile, device_names, load_device_file
-from xbar.reports.devices import TIMES, WRITE_ERRORS, DeviceSheet, device_page, draw_devices, write_error
+from xbar.reports.devices import DeviceSheet, device_page, draw_devices
+from xbar.reports.programming_error import WRITE_ERRORS, write_error
+from xbar.reports.times import TIMES
 from xbar.workloads.cli import main
 from xbar.workloads.study.devices import device_sheet, device_table
 

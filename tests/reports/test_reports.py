@@ -20,12 +20,12 @@ from torch import nn
 
 from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
-from xbar.reports import efficiency, energy_page, first_page, run_tables, run_words, studies, time_pages
-from xbar.reports.converters import ADC_CURVES
-from xbar.reports.devices import WRITE_ERRORS
+from xbar.reports import drift_page, efficiency, energy_page, first_page, layers_page, run_tables, run_words, time_pages
 from xbar.reports.floorplan import floor_plan
-from xbar.reports.render import PAGES, pages_of, render, trace_events
+from xbar.reports.programming_error import WRITE_ERRORS
+from xbar.reports.render import FIGURES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
+from xbar.reports.score_page import ADC_CURVES
 from xbar.reports.style import human, percent, significant, span
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.evaluate import mean_band
@@ -69,7 +69,7 @@ def full() -> Results:
 
 def figures_of(results: Results) -> dict[str, Figure]:
     """Every page, by name."""
-    figures = {name: PAGES[name](results) for name in pages_of(results)}
+    figures = {name: FIGURES[name](results) for name in pages_of(results)}
     for name, numbered in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
         figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
     return figures
@@ -204,7 +204,7 @@ def test_texts_of_more_layers_than_a_page_holds(full: Results) -> None:
 
 
 def test_texts_of_layers_with_one_table(full: Results) -> None:
-    check_texts(studies.layers(found) for found in (unstudied(full), replace(full, layer_sensitivity=pd.DataFrame())))
+    check_texts(layers_page.layers(found) for found in (unstudied(full), replace(full, layer_sensitivity=pd.DataFrame())))
 
 
 def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
@@ -456,7 +456,7 @@ def test_rows_of_the_study_pages_are_the_tables(results: Results, drawn: Drawn, 
     for _, row in results.sensitivity.iterrows():
         assert row["effect"] in texts
         assert percent(row["score"], 2) in texts
-    for found, page in ((results, drawn.figures["layers"]), (deep, studies.layers(deep))):
+    for found, page in ((results, drawn.figures["layers"]), (deep, layers_page.layers(deep))):
         assert [len(panel.patches) for panel in page.axes] == [len(found.layers)] * 4
         assert [bar.get_width() for bar in page.axes[0].patches] == pytest.approx(list(100 * found.layer_sensitivity["loss"]))
     panels = drawn.figures["yield"].axes
@@ -479,7 +479,7 @@ def test_a_drift_page_names_each_correction_and_time(results: Results, drawn: Dr
     if results.drift.empty:
         return
     texts = drawn.texts("drift")
-    for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in studies.CORRECTIONS.values())):
+    for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in drift_page.CORRECTIONS.values())):
         assert texts.count(needed) == 2  # in the picture and in the table
 
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.files import DeviceFile
-from xbar.reports.devices import MOST_LEVELS, TIMES, DeviceSheet, write_error
+from xbar.reports.devices import MOST_LEVELS, DeviceSheet
+from xbar.reports.programming_error import write_error
+from xbar.reports.times import TIMES
 
 CELLS = 20_000  # a level
 DRIFT_TARGETS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the range
