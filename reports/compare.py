@@ -22,9 +22,9 @@ from xbar.reports.explore import FILE as SWEEP_FILE
 from xbar.reports.explore import SweepSheet
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.metric import ShownMetric
-from xbar.reports.noise import score_difference
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet
+from xbar.reports.significance import score_difference
 from xbar.reports.style import NAMES, cut, human, percent, significant
 from xbar.reports.sweep_columns import unit_of
 
