@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 LOADED = {
-    "Results": "results", "SweepSheet": "explore", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
+    "Results": "results", "SweepSheet": "sweep_sheet", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
     "FaireaSheet": "fairea", "ValidationSheet": "validation", "Record": "record",
 }  # fmt: skip
 # Pages of one run, of `Results`. Those of other folders have names of their own in their modules.

@@ -18,8 +18,6 @@ import pandas as pd
 
 from xbar.reports.compression import FILE as COMPRESSION_FILE
 from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
-from xbar.reports.explore import FILE as SWEEP_FILE
-from xbar.reports.explore import SweepSheet
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.metric import ShownMetric
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
@@ -27,6 +25,8 @@ from xbar.reports.results import Results, ResultsError, drawing_again, save_shee
 from xbar.reports.significance import score_difference
 from xbar.reports.style import NAMES, cut, human, percent, significant
 from xbar.reports.sweep_columns import unit_of
+from xbar.reports.sweep_sheet import FILE as SWEEP_FILE
+from xbar.reports.sweep_sheet import SweepSheet
 
 FILE = "comparison.json"
 RUN_FILE = "run.json"

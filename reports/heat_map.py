@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from xbar.reports.bins import bins_of
-from xbar.reports.explore import SweepSheet
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAGE, PAPER, SOFT, cut, page, plot, significant, write
 from xbar.reports.sweep_columns import (
@@ -19,6 +18,7 @@ from xbar.reports.sweep_columns import (
     short_names,
     told_count,
 )
+from xbar.reports.sweep_sheet import SweepSheet
 
 
 def heat_table(sheet: SweepSheet, across: str, up: str, metric: str) -> pd.DataFrame:

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from xbar.reports.explore import SweepSheet
 from xbar.reports.style import ACCENT, GREY, INK, SECOND, SOFT, Column, cut, draw_table, page, plot, write
 from xbar.reports.sweep_columns import ending, is_number, listed, name_of, scale_for, short_names, shown
 from xbar.reports.sweep_effects import FEW_VALUES
+from xbar.reports.sweep_sheet import SweepSheet
 from xbar.reports.together import WITH, leader
 
 MOST_AXES = 12  # bars on a page

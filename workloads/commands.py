@@ -30,7 +30,6 @@ from xbar.reports.compression import CompressionSheet, draw_compression
 from xbar.reports.converters import draw_converters
 from xbar.reports.devices import draw_devices
 from xbar.reports.differences import TOLERANCE
-from xbar.reports.explore import SweepSheet, View
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.fairea import FaireaSheet, draw_fairea
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
@@ -38,6 +37,7 @@ from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import pages_of, render
 from xbar.reports.results import Results, ResultsError, drawing_again
 from xbar.reports.sweep import draw_sweep
+from xbar.reports.sweep_sheet import SweepSheet, View
 from xbar.reports.validation import FILE as VALIDATION_FILE
 from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
 from xbar.reports.validation import summary_text as validation_text

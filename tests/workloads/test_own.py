@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from xbar import Dataset, Study, load_chip, report, trace
 from xbar.compression.gemm import matrix_layers
 from xbar.reports.compression import CompressionSheet, verdict
-from xbar.reports.explore import SweepSheet, View, chosen
+from xbar.reports.sweep_sheet import SweepSheet, View, chosen
 from xbar.workloads.cli import main
 from xbar.workloads.commands import _metrics
 from xbar.workloads.data import DataError
