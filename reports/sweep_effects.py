@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from xbar.reports.sweep_columns import is_number, shown, texts_of
-from xbar.reports.together import WITH, together
+from xbar.reports.tied_axes import WITH, together
 
 FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compared, not its thirds
 

@@ -18,7 +18,7 @@ from xbar.reports.notebook import in_notebook, printed
 from xbar.reports.results import ResultsError
 from xbar.reports.sweep_columns import UNITS, is_number, unit_of
 from xbar.reports.sweep_effects import main_effects
-from xbar.reports.together import leader
+from xbar.reports.tied_axes import leader
 
 FILE, RESULTS = "sweep.json", "results.parquet"
 OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself

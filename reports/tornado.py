@@ -14,7 +14,7 @@ from xbar.reports.style import ACCENT, GREY, INK, SECOND, SOFT, Column, cut, dra
 from xbar.reports.sweep_columns import ending, is_number, listed, name_of, scale_for, short_names, shown
 from xbar.reports.sweep_effects import FEW_VALUES
 from xbar.reports.sweep_sheet import SweepSheet
-from xbar.reports.together import WITH, leader
+from xbar.reports.tied_axes import WITH, leader
 
 MOST_AXES = 12  # bars on a page
 FEW_AXES = 5  # up to which two metrics share one
