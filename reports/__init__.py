@@ -18,7 +18,7 @@ PAGES = {
     "tables": "run_tables", "assumptions": "run_tables", "floor_plan": "floorplan",
     "sensitivity": "sensitivity_page", "layers": "layers_page",
     "yields": "yield_page", "drift": "drift_page", "baselines": "baseline", "efficiency_and_density": "efficiency",
-    "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
+    "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "tile_use_page", "confusion": "classes",
     "predicted_values": "predictions",
 }  # fmt: skip
 

@@ -24,8 +24,8 @@ from xbar.reports import (
     run_words,
     score_page,
     sensitivity_page,
+    tile_use_page,
     time_pages,
-    use,
     yield_page,
 )
 from xbar.reports.pages import Document, save_document
@@ -40,7 +40,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "roofline": roofline.operations_and_bytes,
     "floorplan": floorplan.floor_plan,
     "mapping": mapping.crossbar_mapping,
-    "use": use.tile_use,
+    "use": tile_use_page.tile_use,
     "timeline": time_pages.timeline,
     "power_over_time": time_pages.power_over_time,
     "accuracy": score_page.accuracy,
