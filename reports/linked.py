@@ -16,10 +16,11 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from xbar.reports.parallel_coordinates import MISSING, ParallelColumns, heights_of, parallel_columns, told_apart
+from xbar.reports.pareto import pareto_front
 from xbar.reports.shading import SHADES
 from xbar.reports.style import ACCENT, FAINT, GREY, INK, PAPER, SOFT, cut
 from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
-from xbar.reports.sweep_sheet import FIRST, SweepSheet, View, pareto_front
+from xbar.reports.sweep_sheet import FIRST, SweepSheet, View
 
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
 HEIGHT = 460  # of a picture [CSS pixels]

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from xbar.reports.bins import bins_of
+from xbar.reports.pareto import pareto_front
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAPER, SOFT, page, plot, write
 from xbar.reports.sweep_columns import (
@@ -27,7 +28,7 @@ from xbar.reports.sweep_columns import (
     told_count,
 )
 from xbar.reports.sweep_pages import sides_of
-from xbar.reports.sweep_sheet import SweepSheet, View, pareto_front
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 MOST_PARALLEL = 11  # columns in parallel
 MISSING = -0.12  # where lines of points without a number run, below a scale from 0 to 1

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from xbar.reports.pareto import front_table, pareto_front
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import (
     ACCENT,
@@ -38,7 +39,7 @@ from xbar.reports.sweep_columns import (
     texts_of,
     told_count,
 )
-from xbar.reports.sweep_sheet import SweepSheet, View, front_table, pareto_front
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 ROWS_OF_FRONT = 11  # under its picture
 

@@ -18,13 +18,14 @@ from scipy.stats import ttest_ind
 from tests.reports.drawing import check_texts, visible_texts
 from xbar.reports import heat_map, parallel_coordinates, sweep_pages, tornado
 from xbar.reports.heat_map import heat_table
+from xbar.reports.pareto import front_table, pareto_front
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page
 from xbar.reports.sweep import draw_sweep
 from xbar.reports.sweep_columns import unit_of
 from xbar.reports.sweep_effects import main_effects
 from xbar.reports.sweep_pages import _fitted_table
-from xbar.reports.sweep_sheet import SweepSheet, View, better_side, chosen, front_table, pareto_front
+from xbar.reports.sweep_sheet import SweepSheet, View, better_side, chosen
 
 Point = dict[str, Any]
 
