@@ -145,13 +145,13 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _efficiency(results: Results) -> str:
-    """Of the run its efficiency with the links and its density on chip; beside it the efficiency with every crossbar full."""
+    """Of the run its density on chip and its efficiency with the links; beside it the peak, the efficiency with every crossbar full."""
     with_links = f"with links {human(results.meta['summary']['operations_per_J'], 'OPS/W')}"
     if results.efficiency.empty:  # of earlier results
         return with_links
     run, peak = (row_of(results, of) for of in ("batch", "peak"))
-    density_of_run = density(run["operations_per_s_m2"])
-    return f"{POINTS['batch']}; {with_links}, {density_of_run}; {POINTS['peak']} {human(peak['operations_per_J'], 'OPS/W')}"
+    of_run = f"{POINTS['batch'].partition(',')[0]}, {density(run['operations_per_s_m2'])}"
+    return f"{of_run}; {with_links}; peak {human(peak['operations_per_J'], 'OPS/W')}"
 
 
 def leaked(value: float, unit: str) -> str:
