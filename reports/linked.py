@@ -20,7 +20,7 @@ from xbar.reports.pareto import pareto_front
 from xbar.reports.shading import SHADES
 from xbar.reports.style import ACCENT, FAINT, GREY, INK, PAPER, SOFT, cut
 from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
-from xbar.reports.sweep_sheet import FIRST, SweepSheet, View
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
 HEIGHT = 460  # of a picture [CSS pixels]
@@ -67,7 +67,7 @@ def _element(name: str, figure: go.Figure, shared: dict[str, Any] | None) -> Mar
 
 def _told(sheet: SweepSheet, row: pd.Series, front: bool) -> str:
     """A point in words, as plotly and HTML both take it: its number, its settings, what came of them."""
-    metrics = [name for name in sheet.metrics if name in FIRST] or sheet.metrics
+    metrics = [name for name in sheet.metrics if name in sheet.first] or sheet.metrics
     settings = [f"{name} {shown(row[name])}" for name in sheet.axes[:12]]
     values = [f"{name_of(name)} {shown(row[name], sheet.unit_of(name))}" for name in metrics[:8]]
     lines = [*(html.escape(cut(text, 80)) for text in (*settings, "", *values))]

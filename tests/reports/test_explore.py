@@ -18,6 +18,7 @@ from scipy.stats import ttest_ind
 from tests.reports.drawing import check_texts, visible_texts
 from xbar.reports import heat_map, parallel_coordinates, sweep_pages, tornado
 from xbar.reports.heat_map import heat_table
+from xbar.reports.linked import linked
 from xbar.reports.pareto import front_table, pareto_front
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page
@@ -350,6 +351,7 @@ def test_a_networks_own_metric_has_its_unit_on_every_page() -> None:
     drawn_texts = [text.replace("\u00a0", " ") for page in pages(sheet, view) for text, _ in visible_texts(page)]
     for needed in ("hit_rate, %", "delay, ticks", "50.00 %", "+25.00 ± 0.00 points"):
         assert any(needed in text for text in drawn_texts), needed
+    assert "delay 0.01600\\u00a0ticks" in linked(sheet, view)["parallel"]  # of a point that is pointed at
     plain = SweepSheet({name: value for name, value in sheet.meta.items() if name != "metrics"}, sheet.frame)
     assert plain.unit_of("hit_rate") == ""
 
