@@ -8,16 +8,17 @@ from importlib import import_module
 from typing import Any
 
 LOADED = {
-    "Results": "results", "SweepSheet": "explore", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
+    "Results": "results", "SweepSheet": "sweep_sheet", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
     "FaireaSheet": "fairea", "ValidationSheet": "validation", "Record": "record",
 }  # fmt: skip
 # Pages of one run, of `Results`. Those of other folders have names of their own in their modules.
 PAGES = {
     "summary": "first_page", "energy_and_area": "energy_page", "timeline": "time_pages", "power_over_time": "time_pages",
     "accuracy": "score_page",
-    "tables": "run_tables", "assumptions": "run_tables", "floor_plan": "floorplan", "sensitivity": "studies", "layers": "studies",
-    "yields": "studies", "drift": "studies", "baselines": "baseline", "efficiency_and_density": "efficiency",
-    "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "use", "confusion": "classes",
+    "tables": "run_tables", "assumptions": "run_tables", "floor_plan": "floorplan",
+    "sensitivity": "sensitivity_page", "layers": "layers_page",
+    "yields": "yield_page", "drift": "drift_page", "baselines": "baseline", "efficiency_and_density": "efficiency",
+    "operations_and_bytes": "roofline", "crossbar_mapping": "mapping", "tile_use": "tile_use_page", "confusion": "classes",
     "predicted_values": "predictions",
 }  # fmt: skip
 

@@ -50,9 +50,8 @@ COMPUTER = "this computer"
 def baselines(results: Results) -> Figure:
     """Time, energy, area, efficiency and accuracy beside each other, and what of that compares."""
     rows = _rows(results)
-    workload, chip = results.meta["workload"], results.meta["chip"]
     many = f"of all, batches of {int(results.baselines['batch'].max())} requests, one after the other"
-    figure = page("Against digital", f"{workload['title']} on {chip['title']}  ·  {many}")
+    figure = page("Against digital", f"{results.heading}  ·  {many}")
     for index, (column, title, unit, better) in enumerate(PANELS):
         across, down = index % 3, index // 3
         box = (0.145 + 0.285 * across, 0.710 - 0.230 * down, 0.235, 0.140)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from xbar.reports.labels import size_of_labels
 from xbar.reports.results import Results
 from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SECOND, SOFT, page, percent, plot, write
 
@@ -25,8 +26,8 @@ def confusion(results: Results) -> Figure:
     shown = sorted((worst["label"].head(WORST) if len(table) > MOST_CLASSES else worst["label"]).tolist())
     of = f"mean of {instances} chips" if instances > 1 else "chips are alike" if meta["score"].get("alike") else "one chip"
     part = f"  ·  the {WORST} classes that are worst on chip, of {len(table)}" if len(shown) < len(table) else ""
-    what, title = meta["score"]["of"], f"{meta['workload']['title']} on {meta['chip']['title']}"
-    figure = page("Classes", f"{title}  ·  {images:,} test {what}, {of}{part}")
+    what = meta["score"]["of"]
+    figure = page("Classes", f"{results.heading}  ·  {images:,} test {what}, {of}{part}")
     matrices = {name: _matrix(results.confusion, name, shown, table) for name in ("float", "chip")}
     for index, (name, title) in enumerate((("float", "In float"), ("chip", f"On chip, {of}"))):
         axes = plot(figure, (0.065 + 0.325 * index, 0.450, 0.275, 0.275 * 11.69 / 8.27), title, "none")
@@ -78,7 +79,7 @@ def _by_class(axes: Axes, worst: pd.DataFrame, instances: int, what: str) -> Non
     axes.hlines(places, 100 * worst["chip_smallest"], 100 * worst["chip_largest"], color=FAINT, linewidth=3)
     axes.plot(100 * worst["float"], places, color=SECOND, marker="|", markersize=12, markeredgewidth=1.8, linewidth=0)
     axes.plot(100 * worst["chip"], places, color=ACCENT, marker="o", markersize=5 if len(worst) <= 40 else 2.5, linewidth=0)
-    size = min(8.0, 72 * 0.674 * 8.27 * 0.8 / len(worst))
+    size = size_of_labels(axes, len(worst), 8.0)
     step = 1 if size >= 5 else 2
     names = [f"{label} ({images:,})" for label, images in zip(worst["label"], worst["images"], strict=True)]
     axes.set_yticks(places[::step], names[::step], fontsize=max(5.0, size))

@@ -18,15 +18,15 @@ import pandas as pd
 
 from xbar.reports.compression_sheet import FILE as COMPRESSION_FILE
 from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
-from xbar.reports.explore import FILE as SWEEP_FILE
-from xbar.reports.explore import SweepSheet
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.metric import ShownMetric
-from xbar.reports.noise import score_difference
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet
+from xbar.reports.significance import score_difference
 from xbar.reports.style import NAMES, cut, human, percent, significant
 from xbar.reports.sweep_columns import unit_of
+from xbar.reports.sweep_sheet import FILE as SWEEP_FILE
+from xbar.reports.sweep_sheet import SweepSheet
 
 FILE = "comparison.json"
 RUN_FILE = "run.json"
@@ -402,23 +402,25 @@ def compare_sweeps(
     }  # fmt: skip
     told = pd.DataFrame(asked, columns=ASKED)
     return Comparison(
-        SWEEP_FILE, names, (old.title, new.title), tolerance, told, _ratios(points, metrics), points=points, matched=matched
-    )
+        SWEEP_FILE, names, (old.title, new.title), tolerance, told, _ratios(points, {name: new.unit_of(name) for name in metrics}),
+        points=points, matched=matched,
+    )  # fmt: skip
 
 
-def _ratios(points: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Of each metric over the joined points: medians of old, new and ratio, smallest and largest ratio, points that changed."""
+def _ratios(points: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
+    """Of each metric, whose units these are, over the joined points: medians of old, new and ratio, smallest and largest ratio, points
+    that changed."""
     rows = []
-    for name in metrics:
+    for name, unit in units.items():
         part = points[points["metric"] == name]
         ratio = part["ratio"].dropna()
         rows.append({
             "old": part["old"].median(), "new": part["new"].median(), "ratio": ratio.median(), "smallest": ratio.min(),
             "largest": ratio.max(), "points": len(part), "changed_points": int(part["changed"].sum()), "label": name,
-            "unit": unit_of(name), "better": "", "changed": bool(part["changed"].any()),
+            "unit": unit, "better": "", "changed": bool(part["changed"].any()),
         })  # fmt: skip
     columns = ["old", "new", "ratio", "smallest", "largest", "points", "changed_points", "label", "unit", "better", "changed"]
-    return pd.DataFrame(rows, index=pd.Index(metrics, name="quantity", dtype=object), columns=columns)
+    return pd.DataFrame(rows, index=pd.Index(list(units), name="quantity", dtype=object), columns=columns)
 
 
 # ---- in words

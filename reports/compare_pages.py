@@ -45,6 +45,7 @@ from xbar.reports.results import write_text
 from xbar.reports.style import (
     ACCENT,
     FAINT,
+    GREY,
     GROUPS,
     HATCHES,
     INK,
@@ -61,9 +62,8 @@ from xbar.reports.style import (
     sections,
     write,
 )
-from xbar.reports.sweep_columns import unit_of
 
-OLD, NEW = "#9aa5b1", ACCENT  # light and dark: told apart in grey too
+OLD, NEW = GREY, ACCENT  # light and dark: told apart in grey too
 TOP, BOTTOM = 0.845, 0.075
 ROWS_PER_PAGE = int((TOP - BOTTOM) / ROW_HEIGHT) - 1
 ASKED_COLUMNS: tuple[Column, ...] = (
@@ -481,7 +481,7 @@ def _worst_points(comparison: Comparison) -> list[list[str]]:
     worst = by_change(c.points).groupby("metric", sort=False).head(WORST)
     order = worst["metric"].map({name: place for place, name in enumerate(c.metrics.index)})
     for _, row in worst.loc[order.sort_values(kind="stable").index].iterrows():
-        unit = unit_of(row["metric"])
+        unit = comparison.metrics.loc[row["metric"], "unit"]
         point = ", ".join(f"{name.rpartition('.')[2]} {plain(row[name])}" for name in settings)
         rows.append([cut(point, 80), cut(row["metric"], 32), shown(row["old"], unit), shown(row["new"], unit), times(row["ratio"])])
     return rows

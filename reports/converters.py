@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xbar.reports.devices import save_page
-from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, human, page, percent, plot, scale_of, write
+from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, human, page, plot, scale_of, write
 
 COLOURS = {
     "survey": INK, "sar": ACCENT, "flash": SECOND, "ramp": "#2f9e77", "integrating": "#7a5195", "sense_amplifier": "#b0592b",
@@ -22,8 +21,6 @@ NAMES = {
     "survey": "survey of converters", "sar": "SAR", "flash": "flash", "ramp": "ramp", "integrating": "integrating",
     "sense_amplifier": "sense amplifiers",
 }  # fmt: skip
-ADC_CURVES = {"made for the bits": (ACCENT, "-"), "kept": (INK, (0, (4, 2)))}  # by what becomes of the width of a code
-MANY_SATURATED = 0.01  # of conversions
 
 
 @dataclass(frozen=True)
@@ -131,25 +128,3 @@ def draw_converters(sheets: Sequence[ConverterSheet], directory: Path) -> list[P
         for sheet in sheets
         for path in save_page(converter_page(sheet), sheet.title, directory, f"{sheet.name}-converters")
     ]
-
-
-def adc_curves(axes: Axes, bits: pd.DataFrame, factor: float = 100.0) -> list[Line2D]:
-    """The score, times a factor, by ADC bits, a curve for each width of a code, open where many conversions saturate; a legend's lines."""
-    handles, instances = [], int(bits["instance"].max()) + 1
-    what = f"mean of {instances}, " if instances > 1 else ""
-    for width, (colour, line) in ADC_CURVES.items():
-        rows = bits[bits["width"] == width]
-        if rows.empty:
-            continue
-        by_bits = factor * rows.groupby("bits")["score"].agg(["min", "mean", "max"])
-        many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
-        axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(by_bits.index, by_bits["mean"], color=colour, linestyle=line, linewidth=1.6)
-        for chosen, fill in ((many, "white"), (~many, colour)):
-            at = by_bits[chosen.to_numpy()]
-            axes.plot(at.index, at["mean"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
-        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}code width {width}"))
-    if (bits["saturated_share"] > MANY_SATURATED).any():
-        label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"
-        handles.append(Line2D([], [], color=INK, marker="o", markersize=5, markerfacecolor="white", linewidth=0, label=label))
-    return handles

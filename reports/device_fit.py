@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xbar.reports import pages
-from xbar.reports.devices import TIMES
 from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SECOND, SOFT, cut, page, plot, scale_of, write
+from xbar.reports.times import TIMES
 
 # Told apart in grey by their dashes; the chosen model is drawn thick and whole.
 DASHES: tuple[object, ...] = (
@@ -27,8 +27,7 @@ DASHES: tuple[object, ...] = (
 )
 SMALL = 8.0
 FAR = 3.0  # nats behind the best, beyond which how far is not drawn
-TICKS = (1e-3, 1.0, 60.0, 3600.0, 86400.0, TIMES["1 month"], TIMES["1 year"], TIMES["10 years"])
-TICK_NAMES = ("1 ms", "1 s", "1 min", "1 h", "1 day", "1 month", "1 year", "10 years")
+TICKS = {"1 ms": 1e-3, **TIMES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +275,7 @@ def _drift(axes: Axes, sheet: FitSheet) -> None:
     axes.set_xscale("log")
     axes.minorticks_off()
     low, high = axes.get_xlim()
-    ticks = [(t, name) for t, name in zip(TICKS, TICK_NAMES, strict=True) if low <= t <= high]
+    ticks = [(t, name) for name, t in TICKS.items() if low <= t <= high]
     axes.set_xticks([t for t, _ in ticks], [name for _, name in ticks], fontsize=7.5)
     axes.set_xlim(low, high)
     bottom, top = axes.get_ylim()

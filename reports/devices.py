@@ -16,14 +16,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from xbar.reports.pages import save_pdf, save_png
-from xbar.reports.style import ACCENT, FAINT, INK, SECOND, SOFT, page, plot, significant, write
+from xbar.reports.style import ACCENT, FAINT, INK, PAGE, SECOND, SOFT, fitted, page, plot, significant, write
+from xbar.reports.times import TIMES
 
 MOST_LEVELS = 16  # distributions drawn on a page
 FINE = 0.02  # of the range: where the spread is less, distributions are drawn around their targets
-HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
-TIMES = {
-    "1 s": 1.0, "1 min": 60.0, "1 h": HOUR, "1 day": DAY, "1 month": YEAR / 12, "1 year": YEAR, "10 years": 10 * YEAR,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,8 @@ class DeviceSheet:
 def device_page(sheet: DeviceSheet) -> Figure:
     """The page of one device."""
     figure = page(sheet.title, sheet.description)
-    write(figure, 0.05, 0.885, sheet.facts, size=10, colour=SECOND)
+    (facts,), size = fitted(sheet.facts, 0.90 * PAGE[0], 10, 7)
+    write(figure, 0.05, 0.885, facts, size=size, colour=SECOND)
     shown = "Conductance after a write less its target" if _is_fine(sheet) else "Conductance after a write"
     _distributions(plot(figure, (0.07, 0.545, 0.40, 0.275), f"{shown}, by level"), sheet)
     _spread(plot(figure, (0.585, 0.545, 0.365, 0.275), "Spread of a write, against its target"), sheet)
@@ -148,7 +146,7 @@ def _drift(axes: Axes, sheet: DeviceSheet) -> None:
     axes.minorticks_off()
     axes.set_xticks(list(TIMES.values()), list(TIMES))
     axes.tick_params(axis="x", labelsize=7.5)
-    axes.set_xlim(1, 10 * YEAR)
+    axes.set_xlim(1, TIMES["10 years"])
     axes.set_ylim(0, None)
     axes.set_ylabel("µS", fontsize=8.5)
     axes.set_xlabel(f"time after programming{'' if sheet.drifts else ' (no drift in this file)'}", fontsize=8.5)

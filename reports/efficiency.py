@@ -27,14 +27,15 @@ from xbar.reports.style import (
     write,
 )
 
+# Operating points, as everything that tells of them names them.
 POINTS = {"batch": "the run, begin to end", "steady": "at steady throughput", "peak": "every crossbar full", "table": "by the chip's table"}
 COLUMNS: tuple[Column, ...] = (
     ("", 0.050, "left"), ("off-chip links", 0.255, "left"), ("operations/s", 0.470, "right"), ("power", 0.570, "right"),
     ("area", 0.670, "right"), ("TOPS/W", 0.790, "right"), ("TOPS/mm²", 0.950, "right"),
 )  # fmt: skip
-PLACES = (
+PLACES = (  # of multiply-accumulates: column of the headline numbers, words, look
     ("crossbar", "on crossbars", {"facecolor": ACCENT}),
-    ("digital", "in the tiles' product units", {"facecolor": "#8ed6b8", "hatch": "...."}),
+    ("digital", "in product units", {"facecolor": "#8ed6b8", "hatch": "...."}),
     ("host", "on the host", {"facecolor": SECOND, "hatch": "////"}),
 )  # fmt: skip
 
@@ -49,6 +50,12 @@ def density(value: float) -> str:
     return f"{human(value * 1e-6, 'OPS')}/mm²"
 
 
+def points_of(results: Results) -> pd.DataFrame:
+    """The table of efficiency, without the steady state where the run has none and its rate is the whole run's."""
+    table = results.efficiency
+    return table if results.meta["summary"]["steady_throughput_per_s"] else table[table["of"] != "steady"].reset_index(drop=True)
+
+
 def row_of(results: Results, of: str, links: bool = False) -> pd.Series:
     """An operating point of the table of efficiency, with the off-chip links or without."""
     table = results.efficiency
@@ -57,18 +64,17 @@ def row_of(results: Results, of: str, links: bool = False) -> pd.Series:
 
 def efficiency_and_density(results: Results) -> Figure:
     """Operations per joule and per area, each with the off-chip links and without, and shares of operations by where they are done."""
-    meta = results.meta
-    chip = meta["chip"]
-    figure = page("Efficiency and density", f"{meta['workload']['title']} on {chip['title']}  ·  with the off-chip links and without")
+    chip = results.meta["chip"]
+    figure = page("Efficiency and density", f"{results.heading}  ·  with the off-chip links and without")
     for index, (column, title, unit) in enumerate((
         ("operations_per_J", "Operations per second and watt", "TOPS/W"),
         ("operations_per_s_m2", "Operations per second and area", "TOPS/mm²"),
     )):  # fmt: skip
-        _bars(plot(figure, (0.235 + 0.395 * index, 0.655, 0.315, 0.195), title, "x"), results.efficiency, column, unit, named=not index)
+        _bars(plot(figure, (0.235 + 0.395 * index, 0.655, 0.315, 0.195), title, "x"), points_of(results), column, unit, named=not index)
     rows = [
         [POINTS[str(row["of"])], "with" if row["links"] else "without", human(row["operations_per_s"], "OPS"), human(row["power_W"], "W"),
          human(row["area_m2"], "m²"), tera(row["operations_per_J"]), tera(row["operations_per_s_m2"] * 1e-6)]
-        for _, row in results.efficiency.iterrows()
+        for _, row in points_of(results).iterrows()
     ]  # fmt: skip
     end = draw_table(figure, 0.570, COLUMNS, rows, 0.0235)
     _where(plot(figure, (0.05, end - 0.130, 0.90, 0.040), "Where a request's multiply-accumulates are done", "none"), results)
@@ -76,9 +82,8 @@ def efficiency_and_density(results: Results) -> Figure:
         f"One multiply-accumulate is 2 operations, of {chip['weight_bits']}-bit weights and {chip['input_bits']}-bit inputs, the "
         "chip's own bits; nothing is scaled to other widths. Of the run, operations are those that the network needs on crossbars and "
         "in product units: empty cells and idle crossbars do none, while their leakage and area count. Power is dynamic and leakage.",
-        "The run: from its first arrival to the last result, filling and emptying of the pipeline in it; headline numbers and the energy "
-        "per request are of it. At steady throughput: at the requests per second between results, with the dynamic energy of a request and "
-        "what the idle chip draws in between.",
+        "The run: from its first arrival to the last result, filling and emptying of the pipeline in it; the energy per request, the "
+        f"average power, and efficiency and density among the headline numbers are of it. {_steady(results)}",
         "Every crossbar full is the peak of this network on this chip: every cell of every crossbar in use as fast as the slowest part "
         "allows; array reads, product units and links take for an operation what they do in this network, all else what it does at "
         "the chip's full load; where product units, or links, cannot keep up, crossbars wait. By the chip's table is how publications "
@@ -88,6 +93,14 @@ def efficiency_and_density(results: Results) -> Figure:
     ]
     paragraph(figure, end - 0.182, "\n".join(notes))
     return figure
+
+
+def _steady(results: Results) -> str:
+    """What the steady state is, or why there is none."""
+    if not results.meta["summary"]["steady_throughput_per_s"]:
+        return "There is no steady state: no two results come one after the other."
+    return ("At steady throughput: at the requests per second between results, which headline numbers have too, with the dynamic energy of "
+            "a request and what the idle chip draws in between.")  # fmt: skip
 
 
 def _beside_the_table(results: Results) -> str:
@@ -104,7 +117,7 @@ def _bars(axes: Axes, table: pd.DataFrame, column: str, unit: str, named: bool) 
     least, most = values[values > 0].min(initial=np.inf), values.max(initial=0.0)
     axes.set_xscale("log")
     axes.set_xlim((least / 4, most * (most / least * 4) ** 0.3) if most else (0.1, 1.0))
-    places = [place + 0.5 * (place // len(POINTS)) for place in range(len(values))]
+    places = [place + 0.5 * (place // table["of"].nunique()) for place in range(len(values))]
     for place, value, links in zip(places, values, table["links"], strict=True):
         fill = {"facecolor": SOFT, "hatch": "////"} if links else {"facecolor": ACCENT}
         axes.barh([place], [value], height=0.7, edgecolor=PAPER, linewidth=0, **fill)

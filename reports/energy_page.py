@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from xbar.reports.labels import shortened, size_of_labels
 from xbar.reports.results import Results
-from xbar.reports.run_words import STATIC, banded, batch_of, heading_of
+from xbar.reports.run_words import STATIC, banded, batch_of
 from xbar.reports.style import (
     ACCENT,
     GROUPS,
@@ -39,7 +39,7 @@ def energy_and_area(results: Results) -> Figure:
     requests = max(1, int(results.meta["summary"]["requests"]))
     with_bands = not results.bands.empty
     told = f"{batch_of(requests)}; leakage is shown apart, off-chip links only by layer, in grey"
-    figure = page("Energy and area", f"{heading_of(results)}  ·  {told}")
+    figure = page("Energy and area", f"{results.heading}  ·  {told}")
     energy_bars(plot(figure, (0.15, 0.535, 0.32, 0.325), "Dynamic energy per request on chip, by component", "x"), results)
     _area_bars(plot(figure, (0.63, 0.535, 0.32, 0.325), "Area, by component", "x"), results)
     axes = plot(figure, (0.07, 0.15, 0.41 if with_bands else 0.69, 0.27), "Dynamic energy per request, by layer")

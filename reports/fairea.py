@@ -19,6 +19,7 @@ from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
 from xbar.reports.style import (
     ACCENT,
+    GREY,
     INK,
     PAPER,
     SECOND,
@@ -47,7 +48,7 @@ CLASSES = (
     (WARNING, "v"),
     ("#6ab7d6", "P"),
     ("#f0c987", "X"),
-    ("#9aa5b1", "h"),
+    (GREY, "h"),
 )
 METHODS = {  # marker and colour on the front
     "actual holders": ("*", INK),

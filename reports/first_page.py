@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 from xbar.reports.energy_page import energy_bars
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
-from xbar.reports.run_words import changes_of, heading_of, headlines, subtitle_of, verdict
+from xbar.reports.run_words import changes_of, headlines, subtitle_of, verdict
 from xbar.reports.score_page import accuracy_band
 from xbar.reports.style import ACCENT, FAINT, PAGE, SECOND, SOFT, fitted, page, plot, write
 from xbar.reports.time_pages import power_axes, steady_axes
@@ -16,7 +16,7 @@ from xbar.reports.time_pages import power_axes, steady_axes
 
 def summary(results: Results) -> Figure:
     """Headline numbers, and the three pictures that explain them in small."""
-    figure = page(heading_of(results), subtitle_of(results))
+    figure = page(results.heading, subtitle_of(results))
     (changed,), size = fitted(changes_of(results), 0.90 * PAGE[0], 10, 7)
     write(figure, 0.05, 0.890, changed, size=size, colour=SECOND)
     write(figure, 0.05, 0.848, "\n".join(textwrap.wrap(verdict(results), 130)), size=11.5, vertical="center")

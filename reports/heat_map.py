@@ -1,7 +1,6 @@
-"""The page of a metric over two axes of a sweep: a heat map, and the bins that axes of many values have."""
+"""The page of a metric over two axes of a sweep: a heat map."""
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,23 +8,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from xbar.reports.explore import SweepSheet
+from xbar.reports.bins import bins_of
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAGE, PAPER, SOFT, cut, page, plot, significant, write
 from xbar.reports.sweep_columns import (
     ending,
-    is_log,
-    is_number,
     name_of,
     scale_for,
     short_names,
-    shown,
-    texts_of,
     told_count,
 )
-
-MOST_VALUES = 12  # of an axis, beyond which its numbers are binned, its texts put together
-MOST_BINS = 8
+from xbar.reports.sweep_sheet import SweepSheet
 
 
 def heat_table(sheet: SweepSheet, across: str, up: str, metric: str) -> pd.DataFrame:
@@ -43,37 +36,6 @@ def heat_table(sheet: SweepSheet, across: str, up: str, metric: str) -> pd.DataF
     })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Bins:
-    """Places along an axis: their names, which of them each row is in (-1: none), and the bounds of numbers that are binned."""
-
-    names: list[str]
-    places: np.ndarray
-    bounds: list[str] | None = None
-
-
-def bins_of(values: pd.Series) -> Bins:
-    """The bins of an axis: each value its own where they are few, else ranges of numbers or the most frequent texts."""
-    if not is_number(values):
-        words = texts_of(values)
-        names = list(dict.fromkeys(words))
-        if len(names) > MOST_VALUES:
-            kept = list(words.value_counts().index[: MOST_VALUES - 1])
-            rest = f"{len(names) - len(kept)} others"
-            words, names = words.where(words.isin(kept), rest), [*kept, rest]
-        return Bins(names, words.map({name: place for place, name in enumerate(names)}).to_numpy())
-    numbers = values.to_numpy(float, na_value=np.nan)
-    distinct = np.unique(numbers[~np.isnan(numbers)])
-    if len(distinct) <= MOST_VALUES:
-        places = np.where(np.isnan(numbers), -1, np.searchsorted(distinct, np.nan_to_num(numbers)))
-        return Bins([shown("", value) for value in distinct], places)
-    count = int(np.clip(round(np.sqrt(len(numbers) / 5)), 3, MOST_BINS))
-    bounds = (np.geomspace if is_log(numbers) else np.linspace)(distinct[0], distinct[-1], count + 1)
-    places = np.clip(np.searchsorted(bounds, np.nan_to_num(numbers), side="right") - 1, 0, count - 1)
-    texts = [shown("", value, 3) for value in bounds]
-    return Bins([f"{a} to {b}" for a, b in itertools.pairwise(texts)], np.where(np.isnan(numbers), -1, places), texts)
-
-
 def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
     """Mean of a metric over two axes; how many points each cell has; cells without points hatched."""
     table = heat_table(sheet, across, up, metric)
@@ -89,7 +51,7 @@ def heat_map(sheet: SweepSheet, across: str, up: str, metric: str) -> Figure:
                   + (f"  ·  {(~filled).sum():,} of {filled.size} cells have no point" if not filled.all() else ""))  # fmt: skip
     short = short_names(sheet.axes)
     title = f"{cut(name_of(metric), 24)} by {ending(short[across], 24)} and {ending(short[up], 24)}"
-    scale = replace(scale_for(metric, table["mean"]), log=False)
+    scale = replace(scale_for(metric, table["mean"], sheet.unit_of(metric)), log=False)
     values = pd.Series(means[filled] * scale.factor)
     axes = plot(figure, (0.17, 0.17, 0.63, 0.66), title, "none")
     norm = norm_of(values) if len(values) else Normalize(0, 1)

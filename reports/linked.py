@@ -15,14 +15,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from xbar.reports.explore import FIRST, SweepSheet, View, pareto_front
 from xbar.reports.parallel_coordinates import MISSING, ParallelColumns, heights_of, parallel_columns, told_apart
+from xbar.reports.pareto import pareto_front
 from xbar.reports.shading import SHADES
-from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SOFT, cut
+from xbar.reports.style import ACCENT, FAINT, GREY, INK, PAPER, SOFT, cut
 from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 FONT = {"family": "'DejaVu Sans', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": INK}
-OTHERS = "#9aa5b1"
 HEIGHT = 460  # of a picture [CSS pixels]
 MOST_OF_FRONT = 1000
 DIGITS = 7  # of a number in the page, significant
@@ -67,9 +67,9 @@ def _element(name: str, figure: go.Figure, shared: dict[str, Any] | None) -> Mar
 
 def _told(sheet: SweepSheet, row: pd.Series, front: bool) -> str:
     """A point in words, as plotly and HTML both take it: its number, its settings, what came of them."""
-    metrics = [name for name in sheet.metrics if name in FIRST] or sheet.metrics
-    settings = [f"{name} {shown('', row[name])}" for name in sheet.axes[:12]]
-    values = [f"{name_of(name)} {shown(name, row[name])}" for name in metrics[:8]]
+    metrics = [name for name in sheet.metrics if name in sheet.first] or sheet.metrics
+    settings = [f"{name} {shown(row[name])}" for name in sheet.axes[:12]]
+    values = [f"{name_of(name)} {shown(row[name], sheet.unit_of(name))}" for name in metrics[:8]]
     lines = [*(html.escape(cut(text, 80)) for text in (*settings, "", *values))]
     return f"<b>point {int(row['point'])}{', on the front' if front else ''}</b><br>" + "<br>".join(lines)
 
@@ -82,17 +82,17 @@ def _numbers(values: pd.Series | np.ndarray, factor: float = 1.0) -> list[float 
 def _pareto(sheet: SweepSheet, view: View, rows: pd.DataFrame, on: pd.Series) -> go.Figure:
     """Every point by two columns, a third as colour; the front marked, and of two columns joined."""
     y, x, *third = view.pareto
-    across, up = scale_for(x, rows[x]), scale_for(y, rows[y])
+    across, up = scale_for(x, rows[x], sheet.unit_of(x)), scale_for(y, rows[y], sheet.unit_of(y))
     figure = go.Figure(layout=_layout())
     whole = rows[list(view.pareto)].notna().all(axis=1)
     places = pd.Series(range(len(rows)), index=rows.index)
     for name, mask, look in (
-        ("other points", whole & ~on, {"symbol": "circle", "size": 7, "color": OTHERS}),
+        ("other points", whole & ~on, {"symbol": "circle", "size": 7, "color": GREY}),
         ("front", whole & on, {"symbol": "diamond", "size": 10, "color": ACCENT, "line": {"color": INK, "width": 1}}),
     ):
         part = rows[mask].sort_values([x, y])
         if third:
-            depth = scale_for(third[0], rows[third[0]])
+            depth = scale_for(third[0], rows[third[0]], sheet.unit_of(third[0]))
             look = look | {
                 "color": _numbers(part[third[0]], depth.factor), "colorscale": SCALE, "showscale": name == "front",
                 "cmin": float(rows[third[0]].min()) * depth.factor, "cmax": float(rows[third[0]].max()) * depth.factor,
@@ -117,7 +117,7 @@ def _parallel(sheet: SweepSheet, view: View, rows: pd.DataFrame, kept: np.ndarra
         heights, marks = heights_of(rows[name])
         heights = heights[kept]
         missing = bool((heights < 0).any())
-        texts = told_apart(name if name in sheet.metrics else "", [value for _, value in marks])
+        texts = told_apart([value for _, value in marks], sheet.unit_of(name) if name in sheet.metrics else "")
         ticks = [(height, ending(text, 16)) for (height, _), text in zip(marks, texts, strict=True)]
         ticks = [(MISSING, "missing"), *ticks] if missing else ticks
         dimensions.append({
@@ -125,7 +125,7 @@ def _parallel(sheet: SweepSheet, view: View, rows: pd.DataFrame, kept: np.ndarra
             "range": [MISSING - 0.04 if missing else -0.02, 1.02], "tickvals": [height for height, _ in ticks],
             "ticktext": [html.escape(text) for _, text in ticks],
         })  # fmt: skip
-    scale = scale_for(layout.colour_by, rows[layout.colour_by])
+    scale = scale_for(layout.colour_by, rows[layout.colour_by], sheet.unit_of(layout.colour_by))
     colour = _numbers(rows[layout.colour_by][kept], scale.factor)
     figure = go.Figure(layout=_layout(margin={"l": 90, "r": 20, "t": 60, "b": 24}))
     figure.add_parcoords(

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from xbar.reports.results import Results
+from xbar.reports.shading import TINTS, shade_strip
 from xbar.reports.style import ACCENT, FAINT, INK, PAGE, SECOND, SOFT, cut, page, percent, write
 
 MOST_SQUARES = 1200  # drawn one by one; beyond, cores or tiles are
@@ -19,7 +19,6 @@ MOST_LAYERS = 40  # named one by one
 LEFT, WIDTH, TOP, BOTTOM = 0.315, 0.635, 0.865, 0.085  # of the drawing, shares of the page
 LEAST_HEIGHT = 0.031  # of a layer's two lines of text
 LARGEST = 0.125  # side of a square, share of the page's height
-SHADES = LinearSegmentedColormap.from_list("filled", ["#e3eef4", ACCENT, "#06384e"])
 
 
 def crossbar_mapping(results: Results) -> Figure:
@@ -107,7 +106,7 @@ def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], t
     if of == "crossbar":
         filled_ones.set_facecolor(ACCENT)
     else:
-        filled_ones.set(array=shares, cmap=SHADES, clim=(0, 1))
+        filled_ones.set(array=shares, cmap=TINTS, clim=(0, 1))
     axes.add_collection(filled_ones)
     if of != "tile":
         axes.add_collection(LineCollection(edges, colors=SECOND, linewidths=min(1.4, 12 * side)))
@@ -120,8 +119,6 @@ def _range(what: str, numbers: pd.Series) -> str:
 
 def _scale(figure: Figure) -> None:
     """What the shades mean."""
-    axes = figure.add_axes((0.76, 0.052, 0.12, 0.012))
-    axes.imshow([list(range(256))], cmap=SHADES, aspect="auto")
-    axes.axis("off")
+    shade_strip(figure, 0.76, 0.052, TINTS)
     write(figure, 0.752, 0.053, "0 %", size=7.5, colour=INK, align="right")
     write(figure, 0.888, 0.053, "100 % of cells", size=7.5, colour=INK)

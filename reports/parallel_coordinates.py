@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from xbar.reports.explore import SweepSheet, View, pareto_front
-from xbar.reports.heat_map import bins_of
+from xbar.reports.bins import bins_of
+from xbar.reports.pareto import pareto_front
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAPER, SOFT, page, plot, write
 from xbar.reports.sweep_columns import (
@@ -28,6 +28,7 @@ from xbar.reports.sweep_columns import (
     told_count,
 )
 from xbar.reports.sweep_pages import sides_of
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 MOST_PARALLEL = 11  # columns in parallel
 MISSING = -0.12  # where lines of points without a number run, below a scale from 0 to 1
@@ -63,7 +64,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     told += f"{told_count(len(rows), 'point', 'points')}, a line each, coloured by {name_of(colour_by)}"
     told += f"  ·  {told_count(more, 'axis is', 'axes are')} not shown" if more else ""
     figure = page("All axes and metrics at once", told)
-    scale = scale_for(colour_by, rows[colour_by])
+    scale = scale_for(colour_by, rows[colour_by], sheet.unit_of(colour_by))
     norm = norm_of(rows[colour_by].astype(float) * scale.factor)
     best = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
     axes = plot(figure, (0.085, 0.17, 0.76, 0.65), "Settings and what came of them", "none")
@@ -88,7 +89,8 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     has_missing = False
     for place, (name, marks) in enumerate(zip(columns, ticks, strict=True)):
         axes.axvline(place, color=SOFT, linewidth=1.0, zorder=5)
-        for (height, _), text in zip(marks, told_apart(name if name in sheet.metrics else "", [value for _, value in marks]), strict=True):
+        texts = told_apart([value for _, value in marks], sheet.unit_of(name) if name in sheet.metrics else "")
+        for (height, _), text in zip(marks, texts, strict=True):
             write(axes, place + 0.03, height, ending(text, 14), size=7.5, vertical="center", transform=axes.transData, zorder=6,
                   bbox={"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
         if is_number(rows[name]) and rows[name].isna().any():
@@ -113,10 +115,10 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     return figure
 
 
-def told_apart(column: str, values: list[Any]) -> list[str]:
+def told_apart(values: list[Any], unit: str) -> list[str]:
     """Values in words, with as many digits as tell them apart."""
     for digits in (3, 4, 5, 6):
-        texts = [shown(column, value, digits) for value in values]
+        texts = [shown(value, unit, digits) for value in values]
         if len(set(texts)) == len(texts):
             break
     return texts

@@ -26,7 +26,7 @@ def predicted_values(results: Results) -> Figure:
     several = f", {outputs} values each" if outputs > 1 else ""
     who = f"{chips} chips" if chips > 1 else "chips are alike" if meta["score"].get("alike") else "one chip"
     told = f"{samples:,} test {meta['score']['of']}{several}, {who}  ·  values in the target's units"
-    figure = page("Predictions", f"{meta['workload']['title']} on {meta['chip']['title']}  ·  {told}")
+    figure = page("Predictions", f"{results.heading}  ·  {told}")
     true = _spanned(table["true"])
     up, most = _spanned(table[["true", "predicted"]].to_numpy()), max(float(part["residual"].abs().max()) for part in found.values())
     rows = []

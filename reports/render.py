@@ -11,41 +11,45 @@ from matplotlib.figure import Figure
 from xbar.reports import (
     baseline,
     classes,
+    drift_page,
     efficiency,
     energy_page,
     first_page,
     floorplan,
+    layers_page,
     mapping,
     predictions,
     roofline,
     run_tables,
     run_words,
     score_page,
-    studies,
+    sensitivity_page,
+    tile_use_page,
     time_pages,
-    use,
+    yield_page,
 )
 from xbar.reports.pages import Document, save_document
 from xbar.reports.record import Record
 from xbar.reports.results import Results, write_text
 
-PAGES: dict[str, Callable[[Results], Figure]] = {
+# By the name of a page, which its file has too, what draws it; by the names of these functions `xbar.reports.PAGES` has them.
+FIGURES: dict[str, Callable[[Results], Figure]] = {
     "summary": first_page.summary,
     "energy_and_area": energy_page.energy_and_area,
     "efficiency": efficiency.efficiency_and_density,
     "roofline": roofline.operations_and_bytes,
     "floorplan": floorplan.floor_plan,
     "mapping": mapping.crossbar_mapping,
-    "use": use.tile_use,
+    "use": tile_use_page.tile_use,
     "timeline": time_pages.timeline,
     "power_over_time": time_pages.power_over_time,
     "accuracy": score_page.accuracy,
     "classes": classes.confusion,
     "predictions": predictions.predicted_values,
-    "sensitivity": studies.sensitivity,
-    "layers": studies.layers,
-    "yield": studies.yields,
-    "drift": studies.drift,
+    "sensitivity": sensitivity_page.sensitivity,
+    "layers": layers_page.layers,
+    "yield": yield_page.yields,
+    "drift": drift_page.drift,
     "baselines": baseline.baselines,
 }
 # Pages of what may not have been studied, with the tables of which at least one must have rows.
@@ -68,7 +72,7 @@ def render(results: Results, directory: Path) -> list[Path]:
     """
     results.check_drawable()
     directory.mkdir(parents=True, exist_ok=True)
-    named = {name: PAGES[name](results) for name in pages_of(results)}
+    named = {name: FIGURES[name](results) for name in pages_of(results)}
     for name, drawn in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
         named |= {f"{name}_{number}": figure for number, figure in enumerate(drawn, 1)}
     meta = results.meta
@@ -86,7 +90,7 @@ def render(results: Results, directory: Path) -> list[Path]:
 
 def pages_of(results: Results) -> list[str]:
     """Names of the pages that these results have something for."""
-    found = [name for name in PAGES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
+    found = [name for name in FIGURES if name not in NEEDS or any(len(getattr(results, table)) for table in NEEDS[name])]
     return [name for name in found if name not in WITH or len(getattr(results, WITH[name]))]
 
 
@@ -117,7 +121,7 @@ def trace_events(results: Results) -> dict[str, Any]:
         })  # fmt: skip
     events.append(_named("process_name", 0, 0, "chip"))
     for table, column, name in (
-        (results.power, "power_W", "power, W"),
+        (results.power, "on_chip_power_W", "power on chip, W"),
         (results.adc_use, "share", "ADCs at work, share of all"),
     ):
         for time, value in table[["time_s", column]].itertuples(index=False, name=None):

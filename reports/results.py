@@ -101,9 +101,14 @@ class Results:
 
         try:
             self.check_drawable()
-            return f"Results of {self.meta['workload']['title']} on {self.meta['chip']['title']}", headlines(self)
+            return f"Results of {self.heading}", headlines(self)
         except (ResultsError, LookupError, TypeError, ValueError) as error:
             return f"Results that no report can be drawn of: {error}", []
+
+    @property
+    def heading(self) -> str:
+        """The network on its chip."""
+        return f"{self.meta['workload']['title']} on {self.meta['chip']['title']}"
 
     def check_drawable(self) -> None:
         """Raise ResultsError naming the table and column, or the number of run.json, that a report needs and these results lack."""

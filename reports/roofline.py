@@ -44,11 +44,10 @@ LINKS: tuple[Level, ...] = (("mesh_bytes", "mesh links", "#2f9e77"), ("link_byte
 
 def operations_and_bytes(results: Results) -> Figure:
     """Each layer and the network under the roofs of crossbars, buffer ports, mesh and off-chip links, and in numbers."""
-    table, meta = results.roofline, results.meta
-    chip = meta["chip"]
+    table, chip = results.roofline, results.meta["chip"]
     bits = f"{chip['weight_bits']}-bit weights x {chip['input_bits']}-bit inputs"
     figure = page(
-        "Roofline", f"{meta['workload']['title']} on {chip['title']}  ·  a multiply-accumulate is 2 operations, of {bits}; bytes are 8 bits"
+        "Roofline", f"{results.heading}  ·  a multiply-accumulate is 2 operations, of {bits}; bytes are 8 bits"
     )
     spare = 0.0215 * max(0, MOST_ROWS - len(table))
     bottom, height = 0.455 - spare, 0.395 + spare

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from xbar.reports.labels import shortened
 from xbar.reports.results import Results
-from xbar.reports.run_words import STATIC, as_stated, heading_of, leaked
+from xbar.reports.run_words import STATIC, as_stated, leaked
 from xbar.reports.style import (
     INK,
     NAMES,
@@ -39,7 +39,7 @@ ROWS_PER_PAGE = int((TOP - BOTTOM) / ROW_HEIGHT)
 
 def tables(results: Results) -> list[Figure]:
     """One row a layer and one row a component; on one page where both fit."""
-    subtitle = f"{heading_of(results)}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
+    subtitle = f"{results.heading}  ·  energies are dynamic, per request; use is busy time over the time of the batch"
     layers, components = _layer_rows(results), _component_rows(results)
     together = (len(layers) + len(components) + 4) * ROW_HEIGHT < TOP - BOTTOM
     figures = []
@@ -102,7 +102,7 @@ def assumptions(results: Results) -> list[Figure]:
     figures = []
     for number, part in enumerate(pages, 1):
         of = f"  ·  {number} of {len(pages)}" if len(pages) > 1 else ""
-        figure = page("Method and assumptions", f"{heading_of(results)}{of}")
+        figure = page("Method and assumptions", f"{results.heading}{of}")
         for row, (indent, text, bold) in enumerate(part):
             y = 0.865 - row * 0.0172
             write(
@@ -130,7 +130,7 @@ def _assumption_lines(results: Results) -> Iterator[tuple[float, str, bool]]:
         _analog_note(chip),
         "Every part bounds the time of its stage by its rate. Tiles' buffer ports with their buses, their output stages, every link of the "
         "mesh and the off-chip links serve one at a time.",
-        f"A full buffer stalls who writes to it; the fullest tile held {_kilobytes(b['fullest_bits'])} of its {_kilobytes(b['size_bits'])}"
+        f"A full buffer stalls who writes to it; the fullest tile held {_kibibytes(b['fullest_bits'])} of its {_kibibytes(b['size_bits'])}"
         f"{', MORE THAN IT HAS' if b['fullest_bits'] > b['size_bits'] else ''}. A layer begins a sample when its readers have "
         "loaded the sample before the last.",
         "Results travel over the mesh in packets of whole flits, along the row of routers first, one to every tile that holds rows for "
@@ -166,8 +166,9 @@ def _analog_note(chip: dict[str, Any]) -> str:
     return f"{wires}; {time}{law}. Studies of what a chip would lose may assume more; they say so."
 
 
-def _kilobytes(bits: float) -> str:
-    return f"{significant(bits / 8192)}\u00a0KB"
+def _kibibytes(bits: float) -> str:
+    """As chip files count: 1024 bytes of 8 bits."""
+    return f"{significant(bits / 8192)}\u00a0KiB"
 
 
 def _wrapped(text: str) -> Iterator[tuple[float, str, bool]]:

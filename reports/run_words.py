@@ -6,20 +6,14 @@ from typing import Any
 import pandas as pd
 
 from xbar.reports.baseline import summary_line
-from xbar.reports.efficiency import density, row_of, tera
+from xbar.reports.efficiency import PLACES, POINTS, density, points_of, row_of, tera
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results
-from xbar.reports.studies import costliest
+from xbar.reports.sensitivity_page import costliest
 from xbar.reports.style import human, percent, span
 
 STATIC = "(static)"
 PERCENT = "\u00a0%"
-
-
-def heading_of(results: Results) -> str:
-    """The network on its chip."""
-    meta = results.meta
-    return f"{meta['workload']['title']} on {meta['chip']['title']}"
 
 
 def subtitle_of(results: Results) -> str:
@@ -33,7 +27,7 @@ def subtitle_of(results: Results) -> str:
     return "  ·  ".join(parts)
 
 
-OPERATIONS = {"crossbar": "on crossbars", "digital": "in digital units", "host": "on the host"}  # where they are done
+OPERATIONS = {where: words for where, words, _ in PLACES}  # where they are done
 
 
 def _shares(results: Results) -> dict[str, float]:
@@ -65,6 +59,14 @@ def changes_of(results: Results) -> str:
 def batch_of(requests: int) -> str:
     """How many requests were simulated at once, in words."""
     return f"batch of {requests} requests" if requests > 1 else "one request"
+
+
+def pace_of(results: Results) -> tuple[float, str]:
+    """Requests per second, and of what: between the results of a batch, or of all its time where none comes after another."""
+    s = results.meta["summary"]
+    if s["steady_throughput_per_s"]:
+        return s["steady_throughput_per_s"], "between results"
+    return s["throughput_per_s"], "first to last" if s["requests"] > 1 else "one after another"
 
 
 def verdict(results: Results) -> str:
@@ -120,14 +122,12 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     """(label, value, detail) of the eight headline numbers."""
     m = results.meta
     a, s, single, chip, shown = m["score"], m["summary"], m["single_request"], m["chip"], ShownMetric.of(m)
-    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
-    efficiency, with_links = s["on_chip_operations_per_J"], human(s["operations_per_J"], "OPS/W")
+    rate, of = pace_of(results)
     requests, used, crossbars = int(s["requests"]), int(s["crossbars_used"]), int(s["crossbars"])
     cells = f"of {crossbars:,}, {percent(used / crossbars)}; {percent(s['cells_of_used_crossbars_share'])} of their cells"
     several = requests > 1
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
-    timed = "between results" if s["steady_throughput_per_s"] else "first to last"
-    timed = f"batch of {requests}, {timed}" if several else "one after another"
+    timed = f"batch of {requests}, {of}" if several else of
     table_power = f"at peak load {human(chip['peak_power_W'], 'W')}"
     energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
     leakage = f"leakage {leaked(s['leakage_energy_per_request_J'], 'J')}"
@@ -140,16 +140,18 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
         ("Average power, on chip", human(s["on_chip_power_W"], "W"), f"with links {all_power}, at most {human(s['peak_power_W'], 'W')}"),
         ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
         ("Crossbars in use", f"{used:,}", cells),
-        ("Efficiency, on chip", human(efficiency, "OPS/W"), f"with links {with_links}{_peak(results)}"),
+        ("Efficiency, on chip", human(s["on_chip_operations_per_J"], "OPS/W"), _efficiency(results)),
     ]  # fmt: skip
 
 
-def _peak(results: Results) -> str:
-    """Efficiency with every crossbar full and density of the run, without the off-chip links; nothing of earlier results."""
-    if results.efficiency.empty:
-        return ""
-    steady, peak = (row_of(results, of) for of in ("steady", "peak"))
-    return f", peak {human(peak['operations_per_J'], 'OPS/W')}; {density(steady['operations_per_s_m2'])}"
+def _efficiency(results: Results) -> str:
+    """Of the run its density on chip and its efficiency with the links; beside it the peak, the efficiency with every crossbar full."""
+    with_links = f"with links {human(results.meta['summary']['operations_per_J'], 'OPS/W')}"
+    if results.efficiency.empty:  # of earlier results
+        return with_links
+    run, peak = (row_of(results, of) for of in ("batch", "peak"))
+    of_run = f"{POINTS['batch'].partition(',')[0]}, {density(run['operations_per_s_m2'])}"
+    return f"{of_run}; {with_links}; peak {human(peak['operations_per_J'], 'OPS/W')}"
 
 
 def leaked(value: float, unit: str) -> str:
@@ -190,11 +192,10 @@ def _judged_lines(results: Results) -> Iterator[tuple[str, str]]:
 def token_text(results: Results) -> str:
     """Energy and time of a token, where requests are windows of tokens."""
     m, count = results.meta, int(results.meta["workload"]["tokens"])
-    s = m["summary"]
-    rate = s["steady_throughput_per_s"] or s["throughput_per_s"]
-    energy = human(s["on_chip_energy_per_request_J"] / count, "J")
+    rate, of = pace_of(results)
+    energy = human(m["summary"]["on_chip_energy_per_request_J"] / count, "J")
     return (
-        f"{energy} on chip, {human(1 / (rate * count), 's')} at steady throughput; a request is a window of {count} tokens, computed "
+        f"{energy} on chip, {human(1 / (rate * count), 's')} ({of}); a request is a window of {count} tokens, computed "
         f"together in {human(m['single_request']['latency_s'], 's')}"
     )
 
@@ -203,11 +204,12 @@ LABEL = 28  # characters of a label in plain text
 
 
 def _efficiency_lines(results: Results) -> Iterator[str]:
-    """Efficiency and density of run, peak and the chip's table, without the off-chip links and with them, and what an operation is."""
+    """Efficiency and density at every operating point, without the off-chip links and with them, and what an operation is."""
     if results.efficiency.empty:
         return
-    for of, words in (("steady", "At steady throughput"), ("peak", "With every crossbar full"), ("table", "By the chip's table")):
+    for of in dict.fromkeys(points_of(results)["of"]):
         own, all_of_it = (row_of(results, of, links) for links in (False, True))
+        words = f"{POINTS[of][0].upper()}{POINTS[of][1:]}"
         yield (f"{words:<{LABEL}} {tera(own['operations_per_J'])} TOPS/W, {tera(own['operations_per_s_m2'] * 1e-6)} TOPS/mm²; with links "
                f"{tera(all_of_it['operations_per_J'])} TOPS/W, {tera(all_of_it['operations_per_s_m2'] * 1e-6)} TOPS/mm²")  # fmt: skip
     chip = results.meta["chip"]
@@ -216,7 +218,7 @@ def _efficiency_lines(results: Results) -> Iterator[str]:
 
 def summary_text(results: Results) -> str:
     """The headline numbers as aligned plain text."""
-    lines = [heading_of(results), subtitle_of(results), *filter(None, [changes_of(results)]), ""]
+    lines = [results.heading, subtitle_of(results), *filter(None, [changes_of(results)]), ""]
     lines += [f"{label:<{LABEL}} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []

@@ -3,30 +3,33 @@
 import textwrap
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from xbar.reports.converters import adc_curves
 from xbar.reports.metric import ShownMetric
+from xbar.reports.programming_error import amount_axis, write_error
 from xbar.reports.results import Results
-from xbar.reports.run_words import PERCENT, heading_of
-from xbar.reports.studies import amount_axis
+from xbar.reports.run_words import PERCENT
 from xbar.reports.style import ACCENT, INK, SECOND, SOFT, page, percent, plot, write
+
+ADC_CURVES = {"made for the bits": (ACCENT, "-"), "kept": (INK, (0, (4, 2)))}  # by what becomes of the width of a code
+MANY_SATURATED = 0.01  # of conversions
 
 
 def accuracy(results: Results) -> Figure:
     """The score against programming variation, with a band over chip instances, and against ADC bits."""
     a, chip, study, shown = results.meta["score"], results.meta["chip"], results.meta["study"], ShownMetric.of(results.meta)
     judged = f"{a['samples']:,} of {a['test_samples']:,} test {a['of']}; {shown.word} in float on all"
-    figure = page(f"{shown.title} on the chip", f"{heading_of(results)}  ·  {judged}: {shown.text(a['float_all'], 2)}")
+    figure = page(f"{shown.title} on the chip", f"{results.heading}  ·  {judged}: {shown.text(a['float_all'], 2)}")
     axes = plot(figure, (0.08, 0.355, 0.52, 0.485), "Against programming variation")
     accuracy_band(axes, results)
     right = plot(figure, (0.69, 0.355, 0.26, 0.485), "Against ADC resolution")
     bits = results.adc_bits
     right.axhline(shown.factor * a["float"], color=SOFT, linewidth=1.2, linestyle=(0, (5, 3)))
-    curves = adc_curves(right, bits, shown.factor)
+    curves = _adc_curves(right, bits, shown.factor)
     right.axvline(chip["adc_bits"], color=SECOND, linewidth=1.2)
     right.set_xticks(sorted({int(b) for b in bits["bits"]}))
     right.set_xlabel("ADC bits", fontsize=9)
@@ -40,15 +43,11 @@ def accuracy(results: Results) -> Figure:
         ],
         loc="upper left", bbox_to_anchor=(-0.02, -0.125), fontsize=8.5, frameon=False, labelcolor=INK,
     )  # fmt: skip
-    models = {
-        "independent": "sigma is a share of the conductance range, the same for every level",
-        "proportional": "sigma is a share of the programmed conductance", "lognormal": "sigma of the logarithm of the conductance",
-        "polynomial": "sigma is a polynomial of the conductance, here scaled as a whole",
-        "table": "sigma by conductance from a table, here scaled as a whole",
-    }  # fmt: skip
+    scaled = ", here scaled as a whole" if chip["programming_scaled"] else ""
     own = "is 1 on this axis" if chip["programming_scaled"] else f"sigma is {100 * chip['programming_own']:.3g}\u00a0%"
+    law = write_error(chip["programming_model"])
     note = (
-        f"Programming error: {models[chip['programming_model']]}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
+        f"Programming error: {law}{scaled}; this chip's own {own}, with {chip['read_noise'] or 'no read noise'}. "
         f"Up to {study['instances']} chip instances per point are programmed once, each with its own seed, and judged on the "
         f"same {a['of']}, in the right panel up to {study['adc_instances']}; where nothing is drawn it is one. "
         f"ADC range: {chip['adc_range']}. In the right panel the cells are as the chip describes them; the width of a code is made for "
@@ -107,3 +106,25 @@ def accuracy_band(axes: Axes, results: Results, small: bool = False) -> None:
     axes.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(-0.01, -0.125), ncols=2, fontsize=8.5, frameon=False, labelcolor=INK
     )
+
+
+def _adc_curves(axes: Axes, bits: pd.DataFrame, factor: float = 100.0) -> list[Line2D]:
+    """The score, times a factor, by ADC bits, a curve for each width of a code, open where many conversions saturate; a legend's lines."""
+    handles, instances = [], int(bits["instance"].max()) + 1
+    what = f"mean of {instances}, " if instances > 1 else ""
+    for width, (colour, line) in ADC_CURVES.items():
+        rows = bits[bits["width"] == width]
+        if rows.empty:
+            continue
+        by_bits = factor * rows.groupby("bits")["score"].agg(["min", "mean", "max"])
+        many = rows.groupby("bits")["saturated_share"].max() > MANY_SATURATED
+        axes.fill_between(by_bits.index, by_bits["min"], by_bits["max"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(by_bits.index, by_bits["mean"], color=colour, linestyle=line, linewidth=1.6)
+        for chosen, fill in ((many, "white"), (~many, colour)):
+            at = by_bits[chosen.to_numpy()]
+            axes.plot(at.index, at["mean"], color=colour, marker="o", markersize=5, markerfacecolor=fill, linewidth=0)
+        handles.append(Line2D([], [], color=colour, linestyle=line, marker="o", markersize=5, label=f"{what}code width {width}"))
+    if (bits["saturated_share"] > MANY_SATURATED).any():
+        label = f"over {percent(MANY_SATURATED, 0)} of conversions saturated"
+        handles.append(Line2D([], [], color=INK, marker="o", markersize=5, markerfacecolor="white", linewidth=0, label=label))
+    return handles

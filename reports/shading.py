@@ -1,15 +1,24 @@
-"""A column of numbers as colours: the scale of shades and its bar."""
+"""Numbers as colours: the scales of shades, their bar and their strip."""
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from xbar.reports.style import SOFT
+from xbar.reports.style import ACCENT, SOFT
 
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.92, 256)))  # its lightness rises too: readable in grey
+
+TINTS = LinearSegmentedColormap.from_list("tints", ["#e3eef4", ACCENT, "#06384e"])  # of shares: from little to all in one hue
+
+
+def shade_strip(figure: Figure, left: float, bottom: float, shades: Colormap) -> None:
+    """All shades beside each other, from the lowest to the highest, in a strip; its words are the page's."""
+    axes = figure.add_axes((left, bottom, 0.12, 0.012))
+    axes.imshow([list(range(256))], cmap=shades, aspect="auto")
+    axes.axis("off")
 
 
 def norm_of(values: pd.Series) -> Normalize:

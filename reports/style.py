@@ -23,6 +23,7 @@ ROW_HEIGHT = 0.0265  # of a table's row, share of the page
 Column = tuple[str, float, str]  # of a table: heading, place, alignment
 INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
+GREY = "#9aa5b1"  # of what stands beside: other points, links, texts
 
 # Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -35,7 +36,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Routers": ("#9bcf8c", ("router", "mesh_wires")),
     "Activation, pooling, sums": ("#b23a48", ("activation", "accumulator", "pool")),
     "Products of activations": ("#e3a1aa", ("multiplier", "product")),
-    "Links": ("#9aa5b1", ("link",)),
+    "Links": (GREY, ("link",)),
     "Writes": ("#1f2933", ("write",)),
 }
 # Printed in grey some of the colours are alike: these are hatched too.

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from xbar.reports.explore import SweepSheet, View, chosen, front_table
 from xbar.reports.heat_map import heat_map, heat_table
 from xbar.reports.pages import Document, save_document
 from xbar.reports.parallel_coordinates import parallel
+from xbar.reports.pareto import front_table
 from xbar.reports.record import Record
 from xbar.reports.results import write_text
 from xbar.reports.sweep_effects import main_effects
 from xbar.reports.sweep_pages import headlines, overview, pareto, summary_text, verdict
+from xbar.reports.sweep_sheet import SweepSheet, View, chosen
 from xbar.reports.tornado import tornado_pages
 
 EVERYTHING = View()  # as it is chosen

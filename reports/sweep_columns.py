@@ -1,7 +1,8 @@
 """Columns of a sweep in words and on scales: names, units, values for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ def is_log(values: np.ndarray) -> bool:
     return bool(np.mean(distinct <= (known.min() + known.max()) / 2) >= 0.75)
 
 
-def unit_of(column: str) -> str:
-    """Unit of a metric by its name: % of an accuracy, else the end of the name; nothing where it has none."""
+def unit_of(column: str, told: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Unit of a metric as it is `told` by column, else by its name: % of an accuracy, or the end of the name; nothing where it has none."""
+    if column in told:
+        return told[column]
     if column.startswith("accuracy"):
         return "%"
     if column.endswith("_per_J"):
@@ -43,21 +46,22 @@ def unit_of(column: str) -> str:
     return next((unit for end, unit in UNITS.items() if column.endswith(end)), "")
 
 
-def shown(column: str, value: Any, digits: int = 4) -> str:
-    """A value of a column for people: a metric with its unit; a setting as one writes it; a dash where it is missing."""
+def shown(value: Any, unit: str = "", digits: int = 4) -> str:
+    """A value for people, with its unit, of SI with a prefix; without one as a setting is written; a dash where it is missing."""
     if value is None or (not isinstance(value, str) and pd.isna(value)):
         return "–"
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     if not isinstance(value, int | float | np.number):
         return str(value)
-    unit = unit_of(column)
     if not np.isfinite(value):
         return f"{value:+}"
     if unit == "%":
         return percent(float(value), 2)
-    if unit:
+    if unit in UNITS.values():
         return human(float(value), unit, digits)
+    if unit:  # a metric's own takes no prefix
+        return f"{significant(float(value), digits)}\u00a0{unit}"
     if value == 0 or 1e-4 <= abs(value) < 1e7:
         whole = float(value).is_integer() and (isinstance(value, int | np.integer) or abs(value) >= 10 ** (digits - 1))
         text = f"{int(value)}" if whole else significant(float(value), digits)
@@ -85,18 +89,17 @@ class Scale:
         axis.set_label_text(self.label, fontsize=8.5)
 
 
-def scale_for(column: str, values: pd.Series) -> Scale:
-    """In which unit the numbers of a column are drawn, and whether by ratio."""
+def scale_for(column: str, values: pd.Series, unit: str) -> Scale:
+    """How the numbers of a column are drawn that are in this unit, and whether by ratio."""
     numbers = values.to_numpy(float, na_value=np.nan)
     known = np.abs(numbers[np.isfinite(numbers)])
-    unit, words = unit_of(column), name_of(column)
-    log = is_log(numbers)
+    words, log = name_of(column), is_log(numbers)
     if unit == "%":
         return Scale(f"{words}, %", 100.0, log)
     if unit == "m²":
         return Scale(f"{words}, mm²", 1e6, log)
-    if not unit:
-        return Scale(words, 1.0, log)
+    if unit not in UNITS.values():
+        return Scale(f"{words}, {unit}" if unit else words, 1.0, log)
     size = float(np.sqrt(known.min() * known.max()) if log else known.max()) if len(known) else 0.0
     factor, prefix = scale_of(size)
     return Scale(f"{words}, {prefix}{unit}", factor, log)

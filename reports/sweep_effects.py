@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from xbar.reports.sweep_columns import is_number, shown, texts_of
-from xbar.reports.together import WITH, together
+from xbar.reports.tied_axes import WITH, together
 
 FEW_VALUES = 6  # of an axis, up to which its least and greatest value are compared, not its thirds
 
@@ -43,7 +43,7 @@ def main_effects(frame: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Da
 
 def _one_value(part: pd.DataFrame) -> list[str]:
     """The value of each column that has one alone."""
-    return [shown("", each.iloc[0]) if is_number(each) else str(each.iloc[0]) for _, each in part.items() if each.nunique() == 1]
+    return [shown(each.iloc[0]) if is_number(each) else str(each.iloc[0]) for _, each in part.items() if each.nunique() == 1]
 
 
 Groups = tuple[tuple[str, pd.Series], tuple[str, pd.Series]] | None
@@ -58,8 +58,8 @@ def _ends(values: pd.Series) -> Groups:
     third = -(-len(known) // 3)
     low, high = known[third - 1], known[-third]
     if len(distinct) <= FEW_VALUES or low >= high:
-        return tuple((shown("", value), values == value) for value in (distinct[0], distinct[-1]))  # type: ignore[return-value]
-    return (f"≤ {shown('', low)}", values <= low), (f"≥ {shown('', high)}", values >= high)
+        return tuple((shown(value), values == value) for value in (distinct[0], distinct[-1]))  # type: ignore[return-value]
+    return (f"≤ {shown(low)}", values <= low), (f"≥ {shown(high)}", values >= high)
 
 
 def _extreme_categories(frame: pd.DataFrame, axis: str, metric: str) -> Groups:

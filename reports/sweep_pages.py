@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xbar.reports.explore import SweepSheet, View, front_table, pareto_front
+from xbar.reports.pareto import front_table, pareto_front
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import (
     ACCENT,
+    GREY,
     INK,
     PAGE,
     PAPER,
@@ -38,6 +39,7 @@ from xbar.reports.sweep_columns import (
     texts_of,
     told_count,
 )
+from xbar.reports.sweep_sheet import SweepSheet, View
 
 ROWS_OF_FRONT = 11  # under its picture
 
@@ -79,8 +81,8 @@ def headlines(sheet: SweepSheet, view: View) -> list[tuple[str, str, str]]:
     """The best of each usual metric: label, value, and where."""
     names = short_names(sheet.axes)
     return [
-        (f"{'Highest' if side == 'high' else 'Lowest'} {name_of(name)}", shown(name, row[name]),
-         ", ".join(f"{names[axis]} {shown('', row[axis])}" for axis in sheet.axes[:4]))
+        (f"{'Highest' if side == 'high' else 'Lowest'} {name_of(name)}", shown(row[name], sheet.unit_of(name)),
+         ", ".join(f"{names[axis]} {shown(row[axis])}" for axis in sheet.axes[:4]))
         for name, side, row, _ in best_points(sheet, view)
     ]  # fmt: skip
 
@@ -98,8 +100,8 @@ def _values_of(values: pd.Series) -> str:
         known = np.sort(values.dropna().unique())
         if len(known) > 8:
             how = ", spread by ratio" if is_log(known.astype(float)) else ""
-            return f"{shown('', known[0])} to {shown('', known[-1])}{how}"
-        texts = [shown("", value) for value in known] + ["none"] * bool(values.isna().any())
+            return f"{shown(known[0])} to {shown(known[-1])}{how}"
+        texts = [shown(value) for value in known] + ["none"] * bool(values.isna().any())
     else:
         texts = list(dict.fromkeys(texts_of(values)))
     return ", ".join(texts)
@@ -111,7 +113,7 @@ def _metric_rows(sheet: SweepSheet, view: View) -> list[list[str]]:
     rows = []
     for name in names:
         values = sheet.done[name].dropna()
-        span = (shown(name, value) for value in (values.min(), float(values.median()), values.max()))
+        span = (shown(value, sheet.unit_of(name)) for value in (values.min(), float(values.median()), values.max()))
         rows.append([ending(name, 34), view.better.get(name, "–"), *span, f"{len(values):,}"])
     return rows
 
@@ -127,7 +129,7 @@ def overview(sheet: SweepSheet, view: View) -> Figure:
     errors = [line for text in errors_of(sheet) for line in textwrap.wrap(cut(text, 290), 150)]
     axes = _capped(axes, 8, "axes")
     metrics = _capped(metrics, 16 - len(axes) - (len(errors) > 2), "metrics")
-    shared = textwrap.wrap("Shared by all points: " + ", ".join(f"{k} {shown('', v)}" for k, v in sheet.meta["fixed"].items()), 172)
+    shared = textwrap.wrap("Shared by all points: " + ", ".join(f"{k} {shown(v)}" for k, v in sheet.meta["fixed"].items()), 172)
     shared = shared[:3] if sheet.meta["fixed"] else []
     lines = len(axes) + len(metrics) + len(best)
     row = min(ROW_HEIGHT, (0.69 - 0.017 * (len(errors) + len(shared))) / (lines + 5))
@@ -144,8 +146,8 @@ def overview(sheet: SweepSheet, view: View) -> Figure:
     if best:
         rows = pd.DataFrame([
             {"best": f"{'highest' if side == 'high' else 'lowest'} {name_of(name)}" + (f" (and {others:,} more)" if others else ""),
-             "point": str(found["point"]), **{name_of(n): shown(n, found[n]) for n, *_ in best[:4]},
-             **{short: shown("", found[axis]) for axis, short in short_names(sheet.axes).items()}}
+             "point": str(found["point"]), **{name_of(n): shown(found[n], sheet.unit_of(n)) for n, *_ in best[:4]},
+             **{short: shown(found[axis]) for axis, short in short_names(sheet.axes).items()}}
             for name, side, found, others in best
         ])  # fmt: skip
         end = _fitted_table(figure, end, rows, row) - 1.5 * row
@@ -205,17 +207,17 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     rows = min(len(table), ROWS_OF_FRONT)
     bottom = 0.215 + 0.0235 * rows
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
-    across, up = scale_for(x, whole[x]), scale_for(y, whole[y])
+    across, up = scale_for(x, whole[x], sheet.unit_of(x)), scale_for(y, whole[y], sheet.unit_of(y))
     drawn, best = evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
     if third:
-        depth = scale_for(third[0], whole[third[0]])
+        depth = scale_for(third[0], whole[third[0]], sheet.unit_of(third[0]))
         colour = norm_of(whole[third[0]].astype(float) * depth.factor)
         for rows_, marker, size, edge in ((drawn, "o", 16, "none"), (best, "D", 46, INK)):
             axes.scatter(rows_[x] * across.factor, rows_[y] * up.factor, c=rows_[third[0]] * depth.factor, cmap=SHADES, norm=colour,
                          marker=marker, s=size, edgecolors=edge, linewidths=1.1, rasterized=len(rows_) > 2000, zorder=3)  # fmt: skip
         colour_bar(figure, (0.83, bottom, 0.016, 0.84 - bottom), colour, depth.label)
     else:
-        axes.scatter(drawn[x] * across.factor, drawn[y] * up.factor, s=14, color="#9aa5b1", alpha=0.8 if len(drawn) < 300 else 0.5,
+        axes.scatter(drawn[x] * across.factor, drawn[y] * up.factor, s=14, color=GREY, alpha=0.8 if len(drawn) < 300 else 0.5,
                      edgecolors="none", rasterized=len(drawn) > 2000, zorder=2)  # fmt: skip
         steps = "steps-post" if sides[x] == "low" else "steps-pre"
         axes.plot(best[x] * across.factor, best[y] * up.factor, drawstyle=steps, color=ACCENT, lw=1.5, marker="D", ms=6, mec=INK, mew=0.8,
@@ -225,11 +227,10 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     handles = [Line2D([], [], ls="none" if third else "-", marker="D", color=PAPER if third else ACCENT, mec=INK, label="front")]
     if len(drawn):
         others = "other points" + (", in part" if len(drawn) < (~on).sum() else "")
-        handles.insert(0, Line2D([], [], ls="none", marker="o", color="#9aa5b1", label=others))
+        handles.insert(0, Line2D([], [], ls="none", marker="o", color=GREY, label=others))
     axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=INK, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     names = short_names(sheet.axes)
-    texts = pd.DataFrame({names.get(name, name_of(name)): [shown(name if name in sheet.metrics else "", value) for value in table[name]]
-                          for name in table})  # fmt: skip
+    texts = _texts(sheet, table).rename(columns=lambda name: names.get(name, name_of(name)))
     more = len(texts) - ROWS_OF_FRONT
     kept = evenly(texts, ROWS_OF_FRONT)
     end = _fitted_table(figure, bottom - 0.085, kept, 0.0235)
@@ -237,6 +238,12 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     note += "A point is beaten where another is at least as good in all these columns and better in one. "
     write(figure, 0.05, end - 0.022, f"{note}Settings are in the chip file's own units.", size=8, colour=SOFT, vertical="top")
     return figure
+
+
+def _texts(sheet: SweepSheet, table: pd.DataFrame) -> pd.DataFrame:
+    """A table of some columns for people: metrics with their units, settings as they are written."""
+    units = {name: sheet.unit_of(name) if name in sheet.metrics else "" for name in table}
+    return pd.DataFrame({name: [shown(value, units[name]) for value in table[name]] for name in table})
 
 
 def summary_text(sheet: SweepSheet, view: View) -> str:
@@ -252,7 +259,7 @@ def summary_text(sheet: SweepSheet, view: View) -> str:
         lines += textwrap.wrap(f"the same of all: {', '.join(same)}", 110) if same else []
     front = front_table(sheet, view)
     if len(front):
-        texts = pd.DataFrame({name: [shown(name if name in sheet.metrics else "", value) for value in front[name]] for name in front})
+        texts = _texts(sheet, front)
         kept = evenly(texts, 20)
         lines += ["", f"Pareto front of {sides_of(view)}: {len(front):,} points" 
                   + (f", {len(kept)} of them here" if len(kept) < len(front) else "")]  # fmt: skip

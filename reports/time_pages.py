@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from xbar.reports.labels import shortened, size_of_labels
 from xbar.reports.results import Results
-from xbar.reports.run_words import batch_of, busiest_of, heading_of, leaked
+from xbar.reports.run_words import batch_of, busiest_of, leaked, pace_of
 from xbar.reports.style import (
     ACCENT,
     INK,
@@ -36,7 +36,7 @@ def timeline(results: Results) -> Figure:
     end = float(runs["end_s"].max())
     requests = len(results.requests)
     until = f"the first {first} of {requests} requests are" if requests > 1 else "the request is"
-    figure = page("Timeline", f"{heading_of(results)}  ·  until {until} answered")
+    figure = page("Timeline", f"{results.heading}  ·  until {until} answered")
     factor, prefix = scale_of(end)
     window = 1.003 * end * factor  # room for what ends last
     begun = runs["start_s"].groupby(runs["layer"].astype(str)).min().sort_values(kind="stable").index
@@ -121,20 +121,21 @@ def power_over_time(results: Results) -> Figure:
     steady = results.meta.get("steady")
     if steady:
         of = f"{steady['results']} result{'s' if steady['results'] > 1 else ''} in the middle of a {batch_of(int(s['requests']))}"
-        figure = page("Power over time", f"{heading_of(results)}  ·  on chip, off-chip links apart; {of}, and the whole batch")
+        figure = page("Power over time", f"{results.heading}  ·  on chip, off-chip links apart; {of}, and the whole batch")
         steady_axes(plot(figure, (0.08, 0.545, 0.87, 0.295), "Power at steady state, from result to result"), results)
         _smooth(plot(figure, (0.08, 0.315, 0.87, 0.120), "The whole batch, each point the mean over the time between two results"), results)
     else:
         told = f"{batch_of(int(s['requests']))}, too few for a steady state; mean of {len(results.power)} spans of time"
-        figure = page("Power over time", f"{heading_of(results)}  ·  {told}")
+        figure = page("Power over time", f"{results.heading}  ·  {told}")
         power_axes(plot(figure, (0.08, 0.36, 0.87, 0.48), "Power on chip, off-chip links apart"), results.power, s, labelled=True)
+    rate, of_rate = pace_of(results)
     rows = [
         ("Peak of the whole batch", human(s["on_chip_peak_power_W"], "W")), ("Average", human(s["on_chip_power_W"], "W")),
         ("Leakage, always drawn", leaked(s["leakage_power_W"], "W")),
         ("Off-chip links", human(s["average_power_W"] - s["on_chip_power_W"], "W")),
         ("Peak load by the tables, links too", human(results.meta["chip"]["peak_power_W"], "W")),
         ("Energy of the batch, links too", human(s["energy_J"], "J")), ("Time of the batch", human(s["span_s"], "s")),
-        ("Requests per second", human(s["steady_throughput_per_s"] or s["throughput_per_s"], "")),
+        (f"Requests per second, {of_rate}", human(rate, "")),
     ]  # fmt: skip
     for index, (label, value) in enumerate(rows):
         x, y = 0.08 + 0.225 * (index % 4), 0.20 - 0.075 * (index // 4)

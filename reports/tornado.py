@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from xbar.reports.explore import SweepSheet
-from xbar.reports.style import ACCENT, INK, SECOND, SOFT, Column, cut, draw_table, page, plot, write
-from xbar.reports.sweep_columns import ending, is_number, listed, name_of, scale_for, short_names, shown, unit_of
+from xbar.reports.style import ACCENT, GREY, INK, SECOND, SOFT, Column, cut, draw_table, page, plot, write
+from xbar.reports.sweep_columns import ending, is_number, listed, name_of, scale_for, short_names, shown
 from xbar.reports.sweep_effects import FEW_VALUES
-from xbar.reports.together import WITH, leader
+from xbar.reports.sweep_sheet import SweepSheet
+from xbar.reports.tied_axes import WITH, leader
 
 MOST_AXES = 12  # bars on a page
 FEW_AXES = 5  # up to which two metrics share one
@@ -32,9 +32,9 @@ def tornado_pages(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> lis
 
 def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figure:
     """The main effect of each axis on a metric: bars around the mean, and the numbers."""
-    values = sheet.done[metric].dropna().astype(float)
+    values, unit = sheet.done[metric].dropna().astype(float), sheet.unit_of(metric)
     figure = page(f"What each axis does to {name_of(metric)}", f"Main effects over {len(values):,} points, "
-                  f"mean {shown(metric, values.mean())}, from {shown(metric, values.min())} to {shown(metric, values.max())}")  # fmt: skip
+                  f"mean {shown(values.mean(), unit)}, from {shown(values.min(), unit)} to {shown(values.max(), unit)}")  # fmt: skip
     part = effects.head(MOST_AXES)
     if part.empty:
         write(figure, 0.05, 0.85, "No axis has two groups of points with this metric.", size=10)
@@ -42,7 +42,7 @@ def tornado_page(sheet: SweepSheet, metric: str, effects: pd.DataFrame) -> Figur
     row = min(0.0235, 0.34 / len(part))
     height = min(0.84 - (0.265 + row * len(part)), 0.05 + 0.085 * len(part))
     _tornado(figure, (0.25, 0.84 - height, 0.68, height), "Mean of the metric at either end of an axis", sheet, metric, part)
-    end = _tornado_table(figure, 0.84 - height - 0.09, metric, part, row)
+    end = _tornado_table(figure, 0.84 - height - 0.09, sheet.unit_of(metric), part, row)
     more = f" {len(effects) - len(part)} axes more in tornado.csv." if len(effects) > len(part) else ""
     _tornado_words(figure, end - 0.02, more + _joined(part))
     return figure
@@ -61,9 +61,9 @@ def _two_tornados(sheet: SweepSheet, effects: Mapping[str, pd.DataFrame]) -> Fig
     end = 0.84 - height - 0.045
     for metric, part in effects.items():
         values = sheet.done[metric].dropna().astype(float)
-        mean, low, high = (shown(metric, value) for value in (values.mean(), values.min(), values.max()))
+        mean, low, high = (shown(value, sheet.unit_of(metric)) for value in (values.mean(), values.min(), values.max()))
         write(figure, 0.05, end - 0.04, f"{name_of(metric)}: mean {mean}, from {low} to {high}", size=9.5, weight="bold")
-        end = _tornado_table(figure, end - 0.075, metric, part, 0.0235)
+        end = _tornado_table(figure, end - 0.075, sheet.unit_of(metric), part, 0.0235)
         end = end - 0.012
     _tornado_words(figure, end - 0.012, _joined(*effects.values()))
     return figure
@@ -80,13 +80,13 @@ def _tornado(
 ) -> None:
     """Bars of the main effects on a metric, and the legend of the page."""
     values = sheet.done[metric].dropna().astype(float)
-    scale = replace(scale_for(metric, values), log=False)
+    scale = replace(scale_for(metric, values, sheet.unit_of(metric)), log=False)
     axes = plot(figure, box, title, "x")
     places = np.arange(len(part))
     low, high, error = ((part[name] * scale.factor).to_numpy(float) for name in ("mean_low", "mean_high", "standard_error"))
     texts = [not is_number(sheet.frame[leader(str(axis), sheet.axes)]) for axis in part.index]
     for place, a, b, e, is_text in zip(places, low, high, error, texts, strict=True):
-        colour, hatch = ("#9aa5b1", "") if is_text else (ACCENT, "") if b >= a else ("#f0c987", "////")
+        colour, hatch = (GREY, "") if is_text else (ACCENT, "") if b >= a else ("#f0c987", "////")
         edge = SECOND if hatch else colour
         axes.barh(place, b - a, left=a, height=0.56, color=colour, hatch=hatch, edgecolor=edge, linewidth=0.8, zorder=2)
         axes.errorbar(b, place, xerr=0.0 if np.isnan(e) else e, fmt="o", ms=4, color=INK, elinewidth=1.0, capsize=2.5, zorder=3)
@@ -108,11 +108,11 @@ def _tornado(
     axes.set_yticks(places, [ending(name, 30 if wide else 16) for name in told], fontsize=8.5, color=INK)
     axes.set_ylim(len(part) - 0.4, -0.6)
     scale.apply(axes, "x")
-    if unit_of(metric) == "%":  # a whisker may reach where no share can be
+    if sheet.unit_of(metric) == "%":  # a whisker may reach where no share can be
         axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100 and left - room * span <= tick <= right + room * span])
     handles = [Patch(facecolor=ACCENT, label="rises along the axis"),
                Patch(facecolor="#f0c987", edgecolor=SECOND, hatch="////", label="falls along the axis"),
-               Patch(facecolor="#9aa5b1", label="lowest to highest of texts"),
+               Patch(facecolor=GREY, label="lowest to highest of texts"),
                Line2D([], [], color=INK, marker="o", ms=4, label="± standard error of the effect, at the high end"),
                Line2D([], [], color=INK, lw=0.9, ls=(0, (4, 2)), label="mean of all points")]  # fmt: skip
     if figure.legends:
@@ -121,8 +121,8 @@ def _tornado(
                   bbox_to_anchor=(0.957, 0.91))  # fmt: skip
 
 
-def _tornado_table(figure: Figure, top: float, metric: str, part: pd.DataFrame, row: float) -> float:
-    """The numbers of the effects on a metric; where its last row ends."""
+def _tornado_table(figure: Figure, top: float, unit: str, part: pd.DataFrame, row: float) -> float:
+    """The numbers of the effects on a metric of that unit; where its last row ends."""
     columns: tuple[Column, ...] = (
         ("axis", 0.05, "left"), ("low end", 0.28, "left"), ("high end", 0.41, "left"), ("points at each", 0.58, "right"),
         ("mean, low end", 0.68, "right"), ("mean, high end", 0.79, "right"), ("effect", 0.95, "right"),
@@ -130,7 +130,7 @@ def _tornado_table(figure: Figure, top: float, metric: str, part: pd.DataFrame, 
     rows = [
         [ending(str(axis), 32), ending(str(r["low"]), 17), ending(str(r["high"]), 17),
          f"{int(r['points_low']):,}, {int(r['points_high']):,}",
-         shown(metric, r["mean_low"]), shown(metric, r["mean_high"]), _effect(metric, r["effect"], r["standard_error"])]
+         shown(r["mean_low"], unit), shown(r["mean_high"], unit), _effect(unit, r["effect"], r["standard_error"])]
         for axis, r in part.iterrows()
     ]  # fmt: skip
     return draw_table(figure, top, columns, rows, row)
@@ -149,9 +149,9 @@ def _tornado_words(figure: Figure, top: float, more: str) -> None:
     write(figure, 0.05, top, "\n".join(textwrap.wrap(note + more, 172)), size=8, colour=SOFT, vertical="top", linespacing=1.35)
 
 
-def _effect(metric: str, effect: float, error: float) -> str:
+def _effect(unit: str, effect: float, error: float) -> str:
     """An effect with its standard error; of shares in points."""
-    if unit_of(metric) == "%":
+    if unit == "%":
         return f"{100 * effect:+.2f}" + (f" ± {100 * error:.2f}" if not np.isnan(error) else "") + " points"
     sign = "+" if effect > 0 else ""
-    return f"{sign}{shown(metric, effect, 3)}" + (f" ± {shown(metric, error, 2)}" if not np.isnan(error) else "")
+    return f"{sign}{shown(effect, unit, 3)}" + (f" ± {shown(error, unit, 2)}" if not np.isnan(error) else "")

@@ -190,8 +190,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     from xbar.reports.style import page
 
     _leave_empty_files(monkeypatch)
-    for name in render.PAGES:
-        monkeypatch.setitem(render.PAGES, name, lambda results, name=name: page(name, ""))
+    for name in render.FIGURES:
+        monkeypatch.setitem(render.FIGURES, name, lambda results, name=name: page(name, ""))
 
 
 @pytest.fixture

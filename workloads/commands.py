@@ -31,7 +31,6 @@ from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.converters import draw_converters
 from xbar.reports.devices import draw_devices
 from xbar.reports.differences import TOLERANCE
-from xbar.reports.explore import SweepSheet, View
 from xbar.reports.fairea import FILE as FAIREA_FILE
 from xbar.reports.fairea import FaireaSheet, draw_fairea
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
@@ -39,6 +38,7 @@ from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import pages_of, render
 from xbar.reports.results import Results, ResultsError, drawing_again
 from xbar.reports.sweep import draw_sweep
+from xbar.reports.sweep_sheet import SweepSheet, View
 from xbar.reports.validation import FILE as VALIDATION_FILE
 from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
 from xbar.reports.validation import summary_text as validation_text
@@ -67,7 +67,7 @@ from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
 from xbar.workloads.study.validate import points, summary, table
-from xbar.workloads.task import TaskError
+from xbar.workloads.task import METRICS, TaskError
 from xbar.workloads.training import TrainingError, save_state
 from xbar.workloads.workload import Workload, load_workload
 
@@ -307,7 +307,7 @@ class NotExportedWarning(UserWarning):
 def _sweep(options: argparse.Namespace) -> int:
     _check_folder(options.out, SUMMARY, replacing=False)
     began, file = datetime.now(UTC), read_sweep(options.file)
-    about = {"title": file.title, "configuration": file.text, "better": _better(file.points)}
+    about = {"title": file.title, "configuration": file.text, "metrics": _metrics(file.points)}
     given = {"retry_failed": options.retry_failed, "progress": True, "about": about}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
         found = sweep_chips(file.points, options.out, executor, workers=options.workers, **given)
@@ -335,11 +335,11 @@ def _say_fewer_images(found: SweepResult) -> None:
             warnings.warn(f"{told}; column images tells how many", FewerImagesWarning, stacklevel=2)
 
 
-def _better(points: Sequence[Point]) -> dict[str, str]:
-    """Which side of the points' own metrics is better."""
+def _metrics(points: Sequence[Point]) -> list[dict[str, str]]:
+    """What a report needs to know of the metrics that the points may be judged by: their own, then ours."""
     references = dict.fromkeys(str(point["workload.metric"]) for point in points if point.get("workload.metric") is not None)
-    metrics = [own_metric(reference) for reference in references]
-    return {metric.name: metric.better for metric in metrics}
+    own = {metric.name: metric for metric in map(own_metric, references)}
+    return [metric.told() for metric in (*own.values(), *(metric for metric in METRICS if metric.name not in own))]
 
 
 def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:

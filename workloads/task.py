@@ -178,6 +178,8 @@ ROOT_MEAN_SQUARE_ERROR = Metric("rms_error", "RMS error", "units", "low", _squar
 BITS_PER_TOKEN = Metric("bits_per_token", "Bits per token", "bit", "low", _bits)
 BITS_PER_CHARACTER = Metric("bits_per_character", "Bits per character", "bit", "low", _bits)
 
+METRICS = (ACCURACY, ROOT_MEAN_SQUARE_ERROR, BITS_PER_TOKEN, BITS_PER_CHARACTER)
+
 CLASSIFICATION = Task("classification", ACCURACY, nn.functional.cross_entropy)
 REGRESSION = Task("regression", ROOT_MEAN_SQUARE_ERROR, _mean_squared)
 NEXT_TOKEN = Task("next-token", BITS_PER_TOKEN, _next)

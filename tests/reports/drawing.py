@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from xbar.reports.results import Results
 
 
 def sketch(figure: Figure) -> RendererAgg:
@@ -82,3 +87,8 @@ def meeting(texts: list[tuple[Text, Bbox]]) -> Iterator[tuple[tuple[Text, Bbox],
     boxes = (np.maximum(low[:, None], low) <= np.minimum(high[:, None], high)).all(2)
     for one, other in np.argwhere(np.triu(boxes | (slanted[:, None] & slanted), 1)):
         yield texts[one], texts[other]
+
+
+def results_of(meta: dict[str, Any], **tables: pd.DataFrame) -> Results:
+    """Results with these tables alone, the others empty."""
+    return Results(meta=meta, **{each.name: pd.DataFrame() for each in fields(Results)[1:] if each.name != "measured"} | tables)

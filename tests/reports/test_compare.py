@@ -29,9 +29,9 @@ from xbar.reports.compare import (
 )
 from xbar.reports.compare_pages import MOST_STEPS, draw_comparison, pages
 from xbar.reports.differences import differences, is_changed, side_by_side, tables_side_by_side
-from xbar.reports.explore import SweepSheet
-from xbar.reports.noise import score_difference
 from xbar.reports.results import Results, ResultsError
+from xbar.reports.significance import score_difference
+from xbar.reports.sweep_sheet import SweepSheet
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.training import initialise

@@ -2,14 +2,18 @@
 
 import itertools
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.reports.drawing import overlap, visible
 from xbar.hw import Device
+from xbar.hw.cells.device import ProgrammingModel
 from xbar.hw.chip.description import Source
 from xbar.hw.chip.files import DeviceFile, device_names, load_device_file
-from xbar.reports.devices import TIMES, DeviceSheet, device_page, draw_devices
+from xbar.reports.devices import DeviceSheet, device_page, draw_devices
+from xbar.reports.programming_error import WRITE_ERRORS, write_error
+from xbar.reports.times import TIMES
 from xbar.workloads.cli import main
 from xbar.workloads.study.devices import device_sheet, device_table
 
@@ -47,6 +51,11 @@ def test_no_text_overlaps_another_or_leaves_the_page(sheet: DeviceSheet) -> None
         assert inside, f"off the page: {text.get_text()!r}"
     for (one, a), (other, b) in itertools.combinations(texts, 2):
         assert not overlap(one, a, other, b), f"{one.get_text()!r} over {other.get_text()!r}"
+
+
+def test_every_model_of_write_errors_has_words() -> None:
+    assert {*WRITE_ERRORS} == {*get_args(ProgrammingModel)}
+    assert write_error("of tomorrow") == "of tomorrow, as the device's model has it"
 
 
 def test_the_sheet_is_what_the_device_says(sheet: DeviceSheet) -> None:

@@ -17,14 +17,16 @@ from scipy.stats import ttest_ind
 
 from tests.reports.drawing import check_texts, visible_texts
 from xbar.reports import heat_map, parallel_coordinates, sweep_pages, tornado
-from xbar.reports.explore import SweepSheet, View, better_side, chosen, front_table, pareto_front
 from xbar.reports.heat_map import heat_table
+from xbar.reports.linked import linked
+from xbar.reports.pareto import front_table, pareto_front
 from xbar.reports.results import ResultsError
 from xbar.reports.style import page
 from xbar.reports.sweep import draw_sweep
 from xbar.reports.sweep_columns import unit_of
 from xbar.reports.sweep_effects import main_effects
 from xbar.reports.sweep_pages import _fitted_table
+from xbar.reports.sweep_sheet import SweepSheet, View, better_side, chosen
 
 Point = dict[str, Any]
 
@@ -325,6 +327,45 @@ def test_a_front_without_points_is_drawn_as_such() -> None:
 def test_sides_and_units_of_names() -> None:
     assert [better_side(name) for name in ("operations_per_J", "throughput_per_s", "energy_J")] == ["high", "high", "low"]
     assert [unit_of(name) for name in ("operations_per_J", "energy_J")] == ["", "J"]
+
+
+def test_a_networks_own_metric_has_its_unit_on_every_page() -> None:
+    """As its runs show it: a share in percent and points, another in its unit, without a prefix; in any of its columns."""
+    told = [
+        {"name": "hit_rate", "title": "Hit rate", "unit": "", "better": "high"},
+        {"name": "delay", "title": "Delay", "unit": "ticks", "better": "low"},
+    ]  # fmt: skip
+    sheet = sheet_of(
+        [{"a": a, "b": b} for a in (1, 2) for b in (3, 4)],
+        lambda point: {"hit_rate": point["a"] / 4, "hit_rate_float": 0.875, "delay": 0.002 * point["a"] * point["b"]},
+    )
+    sheet = SweepSheet(sheet.meta | {"metrics": told}, sheet.frame)
+    columns = ("hit_rate", "hit_rate_float", "delay", "energy_J", "accuracy")
+    assert [sheet.unit_of(name) for name in columns] == ["%", "%", "ticks", "J", "%"]
+    view = chosen(sheet, View())
+    assert view.pareto == ("hit_rate", "delay")
+    assert view.better == {"hit_rate": "high", "hit_rate_float": "high", "delay": "low"}
+    said = sweep_pages.summary_text(sheet, view).replace("\u00a0", " ")
+    for needed in ("50.00 %", "87.50 %", "0.006000 ticks", "0.01600 ticks"):
+        assert needed in said
+    drawn_texts = [text.replace("\u00a0", " ") for page in pages(sheet, view) for text, _ in visible_texts(page)]
+    for needed in ("hit_rate, %", "delay, ticks", "50.00 %", "+25.00 ± 0.00 points"):
+        assert any(needed in text for text in drawn_texts), needed
+    assert "delay 0.01600\\u00a0ticks" in linked(sheet, view)["parallel"]  # of a point that is pointed at
+    plain = SweepSheet({name: value for name, value in sheet.meta.items() if name != "metrics"}, sheet.frame)
+    assert plain.unit_of("hit_rate") == ""
+
+
+def test_a_sweep_that_does_not_tell_its_metrics_is_named(kept: Path, tmp_path: Path) -> None:
+    sheet = SweepSheet.load(kept)
+    wrong = {"metrics": [{"of": 1}]}
+    cases = (({"better": {"mine": "low"}}, "is of an earlier xbar.*it needs metrics"), (wrong, "metrics = .*needs metrics"))
+    for more, said in cases:
+        save(SweepSheet(sheet.meta | more, sheet.frame), tmp_path)
+        with pytest.raises(ResultsError, match=rf"sweep\.json: {said}"):
+            SweepSheet.load(tmp_path)
+    save(SweepSheet(sheet.meta | {"better": {}}, sheet.frame), tmp_path)  # had none of its own
+    assert SweepSheet.load(tmp_path).unit_of("accuracy") == "%"
 
 
 # ---- pages

@@ -1,14 +1,11 @@
 """Pages of mapping, classes and roofline at sizes that few networks have; names beside points; what is not modelled is said."""
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tests.reports.drawing import check_page, visible
+from tests.reports.drawing import check_page, results_of, visible
 from xbar.reports import classes, mapping, run_tables
 from xbar.reports.labels import label_points, shortened
 from xbar.reports.results import Results
@@ -27,7 +24,7 @@ def mapped(layers: int, each: int) -> Results:
         "cells": WORDLINES * WORDLINES // 2,
     })  # fmt: skip
     chip = {"wordlines": WORDLINES, "bitlines": WORDLINES, "crossbars_per_core": PER_CORE, "cores_per_tile": CORES}
-    return cast(Results, SimpleNamespace(mapping=table, meta={"summary": {"cells_of_used_crossbars_share": 0.5}, "chip": chip}))
+    return results_of({"summary": {"cells_of_used_crossbars_share": 0.5}, "chip": chip}, mapping=table)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +72,7 @@ def judged(count: int) -> Results:
     rows += [("chip", n, (n + 1) % count, float(wrong[n])) for n in range(count) if wrong[n]]
     confusion = pd.DataFrame(rows, columns=["of", "label", "predicted", "count"])
     meta = {"workload": {"title": "A classifier"}, "chip": {"title": "A chip"}, "score": {"alike": False, "of": "images"}}
-    return cast(Results, SimpleNamespace(class_accuracy=table, confusion=confusion, meta=meta))
+    return results_of(meta, class_accuracy=table, confusion=confusion)
 
 
 @pytest.mark.parametrize("count", [2, 10, 100, 300])
@@ -111,7 +108,7 @@ def test_names_beside_points_are_clear_of_each_other() -> None:
 
 def test_what_does_not_leak_is_not_modelled_rather_than_nothing() -> None:
     provenance = pd.DataFrame({"key": ["component.dac.static_power", "component.adc.power"]})
-    results = cast(Any, SimpleNamespace(provenance=provenance))
+    results = results_of({}, provenance=provenance)
     assert run_tables.static_power_of(results, "adc", 0.0) == "not modelled"
     assert run_tables.static_power_of(results, "dac", 0.0).startswith("0")  # the file says so
     assert run_tables.static_power_of(results, "buffer", 0.002).startswith("2.00")

@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.reports.test_document import CHROMIUM, HOSTILE, Reader
-from xbar.reports.explore import SweepSheet, View, chosen, pareto_front
 from xbar.reports.linked import linked
+from xbar.reports.pareto import pareto_front
 from xbar.reports.sweep import draw_sweep
+from xbar.reports.sweep_sheet import SweepSheet, View, chosen
 
 # What a person does, in a copy of the page: point at a line and at a mark, brush the first axis to its lower half.
 HANDS = """<script>

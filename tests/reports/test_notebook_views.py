@@ -12,7 +12,7 @@ import xbar.reports
 from tests.reports.test_linked import a_sheet
 from xbar.hw import load_chip
 from xbar.reports import run_words
-from xbar.reports.render import PAGES
+from xbar.reports.render import FIGURES
 from xbar.reports.results import Results
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.evaluate import Evaluation
@@ -78,7 +78,7 @@ def test_an_evaluation_tells_its_mean_and_band() -> None:
 
 def test_every_page_of_a_run_is_had_by_its_name() -> None:
     named = {name: getattr(xbar.reports, name) for name in xbar.reports.PAGES}
-    assert {*PAGES.values()} <= {*named.values()}
+    assert {*FIGURES.values()} <= {*named.values()}
     assert xbar.reports.Results is Results
     assert {*xbar.reports.LOADED, *xbar.reports.PAGES} <= {*dir(xbar.reports)}
     for name in xbar.reports.LOADED:

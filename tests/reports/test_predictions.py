@@ -1,14 +1,13 @@
 """The page of a regression: true against predicted values, residuals and their numbers."""
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 
-from tests.reports.drawing import check_page, visible
+from tests.reports.drawing import check_page, results_of, visible
 from xbar.reports.predictions import predicted_values
 from xbar.reports.results import Results
 
@@ -23,7 +22,7 @@ def predicted(samples: int, outputs: int, chips: int, off: float = 0.25) -> Resu
         for of, instance, wrong in kinds
     ])  # fmt: skip
     meta = {"workload": {"title": "A network"}, "chip": {"title": "A chip"}, "score": {"alike": chips == 1, "of": "rows"}}
-    return cast(Results, SimpleNamespace(predictions=table, meta=meta))
+    return results_of(meta, predictions=table)
 
 
 @pytest.mark.parametrize(("samples", "outputs", "chips"), [(2, 1, 1), (40, 1, 3), (500, 4, 3)])

@@ -13,18 +13,20 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from torch import nn
 
 from tests.reports.drawing import check_page, check_texts, visible
 from xbar.hw import load_chip
-from xbar.reports import energy_page, first_page, run_tables, run_words, studies, time_pages
-from xbar.reports.converters import ADC_CURVES
+from xbar.reports import drift_page, efficiency, energy_page, first_page, layers_page, run_tables, run_words, time_pages
 from xbar.reports.floorplan import floor_plan
-from xbar.reports.render import PAGES, pages_of, render, trace_events
+from xbar.reports.programming_error import WRITE_ERRORS
+from xbar.reports.render import FIGURES, pages_of, render, trace_events
 from xbar.reports.results import Results, ResultsError
-from xbar.reports.style import human, percent, span
+from xbar.reports.score_page import ADC_CURVES
+from xbar.reports.style import human, percent, significant, span
 from xbar.workloads.data import load_digits
 from xbar.workloads.study.evaluate import mean_band
 from xbar.workloads.study.run import Study, run
@@ -67,7 +69,7 @@ def full() -> Results:
 
 def figures_of(results: Results) -> dict[str, Figure]:
     """Every page, by name."""
-    figures = {name: PAGES[name](results) for name in pages_of(results)}
+    figures = {name: FIGURES[name](results) for name in pages_of(results)}
     for name, numbered in (("tables", run_tables.tables(results)), ("assumptions", run_tables.assumptions(results))):
         figures |= {f"{name}_{number}": figure for number, figure in enumerate(numbered)}
     return figures
@@ -202,7 +204,7 @@ def test_texts_of_more_layers_than_a_page_holds(full: Results) -> None:
 
 
 def test_texts_of_layers_with_one_table(full: Results) -> None:
-    check_texts(studies.layers(found) for found in (unstudied(full), replace(full, layer_sensitivity=pd.DataFrame())))
+    check_texts(layers_page.layers(found) for found in (unstudied(full), replace(full, layer_sensitivity=pd.DataFrame())))
 
 
 def test_bands_are_drawn_and_told(results: Results, drawn: Drawn) -> None:
@@ -299,6 +301,51 @@ def test_one_request_is_no_batch(results: Results) -> None:
     assert "percentile" not in run_words.summary_text(one)
     assert "batch" not in run_words.verdict(one)
     assert "batch of 5" in run_words.summary_text(results)
+
+
+def test_a_headline_number_is_of_one_operating_point(results: Results, drawn: Drawn) -> None:
+    """Efficiency and density of the whole run, the peak named; a rate says of which time it is, and so does a token's time."""
+    _, value, detail = run_words.headlines(results)[-1]
+    run = efficiency.row_of(results, "batch")
+    assert value == human(run["operations_per_J"], "OPS/W")
+    run_alone, steady = (efficiency.density(efficiency.row_of(results, of)["operations_per_s_m2"]) for of in ("batch", "steady"))
+    assert run_alone != steady
+    assert detail.startswith(f"the run, {run_alone}; with links {human(results.meta['summary']['operations_per_J'], 'OPS/W')}; ")
+    assert detail.endswith(f"; peak {human(efficiency.row_of(results, 'peak')['operations_per_J'], 'OPS/W')}")
+    assert "efficiency and density among the headline numbers are of it" in " ".join(drawn.texts("efficiency")).replace("\n", " ")
+    in_tokens = replace(results, meta=results.meta | {"workload": results.meta["workload"] | {"tokens": 4}})
+    s = results.meta["summary"]
+    together = replace(in_tokens, meta=in_tokens.meta | {"summary": s | {"steady_throughput_per_s": None}})
+    for found, rate, of in (
+        (in_tokens, s["steady_throughput_per_s"], "between results"), (together, s["throughput_per_s"], "first to last"),
+        (single_request(in_tokens), s["throughput_per_s"], "one after another"),
+    ):  # fmt: skip
+        assert run_words.headlines(found)[2][1:] == (human(rate, ""), of if "another" in of else f"batch of 5, {of}")
+        assert f"{human(1 / (4 * rate), 's')} ({of})" in run_words.verdict(found)
+        assert ("t steady throughput" in run_words.summary_text(found)) == (of == "between results")
+
+
+def test_a_kib_is_1024_bytes_and_write_errors_have_the_devices_words(results: Results, drawn: Drawn) -> None:
+    held, size = (f"{significant(results.meta['buffers'][name] / 8 / 1024)}\u00a0KiB" for name in ("fullest_bits", "size_bits"))
+    texts = " ".join(text for name in drawn.figures if name.startswith("assumptions") for text in drawn.texts(name)).replace("\n", " ")
+    assert f"the fullest tile held {held} of its {size}." in texts
+    note = " ".join(drawn.texts("accuracy")).replace("\n", " ")
+    chip = results.meta["chip"]
+    assert f"Programming error: {WRITE_ERRORS[chip['programming_model']]}" in note
+    assert ("here scaled as a whole" in note) == chip["programming_scaled"]
+
+
+def test_places_and_operating_points_have_one_name(results: Results, drawn: Drawn) -> None:
+    page, text = " ".join(drawn.texts("efficiency")), run_words.summary_text(results)
+    for words in efficiency.POINTS.values():
+        assert words in page
+        assert f"\n{words[0].upper()}{words[1:]} " in text
+    summary = results.meta["summary"] | {"crossbar_operations_share": 0.75, "digital_operations_share": 0.25}
+    shared = replace(results, meta=results.meta | {"summary": summary})
+    bar = efficiency.efficiency_and_density(shared).axes[2]
+    labels = [text.get_text() for legend in bar.findobj(Legend) for text in legend.get_texts()]
+    assert f"in product units {percent(0.25)}" in labels
+    assert f"{percent(0.25)} in product units" in run_words.summary_text(shared)
 
 
 def test_changes_are_told_with_their_units(deep: Results, results: Results) -> None:
@@ -409,7 +456,7 @@ def test_rows_of_the_study_pages_are_the_tables(results: Results, drawn: Drawn, 
     for _, row in results.sensitivity.iterrows():
         assert row["effect"] in texts
         assert percent(row["score"], 2) in texts
-    for found, page in ((results, drawn.figures["layers"]), (deep, studies.layers(deep))):
+    for found, page in ((results, drawn.figures["layers"]), (deep, layers_page.layers(deep))):
         assert [len(panel.patches) for panel in page.axes] == [len(found.layers)] * 4
         assert [bar.get_width() for bar in page.axes[0].patches] == pytest.approx(list(100 * found.layer_sensitivity["loss"]))
     panels = drawn.figures["yield"].axes
@@ -432,7 +479,7 @@ def test_a_drift_page_names_each_correction_and_time(results: Results, drawn: Dr
     if results.drift.empty:
         return
     texts = drawn.texts("drift")
-    for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in studies.CORRECTIONS.values())):
+    for needed in ("1 s", "1 h", "10 years", *(label for _, _, label in drift_page.CORRECTIONS.values())):
         assert texts.count(needed) == 2  # in the picture and in the table
 
 
@@ -448,6 +495,12 @@ class TestTrace:
         assert sum(e["dur"] for e in runs if e["name"] == "compute") * 1e-6 == pytest.approx(
             (computing["end_s"] - computing["start_s"]).sum()
         )
+
+    def test_the_power_counted_is_that_of_the_pages(self, results: Results) -> None:
+        """On chip, without the off-chip links."""
+        found = [event["args"] for event in trace_events(results)["traceEvents"] if event["ph"] == "C" and "power" in event["name"]]
+        assert found == [{"power on chip, W": value} for value in results.power["on_chip_power_W"]]
+        assert (results.power["on_chip_power_W"] < results.power["power_W"]).any()
 
     def test_runs_of_one_thread_do_not_overlap(self, results: Results) -> None:
         """Viewers nest or drop a thread's overlapping events, and the vectors of one copy are computed overlapping."""

@@ -21,6 +21,7 @@ from xbar.reports.style import (
     width_of,
     write,
 )
+from xbar.reports.times import YEAR, time_text
 
 
 def lightness(colour: str) -> float:
@@ -100,3 +101,14 @@ def test_whether_a_line_fits_is_told_as_by_laying_it_out(weight: str) -> None:
         wide = width_of(text, 8, weight)
         for share in (0.5, 0.9, 0.97, 0.999, 1.001, 1.03, 1.1, 2.0):
             assert _fits(text, share * wide, 8, weight) == (share > 1), (text, share)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1.0, "1 s"), (12.0, "12 s"), (0.001, "0.001 s"), (90.0, "1.5 min"), (86400.0, "1 day"), (5 * 86400.0, "5 days"),
+        (10 * YEAR, "10 years"), (1234 * YEAR, "1234 years"),
+    ],
+)  # fmt: skip
+def test_times_are_told_in_their_largest_unit(seconds: float, said: str) -> None:
+    assert time_text(seconds) == said

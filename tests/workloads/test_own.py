@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from xbar import Dataset, Study, load_chip, report, trace
 from xbar.compression.gemm import matrix_layers
 from xbar.reports.compression_sheet import CompressionSheet, verdict
-from xbar.reports.explore import SweepSheet, View, chosen
+from xbar.reports.sweep_sheet import SweepSheet, View, chosen
 from xbar.workloads.cli import main
+from xbar.workloads.commands import _metrics
 from xbar.workloads.data import DataError
 from xbar.workloads.exported import load_exported
 from xbar.workloads.offered import TASKS as TASK_NAMES
@@ -689,10 +690,20 @@ def test_a_regression_is_compressed_by_its_own_loss_and_metric(tmp_path: Path) -
 def test_a_sweep_knows_which_side_of_an_own_metric_is_better(folder: Path, tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1, 2, 3], "mine": [3.0, 1.0, 2.0], "energy_J": [1.0, 2.0, 3.0], "point": [0, 1, 2], "wall_s": 0.1,
                           "error": [None] * 3, "key": list("abc")})  # fmt: skip
-    meta = {"varied": ["a"], "fixed": {}, "points": 3, "failed": 0, "better": {"mine": "low"}}
+    meta = {"varied": ["a"], "fixed": {}, "points": 3, "failed": 0,
+            "metrics": [{"name": "mine", "title": "Mine", "unit": "units", "better": "low"}]}  # fmt: skip
     view = chosen(SweepSheet(meta, frame), View())
     assert view.better["mine"] == "low"
     assert "mine" in view.pareto
+
+
+def test_a_sweep_tells_its_metrics(folder: Path) -> None:
+    """Own ones first, with their units; those of the project's tasks."""
+    told = _metrics([{"workload.metric": f"{folder / 'metrics.py'}:top_two"}, {"workload.metric": None}, {}])
+    assert told[0] == own_metric(f"{folder / 'metrics.py'}:top_two").told()
+    assert {metric["name"]: metric["unit"] for metric in told[1:]} == {
+        "accuracy": "", "rms_error": "units", "bits_per_token": "bit", "bits_per_character": "bit",
+    }  # fmt: skip
 
 
 def test_data_that_a_network_brings_are_not_asked_for(tmp_path: Path) -> None:

@@ -219,10 +219,6 @@ class TestDrift:
         assert table.groupby("correction").size().to_dict() == {"none": 3, "compensated": 3, "recalibrated": 3}
         assert studies.drift(edge, (1.0,), judge).empty  # its cells do not drift
 
-    @pytest.mark.parametrize(("seconds", "said"), [(1.0, "1 s"), (86400.0, "1 day"), (12.0, "12 s")])
-    def test_names_of_times(self, seconds: float, said: str) -> None:
-        assert studies.time_name(seconds) == said
-
 
 class TestPoints:
     def test_a_point_is_measured_once(self, workload: Workload, edge: Chip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,12 @@ from torch import Tensor
 
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.files import DeviceFile
-from xbar.reports.devices import MOST_LEVELS, TIMES, DeviceSheet
+from xbar.reports.devices import MOST_LEVELS, DeviceSheet
+from xbar.reports.programming_error import write_error
+from xbar.reports.times import TIMES
 
 CELLS = 20_000  # a level
 DRIFT_TARGETS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the range
-MODELS = {
-    "independent": "the same at every target", "proportional": "proportional to the target", "lognormal": "log-normal",
-    "polynomial": "a polynomial of the target", "table": "a table by target",
-}  # fmt: skip
 
 
 def device_sheet(file: DeviceFile, cells: int = CELLS, seed: int = 0) -> DeviceSheet:
@@ -88,7 +86,7 @@ def _noise(device: Device, conductance: Tensor) -> pd.DataFrame:
 def _facts(device: Device) -> str:
     """Range, levels and what the file has, in one line."""
     low, high = device.g_min * 1e6, device.g_max * 1e6
-    parts = [f"{low:g} to {high:g} µS", f"{device.levels} levels", f"write error: {MODELS[device.programming_model]}"]
+    parts = [f"{low:g} to {high:g} µS", f"{device.levels} levels", f"write error: {write_error(device.programming_model)}"]
     if device.write_verify_tolerance is not None:
         parts.append(f"write-verify to {100 * device.write_verify_tolerance:g} % of the range")
     if device.device_to_device_sigma:

@@ -30,6 +30,7 @@ from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results, write_text
+from xbar.reports.times import DAY, TIMES, time_text
 from xbar.workloads.data import samples_digest
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import hardware_tables, studies
@@ -75,11 +76,11 @@ class Study:
     seed: int = 0
     parts: tuple[str, ...] = PARTS
     assumed: Assumed = field(default_factory=Assumed)
-    later: float = studies.DAY
+    later: float = DAY
     stuck_rates: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03)
     wire_resistances: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1, 1.0, 10.0)
     yield_margin: float = 0.01
-    times: tuple[float, ...] = tuple(studies.TIMES.values())
+    times: tuple[float, ...] = tuple(TIMES.values())
 
     def quick(self) -> "Study":
         """The same in a fraction of the time: at most 3 instances, every other ADC resolution on one, and of the parts only the layers'
@@ -447,7 +448,7 @@ def _meta(
         },
         "study": {
             "timeline_requests": min(TIMELINE_REQUESTS, study.requests),
-            "yield_margin": study.yield_margin, "later": studies.time_name(study.later),
+            "yield_margin": study.yield_margin, "later": time_text(study.later),
             "quality_samples": min(study.images, studies.quality_samples(workload.data.tokens)),
             "quality_instances": min(study.instances, studies.QUALITY_INSTANCES),
             "seed": study.seed, "instances": study.instances, "adc_instances": min(study.instances, study.adc_instances),

@@ -10,6 +10,7 @@ from xbar.hw.analog import layer_quality
 from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import without
+from xbar.reports.times import time_text
 from xbar.workloads.study import effects as chips
 from xbar.workloads.study.effects import Assumed, Effect
 from xbar.workloads.study.evaluate import Condition, OnChip, mean_band, wilson_band
@@ -20,10 +21,6 @@ Judge = Callable[[Chip, Condition, str], list[float]]
 QUALITY_SAMPLES, QUALITY_TOKENS, LEAST_WINDOWS = 32, 1024, 8  # samples; of windows of tokens those of so many tokens, but a few
 QUALITY_INSTANCES = 3
 CORRECTIONS = ("none", "compensated", "recalibrated")
-HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
-TIMES = {
-    "1 s": 1.0, "1 min": 60.0, "1 h": HOUR, "1 day": DAY, "1 month": YEAR / 12, "1 year": YEAR, "10 years": 10 * YEAR,
-}  # fmt: skip
 
 
 def sensitivity(chip: Chip, of_float: float, assumed: Assumed, later: float, judge: Judge, metric: Metric) -> pd.DataFrame:
@@ -37,7 +34,7 @@ def sensitivity(chip: Chip, of_float: float, assumed: Assumed, later: float, jud
         labels: dict[str, object] = {"effect": effect.name, "value": effect.value, "given": effect.given, "against": effect.against}
         return labels | _loss(found, references[effect.against], metric)
 
-    return pd.DataFrame([row(effect) for effect in chips.effects(chip, assumed, later, time_name(later))])
+    return pd.DataFrame([row(effect) for effect in chips.effects(chip, assumed, later, time_text(later))])
 
 
 def layer_sensitivity(chip: Chip, layers: Sequence[str], assumed: Assumed, judge: Judge, metric: Metric) -> pd.DataFrame:
@@ -141,7 +138,7 @@ def drift(chip: Chip, times: Sequence[float], judge: Judge) -> pd.DataFrame:
         for kind in kinds
         for time in (times if chip.device.drifts else ())
         for instance, score in enumerate(
-            judge(chip, Condition(seconds=time, correction=kind), f"{time_name(time)} after programming, {kind}")  # type: ignore[arg-type]
+            judge(chip, Condition(seconds=time, correction=kind), f"{time_text(time)} after programming, {kind}")  # type: ignore[arg-type]
         )
     ]
     return pd.DataFrame(rows, columns=["time_s", "correction", "instance", "score"])
@@ -165,8 +162,3 @@ def quality(on_chip: OnChip, seeds: Sequence[int], inputs: Tensor) -> pd.DataFra
             "clipped_input_share": found.clipped_input_share, "snr_dB": found.signal_to_noise_dB,
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def time_name(seconds: float) -> str:
-    """A time for people."""
-    return next((name for name, value in TIMES.items() if value == seconds), f"{seconds:.3g} s")

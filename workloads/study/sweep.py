@@ -79,8 +79,8 @@ class SweepResult:
         """The sweep's best points and its front, where its folder is whole; else what is printed."""
         from html import escape
 
-        from xbar.reports.explore import SweepSheet
         from xbar.reports.results import ResultsError
+        from xbar.reports.sweep_sheet import SweepSheet
 
         told = f"<p>{escape(repr(self))}</p>"
         try:

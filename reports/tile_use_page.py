@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from xbar.reports.results import Results
-from xbar.reports.style import ACCENT, FAINT, INK, PAPER, SECOND, SOFT, WARNING, page, percent, write
+from xbar.reports.run_words import batch_of
+from xbar.reports.shading import TINTS, shade_strip
+from xbar.reports.style import FAINT, INK, PAPER, SECOND, SOFT, WARNING, page, percent, write
 
-TILES = LinearSegmentedColormap.from_list("tiles", ["#e3eef4", ACCENT, "#06384e"])
 LINKS = LinearSegmentedColormap.from_list("links", ["#f6dfc3", SECOND, WARNING])
 PLACE = ["left_m", "bottom_m", "width_m", "height_m"]
 PANELS = (
@@ -23,11 +24,9 @@ PANELS = (
 
 def tile_use(results: Results) -> Figure:
     """Tiles on the floor plan by how busy their crossbars and their busiest unit are, and links between routers by load."""
-    tiles, links, meta = results.tile_use, results.mesh_use, results.meta
-    several = int(meta["summary"]["requests"])
-    over = f"batch of {several} requests" if several > 1 else "one request"
-    of = f"{meta['workload']['title']} on {meta['chip']['title']}"
-    figure = page("Use of tiles and mesh", f"{of}  ·  shares of the simulated time, {over}")
+    tiles, links = results.tile_use, results.mesh_use
+    over = batch_of(int(results.meta["summary"]["requests"]))
+    figure = page("Use of tiles and mesh", f"{results.heading}  ·  shares of the simulated time, {over}")
     for index, (column, title, with_links) in enumerate(PANELS):
         left = 0.055 + 0.475 * index
         write(figure, left, 0.862, title, size=11, weight="bold")
@@ -35,7 +34,7 @@ def tile_use(results: Results) -> Figure:
         shown = tiles.set_index("tile")[column]
         top = _most(float(shown.max()))
         _tiles(axes, results, shown, top)
-        _scale(figure, left, 0.180, TILES, top, "tile")
+        _scale(figure, left, 0.180, TINTS, top, "tile")
         if with_links and len(links):
             most = _most(float(links["utilisation"].max()))
             _links(axes, results, most)
@@ -64,7 +63,7 @@ def _tiles(axes: Axes, results: Results, shown: "object", top: float) -> None:
     axes.add_collection(PatchCollection(boxes["tile"], facecolor=PAPER, edgecolor=FAINT, linewidth=0.6))
     numbers = kinds["tile"]["number"].astype(int).tolist()
     used = [(box, shown[number]) for box, number in zip(boxes["tile"], numbers, strict=True) if number in shown.index]  # type: ignore[index, attr-defined]
-    found = PatchCollection([box for box, _ in used], cmap=TILES, edgecolor=PAPER, linewidth=0.5)
+    found = PatchCollection([box for box, _ in used], cmap=TINTS, edgecolor=PAPER, linewidth=0.5)
     found.set(array=np.array([share for _, share in used]), clim=(0, top))
     axes.add_collection(found)
     axes.set_xlim(0, width)
@@ -91,9 +90,7 @@ def _links(axes: Axes, results: Results, most: float) -> None:
 
 
 def _scale(figure: Figure, left: float, bottom: float, shades: LinearSegmentedColormap, most: float, of: str) -> None:
-    axes = figure.add_axes((left, bottom, 0.12, 0.012))
-    axes.imshow([list(range(256))], cmap=shades, aspect="auto")
-    axes.axis("off")
+    shade_strip(figure, left, bottom, shades)
     write(figure, left, bottom - 0.019, f"0 to {percent(most, 0)} of the time, {of}", size=7.5, colour=INK)
 
 

@@ -1,23 +1,22 @@
-"""What a sweep left, what of it is looked at, and the points that no other beats: a sheet, a view, the Pareto front."""
+"""What a sweep left, and what of it is looked at: a sheet and a view."""
 
 import difflib
 import json
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from xbar.reports.metric import ShownMetric
 from xbar.reports.notebook import in_notebook, printed
 from xbar.reports.results import ResultsError
-from xbar.reports.sweep_columns import UNITS, is_number
+from xbar.reports.sweep_columns import UNITS, is_number, unit_of
 from xbar.reports.sweep_effects import main_effects
-from xbar.reports.together import leader
+from xbar.reports.tied_axes import leader
 
 FILE, RESULTS = "sweep.json", "results.parquet"
 OWN = ("point", "wall_s", "error", "key")  # columns of the sweep itself
@@ -48,6 +47,7 @@ class SweepSheet:
         varied, fixed = (meta.get(name) if isinstance(meta, dict) else None for name in ("varied", "fixed"))
         if not isinstance(varied, list) or not all(isinstance(name, str) for name in varied) or not isinstance(fixed, dict):
             raise ResultsError(f"{directory / FILE}: is not of a sweep: varied must be a list of names, fixed a table")
+        _check_metrics(directory / FILE, meta)
         try:
             frame = pd.read_parquet(directory / RESULTS)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -95,14 +95,17 @@ class SweepSheet:
     @property
     def first(self) -> list[str]:
         """Metrics that are looked at before others: a network's own, then `FIRST`."""
-        return [*dict.fromkeys([*self.meta.get("better", {}), *FIRST])]
+        return [*dict.fromkeys([*(told["name"] for told in self.meta.get("metrics", ())), *FIRST])]
 
-    @property
-    def told_better(self) -> dict[str, str]:
-        """Which side of a network's own metric is better, as the sweep tells."""
-        told = self.meta.get("better", {})
-        ends = ("", "_float", "_smallest", "_largest")
-        return {name: side for metric, side in told.items() for end in ends if (name := f"{metric}{end}") in self.metrics}
+    @cached_property
+    def told(self) -> dict[str, ShownMetric]:
+        """Metrics of networks as the sweep tells of them, by each of their columns."""
+        told = [ShownMetric(**metric) for metric in self.meta.get("metrics", ())]
+        return {f"{metric.name}{end}": metric for metric in told for end in ("", "_float", "_smallest", "_largest")}
+
+    def unit_of(self, column: str) -> str:
+        """Unit of a column: of a network's metric as it is told, else as far as its name tells (`xbar.reports.sweep_columns.unit_of`)."""
+        return unit_of(column, {name: metric.unit or "%" for name, metric in self.told.items()})
 
     @property
     def numbers(self) -> list[str]:
@@ -122,6 +125,18 @@ class SweepSheet:
     def varies(self, column: str) -> bool:
         """True where the points that did not fail differ in it."""
         return self.done[column].nunique() > 1
+
+
+def _check_metrics(path: Path, meta: Mapping[str, Any]) -> None:
+    """Raise ResultsError where a sweep does not tell its metrics as reports know them."""
+    needed = 'needs metrics, a list of {"name", "title", "unit" ("" of a share), "better"}'
+    if meta.get("better") and "metrics" not in meta:
+        raise ResultsError(f"{path}: is of an earlier xbar, which kept only which side is better; it {needed}: sweep again, or add them")
+    try:
+        for metric in meta.get("metrics", ()):
+            ShownMetric(**metric)
+    except TypeError:
+        raise ResultsError(f"{path}: metrics = {meta['metrics']!r}: {needed}") from None
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
         _known("better", name, sheet.numbers)
         if side not in BETTER:
             raise ResultsError(f"better: {name} = {side!r}: must be low or high")
-    told = {name: side for name in sheet.metrics if (side := better_side(name))} | sheet.told_better
+    told = {name: side for name in sheet.metrics if (side := better_side(name))}
+    told |= {name: metric.better for name, metric in sheet.told.items() if name in sheet.metrics}
     better = told | dict(view.better)
     if view.pareto and (len(view.pareto) not in (2, 3) or len(set(view.pareto)) < len(view.pareto)):
         raise ResultsError(f"pareto: {','.join(view.pareto)}: must be two or three different columns")
@@ -204,65 +220,3 @@ def _known(option: str, name: str, allowed: Sequence[str], what: str = "column o
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.4) or list(allowed)[:8]
     hint = f"did you mean {' or '.join(near)}?" if near else f"this sweep has no {what}"
     raise ResultsError(f"{option}: {name}: no such {what}; {hint}")
-
-
-def pareto_front(frame: pd.DataFrame, better: Mapping[str, str]) -> pd.Series:
-    """True for each row that no other beats: none is as good in every column of `better` and better in one.
-
-    better: column and its better side, "low" or "high". Rows that are equal in all these columns do not beat each other: all
-    of them are on the front, or none. A row with a missing value is not on it. Up to three columns take n log n steps; more,
-    n times the length of the front. Raises ResultsError for a column that is not there or not of numbers.
-    """
-    if not better:
-        raise ResultsError("better = (none): a front needs one column or more")
-    for name, side in better.items():
-        if name not in frame or not is_number(frame[name]):
-            raise ResultsError(f"{name}: no such column of numbers")
-        if side not in BETTER:
-            raise ResultsError(f"better: {name} = {side!r}: must be low or high")
-    values = np.column_stack([frame[name].to_numpy(float, na_value=np.nan) * (1 if side == "low" else -1) for name, side in better.items()])
-    whole = ~np.isnan(values).any(axis=1)
-    found = np.zeros(len(frame), dtype=bool)
-    if whole.any():
-        distinct, group = np.unique(values[whole], axis=0, return_inverse=True)  # in the order of the first column, then the second, ...
-        best = _staircase(distinct) if distinct.shape[1] <= 3 else _eliminated(distinct)
-        found[whole] = best[group.reshape(-1)]
-    return pd.Series(found, index=frame.index, name="front")
-
-
-def _staircase(rows: np.ndarray) -> np.ndarray:
-    """Which of distinct rows, in order, none beats (low is better): only an earlier row can, and those kept so far that are not
-    beaten in the last two columns are a staircase, down in one as it goes up in the other."""
-    padded = np.hstack([rows, np.zeros((len(rows), 3 - rows.shape[1]))])
-    ups: list[float] = []
-    downs: list[float] = []
-    best = np.zeros(len(rows), dtype=bool)
-    for place, (_, up, down) in enumerate(padded.tolist()):
-        before = bisect_right(ups, up)
-        if before and downs[before - 1] <= down:
-            continue
-        best[place] = True
-        first = last = bisect_left(ups, up)
-        while last < len(ups) and downs[last] >= down:
-            last += 1
-        ups[first:last], downs[first:last] = [up], [down]
-    return best
-
-
-def _eliminated(rows: np.ndarray) -> np.ndarray:
-    """The same in any number of columns: the first row left is best; what it beats is taken away."""
-    best, left = np.zeros(len(rows), dtype=bool), np.arange(len(rows))
-    while len(left):
-        best[left[0]] = True
-        left = left[(rows[left] < rows[left[0]]).any(axis=1)]
-    return best
-
-
-def front_table(sheet: SweepSheet, view: View) -> pd.DataFrame:
-    """Points of the front, in the order of its first column, the best first: point, its columns, the axes, other usual metrics."""
-    if not view.pareto:
-        return pd.DataFrame()
-    best = sheet.done[pareto_front(sheet.done, {name: view.better[name] for name in view.pareto})]
-    columns = dict.fromkeys(["point", *view.pareto, *sheet.axes, *(name for name in sheet.first if name in sheet.metrics)])
-    rising = [view.better[name] == "low" for name in view.pareto]
-    return best[list(columns)].sort_values([*view.pareto, "point"], ascending=[*rising, True]).reset_index(drop=True)
