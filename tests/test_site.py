@@ -6,6 +6,7 @@
 import re
 import runpy
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def test_pages_and_readmes_are_in_the_navigation(words: dict[str, Any]) -> None:
     pages = {path.stem for path in (ROOT / "docs" / "reference").glob("*.rst")}
     assert set(words["reference_pages"](ROOT)) == pages
     assert {"docs/README", "hw/README", "results/README"} <= set(words["readmes"](ROOT))
+
+
+def test_no_heading_skips_a_level() -> None:
+    """Sphinx refuses a part of a part where there is no part."""
+    files = [path for path in ROOT.rglob("*.md") if not {".venv", "build", "out"} & {*path.relative_to(ROOT).parts}]
+    assert len(files) > 20
+    for path in files:
+        text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+        levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+        assert all(after <= before + 1 for before, after in pairwise([0, *levels])), path
 
 
 def test_every_public_module_is_documented(documented: set[str]) -> None:
