@@ -70,6 +70,14 @@ class ShownMetric:
             return f"{100 * value:.2f}".replace("-", MINUS) if abs(value) >= 5e-5 else "0"
         return significant(value, 3).replace("-", MINUS)
 
+    def banded(self, value: float, half: float) -> str:
+        """A difference with half its band, without its unit: to as many decimals as the band's two digits have."""
+        if self.is_share or not np.isfinite(half) or half <= 0:
+            return self.number(value) + (f" ± {self.number(half)}" if np.isfinite(half) else "")
+        band = significant(half, 2)
+        decimals = len(band.partition(".")[2])
+        return f"{value:.{decimals}f}".replace("-", MINUS) + f" ± {band}"
+
     def difference(self, value: float, digits: int = 1) -> str:
         """A difference for people."""
         return f"{100 * value:.{digits}f} points" if self.is_share else f"{significant(value, digits + 1)}\u00a0{self.unit}"

@@ -33,7 +33,7 @@ def sensitivity(results: Results) -> Figure:
     axes.set_xlabel(f"{shown.step}; whiskers: 95 % band of the mean over chip instances", fontsize=8.5)
     across = axes.get_yaxis_transform()
     columns = (
-        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), (shown.word if shown.is_share else "score", 1.40, "right"),
+        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), (shown.word if shown.is_share else "score", 1.375, "right"),
         (f"loss, {shown.step_short}", 1.71, "right"),
     )  # fmt: skip
     for name, x, align in columns[1:]:
@@ -41,10 +41,9 @@ def sensitivity(results: Results) -> Figure:
     for row, (_, effect) in enumerate(table.iterrows()):
         ideal = effect["given"] == "ideal"
         colour = SOFT if ideal else INK
-        spread = f" ± {shown.number(half[row] / shown.factor)}" if np.isfinite(half[row]) else ""
         cells = (
             str(effect["effect"]), str(effect["value"]), f"{int(effect['instances'])}", shown.text(effect["score"], 2),
-            "ideal here" if ideal else f"{shown.number(effect['loss'])}{spread}",
+            "ideal here" if ideal else shown.banded(float(effect["loss"]), half[row] / shown.factor),
         )  # fmt: skip
         for (_, x, align), text in zip(columns, cells, strict=True):
             weight = "bold" if x < -1 and effect["against"] == "float" else "normal"
