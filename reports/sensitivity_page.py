@@ -33,7 +33,7 @@ def sensitivity(results: Results) -> Figure:
     axes.set_xlabel(f"{shown.step}; whiskers: 95 % band of the mean over chip instances", fontsize=8.5)
     across = axes.get_yaxis_transform()
     columns = (
-        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), (shown.word if shown.is_share else "score", 1.375, "right"),
+        ("", -1.09, "left"), ("value", -0.60, "left"), ("chips", 1.16, "right"), (shown.word if shown.is_share else "score", 1.37, "right"),
         (f"loss, {shown.step_short}", 1.71, "right"),
     )  # fmt: skip
     for name, x, align in columns[1:]:
