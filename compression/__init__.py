@@ -20,6 +20,7 @@ from xbar.compression.errors import CompressionError
 from xbar.compression.export import load_integers, save_integers, save_onnx, save_program
 from xbar.compression.joint import Joint, Stream, cut_all, streams
 from xbar.compression.layered import layered
+from xbar.compression.least_squares import reconstruct
 from xbar.compression.magnitude import Gradual, OneShot, global_masks, iterative, magnitude_masks, one_shot
 from xbar.compression.masks import (
     attach,
@@ -92,6 +93,7 @@ __all__ = [
     "purify",
     "quantise",
     "rebuild",
+    "reconstruct",
     "remove_unused_paths",
     "save_integers",
     "save_onnx",

@@ -94,8 +94,9 @@ RECOMMENDER_REQUESTS = 500  # simulated at each rate
 TASKS = ("classification", "regression", "next-token")  # what a network of one's own may be asked for
 
 TARGETS = ("area", "power", "weights")  # what a compression may be asked to leave a share of
-COMPRESSION_METHODS = {"admm": "ADMM", "gradual": "gradual magnitude pruning", "magnitude": "one-shot magnitude pruning"}
-COMPRESSION_METHOD = "magnitude"  # unless told otherwise: as good at equal structure and training (results/README.md)
+COMPRESSION_METHODS = {"admm": "ADMM", "gradual": "gradual magnitude pruning", "magnitude": "one-shot magnitude pruning",
+                       "least-squares": "one-shot pruning, weights that are left solved by least squares"}  # fmt: skip
+COMPRESSION_METHOD = "least-squares"  # unless told otherwise: ahead at equal structure and training (results/README.md)
 ALLOCATIONS = ("cost-aware", "uniform")
 TRAINING_OPTIONS = ("smoothing", "cutout", "small", "average", "distil", "temperature", "views", "learned", "products")
 AUTO = "auto"  # bits that the search chooses

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which way of pruning is best at equal structure and equal training: ADMM, gradual magnitude, one-shot magnitude.
+"""Which way of pruning is best at equal structure and equal training: ADMM, gradual magnitude, one-shot magnitude, least squares.
 
     python -P results/compression/methods.py digits
     python -P results/compression/methods.py digits-levels
@@ -12,9 +12,9 @@ judged by validation images and, at the end, by test images. Rows go to methods.
 there are not done again, so that an interrupt costs one. --table prints the table of results/README.md.
 
 What is kept: of the filters that feed one layer alone (in a residual network the first of each block) a share, then of each
-layer's inputs that are left a share. One-shot cuts both at once and trains the small network; the others take their time for
-filters, shrink, take their time for inputs, and retrain; epochs that ADMM, having converged, leaves retrain as well. ADMM's settings
-were chosen on validation images of the digits, with seeds from 100 on; those of ResNet-20 are the same. digits-levels: weights on few
+layer's inputs that are left a share. One-shot cuts both at once and trains the small network, its weights as they were or
+solved by least squares; the others take their time for filters, shrink, take their time for inputs, and retrain; epochs that ADMM,
+having converged, leaves retrain as well. ADMM's settings were chosen on validation images of the digits, with seeds from 100 on; those of ResNet-20 are the same. digits-levels: weights on few
 levels, the nearest ones or ADMM's, and learned steps. digits-whole: all of `xbar compress`, at equal cost.
 """
 
@@ -53,8 +53,8 @@ from xbar.compression.paths import Paths
 from xbar.hw import load_chip
 from xbar.workloads.data import Dataset, cache_directory, first_samples
 from xbar.workloads.offered import ALLOCATIONS, COMPRESSION_METHODS
-from xbar.workloads.study.allocation import Keep, input_sets, smaller
-from xbar.workloads.study.compress import compress
+from xbar.workloads.study.allocation import Keep, input_sets, prune_and_solve, smaller
+from xbar.workloads.study.compress import SOLVED_ON, compress
 from xbar.workloads.study.costs import weights_of
 from xbar.workloads.study.plan import PLANS, split
 from xbar.workloads.training import Recipe, read_state, save_state, score, train_network
@@ -145,6 +145,7 @@ class Run:
 METHODS: dict[str, Callable[[Run, nn.Module, dict, int], None]] = {
     "one-shot magnitude": Run.one_shot, "gradual magnitude": Run.gradual, "ADMM": Run.admm, "ADMM as before": Run.admm_before,
 }  # fmt: skip
+SOLVED = "one-shot, least squares"  # both cuts at once, what is left solved on the images that are trained on
 
 
 def structure(model: nn.Module, example: torch.Tensor, shares: tuple[float, float]) -> dict[str, Keep]:
@@ -171,13 +172,16 @@ def structure(model: nn.Module, example: torch.Tensor, shares: tuple[float, floa
 def cut(run: Run, method: str, model: nn.Module, example: torch.Tensor, allocation: dict[str, Keep]) -> tuple[nn.Module, int]:
     """The network cut down and retrained, and the epochs that it has had."""
     first, second, _ = run.setting.split
-    how = METHODS[method]
-    network = baked(model)
-    layers = matrix_layers(network)
-    how(run, network, {name: [Filter(k=keep.filters)] for name, keep in allocation.items() if keep.filters < len(layers[name].weight)},
-        first)  # fmt: skip
-    small = smaller(bake(network), example)
-    how(run, small, input_sets(small, allocation), second)
+    if method == SOLVED:
+        small = smaller(prune_and_solve(baked(model), allocation, run.parts.train_inputs[:SOLVED_ON], run.seed), example)
+    else:
+        how = METHODS[method]
+        network = baked(model)
+        layers = matrix_layers(network)
+        how(run, network, {name: [Filter(k=keep.filters)] for name, keep in allocation.items() if keep.filters < len(layers[name].weight)},
+            first)  # fmt: skip
+        small = smaller(bake(network), example)
+        how(run, small, input_sets(small, allocation), second)
     held = hold_zeros(bake(small))
     run.train(held, sum(run.setting.split) - run.ran)
     return bake(held).eval(), run.ran
@@ -249,7 +253,7 @@ def table() -> str:
     found = done()
     order = {name: {each: place for place, each in enumerate(values)} for name, values in (
         ("workload", SETTINGS), ("budget", ["half", "third", "3 bits", "2 bits", "a quarter"]),
-        ("method", [*METHODS, *LEVEL_METHODS, *WHOLE_METHODS]))}  # fmt: skip
+        ("method", [SOLVED, *METHODS, *LEVEL_METHODS, *WHOLE_METHODS]))}  # fmt: skip
     found = found.sort_values([*order, "seed"], key=lambda column: column.map(order[column.name]) if column.name in order else column)
     lines = ["| network, kept | weights | method | test accuracy | apart at projection | processor minutes |", "|---|---|---|---|---|---|"]
     for (workload, budget, method), runs in found.groupby(["workload", "budget", "method"], sort=False):
@@ -284,8 +288,8 @@ def main() -> None:
     for seed in range(given.seeds):
         for budget, shares in setting.budgets.items():
             kind = given.workload.partition("-")[2]
-            methods = {"levels": LEVEL_METHODS, "whole": WHOLE_METHODS}.get(kind, METHODS)
-            allocation = structure(model, example, shares) if methods is METHODS else {}
+            methods = {"levels": LEVEL_METHODS, "whole": tuple(WHOLE_METHODS)}.get(kind, (SOLVED, *METHODS))
+            allocation = structure(model, example, shares) if SOLVED in methods else {}
             for method in methods:
                 there = done()
                 if seed and method in setting.once:

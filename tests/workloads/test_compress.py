@@ -143,6 +143,7 @@ def test_an_interrupted_compression_ends_in_the_same_weights(
 
 
 @pytest.mark.parametrize("changes", [
+    {"method": "least-squares"},
     {"method": "magnitude", "learned": True, "distil": 0.5, "smoothing": 0.1, "input_bits": 6},
     {"method": "gradual", "allocation": "uniform", "average": 0.9},
 ])  # fmt: skip
@@ -220,7 +221,7 @@ def test_options_of_training_are_read(capsys: pytest.CaptureFixture[str], tmp_pa
     ):  # fmt: skip
         with pytest.raises(TrainingError, match=said):
             with_training(Plan(), [option])
-    with pytest.raises(TrainingError, match=r"plan.method must be of admm, gradual, magnitude, got graduel; did you mean gradual\?"):
+    with pytest.raises(TrainingError, match=r"plan.method must be of admm, .*, least-squares, got graduel; did you mean gradual\?"):
         Plan(method="graduel")
     with pytest.raises(SystemExit):
         main(["compress", "digits", "--target", "area=0.5", "--out", str(tmp_path), "--method", "magnitud"])
@@ -241,9 +242,9 @@ def test_the_picture_of_methods_trains_all_alike(
     monkeypatch.setattr(training, "_epoch", counted)
     plan = replace(SMALL, budgets=(1.0,), frontier=(1, 2), frontier_images=500)
     found = compress(digits.model, digits.data, isaac, TARGET, compressed[1], plan).frontier
-    assert found["method"].tolist() == ["cost-aware-magnitude", "cost-aware", "magnitude", "uniform"]
+    assert found["method"].tolist() == ["cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform"]
     assert found["reached"].all()
-    assert ran == [500] * 12  # four methods of three epochs each; all the rest was kept
+    assert ran == [500] * 15  # five methods of three epochs each; all the rest was kept
     for name, column in (("weights", "weights"), ("power", "power_W")):
         before = compressed[0].stages.loc["uncompressed", column]
         assert (found[column] <= 1.005 * TARGET[name] * before).all()
@@ -286,7 +287,7 @@ def test_groups_lose_channels_with_what_feeds_them_and_the_output_is_known_by_wh
     assert (small.apart.groups, small.mixed.in_channels) == (state["apart"].filters,) * 2
 
 
-@pytest.mark.parametrize("method", ["magnitude", "gradual"])
+@pytest.mark.parametrize("method", ["magnitude", "gradual", "least-squares"])
 def test_what_would_change_nothing_is_refused(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm, .*got 0.5"):
         Plan(method=method, rho=0.5)

@@ -26,6 +26,7 @@ from xbar.compression.constraints import Column, Filter
 from xbar.compression.gemm import MatrixLayer, groups_of, matrix_layers, matrix_of, weight_of
 from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
 from xbar.compression.layered import layers_of
+from xbar.compression.least_squares import reconstruct
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import attach, bake, hold_zeros
 from xbar.compression.packing import packing
@@ -145,6 +146,21 @@ def prune_once(model: nn.Module, allocation: Allocation, example: Tensor) -> nn.
     small = smaller(trial, example)
     one_shot(small, input_sets(small, allocation))
     return bake(small).eval()
+
+
+def prune_and_solve(
+    model: nn.Module, allocation: Allocation, samples: Tensor, seed: int = 0, step: Callable[[str], None] = lambda _: None
+) -> nn.Module:  # fmt: skip
+    """A copy of `model` of its size, cut down to the allocation: filters of least magnitude, and inputs, at once, what is left solved by
+    least squares (`xbar.compression.least_squares`); `smaller` makes it small. samples: inputs (count, ...) of training."""
+    cut = copy.deepcopy(model)
+    joint = joint_sets(cut, allocation, samples[:2])
+    sets = filter_sets(cut, allocation, joint)
+    cut_all(cut, joint)
+    one_shot(cut, sets)
+    bake(cut)
+    kept = {name: int(one.k or 0) for name, (one,) in input_sets(smaller(copy.deepcopy(cut), samples[:2]), allocation).items()}
+    return reconstruct(model, cut, kept, samples, seed, step)
 
 
 def smaller(model: nn.Module, example: Tensor) -> nn.Module:

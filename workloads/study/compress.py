@@ -6,7 +6,7 @@ allocation: what each layer keeps, by cost on the chip or the same share everywh
 what the targets still allow given back (`xbar.workloads.study.give_back`); bits too, where they are the search's to choose
 (`xbar.workloads.study.precision`);
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
-magnitude pruning along training, or by magnitude at once, whose epochs then retrain;
+magnitude pruning along training, or at once, whose epochs then retrain: by magnitude, or with all that is left solved by least squares;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
 pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
@@ -60,6 +60,7 @@ from xbar.workloads.study.allocation import (
     filter_sets,
     input_sets,
     joint_sets,
+    prune_and_solve,
     prune_once,
     smaller,
     uniform,
@@ -73,7 +74,8 @@ from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
 
 Step = Callable[[str], None]
-FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # without -magnitude: ADMM; without cost-aware: uniform ratios
+FRONTIER = ("cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # cost-aware and uniform: by ADMM
+SOLVED_ON = 2000  # training samples that least squares see
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
@@ -201,11 +203,8 @@ class _Work:
 
     def _models(self, allocation: Allocation) -> dict[str, nn.Module]:
         """The network after each stage, by the stage's name, plain weights."""
-        plan, at_once = self.plan, self.plan.method == "magnitude"
-        first, second, third = (0, 0, 0) if at_once else (plan.filters, plan.inputs, plan.levels if plan.method == "admm" else 0)
-        filters = self._stage("filters", lambda: baked(self.model), first, *self._sets(allocation))
-        small = smaller(baked(filters), self.example)
-        inputs = self._stage("inputs", lambda: small, second, input_sets(small, allocation))
+        plan = self.plan
+        inputs, third = self._cut(allocation), plan.levels if plan.method == "admm" else 0
         spare = plan.filters + plan.inputs - self._ran("filters", "inputs")
         pruned = self._stage("pruned", lambda: hold_zeros(inputs), plan.pruned + spare)
         purified = self._stage("purified", lambda: self._purified(pruned), plan.purified)
@@ -223,6 +222,27 @@ class _Work:
         longer = self._stage("longer", lambda: baked(self.model), plan.epochs) if plan.longer else None
         found = (self.model, longer, pruned, purified, quantised, control, final)
         return {name: model for name, model in zip(STAGES, found, strict=True) if model is not None}
+
+    def _cut(self, allocation: Allocation) -> nn.Module:
+        """The network with what each layer is to keep, small; inputs that go are zeros in it."""
+        plan = self.plan
+        if plan.method == "least-squares":
+            return self._stage("inputs", lambda: smaller(self._solved(allocation), self.example), 0)
+        first, second = (0, 0) if plan.method == "magnitude" else (plan.filters, plan.inputs)
+        filters = self._stage("filters", lambda: baked(self.model), first, *self._sets(allocation))
+        small = smaller(baked(filters), self.example)
+        return self._stage("inputs", lambda: small, second, input_sets(small, allocation))
+
+    def _solved(self, allocation: Allocation) -> nn.Module:
+        """The network cut at once, what is left solved by least squares; of the whole one's size, from its file if it is there."""
+        path = self.kept / "solved.pt"
+        if path.is_file():
+            solved = baked(self.model)
+            solved.load_state_dict(self._kept(path)["model"])
+            return solved.eval()
+        solved = prune_and_solve(self.model, allocation, self.parts.train_inputs[:SOLVED_ON], self.plan.seed, self.step)
+        save_state({"identity": self.identity, "model": solved.state_dict()}, path)
+        return solved
 
     def _ran(self, *stages: str) -> int:
         """Epochs that these have taken."""
@@ -318,7 +338,8 @@ class _Work:
         sets: Mapping[str, list[Any]] | None = None, joint: Sequence[Joint] = (), share: float = 1.0,
     ) -> nn.Module:  # fmt: skip
         """What `begin` gives, trained (pulled where there are sets, and put in them), from its file if it is there."""
-        model, path = begin(), self.kept / f"{name}.pt"
+        path, began = self.kept / f"{name}.pt", time.process_time()
+        model = begin()
         plain = baked(model)
         if path.is_file():
             state = self._kept(path)
@@ -329,7 +350,7 @@ class _Work:
             self.processor_s[name] = state["processor_s"]
             return plain.eval()
         self.histories[name], self.epochs_of[name], self.apart[name] = [], 0, 0.0
-        spent, began = self.kept / f"{name}.seconds", time.process_time()
+        spent = self.kept / f"{name}.seconds"
         before = float(spent.read_text("utf-8")) if spent.is_file() else 0.0  # by an interrupted call
         asked = bool(sets or joint)
         if asked and not epochs:
@@ -470,7 +491,7 @@ class _Work:
             "input_ranges": {name: list(each) for name, each in self.ranges.get("final", {}).items()},
             "footprints": {name: footprint_numbers(each, array_power(self.chip)) for name, each in taken.items()},
             "allocation": {name: asdict(keep) for name, keep in allocation.items()}, "given_back": self.given_back,
-            "plan": asdict(self.plan) | {name: self.epochs_of[name] for name in TRAININGS},  # epochs as they were taken
+            "plan": asdict(self.plan) | {name: self._ran(name) for name in TRAININGS},  # epochs as they were taken
             "stage_epochs": {name: self._ran(*TRAINED_FOR.get(name, (name,))) for name in stages.index},
             "processor_min": {name: sum(self.processor_s.get(part, 0.0) for part in TRAINED_FOR.get(name, (name,))) / 60
                               for name in stages.index},
@@ -483,8 +504,7 @@ class _Work:
     # ---- methods against each other
 
     def _frontier(self) -> pd.DataFrame:
-        """Validation and test accuracy, energy and area at each budget of four methods, ratios by cost or uniform times magnitude or ADMM,
-        all trained alike and short."""
+        """Validation and test accuracy, energy and area at each budget of the methods of `FRONTIER`, all trained alike and short."""
         if not self.plan.budgets:
             return pd.DataFrame()
         rows = []
@@ -510,6 +530,10 @@ class _Work:
         parts = first_samples(self.parts, plan.frontier_images)
         if method.endswith("magnitude"):
             small = prune_once(self.model, allocation, self.example)
+            retraining += pulling_
+        elif method.endswith("least-squares"):
+            solved = prune_and_solve(self.model, allocation, parts.train_inputs[:SOLVED_ON], plan.seed)
+            small = smaller(solved, self.example)
             retraining += pulling_
         else:
             small = self._pulled(baked(self.model), *self._sets(allocation), parts, pulling_)
