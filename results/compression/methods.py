@@ -11,11 +11,12 @@ Every method leaves the same number of filters and inputs in every layer and tra
 judged by validation images and, at the end, by test images. Rows go to methods.csv beside this file, one a run; runs that are
 there are not done again, so that an interrupt costs one. --table prints the table of results/README.md.
 
-What is kept: of the filters that feed one layer alone (in a residual network the first of each block) a share, then of each
-layer's inputs that are left a share. One-shot cuts both at once and trains the small network, its weights as they were or
-solved by least squares; the others take their time for filters, shrink, take their time for inputs, and retrain; epochs that ADMM,
-having converged, leaves retrain as well. ADMM's settings were chosen on validation images of the digits, with seeds from 100 on; those
-of ResNet-20 are the same. digits-levels: weights on few levels, the nearest ones or ADMM's, and learned steps. digits-whole: all of `xbar compress`, at equal cost.
+What is kept: of the filters that feed one layer alone (in a residual network the first of each block) a share, then of each layer's
+inputs that are left a share. One-shot cuts both at once and trains the small network, its weights as they were or solved by least
+squares; the others take their time for filters, shrink, take their time for inputs, and retrain; epochs that ADMM, having
+converged, leaves retrain as well. ADMM's settings were chosen on validation images of the digits, with seeds from 100 on; those of
+ResNet-20 are the same. digits-levels: weights on few levels, the nearest ones or ADMM's, and learned steps. digits-whole: all of
+`xbar compress`, at equal cost.
 """
 
 import argparse
