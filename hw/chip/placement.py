@@ -55,6 +55,7 @@ class Crossbar:
     rows: int  # wordlines driven
     bitlines: int  # sampled per slice
     conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
+    off_diagonal: int = 0  # of rows x bitlines, cells where wordlines of one group cross bitlines of another
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,9 +122,10 @@ def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Cros
                     core = first_core + index // structure.crossbars_per_core
                     found.append(Crossbar(
                         core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
-                        group, row_tile, column_tile, geometry.rows_of(row_tile),
-                        geometry.bitlines_of(column_tile),
-                        geometry.conversions_of(column_tile) if plane < geometry.converted_planes else 0,
+                        group, row_tile, column_tile, geometry.rows_of(row_tile, group),
+                        geometry.bitlines_of(column_tile, group),
+                        geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
+                        geometry.off_diagonal_of(group),
                     ))  # fmt: skip
                     index += 1
     return found
@@ -251,11 +253,11 @@ def vector_time(chip: Chip, layer: MatrixLayer) -> int:
         inputs[tile] += layer.index_bits if layer.lookup else rows * own.inputs.bits
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
-        outputs[x.tile] += geometry.outputs_of(x.column_tile) if x.conversions else 0
+        outputs[x.tile] += geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0
     home = {(x.group, x.column_tile): x for x in crossbars}  # the last of each block
     finished: dict[int, int] = defaultdict(int)
     for x in home.values():
-        finished[x.tile] += geometry.outputs_of(x.column_tile)
+        finished[x.tile] += geometry.outputs_of(x.column_tile, x.group)
     stages = [beside * port_time(chip, bits) for bits in inputs.values()]
     for tile, additions in outputs.items():
         share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors

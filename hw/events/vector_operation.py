@@ -30,7 +30,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, lcm, sqrt
 
+import torch
+
+from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.geometry import Geometry
+from xbar.hw.array.mapping import map_integers
 from xbar.hw.chip.cycle import (
     ReadCycle,
     adc_of,
@@ -195,7 +199,7 @@ class VectorOperations:
         finished: dict[int, int] = defaultdict(int)  # outputs, by tile
         partial: dict[int, dict[int, dict[object, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, block in blocks(crossbars).items():
-            outputs = geometry.outputs_of(block[0].column_tile)
+            outputs = geometry.outputs_of(block[0].column_tile, block[0].group)
             home = block[-1].tile
             finished[home] += outputs
             for crossbar in block:
@@ -326,13 +330,25 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
 
 def filled_share(chip: Chip, crossbars: list[Crossbar]) -> float:
     """What a read of these crossbars takes of a whole array's, on the mean: its cells are at the middle of g_min and g_max where a
-    driven wordline and a bitline in use cross, at g_min on the bitlines without weights, and wordlines that are not driven carry
-    nothing. Of `rows_at_once`, a whole array is that many wordlines."""
+    driven wordline and a bitline in use cross, where these are of two groups at what holds a weight of 0 (`zero_share`), at g_min on
+    the bitlines without weights, and wordlines that are not driven carry nothing. Of `rows_at_once`, a whole array is so many lines."""
     design, device = chip.array_design, chip.device
     idle = 2 * device.g_min / (device.g_min + device.g_max)
     passed = sum(x.rows * (x.bitlines + idle * (design.bitlines - x.bitlines)) for x in crossbars)
+    if off_diagonal := sum(x.off_diagonal for x in crossbars):
+        passed -= (1 - zero_share(design)) * off_diagonal
     reads = sum(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     return passed / (reads * (design.rows_at_once or design.wordlines) * design.bitlines)
+
+
+def zero_share(design: ArrayDesign) -> float:
+    """Mean conductance of the cells that hold a weight of 0, over the middle of g_min and g_max. Where columns are stored flipped that
+    hold much, those of a slice that would otherwise have more than half of the levels are."""
+    device, top = design.device, 2**design.cell_bits - 1
+    zeros = map_integers(torch.zeros(1, 1, 1), torch.ones(1, 1), design.geometry(1, 1)).levels
+    if design.weights.flipped_columns:
+        zeros = torch.minimum(zeros, top - zeros)
+    return float(device.conductance(zeros, design.cell_bits).mean()) * 2 / (device.g_min + device.g_max)
 
 
 def _present(actions: Actions) -> Actions:
