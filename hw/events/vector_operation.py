@@ -25,9 +25,10 @@ are driven in one slice, and there are no partial sums of other row tiles. What 
 from a table (routers, links) is that of the mean row, as of rows looked up alike often.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, lcm, sqrt
 
 import torch
@@ -51,6 +52,7 @@ from xbar.hw.events.mesh import EDGE, Mesh, Shipment
 from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
 
 Actions = dict[str, float]  # component -> actions
+Unit = tuple[int, int]  # (core, ADC of it, or the first of several)
 Copies = tuple[tuple[int, ...], ...]  # of each flow of a layer's results, the copies of its target
 
 
@@ -147,9 +149,55 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, read_cycle(self.chip, layer, crossbars), filled_share(self.chip, crossbars),
+            ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)), filled_share(self.chip, crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
+
+    # ---- what copies share
+
+    def units_of(self, copy: LayerCopy, row_tile: int = 0) -> frozenset[Unit]:
+        """Converters that crossbars of several copies are wired to and a vector of this one needs: it has them from its first read to its
+        last conversion."""
+        return frozenset(self._units(self.read_by(copy, row_tile))) & self._shared
+
+    def _units(self, crossbars: list[Crossbar]) -> set[Unit]:
+        return {(x.core, self.adc_of(x)) for x in crossbars}
+
+    @cached_property
+    def _shared(self) -> frozenset[Unit]:
+        """Converters that several copies need."""
+        if self.placement.sharing == "none":
+            return frozenset()
+        found = Counter(unit for crossbars in self.crossbars.values() for unit in self._units(crossbars))
+        return frozenset(unit for unit, copies in found.items() if copies > 1)
+
+    @cached_property
+    def _driven(self) -> dict[int, list[tuple[LayerCopy, int]]]:
+        """By core: copies on it, with the wordlines that a vector of each may drive there."""
+        found: dict[int, list[tuple[LayerCopy, int]]] = defaultdict(list)
+        for copy in (copy for copies in self.placement.copies.values() for copy in copies):
+            lines: dict[int, int] = defaultdict(int)
+            for row_tile in self.row_tiles(self.network.layer(copy.layer)):
+                here: dict[int, int] = defaultdict(int)
+                for crossbar in self.read_by(copy, row_tile):
+                    here[crossbar.core] += crossbar.rows
+                for core, rows in here.items():
+                    lines[core] = max(lines[core], rows)
+            for core, rows in lines.items():
+                found[core].append((copy, rows))
+        return found
+
+    def _beside(self, copy: LayerCopy) -> dict[int, int]:
+        """By core of a copy: wordlines that others may drive while it drives its own, because they need no converter that it needs."""
+        if self.placement.sharing == "none":
+            return {}
+        mine = self._units(self.crossbars[copy.rank])
+        found: dict[int, int] = defaultdict(int)
+        for core in copy.in_cores:
+            for other, rows in self._driven[core]:
+                if other != copy and not mine & self._units(self.crossbars[other.rank]):
+                    found[core] += rows
+        return dict(found)
 
     def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Input bits that each core of the copy reads per vector: each row tile once per core; of a look-up, its index."""

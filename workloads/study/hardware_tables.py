@@ -143,8 +143,7 @@ def _port_rate(chip: Chip) -> float:
 
 
 def _cores_used(placement: Placement) -> set[int]:
-    every = (copy for copies in placement.copies.values() for copy in copies)
-    return {core for copy in every for core in range(copy.first_core, copy.first_core + copy.cores)}
+    return {core for copies in placement.copies.values() for copy in copies for core in copy.in_cores}
 
 
 def roofline(ledger: Ledger) -> pd.DataFrame:
