@@ -8,6 +8,11 @@ planes, so that what is added up lies close together. What copies share (`Sharin
 - "cores": a copy begins on the crossbar after the last one of the copy before, and the core between them has crossbars of both, with
   what a core has one of. A converter to which crossbars of several copies are wired serves one vector at a time
   (`xbar.hw.events.simulator`); the input register gives every crossbar of its core a part of its time;
+- "crossbars": crossbars too. Blocks of several copies that do not fill one lie beside each other on it
+  (`xbar.hw.chip.packing`), on as few crossbars as were found; no two of one copy, whose crossbars are read at once. Such a crossbar is read
+  for one copy after the other, as its converters serve; cells of others on the wordlines that a copy drives draw current meanwhile,
+  which is in the energy of its reads where that is not taken from the copy's own cells. Needs ideal wires, over which columns of
+  others carry nothing. Copies do not lie together;
 - "as_needed", the default: nothing where that has room for the copies asked for (of "balance", one of each layer), else cores.
 """
 
@@ -15,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from math import ceil
 from typing import Literal, get_args
 
@@ -27,25 +33,28 @@ from xbar.hw.chip.copies import Deal
 from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
+from xbar.hw.chip.packing import Block, least, pack
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.display import Shown
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 
 Replication = Literal["balance"] | Mapping[str, int] | None
-Sharing = Literal["as_needed", "none", "cores"]
+Sharing = Literal["as_needed", "none", "cores", "crossbars"]
 
 
 @dataclass(frozen=True)
 class LayerCopy:
     """One copy of a layer; rank is its order on the chip. slots: of each of its crossbars, the number of the chip's that it is, of
-    which cores have `per_core` each."""
+    which cores have `per_core` each. corners: the first wordline and bitline that its block has of each, where others lie beside it; None:
+    0 of all."""
 
     layer: str
     index: int
     rank: int
     slots: Sequence[int]
     per_core: int
+    corners: Sequence[tuple[int, int]] | None = None
 
     @property
     def crossbars(self) -> int:
@@ -82,6 +91,12 @@ class Crossbar:
     bitlines: int  # sampled per slice
     conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
     off_diagonal: int = 0  # of rows x bitlines, cells where wordlines of one group cross bitlines of another
+    first_row: int = 0  # of the block, where it shares the crossbar
+    first_bitline: int = 0
+    beside: float = 0  # cells of other copies' blocks on the driven wordlines
+
+
+Shared = Literal["none", "cores", "crossbars"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +106,7 @@ class Placement(Shown):
     chip: Chip
     network: Network
     copies: dict[str, tuple[LayerCopy, ...]]
-    sharing: Literal["none", "cores"] = "none"
+    sharing: Shared = "none"
 
     def geometry(self, layer: str) -> Geometry:
         """How the layer's matrix is cut."""
@@ -135,7 +150,20 @@ class Placement(Shown):
     @property
     def crossbars_used(self) -> int:
         """Crossbars that hold something."""
-        return sum(copy.crossbars for copies in self.copies.values() for copy in copies)
+        return len({slot for copies in self.copies.values() for copy in copies for slot in copy.slots})
+
+    @property
+    def crossbars_for_weights(self) -> int:
+        """Crossbars that would do if each had a weight or a reference in all of its cells."""
+        cells = sum(self.geometry(layer).weight_cells * len(copies) for layer, copies in self.copies.items())
+        return ceil(cells / (self.chip.structure.wordlines * self.chip.structure.bitlines))
+
+    @cached_property
+    def crossbars_at_least(self) -> int:
+        """Crossbars below which no placement of the blocks goes into which matrices are cut."""
+        structure = self.chip.structure
+        planes = max(self.geometry(layer).planes for layer in self.copies)
+        return planes * least(_blocks(self.chip, self.network, self.copies), structure.wordlines, structure.bitlines)
 
     def _title(self) -> str:
         return f"Placement of {len(self.copies)} layer{'' if len(self.copies) == 1 else 's'} on {self.chip.title}"
@@ -146,25 +174,61 @@ class Placement(Shown):
         return {
             "copies": f"{copies:,}", "cores": f"{self.cores_used:,} of {chip.cores:,}{shared}",
             "crossbars": f"{self.crossbars_used:,} of {chip.crossbars:,} ({self.crossbars_used / chip.crossbars:.1%})",
+            "cells in use": f"{self.cells_share(*self.copies):.1%} of theirs",
+            **self._fewest(),
         }  # fmt: skip
+
+    def _fewest(self) -> dict[str, str]:
+        """What crossbars that layers share are to be held against."""
+        if self.sharing != "crossbars":
+            return {}
+        return {"at least": f"{self.crossbars_at_least:,} for blocks as they are cut, {self.crossbars_for_weights:,} for weights alone"}
+
+    def cells_share(self, *layers: str) -> float:
+        """Share of the cells of the crossbars that these layers lie on, alone or with others, that hold their weights or references."""
+        slots = {slot for layer in layers for copy in self.copies[layer] for slot in copy.slots}
+        cells = sum(self.geometry(layer).weight_cells * len(self.copies[layer]) for layer in layers)
+        return cells / (len(slots) * self.chip.structure.wordlines * self.chip.structure.bitlines)
 
     def _parts(self) -> pd.DataFrame:
         return pd.DataFrame({
             layer: {
                 "copies": f"{len(copies):,}", "cores": f"{sum(copy.cores for copy in copies):,}",
-                "crossbars": f"{sum(copy.crossbars for copy in copies):,}",
+                "crossbars": f"{sum(copy.crossbars for copy in copies):,}", "cells in use": f"{self.cells_share(layer):.1%}",
             }
             for layer, copies in self.copies.items()
         }).T  # fmt: skip
 
     def crossbars_of(self, copy: LayerCopy) -> list[Crossbar]:
         """Every crossbar of a layer copy in the order of its slots."""
-        return crossbars_at(self.chip, self.geometry(copy.layer), copy.slots)
+        found = crossbars_at(self.chip, self.geometry(copy.layer), copy.slots, copy.corners)
+        if copy.corners is None:
+            return found
+        return [
+            replace(x, beside=float(sum(_overlap(x, other) * other.bitlines for rank, other in self._on[slot] if rank != copy.rank)))
+            for slot, x in zip(copy.slots, found, strict=True)
+        ]
+
+    @cached_property
+    def _on(self) -> dict[int, list[tuple[int, Crossbar]]]:
+        """By number of the chip's crossbar: what lies on it, of which copy."""
+        found: dict[int, list[tuple[int, Crossbar]]] = defaultdict(list)
+        for copy in (copy for copies in self.copies.values() for copy in copies):
+            for slot, x in zip(copy.slots, crossbars_at(self.chip, self.geometry(copy.layer), copy.slots, copy.corners), strict=True):
+                found[slot].append((copy.rank, x))
+        return found
 
 
-def crossbars_at(chip: Chip, geometry: Geometry, slots: Sequence[int]) -> list[Crossbar]:
-    """The crossbars of a matrix, in their order, on those of the chip with these numbers."""
-    structure, found, numbers = chip.structure, [], iter(slots)
+def _overlap(one: Crossbar, other: Crossbar) -> int:
+    """Wordlines that both lie on."""
+    return max(0, min(one.first_row + one.rows, other.first_row + other.rows) - max(one.first_row, other.first_row))
+
+
+def crossbars_at(
+    chip: Chip, geometry: Geometry, slots: Sequence[int], corners: Sequence[tuple[int, int]] | None = None
+) -> list[Crossbar]:
+    """The crossbars of a matrix, in their order, on those of the chip with these numbers, from those corners on."""
+    structure, found, numbers, at = chip.structure, [], iter(slots), iter(corners or repeat((0, 0)))
     for group in range(geometry.groups):
         for column_tile in range(geometry.column_tiles):
             for row_tile in range(geometry.row_tiles):
@@ -175,7 +239,7 @@ def crossbars_at(chip: Chip, geometry: Geometry, slots: Sequence[int]) -> list[C
                         group, row_tile, column_tile, geometry.rows_of(row_tile, group),
                         geometry.bitlines_of(column_tile, group),
                         geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
-                        geometry.off_diagonal_of(group),
+                        geometry.off_diagonal_of(group), *next(at),
                     ))  # fmt: skip
     return found
 
@@ -196,10 +260,10 @@ def place(network: Network, chip: Chip, replication: Replication = "balance", sh
 
     replication: "balance" spends free crossbars on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). sharing: what copies share, see above; that of the
-    placement tells what became of "as_needed". Raises CapacityError by how
-    many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
-    ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for
-    layers that wait for each other without end.
+    placement tells what became of "as_needed". With "crossbars", free are those that are left without sharing them. Raises
+    CapacityError by how many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles
+    lack, ParameterError for a wrong mapping or wires that sharing does not cover, UnknownLayerError where the chip has settings for
+    other layers, TraceError for layers that wait for each other without end.
     """
     check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
@@ -210,8 +274,10 @@ def place(network: Network, chip: Chip, replication: Replication = "balance", sh
     copies = dict.fromkeys(alone, 1) if replication == "balance" else _asked(network, replication)
     shared = _shared(chip, sharing, whole, alone, copies)
     taken = whole if shared == "none" else alone
-    if replication == "balance":
+    if replication == "balance" and sum(taken.values()) <= chip.crossbars:
         copies = _balance(network, chip, taken, own)
+    if shared == "crossbars":
+        return _packed(network, chip, copies)
     placed: dict[str, tuple[LayerCopy, ...]] = {}
     next_slot = rank = 0
     for layer in network.layers:
@@ -238,12 +304,16 @@ def _check_units(network: Network, chip: Chip) -> None:
 
 def _shared(
     chip: Chip, sharing: Sharing, whole: dict[str, int], alone: dict[str, int], copies: dict[str, int]
-) -> Literal["none", "cores"]:
+) -> Shared:
     """What so many copies share, that take these crossbars each in whole cores and without the rest of the last; raises CapacityError
     where the chip has too few."""
     if sharing not in get_args(Sharing):
         raise ParameterError(f"sharing must be {', '.join(get_args(Sharing))}, got {sharing!r}")
     in_whole, without = (sum(each[name] * copies[name] for name in copies) for each in (whole, alone))
+    if sharing == "crossbars":
+        if not chip.wires.ideal:
+            raise ParameterError("sharing = crossbars needs ideal wires: what blocks on one crossbar take of each other is not modelled")
+        return sharing
     if sharing == "as_needed":
         sharing = "cores" if without <= chip.crossbars < in_whole else "none"
     taken, needed = (whole, in_whole) if sharing == "none" else (alone, without)
@@ -257,6 +327,45 @@ def _shared(
         f"({told}), the chip has {chip.crossbars}; the largest layer, {largest}, takes {taken[largest] * copies[largest]}",
         needed, chip.crossbars,
     )  # fmt: skip
+
+
+def _blocks(chip: Chip, network: Network, copies: Mapping[str, Sequence[LayerCopy]]) -> list[Block]:
+    """What each copy holds on each of its crossbars, in their order; of those that hold a block together the first."""
+    found = []
+    for layer in network.layers:
+        geometry = layer_geometry(chip, layer)
+        each = crossbars_at(chip, geometry, range(geometry.crossbars))[:: geometry.planes]
+        found += [Block(copy.rank, x.rows, x.bitlines) for copy in copies[layer.name] for x in each]
+    return found
+
+
+def _packed(network: Network, chip: Chip, copies: Mapping[str, int]) -> Placement:
+    """So many copies on as few crossbars as were found, in the order in which the network first needs them; raises CapacityError."""
+    structure, ranks = chip.structure, iter(range(sum(copies.values())))
+    planes = layer_geometry(chip, network.layers[0]).planes
+    unplaced = {
+        layer.name: tuple(LayerCopy(layer.name, k, next(ranks), (), structure.crossbars_per_core) for k in range(copies[layer.name]))
+        for layer in network.layers
+    }
+    spots = pack(_blocks(chip, network, unplaced), structure.wordlines, structure.bitlines)
+    number = {crossbar: k for k, crossbar in enumerate(dict.fromkeys(spot.crossbar for spot in spots))}
+    needed = planes * len(number)
+    if needed > chip.crossbars:
+        raise CapacityError(
+            f"chip {chip.name} is too small by {needed - chip.crossbars} crossbars: the network needs {needed} (where layers share "
+            f"crossbars), the chip has {chip.crossbars}",
+            needed, chip.crossbars,
+        )  # fmt: skip
+    found, placed = iter(spots), {}
+    for layer in network.layers:
+        blocks = layer_geometry(chip, layer).crossbars // planes
+        group = []
+        for copy in unplaced[layer.name]:
+            mine = [next(found) for _ in range(blocks)]
+            slots = tuple(number[spot.crossbar] * planes + plane for spot in mine for plane in range(planes))
+            group.append(replace(copy, slots=slots, corners=tuple((spot.row, spot.column) for spot in mine for _ in range(planes))))
+        placed[layer.name] = tuple(group)
+    return Placement(chip, network, placed, "crossbars")
 
 
 def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:

@@ -126,6 +126,8 @@ def check_updates(placement: Placement, updates: Sequence[Update]) -> None:
     for update in updates:
         if update.layer not in placement.copies:
             raise ParameterError(f"update: no layer {update.layer!r}; layers: {', '.join(placement.copies)}")
+        if placement.sharing == "crossbars":
+            raise ParameterError(f"update of {update.layer}: writing crossbars that layers share is not modelled; place without")
         _needed(placement.chip.device, "write_energy")
         crossbar_writes(placement, placement.copies[update.layer][0], update)
 

@@ -28,7 +28,7 @@ from a table (routers, links) is that of the mean row, as of rows looked up alik
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from math import ceil, lcm, sqrt
 
 import torch
@@ -122,7 +122,8 @@ class VectorOperations:
             driven = self.placement.geometry(copy.layer).wordlines_per_input
             by_tile: dict[int, list[Crossbar]] = defaultdict(list)
             for crossbar in self.crossbars[copy.rank]:
-                by_tile[crossbar.row_tile].append(replace(crossbar, rows=driven))
+                beside = crossbar.beside * driven / crossbar.rows  # on the mean row
+                by_tile[crossbar.row_tile].append(replace(crossbar, rows=driven, beside=beside))
             self._read[copy.rank] = dict(by_tile)
         return self._read[copy.rank][row_tile]
 
@@ -172,19 +173,13 @@ class VectorOperations:
         return frozenset(unit for unit, copies in found.items() if copies > 1)
 
     @cached_property
-    def _driven(self) -> dict[int, list[tuple[LayerCopy, int]]]:
-        """By core: copies on it, with the wordlines that a vector of each may drive there."""
-        found: dict[int, list[tuple[LayerCopy, int]]] = defaultdict(list)
+    def _driven(self) -> dict[int, dict[int, list[tuple[int, int]]]]:
+        """By core and its crossbar: ranks of the copies on it, with the wordlines of it that a vector of each drives."""
+        found: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
         for copy in (copy for copies in self.placement.copies.values() for copy in copies):
-            lines: dict[int, int] = defaultdict(int)
             for row_tile in self.row_tiles(self.network.layer(copy.layer)):
-                here: dict[int, int] = defaultdict(int)
                 for crossbar in self.read_by(copy, row_tile):
-                    here[crossbar.core] += crossbar.rows
-                for core, rows in here.items():
-                    lines[core] = max(lines[core], rows)
-            for core, rows in lines.items():
-                found[core].append((copy, rows))
+                    found[crossbar.core][crossbar.slot].append((copy.rank, crossbar.rows))
         return found
 
     def _beside(self, copy: LayerCopy) -> dict[int, int]:
@@ -192,12 +187,11 @@ class VectorOperations:
         if self.placement.sharing == "none":
             return {}
         mine = self._units(self.crossbars[copy.rank])
-        found: dict[int, int] = defaultdict(int)
-        for core in copy.in_cores:
-            for other, rows in self._driven[core]:
-                if other != copy and not mine & self._units(self.crossbars[other.rank]):
-                    found[core] += rows
-        return dict(found)
+        meanwhile = cache(lambda rank: rank != copy.rank and not mine & self._units(self.crossbars[rank]))
+        return {
+            core: sum(max((rows for rank, rows in on if meanwhile(rank)), default=0) for on in self._driven[core].values())
+            for core in copy.in_cores
+        }
 
     def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Input bits that each core of the copy reads per vector: each row tile once per core; of a look-up, its index."""
@@ -379,10 +373,13 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
 def filled_share(chip: Chip, crossbars: list[Crossbar]) -> float:
     """What a read of these crossbars takes of a whole array's, on the mean: its cells are at the middle of g_min and g_max where a
     driven wordline and a bitline in use cross, where these are of two groups at what holds a weight of 0 (`zero_share`), at g_min on
-    the bitlines without weights, and wordlines that are not driven carry nothing. Of `rows_at_once`, a whole array is so many lines."""
+    the bitlines without weights (those of other copies' blocks: at the middle), and wordlines that are not driven carry nothing.
+    Of `rows_at_once`, a whole array is that many wordlines."""
     design, device = chip.array_design, chip.device
     idle = 2 * device.g_min / (device.g_min + device.g_max)
     passed = sum(x.rows * (x.bitlines + idle * (design.bitlines - x.bitlines)) for x in crossbars)
+    if beside := sum(x.beside for x in crossbars):
+        passed += (1 - idle) * beside
     if off_diagonal := sum(x.off_diagonal for x in crossbars):
         passed -= (1 - zero_share(design)) * off_diagonal
     reads = sum(design.partial_reads(crossbar.rows) for crossbar in crossbars)

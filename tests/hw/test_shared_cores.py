@@ -1,5 +1,7 @@
 """Layers that share cores: where they lie, who has a converter when, and that nothing changes where nothing is shared."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +12,10 @@ from tests.hw.networks import recommender, residual, seeded, small_convolutional
 from xbar.hw import Arrivals, CapacityError, Chip, Network, ParameterError, Update, place, simulate, trace
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.cycle import read_cycle
-from xbar.hw.chip.placement import Placement
+from xbar.hw.chip.placement import Placement, Sharing
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.events.waiting import Clock, Turns
+from xbar.workloads.offered import SHARING
 
 
 class Fork(nn.Module):
@@ -72,7 +75,7 @@ def test_cores_are_shared_only_where_needed(edge: Chip) -> None:
         place(more, small, sharing="cores")
     with pytest.raises(CapacityError, match=r"too small by 100 crossbars: the network needs 132 \(in whole cores of 4; 33 where"):
         place(more, small)
-    with pytest.raises(ParameterError, match="sharing must be as_needed, none, cores, got 'all'"):
+    with pytest.raises(ParameterError, match="sharing must be as_needed, none, cores, crossbars, got 'all'"):
         place(few, small, sharing="all")  # type: ignore[arg-type]
 
 
@@ -136,7 +139,7 @@ def test_an_input_register_gives_each_copy_of_its_core_a_part(isaac: Chip, edge:
     for chip in (isaac, edge):
         operations = VectorOperations(place(network, chip, None, "cores"), True)
         beside.append([operations._beside(copy) for (copy,) in operations.placement.copies.values()])
-    assert beside == [[{0: 200}, {0: 100}], [{}, {}]]  # of two crossbars of b
+    assert beside == [[{0: 200}, {0: 100}], [{0: 0}, {0: 0}]]  # of two crossbars of b
     (copy,), register = operations.placement.copies["a"], edge.costs["input_register"]
     many = read_cycle(edge, network.layer("a"), operations.crossbars[copy.rank], {0: 10**7})
     streamed = (10**7 + 100) * edge.component.dac.bits / (register.units * register.unit_rate)
@@ -177,3 +180,7 @@ def test_units_are_had_all_at_once_and_in_turn() -> None:
         env.process(user(*each))
     env.run()
     assert had == [("first", 0), ("c", 3), ("later", 10), ("both", 20), ("b alone", 24)]
+
+
+def test_a_run_may_ask_for_what_layers_share() -> None:
+    assert get_args(Sharing) == SHARING

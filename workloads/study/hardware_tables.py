@@ -216,17 +216,19 @@ def _holds(ledger: Ledger) -> dict[str, dict[str, float]]:
 
 
 def mapping(placement: Placement) -> pd.DataFrame:
-    """One row a crossbar in use, in the order of placement: layer, copy, tile, core, slot, rows and columns in use, groups of the layer
-    on its diagonal, and cells that hold weights or references: of one group rows x columns, else those of the blocks."""
+    """One row a crossbar that a copy lies on, in the order of placement: layer, copy, tile, core, slot, first_row, first_column, rows and
+    columns in use, groups of the layer on its diagonal, and cells that hold weights or references: of one group rows x columns, else
+    those of the blocks."""
     geometries = {name: placement.geometry(name) for name in placement.copies}
     rows = [
-        (name, copy.index, x.tile, x.core, x.slot, x.rows, x.bitlines, geometries[name].together_of(x.group),
+        (name, copy.index, x.tile, x.core, x.slot, x.first_row, x.first_bitline, x.rows, x.bitlines, geometries[name].together_of(x.group),
          x.rows * x.bitlines - x.off_diagonal)
         for name, copies in placement.copies.items()
         for copy in copies
         for x in placement.crossbars_of(copy)
     ]
-    return pd.DataFrame(rows, columns=["layer", "copy", "tile", "core", "slot", "rows", "columns", "groups", "cells"])
+    columns = ["layer", "copy", "tile", "core", "slot", "first_row", "first_column", "rows", "columns", "groups", "cells"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def with_cells(layers: pd.DataFrame, placement: Placement) -> pd.DataFrame:
@@ -238,12 +240,14 @@ def with_cells(layers: pd.DataFrame, placement: Placement) -> pd.DataFrame:
 
 
 def cells_in_use(placement: Placement) -> dict[str, float]:
-    """cells_used, which hold weights or references; cells of the chip; cells_of_used_crossbars_share."""
+    """cells_used, which hold weights or references; cells of the chip; cells_of_used_crossbars_share; crossbars_for_weights, which the used
+    cells would fill, and cores_shared by several copies."""
     structure = placement.chip.structure
     each = structure.wordlines * structure.bitlines
     used = sum(placement.geometry(name).weight_cells * len(copies) for name, copies in placement.copies.items())
     return {"cells_used": float(used), "cells": float(each * placement.chip.crossbars),
-            "cells_of_used_crossbars_share": used / (each * placement.crossbars_used)}  # fmt: skip
+            "cells_of_used_crossbars_share": used / (each * placement.crossbars_used),
+            "crossbars_for_weights": float(placement.crossbars_for_weights), "cores_shared": float(placement.cores_shared)}  # fmt: skip
 
 
 # ---- how busy things are
