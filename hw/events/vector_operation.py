@@ -159,7 +159,7 @@ class VectorOperations:
     def units_of(self, copy: LayerCopy, row_tile: int = 0) -> frozenset[Unit]:
         """Converters that crossbars of several copies are wired to and a vector of this one needs: it has them from its first read to its
         last conversion."""
-        return frozenset(self._units(self.read_by(copy, row_tile))) & self._shared
+        return frozenset(self._units(self.read_by(copy, row_tile))) & self._shared if self._shared else frozenset()
 
     def _units(self, crossbars: list[Crossbar]) -> set[Unit]:
         return {(x.core, self.adc_of(x)) for x in crossbars}
