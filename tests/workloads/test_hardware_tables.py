@@ -48,7 +48,7 @@ def test_cells_of_a_layer_by_hand() -> None:
 
 
 def test_cells_of_groups_that_share_a_crossbar_and_of_layers_that_do() -> None:
-    """32 channels of 3 x 3 on ISAAC, 14, 14 and 4 a crossbar; a layer of 32 inputs and 2 outputs lies in the 16 columns beside the first."""
+    """32 channels of 3 x 3 on ISAAC, 14, 14 and 4 a crossbar; 32 inputs of 2 outputs lie in the 16 columns beside the first."""
     model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=32, bias=False), nn.Flatten(), nn.Linear(32, 2, bias=False))
     placement = place(trace(model, torch.rand(2, 32, 3, 3)), load_chip("isaac"), None, "crossbars")
     table, found = hardware_tables.mapping(placement), hardware_tables.cells_in_use(placement)
