@@ -31,13 +31,18 @@ def crossbar_mapping(results: Results) -> Figure:
     if of != "crossbar":
         told = f"each square a {of} of {per} crossbars, the darker, the more of its cells are in use"
     used = percent(summary["cells_of_used_crossbars_share"])
-    figure = page("Mapping", f"{len(table):,} crossbars in use, {used} of their cells  ·  {told}")
+    crossbars = len(table[["core", "slot"]].drop_duplicates())
+    fewest = summary.get("crossbars_for_weights")  # not in results of an older version
+    at_least = f", weights alone would fill {int(fewest):,}" if fewest and fewest < crossbars else ""
+    figure = page("Mapping", f"{crossbars:,} crossbars in use, {used} of their cells{at_least}  ·  {told}")
     axes = figure.add_axes((LEFT, BOTTOM, WIDTH, TOP - BOTTOM))
     names = list(dict.fromkeys(squares["layer"].astype(str)))
     _draw(figure, axes, squares, names[:MOST_LAYERS], table, of, each)
     notes = ["Crossbars are too many to draw; shares are of all cells of a square, empty ones too."]
     if of == "crossbar":
-        notes = ["Rows: wordlines, columns: bitlines, reference columns too."]
+        notes = ["Rows: wordlines, columns: bitlines, reference columns too; groups of a layer on one crossbar: its diagonal."]
+    if of == "crossbar" and crossbars < len(table):
+        notes.append("Layers that share a crossbar have a square each.")
     if of != "tile":
         notes.append("Orange lines: the next tile begins.")
     if len(names) > MOST_LAYERS:
@@ -49,18 +54,21 @@ def crossbar_mapping(results: Results) -> Figure:
 
 
 def _squares(table: pd.DataFrame, chip: Mapping[str, Any]) -> tuple[pd.DataFrame, str, int]:
-    """What is drawn: layer, tile, filled (share of all cells), across and up (shares of a side in use); of what a square is; the crossbars
-    that it has, used or not."""
+    """What is drawn: layer, tile, filled (share of all cells), across and up (shares of a side in use), blocks (on its diagonal); of what a
+    square is; the crossbars that it has, used or not. Where layers share a crossbar, it is a square of each, filled where the layer's
+    block lies: `right` and `raised` (shares of a side) of the corner."""
     each = chip["wordlines"] * chip["bitlines"]
     if len(table) <= MOST_SQUARES:
         sides = table["rows"] / chip["wordlines"], table["columns"] / chip["bitlines"]
-        return table.assign(filled=table["cells"] / each, up=sides[0], across=sides[1]), "crossbar", 1
+        blocks, row, column = table.get("groups", 1), table.get("first_row", 0), table.get("first_column", 0)  # of an older version: none
+        places = {"raised": row / chip["wordlines"], "right": column / chip["bitlines"]}
+        return table.assign(filled=table["cells"] / each, up=sides[0], across=sides[1], blocks=blocks, **places), "crossbar", 1
     of, per = "core", chip["crossbars_per_core"]
     found = table.groupby(["layer", "tile", "core"], sort=False)["cells"].sum().reset_index()
     if len(found) > MOST_SQUARES:
         of, per = "tile", per * chip["cores_per_tile"]
         found = found.groupby(["layer", "tile"], sort=False)["cells"].sum().reset_index()
-    return found.assign(filled=found["cells"] / (per * each), up=1.0, across=1.0), of, per
+    return found.assign(filled=found["cells"] / (per * each), up=1.0, across=1.0, blocks=1, right=0.0, raised=0.0), of, per
 
 
 def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], table: pd.DataFrame, of: str, each: float) -> None:
@@ -85,15 +93,18 @@ def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], t
             x, y = place % columns * side, top + place // columns * side
             inner = 0.92 * side
             boxes.append(Rectangle((x, y), inner, inner))
-            fills.append(Rectangle((x, y + inner * (1 - row.up)), inner * row.across, inner * row.up))
-            shares.append(row.filled)
+            wide, high, blocks = inner * row.across / row.blocks, inner * row.up / row.blocks, row.blocks
+            left, bottom = x + inner * row.right, y + inner * (1 - row.raised)
+            fills += [Rectangle((left + k * wide, bottom - (blocks - k) * high), wide, high) for k in range(blocks)]
+            shares += [row.filled] * row.blocks
             if tile not in (None, row.tile):
                 edges.append([(x - 0.04 * side, y - 0.02 * side), (x - 0.04 * side, y + inner + 0.02 * side)])
             tile = row.tile
         on = table[table["layer"].astype(str) == name]
         y = TOP - top / PAGE[1]
-        filled = on["cells"].sum() / (len(on) * each)
-        facts = f"{len(on):,} crossbar{'s' if len(on) > 1 else ''}, {percent(filled)} of cells  ·  {_range('tile', on['tile'])}"
+        crossbars = len(on[["core", "slot"]].drop_duplicates())
+        filled = on["cells"].sum() / (crossbars * each)
+        facts = f"{crossbars:,} crossbar{'s' if crossbars > 1 else ''}, {percent(filled)} of cells  ·  {_range('tile', on['tile'])}"
         if small:
             write(figure, 0.05, y, f"{cut(name, 20)}  {facts}", size=6.0, vertical="top")
         else:

@@ -22,6 +22,7 @@ from xbar.workloads.offered import (
     RECOMMENDER_CANDIDATES,
     RECOMMENDER_REQUESTS,
     RECOMMENDER_SEEDS,
+    SHARING,
     STUDY_REQUESTS,
     TARGETS,
     TASKS,
@@ -123,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
         "--study", choices=("full", "quick"), default="full",
         help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, every other ADC resolution on one "
         "chip, 3 chip instances at most unless --instances says more",
+    )  # fmt: skip
+    run_parser.add_argument(
+        "--sharing", choices=SHARING,
+        help="what layers share: nothing (none: whole cores a layer), cores, or crossbars too, on as few as are found; as_needed, the "
+        "default: nothing where the chip has room for it, else cores",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"

@@ -87,6 +87,7 @@ def is_own(name: str) -> bool:
 
 
 STUDY_REQUESTS = Network.requests  # simulated in one batch
+SHARING = ("as_needed", "none", "cores", "crossbars")  # what layers share on a chip (xbar.hw.chip.placement.Sharing)
 RECOMMENDER_SEEDS = 5  # trainings of each method
 RECOMMENDER_CANDIDATES = 50  # scored in a request
 RECOMMENDER_REQUESTS = 500  # simulated at each rate

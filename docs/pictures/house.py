@@ -201,7 +201,7 @@ WEIGHT = (
 
 REQUEST = (
     Step("The network as layers, and for each vector what must be done before.", "hw.graph.trace.trace", ""),
-    Step("Whole cores for each copy of a layer; copies balance the pipeline.", "hw.chip.placement.place", ""),
+    Step("Crossbars for each copy of a layer; copies balance the pipeline.", "hw.chip.placement.place", ""),
     Step(
         "Which crossbars a copy lies on.",
         "hw.chip.placement.Placement.crossbars_of",

@@ -44,6 +44,27 @@ def test_a_mapping_of_any_size_fits_its_page(layers: int, each: int, of: str) ->
     assert (f"of {layers} layers" in shown) == (layers > mapping.MOST_LAYERS)
 
 
+def test_blocks_are_drawn_where_they_lie() -> None:
+    """A crossbar of 10 x 20 with three groups of one layer on its diagonal and a block of another beside them."""
+    table = pd.DataFrame({
+        "layer": ["grouped", "other"], "copy": 0, "tile": 0, "core": 0, "slot": 0, "first_row": [0, 4], "first_column": [0, 12],
+        "rows": [6, 5], "columns": [12, 8], "groups": [3, 1], "cells": [24, 40],
+    })  # fmt: skip
+    chip = {"wordlines": 10, "bitlines": 20, "crossbars_per_core": PER_CORE, "cores_per_tile": CORES}
+    results = results_of({"summary": {"cells_of_used_crossbars_share": 0.32, "crossbars_for_weights": 1.0}, "chip": chip}, mapping=table)
+    figure = mapping.crossbar_mapping(results)
+    shown = " ".join(text.get_text() for text, _ in visible(figure))
+    assert "1 crossbars in use" in shown
+    assert "Layers that share a crossbar have a square each" in shown
+    squares, fills = figure.axes[0].collections[:2]
+    boxes = [path.get_extents() for path in squares.get_paths()]
+    blocks = [path.get_extents() for path in fills.get_paths()]
+    side = boxes[0].width
+    of_first = [((b.x0 - boxes[0].x0) / side, (boxes[0].y1 - b.y1) / side, b.width / side, b.height / side) for b in blocks[:3]]
+    assert of_first == [pytest.approx((4 * k / 20, (2 - k) * 2 / 10, 4 / 20, 2 / 10)) for k in range(3)]
+    assert ((blocks[3].x0 - boxes[1].x0) / side, (boxes[1].y1 - blocks[3].y1) / side) == pytest.approx((12 / 20, 4 / 10))
+
+
 @pytest.mark.parametrize(("count", "of"), [(100, "crossbar"), (1300, "core"), (15000, "tile")])
 def test_squares_are_as_large_as_the_chip_s_parts(count: int, of: str) -> None:
     """Networks that use two of eight crossbars of a core, two of twelve cores of a tile, and a part of each crossbar, of 64 x 256."""

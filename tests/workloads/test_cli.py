@@ -142,6 +142,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "digits", "--weights", "/nonexistent", "--out", "x"], "no such file of trained weights"),
         (["run", "resnet20", "--train", "--out", "x"], "resnet20 is not trained here: its weights are read from a file"),
         (["run", "fairea", "--train", "--out", "x"], "--train is of no use to fairea"),
+        (["run", "fairea", "--sharing", "cores", "--out", "x"], "--sharing is of no use to fairea"),
         (["report", "/nonexistent"], "no run.json, "),
         (["run", "recommender", "--requests", "14", "--out", "x"], "requests must be 15 or more"),
     ],

@@ -47,6 +47,19 @@ def test_cells_of_a_layer_by_hand() -> None:
     assert found["cells_of_used_crossbars_share"] == pytest.approx(300 * sum(columns) / (6 * 128 * 128))
 
 
+def test_cells_of_groups_that_share_a_crossbar_and_of_layers_that_do() -> None:
+    """32 channels of 3 x 3 on ISAAC, 14, 14 and 4 a crossbar; 32 inputs of 2 outputs lie in the 16 columns beside the first."""
+    model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=32, bias=False), nn.Flatten(), nn.Linear(32, 2, bias=False))
+    placement = place(trace(model, torch.rand(2, 32, 3, 3)), load_chip("isaac"), None, "crossbars")
+    table, found = hardware_tables.mapping(placement), hardware_tables.cells_in_use(placement)
+    assert table["groups"].tolist() == [14, 14, 4, 1]
+    assert table["cells"].tolist() == [14 * 72, 14 * 72, 4 * 72, 32 * 16]
+    assert table["slot"].tolist() == [0, 1, 2, 0]
+    assert table["first_column"].tolist() == [0, 0, 0, 112]
+    assert found["cells_of_used_crossbars_share"] == pytest.approx((32 * 72 + 32 * 16) / (3 * 128**2))
+    assert (found["crossbars_for_weights"], found["cores_shared"]) == (1, 1)
+
+
 def test_every_crossbar_in_use_has_its_cells(ledger: Ledger) -> None:
     placement = ledger.placement
     table, layers = hardware_tables.mapping(placement), hardware_tables.with_cells(ledger.layers(), placement)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,7 +20,7 @@ from xbar.hw.analog import analog_layers, keep_steps, read_energies, saturated_s
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import place
+from xbar.hw.chip.placement import Sharing, place
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.buffers import buffer_demand
 from xbar.hw.events.ledger import Ledger
@@ -63,7 +63,8 @@ class Study:
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
-    which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s].
+    which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s]. sharing: what
+    layers share on the chip, as `xbar.hw.place` takes it.
     """
 
     instances: int = 10
@@ -80,6 +81,7 @@ class Study:
     stuck_rates: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03)
     wire_resistances: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1, 1.0, 10.0)
     yield_margin: float = 0.01
+    sharing: Sharing = "as_needed"
     times: tuple[float, ...] = tuple(TIMES.values())
 
     def quick(self) -> "Study":
@@ -236,7 +238,7 @@ def run(
     data = workload.data
     step("placing and simulating")
     network = trace(workload.model, workload.calibration_inputs, pack=True, host=workload.host)
-    placement = place(network, chip)
+    placement = place(network, chip, sharing=study.sharing)
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_targets))[: study.images])
     inputs, targets = data.test_inputs[chosen], data.test_targets[chosen]
     bench = Bench(workload, study, inputs, targets, Points(kept, _identity(workload, study)), step)
@@ -302,17 +304,16 @@ def _baselines(ledger: Ledger, energies: dict[str, float] | None, meta: dict[str
 def _floorplan(ledger: Ledger) -> pd.DataFrame:
     """The chip's floor plan, and of each tile the layers that lie on it (those of most of its cores first)."""
     table = ledger.chip.floorplan.table()
-    per_tile: dict[int, Counter[str]] = defaultdict(Counter)
-    for copies in ledger.placement.copies.values():
-        for copy in copies:
-            for core in range(copy.first_core, copy.first_core + copy.cores):
-                per_tile[core // ledger.chip.structure.cores_per_tile][copy.layer] += 1
+    per_tile: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for layer in ledger.placement.copies:
+        for core, share in ledger.placement.core_shares(layer).items():
+            per_tile[core // ledger.chip.structure.cores_per_tile][layer] += share
     layers = [
-        " ".join(name for name, _ in per_tile[int(number)].most_common()) if kind == "tile" else ""
+        " ".join(sorted(per_tile[int(number)], key=lambda name: -per_tile[int(number)][name])) if kind == "tile" else ""
         for kind, number in zip(table["kind"], table["number"], strict=True)
     ]
     used = [
-        per_tile[int(number)].total() / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
+        sum(per_tile[int(number)].values()) / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
         for kind, number in zip(table["kind"], table["number"], strict=True)
     ]
     return table.assign(layers=layers, used_share=used)
