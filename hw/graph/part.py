@@ -40,9 +40,9 @@ def part(network: Network, names: Collection[str]) -> Network:
     """The layers `names` as a network of its own: what other layers make for them comes in as inputs do, what others read of theirs
     goes out as results do, both once a sample however many read it.
 
-    A value that other layers make is there with the whole sample: within a part vectors wait for each other as they did, not for single vectors
-    of other parts. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for layers of which
-    one waits for another outside that itself waits for one inside: a part that nothing can serve in one go.
+    A value that other layers make is there with the whole sample: within a part vectors wait for each other as they did, not for single
+    vectors of other parts. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for
+    layers of which one waits for another outside that itself waits for one inside: a part that nothing can serve in one go.
     """
     there = {layer.name for layer in network.layers}
     if not names or (unknown := sorted(set(names) - there)):
