@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import Any
 
@@ -167,7 +167,7 @@ def _pieces(network: Network, chip: Chip, copies: Mapping[str, int], sharing: Sh
     found, in_turn = {}, own_needs(network)
     for layer in network.layers:
         if layer.name not in in_turn and splittable(layer) and not fits(layer, 1) and fits(layer, layer.outputs):
-            found[layer.name] = bisect_left(range(1, layer.outputs + 1), True, key=lambda count, layer=layer: fits(layer, count)) + 1
+            found[layer.name] = bisect_left(range(1, layer.outputs + 1), True, key=partial(fits, layer)) + 1
     return found
 
 

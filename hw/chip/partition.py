@@ -12,7 +12,7 @@ links take for what comes and goes. What waits for what within a sample is not i
 programming over the places where the network may be cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from math import ceil, inf
@@ -74,13 +74,16 @@ class Stages:
         return float(self._values[read & (self._source >= 0) & (self._source < first)].sum()) + begins * self.network.input_values
 
     @cached_property
-    def _times(self) -> dict[str, np.ndarray]:
-        """Of each layer, how long a vector holds a copy [fs], where copies have whole cores and where they share them."""
-        taken = {"whole": self.whole, "alone": self.alone}
-        return {
-            name: np.array([vector_time(self.chip, layer, int(n)) for layer, n in zip(self.network.layers, each, strict=True)], np.int64)
-            for name, each in taken.items()
-        }
+    def _times_in_whole(self) -> np.ndarray:
+        return self._vector_times(self.whole)
+
+    @cached_property
+    def _times_shared(self) -> np.ndarray:
+        return self._vector_times(self.alone)
+
+    def _vector_times(self, taken: np.ndarray) -> np.ndarray:
+        """Of each layer, how long a vector holds a copy of so many crossbars [fs]."""
+        return np.array([vector_time(self.chip, layer, int(n)) for layer, n in zip(self.network.layers, taken, strict=True)], np.int64)
 
     @cached_property
     def _limits(self) -> np.ndarray:
@@ -97,7 +100,7 @@ class Stages:
 
     def _computing(self, part: slice) -> int:
         in_whole = self.sharing != "cores" and int((self.whole * self.copies)[part].sum()) <= self.chip.crossbars
-        taken, each = (self.whole, self._times["whole"]) if in_whole else (self.alone, self._times["alone"])
+        taken, each = (self.whole, self._times_in_whole) if in_whole else (self.alone, self._times_shared)
         taken, each, vectors, copies = taken[part], each[part], self.vectors[part], self.copies[part]
         if self.balanced:
             low, high = int((-(-vectors // self._limits[part]) * each).max()) - 1, int((vectors * each).max())
@@ -176,7 +179,7 @@ def _fewest(count: int, sent: dict[tuple[int, int], float]) -> list[int]:
 
 
 def _best(
-    count: int, parts: int, costs: dict[tuple[int, int], float], join: Callable[[float, float], float]
+    count: int, parts: int, costs: Mapping[tuple[int, int], float], join: Callable[[float, float], float]
 ) -> tuple[float, list[int]]:
     """The smallest cost of that many parts, joined so, and the cuts that have it, the first of those that are alike."""
     best: list[tuple[float, list[int]]] = [(0, []), *[(inf, [])] * count]

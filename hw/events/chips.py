@@ -23,7 +23,7 @@ in turn ("round_robin"), at random by the seed ("random"), or to the one with th
 the first ("least_loaded"). Work that no result rests on counts until it is done.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -39,7 +39,7 @@ from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, ch
 from xbar.hw.events.waiting import Clock, Progress, Turns
 
 Dispatch = Literal["round_robin", "random", "least_loaded"]
-Begins = Callable[[int], None]
+Begins = Callable[[int], object]
 
 
 class ChipLinks(OffChipLinks):
@@ -81,7 +81,7 @@ class ChipLinks(OffChipLinks):
 
     def _send(self, sample: int, hold: int, whole: int, done: Event) -> Steps:
         last_for = [target for target in self.targets if target.is_asked(sample)]
-        holds: dict[ChipLinks, tuple[int, Begins | None, Event]] = {self: (hold, self._event(self._begun, sample).succeed, done)}
+        holds: dict[ChipLinks, tuple[int, Begins, Event]] = {self: (hold, self._event(self._begun, sample).succeed, done)}
         for target in last_for:
             for source in target.sources:
                 if source is not self:
@@ -107,15 +107,14 @@ class ChipLinks(OffChipLinks):
         """An event when there is room for the sample; its value is what receiving it takes."""
         return self._event(self._room, sample)
 
-    def _hold(self, rank: int, holds: Mapping["ChipLinks", tuple[int, Begins | None, Event]], whole: int) -> Steps:
+    def _hold(self, rank: int, holds: Mapping["ChipLinks", tuple[int, Begins, Event]], whole: int) -> Steps:
         """Take the links of all at once, each for its hold [fs], no other for less than the first one's, which ends at `whole` or later."""
         yield self.turns.take(rank, frozenset(holds))
         start, first = self.env._now, next(iter(holds))
         sent = max(start + holds[first][0], whole)
         ends = {links: max(sent, start + hold) if links is not first else sent for links, (hold, _, _) in holds.items()}
         for _, begins, _ in holds.values():
-            if begins is not None:
-                begins(start)
+            begins(start)
         for links, end in sorted(ends.items(), key=lambda each: each[1]):
             if end > self.env._now:
                 yield self.env.timeout(end - self.env._now)
@@ -141,6 +140,7 @@ class _Row:
             for each, links in zip(placement.chips, self.links, strict=True)
         ]  # fmt: skip
         for number, senders in enumerate(placement.senders):
+            self.chips[number].credits.chip = number if several else None
             for sender in senders:
                 self.links[number].sources.append(self.links[sender])
                 self.links[sender].targets.append(self.links[number])
@@ -247,8 +247,7 @@ def _dispatcher(dispatch: Dispatch, rows: list[_Row], requests: int, seed: int) 
         raise ParameterError(f"dispatch must be {', '.join(get_args(Dispatch))}, got {dispatch!r}")
     if dispatch == "least_loaded":
         return lambda _: min(range(len(rows)), key=lambda number: rows[number].waiting)
-    drawn: Iterator[int] | np.ndarray = np.arange(requests) % len(rows)
-    if dispatch == "random":
-        drawn = np.random.default_rng(seed).integers(len(rows), size=requests)
-    chosen: list[int] = drawn.tolist()
-    return chosen.__getitem__
+    if dispatch == "round_robin":
+        return lambda number: number % len(rows)
+    drawn: list[int] = np.random.default_rng(seed).integers(len(rows), size=requests).tolist()
+    return drawn.__getitem__

@@ -6,10 +6,11 @@ import pytest
 
 from tests.hw.hand_built import flow, layer, network, priced_as_it_was, recurrent
 from tests.hw.test_partition import chain_with_skips
-from xbar.hw import Arrivals, Chip, Ledger, Network, ParameterError, place, simulate
+from xbar.hw import Arrivals, BufferCapacityError, Chip, Ledger, Network, ParameterError, place, simulate
 from xbar.hw.chip.chips import ChipsPlacement, place_chips
 from xbar.hw.events.chips import ChipLinks, simulate_chips
 from xbar.hw.events.chips_ledger import ChipsLedger
+from xbar.hw.events.ledger import STATIC
 from xbar.hw.events.simulator import Simulation
 from xbar.hw.events.waiting import Clock, Turns
 from xbar.hw.graph.part import parts
@@ -101,6 +102,8 @@ class TestCrossing:
         assert found.static_energy == pytest.approx(2 * edge.static_power * found.span)
         assert found.total_energy == pytest.approx(found.energy.to_numpy().sum())
         assert found.area == 2 * edge.area
+        by_crossbar = simulate_chips(two, Arrivals.batch(2), resolution="crossbar")
+        assert by_crossbar.finish_fs.tolist() == simulate_chips(two, Arrivals.batch(2)).finish_fs.tolist()
 
     @pytest.mark.parametrize("vectors", [(8, 4), (4, 8), (8, 8)])
     def test_a_long_batch_is_as_fast_as_the_slower_chip(self, edge: Chip, vectors: tuple[int, ...]) -> None:
@@ -152,6 +155,12 @@ class TestCrossing:
                     assert (np.diff(found.finish_fs) > 0).all()
                     assert found.crossing_bits == 6 * sum(placed.sent_bits)
 
+    def test_a_buffer_that_is_too_small_is_named_with_its_chip(self, edge: Chip) -> None:
+        placed = place_chips(chain(8, 4), priced_as_it_was(edge, timing={"buffer_size": 6000}), 2, replication=None)
+        with pytest.raises(BufferCapacityError, match="the buffer of tile 0 of chip 0 is too small") as told:
+            simulate_chips(placed, Arrivals.batch(1))
+        assert (told.value.chip, told.value.available) == (0, 6000)
+
     def test_no_link_does_two_things_at_once(self, edge: Chip) -> None:
         found = simulate_chips(place_chips(branches(), edge, 3, replication=None), Arrivals.batch(9))
         for ledger in found.chips:
@@ -161,16 +170,19 @@ class TestCrossing:
 
 
 class TestReplicas:
-    def test_in_turn_each_is_as_alone_on_its_requests(self, edge: Chip) -> None:
+    @pytest.mark.parametrize("dispatch", ["round_robin", "random", "least_loaded"])
+    def test_each_is_as_alone_on_its_requests(self, edge: Chip, dispatch: str) -> None:
         placed, arrivals = place(chain(8, 4), edge, None), Arrivals.at_rate(4e5, 9)
-        found = simulate_chips(placed, arrivals, replicas=2)
-        alone = [simulate(placed, Arrivals.trace(arrivals.times[k::2])) for k in (0, 1)]
-        assert found.replica.tolist() == [0, 1] * 4 + [0]
-        for one, ledger in zip(alone, found.chips, strict=True):
-            np.testing.assert_array_equal(one.finish_fs, ledger.finish_fs)
-            np.testing.assert_array_equal(one.start_fs, ledger.start_fs)
-            assert one.total_energy - one.static_energy == ledger.total_energy - ledger.static_energy
-        np.testing.assert_array_equal(found.finish_fs[0::2], alone[0].finish_fs)
+        found = simulate_chips(placed, arrivals, replicas=2, dispatch=dispatch, seed=1)  # type: ignore[arg-type]
+        assert set(found.replica) == {0, 1}
+        assert dispatch != "round_robin" or found.replica.tolist() == [0, 1] * 4 + [0]
+        for number, ledger in enumerate(found.chips):
+            mine = found.replica == number
+            alone = simulate(placed, Arrivals.trace([time for time, here in zip(arrivals.times, mine, strict=True) if here]))
+            for name in ("activity", "start_fs", "end_fs", "arrival_fs", "finish_fs"):
+                np.testing.assert_array_equal(getattr(alone, name), getattr(ledger, name), name)
+            np.testing.assert_array_equal(found.finish_fs[mine], alone.finish_fs)
+            assert alone.energy.drop(STATIC).equals(ledger.energy.drop(STATIC))
         assert found.static_energy == pytest.approx(2 * edge.static_power * found.span)
         assert (found.area, found.replicas, found.requests) == (2 * edge.area, 2, 9)
 
