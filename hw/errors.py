@@ -105,15 +105,18 @@ class MissingComponentError(HardwareError):
 class BufferCapacityError(HardwareError):
     """Values wait for each other because a tile's buffer is too small.
 
-    Attributes: `tile`, and `needed` and `available`, in bits.
+    Attributes: `tile`, and `needed` and `available`, in bits; `chip`, its number where there are several, else None.
     """
 
-    def __init__(self, tile: int, needed: float, available: int):
-        self.tile, self.needed, self.available = tile, needed, available
-        super().__init__(
-            f"the buffer of tile {tile} is too small: it needs room for {needed:,.0f} bits at once, and timing.buffer_size is "
-            f"{available:,} bits ({available / 8192:g} KB); take larger buffers, or more copies of the layer that lies there, which "
-            "divide its inputs among tiles"
+    def __init__(self, tile: int, needed: float, available: int, chip: int | None = None):
+        super().__init__(tile, needed, available, chip)  # of which a process that waits, or another computer, makes it again
+        self.tile, self.needed, self.available, self.chip = tile, needed, available, chip
+
+    def __str__(self) -> str:
+        return (
+            f"the buffer of tile {self.tile}{'' if self.chip is None else f' of chip {self.chip}'} is too small: it needs room for "
+            f"{self.needed:,.0f} bits at once, and timing.buffer_size is {self.available:,} bits ({self.available / 8192:g} KB); take "
+            "larger buffers, or more copies of the layer that lies there, which divide its inputs among tiles"
         )
 
 

@@ -42,7 +42,10 @@ class _Waiting(NamedTuple):
 
 
 class Credits:
-    """Room in the buffers of the tiles that could run full, `watched`; `peak` is the most bits that each held."""
+    """Room in the buffers of the tiles that could run full, `watched`; `peak` is the most bits that each held. chip: its number where
+    there are several, for messages."""
+
+    chip: int | None = None
 
     def __init__(self, env: Clock, operations: VectorOperations, samples_held: int):
         self.env, self.operations = env, operations
@@ -104,7 +107,7 @@ class Credits:
         served together, by rank."""
         for tile, count in bits.items():
             if count > self.size + ROUNDING:
-                raise BufferCapacityError(tile, count, self.size)
+                raise BufferCapacityError(tile, count, self.size, self.chip)
         event = Event(self.env)
         self.requested += 1
         insort(self.waiting, _Waiting(sample, self.env._now, rank, self.requested, bits, event))
@@ -227,4 +230,4 @@ class Credits:
         for request in self.waiting:
             for tile, count in request.bits.items():
                 if self.level[tile] + count > self.size + ROUNDING:
-                    raise BufferCapacityError(tile, self.level[tile] + count, self.size)
+                    raise BufferCapacityError(tile, self.level[tile] + count, self.size, self.chip)

@@ -1,0 +1,176 @@
+"""A network on several chips of one kind, one part of neighbouring layers on each (`xbar.hw.chip.partition` tells where it is cut)."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from math import ceil
+from typing import Any
+
+import pandas as pd
+
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.layers import check_layers
+from xbar.hw.chip.partition import Stages, partition
+from xbar.hw.chip.placement import Placement, Replication, Sharing, asked, layer_geometry, place
+from xbar.hw.chip.recurrence import own_needs
+from xbar.hw.display import Shown, si
+from xbar.hw.graph.network import MatrixLayer, Network
+from xbar.hw.graph.part import crossing, parts
+from xbar.hw.graph.split import piece_names, shares, split, splittable
+
+
+@dataclass(frozen=True, repr=False)
+class ChipsPlacement(Shown):
+    """A network on chips in a row: `chips` has the placement of each one's part, in the order of the network. pieces: of layers that are
+    larger than a chip, and so stand in `network` as several (`xbar.hw.graph.split`), how many."""
+
+    network: Network
+    chips: tuple[Placement, ...]
+    pieces: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, placement: Placement) -> "ChipsPlacement":
+        """A placement on one chip as what it is, several chips of which there is one."""
+        return cls(placement.network, (placement,))
+
+    def _title(self) -> str:
+        count = len(self.chips)
+        return f"Placement of {len(self.network.layers)} layers on {count} chip{'' if count == 1 else 's'}, {self.chips[0].chip.title}"
+
+    def _numbers(self) -> dict[str, str]:
+        used, there = self.crossbars_used, sum(each.chip.crossbars for each in self.chips)
+        return {
+            "crossbars": f"{used:,} of {there:,} ({used / there:.1%})", "area": si(self.area, "m²"),
+            "between chips": f"{si(sum(self.sent_bits), 'bit')} a sample",
+            **({"in pieces": ", ".join(f"{name} in {count}" for name, count in self.pieces.items())} if self.pieces else {}),
+        }  # fmt: skip
+
+    def _parts(self) -> pd.DataFrame:
+        return pd.DataFrame({
+            f"chip {number}": {
+                "layers": _ends([layer.name for layer in each.network.layers]),
+                "copies": f"{sum(map(len, each.copies.values())):,}",
+                "crossbars": f"{each.crossbars_used:,} of {each.chip.crossbars:,} ({each.crossbars_used / each.chip.crossbars:.1%})",
+                "sends": f"{si(sent, 'bit')} a sample",
+            }
+            for number, (each, sent) in enumerate(zip(self.chips, self.sent_bits, strict=True))
+        }).T  # fmt: skip
+
+    @property
+    def area(self) -> float:
+        """Area of all chips [m²]."""
+        return sum(each.chip.area for each in self.chips)
+
+    @property
+    def crossbars_used(self) -> int:
+        """Crossbars of all chips that hold something."""
+        return sum(each.crossbars_used for each in self.chips)
+
+    @cached_property
+    def chip_of(self) -> dict[str, int]:
+        """The number of the chip that each layer is on."""
+        return {layer.name: number for number, each in enumerate(self.chips) for layer in each.network.layers}
+
+    @cached_property
+    def senders(self) -> tuple[tuple[int, ...], ...]:
+        """For each chip the numbers of those that send it something."""
+        pairs = {(self.chip_of[flow.source], self.chip_of[flow.target]) for flow in self.network.flows if flow.source}
+        return tuple(tuple(sorted(a for a, b in pairs if b == number != a)) for number in range(len(self.chips)))
+
+    def read_elsewhere(self, chip: int) -> list[str]:
+        """The layers of a chip that layers on other chips read."""
+        flows = self.network.flows
+        found = {x.source for x in flows if x.source and self.chip_of[x.source] == chip != self.chip_of[x.target]}
+        return [layer.name for layer in self.chips[chip].network.layers if layer.name in found]
+
+    @cached_property
+    def sent_bits(self) -> tuple[float, ...]:
+        """By chip: the bits a sample that it sends to other chips, each value once however many read it."""
+        found = []
+        for each in self.chips:
+            widths = (each.chip.for_layer(name).inputs.bits for name, values in each.network.outputs.items() if values)
+            found.append(ceil(crossing(self.network, each.copies)) * max(widths, default=0))
+        return tuple(map(float, found))
+
+    @cached_property
+    def received_bits(self) -> tuple[float, ...]:
+        """By chip: the bits a sample that it receives from other chips; as wide as its own inputs."""
+        found = []
+        for each in self.chips:
+            others = [name for name in self.chip_of if name not in each.copies]
+            values = crossing(self.network, others, each.copies)
+            widths = (each.chip.for_layer(flow.target).inputs.bits for flow in each.network.flows if not flow.source)
+            found.append(ceil(values) * max(widths, default=0))
+        return tuple(map(float, found))
+
+    def by_piece(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Values of whole layers as those of the pieces that they stand as, in proportion to the outputs."""
+        found = dict(values)
+        for name in (name for name in self.pieces if name in found):
+            whole, outputs = found.pop(name), [self.network.layer(piece).outputs for piece in piece_names(name, self.pieces[name])]
+            found |= {piece: whole * n / sum(outputs) for piece, n in zip(piece_names(name, self.pieces[name]), outputs, strict=True)}
+        return found
+
+    def between(self) -> pd.DataFrame:
+        """One row a pair of chips of which one sends to the other: source, target, values a sample that this target reads of it (what
+        several targets read is told of each, and sent once)."""
+        rows = [
+            {"source": a, "target": b, "values": crossing(self.network, self.chips[a].copies, self.chips[b].copies)}
+            for b, senders in enumerate(self.senders) for a in senders
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["source", "target", "values"])
+
+
+def _ends(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def place_chips(
+    network: Network, chip: Chip, chips: int | None = None, replication: Replication = "balance", sharing: Sharing = "as_needed"
+) -> ChipsPlacement:
+    """Put `network` on as few chips as needed (None), or on so many, parts of neighbouring layers one a chip, each as `place` puts it:
+    `replication` and `sharing` are as there, for every chip by itself.
+
+    `xbar.hw.chip.partition` has the rule by which the network is cut. A layer that is larger than a chip stands as several, side by side,
+    as few as fit a chip each; the placement's `network` and `pieces` tell. Raises CapacityError where layers that can be neither parted
+    nor cut into pieces do not fit a chip, or the network so few chips; ParameterError for more chips than the network has parts; and what
+    `place` raises.
+    """
+    check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
+    copies = asked(network, None if isinstance(replication, str) else replication)
+    pieces = _pieces(network, chip, copies, sharing)
+    if pieces:
+        network, names = split(network, pieces), {name: piece_names(name, count) for name, count in pieces.items()}
+        chip = _with_settings(chip, {each: s.changes() for name, s in chip.layer.items() for each in names.get(name, [name])})
+        copies = {each: count for name, count in copies.items() for each in names.get(name, [name])}
+    if not isinstance(replication, str | None):
+        replication = copies
+    cut = partition(Stages(network, chip, replication, sharing), chips)
+    placed = []
+    for each in parts(network, cut):
+        mine = [layer.name for layer in each.layers]
+        given = replication if isinstance(replication, str | None) else {name: copies[name] for name in mine}
+        settings = {name: chip.layer[name].changes() for name in mine if name in chip.layer}
+        placed.append(place(each, _with_settings(chip, settings), given, sharing))
+    return ChipsPlacement(network, tuple(placed), pieces)
+
+
+def _pieces(network: Network, chip: Chip, copies: Mapping[str, int], sharing: Sharing) -> dict[str, int]:
+    """Of layers that do not fit a chip, the fewest pieces that do."""
+    per_core = chip.structure.crossbars_per_core if sharing == "none" else 1
+
+    def fits(layer: MatrixLayer, pieces: int) -> bool:
+        crossbars = layer_geometry(chip, replace(layer, outputs=shares(layer.outputs, pieces)[0])).crossbars
+        return copies[layer.name] * ceil(crossbars / per_core) * per_core <= chip.crossbars
+
+    found, in_turn = {}, own_needs(network)
+    for layer in network.layers:
+        if layer.name not in in_turn and splittable(layer) and not fits(layer, 1) and fits(layer, layer.outputs):
+            found[layer.name] = bisect_left(range(1, layer.outputs + 1), True, key=partial(fits, layer)) + 1
+    return found
+
+
+def _with_settings(chip: Chip, settings: Mapping[str, Mapping[str, Any]]) -> Chip:
+    """The chip with these settings of layers; itself where it has them."""
+    return chip if {*settings} == {*chip.layer} else chip.with_changes(layer=settings)
