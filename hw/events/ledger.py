@@ -409,7 +409,8 @@ class Ledger(Shown):
         return _busiest(self.units())
 
     def layers(self) -> pd.DataFrame:
-        """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
+        """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, core_area_m2 (of cores that it
+        shares, by crossbars in use), first
         and last activity of the first request's stages, vector_time_s from a vector's first read to its last conversion, busy_s per
         copy, during which it computes at least one vector, and utilisation, its share of the simulated time."""
         rows = {}
@@ -418,7 +419,7 @@ class Ledger(Shown):
             c.parent_area for name, c in self.chip.costs.items() if self.chip.parents(name) == self.chip.cores
         )
         for layer in self.placement.network.layers:
-            copies = self.placement.copies[layer.name]
+            copies, cores = self.placement.copies[layer.name], self.placement.core_shares(layer.name)
             mine = timeline[timeline["layer"] == layer.name]
             computing = mine[mine["stage"] == "compute"]
             busy = sum(self._computing(layer.name, copy.index) for copy in copies) / len(copies) * FEMTOSECOND
@@ -426,8 +427,8 @@ class Ledger(Shown):
                 "outputs": layer.outputs * layer.groups, "inputs": layer.inputs, "groups": layer.groups,
                 "vectors": layer.vectors, "copies": len(copies),
                 "crossbars": sum(copy.crossbars for copy in copies),
-                "cores": sum(copy.cores for copy in copies),
-                "core_area_m2": sum(copy.cores for copy in copies) * core_area,
+                "cores": len(cores),
+                "core_area_m2": sum(cores.values()) * core_area,
                 "energy_J": float(self.energy.loc[layer.name].sum()),
                 "first_start_s": float(mine["start_s"].min()) if len(mine) else float("nan"),
                 "last_end_s": float(mine["end_s"].max()) if len(mine) else float("nan"),

@@ -8,7 +8,9 @@ A vector starts to load when the values of its receptive field exist and the inp
 when the vector before it has started to compute. It computes when it is loaded, the arrays are free, and there is room for its
 results: a copy has at most three vectors on their way, one that is read, one that is converted, and one in the tile's register
 until it is injected into the mesh. What contends: buffer ports and buses, ADCs, output stages of tiles, every link of the mesh
-(`xbar.hw.events.mesh`), room in buffers (`xbar.hw.events.credits`), off-chip links. Flow control: a layer begins a sample, and a
+(`xbar.hw.events.mesh`), room in buffers (`xbar.hw.events.credits`), off-chip links. A converter to which crossbars of several copies
+are wired (`place(..., sharing="cores")`) serves one vector from its first read to its last conversion, then who asked first; a vector
+that needs several such converters gets them at once. Flow control: a layer begins a sample, and a
 sample comes over the links, when all who read it have loaded the samples until `samples_held` before. A layer may read itself,
 and layers that come after it: within a sample each vector waits for those that it needs, whichever layers they are of. A request
 is done when the layers that make its outputs, and those that nobody else waits for, are done with it.
@@ -43,8 +45,8 @@ from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
-from xbar.hw.events.vector_operation import Copies, Transfer, VectorOperation, VectorOperations
-from xbar.hw.events.waiting import Clock, Port, Progress
+from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
+from xbar.hw.events.waiting import Clock, Port, Progress, Turns
 from xbar.hw.graph.network import MatrixLayer
 
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
@@ -70,6 +72,8 @@ class Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.off_chip_links, self.links = Port(self.env), Links(self.operations.mesh)
         self.outbox = Outbox(self.env, self.links)
+        self.turns = Turns(self.env)
+        self.taken: dict[Unit, int] = defaultdict(int)  # how long shared converters were [fs]
         self._progress: dict[tuple[str, int], Progress] = {}
         self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
         self._loaded = {name: Progress(self.env, self.requests) for name in placement.copies}  # samples loaded
@@ -222,6 +226,8 @@ class Simulation:
                 ):  # fmt: skip
                     for tile, hold in holds.items():
                         busy[f"{port} of tile {tile}"] += count * hold
+        for (core, adc), hold in sorted(self.taken.items()):
+            busy[f"shared ADC {adc} of core {core}"] = hold
         for transfer, index in self.transfers.described if self.transfers is not None else ():
             busy["off-chip links"] += int(runs[index]) * transfer.hold
             for tile, hold in transfer.buffer_ports.items():
