@@ -7,7 +7,6 @@ programming: exact. What a chip then has free is spent on copies (`xbar.hw.chip.
 """
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from math import ceil, inf
 
 import pandas as pd
@@ -63,8 +62,9 @@ def take_turns(network: Network, chip: Chip, replication: Replication = "balance
     fitting = fit_layers(network, chip)
     at = _cut(fitting, [crossbars_of(chip, layer) for layer in fitting.layers], chip)
     found = parts(fitting, at)
-    names = list(accumulate(({layer.name for layer in each.layers} for each in found), set.union))
-    return InTurns(tuple(place(each, chip, replication) for each in found), tuple(crossing(fitting, each) for each in names))
+    names = [layer.name for layer in fitting.layers]
+    kept = tuple(crossing(fitting, set(names[:end])) for end in [*at, len(names)])
+    return InTurns(tuple(place(each, chip, replication) for each in found), kept)
 
 
 def fit_layers(network: Network, chip: Chip) -> Network:
