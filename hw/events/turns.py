@@ -1,5 +1,5 @@
 """A network in turns on a chip that it does not fit: weights come from a memory beside the chip, are written, serve a batch, and make
-room for the next layers.
+room for the next layers. What several chips would each hold (`xbar.hw.chip.chips.place_chips`), one chip holds in turn.
 
 The requests of a batch, all there at its beginning, go through the first turn's layers; what these give is kept in the memory until
 the next turn's layers are written; and so on. A larger batch shares the writes among more requests, and keeps more values meanwhile and
@@ -18,14 +18,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from math import inf, isfinite, nan
 
 import numpy as np
 import pandas as pd
 
+from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
-from xbar.hw.chip.turns import InTurns
 from xbar.hw.cost.dram import dram
 from xbar.hw.display import Shown, si
 from xbar.hw.errors import ParameterError
@@ -33,6 +34,7 @@ from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, Update
+from xbar.hw.graph.part import crossing
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,11 @@ class Turns(Shown):
 
 
 def serve_in_turns(
-    turns: InTurns, batch: int, *, memory: Memory = HBM2, pulses_per_cell: float = 1.0, cells_at_once: int = 1,
+    turns: ChipsPlacement, batch: int, *, memory: Memory = HBM2, pulses_per_cell: float = 1.0, cells_at_once: int = 1,
     samples_held: int = 2,
 ) -> Turns:  # fmt: skip
-    """Serve a batch on a chip turn after turn (`xbar.hw.chip.turns.take_turns` makes them); a network of one turn stays on the chip, and
-    nothing is written.
+    """Serve a batch on one chip that takes turns with what `turns` has on several (`xbar.hw.chip.chips.place_chips`); a network of one
+    turn stays on the chip, and nothing is written.
 
     pulses_per_cell, cells_at_once: as in `xbar.hw.events.updates.programming_cost`. The cells need `device.write_energy` and
     `device.write_time`. Raises ParameterError for a batch below 1, a memory slower than the chip's links, which would hold back
@@ -200,7 +202,8 @@ def serve_in_turns(
     """
     if batch < 1:
         raise ParameterError(f"a batch must be 1 request or more, got {batch}")
-    chip, placements = turns.chip, turns.placements
+    placements = turns.chips
+    chip = placements[0].chip
     rate = link_rate(chip)
     if memory.bandwidth < rate:
         raise ParameterError(f"memory: bandwidth must be that of the chip's links, {rate:g} bit/s, or more, got {memory.bandwidth:g}")
@@ -211,15 +214,16 @@ def serve_in_turns(
     for placement in placements:
         there, updates = memory.latency, []
         for layer in placement.network.layers:
-            there += layer.weights * chip.for_layer(layer.name).weights.bits / rate
+            there += layer.weights * placement.chip.for_layer(layer.name).weights.bits / rate
             updates.append(Update(layer.name, there, None, pulses_per_cell, cells_at_once))
         ledgers.append(simulate(placement, Arrivals.trace([there] * batch), updates=updates, samples_held=samples_held))
         weight_bits.append((there - memory.latency) * rate)
-    kept = tuple(values * chip.inputs.bits for values in turns.kept)
+    names = accumulate(list(each.copies) for each in placements)
+    kept = tuple(crossing(turns.network, before) * chip.inputs.bits for before in names)
     return Turns(tuple(ledgers), tuple(weight_bits), kept, memory, pulses_per_cell)
 
 
-def schedule(turns: InTurns, batches: Sequence[int], **options: object) -> pd.DataFrame:
+def schedule(turns: ChipsPlacement, batches: Sequence[int], **options: object) -> pd.DataFrame:
     """What a batch of so many requests (index) takes: period_s, latency_s, throughput, energy_J a request and of it write_J, link_J and
     memory_J, kept_bits (values of the batch that the memory holds at most), years_to_wear_out, years_levelled. options: of
     `serve_in_turns`."""

@@ -4,7 +4,7 @@ Layers stand in the order in which they can be computed. A network may be cut be
 one behind it; what travels over the cut are the flows from layers before it to layers behind it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
@@ -100,46 +100,3 @@ def _check_whole(network: Network, inside: Collection[str]) -> None:
         if layer.name in inside and (back := sorted(set(layer.needs) & behind)):
             raise ParameterError(f"part of a network: layer {layer.name} waits for {', '.join(back)}, which waits for the part itself; "
                                  "they must be in one part")  # fmt: skip
-
-
-def split(network: Network, name: str, pieces: Sequence[int]) -> Network:
-    """The network with layer `name` as several layers of so many outputs each (of a grouped layer, of so many groups), in order, called
-    NAME[first:last] by them. Each reads what the layer read (its groups' share of it), those who read the layer read all of them; digital
-    work goes with the outputs. Raises ParameterError for an unknown layer, a look-up, and pieces that do not make up the layer.
-    """
-    if name not in {layer.name for layer in network.layers}:
-        raise ParameterError(f"split: no layer {name!r}; layers: {', '.join(layer.name for layer in network.layers)}")
-    whole = network.layer(name)
-    if whole.lookup:
-        raise ParameterError(f"split of {name}: a look-up's columns are read together, it cannot be split by outputs")
-    grouped = whole.groups > 1
-    total = whole.groups if grouped else whole.outputs
-    if not pieces or min(pieces) < 1 or sum(pieces) != total:
-        raise ParameterError(f"split of {name}: pieces must make up its {total} {'groups' if grouped else 'outputs'}, got {list(pieces)}")
-    ends = np.cumsum([0, *pieces]).tolist()
-    shares = {f"{name}[{first}:{last}]": (last - first) / total for first, last in pairwise(ends)}
-
-    def needing(needs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {each: counts for other, counts in needs.items() for each in (shares if other == name else [other])}
-
-    layers: list[MatrixLayer] = []
-    for layer in network.layers:
-        if layer.name != name:
-            layers.append(replace(layer, needs=needing(layer.needs)))
-            continue
-        for (each, share), count in zip(shares.items(), pieces, strict=True):
-            size = {"groups": count} if grouped else {"outputs": count}
-            digital = {unit: work * share for unit, work in layer.digital.items()}
-            layers.append(replace(layer, name=each, needs=needing(layer.needs), digital=digital, **size))  # type: ignore[arg-type]
-    flows: list[Flow] = []
-    for flow in network.flows:
-        from_piece = {each: flow.values * share for each, share in shares.items()} if flow.source == name else {flow.source: flow.values}
-        for source, values in from_piece.items():
-            apart = grouped or flow.addend  # each piece gets its own part
-            to_piece = {each: values * (share if apart else 1.0) for each, share in shares.items()} if flow.target == name else {
-                flow.target: values}  # fmt: skip
-            flows += [replace(flow, source=source, target=target, values=count) for target, count in to_piece.items()]
-    consumers = {layer.name: tuple(other.name for other in layers if layer.name in other.needs) for layer in layers}
-    outputs = {each: values * share for other, values in network.outputs.items()
-               for each, share in (shares.items() if other == name else [(other, 1.0)])}  # fmt: skip
-    return replace(network, layers=tuple(layers), flows=tuple(flows), consumers=consumers, outputs=outputs)
