@@ -28,7 +28,7 @@ from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
 from xbar.hw.cost.dram import dram
-from xbar.hw.display import Shown, si
+from xbar.hw.display import Shown, lasting, si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Ledger
@@ -84,7 +84,7 @@ class Turns(Shown):
             "energy": f"{si(self.energy, 'J')} a request, of which writing {self.write_energy / self.energy:.1%}, links and memory "
                       f"{(self.link_energy + self.memory_energy) / self.energy:.1%}",
             "writing": f"{self.write_time / self.period:.1%} of the time",
-            "first cells wear out": f"after {si(self.years_to_wear_out)} years",
+            "first cells worn out": f"after {lasting(self.years_to_wear_out)}",
         }  # fmt: skip
 
     def _parts(self) -> pd.DataFrame:

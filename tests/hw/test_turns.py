@@ -112,5 +112,5 @@ def test_lifetime_is_unknown_without_endurance(edge: Chip, convolutional: Networ
     found = serve_in_turns(place_chips(convolutional, chip), 1)
     assert isnan(found.years_to_wear_out)
     assert "in 3 turns on Edge" in repr(found)
-    assert "unknown years" in repr(found)
+    assert "after unknown" in repr(found)
     assert "until_written_s" in found._repr_html_()
