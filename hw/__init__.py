@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xbar.hw.analog import AnalogEmbedding, AnalogLayer, convert
     from xbar.hw.bands import chip_bands, ledger_bands
     from xbar.hw.cells.device import Device
+    from xbar.hw.chip.chips import ChipsPlacement, place_chips
     from xbar.hw.chip.description import Chip
     from xbar.hw.chip.files import device_names, load_chip, load_device, preset_names, silicon_names
     from xbar.hw.chip.placement import Placement, place
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         TraceError,
     )
     from xbar.hw.events.arrivals import Arrivals
+    from xbar.hw.events.chips import simulate_chips
+    from xbar.hw.events.chips_ledger import ChipsLedger
     from xbar.hw.events.ledger import Ledger
     from xbar.hw.events.simulator import simulate
     from xbar.hw.events.updates import Update
@@ -40,6 +43,8 @@ __all__ = [
     "BufferCapacityError",
     "CapacityError",
     "Chip",
+    "ChipsLedger",
+    "ChipsPlacement",
     "ConfigurationError",
     "ConvergenceError",
     "Device",
@@ -59,9 +64,11 @@ __all__ = [
     "load_chip",
     "load_device",
     "place",
+    "place_chips",
     "preset_names",
     "silicon_names",
     "simulate",
+    "simulate_chips",
     "trace",
 ]
 
@@ -69,6 +76,7 @@ _FROM = {
     "xbar.hw.analog": ("AnalogEmbedding", "AnalogLayer", "convert"),
     "xbar.hw.bands": ("chip_bands", "ledger_bands"),
     "xbar.hw.cells.device": ("Device",),
+    "xbar.hw.chip.chips": ("ChipsPlacement", "place_chips"),
     "xbar.hw.chip.description": ("Chip",),
     "xbar.hw.chip.files": ("device_names", "load_chip", "load_device", "preset_names", "silicon_names"),
     "xbar.hw.chip.placement": ("Placement", "place"),
@@ -77,6 +85,8 @@ _FROM = {
         "MissingComponentError", "ParameterError", "TraceError",
     ),
     "xbar.hw.events.arrivals": ("Arrivals",),
+    "xbar.hw.events.chips": ("simulate_chips",),
+    "xbar.hw.events.chips_ledger": ("ChipsLedger",),
     "xbar.hw.events.ledger": ("Ledger",),
     "xbar.hw.events.simulator": ("simulate",),
     "xbar.hw.events.updates": ("Update",),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from xbar.hw import (
         Arrivals,
         Chip,
+        ChipsLedger,
+        ChipsPlacement,
         Device,
         HardwareError,
         Ledger,
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
         load_chip,
         load_device,
         place,
+        place_chips,
         preset_names,
         simulate,
+        simulate_chips,
         trace,
     )
     from xbar.workloads.data import Dataset
@@ -64,6 +68,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Arrivals",
     "Chip",
+    "ChipsLedger",
+    "ChipsPlacement",
     "Dataset",
     "Device",
     "HardwareError",
@@ -78,9 +84,11 @@ __all__ = [
     "load_chip",
     "load_device",
     "place",
+    "place_chips",
     "preset_names",
     "report",
     "simulate",
+    "simulate_chips",
     "trace",
 ]
 _ELSEWHERE = {

@@ -1,27 +1,33 @@
 """A network on several chips of one kind, one part of neighbouring layers on each (`xbar.hw.chip.partition` tells where it is cut)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
 from xbar.hw.chip.partition import Stages, partition
-from xbar.hw.chip.placement import Placement, Replication, Sharing, place
+from xbar.hw.chip.placement import Placement, Replication, Sharing, asked, layer_geometry, place
+from xbar.hw.chip.recurrence import own_needs
 from xbar.hw.display import Shown, si
-from xbar.hw.graph.network import Network
+from xbar.hw.graph.network import MatrixLayer, Network
 from xbar.hw.graph.part import crossing, parts
+from xbar.hw.graph.split import piece_names, shares, split, splittable
 
 
 @dataclass(frozen=True, repr=False)
 class ChipsPlacement(Shown):
-    """A network on chips in a row: `chips` has the placement of each one's part, in the order of the network."""
+    """A network on chips in a row: `chips` has the placement of each one's part, in the order of the network. pieces: of layers that are
+    larger than a chip, and so stand in `network` as several (`xbar.hw.graph.split`), how many."""
 
     network: Network
     chips: tuple[Placement, ...]
+    pieces: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, placement: Placement) -> "ChipsPlacement":
@@ -37,6 +43,7 @@ class ChipsPlacement(Shown):
         return {
             "crossbars": f"{used:,} of {there:,} ({used / there:.1%})", "area": si(self.area, "m²"),
             "between chips": f"{si(sum(self.sent_bits), 'bit')} a sample",
+            **({"in pieces": ", ".join(f"{name} in {count}" for name, count in self.pieces.items())} if self.pieces else {}),
         }  # fmt: skip
 
     def _parts(self) -> pd.DataFrame:
@@ -81,9 +88,9 @@ class ChipsPlacement(Shown):
     def sent_bits(self) -> tuple[float, ...]:
         """By chip: the bits a sample that it sends to other chips, each value once however many read it."""
         found = []
-        for number, each in enumerate(self.chips):
-            values = crossing(self.network, each.copies)
-            found.append(ceil(values) * max((each.chip.for_layer(name).inputs.bits for name in self.read_elsewhere(number)), default=0))
+        for each in self.chips:
+            widths = (each.chip.for_layer(name).inputs.bits for name, values in each.network.outputs.items() if values)
+            found.append(ceil(crossing(self.network, each.copies)) * max(widths, default=0))
         return tuple(map(float, found))
 
     @cached_property
@@ -96,6 +103,14 @@ class ChipsPlacement(Shown):
             widths = (each.chip.for_layer(flow.target).inputs.bits for flow in each.network.flows if not flow.source)
             found.append(ceil(values) * max(widths, default=0))
         return tuple(map(float, found))
+
+    def by_piece(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Values of whole layers as those of the pieces that they stand as, in proportion to the outputs."""
+        found = dict(values)
+        for name in (name for name in self.pieces if name in found):
+            whole, outputs = found.pop(name), [self.network.layer(piece).outputs for piece in piece_names(name, self.pieces[name])]
+            found |= {piece: whole * n / sum(outputs) for piece, n in zip(piece_names(name, self.pieces[name]), outputs, strict=True)}
+        return found
 
     def between(self) -> pd.DataFrame:
         """One row a pair of chips of which one sends to the other: source, target, values a sample that this target reads of it (what
@@ -117,21 +132,45 @@ def place_chips(
     """Put `network` on as few chips as needed (None), or on so many, parts of neighbouring layers one a chip, each as `place` puts it:
     `replication` and `sharing` are as there, for every chip by itself.
 
-    `xbar.hw.chip.partition` has the rule by which the network is cut. Raises CapacityError where layers do not fit a chip alone, or
-    the network so few chips; ParameterError for more chips than the network has parts; and what `place` raises.
+    `xbar.hw.chip.partition` has the rule by which the network is cut. A layer that is larger than a chip stands as several, side by side,
+    as few as fit a chip each; the placement's `network` and `pieces` tell. Raises CapacityError where layers that can be neither parted
+    nor cut into pieces do not fit a chip, or the network so few chips; ParameterError for more chips than the network has parts; and what
+    `place` raises.
     """
-    names = [layer.name for layer in network.layers]
-    check_layers(chip.name, chip.layer, names)
+    check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
+    copies = asked(network, None if isinstance(replication, str) else replication)
+    pieces = _pieces(network, chip, copies, sharing)
+    if pieces:
+        network, names = split(network, pieces), {name: piece_names(name, count) for name, count in pieces.items()}
+        chip = _with_settings(chip, {each: s.changes() for name, s in chip.layer.items() for each in names.get(name, [name])})
+        copies = {each: count for name, count in copies.items() for each in names.get(name, [name])}
+    if not isinstance(replication, str | None):
+        replication = copies
     cut = partition(Stages(network, chip, replication, sharing), chips)
     placed = []
-    for first, last, each in zip([0, *cut], [*cut, len(names)], parts(network, cut), strict=True):
-        mine = names[first:last]
-        copies = {n: c for n, c in replication.items() if n in mine} if not isinstance(replication, str | None) else replication
-        placed.append(place(each, _with_settings_of(chip, mine), copies, sharing))
-    return ChipsPlacement(network, tuple(placed))
+    for each in parts(network, cut):
+        mine = [layer.name for layer in each.layers]
+        given = replication if isinstance(replication, str | None) else {name: copies[name] for name in mine}
+        settings = {name: chip.layer[name].changes() for name in mine if name in chip.layer}
+        placed.append(place(each, _with_settings(chip, settings), given, sharing))
+    return ChipsPlacement(network, tuple(placed), pieces)
 
 
-def _with_settings_of(chip: Chip, layers: Sequence[str]) -> Chip:
-    """The chip without settings of layers that it does not have."""
-    settings = {name: each.changes() for name, each in chip.layer.items() if name in layers}
-    return chip if len(settings) == len(chip.layer) else chip.with_changes(layer=settings)
+def _pieces(network: Network, chip: Chip, copies: Mapping[str, int], sharing: Sharing) -> dict[str, int]:
+    """Of layers that do not fit a chip, the fewest pieces that do."""
+    per_core = chip.structure.crossbars_per_core if sharing == "none" else 1
+
+    def fits(layer: MatrixLayer, pieces: int) -> bool:
+        crossbars = layer_geometry(chip, replace(layer, outputs=shares(layer.outputs, pieces)[0])).crossbars
+        return copies[layer.name] * ceil(crossbars / per_core) * per_core <= chip.crossbars
+
+    found, in_turn = {}, own_needs(network)
+    for layer in network.layers:
+        if layer.name not in in_turn and splittable(layer) and not fits(layer, 1) and fits(layer, layer.outputs):
+            found[layer.name] = bisect_left(range(1, layer.outputs + 1), True, key=lambda count, layer=layer: fits(layer, count)) + 1
+    return found
+
+
+def _with_settings(chip: Chip, settings: Mapping[str, Mapping[str, Any]]) -> Chip:
+    """The chip with these settings of layers; itself where it has them."""
+    return chip if {*settings} == {*chip.layer} else chip.with_changes(layer=settings)

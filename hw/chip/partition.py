@@ -5,21 +5,23 @@ Rule: every part fits a chip with the copies asked for (of "balance", one of eac
 - As few chips as needed: of all ways to cut it so, the one whose chips send each other the fewest values.
 - A number of chips given: the one whose longest stage is shortest, and of those the one whose chips send the fewest values.
 
-A stage is what one chip does for a sample. Its time is estimated: of "balance" the least time t in which every layer with copies for it
-can do its vectors, ceil(vectors / floor(t / vector_time)) copies, on the crossbars of the chip, which is what `place` comes to; else the longest
-of its layers with the copies asked for; and no less than the off-chip links take for what comes and goes. What waits for what within a
-sample is not in it: the simulation tells. Both are exact, by dynamic programming over the places where the network may be cut.
+A stage is what one chip does for a sample. Its time is estimated: of "balance" the least time t for which the chip has crossbars enough for
+ceil(vectors / floor(t / vector_time)) copies of every layer, which is what `place` comes to; else that of the longest of its layers
+with the copies asked for; where layers share cores, as long as copies take a converter one after another; and no less than the off-chip
+links take for what comes and goes. What waits for what within a sample is not in it: the simulation tells. Both are exact, by dynamic
+programming over the places where the network may be cut.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from math import ceil, inf
 
 import numpy as np
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import Replication, Sharing, layer_geometry, vector_time
+from xbar.hw.chip.placement import Replication, Sharing, asked, layer_geometry, vector_time
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.graph.network import Network
@@ -31,8 +33,7 @@ class Stages:
 
     def __init__(self, network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed"):
         self.network, self.chip, self.sharing, self.balanced = network, chip, sharing, replication == "balance"
-        asked = replication if not (replication is None or isinstance(replication, str)) else {}
-        self.copies = np.array([int(asked.get(layer.name, 1)) for layer in network.layers])
+        self.copies = np.array(list(asked(network, None if isinstance(replication, str) else replication).values()))
         self.vectors = np.array([layer.vectors for layer in network.layers])
         per_core = chip.structure.crossbars_per_core
         self.alone = np.array([layer_geometry(chip, layer).crossbars for layer in network.layers])
@@ -97,15 +98,30 @@ class Stages:
     def _computing(self, part: slice) -> int:
         in_whole = self.sharing != "cores" and int((self.whole * self.copies)[part].sum()) <= self.chip.crossbars
         taken, each = (self.whole, self._times["whole"]) if in_whole else (self.alone, self._times["alone"])
-        taken, each, vectors = taken[part], each[part], self.vectors[part]
-        if not self.balanced:
-            return int((-(-vectors // self.copies[part]) * each).max())
-        low, high = int((-(-vectors // self._limits[part]) * each).max()) - 1, int((vectors * each).max())
-        while high - low > 1:  # high is enough time, low is not
-            time = (low + high) // 2
-            enough = int((taken * -(-vectors // np.maximum(1, time // each))).sum()) <= self.chip.crossbars and bool((time >= each).all())
-            low, high = (low, time) if enough else (time, high)
-        return high
+        taken, each, vectors, copies = taken[part], each[part], self.vectors[part], self.copies[part]
+        if self.balanced:
+            low, high = int((-(-vectors // self._limits[part]) * each).max()) - 1, int((vectors * each).max())
+            while high - low > 1:  # high is enough time, low is not
+                time = (low + high) // 2
+                enough = bool((time >= each).all()) and int((taken * -(-vectors // (time // each))).sum()) <= self.chip.crossbars
+                low, high = (low, time) if enough else (time, high)
+            copies = -(-vectors // (high // each))
+        blocks = -(-vectors // copies) * each
+        return int(blocks.max()) if in_whole else self._busiest_converter(taken, copies, blocks)
+
+    def _busiest_converter(self, crossbars: np.ndarray, copies: np.ndarray, blocks: np.ndarray) -> int:
+        """How long the converter is taken that copies of so many crossbars, one after another on the chip, take longest, each for its
+        block of vectors [fs]."""
+        per_core, per_adc = self.chip.structure.crossbars_per_core, self.chip.array_design.crossbars_per_adc
+        ends, times = np.repeat(crossbars, copies).cumsum(), np.repeat(blocks, copies)
+
+        def converter(slot: np.ndarray) -> np.ndarray:
+            return slot // per_core * ceil(per_core / per_adc) + slot % per_core // per_adc
+
+        taken = np.zeros(int(converter(ends[-1])) + 2, np.int64)
+        np.add.at(taken, converter(ends - np.repeat(crossbars, copies)), times)
+        np.subtract.at(taken, converter(ends - 1) + 1, times)
+        return int(taken.cumsum().max())
 
 
 def partition(stages: Stages, chips: int | None = None) -> list[int]:
@@ -139,7 +155,7 @@ def partition(stages: Stages, chips: int | None = None) -> list[int]:
 
 def _check_parts(stages: Stages, places: Sequence[int]) -> None:
     """Raise CapacityError for layers that cannot be parted and do not fit a chip."""
-    for first, last in zip(places[:-1], places[1:], strict=True):
+    for first, last in pairwise(places):
         if not stages.fits(first, last):
             names = [layer.name for layer in stages.network.layers[first:last]]
             needed, available = stages.crossbars(first, last), stages.chip.crossbars

@@ -207,7 +207,7 @@ def place(network: Network, chip: Chip, replication: Replication = "balance", sh
     per_core = chip.structure.crossbars_per_core
     alone = {layer.name: layer_geometry(chip, layer).crossbars for layer in network.layers}
     whole = {name: ceil(crossbars / per_core) * per_core for name, crossbars in alone.items()}
-    copies = dict.fromkeys(alone, 1) if replication == "balance" else _asked(network, replication)
+    copies = dict.fromkeys(alone, 1) if replication == "balance" else asked(network, replication)
     shared = _shared(chip, sharing, whole, alone, copies)
     taken = whole if shared == "none" else alone
     if replication == "balance":
@@ -259,7 +259,8 @@ def _shared(
     )  # fmt: skip
 
 
-def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
+def asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
+    """The copies of each layer that a mapping asks for, 1 where it is silent; raises ParameterError for a wrong one."""
     copies = {layer.name: 1 for layer in network.layers}
     if not isinstance(replication, Mapping | None):
         raise ParameterError(f'replication must be "balance", None or numbers of copies by layer, got {replication!r}')

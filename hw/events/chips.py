@@ -43,7 +43,7 @@ Begins = Callable[[int], None]
 
 
 class ChipLinks(OffChipLinks):
-    """The off-chip links of one chip of several. turns: of all their links; sources, targets: the chips that it receives from and sends to."""
+    """The off-chip links of one chip of several. turns: of the links of all; sources, targets: those that it receives from and sends to."""
 
     def __init__(self, env: Clock, turns: Turns, samples: int):
         self.env, self.turns = env, turns
@@ -190,10 +190,12 @@ def simulate_chips(
     """Serve the requests on a network that lies on several chips, or on several replicas of a placement, or both.
 
     replicas, dispatch, seed: how many, and which of them serves a request (see above; the seed is of "random" alone). All else is as for
-    `xbar.hw.events.simulator.simulate`, samples and results come and leave over the chips' links, and nothing is written meanwhile.
+    `xbar.hw.events.simulator.simulate`, samples and results come and leave over the chips' links, and nothing is written meanwhile;
+    read_energy of a layer in pieces may be the whole layer's.
     Raises as that does, and ParameterError for other dispatch or replicas.
     """
     whole = ChipsPlacement.of(placement) if isinstance(placement, Placement) else placement
+    read_energy = None if read_energy is None else whole.by_piece(read_energy)
     check_options(whole.network, read_energy, resolution, samples_held, horizon)
     check_lookups(whole.network, len(arrivals.times), lookups or {})
     if not isinstance(replicas, int | np.integer) or isinstance(replicas, bool) or replicas < 1:

@@ -136,8 +136,8 @@ class ChipsLedger(Served):
         return pd.concat(tables).groupby(level=0).sum().loc[rows]
 
     def table(self) -> pd.DataFrame:
-        """One row a chip: replica, layers, requests, crossbars_used, latency_mean_s on it, energy_J, on_chip_energy_J, link_energy_J, sent_bits
-        to other chips, busiest_unit and busiest_unit_share."""
+        """One row a chip: replica, layers, requests, crossbars_used, latency_mean_s on it, energy_J, on_chip_energy_J, link_energy_J,
+        sent_bits to other chips, busiest_unit and busiest_unit_share."""
         rows, row = [], len(self.placement.chips)
         for number, ledger in enumerate(self.chips):
             unit, share = ledger.busiest_unit

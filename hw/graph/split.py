@@ -7,9 +7,9 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 
 
-def piece_name(layer: str, piece: int) -> str:
-    """The name of a piece of a layer."""
-    return f"{layer}[{piece}]"
+def piece_names(layer: str, pieces: int) -> list[str]:
+    """The names of so many pieces of a layer."""
+    return [f"{layer}[{piece}]" for piece in range(pieces)]
 
 
 def shares(outputs: int, pieces: int) -> list[int]:
@@ -18,7 +18,7 @@ def shares(outputs: int, pieces: int) -> list[int]:
 
 
 def split(network: Network, pieces: Mapping[str, int]) -> Network:
-    """The network with each of these layers as so many, named `piece_name`, side by side: each makes part of the outputs, reads all
+    """The network with each of these layers as so many, named `piece_names`, side by side: each makes part of the outputs, reads all
     inputs, and is read where the layer was. Digital work on results and addends are shared in proportion to the outputs, also where they
     rest on several outputs.
 
@@ -32,7 +32,8 @@ def split(network: Network, pieces: Mapping[str, int]) -> Network:
         """Names of the pieces of a layer, and the share of the outputs of each."""
         if name not in sizes:
             return [(name, 1.0)]
-        return [(piece_name(name, k), outputs / network.layer(name).outputs) for k, outputs in enumerate(sizes[name])]
+        whole = network.layer(name).outputs
+        return [(piece, outputs / whole) for piece, outputs in zip(piece_names(name, pieces[name]), sizes[name], strict=True)]
 
     layers = tuple(each for layer in network.layers for each in _pieces(layer, sizes.get(layer.name), of))
     flows = tuple(

@@ -1,0 +1,182 @@
+"""Where networks are cut for several chips: against all ways to cut them; what does not fit is told; layers in pieces."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+
+from tests.hw.hand_built import flow, layer, looped, network
+from xbar.hw import CapacityError, Chip, Network, ParameterError, place
+from xbar.hw.chip.chips import place_chips
+from xbar.hw.chip.cycle import adc_of
+from xbar.hw.chip.partition import Stages, partition
+from xbar.hw.chip.placement import layer_geometry, vector_time
+from xbar.hw.errors import UnknownLayerError
+from xbar.hw.graph.part import crossing, cuts, part
+from xbar.hw.graph.split import split
+
+
+@pytest.fixture(scope="module")
+def small(edge: Chip) -> Chip:
+    """One tile, four cores of four crossbars."""
+    return edge.with_changes(structure={"tiles": 1})
+
+
+def chain_with_skips(seed: int, layers: int = 7) -> Network:
+    """Layers in a row that also read, or add, what layers before the last one made; of one to three crossbars each."""
+    generator = np.random.default_rng(seed)
+    made, flows, built = [int(each) for each in generator.integers(8, 120, layers)], [], []
+    for number in range(layers):
+        before = [number - 1, *(k for k in range(number - 1) if generator.random() < 0.3)]
+        vectors = int(generator.integers(1, 9))
+        counts = {k: np.full(vectors, built[k].vectors) for k in before if k >= 0}
+        built.append(layer(f"l{number}", made[number], int(generator.integers(20, 300)), vectors,
+                           {f"l{k}": each for k, each in counts.items()}))  # fmt: skip
+        for turn, k in enumerate(before):
+            values = made[k] * built[k].vectors if k >= 0 else 50 * vectors
+            after = np.full(vectors, built[k].vectors if k >= 0 else 0)
+            flows.append(flow(f"l{k}" if k >= 0 else "", f"l{number}", values, after, addend=turn > 0 and generator.random() < 0.5))
+    results = made[-1] * built[-1].vectors
+    return network(built, flows, 50 * built[0].vectors, results, outputs={f"l{layers - 1}": results})
+
+
+def ways(whole: Network, chips: int, chip: Chip) -> list[tuple[int, ...]]:
+    """All cuts into that many parts that each can be placed."""
+    names, found = [each.name for each in whole.layers], []
+    for at in combinations(cuts(whole), chips - 1):
+        try:
+            for first, last in pairwise([0, *at, len(names)]):
+                place(part(whole, names[first:last]), chip, None)
+        except CapacityError:
+            continue
+        found.append(at)
+    return found
+
+
+def traffic(whole: Network, at: Sequence[int]) -> float:
+    """Values a sample that parts send each other."""
+    names = [each.name for each in whole.layers]
+    return sum(crossing(whole, names[first:last]) for first, last in pairwise([0, *at, len(names)]))
+
+
+def stage(whole: Network, chip: Chip, first: int, last: int) -> float:
+    """How long a part holds its busiest converter for a sample [fs], as `place` puts it, or its links."""
+    names = [each.name for each in whole.layers]
+    alone = part(whole, names[first:last])
+    placed = place(alone, chip)
+    per_core = chip.structure.crossbars_per_core
+    converters: dict[tuple[int, int], float] = defaultdict(float)
+    for each in alone.layers:
+        crossbars = layer_geometry(chip, each).crossbars
+        taken = crossbars if placed.sharing == "cores" else -(-crossbars // per_core) * per_core
+        block = placed.deals[each.name].longest * vector_time(chip, each, taken)
+        for copy in placed.copies[each.name]:
+            for converter in {(x.core, adc_of(chip, x)) for x in placed.crossbars_of(copy)}:
+                converters[converter] += block
+    bits = (alone.input_values + alone.output_values) * chip.inputs.bits
+    return max(*converters.values(), bits / (chip.costs["link"].units * chip.costs["link"].unit_rate) * 1e15)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_cuts_are_better(small: Chip, seed: int) -> None:
+    whole = chain_with_skips(seed)
+    stages, count = Stages(whole, small), len(whole.layers)
+    fewest = next(n for n in range(1, count + 1) if ways(whole, n, small))
+    found = partition(stages)
+    assert len(found) == fewest - 1
+    assert tuple(found) in ways(whole, fewest, small)
+    assert traffic(whole, found) == pytest.approx(min(traffic(whole, at) for at in ways(whole, fewest, small)))
+    chips = min(count, fewest + 1)
+    times = {
+        at: max(stage(whole, small, first, last) for first, last in pairwise([0, *at, count])) for at in ways(whole, chips, small)
+    }
+    shortest = min(times.values())
+    least = min(traffic(whole, at) for at, time in times.items() if time <= shortest + 1)
+    found = partition(stages, chips)
+    assert times[tuple(found)] <= shortest + 1
+    assert traffic(whole, found) == pytest.approx(least)
+
+
+def test_sent_values_are_those_that_cross(small: Chip) -> None:
+    for whole in (chain_with_skips(seed) for seed in range(10)):
+        stages, names = Stages(whole, small), [each.name for each in whole.layers]
+        for first, last in combinations([0, *cuts(whole), len(names)], 2):
+            assert stages.sent(first, last) == crossing(whole, names[first:last])
+
+
+def test_what_cannot_be_is_told(small: Chip) -> None:
+    whole = chain_with_skips(0, 5)
+    with pytest.raises(CapacityError, match="1 chips edge are too few: the network needs 2") as told:
+        place_chips(whole, small, 1, sharing="none")
+    assert (told.value.needed, told.value.available, told.value.missing) == (32, 16, 16)
+    with pytest.raises(ParameterError, match="the network can be cut into 5 parts at most, got 6 chips"):
+        place_chips(whole, small, 6)
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(ParameterError, match="chips must be a whole number of at least 1"):
+            place_chips(whole, small, wrong)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="no layer 'nowhere'"):
+        place_chips(whole, small, replication={"nowhere": 2})
+    with pytest.raises(UnknownLayerError, match="nowhere"):
+        place_chips(whole, small.with_changes(layer={"nowhere": {"weights": {"bits": 4}}}))
+    in_turn = looped(3, hidden=300)  # two layers that wait for each other, of 15 and 9 crossbars
+    with pytest.raises(CapacityError, match="layers first, second, which cannot be on several chips, take") as told:
+        place_chips(in_turn, small)
+    assert told.value.available == 16 < told.value.needed
+
+
+def test_copies_and_settings_go_with_their_layers(small: Chip) -> None:
+    whole = chain_with_skips(1, 5)
+    set_up = small.with_changes(layer={"l1": {"inputs": {"bits": 4}}})
+    placed = place_chips(whole, set_up, 3, {"l1": 2})
+    assert {name: len(each) for one in placed.chips for name, each in one.copies.items()} == {"l0": 1, "l1": 2, "l2": 1, "l3": 1, "l4": 1}
+    assert [[*one.chip.layer] for one in placed.chips] == [["l1"] if "l1" in one.copies else [] for one in placed.chips]
+    assert [layer.name for one in placed.chips for layer in one.network.layers] == [each.name for each in whole.layers]
+    assert placed.area == 3 * small.area
+
+
+class TestPieces:
+    @staticmethod
+    def wide() -> Network:
+        """A layer of 10 vectors of 700 outputs between two small ones, which adds what the first one made."""
+        once = np.arange(1, 11)
+        large = layer("b", 700, 60, 10, {"a": once}, {"activation": 7000.0})
+        layers = [layer("a", 60, 60, 10), large, layer("c", 5, 700, 10, {"b": once})]
+        flows = [flow("", "a", 600, 0 * once), flow("a", "b", 600, once), flow("a", "b", 7000, once, True), flow("b", "c", 7000, once)]
+        return network(layers, flows, 600, 50)
+
+    def test_nothing_is_lost_or_made(self) -> None:
+        whole = self.wide()
+        cut = split(whole, {"b": 3})
+        assert [(each.name, each.outputs) for each in cut.layers] == [("a", 60), ("b[0]", 234), ("b[1]", 233), ("b[2]", 233), ("c", 5)]
+        assert cut.operations == whole.operations
+        assert sum(each.digital.get("activation", 0.0) for each in cut.layers) == pytest.approx(7000)
+        read = [each.values for each in cut.flows if each.source == "a" and not each.addend]
+        added = [each.values for each in cut.flows if each.source == "a" and each.addend]
+        assert read == [600, 600, 600]
+        assert (sum(added), added[0]) == (pytest.approx(7000), pytest.approx(7000 * 234 / 700))
+        assert sum(each.values for each in cut.flows if each.target == "c") == pytest.approx(7000)
+        assert set(cut.layers[-1].needs) == {"b[0]", "b[1]", "b[2]"}
+        assert cut.consumers["a"] == ("b[0]", "b[1]", "b[2]")
+        assert dict(split(whole, {"c": 5}).outputs) == {f"c[{k}]": 10.0 for k in range(5)}
+
+    def test_a_layer_that_is_larger_than_a_chip_lies_on_several(self, edge: Chip) -> None:
+        """b takes 11 crossbars and the chip has 8: two pieces of 350 outputs, 6 crossbars each."""
+        chip = edge.with_changes(structure={"tiles": 1, "cores_per_tile": 2}, layer={"b": {"inputs": {"bits": 4}}})
+        placed = place_chips(self.wide(), chip, replication={"b": 1})
+        assert placed.pieces == {"b": 2}
+        assert [[*each.copies] for each in placed.chips] == [["a", "b[0]"], ["b[1]"], ["c"]]
+        assert [[*each.chip.layer] for each in placed.chips] == [["b[0]"], ["b[1]"], []]
+        assert placed.by_piece({"a": 1.0, "b": 7.0}) == {"a": 1.0, "b[0]": 3.5, "b[1]": 3.5}
+        assert "b in 2" in repr(placed)
+
+    def test_what_has_no_pieces_is_refused(self) -> None:
+        whole = self.wide()
+        for name, count, told in (("d", 2, "no layer 'd'"), ("c", 6, "has 5 outputs, and cannot be 6 pieces"), ("c", 0, "0 pieces")):
+            with pytest.raises(ParameterError, match=told):
+                split(whole, {name: count})
+        cell = layer("cell", 10, 20, 4, {"cell": np.arange(4)})
+        steps = network([cell], [flow("", "cell", 40, np.zeros(4, int)), flow("cell", "cell", 40, np.arange(4))], 40, 10)
+        with pytest.raises(ParameterError, match="reads itself"):
+            split(steps, {"cell": 2})
