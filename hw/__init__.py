@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from xbar.hw.events.chips import simulate_chips
     from xbar.hw.events.chips_ledger import ChipsLedger
     from xbar.hw.events.ledger import Ledger
+    from xbar.hw.events.mapping_search import search_mapping
     from xbar.hw.events.simulator import simulate
+    from xbar.hw.events.turns import serve_in_turns
     from xbar.hw.events.updates import Update
     from xbar.hw.graph.network import Network
     from xbar.hw.graph.trace import trace
@@ -66,6 +68,8 @@ __all__ = [
     "place",
     "place_chips",
     "preset_names",
+    "search_mapping",
+    "serve_in_turns",
     "silicon_names",
     "simulate",
     "simulate_chips",
@@ -88,7 +92,9 @@ _FROM = {
     "xbar.hw.events.chips": ("simulate_chips",),
     "xbar.hw.events.chips_ledger": ("ChipsLedger",),
     "xbar.hw.events.ledger": ("Ledger",),
+    "xbar.hw.events.mapping_search": ("search_mapping",),
     "xbar.hw.events.simulator": ("simulate",),
+    "xbar.hw.events.turns": ("serve_in_turns",),
     "xbar.hw.events.updates": ("Update",),
     "xbar.hw.graph.network": ("Network",),
     "xbar.hw.graph.trace": ("trace",),

@@ -23,6 +23,17 @@ def si(value: float, unit: str = "", digits: int = 3) -> str:
     return f"{rounded / 10.0**power:.{digits}g} {PREFIXES[power]}{unit}".rstrip()
 
 
+def lasting(years: float) -> str:
+    """A lifetime in the largest of years, days, hours, minutes and seconds of which it is one or more; "unknown" for nan, "for ever"
+    for infinitely long."""
+    if not math.isfinite(years):
+        return "unknown" if math.isnan(years) else "for ever"
+    for unit, each in (("years", 1.0), ("days", 365.25), ("hours", 24 * 365.25), ("minutes", 1440 * 365.25)):
+        if years * each >= 1:
+            return f"{years * each:.3g} {unit}" if years * each < 1e6 else f"{years * each:.2e} {unit}"
+    return f"{years * 86400 * 365.25:.3g} s"
+
+
 class Shown:
     """Prints as its title and numbers, and stands in a notebook as a table of them, with a table of its parts below.
 

@@ -16,6 +16,7 @@ from xbar.workloads.offered import (
     BEST_BITS,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
+    MEMORIES,
     NETWORKS,
     OTHERS,
     RATE,
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compress(commands)
     _add_sweep(commands)
     _add_pin(commands)
+    _add_place(commands)
     _add_compare(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
@@ -177,6 +179,27 @@ def _parser() -> argparse.ArgumentParser:
                           help="which side of a column is better, where its name does not tell; may be repeated")  # fmt: skip
     report_parser.set_defaults(command="report")
     return parser
+
+
+def _add_place(commands: Any) -> None:
+    told = "how a network gets on a chip, a too small one too: on several, or in turns with rewritten cells; energy, latency, wear"
+    parser = commands.add_parser("place", help=told, epilog=TRUST)
+    parser.add_argument("workload", type=_workload_of(*WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; {OWN}")
+    parser.add_argument("--data", metavar="FILE", help="data of a network of one's own, whose first inputs are its example, as for run")
+    parser.add_argument("--chip", metavar="PRESET_OR_FILE", help="as for run")
+    parser.add_argument("--device", metavar="PRESET_OR_FILE", help="cells in place of the chip's own, as for run")
+    parser.add_argument(
+        "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="as for run"
+    )
+    parser.add_argument("--batch", type=_batches, metavar="N[,N]", help="in turns: requests served together (default 1,16,256)")
+    parser.add_argument("--memory", default="HBM2", choices=MEMORIES, help="that weights come from in turns (default %(default)s)")
+    parser.add_argument("--pulses", type=_above_zero, default=1.0, metavar="N", help="write pulses a cell takes on the mean (default 1)")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="the table, in SI units")
+    parser.set_defaults(command="place")
+
+
+def _batches(text: str) -> list[int]:
+    return [_from_one(part) for part in text.split(",")]
 
 
 def _add_compare(commands: Any) -> None:

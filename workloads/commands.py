@@ -22,6 +22,8 @@ from xbar.hw.bands import ENDS, chip_at
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset_names, silicon_names
 from xbar.hw.errors import HardwareError
+from xbar.hw.events.turns import Memory
+from xbar.hw.graph.trace import trace
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
 from xbar.reports.compare_pages import draw_comparison
@@ -36,7 +38,7 @@ from xbar.reports.fairea import FaireaSheet, draw_fairea
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import pages_of, render
-from xbar.reports.results import Results, ResultsError, drawing_again
+from xbar.reports.results import Results, ResultsError, drawing_again, write_text
 from xbar.reports.sweep import draw_sweep
 from xbar.reports.sweep_sheet import SweepSheet, View
 from xbar.reports.validation import FILE as VALIDATION_FILE
@@ -67,9 +69,10 @@ from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
 from xbar.workloads.study.validate import points, summary, table
+from xbar.workloads.study.ways import BATCHES, told, ways
 from xbar.workloads.task import METRICS, TaskError
 from xbar.workloads.training import TrainingError, save_state
-from xbar.workloads.workload import Workload, load_workload
+from xbar.workloads.workload import Workload, load_workload, untrained
 
 EXPECTED = (
     HardwareError, DataError, TaskError, TrainingError, ResultsError, AllocationError, CompressionError, StoreError, FaireaError,
@@ -483,7 +486,22 @@ def _chips(options: argparse.Namespace) -> int:
     return 0
 
 
+def _place(options: argparse.Namespace) -> int:
+    if options.out is not None and options.out.exists():
+        raise ResultsError(f"{options.out} is there already; give another file")
+    chip = load_chip(options.chip, dict(options.settings), options.device)
+    with steps() as step:
+        step(f"tracing {options.workload}")
+        model, example = untrained(options.workload, source=options.data)
+        network = trace(model, example)
+        found = ways(network, chip, options.batch or BATCHES, Memory(options.memory), options.pulses, step)
+    print(f"{options.workload} on {chip.title}\n\n{told(found, chip)}")
+    if options.out is not None:
+        write_text(options.out, found.to_csv(index=False))
+    return 0
+
+
 COMMANDS = {
-    "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "chips": _chips, "devices": _devices, "report": _report,
-    "compare": _compare, "fit-device": _fit_device, "validate": _validate,
+    "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
+    "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from xbar.hw.chip.keys import table, template
 from xbar.hw.errors import HardwareError
 from xbar.workloads.offered import file_of, is_own
 
-OUT_IS_A_FILE = ("pin", "fit-device")
+OUT_IS_A_FILE = ("pin", "fit-device", "place")
 
 
 def answer(options: argparse.Namespace) -> int | None:
@@ -28,7 +28,7 @@ def answer(options: argparse.Namespace) -> int | None:
         own = getattr(options, "workload", None) or ""
         if is_own(own) and not Path(file_of(own)[0]).is_file():
             raise FileNotFoundError(f"{file_of(own)[0]}: no such file of a network")
-        if options.command in ("run", "compress") or (options.command == "pin" and options.out is not None):
+        if options.command in ("run", "compress", "place") or (options.command == "pin" and options.out is not None):
             load_chip(options.chip, dict(options.settings), options.device)
         if options.command == "sweep" and not options.file.is_file():
             raise FileNotFoundError(f"{options.file}: no such file of a sweep; examples/sweep.toml explains its form")

@@ -104,4 +104,5 @@ AUTO = "auto"  # bits that the search chooses
 TRIES = 4  # compressions that look for the strongest one at an accuracy
 BEST_BITS = 8  # weights get these after compression, where the chip's have more
 ASSUMED_SIGMA = 0.10  # programming error of a compression's varied chips, where the chip's own cells have none
+MEMORIES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")  # beside a chip that takes a network in turns
 RATE = 1000.0  # inferences per second that power is told for

@@ -1,0 +1,69 @@
+"""Search for numbers of copies: against every mapping there is, on networks small enough; never worse than where it began."""
+
+from itertools import product
+
+import pytest
+
+from tests.hw.networks import residual, small_convolutional
+from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
+from xbar.hw.chip.placement import layer_geometry
+from xbar.hw.events.ledger import STATIC
+from xbar.hw.events.mapping_search import ROW, Objective, helpful_copies, judge, least, search_mapping
+
+
+def of(chip: Chip, crossbars: int) -> Chip:
+    return chip.with_changes(structure={"tiles": 2, "cores_per_tile": 1, "crossbars_per_core": crossbars})
+
+
+@pytest.mark.parametrize(
+    ("make", "crossbars", "objective"),
+    [(small_convolutional, 3, "latency"), (small_convolutional, 4, "throughput"), (residual, 4, "latency")],
+)
+def test_the_best_of_all_mappings_is_found(make: object, crossbars: int, objective: Objective, edge: Chip) -> None:
+    network, chip = trace(*make()), of(edge, crossbars)  # type: ignore[operator]
+    sizes = [layer_geometry(chip, layer).crossbars for layer in network.layers]
+    each = [list(helpful_copies(layer.vectors, chip.crossbars)) for layer in network.layers]
+    fitting = [counts for counts in product(*each) if sum(c * s for c, s in zip(counts, sizes, strict=True)) <= chip.crossbars]
+    names = [layer.name for layer in network.layers]
+    every = {counts: judge(place(network, chip, dict(zip(names, counts, strict=True))), objective).product for counts in fitting}
+    found = search_mapping(network, chip, objective, budget=60)
+    assert 6 <= len(every) <= 60
+    assert found.best.product == min(every.values())
+    assert found.best.product <= found.greedy.product
+    assert judge(found.placement, objective) == found.best
+    ledger = simulate(place(network, chip), Arrivals.batch(1))
+    assert least(network, chip, objective, ledger) < min(every.values())
+
+
+def test_what_is_judged_is_the_ledgers(edge: Chip) -> None:
+    placement = place(trace(*small_convolutional()), edge)
+    alone = simulate(placement, Arrivals.batch(1))
+    assert judge(placement, "latency").product == alone.total_energy * alone.latency[0]
+    row = simulate(placement, Arrivals.batch(ROW))
+    found = judge(placement, "throughput")
+    assert found.time == pytest.approx((row.finish_fs.max() - row.finish_fs[ROW // 2 - 1]) * 1e-15 / (ROW // 2))
+    dynamic = row.energy.drop(index=STATIC).to_numpy().sum() / ROW
+    assert found.energy == pytest.approx(dynamic + edge.static_power * found.time)
+
+
+def test_same_seed_same_search(edge: Chip) -> None:
+    network, chip = trace(*residual()), of(edge, 8)
+    one, two = (search_mapping(network, chip, budget=12, seed=3) for _ in range(2))
+    assert one.tried.equals(two.tried)
+    assert len(one.tried) == 12
+    assert one.best.product == one.tried["product_Js"].min()
+    assert "smaller" in repr(one)
+
+
+def test_copies_that_help() -> None:
+    assert list(helpful_copies(10, 100)) == [1, 2, 3, 4, 5, 10]
+    assert list(helpful_copies(10, 4)) == [1, 2, 3, 4]
+    assert list(helpful_copies(1, 8)) == [1]
+
+
+def test_what_cannot_be_searched_is_refused(edge: Chip) -> None:
+    network = trace(*small_convolutional())
+    with pytest.raises(ParameterError, match="objective must be latency or throughput, got 'area'"):
+        search_mapping(network, edge, "area")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="budget must be 1 mapping or more, got 0"):
+        search_mapping(network, edge, budget=0)
