@@ -52,7 +52,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Plan]]:
         lost = 0.001 / target["area"]
         stages = pd.DataFrame({"validation": [0.9, 0.95, 0.95 - lost], "float": [0.9, 0.94, 0.94 - 2 * lost]},
                               index=["uncompressed", "longer", "final"])  # fmt: skip
-        return CompressionResult(model, chip, stages, stages, stages, stages, stages, stages, {"metric": {}})
+        return CompressionResult({"metric": {}}, *[stages] * 6, model=model, chip=chip)
 
     monkeypatch.setattr(accuracy_target, "compress", found)
     return calls

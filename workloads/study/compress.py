@@ -8,11 +8,12 @@ what the targets still allow given back (`xbar.workloads.study.give_back`); bits
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
 magnitude pruning along training, or by magnitude at once, whose epochs then retrain;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
-pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
+pruned: retraining under masks; purified: unused paths go, and groups of little norm where a target is not met without or where asked
+for, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
 device's programming errors; control: as long without them. Epochs that ADMM does not need, because it has converged, retrain.
-Ratios are chosen by training images, how much to purify by validation images that are held out of training here; the test images
-only judge.
+Ratios are chosen by training images, how much more to purify, where asked for, by validation images that are held out of training here;
+the test images only judge.
 """
 
 import copy
@@ -46,6 +47,7 @@ from xbar.hw.analog import convert, program
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_power, footprint
 from xbar.hw.graph.trace import trace
+from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import ASSUMED_SIGMA, AUTO, BEST_BITS, COMPRESSION_METHODS
@@ -77,31 +79,18 @@ FRONTIER = ("cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # wit
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
-RULES = "rules 3"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
+RULES = "rules 4"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
 
-@dataclass(frozen=True)
-class CompressionResult:
+@dataclass(frozen=True, kw_only=True)
+class CompressionResult(CompressionSheet):
     """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after; input_ranges: learned ones, for
-    `xbar.hw.convert`.
-
-    stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
-    before and after; steps: of the allocation; sensitivity: what the loss does without a share of each layer's filters or inputs, those of
-    least worth, to first order, squared, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
-    admm: residuals by stage, epoch and layer (`xbar.compression.admm.Admm.history`); meta: settings and headline numbers.
-    """
+    `xbar.hw.convert`. Tables as of any compression; in meta name and title of the network are its caller's to add."""
 
     model: nn.Module = field(repr=False)
     chip: Chip = field(repr=False)
-    stages: pd.DataFrame
-    layers: pd.DataFrame
-    steps: pd.DataFrame
-    sensitivity: pd.DataFrame
-    frontier: pd.DataFrame
-    admm: pd.DataFrame
-    meta: dict[str, Any]
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -190,9 +179,9 @@ class _Work:
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
         layers = self._layers(final, after, alone)
         return CompressionResult(
-            final, self.chip_after, stages, layers, steps, self.sensitivity, frontier, self._history(),
-            self._meta(stages, after, alone, allocation), self.ranges.get("final", {}),
-        )
+            self._meta(stages, after, alone, allocation), stages, layers, steps, self.sensitivity, frontier, self._history(),
+            model=final, chip=self.chip_after, input_ranges=self.ranges.get("final", {}),
+        )  # fmt: skip
 
     def _history(self) -> pd.DataFrame:
         """Residuals of ADMM after each epoch."""
@@ -235,7 +224,7 @@ class _Work:
             steps = pd.concat([chosen.steps, pd.DataFrame(given.rows)]) if given.rows else chosen.steps
             return {
                 "allocation": {name: asdict(keep) for name, keep in given.state.items()},
-                "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(chosen.costs.chip),
+                "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(given.costs.chip),
                 "sensitivity": sensitivity_of(chosen).to_dict("list"),
             }  # fmt: skip
 
@@ -258,7 +247,7 @@ class _Work:
         chosen = cost_aware(search) if by_cost else uniform(search)
         given = give_back(search, chosen)
         if search.widths:
-            self.step("allocation: chosen are {}-bit weights and {}-bit inputs".format(*bits_of(chosen.costs.chip)))
+            self.step("allocation: chosen are {}-bit weights and {}-bit inputs".format(*bits_of(given.costs.chip)))
         for name, each in given.targets.items():
             why = f": {each['why']}" if each["why"] else ""
             self.step(f"allocation: {name} {each['left']:.4g} of {each['allowed']:.4g} allowed, {each['cut']:.4g} before giving back{why}")
@@ -288,18 +277,35 @@ class _Work:
         return hold_zeros(smaller(baked(trial), self.example))
 
     def _threshold(self, model: nn.Module) -> float:
+        """Below what share of a layer's mean norm groups go: the least that meets the targets, 0 where they are met or none does. Where
+        `Plan.purify` asks, the largest that validation allows, if a quantity that has a target falls by it."""
+        search = self._search(self.target)
+
+        def shares(threshold: float) -> dict[str, float]:
+            try:
+                return search.shares(search.costs.of(bake(self._without(model, threshold)).eval()))
+            except CompressionError:  # a layer would be left without weights
+                return {name: math.inf for name in self.target}
+
+        least = next((each for each in (0.0, *THRESHOLDS) if search.met(shares(each))), 0.0)
+        if least:
+            self.step(f"purified: groups below {least:g} of their layer's mean norm go too, so that the targets are met")
+        if not self.plan.purify:
+            return least
         held, metric = self.parts, self.data.metric
 
         def judged(trial: nn.Module) -> float:
             try:
-                self._without(trial, 0.0)
-            except CompressionError:  # a layer would be left without weights
+                small = self._without(trial, 0.0).eval()
+            except CompressionError:
                 return -math.inf
-            return -metric.lost(0.0, score(trial.eval(), held.test_inputs, held.test_targets, metric))
+            return -metric.lost(0.0, score(small, held.test_inputs, held.test_targets, metric))
 
         before = score(model.eval(), held.test_inputs, held.test_targets, metric)
         most_lost = self.plan.most_lost * (abs(before) if metric.unit else 1.0)
-        return choose_threshold(model, THRESHOLDS, judged, most_lost)
+        most = max(least, choose_threshold(model, THRESHOLDS, judged, most_lost))
+        spared = zip(shares(most).values(), shares(least).values(), strict=True)
+        return most if any(after < before for after, before in spared) else least
 
     def _on_levels(self, model: nn.Module, ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})) -> nn.Module:
         held = hold_zeros(model)
