@@ -1,11 +1,13 @@
 """The report on a compression: drawn from saved tables alone, to the same bytes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
 from xbar.reports.compression import definitions, draw_compression, summary
@@ -157,22 +159,22 @@ def test_first_page_has_the_weights_and_clear_labels(sheet: CompressionSheet) ->
 def test_words_are_of_what_was_done(sheet: CompressionSheet) -> None:
     """Definitions and the page of training, of uniform ratios, of older results, and of a score of which less is better."""
 
-    def words(plan: dict[str, Any], **changes: Any) -> str:
+    def words(draw: Callable[[CompressionSheet], Figure], plan: dict[str, Any], **changes: Any) -> str:
         changed = replace(sheet, meta=sheet.meta | {"plan": sheet.meta["plan"] | plan}, **changes)
-        texts = [text.get_text() for figure in (training(changed), definitions(changed)) for text, _ in visible(figure)]
-        return " ".join(" ".join(texts).split())
+        return " ".join(" ".join(text.get_text() for text, _ in visible(draw(changed))).split())
 
-    nothing = pd.DataFrame()
-    assert "older results have none" in words({}, sensitivity=nothing)
-    assert "how much to purify is chosen on" in words({})
-    assert "filters or inputs or bits that" in words({"bits": "auto"})
-    uniform = words({"allocation": "uniform", "purify": False}, sensitivity=nothing)
-    assert "Nothing was measured of layers alone: ratios are the same share everywhere." in uniform
+    asked = words(definitions, {"bits": "auto"})
+    assert "how much to purify is chosen on" in asked
+    assert "filters or inputs or bits that" in asked
+    uniform = words(definitions, {"allocation": "uniform", "purify": False})
     assert "the same share of filters in every layer" in uniform
     assert "Ratios are chosen on those to train on" not in uniform
     assert "validation scores are of 5,000 training images" in uniform
-    assert "does not feel any" in words({}, sensitivity=sheet.sensitivity.assign(damage=0.0))
-    assert "Without filters" in words({}, sensitivity=sheet.sensitivity.assign(damage=0.5))
+    nothing, unfelt, same = pd.DataFrame(), sheet.sensitivity.assign(damage=0.0), sheet.sensitivity.assign(damage=0.5)
+    assert "older results have none" in words(training, {}, sensitivity=nothing)
+    assert "ratios are the same share everywhere" in words(training, {"allocation": "uniform"}, sensitivity=nothing)
+    assert "does not feel any" in words(training, {}, sensitivity=unfelt)
+    assert "Without filters" in words(training, {}, sensitivity=same)
     sheet.meta["metric"] = {"name": "bits_per_character", "title": "Bits per character", "unit": "bits", "better": "low"}
     sheet.stages.loc["pruned", "float"] = 0.794
-    assert "-0.200\u00a0bits" in " ".join(text.get_text() for text, _ in visible(training(sheet)))
+    assert "-0.200 bits" in words(training, {}, sensitivity=nothing)

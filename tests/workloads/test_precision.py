@@ -109,14 +109,14 @@ def test_a_width_leaves_a_quarter_of_what_the_network_knows(learnt: Search) -> N
     widths, data = learnt.widths, learnt.data
     assert widths is not None
     loss, outputs = nn.functional.cross_entropy, learnt.model(data.train_inputs).detach()
-    whole, most = float(loss(outputs, data.train_targets)), widths.most_loss(data)
+    whole, most = float(loss(outputs, data.train_targets)), widths.loss_limit(data)
     same = float(loss(outputs.mean(0).expand_as(outputs), data.train_targets))
     assert most == pytest.approx(0.75 * min(same, math.log(3)) + 0.25 * whole, rel=1e-5)
     round_ = RoundWidths(widths, learnt.model, (8, 8), data)
     offered = [bits for bits, _, _ in round_.moves((8, 8))]
     assert offered == [bits for bits, each in round_.losses.items() if bits != (8, 8) and float(each.mean()) <= most]
     round_.losses = {(8, 8): torch.tensor([0.1]), (4, 8): torch.tensor([0.5]), (8, 4): torch.tensor([0.5])}
-    round_.cost, round_.most_loss = {bits: {"power": 0.5} for bits in round_.losses}, 0.8
+    round_.cost, round_.loss_limit = {bits: {"power": 0.5} for bits in round_.losses}, 0.8
     assert [bits for bits, _, _ in round_.moves((8, 8))] == [(4, 8), (8, 4)]
     assert not [*round_.moves((4, 8))]  # each alone would do, both would not
     dead = nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 3))

@@ -29,7 +29,9 @@ from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.study.costs import Costs, costs_before
 
 LASTING = 10.0  # on the digits at 15 % of power, three seeds: 97.8 % on ideal chips with it, 97.0 % with 1, of fixed bits 94.2 to 98.1 %
-KNOWN = 0.25  # digits at 8 % of power: without it 2-bit weights, 3-bit inputs and 38 % on ideal chips, where 4 and 5 bits are out of reach
+# Digits at 8 % of power: without it 2-bit weights, 3-bit inputs and 38 % on ideal chips, where 4 and 5 bits are out of reach. Uncompressed,
+# ResNet-20's 4-bit weights, which training makes good, leave 77 %, its 3-bit ones nothing, 4-bit inputs 14 %; GPT's 2-bit weights 46 %.
+KNOWN = 0.25
 FEWEST_BITS = 2  # a level on each side of 0
 SAMPLES = 2048  # of training, at most, that the loss is measured on
 BATCH = 64
@@ -66,7 +68,7 @@ class Widths:
     inputs: bool
     lasting: float = LASTING
     _known: dict[Bits, Costs] = field(default_factory=dict)
-    _most_loss: float | None = None
+    _loss_limit: float | None = None
 
     def costs_at(self, bits: Bits) -> Costs:
         """Costs of the model on the chip at these bits, fitted when first asked for."""
@@ -115,17 +117,17 @@ class Widths:
         """Damage of fewer bits of a side, of the losses of batches with more and with fewer."""
         return float((fewer - more).square().mean()) * (self.lasting if side == INPUTS else 1.0)
 
-    def most_loss(self, data: Dataset) -> float:
+    def loss_limit(self, data: Dataset) -> float:
         """The loss from where on a width is no choice: where less is left of what the uncompressed network knows than KNOWN; none where it
         knows nothing itself."""
-        if self._most_loss is None:
+        if self._loss_limit is None:
             some, network = first_samples(data, SAMPLES), self.model.eval()
             with torch.no_grad():
                 outputs = torch.cat([network(x) for x in some.train_inputs.split(BATCH)]).float()
                 same = outputs.mean(0, keepdim=True), outputs.new_zeros(1, *outputs.shape[1:])
                 whole, *nothing = (float(data.task.loss(each.expand_as(outputs), some.train_targets)) for each in (outputs, *same))
-            self._most_loss = min(nothing) - KNOWN * (min(nothing) - whole) if whole < min(nothing) else math.inf
-        return self._most_loss
+            self._loss_limit = min(nothing) - KNOWN * (min(nothing) - whole) if whole < min(nothing) else math.inf
+        return self._loss_limit
 
 
 class RoundWidths:
@@ -135,7 +137,7 @@ class RoundWidths:
         self.widths, self.begun = widths, bits
         self.cost = widths.factors(model, {bits: at_bits(widths.costs.chip, bits)} | widths.below(bits))  # over that at `bits`
         self.losses = widths.losses(model, self.cost, data) if len(self.cost) > 1 else {}
-        self.most_loss = widths.most_loss(data)
+        self.loss_limit = widths.loss_limit(data)
 
     def moves(self, bits: Bits) -> Iterator[tuple[Bits, dict[str, float], float]]:
         """Fewer bits of one side than `bits`: which, cost as a factor of that at `bits` by target, and damage."""
@@ -143,7 +145,7 @@ class RoundWidths:
             here, other = (with_side(self.begun, each, bits[each]) for each in (side, 1 - side))
             for one in self.cost:
                 if one[1 - side] == self.begun[1 - side] and one[side] < bits[side]:
-                    if float((self.losses[one] + self.losses[other] - self.losses[self.begun]).mean()) > self.most_loss:
+                    if float((self.losses[one] + self.losses[other] - self.losses[self.begun]).mean()) > self.loss_limit:
                         continue
                     factor = {name: value / self.cost[here][name] for name, value in self.cost[one].items()}
                     yield with_side(bits, side, one[side]), factor, self.widths.harm(side, self.losses[here], self.losses[one])
