@@ -169,7 +169,7 @@ class Search:
     """What a search needs: the trained model, costs, and images to train on (those of `data` to test by are not looked at).
 
     targets: share of `before` that is to be left at most, by name (area, power, weights). rounds: of cuts and retraining by
-    `refit`; images: of training, that damage is measured on and each retraining takes.
+    `refit`; images: of training, that damage is measured on and each retraining takes. widths: bits that rounds may lower, None for none.
     """
 
     model: nn.Module

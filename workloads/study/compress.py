@@ -143,7 +143,8 @@ class _Work:
         self.sigma = plan.sigma if plan.sigma is not None else (own or ASSUMED_SIGMA)
         self.device = with_write_error(chip.device, self.sigma)
         self.levels = Levels.of(self.chip_after)
-        self.identity = self._identity()
+        self.identity = self._identity(chip.model_dump_json(), repr(sorted(target.items())))
+        self.of_uncompressed = self._identity()
         self.before = footprint(trace(self.model, self.example, pack=True), chip, plan.rate)
         self.costs_before = costs_before(self.model, self.before)
         self.costs = Costs(self.model, self.chip_after, plan.rate, self.example)
@@ -152,16 +153,15 @@ class _Work:
             lasting = 1.0 if plan.learned else LASTING
             self.widths = Widths(self.costs, self.model, plan.bits == AUTO, plan.input_bits == AUTO, lasting)
 
-    def _identity(self) -> str:
-        """What everything kept depends on, as one hash."""
+    def _identity(self, *asked: str) -> str:
+        """What everything kept depends on, as one hash; without what is asked of the chip what the uncompressed network does trained on."""
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
         judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer")
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
-        told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
-                repr(sorted(plan.items()))]  # fmt: skip
-        return hashlib.sha256("\n".join([RULES, *told, *([self.code] if self.code else [])]).encode()).hexdigest()
+        told = [RULES, weights, self.data.digest, repr(sorted(plan.items())), self.code, *asked]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     # ---- stages
 
@@ -326,8 +326,9 @@ class _Work:
         """What `begin` gives, trained (pulled where there are sets, and put in them), from its file if it is there."""
         model, path = begin(), self.kept / f"{name}.pt"
         plain = baked(model)
+        identity = self.of_uncompressed if name == "longer" else self.identity
         if path.is_file():
-            state = self._kept(path)
+            state = self._kept(path, identity)
             take_input_ranges(plain)
             plain.load_state_dict(state["model"])
             self.histories[name], self.epochs_of[name] = state["history"], state["epochs"]
@@ -367,16 +368,16 @@ class _Work:
         self.ranges[name] = take_input_ranges(model)
         plain = bake(model).cpu().eval()
         self.processor_s[name] = before + time.process_time() - began
-        state = {"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
+        state = {"identity": identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
                  "input_ranges": self.ranges[name], "apart": self.apart[name], "processor_s": self.processor_s[name]}  # fmt: skip
         save_state(state, path)
         spent.unlink(missing_ok=True)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
 
-    def _kept(self, path: Path) -> dict[str, Any]:
+    def _kept(self, path: Path, identity: str) -> dict[str, Any]:
         state = read_state(path)
-        if state.get("identity") != self.identity:
+        if state.get("identity") != identity:
             raise TrainingError(
                 f"{path}: belongs to another compression; give another folder, or remove this one's checkpoints"
             )
