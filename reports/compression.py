@@ -13,7 +13,6 @@ from xbar.reports.compression_layers import layer_pages
 from xbar.reports.compression_methods import methods, reached
 from xbar.reports.compression_sheet import (
     NAMES,
-    TABLES,
     CompressionSheet,
     bits_told,
     chips_note,
@@ -50,7 +49,7 @@ def draw_compression(sheet: CompressionSheet, directory: Path) -> list[Path]:
     footer = f"xbar {m['version']}  ·  workload {m['workload']}  ·  chip {m['chip']}  ·  seed {m['plan']['seed']}"
     title = f"{m['title']} compressed for {m['chip_title']}"
     document = Document(
-        title, verdict(sheet), named, footer, tables={name: getattr(sheet, name) for name in TABLES}, record=Record.load(directory),
+        title, verdict(sheet), named, footer, tables=sheet.tables, record=Record.load(directory),
     )  # fmt: skip
     paths = save_document(document, directory / "compression.pdf")
     write_text(directory / "summary.txt", summary_text(sheet))
@@ -197,17 +196,23 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         "Rows and columns of zeros take no bitlines or wordlines, they are packed away when the network is mapped; single zeros, such as "
         "weights rounded to the level 0, fill cells and count."
     )
+    by_cost = plan.get("allocation") != "uniform"
+    held = "how much to purify is chosen on" if plan.get("purify", True) else "validation scores are of"  # older results chose it always
     yield (
-        f"Samples: how much to purify is chosen on {m['validation_images']:,} training {samples_of(m)} that training here holds out; the "
-        "network that came in may have been trained on them, which makes it look better there than it is. Ratios are chosen on "
-        "those to train on. Test samples only judge."
+        f"Samples: {held} {m['validation_images']:,} training {samples_of(m)} that training here holds out; the network that came in may "
+        "have been trained on them, which makes it look better there than it is. "
+        f"{'Ratios are chosen on those to train on. ' if by_cost else ''}Test samples only judge."
     )
-    yield (
-        f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs that spare most of the targets' cost for what "
-        "the loss does without them (squared, to first order); then a short retraining, on which the next round measures "
-        f"({m['search_images']:,} training {samples_of(m)}). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set right "
-        "by the whole network's after each round. What is kept are the numbers."
-    )
+    if by_cost:
+        bits = " or bits" if "auto" in (plan.get("bits"), plan.get("input_bits")) else ""
+        yield (
+            f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs{bits} that spare most of the targets' cost for "
+            "what the loss does without them (squared, to first order); then a short retraining, on which the next round measures "
+            f"({m['search_images']:,} training {samples_of(m)}). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set "
+            "right by the whole network's after each round. What is kept are the numbers."
+        )
+    else:
+        yield "Ratios: the same share of filters in every layer but those that give the outputs, the largest share that meets the targets."
     pulled = {"admm": "ADMM", "gradual": "gradual magnitude"}.get(plan.get("method", "admm"))
     chosen = "filters and inputs of least magnitude go at once"
     if pulled:

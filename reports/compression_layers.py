@@ -78,7 +78,7 @@ def layer_pages(sheet: CompressionSheet) -> tuple[list[Figure], float]:
             [
                 str(int(r["round"])) if r.get("step", "cut") in ("cut", "bits") else str(r["step"]),
                 cut(str(r["layer"]), 18),
-                *(("", "") if r.get("step") == "bits" else (str(int(r["filters"])), str(int(r["inputs"])))),
+                *((str(int(r["filters"])), str(int(r["inputs"]))) if r["filters"] else ("", "")),  # bits have neither
                 f"{r['damage']:.1e}",
                 *(percent(r[t]) for t in targets),
             ]

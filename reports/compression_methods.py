@@ -22,36 +22,37 @@ METHOD_NAMES = {
 MOST_POINTS = 15  # of methods and budgets in the table under their picture
 
 
-def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-aware") -> pd.DataFrame:
-    """What `ours` takes at the accuracy of each point of the method `other`: accuracy, other, ours (both of `column`, J or m²)
-    and share, ours over other. Ours is interpolated between its points that no other of it beats, log cost over accuracy;
-    accuracies that these do not span are left out."""
+def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-aware", better: str = "high") -> pd.DataFrame:
+    """What `ours` takes at the score of each point of the method `other`: score, other, ours (both of `column`, J or m²)
+    and share, ours over other. Ours is interpolated between its points that no other of it beats, log cost over score;
+    scores that these do not span are left out. better: which scores are, high or low ones."""
     reached = frontier[frontier["reached"] > 0]
-    mine = reached[reached["method"] == ours].sort_values([column, "float"], ascending=[True, False])
-    best = mine[mine["float"] > mine["float"].cummax().shift(fill_value=-1.0)]
+    reached = reached.assign(good=reached["float"] * (1 if better == "high" else -1))
+    mine = reached[reached["method"] == ours].sort_values([column, "good"], ascending=[True, False])
+    best = mine[mine["good"] > mine["good"].cummax().shift(fill_value=-np.inf)]
     theirs = reached[reached["method"] == other].sort_values(column)
     if best.empty:
-        return pd.DataFrame(columns=["accuracy", "other", "ours", "share"])
-    spanned = theirs[theirs["float"].between(best["float"].min(), best["float"].max())]
-    found = np.exp(np.interp(spanned["float"], best["float"], np.log(best[column])))
-    return pd.DataFrame({"accuracy": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": found,
+        return pd.DataFrame(columns=["score", "other", "ours", "share"])
+    spanned = theirs[theirs["good"].between(best["good"].min(), best["good"].max())]
+    found = np.exp(np.interp(spanned["good"], best["good"], np.log(best[column])))
+    return pd.DataFrame({"score": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": found,
                          "share": found / spanned[column].to_numpy()})  # fmt: skip
 
 
-def ahead_text(frontier: pd.DataFrame) -> str:
+def ahead_text(frontier: pd.DataFrame, shown: ShownMetric | None = None) -> str:
     """By how much the method that is the default (in older results magnitude or ADMM), at ratios by cost, is ahead of the others at equal
-    accuracy, in words."""
-    parts, there = [], set(frontier["method"])
+    score, in words. shown: the metric, accuracy unless told otherwise."""
+    parts, shown, there = [], shown or ShownMetric(), set(frontier["method"])
     ours = next((name for name in METHODS if name in there), "cost-aware")
     for other in (name for name in METHODS if name != ours and name in set(frontier["method"])):
         said = []
         for column, what in (("energy_J", "energy"), ("area_m2", "area")):
-            found = ahead(frontier, column, other, ours)
+            found = ahead(frontier, column, other, ours, shown.better)
             if len(found):
-                shares = ", ".join(f"{percent(row['share'], 0)} at {percent(row['accuracy'], 2)}" for _, row in found.iterrows())
+                shares = ", ".join(f"{percent(row['share'], 0)} at {shown.text(row['score'], 2)}" for _, row in found.iterrows())
                 said.append(f"{what} {shares}")
-        parts.append(f"Of {METHOD_NAMES[other]}: " + ("; ".join(said) if said else "no accuracy in common"))
-    return f"What {METHOD_NAMES[ours]}, takes of the others' cost at equal accuracy (interpolated). " + ". ".join(parts) + "."
+        parts.append(f"Of {METHOD_NAMES[other]}: " + ("; ".join(said) if said else f"no {shown.word} in common"))
+    return f"What {METHOD_NAMES[ours]}, takes of the others' cost at equal {shown.word} (interpolated). " + ". ".join(parts) + "."
 
 
 def reached(frontier: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def reached(frontier: pd.DataFrame) -> pd.DataFrame:
 
 
 def methods(sheet: CompressionSheet) -> Figure:
-    """Accuracy against energy and area of the ways to choose what goes, trained alike."""
+    """Score against energy and area of the ways to choose what goes, trained alike."""
     found, m = reached(sheet.frontier), sheet.meta
     admm, retraining = m["plan"]["frontier"]
     figure = page(
@@ -139,5 +140,5 @@ def methods(sheet: CompressionSheet) -> Figure:
     if len(rows_) > MOST_POINTS:
         rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
     end = draw_table(figure, 0.352, columns, rows_, row=0.0165)
-    write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier), 175)), size=8, vertical="top")
+    write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier, ShownMetric.of(m)), 175)), size=8, vertical="top")
     return figure

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from xbar.reports.results import load_sheet, save_sheet
 from xbar.reports.style import human, percent
 
 FILE = "compression.json"
-TABLES = {"stages": "stage", "layers": "layer", "steps": None, "sensitivity": None, "frontier": None, "admm": None}
-MAY_BE_EMPTY = ("steps", "sensitivity", "frontier", "admm")
+INDEX = {"stages": "stage", "layers": "layer"}  # of tables that are always there; the others may be empty
 NAMES = {
     "uncompressed": "uncompressed",
     "longer": "uncompressed, trained on as long",
@@ -24,10 +23,17 @@ NAMES = {
     "control": "trained on, without mismatch",
     "final": "+ mismatch retraining",
 }
+
+
 @dataclass(frozen=True)
 class CompressionSheet:
-    """One compression. meta, stages, layers, steps, sensitivity, frontier, admm: as in
-    `xbar.workloads.study.compress.CompressionResult`; meta also has the network's name and title."""
+    """One compression. meta: settings and headline numbers, with the network's name and title.
+
+    stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
+    before and after; steps: of the allocation; sensitivity: what the loss does without a share of each layer's filters or inputs, those of
+    least worth, to first order, squared, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
+    admm: residuals by stage, epoch and layer (`xbar.compression.admm.Admm.history`).
+    """
 
     meta: dict[str, Any]
     stages: pd.DataFrame
@@ -37,21 +43,28 @@ class CompressionSheet:
     frontier: pd.DataFrame
     admm: pd.DataFrame
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name."""
+        return {name: getattr(self, name) for name in TABLES}
+
     def save(self, directory: Path) -> None:
         """Write each table as CSV and compression.json last."""
-        indexed = [name for name, index in TABLES.items() if index is not None]
-        save_sheet(directory, FILE, self.meta, {name: getattr(self, name) for name in TABLES}, indexed)
+        save_sheet(directory, FILE, self.meta, self.tables, INDEX)
 
-    @classmethod
-    def load(cls, directory: Path) -> "CompressionSheet":
+    @staticmethod
+    def load(directory: Path) -> "CompressionSheet":
         """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
 
         def read(path: Path, name: str) -> pd.DataFrame:
-            table, index = pd.read_csv(path, dtype={"layer": str}), TABLES[name]
-            return table if index is None else table.set_index(index)
+            table = pd.read_csv(path, dtype={"layer": str})
+            return table.set_index(INDEX[name]) if name in INDEX else table
 
-        meta, tables = load_sheet(directory, FILE, "compression", {name: name in MAY_BE_EMPTY for name in TABLES}, read)
-        return cls(meta, **tables)
+        meta, tables = load_sheet(directory, FILE, "compression", {name: name not in INDEX for name in TABLES}, read)
+        return CompressionSheet(meta, **tables)
+
+
+TABLES = tuple(each.name for each in fields(CompressionSheet) if each.name != "meta")
 
 
 # ---- in words

@@ -20,13 +20,22 @@ def training(sheet: CompressionSheet) -> Figure:
     """Stages of training above, sensitivity of layers and ADMM's residuals below."""
     figure = page("Layer by layer, step by step", _subtitle(sheet))
     top = _stages(figure, sheet) - 0.075
-    if len(sheet.sensitivity):
+    if len(sheet.sensitivity) and (sheet.sensitivity["damage"] > 0).any():
         _sensitivity(figure, sheet, top, wide=not len(sheet.admm))
     else:
-        write(figure, 0.05, top, "Nothing was measured of layers alone: ratios are the same share everywhere.", 9, colour=SOFT)
+        write(figure, 0.05, top, _nothing_measured(sheet), 9, colour=SOFT)
     if len(sheet.admm):
         _residuals(plot(figure, (0.65, 0.20, 0.30, top - 0.20), "Residuals of ADMM, an update each", "y"), sheet.admm)
     return figure
+
+
+def _nothing_measured(sheet: CompressionSheet) -> str:
+    """Why there is no picture of layers, in words."""
+    if len(sheet.sensitivity):
+        return "The loss does not feel any filter or input, to first order."
+    if sheet.meta["plan"].get("allocation") == "uniform":
+        return "Nothing was measured of layers alone: ratios are the same share everywhere."
+    return "What the loss does without parts of layers is not kept here: older results have none, nor those of which nothing had to go."
 
 
 def _subtitle(sheet: CompressionSheet) -> str:
@@ -43,11 +52,8 @@ def _sensitivity(figure: Figure, sheet: CompressionSheet, top: float, wide: bool
     ranked = table.groupby("layer")["damage"].max().sort_values(ascending=False)
     shown = set(ranked.index[:MOST_LAYERS])
     names = [name for name in dict.fromkeys(table["layer"]) if name in shown]
-    positive = table.loc[table["damage"] > 0, "damage"]
-    if positive.empty:
-        return
-    most = float(positive.max())
-    scale = LogNorm(max(float(positive.min()), most * 1e-6), most)
+    most = float(table["damage"].max())
+    scale = LogNorm(min(max(float(table.loc[table["damage"] > 0, "damage"].min()), most * 1e-6), most / 10), most)
     height = min(top - 0.20, 0.055 * len(names) + 0.02)
     bottom, width = top - height, 0.34 if wide else 0.18
     image = None
@@ -90,8 +96,7 @@ def _stages(figure: Figure, sheet: CompressionSheet) -> float:
     rows = []
     for name, row in stages.iterrows():
         against = next((each for each in AGAINST.get(str(name), ()) if each in stages.index), None)
-        gained = 0.0 if against is None else shown.lost(float(row["float"]), float(stages.loc[against, "float"]))
-        change = "" if against is None else shown.difference(gained or 0.0, 2)
+        change = "" if against is None else shown.difference(float(row["float"] - stages.loc[against, "float"]) or 0.0, 2)
         epochs, minutes = (sheet.meta.get(key, {}).get(name) for key in ("stage_epochs", "processor_min"))
         rows.append([NAMES[str(name)], f"{epochs}" if epochs else "–", f"{minutes:.2f}" if epochs else "–",
                      shown.text(float(row["float"]), 2), NAMES[against] if against else "", change])  # fmt: skip
@@ -117,7 +122,7 @@ def _residuals(axes: Axes, history: pd.DataFrame) -> None:
         marks.append((begin + len(worst) / 2, str(stage)))
         begin += len(worst)
         axes.axvline(begin - 0.5, color=SOFT, linewidth=0.6, linestyle=(0, (2, 2)))
-    axes.axhline(0.01, color=INK, linewidth=0.6)
+    axes.axhline(0.01, color=INK, linewidth=0.6, label="small enough to end")
     axes.set_xlim(0, max(1, begin - 0.5))
     axes.set_xticks([x for x, _ in marks], [name for _, name in marks], fontsize=8)
     axes.set_ylabel("of the weights' norm, farthest layer", fontsize=8.5)

@@ -302,7 +302,7 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--rho", type=_above_zero, help="of --method admm at the start, whose residuals then change it")
     parser.add_argument("--training", action="append", default=[], type=_setting, metavar="KEY=VALUE",
                         help=f"more of training, of {', '.join(TRAINING_OPTIONS)}; may be repeated (docs/commands.md)")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="fewer epochs of everything, a baseline's too, and images: to try it out")
+    parser.add_argument("--quick", action="store_true", help="fewer epochs of everything, a baseline's too, and samples: to try it out")
     parser.add_argument("--onnx", action="store_true", help="leave the network as network.onnx too (needs the extra onnx)")
     parser.add_argument("--no-pareto", action="store_true", help="without the picture of methods against each other")
     parser.set_defaults(command="compress")

@@ -259,14 +259,13 @@ def _compress(options: argparse.Namespace) -> int:
     names = ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed", "method", "allocation", "learning_rate", "rho")
     given = {name: getattr(options, name) for name in names}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
-    plan = with_training(quick(plan) if options.quick else plan, options.training)
-    plan = plan if options.epochs is None else with_epochs(plan, options.epochs)
-    plan = replace(plan, budgets=()) if options.no_pareto else plan
+    plan = with_training(replace(plan, budgets=()) if options.no_pareto else plan, options.training)
     workload = load_workload(
         options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric,
         most_epochs=QUICK_EPOCHS if options.quick else None, train=bool(options.train),
     )  # fmt: skip
-    plan = fitted(plan, workload.data)
+    plan = quick(plan, workload.data.tokens) if options.quick else plan
+    plan = fitted(plan if options.epochs is None else with_epochs(plan, options.epochs), workload.data)
     plan = replace(plan, images=_images(plan.images, workload, options.images))
     if (options.out / COMPRESSION_FILE).exists():  # to be replaced: what it was made from goes first, else it would come out again
         (options.out / COMPRESSION_FILE).unlink()
@@ -274,9 +273,8 @@ def _compress(options: argparse.Namespace) -> int:
     with steps() as step:
         what = workload.model, workload.data, chip, targets, options.out, plan, step, workload.code
         found = compress(*what) if accuracy is None else compress_to(accuracy, *what)
-        meta = found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests}
+        sheet = replace(found, meta=found.meta | {"workload": workload.name, "title": workload.title, "digests": workload.digests})
         step("saving the tables and the smaller network")
-        sheet = CompressionSheet(meta, found.stages, found.layers, found.steps, found.sensitivity, found.frontier, found.admm)
         example = workload.calibration_inputs[:2]
         save_state(small_state(found.model, example, found.input_ranges), options.out / "weights.pt")
         sheet.save(options.out)

@@ -99,7 +99,7 @@ COMPRESSION_METHODS = {"admm": "ADMM", "gradual": "gradual magnitude pruning", "
                        "least-squares": "one-shot pruning, weights that are left solved by least squares"}  # fmt: skip
 COMPRESSION_METHOD = "least-squares"  # unless told otherwise: ahead at equal structure and training (results/README.md)
 ALLOCATIONS = ("cost-aware", "uniform")
-TRAINING_OPTIONS = ("smoothing", "cutout", "small", "average", "distil", "temperature", "views", "learned", "products")
+TRAINING_OPTIONS = ("smoothing", "cutout", "small", "average", "distil", "temperature", "views", "learned", "products", "purify")
 AUTO = "auto"  # bits that the search chooses
 TRIES = 4  # compressions that look for the strongest one at an accuracy
 BEST_BITS = 8  # weights get these after compression, where the chip's have more

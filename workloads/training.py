@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,36 +31,42 @@ SCHEDULES = ("one-cycle", "constant")
 _LATER = ("smoothing", "cutout", "small", "small_share", "average", "distil", "temperature", "views", "schedule", "products")
 
 
-@dataclass(frozen=True, repr=False)
-class Recipe:
-    """How to train: AdamW under a one-cycle rate, or a `constant` one, random shifts of images of up to `shift` pixels, with `flip`
-    every other image mirrored. bfloat16: layers computed in bfloat16, weights and their steps kept in float32.
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What any training here may do beside following its loss; by default nothing.
 
-    smoothing: share of each label spread over all classes. cutout: side of a square set to 0 in each image [pixels]. small,
-    small_share: the first share of the epochs sees images of so many pixels, where the network takes them. average: of an
+    shift, flip: random shifts of images of up to so many pixels, every other image mirrored. bfloat16: layers computed in bfloat16,
+    weights and their steps kept in float32. smoothing: share of each label spread over all classes. cutout: side of a square set to 0 in
+    each image [pixels]. small: the first epochs see images of so many pixels, where the network takes them. average: of an
     exponential average of the weights (and of batch norm's statistics), what is kept of it at each step; the average is what
     training ends in. distil: share of the loss that a teacher's scores have, at `temperature`, over `views` fixed views of the
-    images (`xbar.workloads.teacher`). products: convolutions of few positions as one matrix product
-    (`xbar.workloads.small_images`). What stays at its default leaves training, and files kept from before, as they were.
+    images (`xbar.workloads.teacher`). products: convolutions of few positions as one matrix product (`xbar.workloads.small_images`).
     """
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 0.01
     shift: int = 0
     flip: bool = False
     bfloat16: bool = False
     smoothing: float = 0.0
     cutout: int = 0
     small: int = 0
-    small_share: float = 0.5
     average: float = 0.0
     distil: float = 0.0
     temperature: float = 4.0
     views: int = 4
-    schedule: str = "one-cycle"
     products: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe(TrainingOptions):
+    """How to train: AdamW under a one-cycle rate, or a `constant` one, with `TrainingOptions`. small_share: of the epochs that see
+    `small` images. What stays at its default leaves training, and files kept from before, as they were. Raises TrainingError."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    small_share: float = field(default=0.5, kw_only=True)
+    schedule: str = field(default="one-cycle", kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate", "temperature", "views"):
@@ -81,9 +87,10 @@ class Recipe:
             raise TrainingError(f"recipe.schedule must be of {', '.join(SCHEDULES)}, got {self.schedule}")
 
     def settings(self) -> dict[str, Any]:
-        """What a training depends on: all options but later ones at their defaults."""
+        """What a training depends on: all options but later ones at their defaults, in an order that stays."""
         usual = {each.name: each.default for each in fields(self)}
-        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != usual[name]}
+        first = ("epochs", "batch", "learning_rate", "weight_decay", "shift", "flip", "bfloat16")
+        return {name: getattr(self, name) for name in (*first, *_LATER) if name in first or getattr(self, name) != usual[name]}
 
     def __repr__(self) -> str:
         return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"

@@ -1,16 +1,20 @@
 """The report on a compression: drawn from saved tables alone, to the same bytes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
-from xbar.reports.compression import draw_compression, summary
+from xbar.reports.compression import definitions, draw_compression, summary
 from xbar.reports.compression_methods import ahead, ahead_text
 from xbar.reports.compression_sheet import CompressionSheet, lost, saved, summary_text, verdict
+from xbar.reports.compression_training import training
+from xbar.reports.metric import ShownMetric
 from xbar.reports.results import ResultsError
 
 STAGES = ("uncompressed", "pruned", "purified", "quantised", "control", "final")
@@ -103,11 +107,18 @@ def test_ahead_compares_at_equal_accuracy() -> None:
             ("uniform", 0.99, 9.0), ("magnitude", 0.80, 1.0)]  # fmt: skip
     frontier = pd.DataFrame([{"method": m, "float": a, "energy_J": e, "area_m2": 2 * e, "reached": 1.0} for m, a, e in rows])
     found = ahead(frontier, "energy_J", "uniform")
-    assert found["accuracy"].tolist() == [0.92]  # 0.99 is beyond what ours reaches
+    assert found["score"].tolist() == [0.92]  # 0.99 is beyond what ours reaches
     assert found["ours"].iloc[0] == pytest.approx(2.0)  # half way from 1 to 4 in log cost; the point at 0.89 is beaten
     assert found["share"].iloc[0] == pytest.approx(0.5)
     assert "magnitude, uniform ratios: no accuracy in common" in ahead_text(frontier)
     assert "energy 50" in ahead_text(frontier)
+    bits = ShownMetric("bits_per_character", "Bits per character", "bits", "low")
+    frontier["float"] = 3 - frontier["float"]  # the same order, less is better
+    low = ahead(frontier, "energy_J", "uniform", better="low")
+    assert low["score"].tolist() == pytest.approx([2.08])
+    assert low["ours"].tolist() == pytest.approx(found["ours"].tolist())
+    assert "energy 50.0\u00a0% at 2.080\u00a0bits" in ahead_text(frontier, bits).replace("50\u00a0%", "50.0\u00a0%")
+    assert "no bits per character in common" in ahead_text(frontier, bits)
 
 
 def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet: CompressionSheet) -> None:
@@ -142,3 +153,28 @@ def test_first_page_has_the_weights_and_clear_labels(sheet: CompressionSheet) ->
         assert words.count("10,000") == 2
         assert "97.68\u00a0%" in words
         assert "2.3" in words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_words_are_of_what_was_done(sheet: CompressionSheet) -> None:
+    """Definitions and the page of training, of uniform ratios, of older results, and of a score of which less is better."""
+
+    def words(draw: Callable[[CompressionSheet], Figure], plan: dict[str, Any], **changes: Any) -> str:
+        changed = replace(sheet, meta=sheet.meta | {"plan": sheet.meta["plan"] | plan}, **changes)
+        return " ".join(" ".join(text.get_text() for text, _ in visible(draw(changed))).split())
+
+    asked = words(definitions, {"bits": "auto"})
+    assert "how much to purify is chosen on" in asked
+    assert "filters or inputs or bits that" in asked
+    uniform = words(definitions, {"allocation": "uniform", "purify": False})
+    assert "the same share of filters in every layer" in uniform
+    assert "Ratios are chosen on those to train on" not in uniform
+    assert "validation scores are of 5,000 training images" in uniform
+    nothing, unfelt, same = pd.DataFrame(), sheet.sensitivity.assign(damage=0.0), sheet.sensitivity.assign(damage=0.5)
+    assert "older results have none" in words(training, {}, sensitivity=nothing)
+    assert "ratios are the same share everywhere" in words(training, {"allocation": "uniform"}, sensitivity=nothing)
+    assert "does not feel any" in words(training, {}, sensitivity=unfelt)
+    assert "Without filters" in words(training, {}, sensitivity=same)
+    sheet.meta["metric"] = {"name": "bits_per_character", "title": "Bits per character", "unit": "bits", "better": "low"}
+    sheet.stages.loc["pruned", "float"] = 0.794
+    assert "-0.200 bits" in words(training, {}, sensitivity=nothing)

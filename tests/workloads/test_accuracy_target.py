@@ -19,8 +19,8 @@ from xbar.workloads.study import accuracy_target
 from xbar.workloads.study.accuracy_target import AccuracyTarget, NotHeldWarning, compress_to, factors_next
 from xbar.workloads.study.allocation import AllocationError
 from xbar.workloads.study.compress import CompressionResult
-from xbar.workloads.study.plan import PLANS, Plan, quick
-from xbar.workloads.training import TrainingError
+from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick
+from xbar.workloads.training import TrainingError, initialise
 from xbar.workloads.workload import load_workload
 
 
@@ -52,7 +52,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Plan]]:
         lost = 0.001 / target["area"]
         stages = pd.DataFrame({"validation": [0.9, 0.95, 0.95 - lost], "float": [0.9, 0.94, 0.94 - 2 * lost]},
                               index=["uncompressed", "longer", "final"])  # fmt: skip
-        return CompressionResult(model, chip, stages, stages, stages, stages, stages, stages, {"metric": {}})
+        return CompressionResult({"metric": {}}, *[stages] * 6, model=model, chip=chip)
 
     monkeypatch.setattr(accuracy_target, "compress", found)
     return calls
@@ -78,6 +78,19 @@ def test_the_strongest_try_that_holds_stands(judged: list[tuple[float, Plan]], i
     meta = {"accuracy_target": facts, "metric": DATA.metric.told()}
     told = "Allowed: 1 points lost on validation images. targets x 1: 2.50 points lost on validation, 5.00 points on test; "
     assert tries_text(meta).startswith(told)
+
+
+def test_the_uncompressed_network_is_trained_on_once(isaac: Chip, tmp_path: Path) -> None:
+    x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+    data = Dataset("drawn", x[:40], torch.arange(40) % 4, x[40:], torch.arange(20) % 4)
+    net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
+    plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, updates=1, longer=True,
+                **dict.fromkeys(TRAININGS, 0) | {"final": 1})  # type: ignore[arg-type]
+    told: list[str] = []
+    found = compress_to(AccuracyTarget(100, 2), net, data, isaac, {"weights": 0.8}, tmp_path, plan, told.append)
+    assert found.meta["accuracy_target"]["factor"] == 0.5  # the second try
+    assert len([line for line in told if line.startswith("longer: epoch")]) == 1
+    assert found.stages.loc["longer", "float"] == found.meta["float_longer"]
 
 
 def test_where_none_holds_the_mildest_is_told(judged: list[tuple[float, Plan]], isaac: Chip, tmp_path: Path) -> None:

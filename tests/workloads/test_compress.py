@@ -15,7 +15,6 @@ from xbar.compression.quantise import folded
 from xbar.hw import Chip, load_chip, trace
 from xbar.hw.errors import RangeWarning
 from xbar.hw.footprint import footprint
-from xbar.reports.compression_sheet import CompressionSheet
 from xbar.workloads import training
 from xbar.workloads.cli import main
 from xbar.workloads.data import Dataset, first_samples, without_held_out
@@ -32,7 +31,7 @@ from xbar.workloads.study.allocation import (
 )
 from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
 from xbar.workloads.study.costs import Costs, costs_before
-from xbar.workloads.study.plan import PLANS, Plan, quick, split, split_told, with_epochs, with_training
+from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick, split, split_told, with_epochs, with_training
 from xbar.workloads.task import ACCURACY, REGRESSION
 from xbar.workloads.training import TrainingError, initialise, score
 from xbar.workloads.workload import Workload, load_workload, untrained
@@ -316,6 +315,54 @@ def test_quick_is_never_longer() -> None:
         assert quick(plan).epochs <= plan.epochs
 
 
+def test_quick_takes_fewer_windows_of_text_than_images() -> None:
+    plan = PLANS["gpt"]
+    text, images = quick(plan, 128), quick(plan)
+    assert (images.train_images, images.budgets) == (10_000, plan.budgets)
+    assert (text.train_images, text.budgets) == (390, (1.0,))
+    assert text.epochs == images.epochs
+    assert quick(replace(plan, train_images=50, budgets=()), 128).budgets == ()
+    assert quick(replace(plan, train_images=50), 10**6).train_images == 1
+
+
+def test_a_plan_has_the_options_of_a_recipe() -> None:
+    plan = Plan(batch=7, learning_rate=0.5, weight_decay=0.25, cutout=3, average=0.5, small=8, distil=0.5, views=2, products=True)
+    assert repr(plan.recipe(2)) == (
+        "Recipe(epochs=2, batch=7, learning_rate=0.5, weight_decay=0.25, shift=0, flip=False, bfloat16=False, cutout=3, average=0.5, "
+        "views=2, products=True)"
+    )
+    assert plan.recipe(1, 0.1, pulled=True).settings().keys() == plan.recipe(1).settings().keys() - {"average"} | {"schedule"}
+    everything = plan.recipe(1, small=True, taught=True)
+    assert (everything.small, everything.distil) == (8, 0.5)
+    with pytest.raises(TrainingError, match=r"recipe.smoothing must be 0 .*got 1.0"):
+        Plan(smoothing=1.0)
+
+
+def test_groups_of_little_norm_stay_where_targets_are_met(isaac: Chip, tmp_path: Path) -> None:
+    x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+    data = Dataset("drawn", x[:40], torch.arange(40) % 4, x[40:], torch.arange(20) % 4)
+    net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
+    with torch.no_grad():
+        net[0].weight[6:] *= 1e-3
+        net[2].weight[:, 6:] *= 1e-3
+    none = dict.fromkeys(TRAININGS, 0)
+    plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, **none)  # type: ignore[arg-type]
+    work = module._Work(net, data, isaac, {"weights": 1.0}, tmp_path, plan, lambda _: None, "")
+
+    def threshold(target: dict[str, float], **changes: object) -> float:
+        work.target, work.plan = target, replace(plan, **changes)  # type: ignore[arg-type]
+        return work._threshold(work.model)
+
+    assert threshold({"weights": 0.6}) == 0.1  # the least that meets the target
+    assert threshold({"weights": 0.01}) == 0  # none does
+    assert threshold({"weights": 1.0}, purify=True, most_lost=1.0) > 0.1  # the largest that validation allows
+    assert threshold({"area": 1.0}, purify=True, most_lost=1.0) == 0  # no array is freed
+    work.target, work.plan = {"weights": 1.0}, plan
+    stages = work.result().stages
+    assert stages.loc["purified", "weights"] == 120
+    assert stages.loc["quantised", "weights"] == 60  # all of a group rounds to 0
+
+
 def test_the_allocation_spares_what_costs(digits: Workload, isaac: Chip) -> None:
     chosen = cost_aware(search(digits, isaac, {"power": 0.7}))
     state, steps = chosen.state, chosen.steps
@@ -456,8 +503,7 @@ def test_the_command_draws_a_saved_one_again(
     compressed: tuple[CompressionResult, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = compressed[0]
-    meta = found.meta | {"workload": "digits", "title": "Digits CNN"}
-    CompressionSheet(meta, found.stages, found.layers, found.steps, found.sensitivity, found.frontier, found.admm).save(tmp_path)
+    replace(found, meta=found.meta | {"workload": "digits", "title": "Digits CNN"}).save(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     assert "Digits CNN compressed for" in capsys.readouterr().out
     assert (tmp_path / "compression.pdf").stat().st_size > 10_000

@@ -1,9 +1,11 @@
 """Bits as a part of the search for what to keep."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,12 +15,14 @@ from xbar.compression.constraints import Levels
 from xbar.compression.gemm import matrix_layers
 from xbar.hw import Chip, trace
 from xbar.hw.footprint import footprint
-from xbar.workloads.study.allocation import Search, _Round, cost_aware
+from xbar.workloads.data import Dataset
+from xbar.workloads.study.allocation import Chosen, Keep, Search, _Round, cost_aware, whole
 from xbar.workloads.study.compress import compress
+from xbar.workloads.study.costs import Costs, costs_before
 from xbar.workloads.study.give_back import give_back
 from xbar.workloads.study.plan import PLANS, Plan, quick
-from xbar.workloads.study.precision import LASTING, Widths, bits_of
-from xbar.workloads.training import TrainingError
+from xbar.workloads.study.precision import LASTING, RoundWidths, Widths, bits_of
+from xbar.workloads.training import Recipe, TrainingError
 from xbar.workloads.workload import load_workload
 
 
@@ -82,6 +86,66 @@ def test_bits_and_cuts_meet_the_targets_together(isaac: Chip) -> None:
     found = give_back(search, chosen)
     assert all(each["left"] <= each["allowed"] for each in found.targets.values())
     assert max(each["left"] / each["allowed"] for each in found.targets.values()) >= 0.98
+
+
+@pytest.fixture(scope="module")
+def learnt(isaac: Chip) -> Search:
+    """A search of power for a network that tells which of three inputs is largest, 8 bits of weights and of inputs its to choose."""
+    x = torch.rand(256, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    data = Dataset("drawn", x, x.argmax(1), x, x.argmax(1))
+    model = nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 3))
+    with torch.no_grad():
+        for layer, signs in ((model[0], (1.0, -1.0)), (model[2], (1.0, -1.0))):
+            layer.bias.zero_()
+            eyes = torch.cat([sign * torch.eye(3) for sign in signs for _ in range(2)])  # type: ignore[arg-type]
+            layer.weight.copy_(5 * eyes if len(layer.weight) == 12 else 5 * eyes.T)
+    chip = isaac.with_changes(weights={"bits": 8}, inputs={"bits": 8})
+    costs = Costs(model.eval(), chip, 1000.0, x[:2])
+    before = costs_before(model, footprint(trace(model, x[:2]), chip, 1000.0))
+    return Search(model, costs, {"power": 0.95}, before, data, Recipe(1, 64, 1e-3), widths=Widths(costs, model, True, True))
+
+
+def test_a_width_leaves_a_quarter_of_what_the_network_knows(learnt: Search) -> None:
+    widths, data = learnt.widths, learnt.data
+    assert widths is not None
+    loss, outputs = nn.functional.cross_entropy, learnt.model(data.train_inputs).detach()
+    whole, most = float(loss(outputs, data.train_targets)), widths.loss_limit(data)
+    same = float(loss(outputs.mean(0).expand_as(outputs), data.train_targets))
+    assert most == pytest.approx(0.75 * min(same, math.log(3)) + 0.25 * whole, rel=1e-5)
+    round_ = RoundWidths(widths, learnt.model, (8, 8), data)
+    offered = [bits for bits, _, _ in round_.moves((8, 8))]
+    assert offered == [bits for bits, each in round_.losses.items() if bits != (8, 8) and float(each.mean()) <= most]
+    round_.losses = {(8, 8): torch.tensor([0.1]), (4, 8): torch.tensor([0.5]), (8, 4): torch.tensor([0.5])}
+    round_.cost, round_.loss_limit = {bits: {"power": 0.5} for bits in round_.losses}, 0.8
+    assert [bits for bits, _, _ in round_.moves((8, 8))] == [(4, 8), (8, 4)]
+    assert not [*round_.moves((4, 8))]  # each alone would do, both would not
+    dead = nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 3))
+    with torch.no_grad():
+        for value in dead.parameters():
+            value.mul_(1e-3)
+    assert not [*RoundWidths(widths, dead, (8, 8), data).moves((8, 8))]  # fewer bits do no harm to what knows nothing
+
+
+def test_bits_come_back_where_they_undo_most(learnt: Search) -> None:
+    """At 3 and 3 bits, in the room that power leaves; none where filters that come back are worth more."""
+    assert learnt.widths is not None
+    state, low = whole(learnt.model), learnt.widths.costs_at((2, 3))
+    chosen = Chosen(state, state, low, pd.DataFrame(), {}, {}, learnt.model)
+    found = give_back(learnt, chosen)
+    bits = bits_of(found.costs.chip)
+    assert bits != (2, 3)
+    assert found.targets["power"]["cut"] == found.targets["power"]["left"] <= 0.95
+    wider = [row["layer"] for row in found.rows]
+    assert wider[-1] in (f"weights: {bits[0]} bits", f"inputs: {bits[1]} bits")
+    assert all(row["damage"] < 0 and row["power"] <= 0.95 for row in found.rows)
+    loss = {each: float(learnt.widths.losses(learnt.model, [each], learnt.data)[each].mean()) for each in (bits, (2, 3))}
+    assert loss[bits] < loss[2, 3]
+    smaller = {"0": Keep(4, 3), "2": Keep(3, 4)}
+    falling = torch.linspace(1, 0.5, 12)
+    worth = {"0": (falling, falling[:3]), "2": (falling[:3], falling)}
+    kept = give_back(learnt, Chosen(smaller, smaller, low, pd.DataFrame(), worth, dict.fromkeys(worth, (1e9, 1e9)), learnt.model))
+    assert bits_of(kept.costs.chip) == (2, 3)
+    assert kept.state["0"].filters > 4
 
 
 def test_widths_go_down_to_a_level_on_each_side(isaac: Chip) -> None:

@@ -2,8 +2,9 @@
 
 The targets of hardware give the direction: a common factor on them, doubled or halved from 1 until one try holds and one does not, then
 halved between on a log scale. Each try is a whole compression in a folder of its own, so that an interrupted search goes on where it
-was. It holds where its final network, on the chip's levels, loses no more on the validation samples than is allowed, against
-the uncompressed network, trained on as long where the plan says so. The test samples only judge.
+was; the uncompressed network is trained on in the first alone. A try holds where its final network, on the chip's levels, loses no more
+on the validation samples than is allowed, against the uncompressed network, trained on as long where the plan says so. The test samples
+only judge.
 """
 
 import math
@@ -21,7 +22,7 @@ from xbar.workloads.offered import TRIES
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.compress import CompressionResult, Step, compress
 from xbar.workloads.study.plan import Plan
-from xbar.workloads.training import TrainingError
+from xbar.workloads.training import TrainingError, read_state, save_state
 
 
 class NotHeldWarning(UserWarning):
@@ -102,6 +103,9 @@ def compress_to(
         warnings.warn(f"no try lost as little as {asked.points:g} points on validation {data.samples}: the mildest, targets times "
                       f"{chosen:.3g}, lost {over * (1 if metric.unit else 100):.3g} {metric.unit or 'points'} too much", NotHeldWarning,
                       stacklevel=2)  # fmt: skip
+    longer, there = (folder(each) / "checkpoints" / "longer.pt" for each in (next(iter(done)), chosen))
+    if longer.is_file() and not there.is_file():
+        save_state(read_state(longer), there)  # not trained twice
     found = compress(model, data, chip, at(chosen), folder(chosen), plan, step, code)
     facts: dict[str, Any] = {"points": asked.points, "factor": chosen, "held": bool(held), "tries": list(tries.values())}
     return replace(found, meta=found.meta | {"accuracy_target": facts})

@@ -36,7 +36,7 @@ from xbar.compression.shrink import shrink
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import TARGETS
 from xbar.workloads.study.costs import Costs, Sizes
-from xbar.workloads.study.precision import Bits, RoundWidths, Widths, bits_of
+from xbar.workloads.study.precision import KNOWN, Bits, RoundWidths, Widths, bits_of
 from xbar.workloads.training import Recipe, train_network
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
@@ -185,7 +185,7 @@ class Search:
     """What a search needs: the trained model, costs, and images to train on (those of `data` to test by are not looked at).
 
     targets: share of `before` that is to be left at most, by name (area, power, weights). rounds: of cuts and retraining by
-    `refit`; images: of training, that damage is measured on and each retraining takes.
+    `refit`; images: of training, that damage is measured on and each retraining takes. widths: bits that rounds may lower, None for none.
     """
 
     model: nn.Module
@@ -223,7 +223,7 @@ class Chosen:
     costs: at the bits that were chosen. steps: what each round cut: round, step (cut or bits), layer, filters and inputs left, damage,
     and the share of each target's cost left after the round. worth: what the loss does without each filter (or unit of a stream) and
     each input, by layer or stream, most first, of the uncompressed network; least: the same of the least that is kept, after the last
-    round. Both empty where nothing was measured.
+    round; network: as the last round left it, retrained. Empty, and None, where nothing was measured.
     """
 
     state: dict[str, Keep]
@@ -232,6 +232,7 @@ class Chosen:
     steps: pd.DataFrame
     worth: Mapping[str, tuple[Tensor, Tensor]]
     least: Mapping[str, tuple[float, float]]
+    network: nn.Module | None = None
 
 
 def cost_aware(search: Search) -> Chosen:
@@ -263,7 +264,7 @@ def cost_aware(search: Search) -> Chosen:
         rows += [{"round": number, **row, **shares} for row in found.rows()]
         earlier, state = state, _kept(model, joint, example)
     steps = pd.DataFrame(rows, columns=["round", "step", "layer", "filters", "inputs", "damage", *search.targets])
-    return Chosen(state, earlier, search.costs, steps, worth, least)
+    return Chosen(state, earlier, search.costs, steps, worth, least, model if len(rows) else None)
 
 
 def _kept(model: nn.Module, joint: Sequence[Stream], example: Tensor) -> dict[str, Keep]:
@@ -285,7 +286,8 @@ def _told(shares: Mapping[str, float]) -> str:
 
 def _out_of_reach(search: Search, shares: Mapping[str, float]) -> AllocationError:
     left = ", ".join(f"{name} {shares[name]:.5f} of {share:g}" for name, share in search.targets.items())
-    return AllocationError(f"the targets are out of reach by removing filters and inputs; left are {left}")
+    bits = f" and by bits that leave {KNOWN:.0%} of what the network knows (fewer may be asked for as numbers)" if search.widths else ""
+    return AllocationError(f"the targets are out of reach by removing filters and inputs{bits}; left are {left}")
 
 
 Move = tuple[str, dict[str, Tensor], dict[str, Tensor], Tensor, float]  # layer or stream, filters, columns, gone, damage

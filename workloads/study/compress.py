@@ -8,11 +8,12 @@ what the targets still allow given back (`xbar.workloads.study.give_back`); bits
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
 magnitude pruning along training, or at once, whose epochs then retrain: by magnitude, or with all that is left solved by least squares;
 longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
-pruned: retraining under masks; purified: what is left of little norm goes too, unused paths, shrunk, retrained;
+pruned: retraining under masks; purified: unused paths go, and groups of little norm where a target is not met without or where asked
+for, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
 device's programming errors; control: as long without them. Epochs that ADMM does not need, because it has converged, retrain.
-Ratios are chosen by training images, how much to purify by validation images that are held out of training here; the test images
-only judge.
+Ratios are chosen by training images, how much more to purify, where asked for, by validation images that are held out of training here;
+the test images only judge.
 """
 
 import copy
@@ -46,6 +47,7 @@ from xbar.hw.analog import convert, program
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import Footprint, array_power, footprint
 from xbar.hw.graph.trace import trace
+from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import ASSUMED_SIGMA, AUTO, BEST_BITS, COMPRESSION_METHODS
@@ -79,31 +81,18 @@ SOLVED_ON = 2000  # training samples that least squares see
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
-RULES = "rules 3"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
+RULES = "rules 4"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
 
-@dataclass(frozen=True)
-class CompressionResult:
+@dataclass(frozen=True, kw_only=True)
+class CompressionResult(CompressionSheet):
     """What came of it. model: the final one, small, on the chip's levels; chip: with its bits after; input_ranges: learned ones, for
-    `xbar.hw.convert`.
-
-    stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
-    before and after; steps: of the allocation; sensitivity: what the loss does without a share of each layer's filters or inputs, those of
-    least worth, to first order, squared, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
-    admm: residuals by stage, epoch and layer (`xbar.compression.admm.Admm.history`); meta: settings and headline numbers.
-    """
+    `xbar.hw.convert`. Tables as of any compression; in meta name and title of the network are its caller's to add."""
 
     model: nn.Module = field(repr=False)
     chip: Chip = field(repr=False)
-    stages: pd.DataFrame
-    layers: pd.DataFrame
-    steps: pd.DataFrame
-    sensitivity: pd.DataFrame
-    frontier: pd.DataFrame
-    admm: pd.DataFrame
-    meta: dict[str, Any]
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -156,7 +145,8 @@ class _Work:
         self.sigma = plan.sigma if plan.sigma is not None else (own or ASSUMED_SIGMA)
         self.device = with_write_error(chip.device, self.sigma)
         self.levels = Levels.of(self.chip_after)
-        self.identity = self._identity()
+        self.identity = self._identity(chip.model_dump_json(), repr(sorted(target.items())))
+        self.of_uncompressed = self._identity()
         self.before = footprint(trace(self.model, self.example, pack=True), chip, plan.rate)
         self.costs_before = costs_before(self.model, self.before)
         self.costs = Costs(self.model, self.chip_after, plan.rate, self.example)
@@ -165,16 +155,15 @@ class _Work:
             lasting = 1.0 if plan.learned else LASTING
             self.widths = Widths(self.costs, self.model, plan.bits == AUTO, plan.input_bits == AUTO, lasting)
 
-    def _identity(self) -> str:
-        """What everything kept depends on, as one hash."""
+    def _identity(self, *asked: str) -> str:
+        """What everything kept depends on, as one hash; without what is asked of the chip what the uncompressed network does trained on."""
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
         judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer")
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
-        told = [weights, self.data.digest, self.chip.model_dump_json(), repr(sorted(self.target.items())),
-                repr(sorted(plan.items()))]  # fmt: skip
-        return hashlib.sha256("\n".join([RULES, *told, *([self.code] if self.code else [])]).encode()).hexdigest()
+        told = [RULES, weights, self.data.digest, repr(sorted(plan.items())), self.code, *asked]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     # ---- stages
 
@@ -192,9 +181,9 @@ class _Work:
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
         layers = self._layers(final, after, alone)
         return CompressionResult(
-            final, self.chip_after, stages, layers, steps, self.sensitivity, frontier, self._history(),
-            self._meta(stages, after, alone, allocation), self.ranges.get("final", {}),
-        )
+            self._meta(stages, after, alone, allocation), stages, layers, steps, self.sensitivity, frontier, self._history(),
+            model=final, chip=self.chip_after, input_ranges=self.ranges.get("final", {}),
+        )  # fmt: skip
 
     def _history(self) -> pd.DataFrame:
         """Residuals of ADMM after each epoch."""
@@ -255,7 +244,7 @@ class _Work:
             steps = pd.concat([chosen.steps, pd.DataFrame(given.rows)]) if given.rows else chosen.steps
             return {
                 "allocation": {name: asdict(keep) for name, keep in given.state.items()},
-                "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(chosen.costs.chip),
+                "steps": steps.to_dict("list"), "targets": given.targets, "bits": bits_of(given.costs.chip),
                 "sensitivity": sensitivity_of(chosen).to_dict("list"),
             }  # fmt: skip
 
@@ -278,7 +267,7 @@ class _Work:
         chosen = cost_aware(search) if by_cost else uniform(search)
         given = give_back(search, chosen)
         if search.widths:
-            self.step("allocation: chosen are {}-bit weights and {}-bit inputs".format(*bits_of(chosen.costs.chip)))
+            self.step("allocation: chosen are {}-bit weights and {}-bit inputs".format(*bits_of(given.costs.chip)))
         for name, each in given.targets.items():
             why = f": {each['why']}" if each["why"] else ""
             self.step(f"allocation: {name} {each['left']:.4g} of {each['allowed']:.4g} allowed, {each['cut']:.4g} before giving back{why}")
@@ -308,18 +297,35 @@ class _Work:
         return hold_zeros(smaller(baked(trial), self.example))
 
     def _threshold(self, model: nn.Module) -> float:
+        """Below what share of a layer's mean norm groups go: the least that meets the targets, 0 where they are met or none does. Where
+        `Plan.purify` asks, the largest that validation allows, if a quantity that has a target falls by it."""
+        search = self._search(self.target)
+
+        def shares(threshold: float) -> dict[str, float]:
+            try:
+                return search.shares(search.costs.of(bake(self._without(model, threshold)).eval()))
+            except CompressionError:  # a layer would be left without weights
+                return {name: math.inf for name in self.target}
+
+        least = next((each for each in (0.0, *THRESHOLDS) if search.met(shares(each))), 0.0)
+        if least:
+            self.step(f"purified: groups below {least:g} of their layer's mean norm go too, so that the targets are met")
+        if not self.plan.purify:
+            return least
         held, metric = self.parts, self.data.metric
 
         def judged(trial: nn.Module) -> float:
             try:
-                self._without(trial, 0.0)
-            except CompressionError:  # a layer would be left without weights
+                small = self._without(trial, 0.0).eval()
+            except CompressionError:
                 return -math.inf
-            return -metric.lost(0.0, score(trial.eval(), held.test_inputs, held.test_targets, metric))
+            return -metric.lost(0.0, score(small, held.test_inputs, held.test_targets, metric))
 
         before = score(model.eval(), held.test_inputs, held.test_targets, metric)
         most_lost = self.plan.most_lost * (abs(before) if metric.unit else 1.0)
-        return choose_threshold(model, THRESHOLDS, judged, most_lost)
+        most = max(least, choose_threshold(model, THRESHOLDS, judged, most_lost))
+        spared = zip(shares(most).values(), shares(least).values(), strict=True)
+        return most if any(after < before for after, before in spared) else least
 
     def _on_levels(self, model: nn.Module, ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})) -> nn.Module:
         held = hold_zeros(model)
@@ -341,8 +347,9 @@ class _Work:
         path, began = self.kept / f"{name}.pt", time.process_time()
         model = begin()
         plain = baked(model)
+        identity = self.of_uncompressed if name == "longer" else self.identity
         if path.is_file():
-            state = self._kept(path)
+            state = self._kept(path, identity)
             take_input_ranges(plain)
             plain.load_state_dict(state["model"])
             self.histories[name], self.epochs_of[name] = state["history"], state["epochs"]
@@ -382,16 +389,16 @@ class _Work:
         self.ranges[name] = take_input_ranges(model)
         plain = bake(model).cpu().eval()
         self.processor_s[name] = before + time.process_time() - began
-        state = {"identity": self.identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
+        state = {"identity": identity, "model": plain.state_dict(), "history": self.histories[name], "epochs": self.epochs_of[name],
                  "input_ranges": self.ranges[name], "apart": self.apart[name], "processor_s": self.processor_s[name]}  # fmt: skip
         save_state(state, path)
         spent.unlink(missing_ok=True)
         (self.kept / f"{name}.checkpoint").unlink(missing_ok=True)
         return plain
 
-    def _kept(self, path: Path) -> dict[str, Any]:
+    def _kept(self, path: Path, identity: str) -> dict[str, Any]:
         state = read_state(path)
-        if state.get("identity") != self.identity:
+        if state.get("identity") != identity:
             raise TrainingError(
                 f"{path}: belongs to another compression; give another folder, or remove this one's checkpoints"
             )

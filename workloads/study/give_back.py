@@ -1,12 +1,13 @@
 """What a search for targets cut too much is given back: rounds end below the targets, here every filter and input that still fits
 returns.
 
-First the last round is taken back in part: counts between those before it, which met not all targets, and those after it, as many as
-the targets allow. Then layers, inputs and units of streams grow by themselves, those first whose worth is most for what they use of
-the slack that each target has left: worth as the last round measured it for the least that it kept, and beyond that falling as
-it fell in the uncompressed network. So inputs that fill arrays come back where area binds, and filters of layers with few vectors where
-energy does. Steps are chosen by fitted costs and stand by simulated ones, of the network cut by magnitude; at the end no single further
-filter, input or unit fits. Numbers only: which filters stay is chosen later.
+Bits that the search lowered (`xbar.workloads.study.precision`) come back where they undo more damage than the filters and inputs that the
+same slack holds are estimated to; what they leave of it goes to these. First the last round is taken back in part: counts between those
+before it, which met not all targets, and those after it, as many as the targets allow. Then layers, inputs and units of streams grow by
+themselves, those first whose worth is most for what they use of the slack that each target has left: worth as the last round measured
+it for the least that it kept, and beyond that falling as it fell in the uncompressed network. So inputs that fill arrays come back where
+area binds, and filters of layers with few vectors where energy does. Steps are chosen by fitted costs and stand by simulated ones, of the
+network cut by magnitude; at the end no single further filter, input or unit fits. Numbers only: which filters stay is chosen later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,13 +28,15 @@ from xbar.workloads.study.allocation import (
     prune_once,
     whole,
 )
-from xbar.workloads.study.costs import Sizes
+from xbar.workloads.study.costs import Costs, Sizes
+from xbar.workloads.study.precision import Bits, bits_of, more_bits
 
 MOST_SIMULATED = 120  # networks, a second or more each
 CLOSE = 0.995  # of the target that binds: as near as the last round is followed back
 GROWTH = 0.05  # of what a layer has, in a step of growth; halved where it does not fit
 FINEST = 1 / 256  # of the last round, as near as it is followed back
 NEAR = 0.98  # of a target: what is below is told as slack
+NOTHING = 1e-30  # worth of what the loss does not feel, or of which nothing was measured: less than any other
 
 FILTERS, INPUTS = 0, 1
 Side = tuple[str, int]  # of a layer or stream: FILTERS (of streams units) or INPUTS
@@ -42,11 +45,12 @@ Counts = dict[Side, int]
 
 @dataclass(frozen=True)
 class GivenBack:
-    """The allocation after; rows: what came back, as `Chosen.steps` has them, step "taken back" or "filled", damage negative, the
-    estimate of what the loss gains; targets: by name allowed, after the search (cut) and left now, shares, and why no more came
-    back, in words ("" where the target is met within 2 %); simulated: how many networks."""
+    """The allocation after, and costs at the bits after; rows: what came back, as `Chosen.steps` has them, step "taken back" or "filled",
+    damage negative, the estimate of what the loss gains; targets: by name allowed, after the search (cut) and left now, shares, and why
+    no more came back, in words ("" where the target is met within 2 %); simulated: how many networks."""
 
     state: dict[str, Keep]
+    costs: Costs
     rows: list[dict[str, Any]]
     targets: dict[str, dict[str, Any]]
     simulated: int
@@ -55,7 +59,43 @@ class GivenBack:
 def give_back(search: Search, chosen: Chosen) -> GivenBack:
     """What of `chosen` can return within the targets. A choice of one share everywhere, of which nothing was measured, only goes back as
     a whole."""
-    return _GiveBack(search, chosen).found()
+    found, wider = _GiveBack(search, chosen).found(), list[dict[str, Any]]()
+    while (more := _more_bits(search, chosen, found)) is not None:
+        chosen = replace(chosen, costs=more[0])
+        again = _GiveBack(search, chosen).found()
+        left = {name: each["left"] for name, each in again.targets.items()}
+        again = replace(again, simulated=found.simulated + again.simulated)
+        if not search.met(left):
+            return replace(found, simulated=again.simulated)
+        wider.append(more[1] | left)
+        found = replace(again, rows=[*wider, *again.rows])
+    return found
+
+
+def _more_bits(search: Search, chosen: Chosen, found: GivenBack) -> tuple[Costs, dict[str, Any]] | None:
+    """Costs at the bits that gain most beyond what came back in their place, where any do, and their row of `GivenBack.rows`."""
+    if search.widths is None or chosen.network is None:
+        return None
+    slack = {name: (each["cut"], each["allowed"] - each["cut"]) for name, each in found.targets.items()}
+    gained = -sum(row["damage"] for row in found.rows if row["filters"])
+    best: tuple[float, Bits, dict[str, Any]] | None = None
+
+    def used(factor: Mapping[str, float]) -> float:
+        """What share of the slack more bits take, of the target that has least."""
+        return max((factor[name] - 1) * cut / max(left, 1e-12) for name, (cut, left) in slack.items())
+
+    now = bits_of(chosen.costs.chip)
+    for bits, factor, undone in more_bits(search.widths, chosen.network, now, search.data, lambda factor: used(factor) <= 1):
+        beyond = undone - max(0.0, used(factor)) * gained
+        if beyond > 0 and (best is None or beyond > best[0]):
+            told = f"weights: {bits[0]} bits" if bits[0] > now[0] else f"inputs: {bits[1]} bits"
+            row = {"round": _last_round(chosen), "step": "taken back", "layer": told, "filters": 0, "inputs": 0, "damage": -undone}
+            best = beyond, bits, row
+    return None if best is None else (search.widths.costs_at(best[1]), best[2])
+
+
+def _last_round(chosen: Chosen) -> int:
+    return int(chosen.steps["round"].max()) if len(chosen.steps) else 0
 
 
 @dataclass(frozen=True)
@@ -97,8 +137,8 @@ class _GiveBack:
         middle, end = (self._limits(self._allocation(point.counts, point.free)).counts for point in (near, filled))
         rows = [*self._rows("taken back", start.counts, middle, near.shares), *self._rows("filled", middle, end, filled.shares)]
         targets = {name: {"allowed": share, "cut": cut.shares[name], "left": filled.shares[name],
-                          "why": self._why(name, filled.shares[name] / share)} for name, share in search.targets.items()}  # fmt: skip
-        return GivenBack(self._kept(end), rows, targets, self.simulated)
+                          "why": self._why(name, filled.shares)} for name, share in search.targets.items()}  # fmt: skip
+        return GivenBack(self._kept(end), self.search.costs, rows, targets, self.simulated)
 
     # ---- allocations and their cost
 
@@ -238,10 +278,10 @@ class _GiveBack:
         name, which = side
         values, least = self.chosen.worth.get(name), self.chosen.least.get(name)
         if values is None or least is None or not len(values[which]):
-            return 1e-30
+            return NOTHING
         falling = values[which]
         last = float(falling[min(self.start.counts[side], len(falling)) - 1])
-        return max(1e-30, least[which] * (float(falling[count : count + more].sum()) / last if last > 0 else more))
+        return max(NOTHING, least[which] * (float(falling[count : count + more].sum()) / last if last > 0 else more))
 
     def _furthest(self, point: _Point, steps: list[Counts]) -> _Point:
         """The last of the steps at which the targets are met, simulated; `point` itself where none is."""
@@ -271,22 +311,24 @@ class _GiveBack:
     # ---- told
 
     def _rows(self, step: str, before: Counts, after: Counts, shares: Mapping[str, float]) -> list[dict[str, Any]]:
-        number = int(self.chosen.steps["round"].max()) if len(self.chosen.steps) else 0
         found = []
         for name in [*self.whole, *self.streams]:
             sides = [side for side in ((name, FILTERS), (name, INPUTS)) if side in after and after[side] > before[side]]
             if sides:
                 gained = sum(self._worth(side, before[side], after[side] - before[side]) for side in sides)
-                found.append({"round": number, "step": step, "layer": name, "filters": after[name, FILTERS],
+                gained = gained if gained > 2 * NOTHING else 0.0
+                found.append({"round": _last_round(self.chosen), "step": step, "layer": name, "filters": after[name, FILTERS],
                               "inputs": after.get((name, INPUTS), 0), "damage": -gained, **shares})  # fmt: skip
         return found
 
-    def _why(self, target: str, used: float) -> str:
+    def _why(self, target: str, shares: Mapping[str, float]) -> str:
         """Why no more of a target is used, in words."""
-        if used > 1:
+        if shares[target] > self.search.targets[target]:
             return "not met: by magnitude, filters feed more than in the search"
-        if used >= NEAR:
+        if shares[target] >= NEAR * self.search.targets[target]:
             return ""
+        if not self.search.met(shares):
+            return "nothing comes back while another target is not met"
         if not self._may():
             return f"the search for what fits ended after {MOST_SIMULATED} simulated networks"
         if not self.chosen.worth and self.chosen.earlier != self.chosen.state:

@@ -2,7 +2,7 @@
 by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ from xbar.workloads.offered import (
     RATE,
     TRAINING_OPTIONS,
 )
-from xbar.workloads.training import Recipe, TrainingError
+from xbar.workloads.training import Recipe, TrainingError, TrainingOptions
 
 PULL_SHARE = 0.3  # of the learning rate, constant, while ADMM or gradual pruning runs
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(TrainingOptions):
     """How hard to try: epochs of each training (0: none), and what is judged. Raises TrainingError for values out of range.
 
     rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
@@ -32,18 +32,17 @@ class Plan:
     None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own; of both AUTO for what the
     search chooses, from there down. sigma:
     programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
-    figures [1/s]. most_lost: validation accuracy that purification may cost before retraining, of other metrics a
-    share of the value before [1]. most_on_chips: networks of
+    figures [1/s]. purify: whether groups of little norm go as well, although the targets are met without; most_lost: validation accuracy
+    that this may cost before retraining, of other metrics a share of the value before [1]. most_on_chips: networks of
     more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
     picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
     frontier_images. train_images: that are trained on, 0 for all.
 
     method, allocation: of COMPRESSION_METHODS and ALLOCATIONS in workloads/offered.py; rho: of ADMM at the start, which its residuals
     then change. learned: of the stages on levels, whether the steps of weights and inputs are learned (LSQ), input ranges of the chip
-    with them. smoothing, cutout, small, average, distil, temperature, views, products: as `xbar.workloads.training.Recipe` has
-    them; small for stages before levels. The teacher is the network as it came in, for the stages of `TRAININGS`; the search, `longer`
-    and the picture of methods have none. Refused where they would change nothing: rho where method is not admm, temperature and
-    views without distil.
+    with them. Options of training go to all stages but for `small`, of stages before levels, and `average`, not of those that pull. The
+    teacher is the network as it came in, for the stages of `TRAININGS`; the search, `longer` and the picture of methods have none.
+    Refused where they would change nothing: rho where method is not admm, temperature and views without distil.
     """
 
     rounds: int = 6
@@ -58,9 +57,6 @@ class Plan:
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    shift: int = 0
-    flip: bool = False
-    bfloat16: bool = False
     updates: int = 8
     longer: bool = False
     bits: int | str | None = None
@@ -68,6 +64,7 @@ class Plan:
     sigma: float | None = None
     rate: float = RATE
     validation: int = 5000
+    purify: bool = False
     most_lost: float = 0.0004
     instances: int = 10
     images: int = 1000
@@ -81,14 +78,6 @@ class Plan:
     allocation: str = "cost-aware"
     rho: float = 0.1
     learned: bool = False
-    smoothing: float = 0.0
-    cutout: int = 0
-    small: int = 0
-    average: float = 0.0
-    distil: float = 0.0
-    temperature: float = 4.0
-    views: int = 4
-    products: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS)):
@@ -113,15 +102,15 @@ class Plan:
         _check("most_lost", 0 <= self.most_lost <= 1, self.most_lost, "from 0 to 1")
         _check("budgets", all(budget > 0 for budget in self.budgets), self.budgets, "above 0 each")
         _check("frontier", 1 <= self.frontier[0] <= self.frontier[1], self.frontier, "1 or more of ADMM, at least as many of retraining")
+        self.recipe(1, small=True, taught=True)  # refuses options of training that are out of range
 
     def recipe(self, epochs: int, share: float = 1.0, pulled: bool = False, small: bool = False, taught: bool = False) -> Recipe:
         """A training of that many epochs at a share of the learning rate; `pulled` at a constant one, as ADMM needs it."""
-        return Recipe(
-            epochs, self.batch, self.learning_rate * share, self.weight_decay, self.shift, self.flip, self.bfloat16,
-            smoothing=self.smoothing, cutout=self.cutout, small=self.small if small else 0, average=0.0 if pulled else self.average,
-            distil=self.distil if taught else 0.0, temperature=self.temperature, views=self.views,
-            schedule="constant" if pulled else "one-cycle", products=self.products,
-        )  # fmt: skip
+        options: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(TrainingOptions)}
+        for name, acts in (("small", small), ("average", not pulled), ("distil", taught)):
+            options |= {} if acts else {name: 0}
+        schedule = "constant" if pulled else "one-cycle"
+        return Recipe(epochs, self.batch, self.learning_rate * share, self.weight_decay, schedule=schedule, **options)
 
     @property
     def epochs(self) -> int:
@@ -173,9 +162,7 @@ def with_training(plan: Plan, options: Sequence[tuple[str, str]]) -> Plan:
         except ValueError:
             what = "a whole number" if kind is int else "a number"
             raise TrainingError(f"training {name} must be {what}, got {text}") from None
-    found = replace(plan, **given)
-    found.recipe(1, small=True, taught=True)  # refuses what is out of range
-    return found
+    return replace(plan, **given)
 
 
 def with_epochs(plan: Plan, epochs: int) -> Plan:
@@ -196,15 +183,20 @@ def fitted(plan: Plan, data: Dataset) -> Plan:
 
 
 QUICK_EPOCHS = 2  # of a baseline that is trained here, at most
+QUICK_SAMPLES = 10_000  # to train on, at most
+QUICK_TOKENS = 50_000  # of text to train on, at most: every token of a sample is a target, and costs as much as a small image
 
 
-def quick(plan: Plan) -> Plan:
-    """The plan with no more than a few epochs of everything, and few images, to try it out."""
+def quick(plan: Plan, tokens: int | None = None) -> Plan:
+    """The plan with no more than a few epochs of everything, and few samples, to try it out. tokens: of a sample of text
+    (`Dataset.tokens`), of which as many fewer samples are taken, and methods set beside each other at the targets alone."""
     most = {"rounds": 3, "filters": 4, "inputs": 2, "pruned": 8, "purified": 3, "levels": 2, "quantised": 3, "final": 4,
             "search_images": 2000, "frontier_images": 5000}  # fmt: skip
     fewer = {name: min(getattr(plan, name), count) for name, count in most.items()}
-    images = min(plan.train_images or 10_000, 10_000)
-    return replace(plan, **fewer, frontier=(1, 2), longer=False, train_images=images)  # type: ignore[arg-type]
+    samples = QUICK_SAMPLES if tokens is None else max(1, QUICK_TOKENS // tokens)
+    budgets = plan.budgets if tokens is None or not plan.budgets else (1.0,)
+    images = min(plan.train_images or samples, samples)
+    return replace(plan, **fewer, frontier=(1, 2), longer=False, train_images=images, budgets=budgets)  # type: ignore[arg-type]
 
 
 def split(data: Dataset, validation: int, seed: int) -> Dataset:

@@ -523,7 +523,7 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
     targets = {name: float(given.pop(name) or 0) for name in TARGETS if name in given}
     fast = given.pop("quick", False)
     plan = replace(PLANS.get(subject.workload.name, Plan()), budgets=(), **given)  # type: ignore[arg-type]
-    plan = fitted(quick(plan) if fast else plan, subject.workload.data)
+    plan = fitted(quick(plan, subject.workload.data.tokens) if fast else plan, subject.workload.data)
     told = [subject.key, subject.chip.model_dump_json(), sorted(targets.items()), repr(plan), code_version()]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
