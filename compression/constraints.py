@@ -178,7 +178,7 @@ class _CrossbarSet(PruningSet):
             raise CompressionError(f"{type(self).__name__} needs the chip whose crossbars cut the matrix")
 
     def _tiles(self, matrix: Tensor) -> tuple[Geometry, Tensor, Tensor]:
-        """(geometry, column tile of each output, row tile of each input)."""
+        """(geometry, column tile of each output, row tile of each input of a group of the layer)."""
         assert self.chip is not None
         groups, outputs, inputs = matrix.shape
         geometry = self.chip.geometry(outputs, inputs, groups)
@@ -189,12 +189,12 @@ class _CrossbarSet(PruningSet):
 
 @dataclass(frozen=True)
 class CrossbarBlock(_CrossbarSet):
-    """Whole arrays of `chip`, cut as `chip.geometry` cuts them, counted over all groups of the layer (both crossbars of
-    a block with separate signs are one)."""
+    """Whole arrays of `chip`, cut as `chip.geometry` cuts them, with all groups that lie together on one, counted over all groups of the
+    layer (both crossbars of a block with separate signs are one)."""
 
     def _labels(self, matrix: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         g, across, down = self._tiles(matrix)
-        group = torch.arange(g.groups).view(-1, 1, 1)
+        group = torch.arange(len(matrix)).view(-1, 1, 1) // g.together
         _, contest = _one_contest(torch.empty(g.groups * g.row_tiles * g.column_tiles))
         return (group * g.row_tiles + down) * g.column_tiles + across, contest
 
@@ -216,14 +216,16 @@ class CrossbarLines(_CrossbarSet):
 
     def _labels(self, matrix: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         g, across, down = self._tiles(matrix)
-        group = torch.arange(g.groups).view(-1, 1, 1)
+        groups, outputs, inputs = matrix.shape
+        group = torch.arange(groups).view(-1, 1, 1)
+        array = group.view(-1, 1) // g.together
         if self.line == "wordline":
-            labels = (group * g.column_tiles + across) * g.inputs + torch.arange(g.inputs)
-            first = torch.arange(g.groups * g.column_tiles).view(-1, 1) * g.row_tiles  # (groups x column tiles, inputs)
+            labels = (group * g.column_tiles + across) * inputs + torch.arange(inputs)
+            first = (array * g.column_tiles + torch.arange(g.column_tiles)).view(-1, 1) * g.row_tiles  # (groups x column tiles, inputs)
             contest = first + down.flatten()
         else:
-            labels = (group * g.row_tiles + down) * g.outputs + torch.arange(g.outputs).view(1, -1, 1)
-            first = torch.arange(g.groups * g.row_tiles).view(-1, 1) * g.column_tiles
+            labels = (group * g.row_tiles + down) * outputs + torch.arange(outputs).view(1, -1, 1)
+            first = (array * g.row_tiles + torch.arange(g.row_tiles)).view(-1, 1) * g.column_tiles
             contest = first + across.flatten()
         contest = contest.flatten()
         return labels, contest if self.per == "array" else torch.zeros_like(contest)

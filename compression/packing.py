@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xbar.compression.gemm import groups_of, matrix_of
+from xbar.hw.array.diagonal import on_diagonal
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.chip.description import Chip
@@ -43,7 +44,8 @@ def packing(weight: Tensor, groups: int = 1) -> Packing:
 
 def weights_in_cells(layers: Iterable[nn.Module]) -> int:
     """Weights that the chip has cells for, of layers with a matrix or a table: outputs times inputs that are left once rows and
-    columns of zeros are packed away; tables whole. Zeros between others, such as weights rounded to the level 0, count: they fill cells."""
+    columns of zeros are packed away; tables whole. Zeros between others, such as weights rounded to the level 0, count: they fill cells.
+    Cells off the diagonal of a crossbar that groups share hold no weight and do not."""
     count = 0
     for layer in layers:
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
@@ -55,8 +57,8 @@ def weights_in_cells(layers: Iterable[nn.Module]) -> int:
 
 
 def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True) -> Tensor:
-    """bool (groups, row tiles, column tiles): the arrays of the matrix, packed first or as it is, that hold a weight that is
-    not zero. Each is `geometry.planes` crossbars."""
+    """bool (groups of the geometry, row tiles, column tiles): the arrays of the matrix, packed first or as it is, that hold a weight that
+    is not zero. Each is `geometry.planes` crossbars."""
     found = packing(weight, groups)
     matrix = found.pack(weight) if packed else matrix_of(weight.detach(), groups)
     g = chip.geometry(matrix.shape[1], matrix.shape[2], groups)
@@ -66,7 +68,7 @@ def used_arrays(weight: Tensor, chip: Chip, groups: int = 1, packed: bool = True
         0,
         g.column_tiles * g.outputs_per_crossbar - g.outputs,
     )
-    used = torch.nn.functional.pad(matrix != 0, padding)
+    used = torch.nn.functional.pad(on_diagonal(matrix != 0, g), padding)
     tiles = used.unflatten(2, (g.row_tiles, -1)).unflatten(1, (g.column_tiles, -1))
     return tiles.any(4).any(2).transpose(1, 2)  # (groups, column tiles, outputs, row tiles, inputs) before
 

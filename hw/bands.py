@@ -225,7 +225,7 @@ def ledger_bands(ledger: Ledger) -> pd.DataFrame:
     areas = _terms(in_cores, [each.chip.table()["parent_area_m2"] for each in ledgers])
     for layer in layers:
         if layer not in (INPUT, OUTPUT):
-            cores = sum(copy.cores for copy in ledger.placement.copies[layer])
+            cores = sum(ledger.placement.core_shares(layer).values())
             rows.append(_row("layer", layer, "core_area_m2", areas, cores))
     energy = _row("total", "total", "energy_per_request_J", both)
     on_chip = {name: term for name, term in both.items() if name.split()[0] not in CHIP_COMPONENTS}

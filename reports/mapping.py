@@ -37,7 +37,7 @@ def crossbar_mapping(results: Results) -> Figure:
     _draw(figure, axes, squares, names[:MOST_LAYERS], table, of, each)
     notes = ["Crossbars are too many to draw; shares are of all cells of a square, empty ones too."]
     if of == "crossbar":
-        notes = ["Rows: wordlines, columns: bitlines, reference columns too."]
+        notes = ["Rows: wordlines, columns: bitlines, reference columns too; groups of a layer on one crossbar: its diagonal."]
     if of != "tile":
         notes.append("Orange lines: the next tile begins.")
     if len(names) > MOST_LAYERS:
@@ -49,18 +49,19 @@ def crossbar_mapping(results: Results) -> Figure:
 
 
 def _squares(table: pd.DataFrame, chip: Mapping[str, Any]) -> tuple[pd.DataFrame, str, int]:
-    """What is drawn: layer, tile, filled (share of all cells), across and up (shares of a side in use); of what a square is; the crossbars
-    that it has, used or not."""
+    """What is drawn: layer, tile, filled (share of all cells), across and up (shares of a side in use), blocks (on its diagonal); of what a
+    square is; the crossbars that it has, used or not."""
     each = chip["wordlines"] * chip["bitlines"]
     if len(table) <= MOST_SQUARES:
         sides = table["rows"] / chip["wordlines"], table["columns"] / chip["bitlines"]
-        return table.assign(filled=table["cells"] / each, up=sides[0], across=sides[1]), "crossbar", 1
+        blocks = table.get("groups", 1)  # results of an older version have one each
+        return table.assign(filled=table["cells"] / each, up=sides[0], across=sides[1], blocks=blocks), "crossbar", 1
     of, per = "core", chip["crossbars_per_core"]
     found = table.groupby(["layer", "tile", "core"], sort=False)["cells"].sum().reset_index()
     if len(found) > MOST_SQUARES:
         of, per = "tile", per * chip["cores_per_tile"]
         found = found.groupby(["layer", "tile"], sort=False)["cells"].sum().reset_index()
-    return found.assign(filled=found["cells"] / (per * each), up=1.0, across=1.0), of, per
+    return found.assign(filled=found["cells"] / (per * each), up=1.0, across=1.0, blocks=1), of, per
 
 
 def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], table: pd.DataFrame, of: str, each: float) -> None:
@@ -85,8 +86,9 @@ def _draw(figure: Figure, axes: Axes, squares: pd.DataFrame, names: list[str], t
             x, y = place % columns * side, top + place // columns * side
             inner = 0.92 * side
             boxes.append(Rectangle((x, y), inner, inner))
-            fills.append(Rectangle((x, y + inner * (1 - row.up)), inner * row.across, inner * row.up))
-            shares.append(row.filled)
+            wide, high = inner * row.across / row.blocks, inner * row.up / row.blocks
+            fills += [Rectangle((x + k * wide, y + inner - (row.blocks - k) * high), wide, high) for k in range(row.blocks)]
+            shares += [row.filled] * row.blocks
             if tile not in (None, row.tile):
                 edges.append([(x - 0.04 * side, y - 0.02 * side), (x - 0.04 * side, y + inner + 0.02 * side)])
             tile = row.tile

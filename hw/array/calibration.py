@@ -55,14 +55,22 @@ def _by_kind(channel: ReadChannel, currents: Sequence[Tensor], percentile: float
     kind = torch.cat([slice_of, torch.full((channel.references,), g.slices)])
     tile = torch.cat([tile_of, torch.arange(channel.references)])
     kind = kind + (g.slices + 1) * tile if per_crossbar else kind
-    rows = currents if per_crossbar else [torch.cat([each.flatten(0, -2) for each in currents])]
+    rows = currents if per_crossbar or len(currents) == 1 else [torch.cat([each.flatten(0, -2) for each in currents])]
     out = torch.ones(len(rows), rows[0].shape[-1], dtype=torch.float64, device=rows[0].device)
     for row, part in enumerate(rows):
         for each in kind.unique().tolist():
-            values = part[..., kind == each].flatten()
+            values = _present(channel, part, kind == each)
             rank = max(1, -int(-percentile * values.numel() // 1))
             out[row, kind == each] = values.kthvalue(rank).values.double()
     return out
+
+
+def _present(channel: ReadChannel, currents: Tensor, columns: Tensor) -> Tensor:
+    """The currents of those columns (columns,) that there are, flat, of one row tile's (..., groups, vectors, columns)."""
+    chosen = currents[..., columns]
+    if channel.present is None:
+        return chosen.flatten()
+    return chosen[channel.present[..., columns].expand(chosen.shape)]
 
 
 def currents_seen(
@@ -81,5 +89,7 @@ def currents_seen(
 def saturated_share(channel: ReadChannel, currents: Sequence[Tensor]) -> float:
     """Share of the currents of each row tile (..., columns) [level steps] that leave the codes."""
     adc, step = channel.adc, channel.adc.step
-    saturated = sum(adc.of_tile(tile).saturated(current / step[tile % len(step)]) for tile, current in enumerate(currents))
-    return saturated / sum(current.numel() for current in currents)
+    present = channel.present
+    saturated = sum(adc.of_tile(tile).saturated(current / step[tile % len(step)], present) for tile, current in enumerate(currents))
+    share = 1.0 if present is None else float(present.double().mean())
+    return saturated / (share * sum(current.numel() for current in currents))

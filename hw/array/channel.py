@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xbar.hw.array.converter import AdcRange
 from xbar.hw.array.design import ArrayDesign
+from xbar.hw.array.diagonal import outputs_present
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.layout import CrossbarLayout
@@ -59,6 +60,19 @@ class ReadChannel:
         """Columns that are converted, without references."""
         encoding = self.geometry.encoding
         return self.geometry.outputs * self.geometry.slices * (1 if encoding.analog_pair else encoding.polarities)
+
+    @cached_property
+    def present(self) -> Tensor | None:
+        """Which converted columns there are, bool (groups, 1, columns and references); None: all."""
+        if not self.geometry.missing:
+            return None
+        columns = outputs_present(self.geometry).repeat_interleave(self.columns // self.geometry.outputs, dim=1)
+        return nn.functional.pad(columns, (0, self.references), value=True).unsqueeze(1).to(self.full_scale.device)
+
+    @property
+    def missing_columns(self) -> int:
+        """Columns that tensors have and no ADC converts, over all groups and one row tile: of groups that the last matrix lacks."""
+        return self.geometry.missing * self.geometry.outputs_of_group * (self.columns // self.geometry.outputs)
 
     @property
     def polarities(self) -> int:
@@ -148,7 +162,8 @@ class ReadChannel:
     def conversions_per_vector(self) -> int:
         """ADC conversions of one vector, of all groups and row tiles."""
         per_column = self.design.conversions_per_column(self.signed_input)
-        return per_column * self.geometry.groups * self.geometry.row_tiles * self.full_scale.shape[1]
+        columns = self.geometry.groups * self.full_scale.shape[1] - self.missing_columns
+        return per_column * self.geometry.row_tiles * columns
 
     @property
     def signed_current(self) -> bool:

@@ -116,11 +116,14 @@ class AdcRange:
     def _above_origin(self, scaled: Tensor) -> Tensor:
         return scaled if self.origin is None else scaled - self.origin.to(scaled.dtype)
 
-    def saturated(self, scaled: Tensor) -> int:
-        """How many of the currents (in steps) lie outside the codes by more than half a step."""
+    def saturated(self, scaled: Tensor, present: Tensor | None = None) -> int:
+        """How many of the currents (in steps) lie outside the codes by more than half a step. present: bool (groups, 1, columns), which
+        of the last dimensions (instances x groups, vectors, columns) count; None: all."""
         if self.ideal:
             return 0
         scaled = self._above_origin(scaled)
+        if present is not None:  # 0 is a code of every range
+            scaled = scaled * present.repeat(scaled.shape[-3] // len(present), 1, 1).to(scaled)
         return count_beyond(scaled, self.low - 0.5, self.high + 0.5)
 
 

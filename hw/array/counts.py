@@ -23,7 +23,9 @@ class ActionCounts:
             setattr(self, name, getattr(self, name) + count)
 
 
-def drives_of(channel: ReadChannel, values: int) -> int:
-    """Wordline drives of that many inputs driven once: of every crossbar that holds part of their outputs."""
+def drives_of(channel: ReadChannel, values: int, vectors: int = 0) -> int:
+    """Wordline drives of that many inputs driven once: of every crossbar that holds part of their outputs. vectors: of which they are,
+    each with inputs that no wordline has, where the last matrix lacks groups."""
     g = channel.geometry
+    values -= vectors * g.missing * g.weights_of_group
     return values * g.column_tiles * g.planes * g.wordlines_per_input

@@ -18,6 +18,7 @@ from xbar.hw.array.channel import EXACT_FLOAT32, ColumnFit, ReadChannel, read_ch
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import is_solved
 from xbar.hw.array.design import HasArrays
+from xbar.hw.array.diagonal import apart, side_by_side
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.energy import read_energy
 from xbar.hw.array.fitting import FitSums, fit_columns, moved
@@ -41,7 +42,8 @@ class CrossbarMatrix(nn.Module):
     `weight` (groups, outputs, inputs) is a parameter; `program` maps it and draws chip instances; `calibrate` sets the
     range of ADCs that are calibrated; then `forward` takes whole-numbered inputs (groups, vectors, inputs), or
     (instances, groups, vectors, inputs) for several chips, to sums of products (..., groups, vectors, outputs) in units
-    of (weight integer x input integer).
+    of (weight integer x input integer). Groups here are the layer's; where several lie together on a crossbar, the array's are the
+    geometry's.
 
     largest_weight: full scale of the weights, where it is not to be taken from them; law: a current-voltage law of the
     cells that the device does not know by name. bias (groups, outputs): what every row that carries the bias holds, in units of weights,
@@ -169,6 +171,7 @@ class CrossbarMatrix(nn.Module):
         self.reading.check(inputs, self.channel, None, self.checked)
         with torch.inference_mode(False), torch.no_grad():
             array = self.array.first() if as_programmed else self.array.at_targets()
+            inputs = side_by_side(inputs, self.geometry)
             currents, self.limited_share = currents_seen(array, self.channel, self.reading, inputs, self.dtype)
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
@@ -200,14 +203,16 @@ class CrossbarMatrix(nn.Module):
         self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
-        lead = self.reading.lead(inputs)
+        reads = self.reading.lead(inputs)[-1]
         if self.exact and self.fuse_when_exact and not self.training:
             self.counts.add(self.reading.counted(inputs, self.channel))
             sums = self.exact_product(given, unit)
         else:
+            inputs = side_by_side(inputs, self.geometry)
             sums = self._read(self._written_anew(inputs) if self.training else _sequence(self), inputs, unit)
-        self.reads += lead[-1]
-        return sums.view(*lead, self.geometry.outputs)
+            sums = apart(sums.view(*self.reading.lead(inputs), self.geometry.outputs), self.geometry)
+        self.reads += reads
+        return sums
 
     def _written_anew(self, inputs: Tensor) -> ReadSequence:
         """Reads of the present weights, written once more; columns that the chip has fitted are fitted to these inputs."""
@@ -224,7 +229,8 @@ class CrossbarMatrix(nn.Module):
 
     def _read(self, reads: ReadSequence, inputs: Tensor, unit: Tensor | None) -> Tensor:
         """Sums (instances x groups, vectors, outputs), a run of vectors whose bitline values fit CHUNK_VALUES at a time."""
-        values, scale = self.reading.flat(inputs, len(self.seeds), self.dtype), unit_scale(reads.array, unit)
+        values = self.reading.flat(inputs, len(self.seeds), self.dtype)
+        scale = unit_scale(reads.array, unit, reads.array.mapped.output_scale)
         runs = _runs(self, values)
 
         def read(run: slice, out: Tensor | None = None) -> Tensor:
@@ -253,13 +259,14 @@ class CrossbarMatrix(nn.Module):
                 whole = self.geometry.encoding.quantise and self.design.inputs.quantise
                 self._integers = integers.to(torch.float32 if whole and largest < EXACT_FLOAT32 else torch.float64)
         sums = self.reading.exact(with_drives(inputs, self.geometry, self.high), self._integers, self.channel)
-        scale = unit_scale(self.array, unit)
+        scale = unit_scale(self.array, unit, self.mapped.scale)
         return sums if scale is None else sums * scale.view(*sums.shape[:-2], 1, -1)
 
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        return read_energy(self.array, self.channel, self.reading.driven(with_drives(inputs, self.geometry, self.high), self.channel))
+        inputs = side_by_side(with_drives(inputs, self.geometry, self.high), self.geometry)
+        return read_energy(self.array, self.channel, self.reading.driven(inputs, self.channel))
 
     # ---- state
 
@@ -348,6 +355,7 @@ def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tup
     for given in parts:
         inputs = with_drives(given, matrix.geometry, matrix.high)
         matrix.reading.check(inputs, matrix.channel, len(matrix.seeds), matrix.checked)
+        inputs = side_by_side(inputs, matrix.geometry)
         values, reads = matrix.reading.flat(inputs, len(matrix.seeds), matrix.dtype), _sequence(matrix)
         for run in _runs(matrix, values):
             yield reads.at(matrix.reads + run.start), values[:, run], matrix.reads + run.start

@@ -166,7 +166,7 @@ class ArrayDesign:
     def geometry(self, outputs: int, inputs: int, groups: int = 1, bias: bool = False) -> Geometry:
         """How a (groups x) outputs x inputs matrix, with a bias or without, is cut on crossbars; raises MappingError where none can
         hold it."""
-        return cut(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights, bias)
+        return cut(outputs, inputs, groups, self.wordlines, self.bitlines, self.cell_bits, self.weights, bias, self.rows_at_once)
 
     @property
     def inputs_per_crossbar(self) -> int:

@@ -100,7 +100,7 @@ def level_units(mapped: MappedMatrix, channel: ReadChannel) -> Tensor:
     """What one level step of each converted column stands for, in units of (weight x input integer), (groups, row_tiles, columns)."""
     g, each = channel.geometry, channel.columns // channel.geometry.outputs
     slices = mapped.slice_weight.to(mapped.scale.device).repeat_interleave(channel.polarities).repeat(g.outputs)
-    unit = mapped.scale.repeat_interleave(each, dim=1) * slices
+    unit = mapped.output_scale.repeat_interleave(each, dim=1) * slices
     unit = torch.cat([unit, unit[:, :1].expand(-1, channel.references)], dim=1).unsqueeze(1)
     return unit.expand(-1, g.row_tiles, -1) * (1.0 if mapped.segment_scale is None else mapped.segment_scale.unsqueeze(-1))
 

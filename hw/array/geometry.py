@@ -36,7 +36,8 @@ class WeightEncoding(BaseModel):
     conductance that follows ("keep"), which needs quantise = false.
     segment: inputs with weights on one crossbar at most; longer columns are cut into segments of as equal length as can be. None:
     crossbars are filled in order. bias_rows: inputs of each crossbar, always driven at the highest code, whose cells hold the
-    bias of outputs, each an equal part of it; 0: biases are added digitally.
+    bias of outputs, each an equal part of it; 0: biases are added digitally. groups_per_crossbar: groups of a grouped matrix, such as
+    channels of a depthwise convolution, on one crossbar at most, block-diagonally; None: as many as fit; 1: crossbars of their own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +57,7 @@ class WeightEncoding(BaseModel):
     beyond: Literal["clip", "keep"] = "clip"
     segment: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
     bias_rows: Annotated[int, Unit("1"), Field(ge=0, le=256)] = 0
+    groups_per_crossbar: Annotated[int | None, Unit("1"), Field(ge=1, le=65536)] = None
 
     @model_validator(mode="after")
     def _check(self) -> "WeightEncoding":
@@ -131,11 +133,13 @@ class Geometry:
     conversions comes from here.
 
     Outputs of a crossbar are whole: all slices (and both polarities of a differential pair) of a weight
-    lie on the same crossbar. Tiles are filled in order, the last one takes the rest. Each group of a
-    grouped convolution has crossbars of its own.
+    lie on the same crossbar. Tiles are filled in order, the last one takes the rest. Groups of a layer lie block-diagonally, `together`
+    of them, on one crossbar where that many fit (`cut` decides): then one of the `groups` here, each of which has crossbars
+    of its own, is that block-diagonal matrix, and the last one holds what is left of the `layer_groups` (None: as many as `groups`).
+    Its cells off the diagonal hold weights of 0. `xbar.hw.array.diagonal` goes from a layer's matrices to these and back.
 
-    inputs: those of the weights, and `bias_rows` more at the end of each row of tiles, which carry the bias. stride: inputs of a row
-    of tiles, bias among them; None: as many as fit.
+    outputs, inputs: of one of the groups here; inputs: those of the weights, and `bias_rows` more at the end of each row of tiles,
+    which carry the bias. stride: inputs of a row of tiles, bias among them; None: as many as fit.
     """
 
     outputs: int
@@ -147,6 +151,8 @@ class Geometry:
     encoding: WeightEncoding
     stride: int | None = None
     bias_rows: int = 0
+    together: int = 1
+    layer_groups: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("outputs", "inputs", "groups"):
@@ -247,56 +253,125 @@ class Geometry:
         """Crossbars for one copy of the whole layer."""
         return self.groups * self.planes * self.row_tiles * self.column_tiles
 
-    def rows_of(self, row_tile: int) -> int:
+    # ---- groups of the layer
+
+    @property
+    def missing(self) -> int:
+        """Groups of the layer that the last block-diagonal matrix lacks to be full."""
+        return 0 if self.layer_groups is None else self.groups * self.together - self.layer_groups
+
+    def together_of(self, group: int) -> int:
+        """Groups of the layer in one of the groups here."""
+        return self.together - (self.missing if group == self.groups - 1 else 0)
+
+    @property
+    def layer_shape(self) -> tuple[int, int, int]:
+        """The layer's groups, outputs and inputs, with those that carry its bias."""
+        return self.groups if self.layer_groups is None else self.layer_groups, self.outputs_of_group, self.inputs_of_group
+
+    @property
+    def outputs_of_group(self) -> int:
+        """Outputs of one group of the layer."""
+        return self.outputs // self.together
+
+    @property
+    def inputs_of_group(self) -> int:
+        """Inputs of one group of the layer, with those that carry its bias."""
+        return self.weights_of_group + self.bias_rows * self.row_tiles
+
+    @property
+    def weights_of_group(self) -> int:
+        """Inputs of one group of the layer that have weights."""
+        return (self.inputs - self.bias_rows * self.row_tiles) // self.together
+
+    # ---- one crossbar; group: of the groups here, the first, which is full, where none is named
+
+    def rows_of(self, row_tile: int, group: int = 0) -> int:
         """Wordlines used in that row of tiles."""
-        return self.wordlines_per_input * self.inputs_of(row_tile)
+        return self.wordlines_per_input * self.inputs_of(row_tile, group)
 
-    def inputs_of(self, row_tile: int) -> int:
+    def inputs_of(self, row_tile: int, group: int = 0) -> int:
         """Inputs held in that row of tiles."""
-        return min(self.inputs_per_crossbar, self.inputs - row_tile * self.inputs_per_crossbar)
+        inputs = self.inputs - (self.together - self.together_of(group)) * self.weights_of_group
+        return min(self.inputs_per_crossbar, inputs - row_tile * self.inputs_per_crossbar)
 
-    def outputs_of(self, column_tile: int) -> int:
+    def outputs_of(self, column_tile: int, group: int = 0) -> int:
         """Outputs held in that column of tiles."""
-        return min(self.outputs_per_crossbar, self.outputs - column_tile * self.outputs_per_crossbar)
+        outputs = self.together_of(group) * self.outputs_of_group
+        return min(self.outputs_per_crossbar, outputs - column_tile * self.outputs_per_crossbar)
 
-    def bitlines_of(self, column_tile: int) -> int:
+    def bitlines_of(self, column_tile: int, group: int = 0) -> int:
         """Bitlines used in one crossbar of that column of tiles."""
-        return self.outputs_of(column_tile) * self.columns_per_output + self.reference_columns
+        return self.outputs_of(column_tile, group) * self.columns_per_output + self.reference_columns
 
-    def conversions_of(self, column_tile: int) -> int:
+    def conversions_of(self, column_tile: int, group: int = 0) -> int:
         """ADC conversions of one crossbar of that column of tiles, if it has any, per input slice."""
-        return self.outputs_of(column_tile) * self.conversions_per_output + self.converted_references
+        return self.outputs_of(column_tile, group) * self.conversions_per_output + self.converted_references
+
+    def off_diagonal_of(self, group: int = 0) -> int:
+        """Cells of one crossbar where wordlines of one group of the layer cross bitlines of another."""
+        held = self.together_of(group)
+        each = self.wordlines_per_input * self.weights_of_group * self.outputs_of_group * self.columns_per_output
+        return held * (held - 1) * each
+
+    # ---- one copy
 
     @property
     def drives_per_slice(self) -> int:
         """Wordlines driven per input slice, over all crossbars of one copy."""
-        return self.groups * self.planes * self.wordlines_per_input * self.inputs * self.column_tiles
+        inputs = self.groups * self.inputs - self.missing * self.weights_of_group
+        return self.planes * self.wordlines_per_input * inputs * self.column_tiles
 
     @property
     def bitlines_per_slice(self) -> int:
         """Bitlines sampled per input slice, over all crossbars of one copy."""
-        columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
-        return self.groups * self.planes * self.row_tiles * columns
+        return self.planes * self.row_tiles * self._per_row(self.columns_per_output, self.reference_columns)
 
     @property
     def conversions_per_slice(self) -> int:
         """ADC conversions per input slice, over all crossbars of one copy."""
-        per_row = self.outputs * self.conversions_per_output + self.column_tiles * self.converted_references
-        return self.groups * self.converted_planes * self.row_tiles * per_row
+        return self.converted_planes * self.row_tiles * self._per_row(self.conversions_per_output, self.converted_references)
+
+    def _per_row(self, per_output: int, references: int) -> int:
+        """So many of each output and of each crossbar, over a row of tiles of all groups."""
+        outputs = self.groups * self.outputs - self.missing * self.outputs_of_group
+        return outputs * per_output + self.groups * self.column_tiles * references
 
     @property
     def cells(self) -> int:
-        """Cells that hold weights or references, over all crossbars of one copy."""
+        """Cells of the rows and columns in use, over all crossbars of one copy: of weights, references, and off the diagonal."""
         columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
-        return self.groups * self.planes * self.wordlines_per_input * self.inputs * columns
+        lacking = self.missing * self.outputs_of_group * self.columns_per_output
+        last = (self.inputs - self.missing * self.weights_of_group) * (columns - lacking)
+        return self.planes * self.wordlines_per_input * ((self.groups - 1) * self.inputs * columns + last)
+
+    @property
+    def weight_cells(self) -> int:
+        """Those of the cells that hold weights or references, over all crossbars of one copy."""
+        if self.together == 1:
+            return self.cells
+        return self.cells - self.planes * sum(map(self.off_diagonal_of, range(self.groups)))
 
 
 def cut(
-    outputs: int, inputs: int, groups: int, wordlines: int, bitlines: int, cell_bits: int, encoding: WeightEncoding, bias: bool
-) -> Geometry:
+    outputs: int, inputs: int, groups: int, wordlines: int, bitlines: int, cell_bits: int, encoding: WeightEncoding, bias: bool,
+    driven: int | None = None,
+) -> Geometry:  # fmt: skip
     """A (groups x) outputs x inputs matrix on crossbars of that size, with the rows of its bias where it has one on them; raises
-    MappingError where none can hold it."""
+    MappingError where none can hold it. driven: wordlines that a read drives at most; None: all.
+
+    As many groups share a crossbar, block-diagonally, as its bitlines hold outputs of, one read drives the inputs of, and
+    `encoding.groups_per_crossbar` allows, its rows of biases shared by all: a read then serves them all, no group takes
+    more reads or conversions than alone. Groups that do not fit twice have crossbars of their own.
+    """
     rows = encoding.bias_rows if bias else 0
+    together = _together(outputs, inputs, groups, min(wordlines, driven or wordlines), bitlines, cell_bits, encoding, rows)
+    if together > 1:
+        stride = None if encoding.segment is None and not rows else together * inputs + rows
+        return Geometry(
+            together * outputs, together * inputs + rows, ceil(groups / together), wordlines, bitlines, cell_bits, encoding, stride, rows,
+            together, groups,
+        )  # fmt: skip
     if encoding.segment is None and not rows:
         return Geometry(outputs, inputs, groups, wordlines, bitlines, cell_bits, encoding)
     fitting = wordlines // (2 if encoding.shared_bitline else 1) - rows
@@ -308,3 +383,15 @@ def cut(
     stride = ceil(inputs / tiles) + rows
     tiles = ceil(inputs / (stride - rows))
     return Geometry(outputs, inputs + tiles * rows, groups, wordlines, bitlines, cell_bits, encoding, stride, rows)
+
+
+def _together(
+    outputs: int, inputs: int, groups: int, wordlines: int, bitlines: int, cell_bits: int, encoding: WeightEncoding, rows: int
+) -> int:
+    """Groups that share a crossbar."""
+    if groups < 2 or min(outputs, inputs) < 1:
+        return 1
+    fitting = wordlines // (2 if encoding.shared_bitline else 1) - rows
+    by_inputs = min(fitting, encoding.segment or fitting) // inputs
+    by_outputs = Geometry(1, 1, 1, wordlines, bitlines, cell_bits, encoding).outputs_per_crossbar // outputs
+    return max(1, min(groups, by_inputs, by_outputs, encoding.groups_per_crossbar or groups))

@@ -13,6 +13,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from xbar.hw.array.diagonal import of_outputs, off_diagonal, on_diagonal, outputs_present, rows_present
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.array.layout import CrossbarLayout
 from xbar.hw.errors import MappingError
@@ -26,10 +27,11 @@ class MappedMatrix:
 
     held: (groups, row_tiles, rows, outputs, slices, polarities) the levels in the smallest signed integer type that can
         hold them, or float64 where weights keep fractions or ask for a gradient; rows are inputs, those beyond the matrix
-        are level 0 and never driven; slices are most significant first; polarity 0 is positive.
+        are level 0 and never driven; slices are most significant first; polarity 0 is positive. Groups and outputs are the geometry's:
+        of groups that lie together, cells off the diagonal hold weights of 0.
     flipped: (groups, row_tiles, outputs, slices) bool, columns stored as (2^cell_bits - 1 - level).
-    scale: (groups, outputs) float64, the weight that the integer 1 stands for. segment_scale: (groups, row_tiles) float64, the
-        integers that one level of the cells of a row tile stands for; None: 1 of all.
+    scale: (layer groups, outputs of a group) float64, the weight that the integer 1 stands for. segment_scale: (groups, row_tiles)
+        float64, the integers that one level of the cells of a row tile stands for; None: 1 of all.
     """
 
     geometry: Geometry
@@ -47,6 +49,11 @@ class MappedMatrix:
     def slice_weight(self) -> Tensor:
         """2^(cell_bits k) of each slice, most significant first, float64 (slices,)."""
         return slice_weights(self.geometry.slices, self.geometry.cell_bits).flip(0)
+
+    @property
+    def output_scale(self) -> Tensor:
+        """The scale of every output of the geometry, (groups, outputs) float64; 0 for groups that the last one lacks."""
+        return of_outputs(self.scale, self.geometry)
 
     def crossbar_levels(self) -> Tensor:
         """The same levels as they lie on the chip: float64 (groups, planes, row_tiles, column_tiles, wordlines,
@@ -153,11 +160,11 @@ def _quantile(values: Tensor, share: float) -> Tensor:
 
 
 def map_weights(weight: Tensor, geometry: Geometry, largest: float | None = None) -> MappedMatrix:
-    """Cell levels of `weight` (groups, outputs, inputs), or (outputs, inputs) for one group, the rows that carry a bias among its
-    inputs; `largest` sets the full scale, where it is not to be taken from the weights."""
+    """Cell levels of a layer's `weight` (groups, outputs, inputs), or (outputs, inputs) for one group, the rows that carry a bias among
+    its inputs; `largest` sets the full scale, where it is not to be taken from the weights."""
     if weight.dim() == 2:
         weight = weight.unsqueeze(0)
-    expected = (geometry.groups, geometry.outputs, geometry.inputs)
+    expected = geometry.layer_shape
     if tuple(weight.shape) != expected:
         raise MappingError(f"the weight must be (groups, outputs, inputs) = {expected}, got {tuple(weight.shape)}")
     if geometry.encoding.per != "segment" or largest is not None:
@@ -167,18 +174,21 @@ def map_weights(weight: Tensor, geometry: Geometry, largest: float | None = None
     scales = torch.stack([scale for _, scale in segments])  # (row_tiles, groups, outputs), of all outputs the same
     common = scales.amax(0)
     mapped = map_integers(torch.cat([integer for integer, _ in segments], dim=-1), common, geometry)
-    return replace(mapped, segment_scale=(scales / common)[..., 0].T.contiguous())
+    return replace(mapped, segment_scale=(scales / common)[..., 0].T[: geometry.groups].contiguous())
 
 
 def map_integers(integer: Tensor, scale: Tensor, geometry: Geometry) -> MappedMatrix:
-    """Cell levels of symmetric integers (groups, outputs, inputs) with `scale` (groups, outputs)."""
+    """Cell levels of a layer's symmetric integers (groups, outputs, inputs) with `scale` (groups, outputs)."""
     encoding = geometry.encoding
-    levels = _digits(_stored(integer.double(), encoding), geometry)
+    levels = _digits(_stored(on_diagonal(integer.double(), geometry), encoding), geometry)
     # (groups, outputs, inputs, slices, polarities) -> rows padded to whole tiles -> tiles
     rows = min(geometry.inputs, geometry.inputs_per_crossbar)
     padding = geometry.row_tiles * rows - geometry.inputs
     levels = torch.nn.functional.pad(levels.movedim(2, 1), (0, 0, 0, 0, 0, 0, 0, padding))
     levels = levels.unflatten(1, (geometry.row_tiles, rows))  # (groups, row_tiles, rows, outputs, slices, pol.)
+    if geometry.missing:
+        present = rows_present(geometry)[..., None] & outputs_present(geometry)[:, None, None]
+        levels = levels * present[..., None, None].to(levels)
     shape = (geometry.groups, geometry.row_tiles, geometry.outputs, geometry.slices)
     flipped = torch.zeros(shape, dtype=torch.bool, device=levels.device)
     if encoding.flipped_columns:
@@ -223,18 +233,17 @@ def _flip(levels: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Columns whose levels sum to over half of the possible are stored inverted, which halves the largest
     current and so saves one ADC bit (ISAAC, ISCA 2016)."""
     top = 2**geometry.cell_bits - 1
-    used = torch.tensor([geometry.inputs_of(t) for t in range(geometry.row_tiles)], device=levels.device)
-    flipped = 2 * levels.sum(2).squeeze(-1) > (used * top).view(1, -1, 1, 1)
-    is_row = (torch.arange(levels.shape[2], device=levels.device) < used.unsqueeze(1)).view(1, *used.shape, -1, 1, 1, 1)
+    is_row = rows_present(geometry).to(levels.device)[..., None, None, None]
+    flipped = 2 * levels.sum(2).squeeze(-1) > is_row.sum(2).squeeze(-1) * top
     invert = flipped.unsqueeze(2).unsqueeze(-1) & is_row
     return torch.where(invert, top - levels, levels), flipped
 
 
 def read_integers(mapped: MappedMatrix, levels: Tensor | None = None) -> Tensor:
-    """The symmetric integers (groups, outputs, inputs) float64 that the levels stand for; inverse of map_integers.
+    """The layer's symmetric integers (groups, outputs, inputs) float64 that the levels stand for; inverse of map_integers.
 
     levels: others than the mapped ones, (..., groups, row_tiles, rows, outputs, slices, polarities), such as those of
-    programmed cells: the weights as the chip holds them, (..., groups, outputs, inputs).
+    programmed cells: the weights as the chip holds them, (..., groups, outputs, inputs), without what cells off the diagonal hold.
     """
     geometry = mapped.geometry
     levels = mapped.held if levels is None else levels
@@ -249,9 +258,9 @@ def read_integers(mapped: MappedMatrix, levels: Tensor | None = None) -> Tensor:
         stored = stored * mapped.segment_scale[:, :, None, None, None]
     stored = stored.flatten(-4, -3)[..., : geometry.inputs, :, :]  # (..., inputs, outputs, pol.)
     minus = geometry.encoding.offset if geometry.encoding.scheme == "offset" else stored[..., 1]
-    return (stored[..., 0] - minus).transpose(-1, -2)
+    return off_diagonal((stored[..., 0] - minus).transpose(-1, -2), geometry)
 
 
 def unmap(mapped: MappedMatrix) -> Tensor:
-    """The weights (groups, outputs, inputs) float64 that the levels stand for: exactly quantise(w)."""
+    """The layer's weights (groups, outputs, inputs) float64 that the levels stand for: exactly quantise(w)."""
     return read_integers(mapped) * mapped.scale.unsqueeze(-1)

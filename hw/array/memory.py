@@ -1,5 +1,7 @@
 """What a matrix on crossbars takes of this computer's memory, told before anything is made."""
 
+from math import prod
+
 from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.geometry import Geometry
 
@@ -17,7 +19,7 @@ def bytes_held(design: ArrayDesign, geometry: Geometry, instances: int = 1) -> i
     cells = geometry.cells
     columns = cells // 2 if geometry.encoding.analog_pair else cells
     device = design.device
-    weights = geometry.groups * geometry.outputs * geometry.inputs
+    weights = prod(geometry.layer_shape)
     held = LEVEL * cells
     if not device.is_ideal:
         states = bool(device.telegraph_share) + bool(device.stuck_on_rate or device.stuck_off_rate)

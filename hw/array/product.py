@@ -31,7 +31,7 @@ def product(
     """
     adc, mapped, g = channel.adc, array.array.mapped, channel.geometry
     counts = ActionCounts(vectors=values.shape[0] * values.shape[1] // g.groups)
-    counts.drives = drives_of(channel, values.numel()) * channel.streams_per_vector
+    counts.drives = drives_of(channel, values.numel(), counts.vectors) * channel.streams_per_vector
     wide = channel.sum_dtype(array.cells.dtype)
     sign = signs_of(mapped, array.cells.shape[-1], array.cells.dtype) if g.encoding.flipped_columns else None
     total: Tensor | None = None
@@ -40,9 +40,9 @@ def product(
         own = adc.of_tile(tile)
         current = own.distorted(current, *errors)
         if measure:
-            counts.saturated += own.saturated(current)
+            counts.saturated += own.saturated(current, channel.present)
         codes = own.convert(current)
-        counts.conversions += codes.numel()
+        counts.conversions += codes.numel() - counts.vectors * channel.missing_columns
         if adc.step.shape[0] > 1:
             codes = codes * adc.step[tile].to(codes.dtype)
         if array.fit is not None:
@@ -240,8 +240,9 @@ class Products:
         several = instances is not None and instances > 1
         if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and several) or (inputs.dim() == 4 and shape[0] != instances):
             raise ParameterError(f"inputs must be ({instances} instances, groups, vectors, inputs), got {shape}")
-        if (shape[-3], shape[-1]) != (g.groups, g.inputs):
-            raise ParameterError(f"inputs must be (..., {g.groups}, vectors, {g.inputs}), got {shape}")
+        groups, _, width = g.layer_shape
+        if (shape[-3], shape[-1]) != (groups, width):
+            raise ParameterError(f"inputs must be (..., {groups}, vectors, {width}), got {shape}")
         if not values or not inputs.numel():
             return
         low, high = channel.integer_range
@@ -269,10 +270,12 @@ class Products:
         return torch.matmul(inputs.to(integers.dtype), integers).double()
 
     def counted(self, inputs: Tensor, channel: ReadChannel) -> ActionCounts:
-        """What a chip does for inputs (..., groups, vectors, inputs)."""
-        vectors = inputs.numel() // (channel.geometry.groups * channel.geometry.inputs)
+        """What a chip does for a layer's inputs (..., groups, vectors, inputs)."""
+        g = channel.geometry
+        groups, _, width = g.layer_shape
+        vectors = inputs.numel() // (groups * width)
         counts = ActionCounts(vectors=vectors, conversions=vectors * channel.conversions_per_vector)
-        counts.drives = drives_of(channel, inputs.numel()) * channel.streams_per_vector
+        counts.drives = drives_of(channel, vectors * g.groups * g.inputs, vectors) * channel.streams_per_vector
         return counts
 
     def currents(self, array: ReadyArray, channel: ReadChannel, inputs: Tensor, counted: ActionCounts) -> list[Tensor]:

@@ -47,13 +47,14 @@ def signs_of(mapped: MappedMatrix, columns: int, dtype: torch.dtype) -> Tensor:
     return nn.functional.pad(sign, (0, columns - sign.shape[-1]), value=1.0)
 
 
-def unit_scale(array: ProgrammedArray, unit: Tensor | None) -> Tensor | None:
+def unit_scale(array: ProgrammedArray, unit: Tensor | None, scale: Tensor) -> Tensor | None:
     """What sums are multiplied by, (instances x groups, 1, outputs), so that they are in units of weight times input value:
-    unit is the input value that the integer 1 stands for, one or (instances,). None: sums stay in integers."""
+    unit is the input value that the integer 1 stands for, one or (instances,); scale: the weight that it stands for (groups, outputs).
+    None: sums stay in integers."""
     if unit is None:
         return None
     per_instance = unit.expand(len(array.draws.seeds)).view(-1, 1, 1, 1)
-    return (per_instance * array.mapped.scale.unsqueeze(1)).flatten(0, 1)
+    return (per_instance * scale.unsqueeze(1)).flatten(0, 1)
 
 
 def _correction(array: ProgrammedArray) -> Tensor | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from xbar.hw.chip.description import Chip
@@ -78,14 +79,19 @@ def conversion_time(chip: Chip, layer: str, crossbar: "Crossbar") -> int:
     return ticks(ceil(crossbar.conversions / chip.array_design.adc_units), conversion_rate(chip, layer))
 
 
-def read_cycle(chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"]) -> ReadCycle:
-    """Slices, read time and conversion time of one vector on these crossbars of a copy."""
+def read_cycle(
+    chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"], beside: Mapping[int, int] = MappingProxyType({})
+) -> ReadCycle:
+    """Slices, read time and conversion time of one vector on these crossbars of a copy. beside: by core, wordlines that crossbars of other
+    copies there may drive meanwhile: the core's input register gives each its part of the time."""
     own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:
         by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
         rows[crossbar.core] += crossbar.rows
+    for core in rows:
+        rows[core] += beside.get(core, 0)
     used = own.one_hot if layer.lookup else own
     design = used.array_design
     slices, reads = max(design.converted_slices), max(design.reads_per_conversion)

@@ -1,17 +1,22 @@
-"""Which crossbars hold which layer: whole cores per layer copy, and copies to balance the pipeline.
+"""Which crossbars hold which layer, and copies to balance the pipeline.
 
-A core belongs to one copy of one layer, so its converters are shared only within that copy. Copies are placed
-one after the other, in the order of the network, on the cores of the chip in order: neighbours in the network
+Copies are placed one after the other, in the order of the network, on the cores of the chip in order: neighbours in the network
 are neighbours on the chip. Within a copy, crossbars run over groups, then column tiles, then row tiles, then
-planes, so that what is added up lies close together.
+planes, so that what is added up lies close together. What copies share (`Sharing`):
+
+- "none": nothing. A core belongs to one copy of one layer, so its converters are shared only within that copy;
+- "cores": a copy begins on the crossbar after the last one of the copy before, and the core between them has crossbars of both, with
+  what a core has one of. A converter to which crossbars of several copies are wired serves one vector at a time
+  (`xbar.hw.events.simulator`); the input register gives every crossbar of its core a part of its time;
+- "as_needed", the default: nothing where that has room for the copies asked for (of "balance", one of each layer), else cores.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,18 +33,39 @@ from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
 
 Replication = Literal["balance"] | Mapping[str, int] | None
+Sharing = Literal["as_needed", "none", "cores"]
 
 
 @dataclass(frozen=True)
 class LayerCopy:
-    """One copy of a layer on cores `first_core` .. `first_core + cores - 1`; rank is its order on the chip."""
+    """One copy of a layer; rank is its order on the chip. slots: of each of its crossbars, the number of the chip's that it is, of
+    which cores have `per_core` each."""
 
     layer: str
     index: int
     rank: int
-    first_core: int
-    cores: int
-    crossbars: int
+    slots: Sequence[int]
+    per_core: int
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars that it lies on."""
+        return len(self.slots)
+
+    @property
+    def in_cores(self) -> Counter[int]:
+        """Cores that it lies on, with its crossbars there."""
+        return Counter(slot // self.per_core for slot in self.slots)
+
+    @property
+    def cores(self) -> int:
+        """Cores that it lies on, alone or with others."""
+        return len(self.in_cores)
+
+    @property
+    def first_core(self) -> int:
+        """The first of its cores."""
+        return min(self.slots) // self.per_core
 
 
 @dataclass(frozen=True)
@@ -55,15 +81,17 @@ class Crossbar:
     rows: int  # wordlines driven
     bitlines: int  # sampled per slice
     conversions: int  # per slice; 0 where its bitlines are subtracted before the ADCs of the crossbar before it
+    off_diagonal: int = 0  # of rows x bitlines, cells where wordlines of one group cross bitlines of another
 
 
 @dataclass(frozen=True, repr=False)
 class Placement(Shown):
-    """A network on a chip: copies of its layers in order of placement."""
+    """A network on a chip: copies of its layers in order of placement. sharing: what copies share."""
 
     chip: Chip
     network: Network
     copies: dict[str, tuple[LayerCopy, ...]]
+    sharing: Literal["none", "cores"] = "none"
 
     def geometry(self, layer: str) -> Geometry:
         """How the layer's matrix is cut."""
@@ -80,7 +108,29 @@ class Placement(Shown):
     @property
     def cores_used(self) -> int:
         """Cores that hold something."""
-        return sum(copy.cores for copies in self.copies.values() for copy in copies)
+        return len(self._in_cores)
+
+    @cached_property
+    def _in_cores(self) -> Counter[int]:
+        """Cores that hold something, with the crossbars there that do."""
+        found: Counter[int] = Counter()
+        for copies in self.copies.values():
+            for copy in copies:
+                found.update(copy.in_cores)
+        return found
+
+    @property
+    def cores_shared(self) -> int:
+        """Cores on which crossbars of several copies lie."""
+        found = Counter(core for copies in self.copies.values() for copy in copies for core in copy.in_cores)
+        return sum(count > 1 for count in found.values())
+
+    def core_shares(self, layer: str) -> dict[int, float]:
+        """Of each core that copies of a layer lie on, the share of its crossbars in use that are theirs."""
+        mine: Counter[int] = Counter()
+        for copy in self.copies[layer]:
+            mine.update(copy.in_cores)
+        return {core: crossbars / self._in_cores[core] for core, crossbars in mine.items()}
 
     @property
     def crossbars_used(self) -> int:
@@ -92,8 +142,9 @@ class Placement(Shown):
 
     def _numbers(self) -> dict[str, str]:
         copies, chip = sum(map(len, self.copies.values())), self.chip
+        shared = f", {self.cores_shared:,} of them shared" if self.cores_shared else ""
         return {
-            "copies": f"{copies:,}", "cores": f"{self.cores_used:,} of {chip.cores:,}",
+            "copies": f"{copies:,}", "cores": f"{self.cores_used:,} of {chip.cores:,}{shared}",
             "crossbars": f"{self.crossbars_used:,} of {chip.crossbars:,} ({self.crossbars_used / chip.crossbars:.1%})",
         }  # fmt: skip
 
@@ -108,24 +159,24 @@ class Placement(Shown):
 
     def crossbars_of(self, copy: LayerCopy) -> list[Crossbar]:
         """Every crossbar of a layer copy in the order of its slots."""
-        return crossbars_from(self.chip, self.geometry(copy.layer), copy.first_core)
+        return crossbars_at(self.chip, self.geometry(copy.layer), copy.slots)
 
 
-def crossbars_from(chip: Chip, geometry: Geometry, first_core: int) -> list[Crossbar]:
-    """The crossbars of a matrix on the cores from `first_core` on, in the order of their slots."""
-    structure, found, index = chip.structure, [], 0
+def crossbars_at(chip: Chip, geometry: Geometry, slots: Sequence[int]) -> list[Crossbar]:
+    """The crossbars of a matrix, in their order, on those of the chip with these numbers."""
+    structure, found, numbers = chip.structure, [], iter(slots)
     for group in range(geometry.groups):
         for column_tile in range(geometry.column_tiles):
             for row_tile in range(geometry.row_tiles):
                 for plane in range(geometry.planes):
-                    core = first_core + index // structure.crossbars_per_core
+                    core, slot = divmod(next(numbers), structure.crossbars_per_core)
                     found.append(Crossbar(
-                        core, core // structure.cores_per_tile, index % structure.crossbars_per_core,
-                        group, row_tile, column_tile, geometry.rows_of(row_tile),
-                        geometry.bitlines_of(column_tile),
-                        geometry.conversions_of(column_tile) if plane < geometry.converted_planes else 0,
+                        core, core // structure.cores_per_tile, slot,
+                        group, row_tile, column_tile, geometry.rows_of(row_tile, group),
+                        geometry.bitlines_of(column_tile, group),
+                        geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
+                        geometry.off_diagonal_of(group),
                     ))  # fmt: skip
-                    index += 1
     return found
 
 
@@ -140,11 +191,12 @@ def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
-def place(network: Network, chip: Chip, replication: Replication = "balance") -> Placement:
+def place(network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed") -> Placement:
     """Put every layer of `network` on crossbars of `chip`.
 
-    replication: "balance" spends free cores on copies of whichever layer takes longest per sample; None makes
-    one copy each; a mapping gives the copies by layer name (1 where it is silent). Raises CapacityError by how
+    replication: "balance" spends free crossbars on copies of whichever layer takes longest per sample; None makes
+    one copy each; a mapping gives the copies by layer name (1 where it is silent). sharing: what copies share, see above; that of the
+    placement tells what became of "as_needed". Raises CapacityError by how
     many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles lack,
     ParameterError for a wrong mapping, UnknownLayerError where the chip has settings for other layers, TraceError for
     layers that wait for each other without end.
@@ -152,24 +204,24 @@ def place(network: Network, chip: Chip, replication: Replication = "balance") ->
     check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
     own = own_needs(network)
-    cores = {layer.name: _cores(chip, layer) for layer in network.layers}
+    per_core = chip.structure.crossbars_per_core
+    alone = {layer.name: layer_geometry(chip, layer).crossbars for layer in network.layers}
+    whole = {name: ceil(crossbars / per_core) * per_core for name, crossbars in alone.items()}
+    copies = dict.fromkeys(alone, 1) if replication == "balance" else _asked(network, replication)
+    shared = _shared(chip, sharing, whole, alone, copies)
+    taken = whole if shared == "none" else alone
     if replication == "balance":
-        _check_capacity(chip, cores, dict.fromkeys(cores, 1))
-        copies = _balance(network, chip, cores, own)
-    else:
-        copies = _asked(network, replication)
-        _check_capacity(chip, cores, copies)
+        copies = _balance(network, chip, taken, own)
     placed: dict[str, tuple[LayerCopy, ...]] = {}
-    next_core = rank = 0
+    next_slot = rank = 0
     for layer in network.layers:
         group = []
         for index in range(copies[layer.name]):
-            crossbars = layer_geometry(chip, layer).crossbars
-            group.append(LayerCopy(layer.name, index, rank, next_core, cores[layer.name], crossbars))
-            next_core += cores[layer.name]
+            group.append(LayerCopy(layer.name, index, rank, range(next_slot, next_slot + alone[layer.name]), per_core))
+            next_slot += taken[layer.name]
             rank += 1
         placed[layer.name] = tuple(group)
-    return Placement(chip, network, placed)
+    return Placement(chip, network, placed, shared)
 
 
 def _check_units(network: Network, chip: Chip) -> None:
@@ -184,21 +236,27 @@ def _check_units(network: Network, chip: Chip) -> None:
         raise MissingComponentError(chip.name, [(layer, unit, f"{count:g} {ACTIONS[unit]}") for layer, unit, count in lacking])
 
 
-def _cores(chip: Chip, layer: MatrixLayer) -> int:
-    return ceil(layer_geometry(chip, layer).crossbars / chip.structure.crossbars_per_core)
-
-
-def _check_capacity(chip: Chip, cores: dict[str, int], copies: dict[str, int]) -> None:
-    per_core = chip.structure.crossbars_per_core
-    needed = sum(cores[name] * copies[name] for name in cores) * per_core
-    if needed > chip.crossbars:
-        largest = max(cores, key=lambda name: cores[name] * copies[name])
-        raise CapacityError(
-            f"chip {chip.name} is too small by {needed - chip.crossbars} crossbars: the network needs {needed} "
-            f"(in whole cores of {per_core}), the chip has {chip.crossbars}; the largest layer, {largest}, "
-            f"takes {cores[largest] * copies[largest] * per_core}",
-            needed, chip.crossbars,
-        )  # fmt: skip
+def _shared(
+    chip: Chip, sharing: Sharing, whole: dict[str, int], alone: dict[str, int], copies: dict[str, int]
+) -> Literal["none", "cores"]:
+    """What so many copies share, that take these crossbars each in whole cores and without the rest of the last; raises CapacityError
+    where the chip has too few."""
+    if sharing not in get_args(Sharing):
+        raise ParameterError(f"sharing must be {', '.join(get_args(Sharing))}, got {sharing!r}")
+    in_whole, without = (sum(each[name] * copies[name] for name in copies) for each in (whole, alone))
+    if sharing == "as_needed":
+        sharing = "cores" if without <= chip.crossbars < in_whole else "none"
+    taken, needed = (whole, in_whole) if sharing == "none" else (alone, without)
+    if needed <= chip.crossbars:
+        return sharing
+    largest = max(taken, key=lambda name: taken[name] * copies[name])
+    fewer = f"; {without} where layers share cores" if without < in_whole else ""
+    told = f"in whole cores of {chip.structure.crossbars_per_core}{fewer}" if sharing == "none" else "where layers share cores"
+    raise CapacityError(
+        f"chip {chip.name} is too small by {needed - chip.crossbars} crossbars: the network needs {needed} "
+        f"({told}), the chip has {chip.crossbars}; the largest layer, {largest}, takes {taken[largest] * copies[largest]}",
+        needed, chip.crossbars,
+    )  # fmt: skip
 
 
 def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
@@ -214,48 +272,50 @@ def _asked(network: Network, replication: Mapping[str, int] | None) -> dict[str,
     return copies
 
 
-def _balance(network: Network, chip: Chip, cores: dict[str, int], own: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Copies by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as cores are free, more copies
-    for the layer that takes longest per sample, as many as make its largest block smaller; never more copies than vectors,
-    nor, of a layer that waits for its own results, than can be ready at once."""
-    free = chip.cores - sum(cores.values())
-    cycles = [vector_time(chip, layer) for layer in network.layers]
+def _balance(network: Network, chip: Chip, taken: dict[str, int], own: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Copies, of which one takes so many crossbars, by the greedy rule of ISAAC (ISCA 2016, section on balanced pipelines): as long as
+    crossbars are free, more copies for the layer that takes longest per sample, as many as make its largest block smaller; never more
+    copies than vectors, nor, of a layer that waits for its own results, than can be ready at once."""
+    free = chip.crossbars - sum(taken.values())
+    cycles = [vector_time(chip, layer, taken[layer.name]) for layer in network.layers]
     limit = [most_at_once(own[x.name]) if x.name in own else x.vectors for x in network.layers]
     deals = [Deal(layer.vectors, 1) for layer in network.layers]
     while True:
         bottleneck = int(np.argmax([deal.longest * cycle for deal, cycle in zip(deals, cycles, strict=True)]))
         deal = deals[bottleneck]
         more = deal.next_that_helps() - deal.copies
-        cost = more * cores[network.layers[bottleneck].name]
+        cost = more * taken[network.layers[bottleneck].name]
         if not more or cost > free or deal.copies + more > limit[bottleneck]:
             return {layer.name: deal.copies for layer, deal in zip(network.layers, deals, strict=True)}
         deals[bottleneck] = Deal(deal.vectors, deal.copies + more)
         free -= cost
 
 
-def vector_time(chip: Chip, layer: MatrixLayer) -> int:
+def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int:
     """Time [fs] that one copy of the layer takes for a vector when it has all inputs: the longest of its slice loop and of the
-    stages that copies on one tile share, each for as many copies as lie there: reading inputs from the tile's buffer,
-    its digital units, and sending the results once.
+    stages that copies on one tile share, each for as many copies as lie there, of `taken` crossbars each (None: whole cores):
+    reading inputs from the tile's buffer, its digital units, and sending the results once.
 
-    What is not in it depends on where layers lie: arriving values and copies sent to several tiles.
+    What is not in it depends on where layers lie: arriving values, copies sent to several tiles, and what cores are shared with.
     """
     own, geometry = chip.for_layer(layer.name), layer_geometry(chip, layer)
-    crossbars = crossbars_from(chip, geometry, 0)
+    crossbars = crossbars_at(chip, geometry, range(geometry.crossbars))
     if layer.lookup:  # one row tile works at a time
         crossbars = [replace(x, rows=geometry.wordlines_per_input) for x in crossbars if x.row_tile == 0]
     cycle = read_cycle(chip, layer, crossbars).busy
-    beside = max(1.0, chip.structure.cores_per_tile / _cores(chip, layer))
+    per_core = chip.structure.crossbars_per_core
+    taken = taken or ceil(geometry.crossbars / per_core) * per_core
+    beside = max(1.0, chip.structure.cores_per_tile * per_core / taken)
     inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
     for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
         inputs[tile] += layer.index_bits if layer.lookup else rows * own.inputs.bits
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
-        outputs[x.tile] += geometry.outputs_of(x.column_tile) if x.conversions else 0
+        outputs[x.tile] += geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0
     home = {(x.group, x.column_tile): x for x in crossbars}  # the last of each block
     finished: dict[int, int] = defaultdict(int)
     for x in home.values():
-        finished[x.tile] += geometry.outputs_of(x.column_tile)
+        finished[x.tile] += geometry.outputs_of(x.column_tile, x.group)
     stages = [beside * port_time(chip, bits) for bits in inputs.values()]
     for tile, additions in outputs.items():
         share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors

@@ -107,6 +107,7 @@ class CopyProcess:
         self.read_until = [0] * len(self.kinds)  # last latch by kind
         self.written_until = [0] * len(self.kinds)  # end of the last write by kind
         self.crossbar_written_until: dict[int, int] = {}
+        self.shared = [simulation.operations.units_of(copy, row_tile) for row_tile in simulation.operations.row_tiles(layer)]  # by kind
 
     def _kind(self, operation: VectorOperation) -> Kind:
         simulation, layer = self.simulation, self.layer
@@ -147,6 +148,9 @@ class CopyProcess:
                 if self.results[0].left is None or self.results[0].left > self.now:
                     yield from self._wait_for_results()
                 yield from self._wait_for_arrays(kind)
+                if self.shared[kind]:
+                    yield simulation.turns.take(self.result_rank, self.shared[kind])
+                    yield from self._wait_for_arrays(kind)  # written meanwhile
                 self.results.append(Result())
                 self.env.process(self._finish(sample, vector, kind, copies[vector], self._compute(kind), self.results[-1]))
 
@@ -221,6 +225,10 @@ class CopyProcess:
         simulation, mine = self.simulation, self.kinds[kind]
         journal = simulation.journal
         journal.write(mine.compute_run, started, self.now)
+        if self.shared[kind]:
+            simulation.turns.give(self.shared[kind])
+            for unit in self.shared[kind]:
+                simulation.taken[unit] += self.now - started
         if mine.operation.partial_ports:
             yield from self._serve(mine.partial, self.load_rank)
         if mine.operation.gather.steps:

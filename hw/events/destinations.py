@@ -110,7 +110,7 @@ class Destinations:
             read = [x for x in crossbars if x.row_tile == row_tile] if layer.lookup else crossbars
             for block in blocks(read).values():
                 home = block[-1]
-                made = share * geometry.outputs_of(home.column_tile) / outputs
+                made = share * geometry.outputs_of(home.column_tile, home.group) / outputs
                 weights[home.tile, (name, "sum", home.group, home.column_tile)] += made
         return dict(weights)
 

@@ -16,15 +16,15 @@ import pandas as pd
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
-from xbar.hw.display import Shown, si
+from xbar.hw.display import si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.mesh import Links
+from xbar.hw.events.served import FEMTOSECOND, Served
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
 STAGES = ("load", "compute", "drain", "transfer")
 INPUT, OUTPUT, STATIC = "(input)", "(output)", "(static)"
 WRITE = "write"  # stage and component of updates; only in tables of simulations that have some
-FEMTOSECOND = 1e-15
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Activity:
 
 
 @dataclass(frozen=True, repr=False)
-class Ledger(Shown):
+class Ledger(Served):
     """Result of one simulation; times inside are integer femtoseconds, results are SI.
 
     activity, start_fs, end_fs: int64 (runs,), one entry per run of an activity, in order of their ends;
@@ -87,11 +87,6 @@ class Ledger(Shown):
     def chip(self) -> Chip:
         """The chip that was simulated."""
         return self.placement.chip
-
-    @property
-    def span(self) -> float:
-        """Simulated time [s]."""
-        return self.span_fs * FEMTOSECOND
 
     # ---- energy
 
@@ -319,29 +314,6 @@ class Ledger(Shown):
 
     # ---- time
 
-    @property
-    def requests(self) -> int:
-        """Requests served."""
-        return len(self.finish_fs)
-
-    @property
-    def latency(self) -> np.ndarray:
-        """Arrival to result of each request [s]."""
-        return (self.finish_fs - self.arrival_fs) * FEMTOSECOND
-
-    @property
-    def throughput(self) -> float:
-        """Requests per second over the simulated time [1/s]; 0 without requests."""
-        return self.requests / self.span if self.span_fs else 0.0
-
-    @property
-    def steady_throughput(self) -> float:
-        """Requests per second between the first and the last result [1/s]; nan below two requests."""
-        if self.requests < 2:
-            return float("nan")
-        first, last = int(self.finish_fs.min()), int(self.finish_fs.max())
-        return (self.requests - 1) / ((last - first) * FEMTOSECOND) if last > first else float("inf")
-
     @cached_property
     def timeline(self) -> pd.DataFrame:
         """Every run: layer, stage, copy, start_s, end_s."""
@@ -409,7 +381,8 @@ class Ledger(Shown):
         return _busiest(self.units())
 
     def layers(self) -> pd.DataFrame:
-        """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, area_m2 of its cores, first
+        """One row a layer: matrix, copies, crossbars, vectors per request, energy_J, core_area_m2 (of cores that it
+        shares, by crossbars in use), first
         and last activity of the first request's stages, vector_time_s from a vector's first read to its last conversion, busy_s per
         copy, during which it computes at least one vector, and utilisation, its share of the simulated time."""
         rows = {}
@@ -418,7 +391,7 @@ class Ledger(Shown):
             c.parent_area for name, c in self.chip.costs.items() if self.chip.parents(name) == self.chip.cores
         )
         for layer in self.placement.network.layers:
-            copies = self.placement.copies[layer.name]
+            copies, cores = self.placement.copies[layer.name], self.placement.core_shares(layer.name)
             mine = timeline[timeline["layer"] == layer.name]
             computing = mine[mine["stage"] == "compute"]
             busy = sum(self._computing(layer.name, copy.index) for copy in copies) / len(copies) * FEMTOSECOND
@@ -426,8 +399,8 @@ class Ledger(Shown):
                 "outputs": layer.outputs * layer.groups, "inputs": layer.inputs, "groups": layer.groups,
                 "vectors": layer.vectors, "copies": len(copies),
                 "crossbars": sum(copy.crossbars for copy in copies),
-                "cores": sum(copy.cores for copy in copies),
-                "core_area_m2": sum(copy.cores for copy in copies) * core_area,
+                "cores": len(cores),
+                "core_area_m2": sum(cores.values()) * core_area,
                 "energy_J": float(self.energy.loc[layer.name].sum()),
                 "first_start_s": float(mine["start_s"].min()) if len(mine) else float("nan"),
                 "last_end_s": float(mine["end_s"].max()) if len(mine) else float("nan"),
@@ -448,13 +421,6 @@ class Ledger(Shown):
         for number, activity in enumerate(self.activities):
             found[activity.layer, activity.stage, activity.copy].append(number)
         return found
-
-    def requests_table(self) -> pd.DataFrame:
-        """One row a request: arrival_s, finish_s, latency_s."""
-        return pd.DataFrame({
-            "arrival_s": self.arrival_fs * FEMTOSECOND, "finish_s": self.finish_fs * FEMTOSECOND,
-            "latency_s": self.latency,
-        }).rename_axis("request")  # fmt: skip
 
     def summary(self) -> dict[str, float]:
         """Headline numbers, SI, the unit in each name.

@@ -8,7 +8,9 @@ A vector starts to load when the values of its receptive field exist and the inp
 when the vector before it has started to compute. It computes when it is loaded, the arrays are free, and there is room for its
 results: a copy has at most three vectors on their way, one that is read, one that is converted, and one in the tile's register
 until it is injected into the mesh. What contends: buffer ports and buses, ADCs, output stages of tiles, every link of the mesh
-(`xbar.hw.events.mesh`), room in buffers (`xbar.hw.events.credits`), off-chip links. Flow control: a layer begins a sample, and a
+(`xbar.hw.events.mesh`), room in buffers (`xbar.hw.events.credits`), off-chip links. A converter to which crossbars of several copies
+are wired (`place(..., sharing="cores")`) serves one vector from its first read to its last conversion, then who asked first; a vector
+that needs several such converters gets them at once. Flow control: a layer begins a sample, and a
 sample comes over the links, when all who read it have loaded the samples until `samples_held` before. A layer may read itself,
 and layers that come after it: within a sample each vector waits for those that it needs, whichever layers they are of. A request
 is done when the layers that make its outputs, and those that nobody else waits for, are done with it.
@@ -43,21 +45,39 @@ from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
-from xbar.hw.events.vector_operation import Copies, Transfer, VectorOperation, VectorOperations
-from xbar.hw.events.waiting import Clock, Port, Progress
-from xbar.hw.graph.network import MatrixLayer
+from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
+from xbar.hw.events.waiting import Clock, Port, Progress, Turns
+from xbar.hw.graph.network import MatrixLayer, Network
 
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
 
 
+class OffChipLinks:
+    """A chip's off-chip links to what is no chip: one sample at a time, in or out."""
+
+    def __init__(self, env: Clock):
+        self.port = Port(env)
+
+    def receive(self, sample: int, hold: int, begins: Callable[[int], None]) -> Event:
+        """An event when a sample is in, after `hold` [fs] of the links; its value is when that began, and `begins` is called then."""
+        return self.port.serve(2 * sample, hold, begins)
+
+    def send(self, sample: int, hold: int, whole: int) -> Event:
+        """An event when a sample's results are out, after `hold` [fs] of the links; its value is when that began. whole: when the last of
+        them is at the links [fs], which do not wait for it."""
+        return self.port.serve(2 * sample + 1, hold)
+
+
 class Simulation:
-    """The environment, what is shared in it, and its processes."""
+    """One chip: what is shared on it, and its processes. env: the clock, its own where it is not given one; links: who holds its off-chip
+    links, its own where no other chip does."""
 
     def __init__(
         self, placement: Placement, arrivals: Arrivals, off_chip_io: bool, per_crossbar: bool, samples_held: int,
-        updates: Sequence[Update], lookups: Mapping[str, Sequence[int]],
+        updates: Sequence[Update], lookups: Mapping[str, Sequence[int]], env: Clock | None = None,
+        off_chip_links: OffChipLinks | None = None,
     ):  # fmt: skip
-        self.env = Clock(initial_time=0)
+        self.env = env or Clock(initial_time=0)
         self.placement, self.network = placement, placement.network
         self.journal = Journal()
         self.operations = VectorOperations(placement, off_chip_io)
@@ -68,13 +88,15 @@ class Simulation:
         self.sample_ready = [Event(self.env) for _ in range(self.requests)]
         self.buffer_ports: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
-        self.off_chip_links, self.links = Port(self.env), Links(self.operations.mesh)
+        self.off_chip_links, self.links = off_chip_links or OffChipLinks(self.env), Links(self.operations.mesh)
         self.outbox = Outbox(self.env, self.links)
+        self.turns = Turns(self.env)
+        self.taken: dict[Unit, int] = defaultdict(int)  # how long shared converters were [fs]
         self._progress: dict[tuple[str, int], Progress] = {}
         self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
         self._loaded = {name: Progress(self.env, self.requests) for name in placement.copies}  # samples loaded
-        self.readers: dict[str, tuple[str, ...]] = {
-            source: tuple(dict.fromkeys(flow.target for flow in self.network.flows if flow.source == source))
+        self.readers: dict[str, list[Progress]] = {  # of what each layer makes: the samples that they have loaded
+            source: [self._loaded[name] for name in dict.fromkeys(flow.target for flow in self.network.flows if flow.source == source)]
             for source in ["", *placement.copies]
         }
         last = {*self.network.last_layers, *self.network.outputs}
@@ -160,12 +182,15 @@ class Simulation:
 
     def room_for(self, sample: int, source: str) -> Steps:
         """Until all who read what `source` makes have loaded all samples until `samples_held` before."""
-        for reader in self.readers[source]:
-            yield from self._loaded[reader].until(sample - self.samples_held + 1)
+        for loaded in self.readers[source]:
+            yield from loaded.until(sample - self.samples_held + 1)
 
     def _request(self, sample: int) -> Steps:
-        """One request from its arrival to its result."""
         yield self.env.timeout(int(self.arrival_fs[sample]))
+        yield from self.serve(sample)
+
+    def serve(self, sample: int) -> Steps:
+        """One request from its arrival, which is now, to its result."""
         if self.transfers is not None:
             yield from self.room_for(sample, "")
             if room := self.credits.of_input(sample):
@@ -201,10 +226,14 @@ class Simulation:
 
     def start(self) -> Iterator[Event]:
         """Start every process; the events are the requests' ends."""
+        self.start_copies()
+        return iter([self.env.process(self._request(sample)) for sample in range(self.requests)])
+
+    def start_copies(self) -> None:
+        """Start every process but those of requests."""
         self._schedule_updates()
         for copy in self.copies:
             self.env.process(copy.process())
-        return iter([self.env.process(self._request(sample)) for sample in range(self.requests)])
 
     def unit_busy(self) -> dict[str, int]:
         """How long each unit that bounds time was busy [fs], by what it is called."""
@@ -222,8 +251,12 @@ class Simulation:
                 ):  # fmt: skip
                     for tile, hold in holds.items():
                         busy[f"{port} of tile {tile}"] += count * hold
+        for (core, adc), hold in sorted(self.taken.items()):
+            busy[f"shared ADC {adc} of core {core}"] = hold
+        activity = np.array(self.journal.activity, int)
+        length = np.array(self.journal.end, np.int64) - np.array(self.journal.start, np.int64)
         for transfer, index in self.transfers.described if self.transfers is not None else ():
-            busy["off-chip links"] += int(runs[index]) * transfer.hold
+            busy["off-chip links"] += int(length[activity == index].sum())
             for tile, hold in transfer.buffer_ports.items():
                 busy[f"buffer port of tile {tile}"] += int(runs[index]) * hold
         return dict(busy)
@@ -236,14 +269,35 @@ class Simulation:
             self.credits.stuck()
             raise
 
-    def enter_writes(self) -> None:
+    def close(self, horizon: float) -> int:
+        """Write down what is known only when all has happened; its end [fs], not before the horizon [s]."""
+        self._enter_writes()
+        if self.per_crossbar:
+            self._enter_counted_actions()
+        span = max([round(horizon * FEMTOSECONDS), *self.journal.end, *self.finish_fs.tolist()])
+        check_reach(span)
+        return span
+
+    def ledger(self, span: int, read_energy: Mapping[str, float] | None, served: int | None = None) -> Ledger:
+        """The ledger from 0 to `span` [fs], of what is closed; served: of so many requests, the first ones, all where it is None."""
+        journal = self.journal
+        activity, start, end = (np.array(each) for each in (journal.activity, journal.start, journal.end))
+        if self.updates:  # writes come after all else until here
+            order = np.argsort(end, kind="stable")
+            activity, start, end = activity[order], start[order], end[order]
+        return Ledger(
+            self.placement, tuple(journal.activities), activity, start, end, self.arrival_fs[:served], self.finish_fs[:served], span,
+            next(self.env._eid), self.links, self.unit_busy(), None if read_energy is None else dict(read_energy), tuple(self.updates),
+        )  # fmt: skip
+
+    def _enter_writes(self) -> None:
         """The crossbars of a copy that an update wrote over the same time are one run."""
         for (number, copy, start, end), cells in sorted(self.written.items()):
             update = self.updates[number]
             pulses = {WRITE: cells * update.pulses_per_cell}
             self.journal.write(self.journal.describe(Activity(update.layer, WRITE, copy, pulses, number)), start, end)
 
-    def enter_counted_actions(self) -> None:
+    def _enter_counted_actions(self) -> None:
         """Replace what load and compute are known to do by what the single crossbars were seen to do."""
         runs = np.bincount(np.array(self.journal.activity, int), minlength=len(self.journal.activities))
         for copy in self.copies:
@@ -287,8 +341,8 @@ class _Transfers:
         transfer, run = self._transfer(INPUT, sample)
         arrived: list[int] = []
         links, shipment = self.simulation.links, transfer.shipment
-        start = yield self.simulation.off_chip_links.serve(
-            2 * sample, transfer.hold, lambda now: arrived.append(links.send(shipment, now)[1])
+        start = yield self.simulation.off_chip_links.receive(
+            sample, transfer.hold, lambda now: arrived.append(links.send(shipment, now)[1])
         )
         self.simulation.journal.write(run, start, self.env._now)
         last = max(self.env._now + shipment.routers * links.hop, *arrived)
@@ -304,7 +358,7 @@ class _Transfers:
             yield self.env.all_of(reads)
         _, arrived = yield simulation.outbox.post(rank, shipment)
         yield self.env.timeout(shipment.routers * simulation.links.hop)
-        start = yield simulation.off_chip_links.serve(2 * sample + 1, transfer.hold)
+        start = yield simulation.off_chip_links.send(sample, transfer.hold, arrived)
         simulation.journal.write(run, start, self.env._now)
         if arrived > self.env._now:
             yield self.env.timeout(arrived - self.env._now)
@@ -316,9 +370,9 @@ def drawn_rows(layer: MatrixLayer, count: int) -> np.ndarray:
     return np.random.default_rng(list(layer.name.encode())).integers(layer.inputs, size=count)
 
 
-def _check_lookups(placement: Placement, requests: int, lookups: Mapping[str, Sequence[int]]) -> None:
+def check_lookups(network: Network, requests: int, lookups: Mapping[str, Sequence[int]]) -> None:
     """Raise ParameterError unless each is one row of a table for every look-up."""
-    tables = {layer.name: layer for layer in placement.network.layers if layer.lookup}
+    tables = {layer.name: layer for layer in network.layers if layer.lookup}
     for name, given in lookups.items():
         if name not in tables:
             raise ParameterError(f"lookups: no look-up layer {name!r}; there are: {', '.join(tables) or 'none'}")
@@ -357,7 +411,26 @@ def simulate(
     that cannot be made, and for look-ups of other shape or range; BufferCapacityError where values wait for each other because
     a tile's buffer is too small (`xbar.hw.events.credits` says when that cannot be).
     """
-    layers = [layer.name for layer in placement.network.layers]
+    check_options(placement.network, read_energy, resolution, samples_held, horizon)
+    updates = tuple(updates)
+    check_updates(placement, updates)
+    check_lookups(placement.network, len(arrivals.times), lookups or {})
+    simulation = Simulation(
+        placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
+    )
+    for finished in simulation.start():
+        simulation.run(finished)
+        if progress is not None:
+            progress(1)
+    simulation.env.run()
+    return simulation.ledger(simulation.close(horizon), read_energy)
+
+
+def check_options(
+    network: Network, read_energy: Mapping[str, float] | None, resolution: str, samples_held: int, horizon: float
+) -> None:
+    """Raise ParameterError for options of a simulation that it cannot have."""
+    layers = [layer.name for layer in network.layers]
     if read_energy is not None:
         unknown = [name for name in read_energy if name not in layers]
         if unknown:
@@ -371,32 +444,6 @@ def simulate(
         raise ParameterError(f"samples_held must be a whole number of at least 1, got {samples_held!r}")
     if not (horizon >= 0 and np.isfinite(horizon)):
         raise ParameterError(f"horizon must be 0 s or more, got {horizon}")
-    updates = tuple(updates)
-    check_updates(placement, updates)
-    _check_lookups(placement, len(arrivals.times), lookups or {})
-    simulation = Simulation(
-        placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
-    )
-    for finished in simulation.start():
-        simulation.run(finished)
-        if progress is not None:
-            progress(1)
-    simulation.env.run()
-    journal = simulation.journal
-    simulation.enter_writes()
-    if resolution == "crossbar":
-        simulation.enter_counted_actions()
-    span = max([round(horizon * FEMTOSECONDS), *journal.end, *simulation.finish_fs.tolist()])
-    check_reach(span)
-    activity, start, end = (np.array(each) for each in (journal.activity, journal.start, journal.end))
-    if updates:  # writes come after all else until here
-        order = np.argsort(end, kind="stable")
-        activity, start, end = activity[order], start[order], end[order]
-    return Ledger(
-        placement, tuple(journal.activities), activity, start, end, simulation.arrival_fs, simulation.finish_fs, span,
-        next(simulation.env._eid), simulation.links, simulation.unit_busy(), None if read_energy is None else dict(read_energy),
-        updates,
-    )  # fmt: skip
 
 
 def _is_energy(value: object) -> bool:

@@ -100,15 +100,18 @@ def crossbar_writes(placement: Placement, copy: LayerCopy, update: Update) -> li
     """What `update` writes on the crossbars of a layer copy, those that it touches; raises ParameterError."""
     write_time = Fraction(_needed(placement.chip.device, "write_time"))
     geometry = placement.geometry(update.layer)
-    rows = range(geometry.inputs) if update.rows is None else update.rows
-    if max(rows) >= geometry.inputs:
-        raise ParameterError(
-            f"update of {update.layer}: rows must be from 0 to {geometry.inputs - 1}, the layer's inputs, got {max(rows)}"
-        )
-    touched = Counter(row // geometry.inputs_per_crossbar for row in rows)
+    inputs = geometry.inputs_of_group
+    rows = range(inputs) if update.rows is None else update.rows
+    if max(rows) >= inputs:
+        raise ParameterError(f"update of {update.layer}: rows must be from 0 to {inputs - 1}, the layer's inputs, got {max(rows)}")
+    alone = geometry.together == 1  # else one row tile, of whose rows each group has its own, but those of the bias
+    own = rows if alone else [row for row in rows if row < geometry.weights_of_group]
+    touched = Counter(row // geometry.inputs_per_crossbar for row in own)
+    of_bias = len(rows) - len(own)
     writes = []
     for index, crossbar in enumerate(placement.crossbars_of(copy)):
-        wordlines = touched[crossbar.row_tile] * geometry.wordlines_per_input
+        inputs = touched[crossbar.row_tile] * geometry.together_of(crossbar.group) + of_bias
+        wordlines = inputs * geometry.wordlines_per_input
         if wordlines:
             turns = math.ceil(crossbar.bitlines / update.cells_at_once)
             line_time = turns * Fraction(update.pulses_per_cell) * write_time

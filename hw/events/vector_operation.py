@@ -25,12 +25,17 @@ are driven in one slice, and there are no partial sums of other row tiles. What 
 from a table (routers, links) is that of the mean row, as of rows looked up alike often.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, lcm, sqrt
 
+import torch
+
+from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.geometry import Geometry
+from xbar.hw.array.mapping import map_integers
 from xbar.hw.chip.cycle import (
     ReadCycle,
     adc_of,
@@ -47,6 +52,7 @@ from xbar.hw.events.mesh import EDGE, Mesh, Shipment
 from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
 
 Actions = dict[str, float]  # component -> actions
+Unit = tuple[int, int]  # (core, ADC of it, or the first of several)
 Copies = tuple[tuple[int, ...], ...]  # of each flow of a layer's results, the copies of its target
 
 
@@ -143,9 +149,55 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, read_cycle(self.chip, layer, crossbars), filled_share(self.chip, crossbars),
+            ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)), filled_share(self.chip, crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
+
+    # ---- what copies share
+
+    def units_of(self, copy: LayerCopy, row_tile: int = 0) -> frozenset[Unit]:
+        """Converters that crossbars of several copies are wired to and a vector of this one needs: it has them from its first read to its
+        last conversion."""
+        return frozenset(self._units(self.read_by(copy, row_tile))) & self._shared
+
+    def _units(self, crossbars: list[Crossbar]) -> set[Unit]:
+        return {(x.core, self.adc_of(x)) for x in crossbars}
+
+    @cached_property
+    def _shared(self) -> frozenset[Unit]:
+        """Converters that several copies need."""
+        if self.placement.sharing == "none":
+            return frozenset()
+        found = Counter(unit for crossbars in self.crossbars.values() for unit in self._units(crossbars))
+        return frozenset(unit for unit, copies in found.items() if copies > 1)
+
+    @cached_property
+    def _driven(self) -> dict[int, list[tuple[LayerCopy, int]]]:
+        """By core: copies on it, with the wordlines that a vector of each may drive there."""
+        found: dict[int, list[tuple[LayerCopy, int]]] = defaultdict(list)
+        for copy in (copy for copies in self.placement.copies.values() for copy in copies):
+            lines: dict[int, int] = defaultdict(int)
+            for row_tile in self.row_tiles(self.network.layer(copy.layer)):
+                here: dict[int, int] = defaultdict(int)
+                for crossbar in self.read_by(copy, row_tile):
+                    here[crossbar.core] += crossbar.rows
+                for core, rows in here.items():
+                    lines[core] = max(lines[core], rows)
+            for core, rows in lines.items():
+                found[core].append((copy, rows))
+        return found
+
+    def _beside(self, copy: LayerCopy) -> dict[int, int]:
+        """By core of a copy: wordlines that others may drive while it drives its own, because they need no converter that it needs."""
+        if self.placement.sharing == "none":
+            return {}
+        mine = self._units(self.crossbars[copy.rank])
+        found: dict[int, int] = defaultdict(int)
+        for core in copy.in_cores:
+            for other, rows in self._driven[core]:
+                if other != copy and not mine & self._units(self.crossbars[other.rank]):
+                    found[core] += rows
+        return dict(found)
 
     def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
         """Input bits that each core of the copy reads per vector: each row tile once per core; of a look-up, its index."""
@@ -195,7 +247,7 @@ class VectorOperations:
         finished: dict[int, int] = defaultdict(int)  # outputs, by tile
         partial: dict[int, dict[int, dict[object, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, block in blocks(crossbars).items():
-            outputs = geometry.outputs_of(block[0].column_tile)
+            outputs = geometry.outputs_of(block[0].column_tile, block[0].group)
             home = block[-1].tile
             finished[home] += outputs
             for crossbar in block:
@@ -326,13 +378,25 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
 
 def filled_share(chip: Chip, crossbars: list[Crossbar]) -> float:
     """What a read of these crossbars takes of a whole array's, on the mean: its cells are at the middle of g_min and g_max where a
-    driven wordline and a bitline in use cross, at g_min on the bitlines without weights, and wordlines that are not driven carry
-    nothing. Of `rows_at_once`, a whole array is that many wordlines."""
+    driven wordline and a bitline in use cross, where these are of two groups at what holds a weight of 0 (`zero_share`), at g_min on
+    the bitlines without weights, and wordlines that are not driven carry nothing. Of `rows_at_once`, a whole array is so many lines."""
     design, device = chip.array_design, chip.device
     idle = 2 * device.g_min / (device.g_min + device.g_max)
     passed = sum(x.rows * (x.bitlines + idle * (design.bitlines - x.bitlines)) for x in crossbars)
+    if off_diagonal := sum(x.off_diagonal for x in crossbars):
+        passed -= (1 - zero_share(design)) * off_diagonal
     reads = sum(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     return passed / (reads * (design.rows_at_once or design.wordlines) * design.bitlines)
+
+
+def zero_share(design: ArrayDesign) -> float:
+    """Mean conductance of the cells that hold a weight of 0, over the middle of g_min and g_max. Where columns are stored flipped that
+    hold much, those of a slice that would otherwise have more than half of the levels are."""
+    device, top = design.device, 2**design.cell_bits - 1
+    zeros = map_integers(torch.zeros(1, 1, 1), torch.ones(1, 1), design.geometry(1, 1)).levels
+    if design.weights.flipped_columns:
+        zeros = torch.minimum(zeros, top - zeros)
+    return float(device.conductance(zeros, design.cell_bits).mean()) * 2 / (device.g_min + device.g_max)
 
 
 def _present(actions: Actions) -> Actions:

@@ -1,7 +1,9 @@
-"""The clock, and where things wait: for a port that serves one at a time, and for vectors that must be done before."""
+"""The clock, and where things wait: for a port that serves one at a time, for units that several take in turn, and for vectors that must
+be done before."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from bisect import insort
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import simpy
@@ -71,6 +73,55 @@ class Port:
         served._ok, served._value = True, self.env._now
         self.env.schedule(served, delay=duration)
         self._next_turn(duration)
+
+
+class Turns:
+    """Units that several have a use for and one has at a time, such as converters: who needs several gets all at once. Nobody passes one
+    who asked earlier and waits for the same unit, so nobody waits for ever; those of one instant come by their rank."""
+
+    def __init__(self, env: Clock):
+        self.env = env
+        self.waiting: list[tuple[int, int, int, frozenset[Hashable], Event]] = []
+        self.taken: set[Hashable] = set()
+        self.asked = 0
+        self.turn_due = False
+
+    def take(self, rank: int, units: frozenset[Hashable]) -> Event:
+        """Ask for all of these units; an event when they are free and taken."""
+        event = Event(self.env)
+        self.asked += 1
+        insort(self.waiting, (self.env._now, rank, self.asked, units, event), key=lambda request: request[:3])
+        self._serve_by_rank()
+        return event
+
+    def give(self, units: frozenset[Hashable]) -> None:
+        """Give units back."""
+        self.taken -= units
+        self._serve_by_rank()
+
+    def _serve_by_rank(self) -> None:
+        """Serve when all who ask or give in this instant have."""
+        if self.turn_due or not self.waiting:
+            return
+        self.turn_due = True
+        turn = Event(self.env)
+        turn._ok, turn._value = True, None
+        turn.callbacks.append(self._serve)
+        self.env.schedule(turn, BEFORE_PORTS)  # type: ignore[arg-type]
+
+    def _serve(self, turn: Event) -> None:
+        self.turn_due = False
+        passed: set[Hashable] = set()
+        left = []
+        for request in self.waiting:
+            units, event = request[3:]
+            if units & self.taken or units & passed:
+                passed |= units
+                left.append(request)
+            else:
+                self.taken |= units
+                event.succeed()
+        self.waiting = left
 
 
 class Progress:

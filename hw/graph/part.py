@@ -28,9 +28,12 @@ def cuts(network: Network) -> list[int]:
     return [number for number in range(1, len(network.layers)) if not barred[number]]
 
 
-def crossing(network: Network, before: Collection[str]) -> float:
-    """Values per sample that travel from the layers `before` to the others, each once however many read it."""
-    return _values(flow for flow in network.flows if flow.source in before and flow.target not in before)
+def crossing(network: Network, before: Collection[str], behind: Collection[str] | None = None) -> float:
+    """Values per sample that travel from the layers `before` to those `behind`, by default all others, each once however many read it."""
+    return _values(
+        flow for flow in network.flows
+        if flow.source in before and flow.target not in before and (behind is None or flow.target in behind)
+    )  # fmt: skip
 
 
 def part(network: Network, names: Collection[str]) -> Network:

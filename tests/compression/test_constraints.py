@@ -25,6 +25,7 @@ from xbar.compression.constraints import (
 )
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_layers, matrix_of, weight_of
+from xbar.compression.packing import crossbars_needed, used_arrays
 from xbar.hw import Chip, load_chip
 from xbar.hw.analog import AnalogLayer
 from xbar.hw.array.mapping import quantise_weights
@@ -217,3 +218,17 @@ def test_ties_go_to_the_first_and_channels_take_all_positions() -> None:
 def test_what_is_not_allowed_is_named(build: Callable[[], object], message: str) -> None:
     with pytest.raises(CompressionError, match=message):
         build()
+
+
+def test_groups_that_share_an_array_go_with_it() -> None:
+    """Five channels of one output and one input, two an array: three arrays, of which the weakest goes; wordlines and bitlines are counted
+    within each array."""
+    weight = torch.tensor([1.0, 2.0, 8.0, 3.0, 4.0]).view(5, 1, 1, 1)
+    chip = SMALL.with_changes(structure={"wordlines": 2})
+    assert used_arrays(weight, chip, 5).sum() == crossbars_needed(weight, chip, 5) == 3
+    assert CrossbarBlock(k=2, chip=chip).mask(weight, 5).flatten().tolist() == [False, False, True, True, True]
+    for line in ("wordline", "bitline"):
+        assert CrossbarLines(k=1, chip=chip, line=line).mask(weight, 5).flatten().tolist() == [False, True, True, False, True]
+    alone = chip.with_changes(weights={"groups_per_crossbar": 1})
+    assert crossbars_needed(weight, alone, 5) == 5
+    assert CrossbarBlock(k=2, chip=alone).mask(weight, 5).flatten().tolist() == [False, False, True, False, True]

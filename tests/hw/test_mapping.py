@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xbar.hw import MappingError
-from xbar.hw.array.geometry import Geometry, WeightEncoding
+from xbar.hw.array.geometry import Geometry, WeightEncoding, cut
 from xbar.hw.array.mapping import map_integers, map_weights, quantise_weights, read_integers, unmap
 
 SCHEMES = [
@@ -20,20 +20,21 @@ SCHEMES = [
 
 @st.composite
 def geometries(draw: st.DrawFn) -> Geometry:
-    """Any small matrix on any small crossbar that can hold one weight."""
+    """Any small matrix on any small crossbar that can hold one weight; groups share crossbars where they fit."""
     encoding = WeightEncoding(bits=draw(st.integers(2, 9)), **draw(st.sampled_from(SCHEMES)))
     cell_bits = draw(st.integers(1, 4))
     columns = encoding.slices(cell_bits) * 2 + 1
-    return Geometry(
-        draw(st.integers(1, 20)), draw(st.integers(1, 20)), draw(st.integers(1, 3)),
-        draw(st.integers(1, 9)), columns + draw(st.integers(0, 20)), cell_bits, encoding,
+    size, groups = draw(st.sampled_from([(20, 3), (2, 7)]))
+    return cut(
+        draw(st.integers(1, size)), draw(st.integers(1, size)), draw(st.integers(1, groups)),
+        draw(st.integers(1, 9)), columns + draw(st.integers(0, 20)), cell_bits, encoding, bias=False,
     )  # fmt: skip
 
 
 def random_integers(geometry: Geometry, seed: int) -> torch.Tensor:
     largest = int(geometry.encoding.largest)
     generator = torch.Generator().manual_seed(seed)
-    shape = (geometry.groups, geometry.outputs, geometry.inputs)
+    shape = geometry.layer_shape
     return torch.randint(-largest, largest + 1, shape, generator=generator)
 
 
@@ -41,7 +42,7 @@ def random_integers(geometry: Geometry, seed: int) -> torch.Tensor:
 @given(geometries(), st.integers(0, 1000))
 def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None:
     integers = random_integers(geometry, seed)
-    mapped = map_integers(integers, torch.ones(geometry.groups, geometry.outputs, dtype=torch.float64), geometry)
+    mapped = map_integers(integers, torch.ones(geometry.layer_shape[:2], dtype=torch.float64), geometry)
     assert mapped.levels.min() >= 0
     assert mapped.levels.max() < 2**geometry.cell_bits
     assert torch.equal(read_integers(mapped), integers.double())
@@ -57,9 +58,7 @@ def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None
 def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: str, kind: str) -> None:
     encoding = geometry.encoding.model_copy(update={"per": per})
     geometry = Geometry(**(vars(geometry) | {"encoding": encoding}))
-    weight = torch.randn(
-        geometry.groups, geometry.outputs, geometry.inputs, generator=torch.Generator().manual_seed(seed)
-    )
+    weight = torch.randn(geometry.layer_shape, generator=torch.Generator().manual_seed(seed))
     if kind == "zero":
         weight.zero_()
     elif kind == "one row":
@@ -75,16 +74,14 @@ def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: s
 @given(geometries(), st.integers(0, 1000))
 def test_crossbars_hold_every_cell_once_and_counts_agree(geometry: Geometry, seed: int) -> None:
     """The picture on the chip: as many crossbars, used cells and columns as the geometry says."""
-    mapped = map_integers(
-        random_integers(geometry, seed), torch.ones(geometry.groups, geometry.outputs, dtype=torch.float64), geometry
-    )
+    mapped = map_integers(random_integers(geometry, seed), torch.ones(geometry.layer_shape[:2], dtype=torch.float64), geometry)
     chip = mapped.crossbar_levels()
     assert chip.shape[:4].numel() == geometry.crossbars
     references = sum(geometry.reference_levels) * geometry.column_tiles
     assert chip.sum() == mapped.levels.sum() + geometry.groups * geometry.inputs * references
     by_tile = [
-        (geometry.rows_of(r), geometry.bitlines_of(c), geometry.conversions_of(c) if plane < geometry.converted_planes else 0)
-        for _ in range(geometry.groups)
+        (geometry.rows_of(r, g), geometry.bitlines_of(c, g), geometry.conversions_of(c, g) if plane < geometry.converted_planes else 0)
+        for g in range(geometry.groups)
         for plane in range(geometry.planes)
         for r in range(geometry.row_tiles)
         for c in range(geometry.column_tiles)

@@ -72,15 +72,15 @@ class Costs:
             counts = self._counts(name, outputs, inputs)
             energy += float(self._per_count[name] @ counts)
             g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
-            arrays += g.row_tiles * g.column_tiles * g.planes * g.groups
-            weights += g.groups * outputs * inputs
+            arrays += g.crossbars
+            weights += self._layers[name].groups * outputs * inputs
         area = arrays * self._array_area
         return {"area": area, "power": energy * self.rate + self._static * area, "weights": float(weights)}
 
     def _counts(self, name: str, outputs: int, inputs: int) -> list[float]:
         g = self.chip.geometry(outputs, inputs, self._layers[name].groups)
         rows, columns = g.row_tiles, g.column_tiles
-        products = outputs * rows, inputs * columns, outputs * inputs, rows * columns
+        products = outputs * rows, inputs * columns, g.groups * g.outputs * g.inputs, g.groups * rows * columns
         return [1.0, *map(float, (outputs, inputs, rows, columns, *products))]
 
 

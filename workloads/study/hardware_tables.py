@@ -143,8 +143,7 @@ def _port_rate(chip: Chip) -> float:
 
 
 def _cores_used(placement: Placement) -> set[int]:
-    every = (copy for copies in placement.copies.values() for copy in copies)
-    return {core for copy in every for core in range(copy.first_core, copy.first_core + copy.cores)}
+    return {core for copies in placement.copies.values() for copy in copies for core in copy.in_cores}
 
 
 def roofline(ledger: Ledger) -> pd.DataFrame:
@@ -217,22 +216,24 @@ def _holds(ledger: Ledger) -> dict[str, dict[str, float]]:
 
 
 def mapping(placement: Placement) -> pd.DataFrame:
-    """One row a crossbar in use, in the order of placement: layer, copy, tile, core, slot, rows and columns in use, and cells, which
-    hold weights or references: rows x columns."""
+    """One row a crossbar in use, in the order of placement: layer, copy, tile, core, slot, rows and columns in use, groups of the layer
+    on its diagonal, and cells that hold weights or references: of one group rows x columns, else those of the blocks."""
+    geometries = {name: placement.geometry(name) for name in placement.copies}
     rows = [
-        (name, copy.index, x.tile, x.core, x.slot, x.rows, x.bitlines, x.rows * x.bitlines)
+        (name, copy.index, x.tile, x.core, x.slot, x.rows, x.bitlines, geometries[name].together_of(x.group),
+         x.rows * x.bitlines - x.off_diagonal)
         for name, copies in placement.copies.items()
         for copy in copies
         for x in placement.crossbars_of(copy)
     ]
-    return pd.DataFrame(rows, columns=["layer", "copy", "tile", "core", "slot", "rows", "columns", "cells"])
+    return pd.DataFrame(rows, columns=["layer", "copy", "tile", "core", "slot", "rows", "columns", "groups", "cells"])
 
 
 def with_cells(layers: pd.DataFrame, placement: Placement) -> pd.DataFrame:
     """The ledger's table of layers with cells that hold weights or references, over all copies, and cells_share, of those of the
     layer's crossbars."""
     each = placement.chip.structure.wordlines * placement.chip.structure.bitlines
-    cells = [placement.geometry(str(name)).cells * len(placement.copies[str(name)]) for name in layers.index]
+    cells = [placement.geometry(str(name)).weight_cells * len(placement.copies[str(name)]) for name in layers.index]
     return layers.assign(cells=cells, cells_share=np.array(cells) / (layers["crossbars"] * each))
 
 
@@ -240,7 +241,7 @@ def cells_in_use(placement: Placement) -> dict[str, float]:
     """cells_used, which hold weights or references; cells of the chip; cells_of_used_crossbars_share."""
     structure = placement.chip.structure
     each = structure.wordlines * structure.bitlines
-    used = sum(placement.geometry(name).cells * len(copies) for name, copies in placement.copies.items())
+    used = sum(placement.geometry(name).weight_cells * len(copies) for name, copies in placement.copies.items())
     return {"cells_used": float(used), "cells": float(each * placement.chip.crossbars),
             "cells_of_used_crossbars_share": used / (each * placement.crossbars_used)}  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -302,17 +302,16 @@ def _baselines(ledger: Ledger, energies: dict[str, float] | None, meta: dict[str
 def _floorplan(ledger: Ledger) -> pd.DataFrame:
     """The chip's floor plan, and of each tile the layers that lie on it (those of most of its cores first)."""
     table = ledger.chip.floorplan.table()
-    per_tile: dict[int, Counter[str]] = defaultdict(Counter)
-    for copies in ledger.placement.copies.values():
-        for copy in copies:
-            for core in range(copy.first_core, copy.first_core + copy.cores):
-                per_tile[core // ledger.chip.structure.cores_per_tile][copy.layer] += 1
+    per_tile: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for layer in ledger.placement.copies:
+        for core, share in ledger.placement.core_shares(layer).items():
+            per_tile[core // ledger.chip.structure.cores_per_tile][layer] += share
     layers = [
-        " ".join(name for name, _ in per_tile[int(number)].most_common()) if kind == "tile" else ""
+        " ".join(sorted(per_tile[int(number)], key=lambda name: -per_tile[int(number)][name])) if kind == "tile" else ""
         for kind, number in zip(table["kind"], table["number"], strict=True)
     ]
     used = [
-        per_tile[int(number)].total() / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
+        sum(per_tile[int(number)].values()) / ledger.chip.structure.cores_per_tile if kind == "tile" else 0.0
         for kind, number in zip(table["kind"], table["number"], strict=True)
     ]
     return table.assign(layers=layers, used_share=used)

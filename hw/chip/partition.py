@@ -1,0 +1,174 @@
+"""Where to cut a network that is to lie on several chips of one kind, one part of neighbouring layers on each.
+
+Rule: every part fits a chip with the copies asked for (of "balance", one of each layer).
+
+- As few chips as needed: of all ways to cut it so, the one whose chips send each other the fewest values.
+- A number of chips given: the one whose longest stage is shortest, and of those the one whose chips send the fewest values.
+
+A stage is what one chip does for a sample. Its time is estimated: of "balance" the least time t in which every layer with copies for it
+can do its vectors, ceil(vectors / floor(t / vector_time)) copies, on the crossbars of the chip, which is what `place` comes to; else the longest
+of its layers with the copies asked for; and no less than the off-chip links take for what comes and goes. What waits for what within a
+sample is not in it: the simulation tells. Both are exact, by dynamic programming over the places where the network may be cut.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from math import ceil, inf
+
+import numpy as np
+
+from xbar.hw.chip.cycle import ticks
+from xbar.hw.chip.description import Chip
+from xbar.hw.chip.placement import Replication, Sharing, layer_geometry, vector_time
+from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.errors import CapacityError, ParameterError
+from xbar.hw.graph.network import Network
+from xbar.hw.graph.part import cuts
+
+
+class Stages:
+    """Parts of a network, each between two numbers of layers, as stages on chips of one kind."""
+
+    def __init__(self, network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed"):
+        self.network, self.chip, self.sharing, self.balanced = network, chip, sharing, replication == "balance"
+        asked = replication if not (replication is None or isinstance(replication, str)) else {}
+        self.copies = np.array([int(asked.get(layer.name, 1)) for layer in network.layers])
+        self.vectors = np.array([layer.vectors for layer in network.layers])
+        per_core = chip.structure.crossbars_per_core
+        self.alone = np.array([layer_geometry(chip, layer).crossbars for layer in network.layers])
+        self.whole = -(-self.alone // per_core) * per_core
+        self._index_values()
+
+    def _index_values(self) -> None:
+        """Values that travel, each once: the layer that makes it (-1: the input), how many, and how many of the first layers read it."""
+        places = {layer.name: number for number, layer in enumerate(self.network.layers)}
+        readers: dict[tuple[str, float, bytes], set[int]] = {}
+        for flow in self.network.flows:
+            readers.setdefault((flow.source, flow.values, flow.after.tobytes()), set()).add(places[flow.target])
+        self._source = np.array([places.get(source, -1) for source, _, _ in readers])
+        self._values = np.array([values for _, values, _ in readers])
+        reads = np.zeros((len(readers), len(places) + 1), np.int64)
+        for row, targets in enumerate(readers.values()):
+            reads[row, [target + 1 for target in targets]] = 1
+        self._read = reads.cumsum(axis=1)
+
+    def crossbars(self, first: int, last: int) -> int:
+        """The fewest crossbars that the layers from `first` to before `last` take, with what sharing allows."""
+        taken = self.whole if self.sharing == "none" else self.alone
+        return int((taken[first:last] * self.copies[first:last]).sum())
+
+    def fits(self, first: int, last: int) -> bool:
+        """Whether they fit a chip."""
+        return self.crossbars(first, last) <= self.chip.crossbars
+
+    def sent(self, first: int, last: int) -> float:
+        """Values a sample that they send to others, each once."""
+        mine = (self._source >= first) & (self._source < last)
+        return float(self._values[mine & (self._read[:, -1] > self._read[:, last])].sum())
+
+    def _received(self, first: int, last: int) -> float:
+        """Values a sample that come from others, and from outside."""
+        read = self._read[:, last] > self._read[:, first]
+        begins = bool((read & (self._source < 0)).any())
+        return float(self._values[read & (self._source >= 0) & (self._source < first)].sum()) + begins * self.network.input_values
+
+    @cached_property
+    def _times(self) -> dict[str, np.ndarray]:
+        """Of each layer, how long a vector holds a copy [fs], where copies have whole cores and where they share them."""
+        taken = {"whole": self.whole, "alone": self.alone}
+        return {
+            name: np.array([vector_time(self.chip, layer, int(n)) for layer, n in zip(self.network.layers, each, strict=True)], np.int64)
+            for name, each in taken.items()
+        }
+
+    @cached_property
+    def _limits(self) -> np.ndarray:
+        """The most copies of each layer that help."""
+        own = own_needs(self.network)
+        return np.array([most_at_once(own[x.name]) if x.name in own else x.vectors for x in self.network.layers])
+
+    def time(self, first: int, last: int) -> int:
+        """How long a chip with these layers takes for a sample, in a long row of samples [fs], as estimated."""
+        outputs = sum(self.network.outputs.get(layer.name, 0.0) for layer in self.network.layers[first:last])
+        bits = (self._received(first, last) + self.sent(first, last) + outputs) * self.chip.inputs.bits
+        link = self.chip.costs["link"]
+        return max(self._computing(slice(first, last)), ticks(ceil(bits), link.units * link.unit_rate))
+
+    def _computing(self, part: slice) -> int:
+        in_whole = self.sharing != "cores" and int((self.whole * self.copies)[part].sum()) <= self.chip.crossbars
+        taken, each = (self.whole, self._times["whole"]) if in_whole else (self.alone, self._times["alone"])
+        taken, each, vectors = taken[part], each[part], self.vectors[part]
+        if not self.balanced:
+            return int((-(-vectors // self.copies[part]) * each).max())
+        low, high = int((-(-vectors // self._limits[part]) * each).max()) - 1, int((vectors * each).max())
+        while high - low > 1:  # high is enough time, low is not
+            time = (low + high) // 2
+            enough = int((taken * -(-vectors // np.maximum(1, time // each))).sum()) <= self.chip.crossbars and bool((time >= each).all())
+            low, high = (low, time) if enough else (time, high)
+        return high
+
+
+def partition(stages: Stages, chips: int | None = None) -> list[int]:
+    """Numbers of layers before each cut, in order, for as few chips as needed (None) or for so many.
+
+    Raises CapacityError where layers that cannot be parted do not fit a chip, or the network so few; ParameterError for more chips
+    than parts that it can be cut into.
+    """
+    places = [0, *cuts(stages.network), len(stages.network.layers)]
+    _check_parts(stages, places)
+    count = len(places) - 1
+    fitting = {
+        (i, j): stages.sent(places[i], places[j]) for i in range(count) for j in range(i + 1, count + 1)
+        if stages.fits(places[i], places[j])
+    }  # fmt: skip
+    if chips is None:
+        return [places[i] for i in _fewest(count, fitting)]
+    if not isinstance(chips, int | np.integer) or isinstance(chips, bool) or chips < 1:
+        raise ParameterError(f"chips must be a whole number of at least 1, or None for as few as needed, got {chips!r}")
+    if chips > count:
+        raise ParameterError(f"the network can be cut into {count} parts at most, got {chips} chips")
+    needed = len(_fewest(count, fitting)) + 1
+    if chips < needed:
+        size = stages.chip.crossbars
+        raise CapacityError(f"{chips} chips {stages.chip.name} are too few: the network needs {needed}", needed * size, chips * size)
+    times = {(i, j): stages.time(places[i], places[j]) for i, j in fitting}
+    longest, _ = _best(count, chips, times, max)
+    _, found = _best(count, chips, {part: sent for part, sent in fitting.items() if times[part] <= longest}, lambda a, b: a + b)
+    return [places[i] for i in found]
+
+
+def _check_parts(stages: Stages, places: Sequence[int]) -> None:
+    """Raise CapacityError for layers that cannot be parted and do not fit a chip."""
+    for first, last in zip(places[:-1], places[1:], strict=True):
+        if not stages.fits(first, last):
+            names = [layer.name for layer in stages.network.layers[first:last]]
+            needed, available = stages.crossbars(first, last), stages.chip.crossbars
+            named = f"layer {names[0]} takes" if len(names) == 1 else f"layers {', '.join(names)}, which cannot be on several chips, take"
+            raise CapacityError(
+                f"chip {stages.chip.name} is too small by {needed - available} crossbars: {named} {needed} alone, and the chip has "
+                f"{available}", needed, available,
+            )  # fmt: skip
+
+
+def _fewest(count: int, sent: dict[tuple[int, int], float]) -> list[int]:
+    """Cuts into as few parts as can be, and of those with the smallest sum."""
+    best: list[tuple[int, float, list[int]]] = [(0, 0.0, [])]
+    for j in range(1, count + 1):
+        ways = [(best[i][0] + 1, best[i][1] + sent[i, j], [*best[i][2], i]) for i in range(j) if (i, j) in sent]
+        best.append(min(ways, key=lambda way: way[:2]))
+    return best[count][2][1:]
+
+
+def _best(
+    count: int, parts: int, costs: dict[tuple[int, int], float], join: Callable[[float, float], float]
+) -> tuple[float, list[int]]:
+    """The smallest cost of that many parts, joined so, and the cuts that have it, the first of those that are alike."""
+    best: list[tuple[float, list[int]]] = [(0, []), *[(inf, [])] * count]
+    for _ in range(parts):
+        found: list[tuple[float, list[int]]] = [(inf, [])] * (count + 1)
+        for (i, j), cost in sorted(costs.items()):
+            whole = join(best[i][0], cost)
+            if whole < found[j][0]:
+                found[j] = (whole, [*best[i][1], i])
+        best = found
+    return best[count][0], best[count][1][1:]
