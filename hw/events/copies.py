@@ -5,12 +5,14 @@ from collections import defaultdict, deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from simpy.events import Event
 
 from xbar.hw.chip.placement import Crossbar, LayerCopy
 from xbar.hw.events.arrivals import check_reach
 from xbar.hw.events.ledger import Activity
 from xbar.hw.events.mesh import Shipment
+from xbar.hw.events.runs import Repeats, Runs
 from xbar.hw.events.updates import CrossbarWrite
 from xbar.hw.events.vector_operation import Actions, Copies, VectorOperation
 from xbar.hw.events.waiting import Port
@@ -72,6 +74,7 @@ class Journal:
     def __init__(self) -> None:
         self.activities: list[Activity] = []
         self.activity, self.start, self.end = array("q"), array("q"), array("q")
+        self.repeats: Repeats | None = None
 
     def describe(self, activity: Activity) -> int:
         self.activities.append(activity)
@@ -85,6 +88,11 @@ class Journal:
         except OverflowError:
             check_reach(max(start, end))
             raise
+
+    @property
+    def runs(self) -> Runs:
+        """All that was written, as it stands now."""
+        return Runs(*(np.array(each, np.int64) for each in (self.activity, self.start, self.end)), self.repeats)
 
 
 class CopyProcess:
@@ -131,7 +139,7 @@ class CopyProcess:
         simulation, layer = self.simulation, self.layer
         credits = simulation.credits
         journal, kinds, loads = simulation.journal, simulation.kinds.get(layer.name), self.kinds
-        for sample in range(simulation.requests):
+        for sample in simulation.samples():
             mine = self.deal.vectors_of(self.copy.index, sample)
             if not mine:
                 continue

@@ -1,13 +1,14 @@
 """What a simulation returns: actions, energy, busy time, latency and power, by component and by layer.
 
 Everything is derived from two things that the simulation writes down: how often each component acted in each
-stage, and when each stage ran. So the sums over components, over layers and over time are the same energy.
+stage, and when each stage ran (`xbar.hw.events.runs`). So the sums over components, over layers and over time are the same energy.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,7 @@ from xbar.hw.chip.placement import Placement
 from xbar.hw.display import si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.mesh import Links
+from xbar.hw.events.runs import Profile, Runs, union
 from xbar.hw.events.served import FEMTOSECOND, Served
 from xbar.hw.events.updates import Update, crossbar_writes, programming_cost
 
@@ -44,8 +46,9 @@ class Activity:
 class Ledger(Served):
     """Result of one simulation; times inside are integer femtoseconds, results are SI.
 
-    activity, start_fs, end_fs: int64 (runs,), one entry per run of an activity, in order of their ends;
-    arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
+    runs: when which of the activities ran, in order of their ends; where requests repeat each other, one period of them and how often it is
+    there, so that nothing grows with the requests. activity, start_fs, end_fs: all of them one by one, int64 (runs,), made when asked
+    for. events: of the clock, as of a simulation of every request. arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
     the cells' own conductances, or None where reads are charged by the chip's average read, in proportion to
     what is in use (`filled_share`). updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
@@ -54,9 +57,7 @@ class Ledger(Served):
 
     placement: Placement = field(repr=False)
     activities: tuple[Activity, ...] = field(repr=False)
-    activity: np.ndarray = field(repr=False)
-    start_fs: np.ndarray = field(repr=False)
-    end_fs: np.ndarray = field(repr=False)
+    runs: Runs = field(repr=False)
     arrival_fs: np.ndarray
     finish_fs: np.ndarray
     span_fs: int
@@ -87,6 +88,21 @@ class Ledger(Served):
     def chip(self) -> Chip:
         """The chip that was simulated."""
         return self.placement.chip
+
+    @property
+    def activity(self) -> np.ndarray:
+        """Which activity each run was of, int64 (runs,)."""
+        return self.runs.all.activity
+
+    @property
+    def start_fs(self) -> np.ndarray:
+        """When each run began [fs], int64 (runs,)."""
+        return self.runs.all.start
+
+    @property
+    def end_fs(self) -> np.ndarray:
+        """When each run ended [fs], int64 (runs,)."""
+        return self.runs.all.end
 
     # ---- energy
 
@@ -126,7 +142,7 @@ class Ledger(Served):
     def _by_layer(
         self, per_run: Callable[[Activity], Mapping[str, float]], more: Mapping[str, dict[str, float]] = MappingProxyType({})
     ) -> pd.DataFrame:
-        runs = np.bincount(self.activity, minlength=len(self.activities)).tolist()
+        runs = self.runs.counts(len(self.activities)).tolist()
         rows, columns = [INPUT, *self.placement.copies, OUTPUT], self._columns
         found = {row: dict.fromkeys(columns, 0.0) for row in rows}
         for activity, count in zip(self.activities, runs, strict=True):
@@ -228,11 +244,11 @@ class Ledger(Served):
     def _written(self, numbers: list[int]) -> dict[str, float]:
         """start_s, end_s, blocked_s, cells, pulses and energy_J of the updates of these numbers, of one layer."""
         kinds = [k for k, activity in enumerate(self.activities) if activity.update in numbers]
-        runs = np.flatnonzero(np.isin(self.activity, kinds))
-        start, end = self.start_fs[runs], self.end_fs[runs]
-        copy = np.array([self.activities[k].copy for k in self.activity[runs]])
-        spans = [_union(start[copy == index], end[copy == index]) for index in np.unique(copy)]
-        pulses = sum(self.activities[k].actions[WRITE] for k in self.activity[runs])
+        runs = self.runs.of(kinds).all
+        start, end = runs.start, runs.end
+        copy = np.array([self.activities[k].copy for k in runs.activity])
+        spans = [union(start[copy == index], end[copy == index]) for index in np.unique(copy)]
+        pulses = sum(self.activities[k].actions[WRITE] for k in runs.activity)
         return {
             "start_s": float(start.min()) * FEMTOSECOND, "end_s": float(end.max()) * FEMTOSECOND,
             "blocked_s": float(np.mean(spans)) * FEMTOSECOND,
@@ -242,44 +258,45 @@ class Ledger(Served):
 
     # ---- power over time
 
-    def _profile(self, per_run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Piecewise constant rate [1/s] when each activity's amount per run is spread evenly over its time."""
-        duration = self.end_fs - self.start_fs
-        height = per_run[self.activity] / (duration * FEMTOSECOND)
-        times = np.concatenate([self.start_fs, self.end_fs, [0, self.span_fs]])
-        steps = np.concatenate([height, -height, [0.0, 0.0]])
-        edges, where = np.unique(times, return_inverse=True)
-        return edges, np.cumsum(np.bincount(where, weights=steps, minlength=len(edges)))[:-1]
+    def _profile(self, per_run: np.ndarray, always: float = 0.0) -> Profile:
+        """Rate [1/s] when each activity's amount per run is spread evenly over its time."""
+        return Profile.of(self.runs, per_run, self.span_fs, always)
 
-    def _binned(self, edges: np.ndarray, level: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    def _binned(self, profile: Profile, bins: int) -> tuple[np.ndarray, np.ndarray]:
         """Middles [s] and mean levels of `bins` equal spans of time; exact for each bin. Raises ParameterError where no time passed."""
         if self.span_fs <= 0 or bins < 1:
             raise ParameterError(f"means over time need some time and one span of it or more, got {self.span_fs} fs and {bins} spans")
-        total = np.concatenate([[0.0], np.cumsum(np.diff(edges) * FEMTOSECOND * level)])
         cuts = np.linspace(0, self.span_fs, bins + 1)
-        mean = np.diff(np.interp(cuts, edges, total)) / (np.diff(cuts) * FEMTOSECOND)
-        return (cuts[:-1] + cuts[1:]) / 2 * FEMTOSECOND, mean
+        return (cuts[:-1] + cuts[1:]) / 2 * FEMTOSECOND, np.diff(profile.until(cuts)) / (np.diff(cuts) * FEMTOSECOND)
 
     @cached_property
-    def power(self) -> tuple[np.ndarray, np.ndarray]:
-        """Piecewise constant power: edges [fs] int64 (n + 1,), and power between them [W] (n,).
+    def power_profile(self) -> Profile:
+        """Power over time [W], with what repeats itself told once.
 
         A stage's energy is spread evenly over the time that it runs; static power is in it throughout.
         """
-        edges, level = self._profile(np.array([sum(self._energies(a).values()) for a in self.activities]))
-        return edges, level + self.chip.static_power
+        return self._profile(np.array([sum(self._energies(a).values()) for a in self.activities]), self.chip.static_power)
 
     @cached_property
+    def on_chip_power_profile(self) -> Profile:
+        """`power_profile` without that of the off-chip links."""
+        dynamic = [sum(v for name, v in self._energies(a).items() if name not in CHIP_COMPONENTS) for a in self.activities]
+        return self._profile(np.array(dynamic), self.chip.leakage)
+
+    @property
+    def power(self) -> tuple[np.ndarray, np.ndarray]:
+        """Piecewise constant power: edges [fs] int64 (n + 1,), and power between them [W] (n,), of all the simulated time."""
+        return self.power_profile.all
+
+    @property
     def on_chip_power(self) -> tuple[np.ndarray, np.ndarray]:
         """`power` without that of the off-chip links."""
-        dynamic = [sum(v for name, v in self._energies(a).items() if name not in CHIP_COMPONENTS) for a in self.activities]
-        edges, level = self._profile(np.array(dynamic))
-        return edges, level + self.chip.leakage
+        return self.on_chip_power_profile.all
 
     @property
     def peak_power(self) -> float:
         """Largest power at any time [W]."""
-        return float(self.power[1].max()) if len(self.power[1]) else self.chip.static_power
+        return self.power_profile.peak if self.span_fs else self.chip.static_power
 
     @property
     def average_power(self) -> float:
@@ -288,19 +305,18 @@ class Ledger(Served):
 
     def integral_of_power(self) -> float:
         """Energy as the integral of `power` [J]."""
-        edges, level = self.power
-        return float((np.diff(edges) * FEMTOSECOND * level).sum())
+        return self.power_profile.integral
 
     def power_over_time(self, bins: int) -> pd.DataFrame:
         """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
-        time, power = self._binned(*self.power, bins)
-        return pd.DataFrame({"time_s": time, "power_W": power, "on_chip_power_W": self._binned(*self.on_chip_power, bins)[1]})
+        time, power = self._binned(self.power_profile, bins)
+        return pd.DataFrame({"time_s": time, "power_W": power, "on_chip_power_W": self._binned(self.on_chip_power_profile, bins)[1]})
 
     def use_over_time(self, component: str, bins: int) -> pd.DataFrame:
         """How busy a component's units are in `bins` equal spans of time, actions over rate, as a share of
         all units: time_s (middles), share."""
         amount = np.array([activity.actions.get(component, 0.0) for activity in self.activities])
-        time, rate = self._binned(*self._profile(amount), bins)
+        time, rate = self._binned(self._profile(amount), bins)
         count, each = self._servers(component)
         return pd.DataFrame({"time_s": time, "share": rate / (count * each)})
 
@@ -314,14 +330,22 @@ class Ledger(Served):
 
     # ---- time
 
-    @cached_property
+    @property
     def timeline(self) -> pd.DataFrame:
         """Every run: layer, stage, copy, start_s, end_s."""
+        return self._timeline(self.runs.all)
+
+    def timeline_until(self, time_s: float) -> pd.DataFrame:
+        """Every run that began before a time [s], as in `timeline`."""
+        found = self._timeline(self.runs.until(ceil(time_s / FEMTOSECOND) + 1))
+        return found[found["start_s"] < time_s].reset_index(drop=True)
+
+    def _timeline(self, runs: Runs) -> pd.DataFrame:
         table = pd.DataFrame(
             [(a.layer, a.stage, a.copy) for a in self.activities], columns=["layer", "stage", "copy"]
         ).astype({"layer": "category", "stage": "category"})
-        runs = table.iloc[self.activity].reset_index(drop=True)
-        return runs.assign(start_s=self.start_fs * FEMTOSECOND, end_s=self.end_fs * FEMTOSECOND)
+        found = table.iloc[runs.activity].reset_index(drop=True)
+        return found.assign(start_s=runs.start * FEMTOSECOND, end_s=runs.end * FEMTOSECOND)
 
     def components(self) -> pd.DataFrame:
         """One row a component: action, count, actions, energy_J, dynamic and static part, area_m2, busy_s
@@ -386,15 +410,15 @@ class Ledger(Served):
         and last activity of the first request's stages, vector_time_s from a vector's first read to its last conversion, busy_s per
         copy, during which it computes at least one vector, and utilisation, its share of the simulated time."""
         rows = {}
-        timeline = self.timeline[self.timeline["stage"] != WRITE] if self.updates else self.timeline
         core_area = sum(
             c.parent_area for name, c in self.chip.costs.items() if self.chip.parents(name) == self.chip.cores
         )
         for layer in self.placement.network.layers:
             copies, cores = self.placement.copies[layer.name], self.placement.core_shares(layer.name)
-            mine = timeline[timeline["layer"] == layer.name]
-            computing = mine[mine["stage"] == "compute"]
-            busy = sum(self._computing(layer.name, copy.index) for copy in copies) / len(copies) * FEMTOSECOND
+            mine = self.runs.of(k for k, a in enumerate(self.activities) if a.layer == layer.name and a.stage != WRITE)
+            computing = [self.runs.of(self._kinds[layer.name, "compute", copy.index]) for copy in copies]
+            vectors = sum(each.count for each in computing)
+            busy = sum(each.union() for each in computing) / len(copies) * FEMTOSECOND
             rows[layer.name] = {
                 "outputs": layer.outputs * layer.groups, "inputs": layer.inputs, "groups": layer.groups,
                 "vectors": layer.vectors, "copies": len(copies),
@@ -402,17 +426,12 @@ class Ledger(Served):
                 "cores": len(cores),
                 "core_area_m2": sum(cores.values()) * core_area,
                 "energy_J": float(self.energy.loc[layer.name].sum()),
-                "first_start_s": float(mine["start_s"].min()) if len(mine) else float("nan"),
-                "last_end_s": float(mine["end_s"].max()) if len(mine) else float("nan"),
-                "vector_time_s": float((computing["end_s"] - computing["start_s"]).mean()),
+                "first_start_s": mine.first_start * FEMTOSECOND if mine.count else float("nan"),
+                "last_end_s": mine.last_end * FEMTOSECOND if mine.count else float("nan"),
+                "vector_time_s": sum(each.busy for each in computing) / vectors * FEMTOSECOND if vectors else float("nan"),
                 "busy_s": busy, "utilisation": busy / self.span if self.span_fs else 0.0,
             }  # fmt: skip
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
-
-    def _computing(self, layer: str, copy: int) -> int:
-        """How long a copy of a layer computes at least one vector [fs]; one is converted while the next is read already."""
-        runs = np.isin(self.activity, self._kinds[layer, "compute", copy])
-        return _union(self.start_fs[runs], self.end_fs[runs])
 
     @cached_property
     def _kinds(self) -> dict[tuple[str, str, int], list[int]]:
@@ -446,7 +465,7 @@ class Ledger(Served):
             "leakage_energy_per_request_J": self.leakage_energy / requests,
             "link_energy_per_request_J": self.link_energy / requests,
             "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
-            "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=chip.leakage)), "leakage_power_W": chip.leakage,
+            "on_chip_peak_power_W": max(chip.leakage, self.on_chip_power_profile.peak if self.span_fs else 0.0), "leakage_power_W": chip.leakage,
             "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1],
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
@@ -463,12 +482,3 @@ def _busiest(table: pd.DataFrame) -> tuple[str, float]:
         return "", 0.0
     name = str(table["utilisation"].idxmax())
     return name, float(table.loc[name, "utilisation"])
-
-
-def _union(start: np.ndarray, end: np.ndarray) -> int:
-    """Length of the union of spans [fs]."""
-    order = np.argsort(start, kind="stable")
-    first, last = start[order], end[order]
-    reached = np.maximum.accumulate(last)
-    before = np.concatenate(([0], reached[:-1]))
-    return int(np.maximum(last - np.maximum(first, before), 0).sum())

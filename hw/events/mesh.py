@@ -217,6 +217,16 @@ class Links:
                 return start
         return max(self.free[link], earliest)
 
+    @property
+    def sent(self) -> dict[int, int]:
+        """How often each shipment was sent, by its id."""
+        return {key: count for key, (_, (count,)) in self._sent.items()}
+
+    def repeat(self, before: Mapping[int, int], after: Mapping[int, int], more: int) -> None:
+        """Count what was sent between two times, as `sent` was then, so many times more."""
+        for key, count in after.items():
+            self._sent[key][1][0] += more * (count - before.get(key, 0))
+
     def _carried(self, weigh: Callable[[Step], int]) -> list[int]:
         """Sums by link over all that was sent."""
         found = [0] * len(self.mesh.names)

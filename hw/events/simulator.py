@@ -34,7 +34,7 @@ from numbers import Real
 from typing import Literal
 
 import numpy as np
-from simpy.events import Event
+from simpy.events import Event, Process
 
 from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.chip.placement import Placement
@@ -44,6 +44,8 @@ from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Por
 from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
+from xbar.hw.events.repetition import serve
+from xbar.hw.events.runs import Runs
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
 from xbar.hw.events.waiting import Clock, Port, Progress, Turns
@@ -84,6 +86,7 @@ class Simulation:
         self.arrival_fs = arrivals.femtoseconds
         self.requests = len(self.arrival_fs)
         self.finish_fs = np.zeros(self.requests, np.int64)
+        self.more_events = 0  # than the clock had, of what is not simulated because it repeats itself
         self.off_chip_io, self.per_crossbar, self.samples_held = off_chip_io, per_crossbar, samples_held
         self.sample_ready = [Event(self.env) for _ in range(self.requests)]
         self.buffer_ports: dict[int, Port] = defaultdict(lambda: Port(self.env))
@@ -119,6 +122,7 @@ class Simulation:
             for layer in self.network.layers
             for copy in placement.copies[layer.name]
         ]
+
     def _row_tiles(self, layer: MatrixLayer, lookups: Mapping[str, Sequence[int]]) -> list[int]:
         """The row tile of every look-up, over all requests; rows that are not given are drawn, all alike often."""
         count = self.requests * layer.vectors
@@ -180,6 +184,13 @@ class Simulation:
             self._progress[key] = Progress(self.env, self.network.layer(layer).vectors)
         return self._progress[key]
 
+    def samples(self) -> Iterator[int]:
+        """Numbers of the samples, as many as there are when the last one is asked for."""
+        sample = 0
+        while sample < self.requests:
+            yield sample
+            sample += 1
+
     def room_for(self, sample: int, source: str) -> Steps:
         """Until all who read what `source` makes have loaded all samples until `samples_held` before."""
         for loaded in self.readers[source]:
@@ -224,20 +235,20 @@ class Simulation:
             begin.callbacks.append(partial(self._begin_update, number))
             self.env.schedule(begin, BEFORE_ALL_ELSE, round(update.begins * FEMTOSECONDS))  # type: ignore[arg-type]
 
-    def start(self) -> Iterator[Event]:
-        """Start every process; the events are the requests' ends."""
+    def start(self) -> list[Process]:
+        """Start every process; those of the requests."""
         self.start_copies()
-        return iter([self.env.process(self._request(sample)) for sample in range(self.requests)])
+        return [self.env.process(self._request(sample)) for sample in range(self.requests)]
 
     def start_copies(self) -> None:
         """Start every process but those of requests."""
         self._schedule_updates()
-        for copy in self.copies:
-            self.env.process(copy.process())
+        self.processes = [self.env.process(copy.process()) for copy in self.copies]
 
     def unit_busy(self) -> dict[str, int]:
         """How long each unit that bounds time was busy [fs], by what it is called."""
-        runs = np.bincount(np.array(self.journal.activity, int), minlength=len(self.journal.activities))
+        written = self.journal.runs
+        runs = written.counts(len(self.journal.activities))
         busy: dict[str, int] = defaultdict(int)
         for copy in self.copies:
             name = f"{copy.layer.name}, copy {copy.copy.index}"
@@ -253,10 +264,8 @@ class Simulation:
                         busy[f"{port} of tile {tile}"] += count * hold
         for (core, adc), hold in sorted(self.taken.items()):
             busy[f"shared ADC {adc} of core {core}"] = hold
-        activity = np.array(self.journal.activity, int)
-        length = np.array(self.journal.end, np.int64) - np.array(self.journal.start, np.int64)
         for transfer, index in self.transfers.described if self.transfers is not None else ():
-            busy["off-chip links"] += int(length[activity == index].sum())
+            busy["off-chip links"] += written.of([index]).busy
             for tile, hold in transfer.buffer_ports.items():
                 busy[f"buffer port of tile {tile}"] += int(runs[index]) * hold
         return dict(busy)
@@ -274,20 +283,20 @@ class Simulation:
         self._enter_writes()
         if self.per_crossbar:
             self._enter_counted_actions()
-        span = max([round(horizon * FEMTOSECONDS), *self.journal.end, *self.finish_fs.tolist()])
+        ends = [self.journal.runs.last_end] if self.journal.end else []
+        span = max([round(horizon * FEMTOSECONDS), *ends, *self.finish_fs.tolist()])
         check_reach(span)
         return span
 
     def ledger(self, span: int, read_energy: Mapping[str, float] | None, served: int | None = None) -> Ledger:
         """The ledger from 0 to `span` [fs], of what is closed; served: of so many requests, the first ones, all where it is None."""
-        journal = self.journal
-        activity, start, end = (np.array(each) for each in (journal.activity, journal.start, journal.end))
+        runs = self.journal.runs
         if self.updates:  # writes come after all else until here
-            order = np.argsort(end, kind="stable")
-            activity, start, end = activity[order], start[order], end[order]
+            order = np.argsort(runs.end, kind="stable")
+            runs = Runs(runs.activity[order], runs.start[order], runs.end[order])
         return Ledger(
-            self.placement, tuple(journal.activities), activity, start, end, self.arrival_fs[:served], self.finish_fs[:served], span,
-            next(self.env._eid), self.links, self.unit_busy(), None if read_energy is None else dict(read_energy), tuple(self.updates),
+            self.placement, tuple(self.journal.activities), runs, self.arrival_fs[:served], self.finish_fs[:served], span,
+            next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy), tuple(self.updates),
         )  # fmt: skip
 
     def _enter_writes(self) -> None:
@@ -397,6 +406,7 @@ def simulate(
     progress: Callable[[int], None] | None = None,
     updates: Sequence[Update] = (),
     lookups: Mapping[str, Sequence[int]] | None = None,
+    every_request: bool = False,
 ) -> Ledger:
     """Serve the requests on the placed network and return the ledger.
 
@@ -418,11 +428,7 @@ def simulate(
     simulation = Simulation(
         placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
     )
-    for finished in simulation.start():
-        simulation.run(finished)
-        if progress is not None:
-            progress(1)
-    simulation.env.run()
+    serve(simulation, progress, every_request or bool(updates or simulation.kinds or simulation.per_crossbar))
     return simulation.ledger(simulation.close(horizon), read_energy)
 
 

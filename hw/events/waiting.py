@@ -11,6 +11,7 @@ from simpy.events import Event
 
 BEFORE_PORTS = 2  # SimPy's own events have priorities 0 and 1 at the same time
 AFTER_ALL_ELSE = 3
+LAST = 9
 
 
 class Clock(simpy.Environment):
@@ -35,6 +36,13 @@ class Clock(simpy.Environment):
             if not event._ok and not event.defused:
                 raise event._value
         return until.value
+
+    def finish_instant(self) -> None:
+        """Go on until nothing is left to happen now; takes one number of an event."""
+        last = Event(self)
+        last._ok, last._value = True, None
+        self.schedule(last, LAST)  # type: ignore[arg-type]
+        self.run(last)
 
 
 class Port:

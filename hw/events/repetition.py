@@ -1,0 +1,180 @@
+"""Requests that repeat each other are simulated until they do, and counted from there on.
+
+Requests that come at once or evenly spaced are a deterministic load, and a pipeline under it comes to a cycle: after p requests and T
+femtoseconds all is as before, p samples further on. Whether it is, is looked up: after each request's end, when all of that instant has
+happened, the whole state of the simulation is told relative to the time and the number of requests that ended
+(`xbar.hw.events.state`). Where it equals that of p requests before, whatever follows repeats what followed then, since
+
+- nothing is drawn, and what happens follows from the state alone;
+- all rules compare times and ranks of samples with each other, never with a clock's reading or a number of their own; what depends on
+  the number of a sample, the copies that take its vectors, depends on it modulo the deals' phases, of which p is a multiple;
+- that there is a last request shows only when somebody would go on to one more: until then no process has come to its end, and requests
+  for which nothing has been done wait behind all others, or have not arrived. Those that arrive meanwhile either arrive as long before or
+  after the others as in the period before (T is p times their distance), or have all come before they could be served.
+
+So for N requests the simulation goes on with fewer: as many as were begun, and up to p - 1 more, so that whole periods are left out.
+What comes then, the pipeline's running empty, is what comes at the end of N requests, later by the periods that were left out, each of
+which is the one that was seen. Nothing is estimated: every number is that of the simulation of every request, sums of energies but for
+their rounding, and room in buffers, where it can run out, is compared to a millionth of a bit.
+
+Where no state comes again within the requests that are looked at (`LOOKED_AT`), the simulation goes on to the end as if nobody had looked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heapify
+from math import lcm
+from typing import TYPE_CHECKING
+
+import numpy as np
+from simpy.events import Process
+
+from xbar.hw.events.arrivals import check_reach
+from xbar.hw.events.runs import Repeats
+from xbar.hw.events.state import Snapshot, State, frames, waits_behind, where
+
+if TYPE_CHECKING:
+    from xbar.hw.events.simulator import Simulation
+
+LOOKED_AT = 64  # requests; or four times the phases of the deals, if that is more
+
+
+def serve(simulation: "Simulation", progress: Callable[[int], None] | None, every_request: bool) -> None:
+    """Start a simulation and go on until all of its requests are served; progress is called with 1 after each.
+
+    every_request: simulate all of them. Otherwise, where they come evenly spaced, what repeats itself is left out and counted, as told above.
+    """
+    look = None if every_request else _Look(simulation, simulation.start())
+    requests = simulation.start() if look is None else look.processes
+    served = 0
+    while served < simulation.requests:
+        simulation.run(requests[served])
+        served += 1
+        if progress is not None:
+            progress(1)
+        if look is not None and look.open:
+            look.after(served)
+    simulation.env.run()
+    if look is not None:
+        for _ in range(look.close()):
+            if progress is not None:
+                progress(1)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What was written down until a request's end: the time [fs], the journal's rows, the clock's events, shipments and how long shared
+    converters were taken."""
+
+    served: int
+    now: int
+    rows: int
+    events: int
+    sent: dict[int, int]
+    taken: dict[tuple[int, int], int]
+
+
+class _Look:
+    """Looks for a state that comes again, and leaves out what then repeats itself. open: as long as it looks."""
+
+    def __init__(self, simulation: "Simulation", processes: list[Process]):
+        self.simulation, self.processes, self.all = simulation, processes, simulation.requests
+        self.phases = lcm(*(deal.phases for deal in simulation.placement.deals.values()))
+        self.marks: dict[State, _Mark] = {}
+        self.found: tuple[_Mark, _Mark, int] | None = None  # the last two ends of the period, and how often it was left out
+        self.taken_numbers = 0  # of events, by looking
+        distances = np.diff(simulation.arrival_fs)
+        self.open = bool(len(distances)) and bool((distances == distances[0]).all())
+        self.distance = int(distances[0]) if self.open else 0
+
+    def after(self, served: int) -> None:
+        """Look after so many requests have been served."""
+        simulation, clock = self.simulation, self.simulation.env
+        untouched, unseen = self._untouched(served), self._unseen()
+        begun = max(untouched, unseen)
+        if served > max(LOOKED_AT, 4 * self.phases) or begun + self.phases > self.all:
+            self.open = False
+            return
+        clock.finish_instant()
+        self.taken_numbers += 1
+        events = next(clock._eid) - self.taken_numbers
+        self.taken_numbers += 1
+        mark = _Mark(served, clock._now, len(simulation.journal.end), events, simulation.links.sent, dict(simulation.taken))
+        untouched, unseen = self._untouched(served), self._unseen()  # what happened in this instant is in it
+        state = (served % self.phases, Snapshot(simulation, self.processes, served, untouched, unseen).state())
+        before = self.marks.get(state)
+        self.marks[state] = mark
+        if before is not None:
+            self._leave_out(before, mark, max(untouched, unseen))
+
+    def _untouched(self, served: int) -> int:
+        """The first request that nothing has been done for: that has not come, or waits behind all others for its turn to come in."""
+        simulation = self.simulation
+        if not simulation.off_chip_io:
+            return self._unseen()
+        gates = simulation.readers[""]
+        for number in range(served, self.all):
+            inside = where(self.processes[number])
+            if inside == ["_request"]:
+                return number
+            if inside[:3] == ["_request", "serve", "room_for"]:
+                *_, waiting, _ = frames(self.processes[number])
+                if waiting.gi_frame.f_locals["loaded"] is gates[0]:
+                    return number
+        return self.all
+
+    def _unseen(self) -> int:
+        """The first sample that no copy has come to; all where a copy has come to its end."""
+        inside = [next(frames(process), None) for process in self.simulation.processes]
+        return max((self.all if each is None else each.gi_frame.f_locals["sample"] + 1 for each in inside), default=self.all)
+
+    def _leave_out(self, before: _Mark, mark: _Mark, begun: int) -> None:
+        """Go on with fewer requests, where what has come since `before` repeats itself."""
+        simulation, period, shift = self.simulation, mark.served - before.served, mark.now - before.now
+        fewer = begun + (self.all - begun) % period
+        more = (self.all - fewer) // period
+        in_step = shift == period * self.distance
+        waiting = shift > period * self.distance and int(simulation.arrival_fs[fewer - 1]) <= before.now
+        if not more or not shift or not (in_step or waiting):
+            return
+        self.open, self.found = False, (before, mark, more)
+        self.marks.clear()
+        simulation.requests = fewer
+        queue = simulation.env._queue
+        queue[:] = [each for each in queue if not waits_behind(each[3], fewer)]
+        heapify(queue)
+        for progress in simulation._loaded.values():
+            progress.waiting = [each for each in progress.waiting if not waits_behind(each[2], fewer)]
+            heapify(progress.waiting)
+        for key in [key for key in simulation._progress if key[1] >= fewer]:
+            del simulation._progress[key]
+
+    def close(self) -> int:
+        """When all is done: count what was left out, and how many requests it was."""
+        simulation = self.simulation
+        simulation.more_events = -self.taken_numbers
+        if self.found is None:
+            return 0
+        before, mark, more = self.found
+        period, shift, fewer = mark.served - before.served, mark.now - before.now, simulation.requests
+        check_reach(int(simulation.finish_fs[:fewer].max()) + more * shift)
+        check_reach(simulation.journal.end[-1] + more * shift)
+        simulation.journal.repeats = Repeats(before.rows, mark.rows, before.now, shift, more, more * period)
+        simulation.links.repeat(before.sent, mark.sent, more)
+        for unit, taken in mark.taken.items():
+            simulation.taken[unit] += more * (taken - before.taken.get(unit, 0))
+        simulation.more_events += more * (mark.events - before.events)
+        simulation.finish_fs = self._finish(simulation.finish_fs[:fewer], before.now, mark.now, more, period)
+        simulation.requests = self.all
+        return more * period
+
+    def _finish(self, seen: np.ndarray, begins: int, ends: int, more: int, period: int) -> np.ndarray:
+        """When all requests were done, from those that were simulated [fs]."""
+        found, number = np.full(self.all, -1, np.int64), np.arange(len(seen))
+        repeated, late = (seen > begins) & (seen <= ends), seen > ends
+        found[number[seen <= begins]] = seen[seen <= begins]
+        for turn in range(more + 1):
+            found[number[repeated] + turn * period] = seen[repeated] + turn * (ends - begins)
+        found[number[late] + more * period] = seen[late] + more * (ends - begins)
+        assert (found >= 0).all(), "requests of a period that are not one after another"
+        return found
