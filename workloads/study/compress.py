@@ -227,7 +227,7 @@ class _Work:
         path = self.kept / "solved.pt"
         if path.is_file():
             solved = baked(self.model)
-            solved.load_state_dict(self._kept(path)["model"])
+            solved.load_state_dict(self._kept(path, self.identity)["model"])
             return solved.eval()
         solved = prune_and_solve(self.model, allocation, self.parts.train_inputs[:SOLVED_ON], self.plan.seed, self.step)
         save_state({"identity": self.identity, "model": solved.state_dict()}, path)
