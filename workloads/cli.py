@@ -125,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
         "chip, 3 chip instances at most unless --instances says more",
     )  # fmt: skip
     run_parser.add_argument(
+        "--chips", type=_chips, metavar="N|auto",
+        help="chips that the network lies on, a part of its layers on each: a number, or auto for as few as hold it (default 1)",
+    )  # fmt: skip
+    run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"
     )
     run_parser.add_argument(
@@ -376,6 +380,13 @@ def _side(text: str) -> tuple[str, str]:
 
 def _from_one(text: str) -> int:
     return _whole(text, 1)
+
+
+def _chips(text: str) -> int | str:
+    try:
+        return text if text == "auto" else _whole(text, 1)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of at least 1 nor auto") from None
 
 
 def _points(text: str) -> float:

@@ -183,8 +183,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host"),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host"),
+        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host", "chips"),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host", "chips"),
     }
     for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
         if getattr(options, name) is not None:
@@ -203,7 +203,7 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
-    given |= _given(options, "images", "instances", "requests")
+    given |= _given(options, "images", "instances", "requests", "chips")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
