@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         help="cells in place of the chip's own: a preset that xbar devices lists, or a TOML file",
     )  # fmt: skip
     run_parser.add_argument(
+        "--chips", type=_chips, metavar="N|auto",
+        help="chips that the network lies on, a part of its layers on each: a number, or auto for as few as hold it (default 1)",
+    )  # fmt: skip
+    run_parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
         help="change one value of the chip, as in device.levels=16 or device.g_max=25uS; without a unit in that of the chip file; may be "
         "repeated",
@@ -123,10 +127,6 @@ def _parser() -> argparse.ArgumentParser:
         "--study", choices=("full", "quick"), default="full",
         help="full: also each non-ideality alone, layer by layer, yield, drift; quick: without them, every other ADC resolution on one "
         "chip, 3 chip instances at most unless --instances says more",
-    )  # fmt: skip
-    run_parser.add_argument(
-        "--chips", type=_chips, metavar="N|auto",
-        help="chips that the network lies on, a part of its layers on each: a number, or auto for as few as hold it (default 1)",
     )  # fmt: skip
     run_parser.add_argument(
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"

@@ -202,8 +202,8 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
         task=options.task, metric=options.metric, host=options.host or (),
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
-    given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
-    given |= _given(options, "images", "instances", "requests", "chips")
+    given = {name: getattr(offered, name) for name in ("images", "instances", "requests")} | _given(options, "chips")
+    given |= _given(options, "images", "instances", "requests")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from xbar.hw.chip.chips import ChipsPlacement, place_chips
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import Placement, place
+from xbar.hw.chip.placement import Placement, Sharing, place
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.chips import simulate_chips
 from xbar.hw.events.chips_ledger import ChipsLedger
@@ -19,11 +19,11 @@ Chips = int | Literal["auto"]  # how many: "auto" for as few as hold the network
 ONE_CHIP = "bands, digital baselines, efficiency at other operating points, roofline, floor plan, mapping, use of tiles: told of one chip"
 
 
-def placed(network: Network, chip: Chip, chips: Chips = 1) -> Placement | ChipsPlacement:
+def placed(network: Network, chip: Chip, chips: Chips = 1, sharing: Sharing = "as_needed") -> Placement | ChipsPlacement:
     """The network on one chip, where so many are asked for or suffice, or on several; raises as `place` and `place_chips` do."""
     if chips == 1:
-        return place(network, chip)
-    found = place_chips(network, chip, None if chips == "auto" else chips)
+        return place(network, chip, sharing=sharing)
+    found = place_chips(network, chip, None if chips == "auto" else chips, sharing=sharing)
     return found.chips[0] if len(found.chips) == 1 else found
 
 

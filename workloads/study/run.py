@@ -59,12 +59,12 @@ PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
 class Study:
     """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
     multiples of the device's own), ADC bits, test samples (images) per score, requests simulated in one batch; `seed` makes
-    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ.
+    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ. chips: how many
+    chips the network lies on, "auto" for as few as hold it.
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
-    which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s]. chips: how many
-    the network lies on, "auto" for as few as hold it.
+    which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s].
     """
 
     instances: int = 10
@@ -81,8 +81,8 @@ class Study:
     stuck_rates: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03)
     wire_resistances: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1, 1.0, 10.0)
     yield_margin: float = 0.01
-    chips: on_chips.Chips = 1
     times: tuple[float, ...] = tuple(TIMES.values())
+    chips: on_chips.Chips = 1
 
     def quick(self) -> "Study":
         """The same in a fraction of the time: at most 3 instances, every other ADC resolution on one, and of the parts only the layers'
