@@ -60,7 +60,7 @@ WITH = {"use": "floorplan"}  # tables that a page cannot do without besides
 # Tables that the HTML page has; the others are curves of thousands of points, or the constants.
 LISTED = (
     "components", "layers", "energy", "requests", "variation", "adc_bits", "sensitivity", "layer_sensitivity", "layer_quality",
-    "yields", "drift", "baselines", "efficiency", "roofline", "roofs", "class_accuracy",
+    "yields", "drift", "baselines", "chips", "efficiency", "roofline", "roofs", "class_accuracy",
 )  # fmt: skip
 MICROSECOND = 1e6  # the trace-event format counts in microseconds
 
@@ -79,7 +79,7 @@ def render(results: Results, directory: Path) -> list[Path]:
     workload, chip, seed = meta["workload"], meta["chip"], meta["study"]["seed"]
     footer = f"xbar {meta['version']}  ·  workload {workload['name']}  ·  chip {chip['name']}  ·  seed {seed}"
     document = Document(
-        f"{workload['title']} on {chip['title']}", run_words.verdict(results), named, footer, run_words.headlines(results),
+        results.heading, run_words.verdict(results), named, footer, run_words.headlines(results),
         {name: getattr(results, name) for name in LISTED}, Record.load(directory), results.provenance, results.sources,
     )  # fmt: skip
     paths = save_document(document, directory / "report.pdf")

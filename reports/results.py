@@ -48,7 +48,8 @@ class Results:
     number of the chip file; sources: what they cite. The tables after these may be empty, or missing in a folder, where
     they were not studied; their columns are told where they are made, in `xbar.workloads.study.studies`,
     `xbar.workloads.study.baselines`, `xbar.workloads.study.hardware_tables`, `xbar.workloads.study.classes`,
-    `xbar.workloads.study.predictions`, `xbar.hw.bands` and `xbar.hw.chip.floorplan`.
+    `xbar.workloads.study.predictions`, `xbar.hw.bands`, `xbar.hw.chip.floorplan` and, of several chips,
+    `xbar.hw.events.chips_ledger.ChipsLedger.table`.
     measured: what was timed on a computer, different at every run and kept in a file of its own, so that all others are
     the same again; it may be empty.
     """
@@ -84,6 +85,7 @@ class Results:
     confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
     class_accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
     predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    chips: pd.DataFrame = field(default_factory=pd.DataFrame)
     measured: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -107,8 +109,9 @@ class Results:
 
     @property
     def heading(self) -> str:
-        """The network on its chip."""
-        return f"{self.meta['workload']['title']} on {self.meta['chip']['title']}"
+        """The network on its chip, or on how many."""
+        count = self.meta.get("chips", {}).get("count", 1)
+        return f"{self.meta['workload']['title']} on {self.meta['chip']['title']}{'' if count == 1 else f', {count} chips'}"
 
     def check_drawable(self) -> None:
         """Raise ResultsError naming the table and column, or the number of run.json, that a report needs and these results lack."""

@@ -77,15 +77,39 @@ def verdict(results: Results) -> str:
     leaked = s["leakage_energy_per_request_J"] / s["on_chip_energy_per_request_J"]
     drawn = f", {percent(leaked)} of it leakage" if leaked >= 0.005 else ""
     links = s["link_energy_per_request_J"]
-    drawn += f", and {human(links, 'J')} in its off-chip links" if links else ""
+    drawn += f", and {human(links, 'J')} in its off-chip links{_of_links(results)}" if links else ""
     several = s["requests"] > 1
     alone, batch = (" alone", f"in a {batch_of(int(s['requests']))} ") if several else ("", "")
     return (
-        f"On this chip{_ideal(results.meta['chip'])} the network {change} "
+        f"On {_chips(results)}{_ideal(results.meta['chip'])} the network {change} "
         f"({shown.text(a['float'])} in float, {shown.text(a['chip'])} on chip{_of_instances(a, shown)}, "
         f"{a['samples']:,} test {a['of']}), answers{alone} in {human(single['latency_s'], 's')}, and {batch}"
         f"costs {human(s['on_chip_energy_per_request_J'], 'J')} per request on chip{drawn}.{_per_token(results)}{costliest(results)}"
     )
+
+
+def _chips(results: Results) -> str:
+    """The chip, or how many."""
+    count = chips_of(results)
+    return "this chip" if count == 1 else f"{count} of these chips"
+
+
+def chips_of(results: Results) -> int:
+    """How many chips the network lies on."""
+    return int(results.meta.get("chips", {}).get("count", 1))
+
+
+def _of_links(results: Results) -> str:
+    """Of the links' energy what moves bits between chips, where there are several and it is told apart from what links always draw."""
+    between = results.meta.get("chips", {}).get("crossing_energy_per_request_J", 0.0)
+    return f" ({human(between, 'J')} of it between chips)" if between else ""
+
+
+def _crossing(results: Results) -> str:
+    """What crosses between chips for a request, and its energy, in words."""
+    found = results.meta["chips"]
+    energy = human(found["crossing_energy_per_request_J"], "J") if found["crossing_energy_per_request_J"] else "none"
+    return f"{human(found['crossing_bits_per_request'], 'bit')} a request, energy of moving it {energy}"
 
 
 def _per_token(results: Results) -> str:
@@ -128,8 +152,10 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
     several = requests > 1
     slowest = f"99th percentile of {requests}: {human(s['latency_p99_s'], 's')}" if several else "from input to result"
     timed = f"batch of {requests}, {of}" if several else of
-    table_power = f"at peak load {human(chip['peak_power_W'], 'W')}"
-    energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J")
+    count = chips_of(results)
+    area = "Chip area" if count == 1 else f"Area of {count} chips"
+    table_power = f"at peak load {human(count * chip['peak_power_W'], 'W')}"
+    energy, links = human(s["on_chip_energy_per_request_J"], "J"), human(s["link_energy_per_request_J"], "J") + _of_links(results)
     leakage = f"leakage {leaked(s['leakage_energy_per_request_J'], 'J')}"
     all_power = human(s["average_power_W"], "W")
     return [
@@ -138,7 +164,7 @@ def headlines(results: Results) -> list[tuple[str, str, str]]:
         ("Requests per second", human(rate, ""), timed),
         ("Energy per request, on chip", energy, f"{_span_or(results, 'on_chip_energy_per_request_J', 'J', leakage)}; links {links}"),
         ("Average power, on chip", human(s["on_chip_power_W"], "W"), f"with links {all_power}, at most {human(s['peak_power_W'], 'W')}"),
-        ("Chip area", human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
+        (area, human(s["area_m2"], "m²"), ", ".join(filter(None, [_span_or(results, "area_m2", "m²"), table_power]))),
         ("Crossbars in use", f"{used:,}", cells),
         ("Efficiency, on chip", human(s["on_chip_operations_per_J"], "OPS/W"), _efficiency(results)),
     ]  # fmt: skip
@@ -222,6 +248,7 @@ def summary_text(results: Results) -> str:
     lines += [f"{label:<{LABEL}} {value:>12}   {detail}" for label, value, detail in headlines(results)]
     operations = ", ".join(f"{percent(share)} {words}" for words, share in _shares(results).items())
     lines += [f"{'Multiply-accumulates':<{LABEL}} {operations}"] if operations else []
+    lines += [f"{'Chips':<{LABEL}} {chips_of(results)}; between them {_crossing(results)}"] if chips_of(results) > 1 else []
     lines += _efficiency_lines(results)
     lines += [f"{label:<{LABEL}} {told}" for label, told in _judged_lines(results)]
     lines += [f"{what[0].upper()}{what[1:]:<{LABEL - 1}} {told}" for what, told in busiest_of(results)]

@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
         help="cells in place of the chip's own: a preset that xbar devices lists, or a TOML file",
     )  # fmt: skip
     run_parser.add_argument(
+        "--chips", type=_chips, metavar="N|auto",
+        help="chips that the network lies on, a part of its layers on each: a number, or auto for as few as hold it (default 1)",
+    )  # fmt: skip
+    run_parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings",
         help="change one value of the chip, as in device.levels=16 or device.g_max=25uS; without a unit in that of the chip file; may be "
         "repeated",
@@ -405,6 +409,13 @@ def _side(text: str) -> tuple[str, str]:
 
 def _from_one(text: str) -> int:
     return _whole(text, 1)
+
+
+def _chips(text: str) -> int | str:
+    try:
+        return text if text == "auto" else _whole(text, 1)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of at least 1 nor auto") from None
 
 
 def _points(text: str) -> float:

@@ -186,8 +186,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host", "sharing"),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host", "sharing"),
+        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host", "sharing", "chips"),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host", "sharing", "chips"),
     }
     for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
         if getattr(options, name) is not None:
@@ -206,7 +206,7 @@ def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
-    given |= _given(options, "images", "instances", "requests", "sharing")
+    given |= _given(options, "images", "instances", "requests", "sharing", "chips")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)

@@ -1,6 +1,6 @@
 """What a simulation of several chips returns: their ledgers over the same time, and what is told of all together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.display import si
-from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.ledger import INPUT, OUTPUT, Ledger
 from xbar.hw.events.served import Served
 
 
@@ -126,7 +126,66 @@ class ChipsLedger(Served):
         """Total energy over the simulated time [W]."""
         return self.total_energy / self.span if self.span_fs else self._sum(lambda ledger: ledger.chip.static_power)
 
+    @cached_property
+    def power(self) -> tuple[np.ndarray, np.ndarray]:
+        """Piecewise constant power of all chips, as `Ledger.power`: edges [fs] (n + 1,), and power between them [W] (n,)."""
+        return _added([ledger.power for ledger in self.chips])
+
+    @cached_property
+    def on_chip_power(self) -> tuple[np.ndarray, np.ndarray]:
+        """`power` without that of the off-chip links."""
+        return _added([ledger.on_chip_power for ledger in self.chips])
+
+    def power_over_time(self, bins: int) -> pd.DataFrame:
+        """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
+        tables = [ledger.power_over_time(bins) for ledger in self.chips]
+        return tables[0][["time_s"]].join(sum(table.drop(columns="time_s") for table in tables))
+
+    def use_over_time(self, component: str, bins: int) -> pd.DataFrame:
+        """How busy a component's units are on all chips in `bins` equal spans of time, as a share of all units: time_s (middles), share."""
+        tables = [ledger.use_over_time(component, bins) for ledger in self.chips]
+        return tables[0][["time_s"]].assign(share=np.mean([table["share"] for table in tables], axis=0))
+
     # ---- tables
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """Every run: layer, stage, copy, start_s, end_s, chip; crossings are "(from chip 0)" where they leave one of several chips, and
+        "(to chip 1)" where they come to one, with what comes from outside or leaves there."""
+        tables, row = [], len(self.placement.chips)
+        for number, ledger in enumerate(self.chips):
+            table = ledger.timeline.astype({"layer": object})
+            names = {}
+            if self.placement.senders[number % row]:
+                names[INPUT] = f"(to chip {number})"
+            if self.placement.sent_bits[number % row]:
+                names[OUTPUT] = f"(from chip {number})"
+            tables.append(table.assign(layer=table["layer"].replace(names), chip=number))
+        return pd.concat(tables, ignore_index=True)
+
+    def components(self) -> pd.DataFrame:
+        """One row a component, of all chips: as `Ledger.components`; utilisation is that of all units."""
+        tables = [ledger.components() for ledger in self.chips]
+        summed = sum(table.drop(columns="action") for table in tables)
+        return tables[0][["action"]].join(summed.assign(utilisation=summed["utilisation"] / len(tables)))
+
+    def layers(self) -> pd.DataFrame:
+        """One row a layer and replica: as `Ledger.layers`, and the number of its chip."""
+        return pd.concat([ledger.layers().assign(chip=number) for number, ledger in enumerate(self.chips)])
+
+    @property
+    def busiest_unit(self) -> tuple[str, float]:
+        """Name, with its chip, and utilisation of the busiest unit of all chips; ("", 0) where there was none."""
+        return self._busiest([ledger.busiest_unit for ledger in self.chips])
+
+    @property
+    def busiest_link(self) -> tuple[str, float]:
+        """Name, with its chip, and utilisation of the busiest link of the chips' meshes; ("", 0) where nothing travelled."""
+        return self._busiest([ledger.busiest_link for ledger in self.chips])
+
+    def _busiest(self, found: list[tuple[str, float]]) -> tuple[str, float]:
+        number, (name, share) = max(enumerate(found), key=lambda each: each[1][1])
+        return f"{name} of chip {number}" if name else "", share
 
     @cached_property
     def energy(self) -> pd.DataFrame:
@@ -159,6 +218,7 @@ class ChipsLedger(Served):
         what goes between chips."""
         latency, requests = self.latency if self.requests else np.array([np.nan]), self.requests or np.nan
         performed = self.placement.network.chip_operations * self.requests
+        static, leakage = self._sum(lambda ledger: ledger.chip.static_power), self._sum(lambda ledger: ledger.chip.leakage)
         return {
             "chips": len(self.chips), "replicas": self.replicas, "requests": self.requests, "span_s": self.span,
             "latency_mean_s": float(latency.mean()), "latency_p99_s": float(np.percentile(latency, 99)),
@@ -170,11 +230,23 @@ class ChipsLedger(Served):
             "leakage_energy_per_request_J": self.leakage_energy / requests,
             "link_energy_per_request_J": self.link_energy / requests,
             "crossing_energy_per_request_J": self.crossing_energy / requests, "crossing_bits_per_request": self.crossing_bits / requests,
-            "average_power_W": self.average_power, "area_m2": self.area,
+            "average_power_W": self.average_power, "peak_power_W": float(self.power[1].max(initial=static)), "static_power_W": static,
+            "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else leakage,
+            "on_chip_peak_power_W": float(self.on_chip_power[1].max(initial=leakage)), "leakage_power_W": leakage,
+            "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1], "area_m2": self.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,
             "operations_per_J": performed / self.total_energy if self.total_energy else 0.0,
             "on_chip_operations_per_J": performed / self.on_chip_energy if self.on_chip_energy else 0.0,
             **self.placement.network.operations_shares,
             "crossbars_used": self.replicas * self.placement.crossbars_used,
             "crossbars": sum(ledger.chip.crossbars for ledger in self.chips),
+            "cores_used": sum(ledger.placement.cores_used for ledger in self.chips),
+            "cores": sum(ledger.chip.cores for ledger in self.chips),
         }  # fmt: skip
+
+
+def _added(profiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of piecewise constant functions over the same time."""
+    edges = np.unique(np.concatenate([each for each, _ in profiles]))
+    middle = edges[:-1]
+    return edges, sum((level[np.searchsorted(each, middle, side="right") - 1] for each, level in profiles), np.zeros(len(middle)))

@@ -15,6 +15,7 @@ from xbar.hw.chip.components import CHIP_COMPONENTS
 from xbar.hw.chip.costs import NOT_PASSED
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Placement
+from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.ledger import FEMTOSECOND, STATIC, Ledger
 from xbar.hw.events.vector_operation import VectorOperations
 
@@ -292,7 +293,7 @@ def mesh_use(ledger: Ledger) -> pd.DataFrame:
 # ---- power at steady state
 
 
-def steady_interval(ledger: Ledger) -> tuple[int, int, int]:
+def steady_interval(ledger: Ledger | ChipsLedger) -> tuple[int, int, int]:
     """Begin and end [fs] of an interval from result to result in the middle of the batch, and the results that come in it; zeros where
     there are too few results (below 4), or they come at once."""
     finish = np.sort(ledger.finish_fs)
@@ -304,7 +305,7 @@ def steady_interval(ledger: Ledger) -> tuple[int, int, int]:
     return (begin, end, periods) if end > begin else (0, 0, 0)
 
 
-def steady_power(ledger: Ledger) -> pd.DataFrame:
+def steady_power(ledger: Ledger | ChipsLedger) -> pd.DataFrame:
     """Power on chip over `steady_interval`, in equal spans of time: time_s (middles, from the interval's begin), on_chip_power_W (mean
     over the span); no rows where there is no such interval."""
     begin, end, _ = steady_interval(ledger)
@@ -315,7 +316,7 @@ def steady_power(ledger: Ledger) -> pd.DataFrame:
     return pd.DataFrame({"time_s": ((cuts[:-1] + cuts[1:]) / 2 - begin) * FEMTOSECOND, "on_chip_power_W": mean})
 
 
-def steady_state(ledger: Ledger) -> dict[str, Any] | None:
+def steady_state(ledger: Ledger | ChipsLedger) -> dict[str, Any] | None:
     """Of `steady_interval`: begins_s, length_s, results (that come in it), mean_W and peak_W (at any instant of it) on chip; None where
     there is no such interval."""
     begin, end, results = steady_interval(ledger)

@@ -20,9 +20,10 @@ from xbar.hw.analog import analog_layers, keep_steps, read_energies, saturated_s
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import Sharing, place
+from xbar.hw.chip.placement import Sharing
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.buffers import buffer_demand
+from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.ledger import Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.vector_operation import VectorOperations
@@ -33,7 +34,7 @@ from xbar.reports.results import Results, write_text
 from xbar.reports.times import DAY, TIMES, time_text
 from xbar.workloads.data import samples_digest
 from xbar.workloads.offered import STUDY_REQUESTS
-from xbar.workloads.study import hardware_tables, studies
+from xbar.workloads.study import hardware_tables, on_chips, studies
 from xbar.workloads.study.ahead import Timed
 from xbar.workloads.study.baselines import BATCH, SIMULATED, baselines, integer_chip
 from xbar.workloads.study.classes import class_tables
@@ -59,7 +60,8 @@ PARTS = ("sensitivity", "layers", "yield", "drift", "quality")
 class Study:
     """What to try: chip instances per point, programming sigmas [1] (or, for laws of a write error without a sigma,
     multiples of the device's own), ADC bits, test samples (images) per score, requests simulated in one batch; `seed` makes
-    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ.
+    the chip instances and chooses the images. adc_instances: chip instances per ADC resolution, where they differ. chips: how many
+    chips the network lies on, "auto" for as few as hold it.
 
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
@@ -83,6 +85,7 @@ class Study:
     yield_margin: float = 0.01
     sharing: Sharing = "as_needed"
     times: tuple[float, ...] = tuple(TIMES.values())
+    chips: on_chips.Chips = 1
 
     def quick(self) -> "Study":
         """The same in a fraction of the time: at most 3 instances, every other ADC resolution on one, and of the parts only the layers'
@@ -238,15 +241,14 @@ def run(
     data = workload.data
     step("placing and simulating")
     network = trace(workload.model, workload.calibration_inputs, pack=True, host=workload.host)
-    placement = place(network, chip, sharing=study.sharing)
+    placement = on_chips.placed(network, chip, study.chips, study.sharing)
     chosen = torch.from_numpy(np.random.default_rng(study.seed).permutation(len(data.test_targets))[: study.images])
     inputs, targets = data.test_inputs[chosen], data.test_targets[chosen]
     bench = Bench(workload, study, inputs, targets, Points(kept, _identity(workload, study)), step)
     step("converting to the chip")
     converted = bench.on_chip(chip)
     energies = read_energies(converted.model) if chip.device.read_voltage is not None else None
-    ledger = simulate(placement, Arrivals.batch(study.requests), read_energy=energies)
-    alone = simulate(placement, Arrivals.batch(1), read_energy=energies)
+    ledger, alone = (on_chips.served(placement, requests, energies) for requests in (study.requests, 1))
     described = bench.judge(chip, Condition(), "score as described")
     ideal = bench.judge(analog_ideal(chip), Condition(), "score with analog parts ideal")[0]
     cut = _cut(converted, study, inputs)
@@ -264,16 +266,22 @@ def run(
     meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | {"ideal": ideal} | cut
     meta["score"]["samples_digest"] = samples_digest(inputs, targets)[:DIGEST]
     parts = _parts(chip, study, bench, layers, quality, of_float, described)
+    if isinstance(ledger, ChipsLedger):
+        bench.left_out.append(on_chips.ONE_CHIP)
+        of_chips = {"chips": ledger.table().reset_index(), "steady_power": hardware_tables.steady_power(ledger)}
+    else:
+        of_chips = {"bands": ledger_bands(ledger), "floorplan": _floorplan(ledger), **hardware_tables.tables(ledger),
+                    "baselines": _baselines(ledger, energies, meta, bench)}  # fmt: skip
     meta["study"]["left_out"] = bench.left_out
     return Results(
-        meta=meta, components=ledger.components(), layers=hardware_tables.with_cells(ledger.layers(), placement), energy=ledger.energy,
+        meta=meta, components=ledger.components(), layers=on_chips.layers(ledger), energy=ledger.energy,
         requests=ledger.requests_table(), power=ledger.power_over_time(TIME_BINS),
         adc_use=ledger.use_over_time("adc", TIME_BINS), timeline=_first_runs(ledger), variation=variation,
         adc_bits=adc, provenance=provenance_table(chip), sources=sources_table(chip),
-        bands=ledger_bands(ledger), floorplan=_floorplan(ledger), **hardware_tables.tables(ledger),
+        **of_chips,
         **class_tables(converted, workload, seeds, inputs, targets),
         **prediction_table(converted, lambda: bench.on_chip(analog_ideal(chip)), workload, seeds, inputs, targets),
-        **parts, baselines=_baselines(ledger, energies, meta, bench),
+        **parts,
         measured=_measured(workload, step),
     )  # fmt: skip
 
@@ -417,9 +425,9 @@ def _vary_adc(chip: Chip, study: Study, bench: Bench, network: Network) -> Itera
 
 
 def _meta(
-    workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger, alone: Ledger
+    workload: Workload, chip: Chip, study: Study, network: Network, ledger: Ledger | ChipsLedger, alone: Ledger | ChipsLedger
 ) -> dict[str, Any]:
-    found = ledger.summary() | hardware_tables.cells_in_use(ledger.placement)
+    found = ledger.summary() | on_chips.cells_in_use(ledger)
     summary = {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
     return {
         "version": version("xbar"),
@@ -444,7 +452,8 @@ def _meta(
             "crossbars_per_core": chip.structure.crossbars_per_core, "cores_per_tile": chip.structure.cores_per_tile,
             "weight_bits": chip.weights.bits, "input_bits": chip.inputs.bits, "cell_bits": chip.cell_bits, "scheme": chip.weights.scheme,
             "peak_power_W": chip.peak_power, "peak_operations_per_s": chip.peak_operations_per_second,
-            "array_read_energy": "the chip's average read, in proportion to the cells in use" if ledger.read_energy is None
+            "array_read_energy": "the chip's average read, in proportion to the cells in use"
+            if on_chips.ledgers(ledger)[0].read_energy is None
             else "V² G t of the cells' own conductances and inputs",
         },
         "study": {
@@ -455,10 +464,13 @@ def _meta(
             "seed": study.seed, "instances": study.instances, "adc_instances": min(study.instances, study.adc_instances),
             "images": study.images, "requests": study.requests,
         },
-        "summary": summary,
+        "summary": summary, **on_chips.told(ledger),
         "busiest": {"unit": ledger.busiest_unit[0], "link": ledger.busiest_link[0]},
-        "adc_share_in_use": _adc_share_in_use(ledger),
-        "buffers": {"fullest_bits": float(buffer_demand(ledger)["peak_bits"].max()), "size_bits": chip.timing.buffer_size},
+        "adc_share_in_use": float(np.mean([_adc_share_in_use(each) for each in on_chips.ledgers(ledger)])),
+        "buffers": {
+            "fullest_bits": max(float(buffer_demand(each)["peak_bits"].max()) for each in on_chips.ledgers(ledger)),
+            "size_bits": chip.timing.buffer_size,
+        },
         "single_request": {
             "latency_s": float(alone.latency[0]), "energy_J": alone.total_energy,
             "dynamic_energy_J": alone.total_energy - alone.static_energy, "on_chip_energy_J": alone.on_chip_energy,
@@ -483,7 +495,7 @@ def _adc_share_in_use(ledger: Ledger) -> float:
     return len(wired) * design.adc_units / (chip.cores * design.adcs_per_core)
 
 
-def _first_runs(ledger: Ledger) -> pd.DataFrame:
+def _first_runs(ledger: Ledger | ChipsLedger) -> pd.DataFrame:
     """Stages that ran until the first few requests were done."""
     until = np.sort(ledger.requests_table()["finish_s"])[:TIMELINE_REQUESTS][-1]
     timeline = ledger.timeline
