@@ -24,9 +24,10 @@ class Arrivals:
 
     @classmethod
     def at_rate(cls, per_second: float, requests: int) -> "Arrivals":
-        """Evenly spaced, the first at time 0."""
+        """Evenly spaced, the first at time 0; a whole number of femtoseconds apart, so that all distances are one."""
         _check_rate(per_second)
-        return cls.trace([k / per_second for k in range(_count(requests))])
+        apart = round(FEMTOSECONDS / per_second)
+        return cls.trace([k * apart / FEMTOSECONDS for k in range(_count(requests))])
 
     @classmethod
     def poisson(cls, per_second: float, requests: int, seed: int) -> "Arrivals":

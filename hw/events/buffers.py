@@ -14,24 +14,26 @@ from xbar.hw.graph.network import Flow
 
 
 class _Times:
-    """When vectors of each layer were loaded and drained, from the ledger's runs."""
+    """When vectors of each layer were loaded and drained, from the ledger's runs; of requests that repeat each other, as if there were
+    none but one period of them, in which as much waits as in the others."""
 
     def __init__(self, ledger: Ledger):
-        self.ledger = ledger
-        self.order = np.argsort(ledger.activity, kind="stable")
-        self.first = np.searchsorted(ledger.activity[self.order], np.arange(len(ledger.activities) + 1))
+        self.ledger, self.runs = ledger, ledger.runs
+        self.requests = ledger.requests - (0 if self.runs.repeats is None else self.runs.repeats.requests)
+        self.order = np.argsort(self.runs.activity, kind="stable")
+        self.first = np.searchsorted(self.runs.activity[self.order], np.arange(len(ledger.activities) + 1))
 
     def _ends(self, activities: set[int]) -> np.ndarray:
         """Ends of the runs of these activities (of one stage of a copy, several for a table) in their order [fs]."""
         runs = [self.order[self.first[k] : self.first[k + 1]] for k in activities]
-        return self.ledger.end_fs[np.sort(np.concatenate(runs))] if runs else np.zeros(0, np.int64)
+        return self.runs.end[np.sort(np.concatenate(runs))] if runs else np.zeros(0, np.int64)
 
     def of(self, layer: str, stage: str) -> np.ndarray:
         """End of the stage for every vector [fs], int64 (samples, vectors)."""
         deal = self.ledger.placement.deals[layer]
-        ends = np.zeros((self.ledger.requests, deal.vectors), np.int64)
+        ends = np.zeros((self.requests, deal.vectors), np.int64)
         for copy in range(deal.copies):
-            turns = np.array(list(deal.turns(copy, self.ledger.requests)), np.int64).reshape(-1, 2)
+            turns = np.array(list(deal.turns(copy, self.requests)), np.int64).reshape(-1, 2)
             if len(turns):
                 ends[turns[:, 0], turns[:, 1]] = self._ends({
                     k for k, a in enumerate(self.ledger.activities) if (a.layer, a.stage, a.copy) == (layer, stage, copy)

@@ -31,12 +31,12 @@ from simpy.events import Process
 
 from xbar.hw.events.arrivals import check_reach
 from xbar.hw.events.runs import Repeats
-from xbar.hw.events.state import Snapshot, State, frames, waits_behind, where
+from xbar.hw.events.state import Snapshot, frames, waits_behind, where
 
 if TYPE_CHECKING:
     from xbar.hw.events.simulator import Simulation
 
-LOOKED_AT = 64  # requests; or four times the phases of the deals, if that is more
+LOOKED_AT = 64  # rounds of the deals' phases: each of the first 15, every second one to 31, every fourth one from there on
 
 
 def serve(simulation: "Simulation", progress: Callable[[int], None] | None, every_request: bool) -> None:
@@ -80,7 +80,7 @@ class _Look:
     def __init__(self, simulation: "Simulation", processes: list[Process]):
         self.simulation, self.processes, self.all = simulation, processes, simulation.requests
         self.phases = lcm(*(deal.phases for deal in simulation.placement.deals.values()))
-        self.marks: dict[State, _Mark] = {}
+        self.marks: dict[bytes, _Mark] = {}
         self.found: tuple[_Mark, _Mark, int] | None = None  # the last two ends of the period, and how often it was left out
         self.taken_numbers = 0  # of events, by looking
         distances = np.diff(simulation.arrival_fs)
@@ -89,10 +89,16 @@ class _Look:
 
     def after(self, served: int) -> None:
         """Look after so many requests have been served."""
+        rounds, rest = divmod(served, self.phases)
+        if rest or rounds % (1 << max(0, rounds.bit_length() - 4)):
+            return
+        if rounds > LOOKED_AT:
+            self.open = False
+            return
         simulation, clock = self.simulation, self.simulation.env
         untouched, unseen = self._untouched(served), self._unseen()
         begun = max(untouched, unseen)
-        if served > max(LOOKED_AT, 4 * self.phases) or begun + self.phases > self.all:
+        if begun + self.phases > self.all:
             self.open = False
             return
         clock.finish_instant()
@@ -101,7 +107,7 @@ class _Look:
         self.taken_numbers += 1
         mark = _Mark(served, clock._now, len(simulation.journal.end), events, simulation.links.sent, dict(simulation.taken))
         untouched, unseen = self._untouched(served), self._unseen()  # what happened in this instant is in it
-        state = (served % self.phases, Snapshot(simulation, self.processes, served, untouched, unseen).state())
+        state = Snapshot(simulation, self.processes, served, untouched, unseen).state()
         before = self.marks.get(state)
         self.marks[state] = mark
         if before is not None:
@@ -164,6 +170,9 @@ class _Look:
         for unit, taken in mark.taken.items():
             simulation.taken[unit] += more * (taken - before.taken.get(unit, 0))
         simulation.more_events += more * (mark.events - before.events)
+        if not simulation.off_chip_io:  # then a request that arrives is an event, in or out of step with the periods
+            came = [int(np.searchsorted(simulation.arrival_fs, each.now, "right")) for each in (before, mark)]
+            simulation.more_events += self.all - max(came[1], fewer) - more * (came[1] - came[0])
         simulation.finish_fs = self._finish(simulation.finish_fs[:fewer], before.now, mark.now, more, period)
         simulation.requests = self.all
         return more * period

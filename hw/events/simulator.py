@@ -296,7 +296,8 @@ class Simulation:
             runs = Runs(runs.activity[order], runs.start[order], runs.end[order])
         return Ledger(
             self.placement, tuple(self.journal.activities), runs, self.arrival_fs[:served], self.finish_fs[:served], span,
-            next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy), tuple(self.updates),
+            next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy),
+            tuple(self.updates),
         )  # fmt: skip
 
     def _enter_writes(self) -> None:
@@ -417,7 +418,8 @@ def simulate(
     before it back. horizon: simulate at least that long [s], idle if need be. progress is
     called with 1 after each request. updates: what is written anew meanwhile, also after the last request. lookups: by
     look-up layer the rows that requests look up, (requests, vectors) or flat in that order; layers that are not named look
-    up every row alike often (`drawn_rows`). Raises ParameterError for a read energy missing or not finite, for updates
+    up every row alike often (`drawn_rows`). every_request: simulate each of them, also where evenly spaced ones come to repeat each other,
+    which are else simulated until they do (`xbar.hw.events.repetition`), with the same ledger. Raises ParameterError for a read energy missing or not finite, for updates
     that cannot be made, and for look-ups of other shape or range; BufferCapacityError where values wait for each other because
     a tile's buffer is too small (`xbar.hw.events.credits` says when that cannot be).
     """

@@ -11,14 +11,16 @@ Processes are Python's generators, read by their frames. Local variables hold ti
 object that is not known here equals nothing, so that a simulation with it is never taken to repeat itself.
 """
 
+import marshal
 from collections.abc import Iterator
+from itertools import count
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from simpy.events import PENDING, Condition, ConditionValue, Event, Process
 
 from xbar.hw.events.copies import CopyProcess, Journal, Kind, Ports, Result, Sending
-from xbar.hw.events.credits import Credits
+from xbar.hw.events.credits import Bits, Credits
 from xbar.hw.events.mesh import Links, Outbox, Shipment
 from xbar.hw.events.vector_operation import Transfer
 from xbar.hw.events.waiting import Port, Progress, Turns
@@ -33,11 +35,13 @@ RANKS = frozenset({"rank"})  # of a copy, not negative; of a sample, the sample 
 CONSTANT = frozenset({"mine", "copies", "loads", "counts"})  # made once, and not changed
 UNUSED = frozenset({"count"})  # not looked at again
 DIGITS = 6  # of a bit: room in buffers is a sum of shares of bits, and its last digits are of no account
-FIXED = (MatrixLayer, Transfer, Shipment, Kind, Ports, Sending, CopyProcess, Journal, Credits, Links, Outbox)  # the same object throughout
+FIXED = frozenset({MatrixLayer, Transfer, Shipment, Kind, Ports, Sending, CopyProcess, Journal, Credits, Links, Outbox})  # the same throughout
+PLAIN = frozenset({type(None), bool, str, float})
 
 REQUEST = "_request"  # what a request's process is called
 
-State = tuple[Any, ...]
+UNKNOWN = count()
+WITHOUT_REFERENCES = 2  # format of marshal in which equal lists are equal bytes
 
 
 def frames(process: Process) -> Iterator[GeneratorType]:
@@ -70,172 +74,200 @@ class Snapshot:
     def __init__(self, simulation: "Simulation", requests: list[Process], sample: int, untouched: int, unseen: int):
         self.simulation, self.requests, self.now, self.sample = simulation, requests, simulation.env._now, sample
         self.untouched, self.unseen = untouched, max(untouched, unseen)
-        self.ports: dict[int, tuple[Any, ...]] = {id(simulation.off_chip_links.port): ("links",)}
+        self.ports: dict[int, str] = {id(simulation.off_chip_links.port): "links"}
         for name, ports in (("buffer", simulation.buffer_ports), ("stage", simulation.output_stages)):
-            self.ports |= {id(port): (name, tile) for tile, port in ports.items()}
-        self.progress: dict[int, tuple[Any, ...]] = {id(one): ("samples", name) for name, one in simulation._loaded.items()}
-        self.progress |= {id(one): (name, number - sample) for (name, number), one in simulation._progress.items()}
+            self.ports |= {id(port): f"{name} {tile}" for tile, port in ports.items()}
+        self.progress: dict[int, str] = {id(one): f"samples of {name}" for name, one in simulation._loaded.items()}
+        self.progress |= {id(one): f"{number - sample} of {name}" for (name, number), one in simulation._progress.items()}
         self.met: dict[int, int] = {}  # by id: objects told already, by number
         self.kept: list[object] = []  # these, so that no id is used again meanwhile
+        self.told: list[object] = []  # flat; what is of any length begins with its length
 
-    def state(self) -> State:
+    def state(self) -> bytes:
         """All of it; can be told once."""
         simulation = self.simulation
-        due = sorted(simulation.env._queue)  # (time, priority, number, event)
-        return (
-            tuple(
-                (int(when) - self.now, priority, self._event(event)) for when, priority, _, event in due if not waits_behind(event, self.untouched)
-            ),
-            tuple(map(self._process, [*simulation.processes, *self.requests[self.sample : self.untouched]])),
-            tuple(self._port(port) for ports in (simulation.buffer_ports, simulation.output_stages) for _, port in sorted(ports.items())),
-            self._port(simulation.off_chip_links.port),
-            self._turns(simulation.turns), self._credits(simulation.credits), len(simulation.outbox.posted),
-            tuple(self._samples(name, one) for name, one in simulation._loaded.items()),
-            tuple(
-                self._vectors(name, number, one) for (name, number), one in sorted(simulation._progress.items()) if number < self.unseen
-            ),
-            tuple((name, number - self.sample, count) for (name, number), count in sorted(simulation._loads.items())),
-            tuple(self._copy(copy) for copy in simulation.copies),
-            tuple(self._event(ready) for ready in simulation.sample_ready[self.sample : self.unseen]),
-            tuple(self._links(simulation.links)),
-        )  # fmt: skip
+        self._waiting(
+            [(int(when) - self.now, priority, event) for when, priority, _, event in sorted(simulation.env._queue)]  # due events
+        )
+        for process in [*simulation.processes, *self.requests[self.sample : self.untouched]]:
+            self._process(process)
+        for ports in (simulation.buffer_ports, simulation.output_stages):
+            for _, port in sorted(ports.items()):
+                self._port(port)
+        self._port(simulation.off_chip_links.port)
+        self._turns(simulation.turns)
+        self._credits(simulation.credits)
+        self.told.append(len(simulation.outbox.posted))
+        for one in simulation._loaded.values():  # samples that layers have loaded
+            self._ahead(one.complete - self.sample, one)
+            self._waiting([(count - self.sample, event) for count, _, event in sorted(one.waiting)])
+        for (name, number), one in sorted(simulation._progress.items()):  # vectors that they have done
+            if number < self.unseen:
+                self.told += name, number - self.sample
+                self._ahead(one.complete, one)
+                self._waiting([(count, event) for count, _, event in sorted(one.waiting)])
+        for (name, number), count in sorted(simulation._loads.items()):
+            self.told += name, number - self.sample, count
+        for copy in simulation.copies:
+            self.told += self._later(copy.arrays_free), self._later(copy.converters_free)
+            for result in copy.results:
+                self._result(result)
+        for ready in simulation.sample_ready[self.sample : self.unseen]:
+            self._event(ready)
+        self._links(simulation.links)
+        return marshal.dumps(self.told, WITHOUT_REFERENCES)
 
     def _later(self, time: int) -> int:
         """A time of which only matters how far it is ahead [fs]."""
         return max(0, time - self.now)
 
-    def _rank(self, rank: int) -> int:
-        return rank if rank >= 0 else rank + self.simulation.requests - self.sample
+    def _unknown(self) -> None:
+        """What equals nothing else."""
+        self.told += "unknown", next(UNKNOWN)
 
-    def _again(self, one: object) -> State | None:
-        """The number of what was told before; else it gets one."""
-        if id(one) in self.met:
-            return ("again", self.met[id(one)])
-        self.met[id(one)] = len(self.met)
+    def _again(self, one: object) -> bool:
+        """Whether it was told before: then its number is; else it gets one."""
+        number = self.met.setdefault(id(one), len(self.met))
+        if number < len(self.kept):
+            self.told += "again", number
+            return True
         self.kept.append(one)
-        return None
+        return False
 
     # ---- events and who waits for them
 
-    def _event(self, event: Event) -> State:
-        if (again := self._again(event)) is not None:
-            return again
-        if event.callbacks is None:
-            return ("processed", self._outcome(event))
-        parts = (event._count, tuple(map(self._event, event._events))) if isinstance(event, Condition) else ()
-        return (type(event).__name__, self._outcome(event), tuple(map(self._callback, event.callbacks)), parts)
+    def _waiting(self, events: list[Any]) -> None:
+        """Events, each behind what is to be told of it, but those that only requests wait for that nothing has been done for."""
+        mine = [each for each in events if not waits_behind(each[-1], self.untouched)]
+        self.told.append(len(mine))
+        for *what, event in mine:
+            self.told += what
+            self._event(event)
 
-    def _outcome(self, event: Event) -> object:
-        """The value of an event: a time, times, or nothing."""
+    def _event(self, event: Event) -> None:
+        if self._again(event):
+            return
         value: Any = event._value
         if value is PENDING:
-            return "pending"
-        if value is None or isinstance(value, ConditionValue):
-            return None
-        if isinstance(value, tuple):
-            return tuple(time - self.now if isinstance(time, int) else object() for time in value)
-        return value - self.now if isinstance(value, int) else object()
+            self.told.append("pending")
+        elif value is None or isinstance(value, ConditionValue):
+            self.told.append(None)
+        elif type(value) is int:
+            self.told.append(value - self.now)
+        else:
+            self._unknown()
+        if event.callbacks is None:
+            self.told.append("processed")
+            return
+        self.told += type(event).__name__, len(event.callbacks)
+        for callback in event.callbacks:
+            self._callback(callback)
+        if isinstance(event, Condition):
+            self.told += event._count, len(event._events)
+            for each in event._events:
+                self._event(each)
 
-    def _callback(self, callback: object) -> object:
+    def _callback(self, callback: object) -> None:
         owner = getattr(callback, "__self__", None)
-        name = getattr(callback, "__name__", "")
+        self.told.append(getattr(callback, "__name__", ""))
         if isinstance(owner, Process):
-            return self._process(owner)
-        if isinstance(owner, Condition):
-            return name, self._event(owner)
-        if isinstance(owner, Port):
-            return name, self.ports.get(id(owner), object())
-        return (name, type(owner).__name__) if isinstance(owner, Turns | Credits | Outbox) else object()
+            self._process(owner)
+        elif isinstance(owner, Condition):
+            self._event(owner)
+        elif isinstance(owner, Turns | Credits | Outbox):
+            self.told.append(type(owner).__name__)
+        elif id(owner) in self.ports:
+            self.told.append(self.ports[id(owner)])
+        else:
+            self._unknown()
 
-    def _process(self, process: Process) -> State:
-        if (again := self._again(process)) is not None:
-            return again
-        return tuple(
-            (
-                generator.gi_code.co_name, generator.gi_frame.f_lasti,
-                tuple((name, self._local(name, value)) for name, value in generator.gi_frame.f_locals.items() if name not in UNUSED),
-            )
-            for generator in frames(process)
-        )  # fmt: skip
+    def _process(self, process: Process) -> None:
+        if self._again(process):
+            return
+        for generator in frames(process):
+            frame = generator.gi_frame
+            self.told += generator.gi_code.co_name, frame.f_lasti
+            for name, value in frame.f_locals.items():
+                if name not in UNUSED:
+                    self.told.append(name)
+                    self._local(name, value)
+        self.told.append("end")
 
-    def _local(self, name: str, value: Any) -> object:
+    def _local(self, name: str, value: Any) -> None:
         """What a local variable holds."""
-        if value is None or isinstance(value, bool | str | float):
-            return value
-        if isinstance(value, int):
+        kind = type(value)
+        if kind is int:
             if name in TIMES:
-                return value - self.now
-            return value - self.sample if name in SAMPLES else self._rank(value) if name in RANKS else value
-        if name in CONSTANT or isinstance(value, FIXED) or value is self.simulation or value is self.simulation.transfers:
-            return id(value)
-        if isinstance(value, Event):
-            return self._event(value)
-        if isinstance(value, Result):
-            return self._result(value)
-        if isinstance(value, Progress):
-            return self.progress.get(id(value), object())
-        if isinstance(value, list | tuple | dict):
-            items = sorted(value.items()) if isinstance(value, dict) else value
-            return tuple(self._local(name, each) for each in items)
-        return object()
+                value -= self.now
+            elif name in SAMPLES:
+                value -= self.sample
+            elif name in RANKS and value < 0:
+                value += self.simulation.requests - self.sample
+            self.told.append(value)
+        elif kind in FIXED or name in CONSTANT or value is self.simulation or value is self.simulation.transfers:
+            self.told.append(id(value))
+        elif kind in PLAIN:
+            self.told.append(value)
+        elif isinstance(value, Event):
+            self._event(value)
+        elif kind is Result:
+            self._result(value)
+        elif kind is Progress and id(value) in self.progress:
+            self.told.append(self.progress[id(value)])
+        elif kind in (list, tuple, dict):
+            items = sorted(value.items()) if kind is dict else value
+            self.told.append(len(items))
+            for each in items:
+                self._local(name, each)
+        else:
+            self._unknown()
 
     # ---- what is shared
 
-    def _result(self, result: Result) -> State:
-        if (again := self._again(result)) is not None:
-            return again
+    def _result(self, result: Result) -> None:
+        if self._again(result):
+            return
         if result.left is not None:
-            return (self._later(result.left),)
-        return (None, None if result.awaited is None else self._event(result.awaited))
+            self.told.append(self._later(result.left))
+        elif result.awaited is None:
+            self.told.append(None)
+        else:
+            self._event(result.awaited)
 
-    def _copy(self, copy: CopyProcess) -> State:
-        free = self._later(copy.arrays_free), self._later(copy.converters_free)
-        return (*free, tuple(map(self._result, copy.results)))
-
-    def _port(self, port: Port) -> State:
-        return (port.turn_due, *(
-            (int(asked) - self.now, duration, self._event(served), begins is None)
+    def _port(self, port: Port) -> None:
+        self.told.append(port.turn_due)
+        self._waiting([
+            (int(asked) - self.now, duration, begins is None, served)
             for asked, _, _, duration, served, begins in sorted(port.waiting, key=lambda each: each[:3])
-        ))  # fmt: skip
+        ])  # fmt: skip
 
-    def _turns(self, turns: Turns) -> State:
-        waiting = ((asked - self.now, tuple(sorted(units)), self._event(event)) for asked, _, _, units, event in turns.waiting)  # type: ignore[type-var]
-        return (turns.turn_due, tuple(sorted(turns.taken)), *waiting)  # type: ignore[type-var]
+    def _turns(self, turns: Turns) -> None:
+        self.told += turns.turn_due, repr(sorted(turns.taken))  # type: ignore[type-var]
+        self._waiting([(asked - self.now, repr(sorted(units)), event) for asked, _, _, units, event in turns.waiting])  # type: ignore[type-var]
 
-    def _credits(self, credits: Credits) -> State:
+    def _credits(self, credits: Credits) -> None:
         if not credits.watched:
-            return ()
-        rounded = [
-            tuple((tile, round(bits, DIGITS) + 0.0) for tile, bits in sorted(each.items()))
-            for each in (credits.level, *(bits for _, bits in sorted(credits.unsent.items())))
-        ]
-        return (
-            credits.turn_due, credits.oldest - self.sample, tuple(number - self.sample for number in sorted(credits.finished)),
-            tuple(number - self.sample for number in sorted(credits.unsent)), tuple(rounded),
-            tuple(
-                (each.sample - self.sample, int(each.asked) - self.now, tuple(sorted(each.bits.items())), self._event(each.event))
-                for each in credits.waiting
-            ),
-        )  # fmt: skip
+            return
+        self.told += credits.turn_due, credits.oldest - self.sample, [number - self.sample for number in sorted(credits.finished)]
+        self._bits(credits.level)
+        self.told.append(len(credits.unsent))
+        for number, bits in sorted(credits.unsent.items()):
+            self.told.append(number - self.sample)
+            self._bits(bits)
+        for each in credits.waiting:
+            self._bits(each.bits)
+        self._waiting([(each.sample - self.sample, int(each.asked) - self.now, each.event) for each in credits.waiting])
 
-    def _samples(self, name: str, progress: Progress) -> State:
-        """Samples that a layer has loaded, and who waits for more."""
-        waiting = ((count - self.sample, event) for count, _, event in sorted(progress.waiting) if not waits_behind(event, self.untouched))
-        return (name, progress.complete - self.sample, _ahead(progress), tuple((count, self._event(event)) for count, event in waiting))
+    def _bits(self, bits: Bits) -> None:
+        self.told.append([each for tile, count in sorted(bits.items()) for each in (tile, round(count, DIGITS) + 0.0)])
 
-    def _vectors(self, name: str, number: int, progress: Progress) -> State:
-        """Vectors of a sample that a layer has done, and who waits for more."""
-        waiting = tuple((count, self._event(event)) for count, _, event in sorted(progress.waiting))
-        return (name, number - self.sample, progress.complete, _ahead(progress), waiting)
+    def _ahead(self, complete: int, progress: Progress) -> None:
+        """Up to where all is done, and what is done behind."""
+        self.told += complete, bytes(progress.done[progress.complete :]).rstrip(b"\0")
 
-    def _links(self, links: Links) -> Iterator[State]:
+    def _links(self, links: Links) -> None:
         """Of the mesh's links that are taken from now on: when they are free, and for how long before that."""
         for link, free in enumerate(links.free):
             if free > self.now:
-                gaps = ((max(begin, self.now), end) for begin, end in links.gaps[link] if end > self.now)
-                yield link, free - self.now, tuple((a - self.now, b - self.now) for a, b in gaps if b - a >= links.shortest)
-
-
-def _ahead(progress: Progress) -> bytes:
-    """What is done behind the first that is not."""
-    return bytes(progress.done[progress.complete :]).rstrip(b"\0")
+                gaps = [(self._later(begin), end - self.now) for begin, end in links.gaps[link] if end > self.now]
+                self.told += link, free - self.now, [each for gap in gaps if gap[1] - gap[0] >= links.shortest for each in gap]

@@ -24,6 +24,7 @@ from xbar.hw.array.counts import ActionCounts
 from xbar.hw.cost.laws import LAWS
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
+from xbar.hw.events.runs import Profile
 
 
 def run(chip: Chip, network=small_convolutional, requests: int = 3, **options) -> Ledger:  # type: ignore[no-untyped-def]
@@ -149,4 +150,4 @@ def test_no_means_over_no_time() -> None:
     """Of a span of 0 s they were no numbers, without a word."""
     for span, bins in ((0, 5), (10, 0)):
         with pytest.raises(ParameterError, match="means over time need some time"):
-            Ledger._binned(SimpleNamespace(span_fs=span), np.array([0, 10]), np.array([1.0]), bins)  # type: ignore[arg-type]
+            Ledger._binned(SimpleNamespace(span_fs=span), Profile(np.array([0, 10]), np.array([1.0])), bins)  # type: ignore[arg-type]

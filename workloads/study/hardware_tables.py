@@ -188,7 +188,7 @@ def _bounds(operations: float, at: float, held: float, by: str) -> dict[str, Any
 def _holds(ledger: Ledger) -> dict[str, dict[str, float]]:
     """Of each layer, how long its vectors hold the busiest of its arrays, ADCs, buffer ports and output stages in all [s]."""
     units, operations = ledger.units()["busy_s"], VectorOperations(ledger.placement, off_chip_io=True)
-    runs = np.bincount(ledger.activity, minlength=len(ledger.activities))
+    runs = ledger.runs.counts(len(ledger.activities))
     vectors: dict[tuple[str, int], int] = defaultdict(int)
     for activity, count in zip(ledger.activities, runs.tolist(), strict=True):
         if activity.stage == "load":
@@ -309,10 +309,8 @@ def steady_power(ledger: Ledger | ChipsLedger) -> pd.DataFrame:
     """Power on chip over `steady_interval`, in equal spans of time: time_s (middles, from the interval's begin), on_chip_power_W (mean
     over the span); no rows where there is no such interval."""
     begin, end, _ = steady_interval(ledger)
-    edges, level = ledger.on_chip_power
-    total = np.concatenate([[0.0], np.cumsum(np.diff(edges) * FEMTOSECOND * level)])
     cuts = np.linspace(begin, end, STEADY_BINS + 1 if end > begin else 1)
-    mean = np.diff(np.interp(cuts, edges, total)) / (np.diff(cuts) * FEMTOSECOND)
+    mean = np.diff(ledger.on_chip_power_profile.until(cuts)) / (np.diff(cuts) * FEMTOSECOND)
     return pd.DataFrame({"time_s": ((cuts[:-1] + cuts[1:]) / 2 - begin) * FEMTOSECOND, "on_chip_power_W": mean})
 
 
@@ -322,7 +320,7 @@ def steady_state(ledger: Ledger | ChipsLedger) -> dict[str, Any] | None:
     begin, end, results = steady_interval(ledger)
     if end <= begin:
         return None
-    edges, level = ledger.on_chip_power
+    edges, level = ledger.on_chip_power_profile.part(begin, end)
     inside = (edges[1:] > begin) & (edges[:-1] < end)
     spans = np.minimum(edges[1:], end)[inside] - np.maximum(edges[:-1], begin)[inside]
     return {"begins_s": begin * FEMTOSECOND, "length_s": (end - begin) * FEMTOSECOND, "results": results,

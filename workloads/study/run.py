@@ -498,5 +498,4 @@ def _adc_share_in_use(ledger: Ledger) -> float:
 def _first_runs(ledger: Ledger | ChipsLedger) -> pd.DataFrame:
     """Stages that ran until the first few requests were done."""
     until = np.sort(ledger.requests_table()["finish_s"])[:TIMELINE_REQUESTS][-1]
-    timeline = ledger.timeline
-    return timeline[timeline["start_s"] < until].reset_index(drop=True)
+    return ledger.timeline_until(until)
