@@ -71,14 +71,17 @@ TABLES = tuple(each.name for each in fields(CompressionSheet) if each.name != "m
 
 
 def lost(sheet: CompressionSheet) -> float:
-    """What of the score is lost in float, in the metric's unit, on all test samples: against the uncompressed network trained on as
-    long, where that was done, else as it came in."""
+    """What of the score is lost in float, in the metric's unit, on all test samples: against the uncompressed network, the better of as it
+    came in and trained on as long, where that was done."""
     return ShownMetric.of(sheet.meta).lost(score_before(sheet.meta), float(sheet.meta["float_after"]))
 
 
 def score_before(meta: Mapping[str, Any]) -> float:
-    longer = meta.get("float_longer")
-    return float(meta["float_before"] if longer is None else longer)
+    """Of the uncompressed network: the better of as it came in and trained on, where that was done."""
+    longer, first = meta.get("float_longer"), float(meta["float_before"])
+    if longer is None:
+        return first
+    return max(first, float(longer)) if ShownMetric.of(meta).better == "high" else min(first, float(longer))
 
 
 def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
@@ -153,9 +156,11 @@ def _longer(meta: Mapping[str, Any]) -> str:
     """What the accuracy before is, where the uncompressed network was trained on to compare with."""
     if meta.get("float_longer") is None:
         return ""
+    shown, epochs = ShownMetric.of(meta), meta.get("longer_epochs") or meta["epochs"]
+    told = "as many epochs" if meta["plan"].get("longer_by", "epochs") == "epochs" else "as many minutes of the processor"
     return (
-        f"; before: uncompressed, trained on for as many epochs, {meta['epochs']}; as it came in it reaches "
-        f"{ShownMetric.of(meta).text(meta['float_before'], 2)}"
+        f"; before: uncompressed, the better of {shown.text(meta['float_before'], 2)} as it came in and "
+        f"{shown.text(meta['float_longer'], 2)} trained on for {told}, {epochs} epochs"
     )
 
 

@@ -127,7 +127,10 @@ def test_names_what_the_uncompressed_network_reaches_when_trained_as_long(sheet:
     assert lost(longer) == pytest.approx(0.0015)
     text = verdict(longer).replace("\u00a0", " ")
     assert "at 0.15 points lost (99.45 % to 99.30 %" in text
-    assert "trained on for as many epochs, 41; as it came in it reaches 99.40 %" in text
+    assert "the better of 99.40 % as it came in and 99.45 % trained on for as many epochs, 41 epochs" in text
+    minutes = replace(sheet, meta=meta | {"float_longer": 0.9900, "longer_epochs": 7, "plan": meta["plan"] | {"longer_by": "minutes"}})
+    assert lost(minutes) == pytest.approx(0.0010)
+    assert "99.00 % trained on for as many minutes of the processor, 7 epochs" in verdict(minutes).replace("\u00a0", " ")
 
 
 @pytest.mark.usefixtures("sketched")

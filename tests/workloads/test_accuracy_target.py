@@ -18,7 +18,7 @@ from xbar.workloads.data import Dataset
 from xbar.workloads.study import accuracy_target
 from xbar.workloads.study.accuracy_target import AccuracyTarget, NotHeldWarning, compress_to, factors_next
 from xbar.workloads.study.allocation import AllocationError
-from xbar.workloads.study.compress import CompressionResult
+from xbar.workloads.study.compress import CompressionResult, _Work
 from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick
 from xbar.workloads.training import TrainingError, initialise
 from xbar.workloads.workload import load_workload
@@ -80,16 +80,21 @@ def test_the_strongest_try_that_holds_stands(judged: list[tuple[float, Plan]], i
     assert tries_text(meta).startswith(told)
 
 
-def test_the_uncompressed_network_is_trained_on_once(isaac: Chip, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "epoch_seconds", "epochs"), [("epochs", 0.0, 1), ("minutes", 1e9, 1), ("minutes", 0.0, 3)])
+def test_the_uncompressed_network_is_trained_on_once(
+    by: str, epoch_seconds: float, epochs: int, isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Work, "_epoch_seconds", lambda work: epoch_seconds or sum(work.processor_s.values()) / 3)
     x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
     data = Dataset("drawn", x[:40], torch.arange(40) % 4, x[40:], torch.arange(20) % 4)
     net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
     plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, updates=1, longer=True,
-                **dict.fromkeys(TRAININGS, 0) | {"final": 1})  # type: ignore[arg-type]
+                longer_by=by, **dict.fromkeys(TRAININGS, 0) | {"final": 1})  # type: ignore[arg-type]
     told: list[str] = []
     found = compress_to(AccuracyTarget(100, 2), net, data, isaac, {"weights": 0.8}, tmp_path, plan, told.append)
     assert found.meta["accuracy_target"]["factor"] == 0.5  # the second try
-    assert len([line for line in told if line.startswith("longer: epoch")]) == 1
+    assert len([line for line in told if line.startswith("longer: epoch")]) == epochs
+    assert found.meta["longer_epochs"] == epochs
     assert found.stages.loc["longer", "float"] == found.meta["float_longer"]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from xbar.hw.chip.description import Chip
+from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset
 from xbar.workloads.offered import TRIES
 from xbar.workloads.study.allocation import AllocationError, check_targets
@@ -86,8 +87,9 @@ def compress_to(
             tries[factor] = {"factor": factor, "target": at(factor), "why": str(error), "held": False}
             continue
         if before is None:
-            reference = stages.loc["longer" if plan.longer else "uncompressed"]
-            before = float(reference["validation"]), float(reference["float"])
+            reached = [(float(stages.loc[name, "validation"]), float(stages.loc[name, "float"]))
+                       for name in ("uncompressed", "longer") if name in stages.index]  # fmt: skip
+            before = min(reached, key=lambda each: metric.lost(reached[0][0], each[0]))  # the better on validation samples
         final = stages.loc["final"]
         lost = metric.lost(before[0], float(final["validation"])), metric.lost(before[1], float(final["float"]))
         allowed = asked.points / 100 * (abs(before[0]) if metric.unit else 1.0)
@@ -103,9 +105,11 @@ def compress_to(
         warnings.warn(f"no try lost as little as {asked.points:g} points on validation {data.samples}: the mildest, targets times "
                       f"{chosen:.3g}, lost {over * (1 if metric.unit else 100):.3g} {metric.unit or 'points'} too much", NotHeldWarning,
                       stacklevel=2)  # fmt: skip
-    longer, there = (folder(each) / "checkpoints" / "longer.pt" for each in (next(iter(done)), chosen))
-    if longer.is_file() and not there.is_file():
-        save_state(read_state(longer), there)  # not trained twice
+    first, last = (folder(each) / "checkpoints" for each in (next(iter(done)), chosen))
+    if (first / "longer.pt").is_file() and not (last / "longer.pt").is_file():  # not trained twice
+        if (first / "longer.json").is_file():
+            write_text(last / "longer.json", (first / "longer.json").read_text("utf-8"))
+        save_state(read_state(first / "longer.pt"), last / "longer.pt")
     found = compress(model, data, chip, at(chosen), folder(chosen), plan, step, code)
     facts: dict[str, Any] = {"points": asked.points, "factor": chosen, "held": bool(held), "tries": list(tries.values())}
     return replace(found, meta=found.meta | {"accuracy_target": facts})

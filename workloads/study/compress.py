@@ -7,7 +7,7 @@ what the targets still allow given back (`xbar.workloads.study.give_back`); bits
 (`xbar.workloads.study.precision`);
 filters, inputs: to that many filters, the network shrunk; then to that many inputs (wordlines) of what is left: by ADMM, by gradual
 magnitude pruning along training, or at once, whose epochs then retrain: by magnitude, or with all that is left solved by least squares;
-longer, where asked for: the uncompressed network trained on for as many epochs as all that follows, to compare with;
+longer, where asked for: the uncompressed network trained on for as many epochs, or minutes of the processor, as all that follows;
 pruned: retraining under masks; purified: unused paths go, and groups of little norm where a target is not met without or where asked
 for, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
@@ -77,6 +77,7 @@ from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_st
 
 Step = Callable[[str], None]
 FRONTIER = ("cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # cost-aware and uniform: by ADMM
+TIMED_BATCHES = 20  # whose training tells how long an epoch takes
 SOLVED_ON = 2000  # training samples that least squares see
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
@@ -160,7 +161,7 @@ class _Work:
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
-        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer")
+        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer", "longer_by")
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [RULES, weights, self.data.digest, repr(sorted(plan.items())), self.code, *asked]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -208,9 +209,27 @@ class _Work:
         ranges = self.ranges["quantised"]
         control = self._stage("control", lambda: self._on_levels(quantised, ranges), plan.final, share=0.3)
         final = self._stage("final", lambda: self._mismatched(quantised, ranges), plan.final, share=0.3)
-        longer = self._stage("longer", lambda: baked(self.model), plan.epochs) if plan.longer else None
+        longer = self._stage("longer", lambda: baked(self.model), self._longer_epochs()) if plan.longer else None
         found = (self.model, longer, pruned, purified, quantised, control, final)
         return {name: model for name, model in zip(STAGES, found, strict=True) if model is not None}
+
+    def _longer_epochs(self) -> int:
+        """Of the uncompressed network, to compare with: as many as the compressed one has, or as many as take the processor as long as
+        what made it, at the time that an epoch is seen to take here."""
+        if self.plan.longer_by == "epochs":
+            return self.plan.epochs
+        spent = sum(seconds for name, seconds in self.processor_s.items() if name not in ("longer", "control"))
+        found = self._remembered("longer", lambda: {"epochs": max(1, round(spent / self._epoch_seconds()))}, of=self.of_uncompressed)
+        return int(found["epochs"])
+
+    def _epoch_seconds(self) -> float:
+        """Processor time of an epoch of the uncompressed network's training, on the mean of small and large images, from a short one."""
+        plan, model = self.plan, baked(self.model).to(self.trained_on)
+        part = first_samples(self.parts, TIMED_BATCHES * plan.batch)
+        _train(model, first_samples(part, plan.batch), plan.recipe(2, small=True), plan)  # what is done once
+        began = time.process_time()
+        _train(model, part, plan.recipe(2, small=True), plan)
+        return (time.process_time() - began) / 2 * len(self.parts.train_targets) / len(part.train_targets)
 
     def _cut(self, allocation: Allocation) -> nn.Module:
         """The network with what each layer is to keep, small; inputs that go are zeros in it."""
@@ -347,7 +366,7 @@ class _Work:
         path, began = self.kept / f"{name}.pt", time.process_time()
         model = begin()
         plain = baked(model)
-        identity = self.of_uncompressed if name == "longer" else self.identity
+        identity = f"{self.of_uncompressed} {epochs} epochs" if name == "longer" else self.identity
         if path.is_file():
             state = self._kept(path, identity)
             take_input_ranges(plain)
@@ -404,15 +423,16 @@ class _Work:
             )
         return state
 
-    def _remembered(self, name: str, find: Callable[[], dict[str, Any]], extra: str = "") -> dict[str, Any]:
-        """What `find` found, kept as JSON; found anew where other settings of judging (`extra`) made it."""
-        path = self.kept / f"{name}.json"
+    def _remembered(self, name: str, find: Callable[[], dict[str, Any]], extra: str = "", of: str = "") -> dict[str, Any]:
+        """What `find` found, kept as JSON; found anew where other settings of judging (`extra`) made it. of: what it depends on, all
+        unless told otherwise."""
+        path, identity = self.kept / f"{name}.json", of or self.identity
         if path.is_file():
             try:
                 kept = json.loads(path.read_text("utf-8"))
             except ValueError:
                 raise TrainingError(f"{path}: not JSON; remove it to find it anew") from None
-            if kept.get("identity") != self.identity:
+            if kept.get("identity") != identity:
                 raise TrainingError(
                     f"{path}: belongs to another compression; give another folder, or remove this one's checkpoints"
                 )
@@ -420,7 +440,7 @@ class _Work:
                 return dict(kept["found"])
         found = find()
         self.kept.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps({"identity": self.identity, "extra": extra, "found": found}))
+        write_text(path, json.dumps({"identity": identity, "extra": extra, "found": found}))
         return found
 
     # ---- judging
@@ -487,6 +507,7 @@ class _Work:
             "weights_before": int(first["weights"]), "weights_after": int(last["weights"]),
             "compression": float(first["weights"] / last["weights"]), "float_before": float(first["float"]),
             "float_longer": float(stages.loc["longer", "float"]) if self.plan.longer else None, "epochs": self.plan.epochs,
+            "longer_epochs": self._ran("longer") if self.plan.longer else None,
             "float_after": float(last["float"]), "test_images": len(self.data.test_targets), "chip_images": self._images(),
             "search_images": min(self.plan.search_images, len(self.parts.train_targets)),
             "left": {name: last[column] / first[column] for name, column in TARGET_COLUMNS.items() if name in self.target},

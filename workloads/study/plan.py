@@ -20,6 +20,7 @@ from xbar.workloads.offered import (
 )
 from xbar.workloads.training import Recipe, TrainingError, TrainingOptions
 
+LONGER_BY = ("epochs", "minutes")
 PULL_SHARE = 0.3  # of the learning rate, constant, while ADMM or gradual pruning runs
 
 
@@ -28,7 +29,8 @@ class Plan(TrainingOptions):
     """How hard to try: epochs of each training (0: none), and what is judged. Raises TrainingError for values out of range.
 
     rounds, search_images: of the search for what each layer keeps. updates: of ADMM in an epoch. longer: whether the
-    uncompressed network is trained on for as many epochs as the compressed one takes, to compare with. bits: of a weight after,
+    uncompressed network is trained on, to compare with, longer_by: for as many "epochs" as the compressed one takes, or for as many
+    "minutes" of the processor as cutting and training that one took (its control apart). bits: of a weight after,
     None for BEST_BITS or the chip's own, where fewer; input_bits: of an input after, None for the chip's own; of both AUTO for what the
     search chooses, from there down. sigma:
     programming error of varied chips [1], None for the device's own or ASSUMED_SIGMA. rate: inferences per second of all power
@@ -59,6 +61,7 @@ class Plan(TrainingOptions):
     weight_decay: float = 1e-4
     updates: int = 8
     longer: bool = False
+    longer_by: str = "epochs"
     bits: int | str | None = None
     input_bits: int | str | None = None
     sigma: float | None = None
@@ -80,7 +83,7 @@ class Plan(TrainingOptions):
     learned: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS)):
+        for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS), ("longer_by", LONGER_BY)):
             value = getattr(self, name)
             _check(name, value in known, f"{value}{did_you_mean(value, known)}", f"of {', '.join(known)}")
         _check("train_images", self.train_images >= 0, self.train_images, "0 (all) or more")
@@ -126,14 +129,15 @@ def _check(name: str, holds: bool, value: object, allowed: str) -> None:
 _COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
 _TRAINING = {
     "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30)),
-    **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, shift=1, most_lost=0.0, longer=True)),
+    **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, purified=2, final=6, shift=1, most_lost=0.0, longer=True)),
     "resnet20": Plan(
         filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002, updates=20,
         budgets=(1.5, 1.0, 0.7), frontier=(2, 5), frontier_images=15000, longer=True, **_COLOUR,
     ),
     **dict.fromkeys(("vgg16", "resnet18"), Plan(
-        search_images=6000, filters=2, inputs=1, pruned=4, purified=1, levels=1, quantised=1, final=1, learning_rate=1e-3,
-        updates=40, products=True, most_lost=0.001, budgets=(), longer=True, **_COLOUR,
+        search_images=6000, filters=2, inputs=1, pruned=37, purified=0, levels=1, quantised=13, final=4, learning_rate=2e-3,
+        updates=40, products=True, most_lost=0.001, budgets=(), longer=True, longer_by="minutes", learned=True, smoothing=0.1, cutout=8,
+        small=24, average=0.998, distil=0.5, views=8, **_COLOUR,
     )),
 }  # fmt: skip
 PLANS = {
