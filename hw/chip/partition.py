@@ -99,7 +99,7 @@ class Stages:
         return max(self._computing(slice(first, last)), ticks(ceil(bits), link.units * link.unit_rate))
 
     def _computing(self, part: slice) -> int:
-        in_whole = self.sharing != "cores" and int((self.whole * self.copies)[part].sum()) <= self.chip.crossbars
+        in_whole = self.sharing in ("none", "as_needed") and int((self.whole * self.copies)[part].sum()) <= self.chip.crossbars
         taken, each = (self.whole, self._times_in_whole) if in_whole else (self.alone, self._times_shared)
         taken, each, vectors, copies = taken[part], each[part], self.vectors[part], self.copies[part]
         if self.balanced:
