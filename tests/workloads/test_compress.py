@@ -346,7 +346,8 @@ def test_groups_of_little_norm_stay_where_targets_are_met(isaac: Chip, tmp_path:
         net[0].weight[6:] *= 1e-3
         net[2].weight[:, 6:] *= 1e-3
     none = dict.fromkeys(TRAININGS, 0)
-    plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, **none)  # type: ignore[arg-type]
+    plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, method="magnitude",
+                **none)  # type: ignore[arg-type]
     work = module._Work(net, data, isaac, {"weights": 1.0}, tmp_path, plan, lambda _: None, "")
 
     def threshold(target: dict[str, float], **changes: object) -> float:

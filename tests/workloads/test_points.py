@@ -411,7 +411,7 @@ def test_learned_input_ranges_are_those_that_a_compressed_point_is_judged_under(
 
 def test_the_method_of_a_compression_is_a_name_and_rho_is_of_one() -> None:
     assert complete({"compression.weights": 0.5, "compression.method": "admm", "compression.rho": 0.2})["compression.method"] == "admm"
-    with pytest.raises(SweepError, match=r"compression.method = 'adm': must be one of admm, gradual, magnitude; did you mean admm"):
+    with pytest.raises(SweepError, match=r"compression.method = 'adm': must be one of admm, .*; did you mean admm"):
         complete({"compression.weights": 0.5, "compression.method": "adm"})
     with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm"):
         judge({**CUT, "compression.rho": 0.2})
