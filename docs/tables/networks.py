@@ -5,8 +5,9 @@
 
 Needs the extra `zoo` (torchvision, transformers). Nothing is downloaded: weights are drawn, from the library's own initialisation.
 Of every network: traced, with its multiply-accumulates and weights checked against what torch itself does; placed on the preset
-`generic`, every group of a convolution on crossbars of its own, with as many tiles, and as large buffers, as it needs; one request simulated; converted to an ideal 8-bit chip (the
-preset's 8-bit weights and inputs, exact cells, ADCs that neither round nor clip) and compared with float.
+`generic`, every group of a convolution on crossbars of its own, with as many tiles, and as large buffers, as it needs; one request
+simulated; converted to an ideal 8-bit chip (the preset's 8-bit weights and inputs, exact cells, ADCs that neither round nor clip) and
+compared with float.
 """
 
 import csv
