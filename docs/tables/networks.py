@@ -5,8 +5,9 @@
 
 Needs the extra `zoo` (torchvision, transformers). Nothing is downloaded: weights are drawn, from the library's own initialisation.
 Of every network: traced, with its multiply-accumulates and weights checked against what torch itself does; placed on the preset
-`generic` with as many tiles, and as large buffers, as it needs; one request simulated; converted to an ideal 8-bit chip (the
-preset's 8-bit weights and inputs, exact cells, ADCs that neither round nor clip) and compared with float.
+`generic`, every group of a convolution on crossbars of its own, with as many tiles, and as large buffers, as it needs; one request
+simulated; converted to an ideal 8-bit chip (the preset's 8-bit weights and inputs, exact cells, ADCs that neither round nor clip) and
+compared with float.
 """
 
 import csv
@@ -233,10 +234,8 @@ def fitting(network: Network, chip: Chip) -> Placement:
 
 
 def cells_in_use(placement: Placement) -> float:
-    """Of the cells of all crossbars in use, the share on wordlines and bitlines in use."""
-    used = sum(x.rows * x.bitlines for copies in placement.copies.values() for copy in copies for x in placement.crossbars_of(copy))
-    structure = placement.chip.structure
-    return used / (placement.crossbars_used * structure.wordlines * structure.bitlines)
+    """Of the cells of all crossbars in use, the share that holds weights or references."""
+    return placement.cells_share(*placement.copies)
 
 
 def _memory() -> int:
@@ -252,7 +251,7 @@ def measured(name: str) -> Row:
     trace_s = clock() - start
     checked(network, model, x)
     start = clock()
-    placement = fitting(network, load_chip("generic"))
+    placement = fitting(network, load_chip("generic", {"weights.groups_per_crossbar": "1"}))
     place_s = clock() - start
     while True:
         start, timing = clock(), placement.chip.timing
