@@ -92,7 +92,8 @@ class Journal:
     @property
     def runs(self) -> Runs:
         """All that was written, as it stands now."""
-        return Runs(*(np.array(each, np.int64) for each in (self.activity, self.start, self.end)), self.repeats)
+        activity, start, end = (np.array(each, np.int64) for each in (self.activity, self.start, self.end))
+        return Runs(activity, start, end, self.repeats)
 
 
 class CopyProcess:

@@ -46,11 +46,11 @@ class Activity:
 class Ledger(Served):
     """Result of one simulation; times inside are integer femtoseconds, results are SI.
 
-    runs: when which of the activities ran, in order of their ends; where requests repeat each other, one period of them and how often it is
-    there, so that nothing grows with the requests. activity, start_fs, end_fs: all of them one by one, int64 (runs,), made when asked
-    for. events: of the clock, as of a simulation of every request. arrival_fs, finish_fs: int64 (requests,). read_energy: joule of the array reads of one vector by layer, from
-    the cells' own conductances, or None where reads are charged by the chip's average read, in proportion to
-    what is in use (`filled_share`). updates: what was written
+    runs: when which of the activities ran, in order of their ends; where requests repeat each other, one period of them and how often it
+    is there, so that nothing grows with the requests. activity, start_fs, end_fs: all of them one by one, int64 (runs,), made when asked
+    for. arrival_fs, finish_fs: int64 (requests,). events: of the clock, as many as every request makes, also where not every one
+    is simulated. read_energy: joule of the array reads of one vector by layer, from the cells' own conductances, or None where reads
+    are charged by the chip's average read, in proportion to what is in use (`filled_share`). updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
     update writes over the same time. mesh_links, unit_busy_fs: what `links` and `units` are made of.
     """
@@ -465,7 +465,8 @@ class Ledger(Served):
             "leakage_energy_per_request_J": self.leakage_energy / requests,
             "link_energy_per_request_J": self.link_energy / requests,
             "on_chip_power_W": self.on_chip_energy / self.span if self.span_fs else chip.leakage,
-            "on_chip_peak_power_W": max(chip.leakage, self.on_chip_power_profile.peak if self.span_fs else 0.0), "leakage_power_W": chip.leakage,
+            "on_chip_peak_power_W": max(chip.leakage, self.on_chip_power_profile.peak if self.span_fs else 0.0),
+            "leakage_power_W": chip.leakage,
             "busiest_link_share": self.busiest_link[1], "busiest_unit_share": self.busiest_unit[1],
             "peak_power_W": self.peak_power, "static_power_W": chip.static_power, "area_m2": chip.area,
             "operations_per_s": performed / self.span if self.span_fs else 0.0,

@@ -31,22 +31,22 @@ from simpy.events import Process
 
 from xbar.hw.events.arrivals import check_reach
 from xbar.hw.events.runs import Repeats
-from xbar.hw.events.state import Snapshot, frames, waits_behind, where
+from xbar.hw.events.state import REQUEST, Snapshot, frames, waits_behind
 
 if TYPE_CHECKING:
     from xbar.hw.events.simulator import Simulation
 
 LOOKED_AT = 64  # rounds of the deals' phases: each of the first 15, every second one to 31, every fourth one from there on
+IN_LINE = [REQUEST, "serve", "room_for"]  # where a request stands that waits for its turn to come in
 
 
 def serve(simulation: "Simulation", progress: Callable[[int], None] | None, every_request: bool) -> None:
     """Start a simulation and go on until all of its requests are served; progress is called with 1 after each.
 
-    every_request: simulate all of them. Otherwise, where they come evenly spaced, what repeats itself is left out and counted, as told above.
+    every_request: simulate all of them. Otherwise, where they come evenly spaced, what repeats itself is left out and counted.
     """
-    look = None if every_request else _Look(simulation, simulation.start())
-    requests = simulation.start() if look is None else look.processes
-    served = 0
+    requests = simulation.start()
+    look, served = None if every_request else _Look(simulation, requests), 0
     while served < simulation.requests:
         simulation.run(requests[served])
         served += 1
@@ -120,19 +120,16 @@ class _Look:
             return self._unseen()
         gates = simulation.readers[""]
         for number in range(served, self.all):
-            inside = where(self.processes[number])
-            if inside == ["_request"]:
+            inside = list(frames(self.processes[number]))
+            names = [frame.f_code.co_name for frame in inside]
+            if names == [REQUEST] or (names[:3] == IN_LINE and inside[2].f_locals["loaded"] is gates[0]):
                 return number
-            if inside[:3] == ["_request", "serve", "room_for"]:
-                *_, waiting, _ = frames(self.processes[number])
-                if waiting.gi_frame.f_locals["loaded"] is gates[0]:
-                    return number
         return self.all
 
     def _unseen(self) -> int:
         """The first sample that no copy has come to; all where a copy has come to its end."""
         inside = [next(frames(process), None) for process in self.simulation.processes]
-        return max((self.all if each is None else each.gi_frame.f_locals["sample"] + 1 for each in inside), default=self.all)
+        return max((self.all if frame is None else frame.f_locals["sample"] + 1 for frame in inside), default=self.all)
 
     def _leave_out(self, before: _Mark, mark: _Mark, begun: int) -> None:
         """Go on with fewer requests, where what has come since `before` repeats itself."""

@@ -113,7 +113,7 @@ class Runs:
         if repeats is not None:
             earliest = repeats.begins - self._longest  # when the period's first run can have begun
             if (needed := max(0, (time - earliest) // repeats.shift + 1)) < repeats.more:
-                known = Runs(*(each[: repeats.last] for each in (self.activity, self.start, self.end)), repeats)
+                known = Runs(self.activity[: repeats.last], self.start[: repeats.last], self.end[: repeats.last], repeats)
                 runs = known._expanded(needed)
             else:
                 runs = self.all

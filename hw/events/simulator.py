@@ -419,9 +419,11 @@ def simulate(
     called with 1 after each request. updates: what is written anew meanwhile, also after the last request. lookups: by
     look-up layer the rows that requests look up, (requests, vectors) or flat in that order; layers that are not named look
     up every row alike often (`drawn_rows`). every_request: simulate each of them, also where evenly spaced ones come to repeat each other,
-    which are else simulated until they do (`xbar.hw.events.repetition`), with the same ledger. Raises ParameterError for a read energy missing or not finite, for updates
-    that cannot be made, and for look-ups of other shape or range; BufferCapacityError where values wait for each other because
-    a tile's buffer is too small (`xbar.hw.events.credits` says when that cannot be).
+    which are else simulated until they do (`xbar.hw.events.repetition`), with the same ledger.
+
+    Raises ParameterError for a read energy missing or not finite, for updates that cannot be made, and for look-ups of other shape or
+    range; BufferCapacityError where values wait for each other because a tile's buffer is too small (`xbar.hw.events.credits` says
+    when that cannot be).
     """
     check_options(placement.network, read_energy, resolution, samples_held, horizon)
     updates = tuple(updates)

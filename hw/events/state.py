@@ -11,10 +11,10 @@ Processes are Python's generators, read by their frames. Local variables hold ti
 object that is not known here equals nothing, so that a simulation with it is never taken to repeat itself.
 """
 
+import itertools
 import marshal
 from collections.abc import Iterator
-from itertools import count
-from types import GeneratorType
+from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from simpy.events import PENDING, Condition, ConditionValue, Event, Process
@@ -35,35 +35,31 @@ RANKS = frozenset({"rank"})  # of a copy, not negative; of a sample, the sample 
 CONSTANT = frozenset({"mine", "copies", "loads", "counts"})  # made once, and not changed
 UNUSED = frozenset({"count"})  # not looked at again
 DIGITS = 6  # of a bit: room in buffers is a sum of shares of bits, and its last digits are of no account
-FIXED = frozenset({MatrixLayer, Transfer, Shipment, Kind, Ports, Sending, CopyProcess, Journal, Credits, Links, Outbox})  # the same throughout
+FIXED = frozenset({  # types of what is the same throughout
+    MatrixLayer, Transfer, Shipment, Kind, Ports, Sending, CopyProcess, Journal, Credits, Links, Outbox,
+})  # fmt: skip
 PLAIN = frozenset({type(None), bool, str, float})
 
 REQUEST = "_request"  # what a request's process is called
 
-UNKNOWN = count()
+UNKNOWN = itertools.count()
 WITHOUT_REFERENCES = 2  # format of marshal in which equal lists are equal bytes
 
 
-def frames(process: Process) -> Iterator[GeneratorType]:
-    """The generators of a process, each but the last waiting for the next."""
+def frames(process: Process) -> Iterator[FrameType]:
+    """Where a process stands: the frames of its generators, each but the last waiting for the next; none when it has ended."""
     generator: Any = process._generator
     while isinstance(generator, GeneratorType) and generator.gi_frame is not None:
-        yield generator
+        yield generator.gi_frame
         generator = generator.gi_yieldfrom
-
-
-def where(process: Process) -> list[str]:
-    """Names of the functions in which a process waits, from the outermost; none when it has ended."""
-    return [generator.gi_code.co_name for generator in frames(process)]
 
 
 def waits_behind(event: Event, untouched: int) -> bool:
     """Whether the event is waited for by a request from this one on."""
     for callback in event.callbacks or ():
         owner = getattr(callback, "__self__", None)
-        if isinstance(owner, Process) and owner._generator.gi_code.co_name == REQUEST:  # type: ignore[attr-defined]
-            frame = owner._generator.gi_frame  # type: ignore[attr-defined]
-            return frame is not None and frame.f_locals["sample"] >= untouched
+        if isinstance(owner, Process) and (frame := next(frames(owner), None)) is not None and frame.f_code.co_name == REQUEST:
+            return bool(frame.f_locals["sample"] >= untouched)
     return False
 
 
@@ -184,9 +180,8 @@ class Snapshot:
     def _process(self, process: Process) -> None:
         if self._again(process):
             return
-        for generator in frames(process):
-            frame = generator.gi_frame
-            self.told += generator.gi_code.co_name, frame.f_lasti
+        for frame in frames(process):
+            self.told += frame.f_code.co_name, frame.f_lasti
             for name, value in frame.f_locals.items():
                 if name not in UNUSED:
                     self.told.append(name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,8 @@ def same(found: Ledger, every: Ledger) -> None:
 @pytest.mark.parametrize("name", PLACED)
 def test_the_ledger_is_that_of_every_request(name: str) -> None:
     small = placed(name).network.operations < 20_000
-    for requests, off_chip_io in [(1, True), (2, True), (3, True), (10, True), (37, False), (64, True)][0 if small else 3 : 6 if small else 5]:
+    loads = [(1, True), (2, True), (3, True), (10, True), (37, False), (64, True)]
+    for requests, off_chip_io in loads if small else loads[3:5]:
         found, every = both(name, Arrivals.batch(requests), off_chip_io=off_chip_io)
         same(found, every)
         assert requests < 37 or (found.runs.repeats is not None) == (name != "never again"), "within 64 requests, or never"
@@ -79,7 +81,8 @@ def test_evenly_spaced_requests_below_and_above_what_can_be_served(name: str) ->
         found, every = both(name, Arrivals.at_rate(share * capacity, 37), off_chip_io=number % 2 == 0)
         same(found, every)
         repeated[share] = found.runs.repeats is not None
-    assert repeated[0.3] and repeated[1.5]
+    assert repeated[0.3]
+    assert repeated[1.5]
 
 
 def test_what_is_derived_is_the_same() -> None:
@@ -145,7 +148,7 @@ def test_everything_that_is_looked_at_again_is_in_the_state() -> None:
     assert state() == known
     copy = next(copy for copy in simulation.copies if copy.arrays_free > simulation.env._now)
     link = next(link for link, free in enumerate(simulation.links.free) if free <= simulation.env._now)
-    (layer, sample), vectors = next(iter(simulation._progress.items()))
+    (layer, _), vectors = next(iter(simulation._progress.items()))
 
     def other(change: Callable[[int], None], back: Callable[[], None]) -> None:
         change(1)
@@ -184,7 +187,8 @@ def test_a_slow_drift_is_no_cycle() -> None:
     ledger = simulate(placed("never again"), Arrivals.batch(80))
     gaps = np.diff(ledger.finish_fs)[2:-5]
     assert (gaps[2:] == gaps[:-2]).all()
-    assert len(gaps) > LOOKED_AT and ledger.runs.repeats is None
+    assert len(gaps) > LOOKED_AT
+    assert ledger.runs.repeats is None
 
 
 def test_runs_and_profiles_are_those_of_all_rows() -> None:
@@ -192,9 +196,8 @@ def test_runs_and_profiles_are_those_of_all_rows() -> None:
     for seed in range(40):
         random = np.random.default_rng(seed)
         begins, shift, more = 1000, int(random.integers(20, 90)), int(random.integers(1, 9))
-        ends = [random.integers(low, high, 12) for low, high in ((300, begins + 1), (begins + 1, begins + shift + 1), (begins + shift + 1, 1500))]
-        ends = [np.sort(each) for each in ends]
-        end = np.concatenate(ends)
+        limits = 300, begins + 1, begins + shift + 1, 1500
+        end = np.concatenate([np.sort(random.integers(low, high, 12)) for low, high in pairwise(limits)])
         start = end - random.integers(1, 3 * shift, len(end))
         activity = random.integers(0, 4, len(end))
         runs = Runs(activity, start, end, Repeats(12, 24, begins, shift, more, 0))
@@ -203,7 +206,8 @@ def test_runs_and_profiles_are_those_of_all_rows() -> None:
         assert runs.counts(4).tolist() == whole.counts(4).tolist()
         for some in (runs, runs.of([1, 2])):
             every = some.all
-            assert (some.busy, some.union(), some.first_start, some.last_end) == (every.busy, every.union(), every.first_start, every.last_end)
+            assert (some.busy, some.union()) == (every.busy, every.union())
+            assert (some.first_start, some.last_end) == (every.first_start, every.last_end)
         for time in random.integers(0, 3000, 5):
             early = whole.start < time
             assert runs.until(int(time)).end.tolist() == whole.end[early].tolist()
