@@ -75,7 +75,7 @@ def methods(sheet: CompressionSheet) -> Figure:
     ):
         axes = plot(
             figure,
-            (0.08 + 0.47 * index, 0.42, 0.38, 0.37),
+            (0.08 + 0.47 * index, 0.47, 0.38, 0.315),
             f"Against {'energy' if unit == 'J' else 'area'}",
             "both",
         )
@@ -108,7 +108,7 @@ def methods(sheet: CompressionSheet) -> Figure:
         axes.set_xlim(left=0)
         if not index:
             axes.legend(
-                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.29), labelcolor=INK, ncols=2
+                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.36), labelcolor=INK, ncols=2
             )
     columns: tuple[Column, ...] = (
         ("targets times", 0.05, "left"),
@@ -139,6 +139,6 @@ def methods(sheet: CompressionSheet) -> Figure:
     ]
     if len(rows_) > MOST_POINTS:
         rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]
-    end = draw_table(figure, 0.352, columns, rows_, row=0.0165)
+    end = draw_table(figure, 0.402, columns, rows_, row=0.0165)
     write(figure, 0.05, end - 0.022, "\n".join(textwrap.wrap(ahead_text(sheet.frontier, ShownMetric.of(m)), 175)), size=8, vertical="top")
     return figure
