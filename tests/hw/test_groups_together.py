@@ -239,3 +239,10 @@ def test_geometry_of_uneven_groups() -> None:
     assert [g.outputs_of(0, group) for group in range(3)] == [8, 8, 4]
     assert g.cells == 2 * (36 * 8 + 36 * 8 + 18 * 4)  # two bitlines an output
     assert weight_cells(g) == 2 * 10 * 9 * 2
+
+
+def test_reads_draw_by_the_layers_own_bits() -> None:
+    """What cells off the diagonal hold is a 0 of the layer's weights, not of the chip's."""
+    chip, bits = load_chip("isaac"), {"weights": {"bits": 15, "cell_bits": 1}}
+    own, of_all = depthwise_energy(chip.with_changes(layer={"0": bits})), depthwise_energy(chip.with_changes(**bits))
+    assert own[2] == of_all[2] != depthwise_energy(chip)[2]
