@@ -43,9 +43,11 @@ def reconstruct(
 
     model: in evaluation mode; samples: inputs (count, ...), of training. seed: of the places that are looked at.
     Filters without weights emit 0 from here on (`silence`). Layers that are called several times are solved over all their calls, with
-    inputs as they were before. Transposed convolutions and embeddings stay as they are. Raises CompressionError for an unknown layer, fewer
-    than one input, and what is not finite; and as `Paths`.
+    inputs as they were before. Transposed convolutions and embeddings stay as they are. Raises CompressionError for a model in training
+    mode, an unknown layer, fewer than one input, inputs given to a layer by name, and what is not finite; and as `Paths`.
     """
+    if any(module.training for module in model.modules()):
+        raise CompressionError("least squares: the model is in training mode, in which it would not give what it gives; call model.eval()")
     layers = matrix_layers(model)
     for name, count in inputs.items():
         layer_of(model, name)
@@ -123,6 +125,8 @@ def _watched(
 
     def hook(name: str) -> Callable[..., None]:
         def told(layer: Any, given: tuple[Tensor, ...], output: Tensor) -> None:
+            if not given:
+                raise CompressionError(f"least squares: layer {name} is given its inputs by name; give them by position")
             seen.append(name)
             tell(name, layer, given[0], output)
             if len(seen) == calls:

@@ -14,7 +14,6 @@ from xbar.hw.array.diagonal import outputs_present
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.layout import CrossbarLayout
-from xbar.hw.cells.device import Device
 from xbar.hw.errors import ParameterError
 
 EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
@@ -64,7 +63,7 @@ class ReadChannel:
     @cached_property
     def present(self) -> Tensor | None:
         """Which converted columns there are, bool (groups, 1, columns and references); None: all."""
-        if not self.geometry.missing:
+        if not self.geometry.of_layer.missing:
             return None
         columns = outputs_present(self.geometry).repeat_interleave(self.columns // self.geometry.outputs, dim=1)
         return nn.functional.pad(columns, (0, self.references), value=True).unsqueeze(1).to(self.full_scale.device)
@@ -72,7 +71,8 @@ class ReadChannel:
     @property
     def missing_columns(self) -> int:
         """Columns that tensors have and no ADC converts, over all groups and one row tile: of groups that the last matrix lacks."""
-        return self.geometry.missing * self.geometry.outputs_of_group * (self.columns // self.geometry.outputs)
+        g = self.geometry
+        return g.of_layer.missing * g.of_layer.outputs * (self.columns // g.outputs)
 
     @property
     def polarities(self) -> int:
@@ -111,12 +111,6 @@ class ReadChannel:
         """Array reads of one vector, of crossbars that are read whole."""
         return self.design.input_slices * self.passes
 
-    @property
-    def read_time_per_vector(self) -> float:
-        """Time that the array reads of one vector take [s]: of a crossbar that is read in parts, one after another."""
-        reads = sum(self.design.reads_per_conversion) * self.passes
-        return reads * min(self.design.parts, self.geometry.row_tiles) * self.design.array_read
-
     def streams(self, values: Tensor) -> Iterator[tuple[Tensor, float]]:
         """DAC codes of `values` slice by slice, least significant first, and the weight of each."""
         inputs, width = self.design.inputs, self.design.dac.bits
@@ -149,12 +143,6 @@ class ReadChannel:
         rows = min(g.inputs, g.inputs_per_crossbar)
         padded = nn.functional.pad(values, (0, g.row_tiles * rows - g.inputs))
         return padded.unflatten(-1, (g.row_tiles, rows)).transpose(-3, -2)
-
-    def vectors_at_once(self, device: Device) -> int | None:
-        """Vectors that see the same read noise, from the device's correlation time; None where each read has its own."""
-        if not (device.has_read_noise and device.read_correlation_time):
-            return None
-        return max(1, round(min(device.read_correlation_time / self.read_time_per_vector, 2**62)))
 
     # ---- from currents to codes
 

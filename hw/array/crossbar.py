@@ -27,7 +27,7 @@ from xbar.hw.array.lookup import LookUps
 from xbar.hw.array.mapping import MappedMatrix, map_weights, read_integers
 from xbar.hw.array.product import Products
 from xbar.hw.array.programmed import ProgrammedArray, write_array
-from xbar.hw.array.ready import ReadSequence, ReadyArray, array_is_exact, make_ready, runs_of
+from xbar.hw.array.ready import ReadSequence, ReadyArray, array_is_exact, make_ready, runs_of, vectors_at_once
 from xbar.hw.array.sums import unit_scale
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import CellLaw
@@ -365,7 +365,7 @@ def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tup
 def _runs(matrix: CrossbarMatrix, values: Tensor) -> list[slice]:
     """Runs of vectors whose bitline values fit CHUNK_VALUES."""
     columns = len(matrix.seeds) * matrix.geometry.groups * matrix.full_scale.shape[1]
-    epoch = matrix.channel.vectors_at_once(matrix.device)
+    epoch = vectors_at_once(matrix.channel, matrix.device)
     return list(runs_of(values.shape[1], matrix.reads, max(1, CHUNK_VALUES // columns), epoch))
 
 

@@ -11,11 +11,13 @@ et al., ISAAC, ISCA 2016, section on encoding):
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xbar.hw.array.groups import LayerGroups
 from xbar.hw.errors import MappingError
 from xbar.hw.quantity import Unit
 
@@ -138,8 +140,8 @@ class Geometry:
     of its own, is that block-diagonal matrix, and the last one holds what is left of the `layer_groups` (None: as many as `groups`).
     Its cells off the diagonal hold weights of 0. `xbar.hw.array.diagonal` goes from a layer's matrices to these and back.
 
-    outputs, inputs: of one of the groups here; inputs: those of the weights, and `bias_rows` more at the end of each row of tiles,
-    which carry the bias. stride: inputs of a row of tiles, bias among them; None: as many as fit.
+    outputs, inputs: of one of the groups here, `of_layer` tells of the layer's; inputs: those of the weights, and `bias_rows` more at the
+    end of each row of tiles, which carry the bias. stride: inputs of a row of tiles, bias among them; None: as many as fit.
     """
 
     outputs: int
@@ -253,36 +255,12 @@ class Geometry:
         """Crossbars for one copy of the whole layer."""
         return self.groups * self.planes * self.row_tiles * self.column_tiles
 
-    # ---- groups of the layer
-
-    @property
-    def missing(self) -> int:
-        """Groups of the layer that the last block-diagonal matrix lacks to be full."""
-        return 0 if self.layer_groups is None else self.groups * self.together - self.layer_groups
-
-    def together_of(self, group: int) -> int:
-        """Groups of the layer in one of the groups here."""
-        return self.together - (self.missing if group == self.groups - 1 else 0)
-
-    @property
-    def layer_shape(self) -> tuple[int, int, int]:
-        """The layer's groups, outputs and inputs, with those that carry its bias."""
-        return self.groups if self.layer_groups is None else self.layer_groups, self.outputs_of_group, self.inputs_of_group
-
-    @property
-    def outputs_of_group(self) -> int:
-        """Outputs of one group of the layer."""
-        return self.outputs // self.together
-
-    @property
-    def inputs_of_group(self) -> int:
-        """Inputs of one group of the layer, with those that carry its bias."""
-        return self.weights_of_group + self.bias_rows * self.row_tiles
-
-    @property
-    def weights_of_group(self) -> int:
-        """Inputs of one group of the layer that have weights."""
-        return (self.inputs - self.bias_rows * self.row_tiles) // self.together
+    @cached_property
+    def of_layer(self) -> LayerGroups:
+        """The layer's groups, and how they lie on the groups here."""
+        biases = self.bias_rows * self.row_tiles
+        groups = self.groups if self.layer_groups is None else self.layer_groups
+        return LayerGroups(groups, self.outputs // self.together, (self.inputs - biases) // self.together, biases, self.together)
 
     # ---- one crossbar; group: of the groups here, the first, which is full, where none is named
 
@@ -292,12 +270,12 @@ class Geometry:
 
     def inputs_of(self, row_tile: int, group: int = 0) -> int:
         """Inputs held in that row of tiles."""
-        inputs = self.inputs - (self.together - self.together_of(group)) * self.weights_of_group
+        inputs = self.inputs - self.of_layer.lacking(group) * self.of_layer.weights
         return min(self.inputs_per_crossbar, inputs - row_tile * self.inputs_per_crossbar)
 
     def outputs_of(self, column_tile: int, group: int = 0) -> int:
         """Outputs held in that column of tiles."""
-        outputs = self.together_of(group) * self.outputs_of_group
+        outputs = self.of_layer.held(group) * self.of_layer.outputs
         return min(self.outputs_per_crossbar, outputs - column_tile * self.outputs_per_crossbar)
 
     def bitlines_of(self, column_tile: int, group: int = 0) -> int:
@@ -308,49 +286,14 @@ class Geometry:
         """ADC conversions of one crossbar of that column of tiles, if it has any, per input slice."""
         return self.outputs_of(column_tile, group) * self.conversions_per_output + self.converted_references
 
-    def off_diagonal_of(self, group: int = 0) -> int:
-        """Cells of one crossbar where wordlines of one group of the layer cross bitlines of another."""
-        held = self.together_of(group)
-        each = self.wordlines_per_input * self.weights_of_group * self.outputs_of_group * self.columns_per_output
-        return held * (held - 1) * each
-
-    # ---- one copy
-
-    @property
-    def drives_per_slice(self) -> int:
-        """Wordlines driven per input slice, over all crossbars of one copy."""
-        inputs = self.groups * self.inputs - self.missing * self.weights_of_group
-        return self.planes * self.wordlines_per_input * inputs * self.column_tiles
-
-    @property
-    def bitlines_per_slice(self) -> int:
-        """Bitlines sampled per input slice, over all crossbars of one copy."""
-        return self.planes * self.row_tiles * self._per_row(self.columns_per_output, self.reference_columns)
-
-    @property
-    def conversions_per_slice(self) -> int:
-        """ADC conversions per input slice, over all crossbars of one copy."""
-        return self.converted_planes * self.row_tiles * self._per_row(self.conversions_per_output, self.converted_references)
-
-    def _per_row(self, per_output: int, references: int) -> int:
-        """So many of each output and of each crossbar, over a row of tiles of all groups."""
-        outputs = self.groups * self.outputs - self.missing * self.outputs_of_group
-        return outputs * per_output + self.groups * self.column_tiles * references
-
     @property
     def cells(self) -> int:
         """Cells of the rows and columns in use, over all crossbars of one copy: of weights, references, and off the diagonal."""
         columns = self.outputs * self.columns_per_output + self.column_tiles * self.reference_columns
-        lacking = self.missing * self.outputs_of_group * self.columns_per_output
-        last = (self.inputs - self.missing * self.weights_of_group) * (columns - lacking)
+        layer = self.of_layer
+        lacking = layer.missing * layer.outputs * self.columns_per_output
+        last = (self.inputs - layer.missing * layer.weights) * (columns - lacking)
         return self.planes * self.wordlines_per_input * ((self.groups - 1) * self.inputs * columns + last)
-
-    @property
-    def weight_cells(self) -> int:
-        """Those of the cells that hold weights or references, over all crossbars of one copy."""
-        if self.together == 1:
-            return self.cells
-        return self.cells - self.planes * sum(map(self.off_diagonal_of, range(self.groups)))
 
 
 def cut(

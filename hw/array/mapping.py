@@ -164,7 +164,7 @@ def map_weights(weight: Tensor, geometry: Geometry, largest: float | None = None
     its inputs; `largest` sets the full scale, where it is not to be taken from the weights."""
     if weight.dim() == 2:
         weight = weight.unsqueeze(0)
-    expected = geometry.layer_shape
+    expected = geometry.of_layer.shape
     if tuple(weight.shape) != expected:
         raise MappingError(f"the weight must be (groups, outputs, inputs) = {expected}, got {tuple(weight.shape)}")
     if geometry.encoding.per != "segment" or largest is not None:
@@ -186,7 +186,7 @@ def map_integers(integer: Tensor, scale: Tensor, geometry: Geometry) -> MappedMa
     padding = geometry.row_tiles * rows - geometry.inputs
     levels = torch.nn.functional.pad(levels.movedim(2, 1), (0, 0, 0, 0, 0, 0, 0, padding))
     levels = levels.unflatten(1, (geometry.row_tiles, rows))  # (groups, row_tiles, rows, outputs, slices, pol.)
-    if geometry.missing:
+    if geometry.of_layer.missing:
         present = rows_present(geometry)[..., None] & outputs_present(geometry)[:, None, None]
         levels = levels * present[..., None, None].to(levels)
     shape = (geometry.groups, geometry.row_tiles, geometry.outputs, geometry.slices)

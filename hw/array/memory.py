@@ -19,7 +19,7 @@ def bytes_held(design: ArrayDesign, geometry: Geometry, instances: int = 1) -> i
     cells = geometry.cells
     columns = cells // 2 if geometry.encoding.analog_pair else cells
     device = design.device
-    weights = prod(geometry.layer_shape)
+    weights = prod(geometry.of_layer.shape)
     held = LEVEL * cells
     if not device.is_ideal:
         states = bool(device.telegraph_share) + bool(device.stuck_on_rate or device.stuck_off_rate)

@@ -240,7 +240,7 @@ class Products:
         several = instances is not None and instances > 1
         if inputs.dim() not in (3, 4) or (inputs.dim() == 3 and several) or (inputs.dim() == 4 and shape[0] != instances):
             raise ParameterError(f"inputs must be ({instances} instances, groups, vectors, inputs), got {shape}")
-        groups, _, width = g.layer_shape
+        groups, _, width = g.of_layer.shape
         if (shape[-3], shape[-1]) != (groups, width):
             raise ParameterError(f"inputs must be (..., {groups}, vectors, {width}), got {shape}")
         if not values or not inputs.numel():
@@ -272,7 +272,7 @@ class Products:
     def counted(self, inputs: Tensor, channel: ReadChannel) -> ActionCounts:
         """What a chip does for a layer's inputs (..., groups, vectors, inputs)."""
         g = channel.geometry
-        groups, _, width = g.layer_shape
+        groups, _, width = g.of_layer.shape
         vectors = inputs.numel() // (groups * width)
         counts = ActionCounts(vectors=vectors, conversions=vectors * channel.conversions_per_vector)
         counts.drives = drives_of(channel, vectors * g.groups * g.inputs, vectors) * channel.streams_per_vector

@@ -12,6 +12,7 @@ from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import base_levels, column_load, is_solved, join_pairs, seen_cells, solved_levels
 from xbar.hw.array.draws import LASTING
 from xbar.hw.array.programmed import ProgrammedArray
+from xbar.hw.cells.device import Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +142,26 @@ class ReadSequence:
 
     def at(self, vector: int) -> ReadyArray:
         """The cells as that vector finds them."""
-        length = self.channel.vectors_at_once(self.array.device)
+        length = vectors_at_once(self.channel, self.array.device)
         if length is None:
             return self.ready
         if self._epoch is None or self._epoch[0] != vector // length:
             with torch.inference_mode(False), torch.set_grad_enabled(self.graded and torch.is_grad_enabled()):
                 self._epoch = vector // length, self.ready.holding(vector // length)
         return self._epoch[1]
+
+
+def read_time_per_vector(channel: ReadChannel) -> float:
+    """Time that the array reads of one vector take [s]: of a crossbar that is read in parts, one after another."""
+    reads = sum(channel.design.reads_per_conversion) * channel.passes
+    return reads * min(channel.design.parts, channel.geometry.row_tiles) * channel.design.array_read
+
+
+def vectors_at_once(channel: ReadChannel, device: Device) -> int | None:
+    """Vectors that see the same read noise, from the device's correlation time; None where each read has its own."""
+    if not (device.has_read_noise and device.read_correlation_time):
+        return None
+    return max(1, round(min(device.read_correlation_time / read_time_per_vector(channel), 2**62)))
 
 
 def runs_of(vectors: int, first: int, most: int, epoch: int | None) -> Iterator[slice]:

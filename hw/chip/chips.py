@@ -133,7 +133,8 @@ def place_chips(
     `replication` and `sharing` are as there, for every chip by itself.
 
     `xbar.hw.chip.partition` has the rule by which the network is cut. A layer that is larger than a chip stands as several, side by side,
-    as few as fit a chip each; the placement's `network` and `pieces` tell. Raises CapacityError where layers that can be neither parted
+    as few as fit a chip each; the placement's `network` and `pieces` tell. Where layers share crossbars, the cut and the pieces still leave
+    each copy crossbars of its own, so that fewer chips may do. Raises CapacityError where layers that can be neither parted
     nor cut into pieces do not fit a chip, or the network so few chips; ParameterError for more chips than the network has parts; and what
     `place` raises.
     """

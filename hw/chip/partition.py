@@ -25,7 +25,7 @@ from xbar.hw.chip.placement import Replication, Sharing, asked, layer_geometry, 
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.graph.network import Network
-from xbar.hw.graph.part import cuts
+from xbar.hw.graph.part import cuts, input_read
 
 
 class Stages:
@@ -52,6 +52,7 @@ class Stages:
         for row, targets in enumerate(readers.values()):
             reads[row, [target + 1 for target in targets]] = 1
         self._read = reads.cumsum(axis=1)
+        self._of_input = np.cumsum([0.0, *(input_read(self.network, [name]) for name in places)])
 
     def crossbars(self, first: int, last: int) -> int:
         """The fewest crossbars that the layers from `first` to before `last` take, with what sharing allows."""
@@ -70,8 +71,8 @@ class Stages:
     def _received(self, first: int, last: int) -> float:
         """Values a sample that come from others, and from outside."""
         read = self._read[:, last] > self._read[:, first]
-        begins = bool((read & (self._source < 0)).any())
-        return float(self._values[read & (self._source >= 0) & (self._source < first)].sum()) + begins * self.network.input_values
+        begins = min(float(self._of_input[last] - self._of_input[first]), self.network.input_values)
+        return float(self._values[read & (self._source >= 0) & (self._source < first)].sum()) + begins
 
     @cached_property
     def _times_in_whole(self) -> np.ndarray:

@@ -27,6 +27,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from xbar.hw.array.diagonal import off_diagonal_cells, weight_cells
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.chip.components import ACTIONS
 from xbar.hw.chip.copies import Deal
@@ -155,7 +156,7 @@ class Placement(Shown):
     @property
     def crossbars_for_weights(self) -> int:
         """Crossbars that would do if each had a weight or a reference in all of its cells."""
-        cells = sum(self.geometry(layer).weight_cells * len(copies) for layer, copies in self.copies.items())
+        cells = sum(weight_cells(self.geometry(layer)) * len(copies) for layer, copies in self.copies.items())
         return ceil(cells / (self.chip.structure.wordlines * self.chip.structure.bitlines))
 
     @cached_property
@@ -187,7 +188,7 @@ class Placement(Shown):
     def cells_share(self, *layers: str) -> float:
         """Share of the cells of the crossbars that these layers lie on, alone or with others, that hold their weights or references."""
         slots = {slot for layer in layers for copy in self.copies[layer] for slot in copy.slots}
-        cells = sum(self.geometry(layer).weight_cells * len(self.copies[layer]) for layer in layers)
+        cells = sum(weight_cells(self.geometry(layer)) * len(self.copies[layer]) for layer in layers)
         return cells / (len(slots) * self.chip.structure.wordlines * self.chip.structure.bitlines)
 
     def _parts(self) -> pd.DataFrame:
@@ -239,7 +240,7 @@ def crossbars_at(
                         group, row_tile, column_tile, geometry.rows_of(row_tile, group),
                         geometry.bitlines_of(column_tile, group),
                         geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
-                        geometry.off_diagonal_of(group), *next(at),
+                        off_diagonal_cells(geometry, group), *next(at),
                     ))  # fmt: skip
     return found
 

@@ -9,7 +9,7 @@ chance where it is not much worse. Layers are drawn by what they hold up: those 
 them. The temperature falls geometrically over the budget. Mappings that were judged are not judged again.
 
 `least` bounds what any numbers of copies could reach: energy that no copy changes, with static power over the shortest time, times the
-shortest time there can be. It neglects waiting and the mesh, so the optimum may lie far above.
+shortest time there can be. It neglects all but arrays and their converters, so the optimum may lie far above.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,19 +21,22 @@ import numpy as np
 import pandas as pd
 
 from xbar.hw.chip.copies import Deal
+from xbar.hw.chip.cycle import read_cycle
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import Placement, Sharing, layer_geometry, place, vector_time
+from xbar.hw.chip.placement import Placement, Sharing, crossbars_at, layer_geometry, place, vector_time
 from xbar.hw.chip.recurrence import most_at_once, own_needs
 from xbar.hw.display import Shown, si
 from xbar.hw.errors import BufferCapacityError, CapacityError, ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import STATIC, Ledger
 from xbar.hw.events.simulator import simulate
-from xbar.hw.graph.network import Network
+from xbar.hw.graph.network import MatrixLayer, Network
 
 Objective = Literal["latency", "throughput"]
 ROW = 6  # requests of a row that tells the time between results; the first half of them fills the pipeline
 BEGIN, END = 0.05, 0.002  # temperatures, of the logarithm of what is made small
+
+WHERE_THEY_LIE = frozenset({"router", "mesh_wires", "buffer", "bus", "accumulator", "tile_register"})  # what copies' places change
 
 
 @dataclass(frozen=True)
@@ -141,17 +144,27 @@ def helpful_copies(vectors: int, most: int) -> Iterator[int]:
 
 
 def least(network: Network, chip: Chip, objective: Objective, ledger: Ledger) -> float:
-    """A product [J s] below which no numbers of copies come. ledger: of any placement of the network, whose energy of DACs, arrays,
-    converters and digital units, which copies do not change, is taken.
+    """A product [J s] below which no numbers of copies on crossbars of their own come. ledger: of any such placement of the network, whose
+    energy of all that copies do not change is taken: not of the mesh, of buffers, and of sums that are made where tiles meet.
 
-    Time between results: the least t for which the chip has crossbars for ceil(vectors / (t / vector_time)) copies of every layer. Latency:
-    no less than a vector of every layer on the longest path through the network.
+    A vector holds a copy for as long as the slowest of its crossbars, each taken alone, reads and converts it, wherever they lie. Time
+    between results: the least t for which the chip has crossbars for vectors x that / t copies of every layer, or one. Latency: no less
+    than a vector of every layer on the longest path through the network.
     """
-    fixed = [name for name in ledger.energy.columns if name not in ("router", "mesh_wires", "buffer", "bus")]
+    fixed = [name for name in ledger.energy.columns if name not in WHERE_THEY_LIE]
     energy = float(ledger.energy.drop(index=STATIC)[fixed].to_numpy().sum()) / ledger.requests
-    times = {layer.name: vector_time(chip, layer, layer_geometry(chip, layer).crossbars) for layer in network.layers}
+    times = {layer.name: _least_held(chip, layer) for layer in network.layers}
     time = (_fastest_row(network, chip, times) if objective == "throughput" else _longest_path(network, times)) * 1e-15
     return (energy + chip.static_power * time) * time
+
+
+def _least_held(chip: Chip, layer: MatrixLayer) -> int:
+    """How long a vector holds a copy of the layer at least [fs]."""
+    geometry = layer_geometry(chip, layer)
+    crossbars = crossbars_at(chip, geometry, range(geometry.crossbars))
+    if layer.lookup:
+        crossbars = [replace(x, rows=geometry.wordlines_per_input) for x in crossbars]
+    return max(read_cycle(chip, layer, [x]).busy for x in dict.fromkeys(replace(x, core=0, tile=0, slot=0, group=0) for x in crossbars))
 
 
 class _Search:
@@ -245,7 +258,8 @@ def _longest_path(network: Network, times: Mapping[str, int]) -> float:
     """Time [fs] of one vector of every layer on the path of most time, from the input to a result."""
     until: dict[str, float] = {}
     for layer in network.layers:
-        until[layer.name] = times[layer.name] + max((until[name] for name in layer.needs if name in until), default=0.0)
+        before = (until[name] for name, counts in layer.needs.items() if name in until and counts.any())
+        until[layer.name] = times[layer.name] + max(before, default=0.0)
     return max(until[name] for name in until)
 
 

@@ -100,17 +100,17 @@ def crossbar_writes(placement: Placement, copy: LayerCopy, update: Update) -> li
     """What `update` writes on the crossbars of a layer copy, those that it touches; raises ParameterError."""
     write_time = Fraction(_needed(placement.chip.device, "write_time"))
     geometry = placement.geometry(update.layer)
-    inputs = geometry.inputs_of_group
+    _, _, inputs = geometry.of_layer.shape
     rows = range(inputs) if update.rows is None else update.rows
     if max(rows) >= inputs:
         raise ParameterError(f"update of {update.layer}: rows must be from 0 to {inputs - 1}, the layer's inputs, got {max(rows)}")
     alone = geometry.together == 1  # else one row tile, of whose rows each group has its own, but those of the bias
-    own = rows if alone else [row for row in rows if row < geometry.weights_of_group]
+    own = rows if alone else [row for row in rows if row < geometry.of_layer.weights]
     touched = Counter(row // geometry.inputs_per_crossbar for row in own)
     of_bias = len(rows) - len(own)
     writes = []
     for index, crossbar in enumerate(placement.crossbars_of(copy)):
-        inputs = touched[crossbar.row_tile] * geometry.together_of(crossbar.group) + of_bias
+        inputs = touched[crossbar.row_tile] * geometry.of_layer.held(crossbar.group) + of_bias
         wordlines = inputs * geometry.wordlines_per_input
         if wordlines:
             turns = math.ceil(crossbar.bitlines / update.cells_at_once)

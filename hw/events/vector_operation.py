@@ -150,7 +150,8 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)), filled_share(self.chip, crossbars),
+            ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)),
+            filled_share(self.chip_of(layer.name), crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
 
@@ -374,7 +375,7 @@ def filled_share(chip: Chip, crossbars: list[Crossbar]) -> float:
     """What a read of these crossbars takes of a whole array's, on the mean: its cells are at the middle of g_min and g_max where a
     driven wordline and a bitline in use cross, where these are of two groups at what holds a weight of 0 (`zero_share`), at g_min on
     the bitlines without weights (those of other copies' blocks: at the middle), and wordlines that are not driven carry nothing.
-    Of `rows_at_once`, a whole array is that many wordlines."""
+    Of `rows_at_once`, a whole array is that many wordlines. chip: with the bits of the layer that lies on them."""
     design, device = chip.array_design, chip.device
     idle = 2 * device.g_min / (device.g_min + device.g_max)
     passed = sum(x.rows * (x.bitlines + idle * (design.bitlines - x.bitlines)) for x in crossbars)

@@ -41,7 +41,8 @@ def part(network: Network, names: Collection[str]) -> Network:
     goes out as results do, both once a sample however many read it.
 
     A value that other layers make is there with the whole sample: within a part vectors wait for each other as they did, not for single
-    vectors of other parts. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for
+    vectors of other parts. Of the network's input comes in what the part reads, what several of its layers read of it once each, but never
+    more than there is. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for
     layers of which one waits for another outside that itself waits for one inside: a part that nothing can serve in one go.
     """
     there = {layer.name for layer in network.layers}
@@ -57,14 +58,14 @@ def part(network: Network, names: Collection[str]) -> Network:
         for flow in network.flows if flow.target in inside
     )  # fmt: skip
     consumers = {layer.name: tuple(other.name for other in layers if layer.name in other.needs) for layer in layers}
-    begins = any(not flow.source for flow in network.flows if flow.target in inside)
+    read, indices = _input_of(network, inside)
     arriving = _values(flow for flow in network.flows if flow.source not in inside and flow.source and flow.target in inside)
     outputs = {layer.name: network.outputs.get(layer.name, 0.0) + _values(
         flow for flow in network.flows if flow.source == layer.name and flow.target not in inside) for layer in layers}  # fmt: skip
     first = network.layers[0].name in inside
     return Network(
-        network.module, network.graph, layers, flows, consumers, (network.input_values if begins else 0) + ceil(arriving),
-        ceil(sum(outputs.values())), network.index_bits if begins else (), {name: count for name, count in outputs.items() if count},
+        network.module, network.graph, layers, flows, consumers, read + ceil(arriving),
+        ceil(sum(outputs.values())), indices, {name: count for name, count in outputs.items() if count},
         network.host_operations if first else 0.0, network.host_values if first else 0.0,
     )  # fmt: skip
 
@@ -76,6 +77,30 @@ def parts(network: Network, at: Sequence[int]) -> list[Network]:
                              f"got {', '.join(map(str, at if list(at) != sorted(set(at)) else wrong))}")  # fmt: skip
     names = [layer.name for layer in network.layers]
     return [part(network, names[first:last]) for first, last in pairwise([0, *at, len(names)])]
+
+
+def input_read(network: Network, names: Collection[str]) -> float:
+    """Of the network's input, the values per sample that these layers read, indices among them; what several read counts for each of
+    them, and all of it at most as what there is."""
+    values, indices = _read_apart(network, names)
+    return min(values, network.input_values - len(network.index_bits)) + min(len(indices), len(network.index_bits))
+
+
+def _input_of(network: Network, names: Collection[str]) -> tuple[int, tuple[int, ...]]:
+    """`input_read` as whole values, and of those that are indices the bits."""
+    values, indices = _read_apart(network, names)
+    if len(indices) >= len(network.index_bits):
+        indices = network.index_bits
+    return min(ceil(values), network.input_values - len(network.index_bits)) + len(indices), indices
+
+
+def _read_apart(network: Network, names: Collection[str]) -> tuple[float, tuple[int, ...]]:
+    """Values of the input that these layers read, and bits of the indices that their tables do."""
+    flows = [flow for flow in network.flows if not flow.source and flow.target in names]
+    tables = {layer.name: layer.index_bits for layer in network.layers if layer.lookup and network.index_bits}
+    looked_up = [flow for flow in flows if flow.target in tables and not flow.addend]
+    indices = tuple(bits for flow in looked_up for bits in [tables[flow.target]] * ceil(flow.values))
+    return sum(flow.values for flow in flows if flow.target not in tables or flow.addend), indices
 
 
 def _alone(layer: MatrixLayer, inside: Collection[str]) -> MatrixLayer:

@@ -159,3 +159,18 @@ def test_what_cannot_be_asked_is_refused() -> None:
         reconstruct(model, model, {"second": 0}, x)
     with pytest.raises(CompressionError, match="not finite"):
         reconstruct(model, model, {}, 1e30 * x)
+    before = model.norm.running_mean.clone()
+    model.norm.train()
+    with pytest.raises(CompressionError, match="in training mode"):
+        reconstruct(model, model, {}, x)
+    assert torch.equal(model.norm.running_mean, before)
+
+
+def test_inputs_by_name_are_refused_by_name() -> None:
+    class ByName(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[0](input=x)
+
+    model = ByName(nn.Linear(3, 2)).eval()
+    with pytest.raises(CompressionError, match="layer 0 is given its inputs by name"):
+        reconstruct(model, model, {}, drawn(4, 3))

@@ -14,7 +14,7 @@ from tests.hw.test_mapping import SCHEMES
 from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers
 from xbar.hw.array.converter import Adc, Dac, lossless_bits
-from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.counts import ActionCounts, conversions_per_slice, drives_per_slice
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
 from xbar.hw.cost.laws import LAWS
@@ -380,10 +380,10 @@ class TestAccumulation:
             bits = chip.inputs.bits - (chip.inputs.signed == "bipolar")
             slices = -(-bits // chip.component.dac.bits)
             assert counts.vectors == placement.network.layer(key).vectors
-            each = geometry.conversions_per_slice * passes * (1 if accumulate else slices)
+            each = conversions_per_slice(geometry) * passes * (1 if accumulate else slices)
             assert counts.conversions == actions.loc[key, "adc"] == each * counts.vectors
             assert actions.loc[key, "shift_add"] == actions.loc[key, "output_register"] == actions.loc[key, "adc"]
-            assert counts.drives == actions.loc[key, "dac"] == geometry.drives_per_slice * passes * slices * counts.vectors
+            assert counts.drives == actions.loc[key, "dac"] == drives_per_slice(geometry) * passes * slices * counts.vectors
             assert actions.loc[key, "crossbar"] == geometry.crossbars * passes * slices * counts.vectors
             signed.append(matrix.signed_input)
         assert any(signed) == (network is residual)

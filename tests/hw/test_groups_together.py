@@ -8,9 +8,9 @@ from tests.hw.networks import seeded
 from tests.hw.test_crossbar import small_chip
 from xbar.hw import Arrivals, Chip, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers
-from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.counts import ActionCounts, bitlines_per_slice, conversions_per_slice, drives_per_slice
 from xbar.hw.array.crossbar import CrossbarMatrix
-from xbar.hw.array.diagonal import apart, off_diagonal, on_diagonal, side_by_side
+from xbar.hw.array.diagonal import apart, off_diagonal, off_diagonal_cells, on_diagonal, side_by_side, weight_cells
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.mapping import quantise_weights
 
@@ -43,14 +43,14 @@ def test_the_product_is_that_of_groups_alone(groups: int, outputs: int, kernel: 
     packed, alone = (CrossbarMatrix(weight, each, signed, dtype=torch.float64) for each in (chip, chip.with_changes(**ALONE)))
     assert packed.geometry.together > 1
     assert alone.geometry.crossbars == groups * alone.geometry.planes > packed.geometry.crossbars
-    assert bool(packed.geometry.missing) == (groups % packed.geometry.together > 0)
+    assert bool(packed.geometry.of_layer.missing) == (groups % packed.geometry.together > 0)
     integers, _ = quantise_weights(weight, chip.weights)
     for matrix in (packed, alone):
         matrix.fuse_when_exact, matrix.measure = False, True
         assert torch.allclose(matrix(x), x @ integers.transpose(1, 2), rtol=0, atol=1e-8)
     g = packed.geometry
     levels = packed.mapped.levels
-    for missing in range(g.missing):  # nothing is written where groups are lacking
+    for missing in range(g.of_layer.missing):  # nothing is written where groups are lacking
         assert not levels[-1, :, :, g.outputs - 1 - missing].any()
         assert not levels[-1, :, g.together * inputs - 1 - missing].any()
     assert torch.equal(packed.exact_product(x), x @ integers.transpose(1, 2))
@@ -61,7 +61,7 @@ def test_what_goes_on_the_diagonal_comes_back(rows: int) -> None:
     """Seven groups of two outputs and three inputs, three together, their rows of biases shared."""
     chip = load_chip("edge", {"weights.bias_rows": str(rows), "weights.groups_per_crossbar": "3"})
     g = chip.geometry(2, 3, 7, bias=True)
-    assert (g.groups, g.together, g.missing, g.layer_shape) == (3, 3, 2, (7, 2, 3 + rows))
+    assert (g.groups, g.together, g.of_layer.missing, g.of_layer.shape) == (3, 3, 2, (7, 2, 3 + rows))
     assert (g.outputs, g.inputs, g.row_tiles) == (6, 9 + rows, 1)
     weights, inputs = drawn(7, 2, 3 + rows), drawn(4, 7, 5, 3 + rows, seed=1)
     inputs[..., 3:] = 9.0  # what drives biases drives those of all groups
@@ -123,11 +123,11 @@ def test_a_network_computes_the_same_and_all_models_count_alike(name: str, overr
             counts, g = layer.matrix.counts, placement.geometry(key)
             crossbars = placement.crossbars_of(placement.copies[key][0])
             assert (counts.drives, counts.conversions) == tuple(actions.loc[key, ["dac", "adc"]]), key
-            assert sum(c.rows for c in crossbars) == g.drives_per_slice
-            assert sum(c.bitlines for c in crossbars) == g.bitlines_per_slice
-            assert sum(c.conversions for c in crossbars) == g.conversions_per_slice
+            assert sum(c.rows for c in crossbars) == drives_per_slice(g)
+            assert sum(c.bitlines for c in crossbars) == bitlines_per_slice(g)
+            assert sum(c.conversions for c in crossbars) == conversions_per_slice(g)
             assert sum(c.rows * c.bitlines for c in crossbars) == g.cells
-            assert sum(c.rows * c.bitlines - c.off_diagonal for c in crossbars) == g.weight_cells
+            assert sum(c.rows * c.bitlines - c.off_diagonal for c in crossbars) == weight_cells(g)
             layer.matrix.fuse_when_exact = True
             if layer.matrix.exact:
                 layer.matrix.counts = ActionCounts()
@@ -156,7 +156,7 @@ def test_a_cell_off_the_diagonal_adds_to_what_another_group_gives() -> None:
     chip = small_chip(40, 20, 4, 5, 4, 1, "two_pass", 8, "ideal", scheme="differential")
     matrix = CrossbarMatrix(drawn(2, 1, 9), chip, False, dtype=torch.float64)
     g, x = matrix.geometry, (15 * drawn(2, 3, 9, seed=1).abs().clamp(max=1)).round()
-    assert (g.groups, g.together, g.off_diagonal_of()) == (1, 2, 2 * 9 * 2)
+    assert (g.groups, g.together, off_diagonal_cells(g)) == (1, 2, 2 * 9 * 2)
     right = matrix(x)
     stuck = torch.zeros(1, 1, 1, 1, 40, 20, dtype=torch.int8)
     stuck[0, 0, 0, 0, 40 - 18 + 9, 0] = 1  # the positive cell of the first output, on the second group's first wordline
@@ -222,7 +222,7 @@ def test_calibrated_ranges_and_saturation_see_no_column_that_is_not_there() -> N
     chip = chip.with_changes(component={"adc": {"percentile": 0.9}})
     weight, x = drawn(7, 1, 9), (15 * drawn(7, 50, 9, seed=1).abs().clamp(max=1)).round()
     packed, alone = (CrossbarMatrix(weight, each, False, dtype=torch.float64) for each in (chip, chip.with_changes(**ALONE)))
-    assert (packed.geometry.together, packed.geometry.missing) == (3, 2)
+    assert (packed.geometry.together, packed.geometry.of_layer.missing) == (3, 2)
     assert packed.calibrate(x) == alone.calibrate(x) > 0
     assert torch.allclose(packed.full_scale[:, 0], alone.full_scale[:, 0], rtol=1e-12)
     for matrix in (packed, alone):
@@ -234,8 +234,15 @@ def test_calibrated_ranges_and_saturation_see_no_column_that_is_not_there() -> N
 def test_geometry_of_uneven_groups() -> None:
     """Ten groups, four a crossbar: the last holds two."""
     g: Geometry = load_chip("edge", {"weights.groups_per_crossbar": "4"}).geometry(2, 9, 10)
-    assert [g.together_of(group) for group in range(g.groups)] == [4, 4, 2]
+    assert [g.of_layer.held(group) for group in range(g.groups)] == [4, 4, 2]
     assert [g.rows_of(0, group) for group in range(3)] == [36, 36, 18]
     assert [g.outputs_of(0, group) for group in range(3)] == [8, 8, 4]
     assert g.cells == 2 * (36 * 8 + 36 * 8 + 18 * 4)  # two bitlines an output
-    assert g.weight_cells == 2 * 10 * 9 * 2
+    assert weight_cells(g) == 2 * 10 * 9 * 2
+
+
+def test_reads_draw_by_the_layers_own_bits() -> None:
+    """What cells off the diagonal hold is a 0 of the layer's weights, not of the chip's."""
+    chip, bits = load_chip("isaac"), {"weights": {"bits": 15, "cell_bits": 1}}
+    own, of_all = depthwise_energy(chip.with_changes(layer={"0": bits})), depthwise_energy(chip.with_changes(**bits))
+    assert own[2] == of_all[2] != depthwise_energy(chip)[2]

@@ -183,7 +183,7 @@ def mappings(draw: st.DrawFn) -> tuple[Geometry, torch.Tensor]:
     )  # fmt: skip
     generator = torch.Generator().manual_seed(draw(st.integers(0, 9999)))
     dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
-    shape = geometry.layer_shape
+    shape = geometry.of_layer.shape
     weight = torch.randn(shape, generator=generator) * 10.0 ** draw(st.integers(-3, 3))
     if draw(st.booleans()):
         weight[:, torch.arange(shape[1]) % 2 == 0] = 0
@@ -231,7 +231,7 @@ def test_the_product_of_any_mapping_is_that_of_the_quantised_weights(
     chip = chip.with_changes(device={"levels": 2**geometry.cell_bits}, weights=settings_)
     matrix = CrossbarMatrix(weight.double(), chip, True, dtype=torch.float64)
     matrix.fuse_when_exact = False
-    groups, _, inputs = geometry.layer_shape
+    groups, _, inputs = geometry.of_layer.shape
     x = torch.randint(-15, 16, (groups, 3, inputs), generator=torch.Generator().manual_seed(seed)).double()
     integer, _ = quantise_weights(weight.double(), encoding)
     expected = x @ integer.transpose(1, 2)

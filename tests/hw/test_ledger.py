@@ -20,7 +20,7 @@ from tests.hw.networks import (
 )
 from xbar.hw import Arrivals, Chip, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers, read_energies
-from xbar.hw.array.counts import ActionCounts
+from xbar.hw.array.counts import ActionCounts, bitlines_per_slice, conversions_per_slice, drives_per_slice
 from xbar.hw.cost.laws import LAWS
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.ledger import INPUT, OUTPUT, STATIC, Ledger
@@ -83,10 +83,10 @@ def test_functional_model_events_and_geometry_count_the_same(preset: str, networ
         slices = chip.input_slices * chip.passes(layer.matrix.signed_input) * counts.vectors
         if placement.network.layer(name).lookup:
             slices = Fraction(counts.vectors, geometry.row_tiles)
-            assert actions.loc[name, "dac"] == geometry.drives_per_slice * counts.vectors / geometry.inputs
-            assert actions.loc[name, "adc"] == geometry.conversions_per_slice * slices
+            assert actions.loc[name, "dac"] == drives_per_slice(geometry) * counts.vectors / geometry.inputs
+            assert actions.loc[name, "adc"] == conversions_per_slice(geometry) * slices
         assert actions.loc[name, "crossbar"] == geometry.crossbars * slices
-        assert actions.loc[name, "sample_hold"] == geometry.bitlines_per_slice * slices
+        assert actions.loc[name, "sample_hold"] == bitlines_per_slice(geometry) * slices
         used = geometry.planes * geometry.row_tiles * geometry.column_tiles * geometry.groups
         assert used == sum(1 for _ in placement.crossbars_of(placement.copies[name][0]))
         programmed = layer.matrix.mapped.crossbar_levels()

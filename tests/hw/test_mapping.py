@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xbar.hw import MappingError
+from xbar.hw.array.counts import bitlines_per_slice, conversions_per_slice, drives_per_slice
 from xbar.hw.array.geometry import Geometry, WeightEncoding, cut
 from xbar.hw.array.mapping import map_integers, map_weights, quantise_weights, read_integers, unmap
 
@@ -34,7 +35,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
 def random_integers(geometry: Geometry, seed: int) -> torch.Tensor:
     largest = int(geometry.encoding.largest)
     generator = torch.Generator().manual_seed(seed)
-    shape = geometry.layer_shape
+    shape = geometry.of_layer.shape
     return torch.randint(-largest, largest + 1, shape, generator=generator)
 
 
@@ -42,7 +43,7 @@ def random_integers(geometry: Geometry, seed: int) -> torch.Tensor:
 @given(geometries(), st.integers(0, 1000))
 def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None:
     integers = random_integers(geometry, seed)
-    mapped = map_integers(integers, torch.ones(geometry.layer_shape[:2], dtype=torch.float64), geometry)
+    mapped = map_integers(integers, torch.ones(geometry.of_layer.shape[:2], dtype=torch.float64), geometry)
     assert mapped.levels.min() >= 0
     assert mapped.levels.max() < 2**geometry.cell_bits
     assert torch.equal(read_integers(mapped), integers.double())
@@ -58,7 +59,7 @@ def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None
 def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: str, kind: str) -> None:
     encoding = geometry.encoding.model_copy(update={"per": per})
     geometry = Geometry(**(vars(geometry) | {"encoding": encoding}))
-    weight = torch.randn(geometry.layer_shape, generator=torch.Generator().manual_seed(seed))
+    weight = torch.randn(geometry.of_layer.shape, generator=torch.Generator().manual_seed(seed))
     if kind == "zero":
         weight.zero_()
     elif kind == "one row":
@@ -74,7 +75,7 @@ def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: s
 @given(geometries(), st.integers(0, 1000))
 def test_crossbars_hold_every_cell_once_and_counts_agree(geometry: Geometry, seed: int) -> None:
     """The picture on the chip: as many crossbars, used cells and columns as the geometry says."""
-    mapped = map_integers(random_integers(geometry, seed), torch.ones(geometry.layer_shape[:2], dtype=torch.float64), geometry)
+    mapped = map_integers(random_integers(geometry, seed), torch.ones(geometry.of_layer.shape[:2], dtype=torch.float64), geometry)
     chip = mapped.crossbar_levels()
     assert chip.shape[:4].numel() == geometry.crossbars
     references = sum(geometry.reference_levels) * geometry.column_tiles
@@ -86,9 +87,9 @@ def test_crossbars_hold_every_cell_once_and_counts_agree(geometry: Geometry, see
         for r in range(geometry.row_tiles)
         for c in range(geometry.column_tiles)
     ]
-    assert sum(rows for rows, _, _ in by_tile) == geometry.drives_per_slice
-    assert sum(columns for _, columns, _ in by_tile) == geometry.bitlines_per_slice
-    assert sum(conversions for _, _, conversions in by_tile) == geometry.conversions_per_slice
+    assert sum(rows for rows, _, _ in by_tile) == drives_per_slice(geometry)
+    assert sum(columns for _, columns, _ in by_tile) == bitlines_per_slice(geometry)
+    assert sum(conversions for _, _, conversions in by_tile) == conversions_per_slice(geometry)
     assert sum(rows * columns for rows, columns, _ in by_tile) == geometry.cells
     assert all(rows <= geometry.wordlines and columns <= geometry.bitlines for rows, columns, _ in by_tile)
 

@@ -2,8 +2,10 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 
+from tests.hw.hand_built import flow, layer, network
 from tests.hw.networks import residual, small_convolutional
 from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
 from xbar.hw.chip.placement import layer_geometry
@@ -33,6 +35,16 @@ def test_the_best_of_all_mappings_is_found(make: object, crossbars: int, objecti
     assert judge(found.placement, objective) == found.best
     ledger = simulate(place(network, chip), Arrivals.batch(1))
     assert least(network, chip, objective, ledger) < min(every.values())
+
+
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_no_bound_beyond_what_is_reached_where_digital_work_is_slowest(objective: Objective, edge: Chip) -> None:
+    """Copies that lie apart do not share a tile's units."""
+    network_ = network([layer("a", 20, 20, 4, None, {"activation": 4000.0})], [flow("", "a", 80, np.zeros(4, int))], 80, 80)
+    for copies in (1, 2, 4):
+        for sharing in ("none", "cores"):
+            placement = place(network_, edge, {"a": copies}, sharing)
+            assert least(network_, edge, objective, simulate(placement, Arrivals.batch(1))) < judge(placement, objective).product
 
 
 def test_what_is_judged_is_the_ledgers(edge: Chip) -> None:

@@ -1,5 +1,7 @@
 """Parts of a network: what travels over a cut, by hand; nothing is lost or made; the whole is itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,16 @@ def test_inputs_of_several_layers_come_with_each_part_that_reads_them() -> None:
     second = part(whole, ["b"])
     assert second.input_values == 16 + 16
     assert [each.values for each in second.flows] == [16, 16]
+
+
+def test_of_several_inputs_each_part_takes_what_it_reads() -> None:
+    once = np.arange(1, 5)
+    table = replace(layer("t", 4, 9, 4), lookup=True)
+    layers = [layer("a", 4, 250, 4), layer("b", 4, 4, 4), table, layer("c", 4, 8, 4, {"b": once, "t": once})]
+    from_input = [flow("", "a", 1000), flow("", "b", 16), flow("", "t", 4)]
+    flows = [*from_input, flow("a", "b", 16, 4, True), flow("b", "c", 16, 4), flow("t", "c", 16, 4)]
+    whole = network(layers, flows, 1000 + 16 + 4, 16, index_bits=(5,) * 4)  # a larger table reads the indices too
+    found = parts(whole, [1, 2, 3])
+    assert [each.input_values for each in found] == [1000, 16 + 16, 4, 16 + 16]
+    assert [each.index_bits for each in found] == [(), (), (5,) * 4, ()]
+    assert [part(whole, names).input_values for names in (["a", "b"], ["b", "t", "c"])] == [1016, 16 + 16 + 4]

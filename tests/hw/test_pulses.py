@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.ready import read_time_per_vector
 from xbar.hw.chip.files import load_chip
 from xbar.hw.errors import ConfigurationError
 
@@ -79,7 +80,7 @@ def test_noise_of_reads_averages_over_pulses():
 def test_a_vector_takes_as_many_reads_as_pulses():
     made = chip(**{"inputs.bits": "5", "inputs.phase_bits": "3"})
     matrix = CrossbarMatrix(torch.ones(1, 1, 1), made, True)
-    assert matrix.channel.read_time_per_vector == pytest.approx(6 * made.read_time)
+    assert read_time_per_vector(matrix.channel) == pytest.approx(6 * made.read_time)
 
 
 @pytest.mark.parametrize("key", ["inputs.pulses", "inputs.phase_bits"])

@@ -8,6 +8,7 @@ from xbar.hw import Arrivals, Chip, ConfigurationError, convert, load_chip, plac
 from xbar.hw.analog.operate import analog_layers
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.ready import vectors_at_once
 
 
 def wide():  # type: ignore[no-untyped-def]
@@ -97,7 +98,7 @@ def test_fewer_vectors_share_slow_read_noise(inputs: int, rows: int, parts: int)
     """8 slices of 10 ns a vector for every part of its crossbars: a draw of 10 us lasts for 125 vectors over the parts."""
     chip = by(rows, device={"read_noise_sigma": 0.1, "read_correlation_time": 10e-6}).with_changes(component={"adc": {"bits": 10}})
     matrix = CrossbarMatrix(torch.ones(1, 32, inputs), chip, False)
-    shared = matrix.channel.vectors_at_once(matrix.device)
+    shared = vectors_at_once(matrix.channel, matrix.device)
     assert shared == pytest.approx(125 / parts, abs=0.51)
     matrix.program((0,))
     products = matrix(torch.full((1, 2 * shared, inputs), 85))[0]

@@ -8,6 +8,7 @@ from torch import nn
 
 from xbar.hw import Arrivals, place, simulate, trace
 from xbar.hw.analog import analog_layers, convert, copy_weights, fit_columns, program, saturated_shares
+from xbar.hw.array.counts import conversions_per_slice, drives_per_slice
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.design import CellError
 from xbar.hw.array.ready import ReadSequence
@@ -188,8 +189,8 @@ def test_functional_model_and_events_count_bias_rows_alike():
     for layer in placement.network.layers:
         counts, geometry = analog_layers(converted)[layer.name].matrix.counts, placement.geometry(layer.name)
         assert (layer.bias, geometry.bias_rows) == ((True, 2) if layer.name != "third" else (False, 0))
-        assert counts.drives == actions.loc[layer.name, "dac"] == geometry.drives_per_slice * layer.vectors * 2 * 5
-        assert counts.conversions == actions.loc[layer.name, "adc"] == geometry.conversions_per_slice * layer.vectors * 2 * 2
+        assert counts.drives == actions.loc[layer.name, "dac"] == drives_per_slice(geometry) * layer.vectors * 2 * 5
+        assert counts.conversions == actions.loc[layer.name, "adc"] == conversions_per_slice(geometry) * layer.vectors * 2 * 2
         assert actions.loc[layer.name, "crossbar"] == geometry.crossbars * layer.vectors * 2 * (3 + 7)
 
 

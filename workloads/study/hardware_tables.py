@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xbar.hw.array.diagonal import weight_cells
 from xbar.hw.chip.components import CHIP_COMPONENTS
 from xbar.hw.chip.costs import NOT_PASSED
 from xbar.hw.chip.description import Chip
@@ -222,8 +223,8 @@ def mapping(placement: Placement) -> pd.DataFrame:
     those of the blocks."""
     geometries = {name: placement.geometry(name) for name in placement.copies}
     rows = [
-        (name, copy.index, x.tile, x.core, x.slot, x.first_row, x.first_bitline, x.rows, x.bitlines, geometries[name].together_of(x.group),
-         x.rows * x.bitlines - x.off_diagonal)
+        (name, copy.index, x.tile, x.core, x.slot, x.first_row, x.first_bitline, x.rows, x.bitlines,
+         geometries[name].of_layer.held(x.group), x.rows * x.bitlines - x.off_diagonal)
         for name, copies in placement.copies.items()
         for copy in copies
         for x in placement.crossbars_of(copy)
@@ -236,7 +237,7 @@ def with_cells(layers: pd.DataFrame, placement: Placement) -> pd.DataFrame:
     """The ledger's table of layers with cells that hold weights or references, over all copies, and cells_share, of those of the
     layer's crossbars."""
     each = placement.chip.structure.wordlines * placement.chip.structure.bitlines
-    cells = [placement.geometry(str(name)).weight_cells * len(placement.copies[str(name)]) for name in layers.index]
+    cells = [weight_cells(placement.geometry(str(name))) * len(placement.copies[str(name)]) for name in layers.index]
     return layers.assign(cells=cells, cells_share=np.array(cells) / (layers["crossbars"] * each))
 
 
@@ -245,7 +246,7 @@ def cells_in_use(placement: Placement) -> dict[str, float]:
     cells would fill, and cores_shared by several copies."""
     structure = placement.chip.structure
     each = structure.wordlines * structure.bitlines
-    used = sum(placement.geometry(name).weight_cells * len(copies) for name, copies in placement.copies.items())
+    used = sum(weight_cells(placement.geometry(name)) * len(copies) for name, copies in placement.copies.items())
     return {"cells_used": float(used), "cells": float(each * placement.chip.crossbars),
             "cells_of_used_crossbars_share": used / (each * placement.crossbars_used),
             "crossbars_for_weights": float(placement.crossbars_for_weights), "cores_shared": float(placement.cores_shared)}  # fmt: skip
