@@ -10,6 +10,7 @@ import pandas as pd
 from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.display import si
 from xbar.hw.events.ledger import INPUT, OUTPUT, Ledger
+from xbar.hw.events.runs import Profile
 from xbar.hw.events.served import Served
 
 
@@ -136,6 +137,11 @@ class ChipsLedger(Served):
         """`power` without that of the off-chip links."""
         return _added([ledger.on_chip_power for ledger in self.chips])
 
+    @cached_property
+    def on_chip_power_profile(self) -> Profile:
+        """`on_chip_power`, asked for parts and integrals of it."""
+        return Profile(*self.on_chip_power)
+
     def power_over_time(self, bins: int) -> pd.DataFrame:
         """Mean power of `bins` equal spans of time: time_s (middles), power_W, and without the links on_chip_power_W."""
         tables = [ledger.power_over_time(bins) for ledger in self.chips]
@@ -162,6 +168,11 @@ class ChipsLedger(Served):
                 names[OUTPUT] = f"(from chip {number})"
             tables.append(table.assign(layer=table["layer"].replace(names), chip=number))
         return pd.concat(tables, ignore_index=True)
+
+    def timeline_until(self, time_s: float) -> pd.DataFrame:
+        """Every run that began before a time [s], as in `timeline`."""
+        found = self.timeline
+        return found[found["start_s"] < time_s].reset_index(drop=True)
 
     def components(self) -> pd.DataFrame:
         """One row a component, of all chips: as `Ledger.components`; utilisation is that of all units."""

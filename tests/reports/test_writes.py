@@ -16,6 +16,7 @@ from xbar.reports.render import render, trace_events
 from xbar.reports.results import Results
 from xbar.reports.style import STAGES, human
 from xbar.workloads.data import load_digits
+from xbar.workloads.study import on_chips
 from xbar.workloads.training import initialise
 from xbar.workloads.workload import Workload
 
@@ -28,7 +29,7 @@ def results() -> Results:
     workload = Workload("digits", "Digits CNN", initialise(DigitsCNN, 0).eval(), load_digits(), 0.1)
     study = runs.Study(instances=1, sigmas=(0.0,), multiples=(0.0,), adc_bits=(8,), images=5, requests=3, parts=())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runs, "simulate", partial(simulate, updates=(Update("conv2", 1e-6),)))
+        patched.setattr(on_chips, "simulate", partial(simulate, updates=(Update("conv2", 1e-6),)))
         return runs.run(workload, chip, study)
 
 
