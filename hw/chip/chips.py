@@ -87,11 +87,12 @@ class ChipsPlacement(Shown):
     @cached_property
     def sent_bits(self) -> tuple[float, ...]:
         """By chip: the bits a sample that it sends to other chips, each value once however many read it."""
-        found = []
-        for each in self.chips:
-            widths = (each.chip.for_layer(name).inputs.bits for name, values in each.network.outputs.items() if values)
-            found.append(ceil(crossing(self.network, each.copies)) * max(widths, default=0))
-        return tuple(map(float, found))
+        return tuple(float(ceil(crossing(self.network, each.copies)) * _width_sent(each)) for each in self.chips)
+
+    def sent_past(self, chip: int) -> float:
+        """Bits a sample that the chips up to this one send to those behind it, each value once however many read it."""
+        behind = [name for name, number in self.chip_of.items() if number > chip]
+        return float(sum(ceil(crossing(self.network, each.copies, behind)) * _width_sent(each) for each in self.chips[: chip + 1]))
 
     @cached_property
     def received_bits(self) -> tuple[float, ...]:
@@ -120,6 +121,12 @@ class ChipsPlacement(Shown):
             for b, senders in enumerate(self.senders) for a in senders
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["source", "target", "values"])
+
+
+def _width_sent(placement: Placement) -> int:
+    """Bits of a value that a chip gives."""
+    widths = (placement.chip.for_layer(name).inputs.bits for name, values in placement.network.outputs.items() if values)
+    return max(widths, default=0)
 
 
 def _ends(names: Sequence[str]) -> str:

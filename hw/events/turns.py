@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from math import inf, isfinite, nan
 
 import numpy as np
@@ -34,7 +33,6 @@ from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, Update
-from xbar.hw.graph.part import crossing
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ HBM2 = Memory()
 @dataclass(frozen=True, repr=False)
 class Turns(Shown):
     """A batch served in turns. ledgers: of each turn, by its own clock, which begins when the turn before ends; weight_bits: that came
-    in before each; kept_bits: of one request, that the memory holds after each turn; memory; pulses_per_cell: as written."""
+    in before each; kept_bits: of one request, what the memory holds of results after each turn; memory; pulses_per_cell: as written."""
 
     ledgers: tuple[Ledger, ...] = field(repr=False)
     weight_bits: tuple[float, ...]
@@ -212,14 +210,14 @@ def serve_in_turns(
         return Turns((alone,), (0.0,), (0.0,), memory, pulses_per_cell)
     ledgers, weight_bits = [], []
     for placement in placements:
-        there, updates = memory.latency, []
+        there, bits, updates = memory.latency, 0.0, []
         for layer in placement.network.layers:
-            there += layer.weights * placement.chip.for_layer(layer.name).weights.bits / rate
+            bits += layer.weights * placement.chip.for_layer(layer.name).weights.bits
+            there = memory.latency + bits / rate
             updates.append(Update(layer.name, there, None, pulses_per_cell, cells_at_once))
         ledgers.append(simulate(placement, Arrivals.trace([there] * batch), updates=updates, samples_held=samples_held))
-        weight_bits.append((there - memory.latency) * rate)
-    names = accumulate(list(each.copies) for each in placements)
-    kept = tuple(crossing(turns.network, before) * chip.inputs.bits for before in names)
+        weight_bits.append(bits)
+    kept = tuple(turns.sent_past(turn) for turn in range(len(placements)))
     return Turns(tuple(ledgers), tuple(weight_bits), kept, memory, pulses_per_cell)
 
 

@@ -39,6 +39,14 @@ def test_a_network_that_fits_stays_on_the_chip(edge: Chip, convolutional: Networ
     assert (found.write_time, found.write_energy, found.memory_energy, found.years_to_wear_out) == (0.0, 0.0, 0.0, inf)
 
 
+def test_what_is_kept_is_as_wide_as_what_leaves(edge: Chip, convolutional: Network) -> None:
+    """By the bits of the layers that make it, where these have bits of their own."""
+    chip = of(edge, 1).with_changes(layer={"0": {"inputs": {"bits": 4}}, "3": {"inputs": {"bits": 6}}})
+    found = serve_in_turns(place_chips(convolutional, chip), 2)
+    assert found.kept_bits == (4 * 8 * 16, 6 * 16 * 4, 0.0)
+    assert [float(each.actions.loc["(output)", "link"]) / 2 for each in found.ledgers[:2]] == list(found.kept_bits[:2])
+
+
 def test_three_layers_on_one_crossbar_by_hand(edge: Chip, convolutional: Network) -> None:
     turns = place_chips(convolutional, of(edge, 1))
     assert [list(each.copies) for each in turns.chips] == [["0"], ["3"], ["7"]]
