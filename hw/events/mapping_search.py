@@ -29,11 +29,12 @@ from xbar.hw.display import Shown, si
 from xbar.hw.errors import BufferCapacityError, CapacityError, ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import STATIC, Ledger
+from xbar.hw.events.served import FEMTOSECOND
 from xbar.hw.events.simulator import simulate
 from xbar.hw.graph.network import MatrixLayer, Network
 
 Objective = Literal["latency", "throughput"]
-ROW = 6  # requests of a row that tells the time between results; the first half of them fills the pipeline
+ROW = 60  # requests of a row that tells the time between results; a third fills the pipeline, and a third empties it
 BEGIN, END = 0.05, 0.002  # temperatures, of the logarithm of what is made small
 
 WHERE_THEY_LIE = frozenset({"router", "mesh_wires", "buffer", "bus", "accumulator", "tile_register"})  # what copies' places change
@@ -83,14 +84,18 @@ class FoundMapping(Shown):
 
 
 def judge(placement: Placement, objective: Objective) -> Judged:
-    """Energy and time of a placement, links included, as a simulation has them: of one request alone, or of one in the second half of ROW
-    requests, over whose results the static power is spread."""
+    """Energy and time of a placement, links included, as a simulation has them: of one request alone, or of one in a long row of
+    requests, over whose results the static power is spread: of ROW requests the period with which they come to repeat each other, or where
+    they do not (`xbar.hw.events.repetition`), the mean of the middle third."""
     if objective == "latency":
         ledger = simulate(placement, Arrivals.batch(1))
         return Judged(ledger.total_energy, float(ledger.latency[0]))
     ledger = simulate(placement, Arrivals.batch(ROW))
-    finish = np.sort(ledger.finish_fs)
-    time = float(finish[-1] - finish[ROW // 2 - 1]) / (ROW - ROW // 2) * 1e-15
+    if (repeats := ledger.runs.repeats) is not None:
+        time = repeats.length / repeats.requests * FEMTOSECOND
+    else:
+        finish = np.sort(ledger.finish_fs)
+        time = float(finish[2 * ROW // 3 - 1] - finish[ROW // 3 - 1]) / (ROW // 3) * FEMTOSECOND
     return Judged(_dynamic(ledger) / ROW + placement.chip.static_power * time, time)
 
 

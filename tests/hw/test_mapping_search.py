@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tests.hw.hand_built import flow, layer, network
+from tests.hw.hand_built import flow, layer, network, with_rates
 from tests.hw.networks import residual, small_convolutional
 from xbar.hw import Arrivals, Chip, ParameterError, place, simulate, trace
 from xbar.hw.chip.placement import layer_geometry
@@ -53,9 +53,22 @@ def test_what_is_judged_is_the_ledgers(edge: Chip) -> None:
     assert judge(placement, "latency").product == alone.total_energy * alone.latency[0]
     row = simulate(placement, Arrivals.batch(ROW))
     found = judge(placement, "throughput")
-    assert found.time == pytest.approx((row.finish_fs.max() - row.finish_fs[ROW // 2 - 1]) * 1e-15 / (ROW // 2))
+    assert found.time == pytest.approx((row.finish_fs[2 * ROW // 3] - row.finish_fs[ROW // 3]) * 1e-15 / (ROW // 3))
     dynamic = row.energy.drop(index=STATIC).to_numpy().sum() / ROW
     assert found.energy == pytest.approx(dynamic + edge.static_power * found.time)
+
+
+def test_results_and_samples_share_links_in_a_long_row(edge: Chip) -> None:
+    """Eight layers deep, samples and results of one size on slow links: not the pace of the last results, when no more comes."""
+    all_, once = np.full(4, 4), np.zeros(4, int)
+    layers = [layer(f"l{k}", 60, 60, 4, {f"l{k - 1}": all_} if k else {}) for k in range(8)]
+    flows = [flow(f"l{k - 1}" if k else "", f"l{k}", 240, all_ if k else once) for k in range(8)]
+    slow = with_rates(edge, link=edge.costs["link"].unit_rate / 10)
+    placement = place(network(layers, flows, 240, 240), slow, None)
+    finish = simulate(placement, Arrivals.batch(1200)).finish_fs
+    found = judge(placement, "throughput").time
+    assert found == pytest.approx((finish[1100] - finish[100]) * 1e-15 / 1000, rel=0.005)
+    assert found >= 2 * 240 * 8 / (slow.costs["link"].units * slow.costs["link"].unit_rate)  # links cannot be busier than always
 
 
 def test_same_seed_same_search(edge: Chip) -> None:
