@@ -1,4 +1,4 @@
-"""Networks of ImageNet's size on one, several and too few chips: the table of docs/large-networks.md, and the measurements behind it.
+"""Networks of ImageNet's size on one, several and too few chips: measurements for a table, docs/large-networks.md, that is not there yet.
 
     python docs/tables/large_networks.py                          # measures what large_networks.csv lacks, and writes the table
     python docs/tables/large_networks.py "vgg16 hermes turns"     # measures this anew
