@@ -38,8 +38,8 @@ from xbar.hw.events.updates import SECONDS_PER_YEAR, Update
 @dataclass(frozen=True)
 class Memory:
     """The memory beside the chip. kind: of `xbar.hw.cost.dram.ENERGY`, which gives its energy per bit; bandwidth [bit/s] and latency [s],
-    from the request of a stream to its first bit, are the user's: by default those of one stack of HBM2 (JEDEC JESD235A, not opened: 1,024 pins at
-    2 Gbit/s) and 100 ns (assumed). Raises ParameterError.
+    from the request of a stream to its first bit, are the user's: by default those of one stack of HBM2 (JEDEC JESD235A, not opened:
+    1,024 pins at 2 Gbit/s) and 100 ns (assumed). Raises ParameterError.
     """
 
     kind: str = "HBM2"
