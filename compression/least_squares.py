@@ -15,7 +15,7 @@ No training, no labels: some hundred samples are enough. Batch norms keep their 
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ RIDGE = 1e-3  # share of the mean square input
 PLACES = 32  # of a layer's outputs in one sample (pixels, tokens) that are looked at, at most
 TOGETHER = 64  # eliminations before the inverse is written anew
 BATCH = 100
+BATCHES = 1_000_003  # more than there are: every seed has its own places
 
 
 def reconstruct(
@@ -68,12 +69,17 @@ class _Outputs:
     """What every layer of the whole network puts out for the samples, at places drawn by the seed."""
 
     def __init__(self, model: nn.Module, samples: Tensor, seed: int):
-        self.samples, self.seed = samples, seed
+        self.samples, self.seed, self.batch = samples, seed, 0  # batch: the number of the one that is looked at
         self.calls: dict[str, int] = {}  # of a layer in one forward pass, in order of the first
         self.outputs: dict[str, list[Tensor]] = {}  # by layer, of each call of each batch: (places, groups, outputs)
-        for batch in samples.split(BATCH):
+        for batch in self._batches():
             self.calls = {}
             _watched(model, batch, list(matrix_layers(model)), self._keep)
+
+    def _batches(self) -> Iterator[Tensor]:
+        for number, batch in enumerate(self.samples.split(BATCH)):
+            self.batch = number
+            yield batch
 
     def _keep(self, name: str, layer: MatrixLayer, x: Tensor, y: Tensor) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -86,11 +92,11 @@ class _Outputs:
         return list(self.calls)
 
     def _places(self, layer: MatrixLayer, y: Tensor) -> Tensor | None:
-        """(samples, places) of a layer's outputs; None for all."""
+        """(samples, places) of a layer's outputs in a batch, others in the next; the same whenever it is asked. None for all."""
         there = y[0].numel() // len(layer.weight)
         if there <= PLACES:
             return None
-        drawn = torch.rand(len(y), there, generator=torch.Generator().manual_seed(self.seed))
+        drawn = torch.rand(len(y), there, generator=torch.Generator().manual_seed(BATCHES * self.seed + self.batch))
         return drawn.topk(PLACES).indices.to(y.device)
 
     def moments(self, name: str, small: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -106,7 +112,7 @@ class _Outputs:
             for place, each in enumerate(found):
                 sums[place] = sums[place] + each.double()
 
-        for batch in self.samples.split(BATCH):
+        for batch in self._batches():
             _watched(small, batch, [name], add, self.calls[name])
         square, across, mean_x, mean_z = (each / count for each in sums)
         return square, across, mean_x, mean_z

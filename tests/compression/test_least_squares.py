@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.compression import networks
 from xbar.compression import CompressionError, Filter, OneShot, bake, baked, reconstruct, shrink
 from xbar.compression.gemm import matrix_layers, matrix_of
-from xbar.compression.least_squares import RIDGE, _choose, _outputs, _Problem, _rows
+from xbar.compression.least_squares import BATCH, PLACES, RIDGE, _choose, _Outputs, _outputs, _Problem, _rows
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -174,3 +174,15 @@ def test_inputs_by_name_are_refused_by_name() -> None:
     model = ByName(nn.Linear(3, 2)).eval()
     with pytest.raises(CompressionError, match="layer 0 is given its inputs by name"):
         reconstruct(model, model, {}, drawn(4, 3))
+
+
+def test_every_batch_is_looked_at_in_places_of_its_own() -> None:
+    model, batch = nn.Sequential(nn.Conv2d(2, 3, 1)).eval(), drawn(BATCH, 2, 8, 8)
+    seen = _Outputs(model, torch.cat([batch, batch]), 0)
+    first, second = seen.outputs["0"]
+    assert first.shape == second.shape == (BATCH * PLACES, 1, 3)
+    assert not torch.equal(first, second)
+    square, across, *_ = seen.moments("0", model)  # inputs at the places that outputs were kept of
+    matrix = model[0].weight.detach().flatten(1).double()
+    bias = model[0].bias.detach().double()
+    assert (across[0] - torch.outer(bias, seen.moments("0", model)[2][0])).numpy() == pytest.approx((matrix @ square[0]).numpy(), abs=1e-5)
