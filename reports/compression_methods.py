@@ -26,17 +26,17 @@ def ahead(frontier: pd.DataFrame, column: str, other: str, ours: str = "cost-awa
     """What `ours` takes at the score of each point of the method `other`: score, other, ours (both of `column`, J or m²)
     and share, ours over other. Ours is interpolated between its points that no other of it beats, log cost over score;
     scores that these do not span are left out. better: which scores are, high or low ones."""
-    reached = frontier[frontier["reached"] > 0]
-    reached = reached.assign(good=reached["float"] * (1 if better == "high" else -1))
-    mine = reached[reached["method"] == ours].sort_values([column, "good"], ascending=[True, False])
+    found = reached(frontier)
+    found = found.assign(good=found["float"] * (1 if better == "high" else -1))
+    mine = found[found["method"] == ours].sort_values([column, "good"], ascending=[True, False])
     best = mine[mine["good"] > mine["good"].cummax().shift(fill_value=-np.inf)]
-    theirs = reached[reached["method"] == other].sort_values(column)
+    theirs = found[found["method"] == other].sort_values(column)
     if best.empty:
         return pd.DataFrame(columns=["score", "other", "ours", "share"])
     spanned = theirs[theirs["good"].between(best["good"].min(), best["good"].max())]
-    found = np.exp(np.interp(spanned["good"], best["good"], np.log(best[column])))
-    return pd.DataFrame({"score": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": found,
-                         "share": found / spanned[column].to_numpy()})  # fmt: skip
+    taken = np.exp(np.interp(spanned["good"], best["good"], np.log(best[column])))
+    return pd.DataFrame({"score": spanned["float"].to_numpy(), "other": spanned[column].to_numpy(), "ours": taken,
+                         "share": taken / spanned[column].to_numpy()})  # fmt: skip
 
 
 def ahead_text(frontier: pd.DataFrame, shown: ShownMetric | None = None) -> str:
@@ -56,18 +56,27 @@ def ahead_text(frontier: pd.DataFrame, shown: ShownMetric | None = None) -> str:
 
 
 def reached(frontier: pd.DataFrame) -> pd.DataFrame:
-    """Points of the picture of methods that met their targets."""
-    return frontier[frontier["reached"] > 0] if len(frontier) else frontier
+    """Points of the picture of methods that met their targets, means over seeds: one row a method and budget, with the standard deviation
+    of the score as `spread` (0 of one seed) and `seeds`, their count."""
+    if not len(frontier):
+        return frontier
+    there = frontier[frontier["reached"] > 0].assign(spread=lambda rows: rows["float"], seeds=1)
+    by = ["method", "budget"]
+    numbers = there.select_dtypes("number").columns.difference([*by, "seed"])
+    how = dict.fromkeys(numbers, "mean") | {"spread": lambda scores: scores.std() if len(scores) > 1 else 0.0, "seeds": "sum"}
+    return there.groupby(by, sort=False, as_index=False).agg(how)
 
 
 def methods(sheet: CompressionSheet) -> Figure:
     """Score against energy and area of the ways to choose what goes, trained alike."""
     found, m = reached(sheet.frontier), sheet.meta
     admm, retraining = m["plan"]["frontier"]
+    seeds = int(found["seeds"].max())
+    told = f"; means over {seeds} seeds, bars their standard deviation" if seeds > 1 else ""
     figure = page(
         "Which way to choose what goes",
         f"each point: {admm + retraining} epochs on {m['frontier_images']:,} training {samples_of(m)}, "
-        f"footprint at {bits_told(m, 'after')}; not the full training of the first page",
+        f"footprint at {bits_told(m, 'after')}; not the full training of the first page" + told,
     )
     first = m["footprints"]["before"]
     for index, (column, unit, factor, label) in enumerate(
@@ -82,9 +91,11 @@ def methods(sheet: CompressionSheet) -> Figure:
         for method, rows in found.groupby("method", sort=False):
             marker, colour, line = METHODS[str(method)]
             rows = rows.sort_values(column)
-            axes.plot(
+            axes.errorbar(
                 rows[column] * factor,
                 ShownMetric.of(m).factor * rows["float"],
+                yerr=ShownMetric.of(m).factor * rows["spread"] if rows["seeds"].max() > 1 else None,
+                capsize=2,
                 marker=marker,
                 color=colour,
                 linestyle=line,
@@ -119,15 +130,17 @@ def methods(sheet: CompressionSheet) -> Figure:
         ("energy", 0.81, "right"),
         ("area", 0.95, "right"),
     )
+    missed = sheet.frontier[sheet.frontier["reached"] == 0].drop_duplicates(["method", "budget"])
+    shown, names = ShownMetric.of(m), sheet.frontier.drop_duplicates(["method", "budget"])[["method", "budget"]]
     rows_ = [
         [
             f"{r['budget']:g}",
             METHOD_NAMES[str(r["method"])],
             *(
                 [
-                    ShownMetric.of(m).text(r["float"], 2),
+                    shown.text(r["float"], 2) + (f" ± {shown.number(r['spread'])}" if r["seeds"] > 1 else ""),
                     f"{int(r['weights']):,}",
-                    str(int(r["arrays"])),
+                    f"{r['arrays']:.0f}",
                     human(r["energy_J"], "J"),
                     human(r["area_m2"], "m²"),
                 ]
@@ -135,7 +148,7 @@ def methods(sheet: CompressionSheet) -> Figure:
                 else ["out of reach", "", "", "", ""]
             ),
         ]
-        for _, r in sheet.frontier.iterrows()
+        for _, r in names.merge(pd.concat([found, missed]), how="left").iterrows()
     ]
     if len(rows_) > MOST_POINTS:
         rows_ = [*rows_[: MOST_POINTS - 1], ["…", f"{len(rows_) - MOST_POINTS + 1} rows more in frontier.csv", *[""] * 5]]

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from tests.reports.drawing import check_page, visible
 from xbar.reports.compression import definitions, draw_compression, summary
-from xbar.reports.compression_methods import ahead, ahead_text
+from xbar.reports.compression_methods import ahead, ahead_text, methods, reached
 from xbar.reports.compression_sheet import CompressionSheet, lost, saved, summary_text, verdict
 from xbar.reports.compression_training import training
 from xbar.reports.metric import ShownMetric
@@ -105,7 +106,7 @@ def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
 def test_ahead_compares_at_equal_accuracy() -> None:
     rows = [("cost-aware", 0.90, 1.0), ("cost-aware", 0.94, 4.0), ("cost-aware", 0.89, 2.0), ("uniform", 0.92, 4.0),
             ("uniform", 0.99, 9.0), ("magnitude", 0.80, 1.0)]  # fmt: skip
-    frontier = pd.DataFrame([{"method": m, "float": a, "energy_J": e, "area_m2": 2 * e, "reached": 1.0} for m, a, e in rows])
+    frontier = pd.DataFrame([{"method": m, "budget": e, "float": a, "energy_J": e, "area_m2": 2 * e, "reached": 1.0} for m, a, e in rows])
     found = ahead(frontier, "energy_J", "uniform")
     assert found["score"].tolist() == [0.92]  # 0.99 is beyond what ours reaches
     assert found["ours"].iloc[0] == pytest.approx(2.0)  # half way from 1 to 4 in log cost; the point at 0.89 is beaten
@@ -181,3 +182,22 @@ def test_words_are_of_what_was_done(sheet: CompressionSheet) -> None:
     sheet.meta["metric"] = {"name": "bits_per_character", "title": "Bits per character", "unit": "bits", "better": "low"}
     sheet.stages.loc["pruned", "float"] = 0.794
     assert "-0.200 bits" in words(training, {}, sensitivity=nothing)
+
+
+def test_points_of_several_seeds_are_one_with_their_spread(sheet: CompressionSheet, tmp_path: Path) -> None:
+    other = sheet.frontier.assign(seed=1, float=sheet.frontier["float"] - 0.02)
+    both = pd.concat([sheet.frontier.assign(seed=0), other], ignore_index=True)
+    found = reached(both)
+    assert len(found) == 6
+    assert found["float"].tolist() == pytest.approx([0.98] * 6)
+    assert found["spread"].tolist() == pytest.approx([0.01 * 2**0.5] * 6)  # of two values, with the freedom of one
+    assert (found["seeds"] == 2).all()
+    assert found["energy_J"].tolist() == sheet.frontier["energy_J"].tolist()[:6]
+    one = reached(sheet.frontier)
+    assert (one["spread"] == 0).all()
+    figure = methods(replace(sheet, frontier=both))
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "means over 2 seeds, bars their standard deviation" in words
+    assert "98.00 % ± 1.41" in words.replace("\u00a0", " ")
+    assert words.count("out of reach") == 1
+    plt.close(figure)

@@ -22,7 +22,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -161,7 +161,7 @@ class _Work:
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
-        judged = ("budgets", "frontier", "frontier_images", "instances", "images", "most_on_chips", "longer", "longer_by")
+        judged = ("budgets", "frontier", "frontier_images", "frontier_seeds", "instances", "images", "most_on_chips", "longer", "longer_by")
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [RULES, weights, self.data.digest, repr(sorted(plan.items())), self.code, *asked]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -539,35 +539,38 @@ class _Work:
         for budget in self.plan.budgets:
             target = {name: min(1.0, budget * share) for name, share in self.target.items()}
             for method in FRONTIER:
-                name = f"frontier-{method}-{budget:g}"
-                extra = repr((self.plan.frontier, self.plan.frontier_images))
-                found = self._remembered(name, lambda m=method, t=target: self._point(m, t), extra)
-                rows.append({"method": method, "budget": budget, **{f"target_{k}": v for k, v in target.items()}, **found})
+                for seed in range(self.plan.seed, self.plan.seed + self.plan.frontier_seeds):
+                    name = f"frontier-{method}-{budget:g}" + (f"-seed{seed}" if seed != self.plan.seed else "")
+                    extra = repr((self.plan.frontier, self.plan.frontier_images))
+                    found = self._remembered(name, lambda m=method, t=target, s=seed: self._point(m, t, s), extra)
+                    shares = {f"target_{k}": v for k, v in target.items()}
+                    rows.append({"method": method, "budget": budget, "seed": seed, **shares, **found})
         return pd.DataFrame(rows)
 
-    def _point(self, method: str, target: Mapping[str, float]) -> dict[str, Any]:
-        """One network of the picture, by its method (`FRONTIER`); epochs alike."""
+    def _point(self, method: str, target: Mapping[str, float], seed: int) -> dict[str, Any]:
+        """One network of the picture, by its method (`FRONTIER`), trained with a seed; epochs alike, what each layer keeps of all seeds."""
         shares = ", ".join(f"{k} {v:.3g}" for k, v in target.items())
-        self.step(f"methods: {method} at {shares}, one of {len(FRONTIER) * len(self.plan.budgets)} such networks")
+        count = len(FRONTIER) * len(self.plan.budgets) * self.plan.frontier_seeds
+        self.step(f"methods: {method} at {shares}, seed {seed}, one of {count} such networks")
         try:
             allocation = self._allocation_of(method, target)
         except AllocationError as error:
             return {"reached": 0.0, "why": str(error)}
-        plan = self.plan
+        plan = replace(self.plan, seed=seed)
         pulling_, retraining = plan.frontier
         parts = first_samples(self.parts, plan.frontier_images)
         if method.endswith("magnitude"):
             small = prune_once(self.model, allocation, self.example)
             retraining += pulling_
         elif method.endswith("least-squares"):
-            solved = prune_and_solve(self.model, allocation, parts.train_inputs[:SOLVED_ON], plan.seed)
+            solved = prune_and_solve(self.model, allocation, parts.train_inputs[:SOLVED_ON], seed)
             small = smaller(solved, self.example)
             retraining += pulling_
         else:
-            small = self._pulled(baked(self.model), *self._sets(allocation), parts, pulling_)
+            small = self._pulled(baked(self.model), *self._sets(allocation), parts, pulling_, plan)
             small = smaller(small, self.example)
             if inputs := input_sets(small, allocation):
-                small = self._pulled(small, inputs, (), parts, pulling_)
+                small = self._pulled(small, inputs, (), parts, pulling_, plan)
                 retraining -= pulling_
         model = hold_zeros(small).to(self.trained_on)
         if retraining:
@@ -580,7 +583,6 @@ class _Work:
             "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
         }  # fmt: skip
 
-
     def _allocation_of(self, method: str, target: Mapping[str, float]) -> Allocation:
         """What each layer keeps at these targets, found once for all methods of the same ratios."""
         by_cost = method.startswith("cost-aware")
@@ -592,14 +594,14 @@ class _Work:
         return self._allocations[key]
 
     def _pulled(
-        self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int
+        self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int, plan: Plan
     ) -> nn.Module:
         """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
         if not sets and not joint:
             return model
         model.to(self.trained_on)
-        admm = pulling("admm", model, sets, self.plan, epochs, parts, tolerance=0.0, joint=joint)
-        _train(model, parts, self.plan.recipe(epochs, PULL_SHARE, pulled=True), self.plan, admm)
+        admm = pulling("admm", model, sets, plan, epochs, parts, tolerance=0.0, joint=joint)
+        _train(model, parts, plan.recipe(epochs, PULL_SHARE, pulled=True), plan, admm)
         return bake(model).cpu()
 
 

@@ -38,7 +38,7 @@ class Plan(TrainingOptions):
     that this may cost before retraining, of other metrics a share of the value before [1]. most_on_chips: networks of
     more weights are judged in float only, for what their cells take of memory. budgets: multiples of the targets that the
     picture of methods is drawn at, none for no picture. frontier: epochs of ADMM and of retraining for each of its points, on
-    frontier_images. train_images: that are trained on, 0 for all.
+    frontier_images, with each of frontier_seeds seeds. train_images: that are trained on, 0 for all.
 
     method, allocation: of COMPRESSION_METHODS and ALLOCATIONS in workloads/offered.py; rho: of ADMM at the start, which its residuals
     then change. learned: of the stages on levels, whether the steps of weights and inputs are learned (LSQ), input ranges of the chip
@@ -75,6 +75,7 @@ class Plan(TrainingOptions):
     budgets: tuple[float, ...] = (2.0, 1.0, 0.7)
     frontier: tuple[int, int] = (1, 3)
     frontier_images: int = 15000
+    frontier_seeds: int = 1
     seed: int = 0
     train_images: int = 0
     method: str = COMPRESSION_METHOD
@@ -87,7 +88,8 @@ class Plan(TrainingOptions):
             value = getattr(self, name)
             _check(name, value in known, f"{value}{did_you_mean(value, known)}", f"of {', '.join(known)}")
         _check("train_images", self.train_images >= 0, self.train_images, "0 (all) or more")
-        for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images"):
+        for name in ("rounds", "search_images", "batch", "updates", "validation", "instances", "images", "frontier_images",
+                     "frontier_seeds"):  # fmt: skip
             _check(name, getattr(self, name) >= 1, getattr(self, name), "1 or more")
         for name in ("filters", "inputs", "pruned", "purified", "levels", "quantised", "final", "seed"):
             _check(name, getattr(self, name) >= 0, getattr(self, name), "0 or more")
@@ -128,7 +130,7 @@ def _check(name: str, holds: bool, value: object, allowed: str) -> None:
 
 _COLOUR: dict[str, Any] = {"weight_decay": 0.05, "shift": 4, "flip": True, "bfloat16": True}
 _TRAINING = {
-    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30)),
+    "digits": Plan(6, 1437, 30, 20, 60, 20, 10, 20, 40, 64, 1e-2, validation=300, frontier=(10, 30), frontier_seeds=3),
     **dict.fromkeys(("lenet5", "lenet5-caffe"), Plan(pruned=14, purified=2, final=6, shift=1, most_lost=0.0, longer=True)),
     "resnet20": Plan(
         filters=2, inputs=1, pruned=6, purified=3, levels=1, quantised=2, final=3, learning_rate=1e-3, most_lost=0.002, updates=20,
@@ -200,7 +202,8 @@ def quick(plan: Plan, tokens: int | None = None) -> Plan:
     samples = QUICK_SAMPLES if tokens is None else max(1, QUICK_TOKENS // tokens)
     budgets = plan.budgets if tokens is None or not plan.budgets else (1.0,)
     images = min(plan.train_images or samples, samples)
-    return replace(plan, **fewer, frontier=(1, 2), longer=False, train_images=images, budgets=budgets)  # type: ignore[arg-type]
+    return replace(plan, **fewer, frontier=(1, 2), frontier_seeds=1, longer=False, train_images=images,
+                   budgets=budgets)  # type: ignore[arg-type]  # fmt: skip
 
 
 def split(data: Dataset, validation: int, seed: int) -> Dataset:
