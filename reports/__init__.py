@@ -9,7 +9,7 @@ from typing import Any
 
 LOADED = {
     "Results": "results", "SweepSheet": "sweep_sheet", "CompressionSheet": "compression", "RecommenderSheet": "recommender",
-    "FaireaSheet": "fairea", "ValidationSheet": "validation", "Record": "record",
+    "FaireaSheet": "fairea_sheet", "ValidationSheet": "validation", "Record": "record",
 }  # fmt: skip
 # Pages of one run, of `Results`. Those of other folders have names of their own in their modules.
 PAGES = {

@@ -18,7 +18,7 @@ import pandas as pd
 
 from xbar.reports.compression_sheet import FILE as COMPRESSION_FILE
 from xbar.reports.differences import TOLERANCE, is_changed, side_by_side, tables_side_by_side
-from xbar.reports.fairea import FILE as FAIREA_FILE
+from xbar.reports.fairea_sheet import FILE as FAIREA_FILE
 from xbar.reports.metric import ShownMetric
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.results import Results, ResultsError, drawing_again, save_sheet

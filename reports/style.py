@@ -22,7 +22,7 @@ HINTED = 1.015  # by how much a line may get wider where letters are set on pixe
 ROW_HEIGHT = 0.0265  # of a table's row, share of the page
 Column = tuple[str, float, str]  # of a table: heading, place, alignment
 INK, SOFT, FAINT, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
-ACCENT, SECOND, WARNING = "#0b6e99", "#d9822b", "#b23a48"
+ACCENT, SECOND, WARNING, GREEN = "#0b6e99", "#d9822b", "#b23a48", "#2f9e77"
 GREY = "#9aa5b1"  # of what stands beside: other points, links, texts
 
 # Groups of components as pages name them, each with its colour throughout (Okabe-Ito hues, toned).

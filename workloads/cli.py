@@ -1,6 +1,7 @@
 """The command `xbar`: what it can be asked. What it then does is in `workloads/commands.py`, which loads torch; nothing here does."""
 
 import argparse
+import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from xbar.workloads.offered import (
     BEST_BITS,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
+    LIMITED,
     MEMORIES,
     NETWORKS,
     OTHERS,
@@ -39,7 +41,10 @@ from xbar.workloads.words import WholeWords
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the request cannot be met, 2 wrong usage, 3 a sweep of
     which some points failed, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "run" and options.out is None and options.template is None:
+        parser.error("the following arguments are required: --out")
     options.words = list(sys.argv[1:] if arguments is None else arguments)
     if getattr(options, "chip", "") is None:
         options.chip = chip_of(options.workload)
@@ -68,6 +73,40 @@ def _warning(message: Warning | str, category: type[Warning], filename: str, lin
 
 LARGEST_SEED = 2**53  # as sweeps have it
 MOST_LEVELS = 65536  # of a cell, as device files have it
+
+
+def _add_fairea(run_parser: argparse.ArgumentParser) -> None:
+    """Options of fair assignment alone; files that a folder in --data holds are found there."""
+    run_parser.add_argument("--attribute", action="append",
+                            help="fairea: of people, whose mixing counts (default: the network's own, or gender); again for a second "
+                            "one, to class people by both at once")  # fmt: skip
+    files = {"open": "positions that are open: position", "fitness": "position, candidate, fitness, or a matrix",
+             "outcomes": "past outcomes to learn fitness from"}  # fmt: skip
+    for name, text in files.items():
+        run_parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"fairea: {text}, as CSV")
+    run_parser.add_argument("--limit", action="append", type=_limit, metavar="NAME=VALUE",
+                            help=f"fairea: of the matching that answers, {', '.join(LIMITED)}: |r| and members alone at most, ratios of "
+                            "selection rates, ties and cores at least; may be repeated (default: so that nothing is worse)")  # fmt: skip
+    run_parser.add_argument("--least-fitness", type=_finite, metavar="X", help="fairea: below which a pair does not qualify")
+    run_parser.add_argument("--least-weight", type=_finite, metavar="X", help="fairea: below which a tie is none")
+    run_parser.add_argument("--template", type=Path, metavar="DIR", help="fairea: write a small organisation's files to change, and stop")
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    if name not in LIMITED:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(LIMITED)}")
+    try:
+        return name, _finite(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number is needed after =") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,9 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         help="change one value of the chip, as in device.levels=16 or device.g_max=25uS; without a unit in that of the chip file; may be "
         "repeated",
     )  # fmt: skip
-    run_parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its tables"
-    )
+    run_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the report and its tables (needed, but for --template)")
     run_parser.add_argument("--replace", action="store_true", help="write over finished results in DIR; interrupted ones go on without it")
     _add_data(run_parser)
     trained = run_parser.add_mutually_exclusive_group()
@@ -139,9 +176,10 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=_from_one, help=f"recommender: trainings of each method (default {RECOMMENDER_SEEDS})"
     )
     run_parser.add_argument(
-        "--candidates", type=_from_one, help=f"recommender: scored in a request (default {RECOMMENDER_CANDIDATES})"
-    )
-    run_parser.add_argument("--attribute", help="fairea: of people, whose mixing counts (default: the network's own, or gender)")
+        "--candidates", metavar="N|FILE",
+        help=f"recommender: scored in a request (default {RECOMMENDER_CANDIDATES}); fairea: id and attributes, as CSV",
+    )  # fmt: skip
+    _add_fairea(run_parser)
     run_parser.set_defaults(command="run")
     _add_compress(commands)
     _add_sweep(commands)

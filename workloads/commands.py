@@ -33,8 +33,9 @@ from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.converters import draw_converters
 from xbar.reports.devices import draw_devices
 from xbar.reports.differences import TOLERANCE
-from xbar.reports.fairea import FILE as FAIREA_FILE
-from xbar.reports.fairea import FaireaSheet, draw_fairea
+from xbar.reports.fairea import draw_fairea
+from xbar.reports.fairea_sheet import FILE as FAIREA_FILE
+from xbar.reports.fairea_sheet import FaireaSheet
 from xbar.reports.recommender import FILE as RECOMMENDER_FILE
 from xbar.reports.recommender import RecommenderSheet, draw_recommender
 from xbar.reports.render import pages_of, render
@@ -45,9 +46,12 @@ from xbar.reports.validation import FILE as VALIDATION_FILE
 from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
 from xbar.reports.validation import summary_text as validation_text
 from xbar.workloads.data import DataError
+from xbar.workloads.fairea.limits import Limits
+from xbar.workloads.fairea.own import OwnFiles
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import FaireaStudy, run_fairea
-from xbar.workloads.offered import NETWORKS, TRIES, Network
+from xbar.workloads.fairea.templates import write_templates
+from xbar.workloads.offered import LIMITED, NETWORKS, TRIES, Network
 from xbar.workloads.own import own_metric
 from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
@@ -80,6 +84,7 @@ EXPECTED = (
 )  # fmt: skip
 Step = Callable[[str], None]
 POINTS = "points.json"  # of an interrupted run of a network
+OF_FAIREA = ("attribute", "limit", "open", "fitness", "outcomes", "least_fitness", "least_weight", "template")  # no other workload's
 SOME_FAILED = 3  # exit code of a sweep of which some points failed
 MOST_CHIPS = 4  # whose constants the report of a sweep lists
 
@@ -115,7 +120,8 @@ KINDS = {
         {"report": "report.pdf", "browser": "report.html", "tables": "*.csv", "embeddings": "embeddings.sqlite"},
     ),
     FAIREA_FILE: _Kind(
-        "xbar run fairea", FaireaSheet.load_from, draw_fairea, {"report": "report.pdf", "browser": "report.html", "tables": "*.csv"}
+        "xbar run fairea", FaireaSheet.load_from, draw_fairea,
+        {"report": "report.pdf", "browser": "report.html", "who goes where": "who_goes_where.csv", "tables": "*.csv"},
     ),
     COMPRESSION_FILE: _Kind(
         "xbar compress", CompressionSheet.load, draw_compression,
@@ -166,6 +172,9 @@ def _check_pages(out: Path, names: Sequence[str], replacing: bool) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     _check_options(options)
+    if options.template is not None:
+        print("\n".join(f"wrote {path}" for path in write_templates(options.template)))
+        return 0
     own = {"recommender": RECOMMENDER_FILE, "fairea": FAIREA_FILE}.get(options.workload, "run.json")
     _check_folder(options.out, own, options.replace)
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
@@ -186,12 +195,12 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "attribute", "task", "metric", "host", "sharing", "chips"),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "candidates", "task", "metric", "host", "sharing", "chips"),
+        "recommender": ("weights", "train", "images", "task", "metric", "host", "sharing", "chips", *OF_FAIREA),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "task", "metric", "host", "sharing", "chips"),
     }
-    for name in without.get(options.workload, ("seeds", "candidates", "attribute")):
+    for name in without.get(options.workload, ("seeds", "candidates", *OF_FAIREA)):
         if getattr(options, name) is not None:
-            raise ResultsError(f"--{name} is of no use to {options.workload}")
+            raise ResultsError(f"--{name.replace('_', '-')} is of no use to {options.workload}")
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -232,16 +241,42 @@ def _images(wanted: int, workload: Workload, asked: int | None) -> int:
 
 
 def _recommender(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
-    study = RecommenderStudy(seed=options.seed, **_given(options, "seeds", "instances", "candidates", "requests"))
+    given = _given(options, "seeds", "instances", "requests")
+    if options.candidates is not None:
+        if not (options.candidates.isdecimal() and int(options.candidates) > 0):
+            raise ResultsError(f"--candidates {options.candidates}: of recommender, a whole number from 1 up is needed")
+        given["candidates"] = int(options.candidates)
+    study = RecommenderStudy(seed=options.seed, **given)
     study = _quick(study, options) if options.study == "quick" else study
     data = load_interactions(options.data, options.seed)
     return lambda step: run_recommender(data, chip, options.out, study, step)
 
 
 def _fairea(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
-    study = FaireaStudy(seed=options.seed, **_given(options, "attribute", "instances"))
+    given = {"attributes": tuple(options.attribute or ()), "limits": _limits(options)} | _given(options, "instances")
+    study = FaireaStudy(seed=options.seed, **given)
     study = _quick(study, options) if options.study == "quick" else study
-    return lambda step: run_fairea(options.data, chip, options.out, study, step)
+    return lambda step: run_fairea(options.data, chip, options.out, study, step, _own_files(options))
+
+
+def _limits(options: argparse.Namespace) -> Limits | None:
+    """Those of --limit; None without any."""
+    given = dict(options.limit or ())
+    if len(given) < len(options.limit or ()):
+        raise ResultsError(f"one --limit each of {', '.join(given)}, please")
+    return Limits(**{LIMITED[name]: value for name, value in given.items()}) if given else None
+
+
+def _own_files(options: argparse.Namespace) -> OwnFiles | None:
+    """Files of an organisation's own; None without --data."""
+    paths = {"positions": "open", "candidates": "candidates", "fitness": "fitness", "outcomes": "outcomes"}
+    given = {name: Path(getattr(options, option)) for name, option in paths.items() if getattr(options, option) is not None}
+    given |= _given(options, "least_fitness", "least_weight")
+    if options.data is None or not Path(options.data).exists():
+        if given:
+            raise ResultsError("files of candidates, fitness or open positions want --data with the network they belong to")
+        return None
+    return OwnFiles(Path(options.data), **given)
 
 
 def _compress(options: argparse.Namespace) -> int:

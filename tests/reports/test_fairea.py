@@ -9,17 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xbar.reports.fairea import (
-    METHODS,
-    FaireaSheet,
-    _explained,
-    _share_band,
-    _value,
-    draw_fairea,
-    methods_text,
-    noise_text,
-    summary_text,
-)
+from xbar.reports.fairea import draw_fairea, summary_text
+from xbar.reports.fairea_front import METHODS
+from xbar.reports.fairea_sheet import BEFORE, OF_CHIP, RANDOM, FaireaSheet, table_names
+from xbar.reports.fairea_sweeps import _value
+from xbar.reports.fairea_verdict import MEASURES as JUDGED
+from xbar.reports.fairea_verdict import harm_text, harms, judged_methods, selection_text
+from xbar.reports.fairea_words import _explained, methods_text, noise_text, opening_text, share_band
 from xbar.reports.results import ResultsError
 
 MEASURES = [f"{x}_{g}" for x in ("shift", "lost", "dropped") for g in ("minority", "majority", "gap")]
@@ -43,12 +39,14 @@ def sheet() -> FaireaSheet:
         "candidates": {"NA": 4, "c": 2}, "minority": "c", "pairs": 20, "r_full": 0.3, "r_filled": 0.25, "test_correlation": 0.9,
         "test_rmse": 0.1, "exact": False, "patterns": 0, "gap": None, "gap_fairea": None, "float_ratio": None,
         "placed": {"actual holders": placed, "FairEA": placed}, "random_draws": 4,
+        "filled": {"NA": 5, "b": 3, "c": 1}, "attribute_named": True, "told": ["12 rows of edges are 11 ties"], "left_out": [],
+        "answer": "improved", "limits": None, "four_fifths": 0.8,
         "study": {"instances": 9, "pool": 2, "pairs": 100, "epochs": 1},
         "world": {"skills": 6, "background": 2, "steepness": 2.5, "outcome_noise": 0.5, "profile_shift": 0.5, "applicants": 3,
                   "more_positions": 4, "shares": {"NA": 0.5, "b": 0.3, "c": 0.2}},
         "judged": {"weight_bits": 5, "input_bits": 8, "cell_bits": 4, "adc_bits": 8, "programming_model": "polynomial",
                    "programming_sigma": 0.0, "sigma_is_own": True, "read_noise_sigma": 0.0, "read_noise_is_own": True,
-                   "drift_is_own": True, "drift_levels": 16, "tolerance": 0.01, "most_pulses": 100, "four_fifths": 0.8},
+                   "drift_is_own": True, "drift_levels": 16, "tolerance": 0.01, "most_pulses": 100},
         "writes": {"write_energy": {"value": 1e-12, "own": False, "unit": "J a pulse", "why": "assumed"},
                    "write_time": {"value": 1e-7, "own": True, "unit": "s a pulse", "why": ""}},
     }  # fmt: skip
@@ -59,11 +57,12 @@ def sheet() -> FaireaSheet:
                           "before": ["" if o else c for o, c in zip(opened, held, strict=True)], "fairea": ["", *held[1:]],
                           "improved": held, "actual": held})  # fmt: skip
     edges = pd.DataFrame({"source": range(11), "target": range(1, 12)})
-    names = [*METHODS, "random"]
+    names = [BEFORE, *METHODS, RANDOM]
     methods = pd.DataFrame({
         "method": names, "fitness": np.linspace(2, 6, len(names)), "true_fitness": 3.0, "fitness_normalised": 0.5,
         "abs_assortativity": np.linspace(0.3, 0.0, len(names)), "assortativity": 0.1, "cross_group_share": 0.4, "isolated_share": 0.2,
-        "unfilled": 1.0,
+        "unfilled": 1.0, "selection_ratio": 1.0, "isolated_members": 3.0, "community_minority_share": 0.1, "degree_ratio": 0.9,
+        "core_ratio": 0.9,
     })  # fmt: skip
     points = pd.DataFrame({"front": ["improved"] * 3 + ["random"] * 2, "fitness": [4.0, 5, 6, 3, 2],
                            "abs_assortativity": [0.0, 0.1, 0.2, 0.3, 0.4]})  # fmt: skip
@@ -79,9 +78,21 @@ def sheet() -> FaireaSheet:
         for label in ("as judged", *REPAIRS)
     ])  # fmt: skip
     openings = pd.DataFrame(rows(("float", "chip", "one variance", "chip less one variance")))
+    groups = pd.DataFrame([
+        {"method": name, "attribute": "place", "group": group, "members_before": 5, "members_after": 6, "alone_before": 0, "alone_after": 1,
+         "candidates": 4 + 10 * n, "chosen": 2 + 3 * n, "rate": (2 + 3 * n) / (4 + 10 * n), "p_value": 0.6, "mean_degree": 2.0,
+         "mean_core": 2.0}
+        for name in METHODS for n, group in enumerate(("NA", "c"))
+    ])  # fmt: skip
+    placements = pd.DataFrame([
+        {"method": name, "position": str(n), "candidate": "" if n == 0 else f"c{n}", "class": "NA", "fitness": np.nan if n == 0 else 0.5,
+         "rank": 1.0, "qualified": 3, "runner_up": "c9", "runner_up_class": "c", "exchanged": "", "fitness_change": -0.1,
+         "distance_change": 0.01, "selection_ratio_change": 0.0, "isolated_change": 1.0, "reason": "fittest of 3"}
+        for name in ("improved", "FairEA") for n in range(90)
+    ])  # fmt: skip
     return FaireaSheet(
-        meta, nodes, edges, methods, points, pd.DataFrame(noise), pd.DataFrame({"instance": [0], "changed": [0.1]}), costs, openings,
-        pd.DataFrame(),
+        meta, nodes, edges, methods, groups, placements, points, pd.DataFrame(noise), pd.DataFrame({"instance": [0], "changed": [0.1]}),
+        costs, openings,
     )  # fmt: skip
 
 
@@ -91,7 +102,7 @@ def test_a_sheet_comes_back_as_it_was_saved(sheet: FaireaSheet, tmp_path: Path) 
         saved.save(tmp_path)
         found = FaireaSheet.load_from(tmp_path)
         assert found.meta == saved.meta
-        for name in ("nodes", "edges", "methods", "points", "noise", "instances", "costs", "openings", "pools"):
+        for name in table_names():
             pd.testing.assert_frame_equal(getattr(found, name), getattr(saved, name), check_dtype=False)
     assert list(found.nodes["before"][:2]) == ["", "NA"]  # a class of that name stays one
 
@@ -100,16 +111,17 @@ def test_a_folder_without_a_run_is_named(sheet: FaireaSheet, tmp_path: Path) -> 
     with pytest.raises(ResultsError, match="fair assignment"):
         FaireaSheet.load_from(tmp_path)
     sheet.save(tmp_path)
-    (tmp_path / "noise.csv").unlink()
-    with pytest.raises(ResultsError, match=r"noise\.csv"):
+    (tmp_path / "methods.csv").unlink()
+    with pytest.raises(ResultsError, match=r"methods\.csv"):
         FaireaSheet.load_from(tmp_path)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_pages_are_drawn_without_exact_front_and_pools(sheet: FaireaSheet, tmp_path: Path) -> None:
     paths = draw_fairea(sheet, tmp_path)
-    assert len([path for path in paths if path.stem.startswith("report_")]) == 6
+    assert len([path for path in paths if path.stem.startswith("report_")]) == 10
     assert {"report.pdf", "report.html", "summary.txt", "reproducibility.png"} <= {path.name for path in paths}
-    assert all(path.stat().st_size > 0 for path in paths)
+    assert {"who_goes_where.csv", "measures.csv"} <= {path.name for path in paths}
 
 
 def test_what_the_report_says(sheet: FaireaSheet) -> None:
@@ -140,8 +152,8 @@ def test_a_gap_is_called_the_chips_only_where_the_control_has_less(
 
 
 def test_shares_stay_within_what_a_share_can_be() -> None:
-    assert _share_band(pd.Series({"mean": 0.01, "low": -0.01, "high": 0.02})) == "1\u00a0% (0\u00a0% to 2\u00a0%)"
-    assert _share_band(pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan})) == "–"
+    assert share_band(pd.Series({"mean": 0.01, "low": -0.01, "high": 0.02})) == "1\u00a0% (0\u00a0% to 2\u00a0%)"
+    assert share_band(pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan})) == "–"
 
 
 @pytest.mark.parametrize(
@@ -151,3 +163,72 @@ def test_shares_stay_within_what_a_share_can_be() -> None:
 )  # fmt: skip
 def test_values_of_sweeps_in_words(series: str, value: float, shown: str) -> None:
     assert _value(series, value) == shown
+
+
+# ---- whom it harms
+
+HOLDERS = "actual holders"
+
+
+def told(sheet: FaireaSheet, values: dict[str, dict[str, float]], **meta: Any) -> FaireaSheet:
+    """The sheet with these measures of methods, all others equal and harmless."""
+    even = {"fitness": 5.0, "fitness_normalised": 0.9, "selection_ratio": 1.0, "cross_group_share": 0.5, "unfilled": 0.0}
+    even |= {measure.column: 1.0 for measure in JUDGED}
+    methods = pd.DataFrame([{"method": name, **even, **row} for name, row in values.items()])
+    return replace(sheet, methods=methods, meta={**sheet.meta, **meta})
+
+
+def test_the_lawyers_fairea_hurts_and_best_fitness_does_not(sheet: FaireaSheet) -> None:
+    """|r| 0.101 against 0.079, 0.054 and 0.049, selection rates 43 and 56 %: the case that pages kept quiet about."""
+    values = {BEFORE: {"abs_assortativity": 0.11}, HOLDERS: {"abs_assortativity": 0.079}, RANDOM: {"abs_assortativity": 0.054},
+              "FairEA": {"abs_assortativity": 0.101, "selection_ratio": 0.76},
+              "largest fitness": {"abs_assortativity": 0.049, "fitness_normalised": 1.0},
+              "weighted Hungarian": {"abs_assortativity": 0.04, "selection_ratio": 0.06}}  # fmt: skip
+    lawyers = told(sheet, values)
+    text = harm_text(lawyers)
+    assert "|r| 0.101 (0.079 with the actual holders, 0.054 by chance)" in text
+    assert "ratio of selection rates 0.76 (0.80 needed)" in text
+    assert "Nothing is made worse by: largest fitness (fitness 100\u00a0% of its range)" in text
+    assert not harms(lawyers, "largest fitness")
+    assert [harm.measure.column for harm in harms(lawyers, "weighted Hungarian")] == ["selection_ratio"]
+
+
+def test_the_karate_clubs_isolated_minority_is_told(sheet: FaireaSheet) -> None:
+    values = {BEFORE: {"isolated_share": 0.0}, HOLDERS: {"isolated_share": 0.0}, RANDOM: {"isolated_share": 0.05},
+              "FairEA": {"isolated_share": 0.06}, "improved": {"isolated_share": 0.12}}  # fmt: skip
+    text = harm_text(told(sheet, values))
+    assert "minority members with no neighbour of their class 6\u00a0% (0\u00a0% before, 0\u00a0% with the actual holders, 5" in text
+    assert "Every method makes these worse" in text
+
+
+def test_a_class_nobody_chose_and_one_of_a_single_person_are_said(sheet: FaireaSheet) -> None:
+    """Krackhardt's managers: the level became the class, and the minority was one CEO."""
+    managers = replace(sheet, meta={**sheet.meta, "attribute": "level", "attribute_named": False,
+                                    "classes": {"Manager": 14, "Vice President": 6, "CEO": 1}})  # fmt: skip
+    assert "Nobody named an attribute: level is the first" in opening_text(managers)
+    assert "CEO (1 among members)" in summary_text(managers).replace("\n", " ")
+
+
+def test_no_harm_is_told_where_there_is_none(sheet: FaireaSheet) -> None:
+    assert "makes no measure worse" in harm_text(told(sheet, {name: {} for name in (BEFORE, RANDOM, "FairEA")}))
+    assert judged_methods(told(sheet, {name: {} for name in (BEFORE, RANDOM, "FairEA", "smallest fitness")})) == ["FairEA"]
+
+
+def test_selection_rates_are_told_with_what_chance_makes(sheet: FaireaSheet) -> None:
+    text = selection_text(sheet)
+    assert "c 36\u00a0% of 14, NA 50\u00a0% of 4, ratio 0.71, below four fifths" in text
+    assert "p = 0.60, which chance may well make" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pages_need_no_chip(sheet: FaireaSheet, tmp_path: Path) -> None:
+    own = {name: value for name, value in sheet.meta.items() if name not in ("world", "judged", "writes", "test_correlation")}
+    alone = replace(sheet, meta=own | {"chip": None}, **{name: pd.DataFrame() for name in OF_CHIP})
+    alone.save(tmp_path)
+    found = FaireaSheet.load_from(tmp_path)
+    assert not found.on_chip
+    assert "made up" not in summary_text(found)
+    pages = {path.stem for path in draw_fairea(found, tmp_path)}
+    assert "report_chip" not in pages
+    assert {"report_placements_3", "report_method"} <= pages
+    assert pd.read_csv(tmp_path / "who_goes_where.csv")["candidate"].isna().sum() == 1  # stays open

@@ -123,8 +123,12 @@ def _defined(r: float, matrix: Ints) -> float:
 
 def assortativity(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> float:
     """Newman's r of the positions in `classes`; raises `UndefinedAssortativityError` for one class or no edge."""
+    return _defined(float(_coefficient_of(graph, classes)), mixing_matrix(graph, classes))
+
+
+def _coefficient_of(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> Floats:
     matrix = mixing_matrix(graph, classes)
-    return _defined(float(coefficient(np.trace(matrix), matrix.sum(1))), matrix)
+    return coefficient(np.trace(matrix), matrix.sum(1))
 
 
 def mixing_matrix(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> Ints:
@@ -214,6 +218,19 @@ def isolated_share(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> flo
     return alone / len(members)
 
 
+def isolated_members(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> int:
+    """How many members, of any class, have no neighbour of their class (a self-loop is none)."""
+    _checked(graph, classes)
+    return sum(all(v == u or classes.get(v, _NOBODY) != group for v in graph[u]) for u, group in classes.items())
+
+
+def selection_ratio(matching: Matching) -> float:
+    """Smallest over largest share of a class's candidates who are chosen; 1 if nobody is, or all are of one class."""
+    groups, chosen = matching.problem.candidates, Counter(matching.problem.candidates[who] for who in matching.pairs.values())
+    rates = [chosen[group] / count for group, count in Counter(groups.values()).items()]
+    return min(rates) / max(rates) if rates and max(rates) > 0 else 1.0
+
+
 _NOBODY = object()  # unlike any class
 
 
@@ -252,8 +269,9 @@ def core_ratio(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> float:
 
 
 def evaluate(matching: Matching, seed: int = 0) -> dict[str, float]:
-    """Every measure of this module by name, of one matching; `seed` is that of the Louvain communities."""
-    graph, classes, gain = matching.problem.graph, matching.classes, improvement(matching)
+    """Every measure of this module by name, of one matching; `seed` is that of the Louvain communities. r is NaN where undefined."""
+    graph, classes = matching.problem.graph, matching.classes
+    gain = Improvement(*(float(_coefficient_of(graph, each)) for each in (matching.problem.classes, classes)))
     return {
         "fitness": matching.fitness,
         "fitness_normalised": normalised_fitness(matching),
@@ -264,6 +282,8 @@ def evaluate(matching: Matching, seed: int = 0) -> dict[str, float]:
         "improvement_relative": gain.relative,
         "cross_group_share": cross_group_share(graph, classes),
         "isolated_share": isolated_share(graph, classes),
+        "isolated_members": isolated_members(graph, classes),
+        "selection_ratio": selection_ratio(matching),
         "community_minority_share": community_minority_share(graph, classes, seed),
         "degree_ratio": degree_ratio(graph, classes),
         "core_ratio": core_ratio(graph, classes),

@@ -6,20 +6,21 @@ charts. Every node has its attributes as strings; directions, weights and parall
 self-loops kept.
 """
 
-import csv
+import io
 import math
 import warnings
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
-from xml.etree.ElementTree import ParseError
+from xml.etree import ElementTree
 
 import networkx as nx
 import numpy as np
 
 from xbar.workloads.fairea.metrics import assortativity
 from xbar.workloads.fairea.problem import FaireaError, Problem, is_missing
+from xbar.workloads.fairea.tables import read_table
 
 # Net wealth in 1427, thousand lira, as the `flomarriage` data of the R package ergm have it; not compared with
 # Padgett and Ansell, Am. J. Sociol. 98, 1259 (1993).
@@ -28,6 +29,9 @@ FLORENTINE_WEALTH = {
     "Lamberteschi": 42, "Medici": 103, "Pazzi": 48, "Peruzzi": 49, "Ridolfi": 27, "Salviati": 10, "Strozzi": 146,
     "Tornabuoni": 48,
 }  # fmt: skip
+
+
+PREFIX = "file: "  # of attributes while GraphML is read
 
 
 def _karate() -> nx.Graph:
@@ -83,64 +87,71 @@ def embedded(name: str) -> tuple[nx.Graph, str]:
     return build(), attribute
 
 
-def read_organisation(folder: str | Path) -> nx.Graph:
-    """The network of a folder with `edges.csv` (source, target) and `nodes.csv` (id, attributes)."""
-    return read_tables(Path(folder) / "edges.csv", Path(folder) / "nodes.csv")
+def read_organisation(folder: str | Path, least_weight: float | None = None) -> nx.Graph:
+    """The network of a folder with `edges.csv` and `nodes.csv`, as in `read_tables`."""
+    return read_tables(Path(folder) / "edges.csv", Path(folder) / "nodes.csv", least_weight)
 
 
-def read_tables(edges: str | Path, nodes: str | Path) -> nx.Graph:
-    """The network of an edge list (columns source, target) and attributes (column id, then one each), as CSV in UTF-8.
+def read_tables(edges: str | Path, nodes: str | Path, least_weight: float | None = None) -> nx.Graph:
+    """The network of an edge list (columns source, target) and attributes (column id, then one each), as `tables` reads CSV files.
 
-    Raises `FaireaError` naming file and line for what is missing, double, or of no known node.
+    A tie holds both ways and once, whatever the directions and however many rows it has; a column weight leaves ties of less
+    than `least_weight` out, if given, and is of no other effect. Graph attribute `ties`: what was done, in words. Raises
+    `FaireaError` for what is missing, double, or of no known node.
     """
-    graph = nx.Graph()
-    for line, row in _rows(nodes, "id"):
-        if row["id"] in graph:
-            raise FaireaError(f"{nodes}, line {line}, id", row["id"], "must not be given twice")
-        graph.add_node(row["id"], **{name: value for name, value in row.items() if name != "id" and value != ""})
-    for line, row in _rows(edges, "source", "target"):
-        for end in ("source", "target"):
-            if row[end] not in graph:
-                raise FaireaError(f"{edges}, line {line}, {end}", row[end], f"must be an id of {nodes}")
-        graph.add_edge(row["source"], row["target"])
+    graph, people = nx.Graph(), read_table(nodes)
+    key = people.column("id", "position", "node")
+    for row in people:
+        if row.text(key) in graph:
+            raise row.wrong(key, "must not be given twice")
+        graph.add_node(row.cells[key])
+        graph.nodes[row.cells[key]].update((name, value) for name, value in row.cells.items() if name != key and value)
+    table = read_table(edges)
+    ends, weight = [table.column(name) for name in ("source", "target")], table.find("weight")
+    if least_weight is not None and weight is None:
+        raise FaireaError(f"{edges}, header", list(table.columns), "a least weight needs a column 'weight'")
+    seen, light = set(), 0
+    for row in table:
+        for end in ends:
+            if row.text(end) not in graph:
+                raise row.wrong(end, f"must be an id of {nodes}")
+        if least_weight is not None and row.number(str(weight)) < least_weight:
+            light += 1
+            continue
+        pair = row.cells[ends[0]], row.cells[ends[1]]
+        seen.add(pair)
+        graph.add_edge(*pair)
+    both = sum((target, source) in seen for source, target in seen if source != target) // 2
+    graph.graph["ties"] = _told(len(table.rows), graph.number_of_edges(), both, light, least_weight, weight)
     return graph
 
 
-def _rows(path: str | Path, *needed: str) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaireaError("file", str(path), f"must be a readable CSV file in UTF-8 ({error})") from error
-    try:
-        reader = csv.DictReader(text.splitlines(), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise FaireaError("file", str(path), f"must be CSV ({error})") from error
-    for name in needed:
-        if name not in (reader.fieldnames or ()):
-            raise FaireaError(f"{path}, header", reader.fieldnames, f"needs a column {name!r}")
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise FaireaError(f"{path}, line {line}", row, f"must have {len(reader.fieldnames or ())} columns")
-        for name in needed:
-            if row[name] == "":
-                raise FaireaError(f"{path}, line {line}, {name}", "", "must not be empty")
-    if not rows:
-        raise FaireaError("file", str(path), "must have rows")
-    return rows
+def _told(rows: int, ties: int, both: int, light: int, least: float | None, weight: str | None) -> str:
+    told = f"{rows:,} rows of edges are {ties:,} ties, each counted once and both ways"
+    told += f"; {both:,} of them were given in both directions" if both else ""
+    if least is not None:
+        told += f"; {light:,} rows of a weight below {least:g} are left out"
+    elif weight is not None:
+        told += "; weights are of no effect"
+    return told
 
 
 def read_graphml(path: str | Path) -> nx.Graph:
     """The network of a GraphML file, undirected, with its node attributes as strings; raises `FaireaError`."""
     try:
+        tree = ElementTree.parse(path)
+        for key in tree.iter():
+            if key.tag.endswith("}key") and "attr.name" in key.attrib:  # else one that is called as an argument of networkx's is refused
+                key.set("attr.name", PREFIX + key.get("attr.name", ""))
         with warnings.catch_warnings():  # of attributes without a type, which become text as all others do
             warnings.simplefilter("ignore", UserWarning)
-            found = nx.read_graphml(path)
-    except (OSError, ParseError, nx.NetworkXError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+            found = nx.read_graphml(io.BytesIO(ElementTree.tostring(tree.getroot())))
+    except (OSError, ElementTree.ParseError, nx.NetworkXError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise FaireaError("file", str(path), f"must be a readable GraphML file ({error})") from error
     graph = nx.Graph(found.edges() if not found.is_multigraph() else [(u, v) for u, v, _ in found.edges(keys=True)])
     for node, attributes in found.nodes(data=True):
-        graph.add_node(node, **{name: str(value) for name, value in attributes.items() if not is_missing(value)})
+        graph.add_node(node)  # an attribute may be called as an argument of this method is
+        graph.nodes[node].update((name.removeprefix(PREFIX), str(value)) for name, value in attributes.items() if not is_missing(value))
     if not len(graph):
         raise FaireaError("file", str(path), "must have nodes")
     return graph

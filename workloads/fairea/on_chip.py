@@ -50,7 +50,6 @@ CALIBRATION = 200  # pairs that set the ranges of converters, and that drift com
 AT_ONCE = 25  # chip instances programmed together
 VECTORS = 20_000  # pairs, over all of those, in one batch
 TOLERANCE, MOST_PULSES = 0.01, 100  # of write-verify: share of the cells' range, pulses of a cell
-FOUR_FIFTHS = 0.8  # ratio of selection rates below which United States practice sees adverse impact (29 CFR 1607.4 D)
 ASSIGNERS: dict[str, Callable[[Problem], Matching]] = {"FairEA": fairea, "largest fitness": maximum_fitness}
 SOURCES = ("chip", "own variance", "one variance")
 GAPS = ("shift_gap", "lost_gap", "dropped_gap", "shift_minority", "shift_majority", "changed")  # set against controls

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,22 +15,26 @@ from scipy.special import expit
 
 from xbar.hw.chip.description import Chip
 from xbar.models.fairea import PairScorer
-from xbar.reports.fairea import FaireaSheet
-from xbar.workloads.fairea.baselines import (
-    maximum_fitness,
-    minimum_fitness,
-    optimisation,
-    random_matching,
-    weighted_hungarian,
+from xbar.reports.fairea_sheet import HOLDERS, FaireaSheet
+from xbar.workloads.fairea.answer import (
+    RANDOM_DRAWS,
+    Answer,
+    answer,
+    counts,
+    drawing,
+    groups,
+    measures,
+    placements,
+    points,
 )
-from xbar.workloads.fairea.exact import ExactFront, exact_front
+from xbar.workloads.fairea.exact import ExactFront
 from xbar.workloads.fairea.front import Front, dominates
-from xbar.workloads.fairea.improved import improved_front
-from xbar.workloads.fairea.metrics import assortativity, evaluate, minority
-from xbar.workloads.fairea.networks import EMBEDDED, embedded, read_graphml, read_organisation
+from xbar.workloads.fairea.harmless import FOUR_FIFTHS
+from xbar.workloads.fairea.limits import Limits
+from xbar.workloads.fairea.metrics import assortativity, minority
+from xbar.workloads.fairea.networks import EMBEDDED, embedded
 from xbar.workloads.fairea.on_chip import (
     ASSIGNERS,
-    FOUR_FIFTHS,
     MOST_PULSES,
     TOLERANCE,
     cases,
@@ -42,8 +45,15 @@ from xbar.workloads.fairea.on_chip import (
     study_openings,
     study_pools,
 )
-from xbar.workloads.fairea.problem import FaireaError, Floats, Matching, Problem, is_missing
-from xbar.workloads.fairea.published import fairea
+from xbar.workloads.fairea.own import OwnFiles, joined, open_positions, read_case, read_network
+from xbar.workloads.fairea.problem import (
+    FaireaError,
+    Floats,
+    Matching,
+    Problem,
+    UndefinedAssortativityError,
+    is_missing,
+)
 from xbar.workloads.fairea.scoring import (
     APPLICANTS,
     BACKGROUND,
@@ -59,6 +69,7 @@ from xbar.workloads.fairea.scoring import (
     draw_openings,
     draw_pairs,
     logits,
+    make_opening,
     train_scorer,
 )
 from xbar.workloads.recommender.quality import one_thread
@@ -67,9 +78,6 @@ from xbar.workloads.study.effects import ASSUMED_WRITES, own_write_error
 Step = Callable[[str], None]
 DEFAULT_NETWORK = "karate"
 MOST_CLASSES = 8  # of an attribute that is taken without being named
-MOST_EXACT_POSITIONS, MOST_PATTERNS = 15, 2**20  # for which the exact front is enumerated
-RANDOM_DRAWS = 20
-MANY_NODES = 300  # from which on the drawing's layout is the quicker one
 DAY, YEAR = 86400.0, 365.25 * 86400.0
 
 
@@ -77,16 +85,18 @@ DAY, YEAR = 86400.0, 365.25 * 86400.0
 class FaireaStudy:
     """How much to do.
 
-    share: of positions that open, most_positions of them at most; pool: candidates per opening; attribute: of interest,
-    None for the network's own, gender, or the first of few classes; instances: chips of each condition; openings: of the
-    study in which every chip has an opening, or half as often a pool, of its own; pairs, epochs: of training;
+    share: of positions that open, most_positions of them at most; pool: candidates per opening; attributes: of interest, several for
+    their intersections, none for the network's own, gender, or the first of few classes; instances: chips of each condition;
+    limits: of the matching that answers, None for such that nothing is made worse; openings: of the study in which every chip has an
+    opening, or half as often a pool, of its own; pairs, epochs: of training;
     minority_shares: of the study of many pools, none to leave it out. Raises `FaireaError`.
     """
 
     share: float = 0.3
     most_positions: int = 15
     pool: int = 2
-    attribute: str | None = None
+    attributes: tuple[str, ...] = ()
+    limits: Limits | None = None
     instances: int = 50
     openings: int = 200
     pairs: int = 24_000
@@ -128,29 +138,29 @@ class FaireaStudy:
         return replace(self, **sizes, **every_other, reads=self.reads[:1], minority_shares=())
 
 
-def load_network(source: str | Path | None, attribute: str | None = None) -> tuple[nx.Graph, str, str]:
-    """Network, attribute of interest, name. source: a name of `networks.EMBEDDED` (None: karate), a folder of edges.csv and
-    nodes.csv, or a GraphML file. Raises `FaireaError`."""
+def load_network(
+    source: str | Path | None, attributes: str | Sequence[str] | None = None, files: OwnFiles | None = None
+) -> tuple[nx.Graph, str, str]:  # fmt: skip
+    """Network, attribute of interest (an intersection for several, which the graph then has), name. source: a name of
+    `networks.EMBEDDED` (None: karate), a folder of edges.csv and nodes.csv, or a GraphML file. Raises `FaireaError`."""
+    asked = [attributes] if isinstance(attributes, str) else list(attributes or ())
     if source is None or str(source) in EMBEDDED:
         name = DEFAULT_NETWORK if source is None else str(source)
         graph, own = embedded(name)
-        return graph, _checked_attribute(graph, attribute or own), name
+        return graph, _checked_attribute(graph, asked or [own]), name
     path = Path(source)
-    if path.is_dir():
-        graph = read_organisation(path)
-    elif path.is_file():
-        graph = read_graphml(path)
-    else:
+    if not path.exists():
         raise FaireaError("data", str(source), f"must be a folder, a GraphML file, or one of {sorted(EMBEDDED)}")
-    chosen = attribute or _likely_attribute(graph)
-    return graph, _checked_attribute(graph, chosen), path.stem
+    graph = read_network(files or OwnFiles(path))
+    return graph, _checked_attribute(graph, asked or [_likely_attribute(graph)]), path.stem
 
 
-def _checked_attribute(graph: nx.Graph, attribute: str) -> str:
+def _checked_attribute(graph: nx.Graph, attributes: Sequence[str]) -> str:
     known = sorted({name for _, values in graph.nodes(data=True) for name in values})
-    if attribute not in known:
-        raise FaireaError("attribute", attribute, f"must be one of {known}")
-    return attribute
+    for attribute in attributes:
+        if attribute not in known:
+            raise FaireaError("attribute", attribute, f"must be one of {known}")
+    return joined(graph, attributes)
 
 
 def _likely_attribute(graph: nx.Graph) -> str:
@@ -165,56 +175,101 @@ def _likely_attribute(graph: nx.Graph) -> str:
 
 
 def run_fairea(
-    source: str | Path | None, chip: Chip, out: Path, study: FaireaStudy | None = None, step: Step = lambda _: None
-) -> FaireaSheet:
+    source: str | Path | None, chip: Chip, out: Path, study: FaireaStudy | None = None, step: Step = lambda _: None,
+    files: OwnFiles | None = None,
+) -> FaireaSheet:  # fmt: skip
     """Everything for one network and one chip; the caller saves and draws the sheet.
 
-    source: as in `load_network`. `out` gets assignments.csv, who gets what by which method. Same seed, same numbers,
-    besides seconds. Raises `FaireaError` and what `hw` raises.
+    source: as in `load_network`; files: of the same source, where more than nodes and edges are an organisation's own: with
+    candidates of its own nothing is made up, and no chip is of use. `out` gets assignments.csv, who gets what by which method.
+    Same seed, same numbers, besides seconds. Raises `FaireaError` and what `hw` raises.
     """
     study = study or FaireaStudy()
+    if files is None and source is not None and Path(source).exists():
+        files = OwnFiles(Path(source))
     began = time.monotonic()
-    graph, attribute, name = load_network(source, study.attribute)
     with one_thread():
-        sheet, assignments = _study(graph, attribute, name, chip, study, step)
+        if files is not None and files.own:
+            sheet, assignments = _own(files, study, step)
+        else:
+            sheet, assignments = _study(source, files, chip, study, step)
     out.mkdir(parents=True, exist_ok=True)
     assignments.to_csv(out / "assignments.csv", index=False)
     sheet.meta["seconds"] = time.monotonic() - began
     return sheet
 
 
+def _own(files: OwnFiles, study: FaireaStudy, step: Step) -> tuple[FaireaSheet, pd.DataFrame]:
+    """The answer to an organisation's own question."""
+    if not study.attributes:
+        raise FaireaError("attribute", None, "name what people are classed by (--attribute), once or several times")
+    step("reading the files")
+    case = read_case(files, study.attributes, study.seed)
+    apart = [case.by_attribute[name] for name in study.attributes]
+    found = answer(case.problem, None, study.seed, step, study.limits, apart)
+    step("measures")
+    meta = _meta(case.name, case.attribute, found, study) | {"told": list(case.told), "chip": None, "attribute_named": True}
+    return FaireaSheet(meta, **_tables(found, case.by_attribute, study.seed)), _assignments(found)
+
+
+def _tables(
+    found: Answer, by_attribute: dict[str, Problem], seed: int, truth: Floats | None = None
+) -> dict[str, pd.DataFrame]:
+    """What a sheet holds of the answer."""
+    columns = {"fairea": "FairEA", "improved": found.best} | ({"actual": HOLDERS} if HOLDERS in found.found else {})
+    nodes, edges = drawing(found, columns, seed)
+    shown = dict.fromkeys((found.best, "improved", "FairEA"))
+    chosen = pd.concat([placements(name, found.found[name]) for name in shown], ignore_index=True)
+    return {"nodes": nodes, "edges": edges, "methods": measures(found, truth, seed), "groups": groups(found, by_attribute),
+            "placements": chosen, "points": points(found), "curve": found.curve}  # fmt: skip
+
+
 def _study(
-    graph: nx.Graph, attribute: str, name: str, chip: Chip, study: FaireaStudy, step: Step
+    source: str | Path | None, files: OwnFiles | None, chip: Chip, study: FaireaStudy, step: Step
 ) -> tuple[FaireaSheet, pd.DataFrame]:
     seed = study.seed
-    world = World.of(graph, attribute, seed)
-    if world.groups < 2:
-        raise FaireaError(attribute, world.names[0], "two classes at least are needed")
-    sizes = {"share": study.share, "most": study.most_positions, "pool": study.pool}
-    openings = draw_openings(graph, attribute, world, 1 + study.openings, seed=seed, **sizes)  # type: ignore[arg-type]
-    opening = openings[0]
+    graph, attribute, name = load_network(source, study.attributes, files)
+    opening, openings, world = _openings(graph, attribute, files, study)
     step("training the scoring network")
     network, pairs = _trained(world, study, step)
     held_out = correlation(network, draw_pairs(world, 4000, seed, "test"))
-    exact_logits = logits(network, *opening.inputs)
-    problem = opening.problem(expit(exact_logits))
-    step("every method")
-    found, fronts, exact = _methods(problem, opening, seed)
+    problem = opening.problem(expit(logits(network, *opening.inputs)))
+    found = answer(problem, opening.actual(problem), seed, step, study.limits)
     judged = judged_chip(chip)
     step("retraining with noise")
     retrained = retrain_with_noise(network, pairs, judged, seed=seed)
     wanted = list(cases(judged, network, retrained, study.sigmas, study.adc_bits, study.times, study.reads))
     noise = study_noise(opening, pairs, wanted, study.instances, seed, step)
     step("chips with openings of their own")
-    wider = study_openings(network, judged, pairs, openings[1:], seed)
+    wider = study_openings(network, judged, pairs, openings, seed)
     pools = study_pools(
         judged, study.minority_shares, lambda other: _trained(other, study), study.openings // 2, seed=seed, step=step
     ) if study.minority_shares else pd.DataFrame()  # fmt: skip
-    nodes, edges = _drawing(graph, opening, found, seed)
-    meta = _meta(graph, attribute, name, chip, judged, study, opening, world, problem, found, fronts, exact, held_out)
-    sheet = FaireaSheet(meta, nodes, edges, _measures(found, opening, seed), _points(fronts, exact, found), noise.summary,
-                        noise.instances, noise.costs, wider, pools)  # fmt: skip
-    return sheet, _assignments(found)
+    meta = _meta(name, attribute, found, study) | _made_up(opening, world, found, held_out) | _of_chip(chip, judged)
+    meta |= {"told": [graph.graph["ties"]] if "ties" in graph.graph else [], "r_full": assortativity(graph, opening.classes),
+             "attribute_named": bool(study.attributes) or source is None or str(source) in EMBEDDED}  # fmt: skip
+    tables = _tables(found, {attribute: problem}, seed, opening.truth)
+    chip_tables = {"noise": noise.summary, "instances": noise.instances, "costs": noise.costs, "openings": wider, "pools": pools}
+    return FaireaSheet(meta, **tables, **chip_tables), _assignments(found)
+
+
+def _openings(
+    graph: nx.Graph, attribute: str, files: OwnFiles | None, study: FaireaStudy
+) -> tuple[Opening, list[Opening], World]:
+    """The opening that is answered, with candidates who are made up, others like it, and where their people come from."""
+    for u, value in graph.nodes(attribute):
+        if is_missing(value):
+            told = "every position needs a class where candidates are made up; vacancies want candidates.csv (xbar run fairea --template)"
+            raise FaireaError(f"{attribute} of {u!r}", value, told)
+    world = World.of(graph, attribute, study.seed)
+    if world.groups < 2:
+        raise FaireaError(attribute, world.names[0], "two classes at least are needed")
+    sizes = {"share": study.share, "most": study.most_positions, "pool": study.pool}
+    openings = draw_openings(graph, attribute, world, 1 + study.openings, seed=study.seed, **sizes)  # type: ignore[arg-type]
+    if files is None or files.path("positions") is None:
+        return openings[0], openings[1:], world
+    opened = open_positions(files, graph, [attribute])
+    return make_opening(graph, attribute, opened, world, pool=study.pool, seed=study.seed), openings[1:], world
 
 
 def _trained(world: World, study: FaireaStudy, step: Step = lambda _: None) -> tuple[PairScorer, Pairs]:
@@ -222,126 +277,79 @@ def _trained(world: World, study: FaireaStudy, step: Step = lambda _: None) -> t
     return train_scorer(pairs, study.epochs, seed=study.seed, step=step), pairs
 
 
-def _methods(problem: Problem, opening: Opening, seed: int) -> tuple[dict[str, Matching], Front, ExactFront | None]:
-    """Matchings by method; of the improved front the one that has at least FairEA's fitness with the least |r|."""
-    front = improved_front(problem, seed=seed)
-    try:
-        few = len(problem.open_positions) <= MOST_EXACT_POSITIONS
-        exact = exact_front(problem, MOST_PATTERNS) if few else None
-    except FaireaError:  # too many class patterns
-        exact = None
-    mine = fairea(problem)
-    enough = np.flatnonzero(front.points[:, 0] >= mine.fitness - 1e-9)
-    found = {
-        "actual holders": opening.actual(problem), "FairEA": mine, "FairEA, isolation 2": fairea(problem, isolation=2, seed=seed),
-        "FairEA, neighbours of other classes": fairea(problem, diversity="global"),
-        "improved": front.matchings[int(enough[-1])] if len(enough) else front.matchings[0],
-        "weighted Hungarian": weighted_hungarian(problem), "0/1 programme": optimisation(problem),
-        "largest fitness": maximum_fitness(problem), "smallest fitness": minimum_fitness(problem),
-    }  # fmt: skip
-    found |= {f"random {n}": random_matching(problem, np.random.default_rng([seed, n])) for n in range(RANDOM_DRAWS)}
-    return found, front, exact
-
-
-def _measures(found: dict[str, Matching], opening: Opening, seed: int) -> pd.DataFrame:
-    """One row a method, the random draws as their mean: `metrics.evaluate`, and the fitness by the truth."""
-    rows = []
-    for name, matching in found.items():
-        truth = matching.problem.with_fitness(opening.truth)
-        true = Matching(truth, matching.chosen).fitness
-        rows.append(
-            {
-                "method": "random" if name.startswith("random ") else name,
-                "true_fitness": true,
-                **evaluate(matching, seed),
-            }
-        )
-    table = pd.DataFrame(rows)
-    table["abs_assortativity"] = table["assortativity"].abs()
-    return table.groupby("method", sort=False).mean().reset_index()
-
-
-def _points(front: Front, exact: ExactFront | None, found: dict[str, Matching]) -> pd.DataFrame:
-    """front (improved, exact, random), fitness, abs_assortativity."""
-    parts = [front.frame().assign(front="improved")]
-    if exact is not None:
-        parts.append(exact.frame().assign(front="exact"))
-    draws = tuple(matching for name, matching in found.items() if name.startswith("random "))
-    parts.append(Front(front.problem, draws).frame().assign(front="random"))
-    return pd.concat(parts, ignore_index=True)[["front", "fitness", "abs_assortativity"]]
-
-
-def _assignments(found: dict[str, Matching]) -> pd.DataFrame:
+def _assignments(found: Answer) -> pd.DataFrame:
     rows = [
         {"method": name, "position": position, "candidate": candidate, "class": matching.problem.candidates[candidate],
          "fitness": matching.problem.weights[matching.problem.position_index[position], matching.problem.candidate_index[candidate]]}
-        for name, matching in found.items() if not name.startswith("random ") for position, candidate in matching.pairs.items()
+        for name, matching in found.methods.items() for position, candidate in matching.pairs.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _drawing(
-    graph: nx.Graph, opening: Opening, found: dict[str, Matching], seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Nodes with their place and class by method ("" unfilled), and edges by node number, without self-loops."""
-    spread = 2.2 / math.sqrt(len(graph))
-    place = nx.spring_layout(graph, seed=seed, k=spread, iterations=200 if len(graph) < MANY_NODES else 40)
-    if len(graph) < MANY_NODES and nx.is_connected(graph):
-        place = nx.kamada_kawai_layout(graph, pos=place)  # fewer nodes on top of each other
-    columns = {"fairea": "FairEA", "improved": "improved", "actual": "actual holders"}
-    after, opened = {column: found[name].classes for column, name in columns.items()}, set(opening.open_positions)
-    nodes = pd.DataFrame([
-        {
-            "position": str(u), "x": place[u][0], "y": place[u][1], "open": u in opened,
-            "before": "" if u in opened else str(opening.classes[u]),
-            **{column: str(classes.get(u, "")) for column, classes in after.items()},
-        }
-        for u in graph
-    ])  # fmt: skip
-    number = {u: n for n, u in enumerate(graph)}
-    edges = pd.DataFrame([(number[u], number[v]) for u, v in graph.edges() if u != v], columns=["source", "target"])
-    return nodes, edges
-
-
-def _meta(
-    graph: nx.Graph, attribute: str, name: str, chip: Chip, judged: Chip, study: FaireaStudy, opening: Opening, world: World,
-    problem: Problem, found: dict[str, Matching], front: Front, exact: ExactFront | None, held_out: tuple[float, float],
-) -> dict[str, Any]:  # fmt: skip
-    group = minority(opening.groups)
-    drifting = drifting_chip(judged)
+def _meta(name: str, attribute: str, found: Answer, study: FaireaStudy) -> dict[str, Any]:
+    """What the answer is about."""
+    problem, exact = found.problem, found.exact
+    filled = list(problem.classes.values())
+    try:
+        r_filled = assortativity(problem.graph, problem.classes)
+    except UndefinedAssortativityError:
+        r_filled = None
+    placed = {label: _placed(found.front, found.found[label]) for label in (HOLDERS, "FairEA") if label in found.found}
     return {
-        "version": version("xbar"), "workload": "fairea", "title": "Fair assignment",
-        "chip": chip.name, "chip_title": chip.title,
-        "network": name, "attribute": attribute, "positions": len(graph), "edges": graph.number_of_edges(),
-        "classes": _counts(list(opening.classes.values())), "open": len(opening.open_positions),
-        "candidates": _counts(list(opening.groups.values())), "minority": str(group), "pairs": len(opening.pairs[0]),
-        "r_full": assortativity(graph, opening.classes), "r_filled": assortativity(graph, problem.classes),
-        "test_correlation": held_out[0], "test_rmse": held_out[1], "exact": exact is not None,
-        "patterns": 0 if exact is None else exact.patterns,
-        "gap": None if exact is None else exact.gap(front.points),
-        "gap_fairea": None if exact is None else _gap_of(exact, found["FairEA"]), "float_ratio": _float_ratio(opening, found["FairEA"]),
-        "placed": {label: _placed(front, found[label]) for label in ("actual holders", "FairEA")},
-        "study": asdict(study), "world": {
+        "version": version("xbar"), "workload": "fairea", "title": "Fair assignment", "network": name, "attribute": attribute,
+        "positions": len(problem.graph), "edges": problem.graph.number_of_edges(), "filled": counts(filled),
+        "classes": counts(filled) | {group: 0 for group in counts(list(problem.candidates.values())) if group not in counts(filled)},
+        "open": len(problem.open_positions), "candidates": counts(list(problem.candidates.values())),
+        "minority": str(minority(problem.candidates)), "pairs": int(problem.compact.qualified.sum()),
+        "r_full": None, "r_filled": r_filled,
+        "exact": exact is not None, "patterns": 0 if exact is None else exact.patterns,
+        "gap": None if exact is None else exact.gap(found.front.points),
+        "gap_fairea": None if exact is None else _gap_of(exact, found.found["FairEA"]), "placed": placed,
+        "left_out": list(found.left_out), "answer": found.best, "limits": _limits(found, study),
+        "random_draws": RANDOM_DRAWS, "study": asdict(study),
+        "four_fifths": FOUR_FIFTHS,
+    }  # fmt: skip
+
+
+def _limits(found: Answer, study: FaireaStudy) -> dict[str, Any]:
+    """Of the matching that answers: wanted, kept and dropped limits, and how near it is known to be to the best."""
+    chosen, within = found.chosen, found.chosen.found
+    return {
+        "asked": study.limits is not None, "wanted": chosen.limits.given, "kept": chosen.kept.given,
+        "dropped": [list(each) for each in chosen.dropped], "exact": within.exact, "how": within.how,
+        "gap": within.gap if math.isfinite(within.gap) else None,
+    }  # fmt: skip
+
+
+def _made_up(opening: Opening, world: World, found: Answer, held_out: tuple[float, float]) -> dict[str, Any]:
+    """Where people and fitness come from that are nobody's own."""
+    return {
+        "classes": counts(list(opening.classes.values())), "float_ratio": _float_ratio(opening, found.found["FairEA"]),
+        "test_correlation": held_out[0], "test_rmse": held_out[1],
+        "world": {
             "skills": SKILLS, "background": BACKGROUND, "steepness": STEEPNESS, "outcome_noise": OUTCOME_NOISE,
             "profile_shift": PROFILE_SHIFT, "applicants": APPLICANTS, "more_positions": MORE_POSITIONS,
             "shares": dict(zip(map(str, world.names), world.shares, strict=True)),
         },
+    }  # fmt: skip
+
+
+def _of_chip(chip: Chip, judged: Chip) -> dict[str, Any]:
+    drifting = drifting_chip(judged)
+    return {
+        "chip": chip.name, "chip_title": chip.title,
         "judged": {
             "weight_bits": judged.weights.bits, "input_bits": judged.inputs.bits, "cell_bits": judged.cell_bits,
             "adc_bits": judged.component.adc.bits, "programming_model": judged.device.programming_model,
             "programming_sigma": judged.device.programming_sigma, "sigma_is_own": bool(own_write_error(chip.device)),
             "read_noise_sigma": judged.device.read_noise_sigma, "read_noise_is_own": chip.device.has_read_noise,
             "drift_is_own": chip.device.drifts, "drift_levels": drifting.device.levels,
-            "tolerance": TOLERANCE, "most_pulses": MOST_PULSES, "four_fifths": FOUR_FIFTHS,
+            "tolerance": TOLERANCE, "most_pulses": MOST_PULSES,
         },
         "writes": {name: {"value": getattr(judged.device, name), "own": getattr(chip.device, name) is not None, "unit": unit, "why": why}
                    for name, (_, unit, why) in ASSUMED_WRITES.items() if name != "endurance"},
-        "assigners": list(ASSIGNERS), "random_draws": RANDOM_DRAWS,
+        "assigners": list(ASSIGNERS),
     }  # fmt: skip
-
-
-def _counts(groups: Sequence[Hashable]) -> dict[str, int]:
-    return {str(name): count for name, count in Counter(groups).most_common()}
 
 
 def _gap_of(exact: ExactFront, matching: Matching) -> float:
