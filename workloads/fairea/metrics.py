@@ -153,6 +153,21 @@ def _checked(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> tuple[Has
     return sorted_classes(classes.values())
 
 
+def coefficient_of_matching(matching: Matching) -> float:
+    """Newman's r of the network that a matching leaves; NaN where undefined."""
+    return float(_coefficient_of(matching.problem.graph, matching.classes))
+
+
+def assortativity_as_released(problem: Problem, written: Ints) -> float:
+    """Newman's r as the released code measures it: open positions whose class is not written (m,), UNFILLED, are one class more.
+
+    NaN where undefined.
+    """
+    groups = problem.compact.groups
+    shown = {u: ("unwritten",) if label == UNFILLED else groups[label] for u, label in zip(problem.open_positions, written, strict=True)}
+    return float(_coefficient_of(problem.graph, {**problem.classes, **shown}))
+
+
 def fitness_range(problem: Problem) -> tuple[float, float]:
     """Smallest and largest sum of fitness over matchings that fill as many positions as can be filled."""
     c = problem.compact

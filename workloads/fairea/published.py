@@ -56,6 +56,18 @@ def fairea(
     return Matching(problem, tuple(state.chosen))
 
 
+def fairea_as_released(problem: Problem, counted_as: Hashable = "female") -> tuple[Matching, Ints]:
+    """The matching with the released defects, and the classes (m,) that the released code has written into its network by then.
+
+    It never writes those of step 4, which stay UNFILLED here; its evaluation takes them for a class of their own (see
+    `metrics.assortativity_as_released`).
+    """
+    state = _State(problem.compact, "local", _defect_class(problem, counted_as))
+    state.fill_forced()
+    state.fill_by_fronts()
+    return Matching(problem, tuple(state.chosen)), state.written
+
+
 def _defect_class(problem: Problem, counted_as: Hashable) -> int:
     groups = problem.compact.groups
     if len(groups) != 2 or counted_as not in groups:
@@ -90,6 +102,7 @@ class _State:
         self.chosen = np.full(m, UNFILLED, np.int64)
         self.waiting = np.ones(m, np.bool_)  # positions neither filled for good nor dropped
         self.free = np.ones(t, np.bool_)  # candidates not placed for good
+        self.written = self.network.labels  # (m,) what the network shows before the last matching is placed
 
     def place(self, position: int, candidate: int) -> None:
         """For good."""
@@ -131,6 +144,7 @@ class _State:
             matched = pairs.extend(matched, kept.any(1))
             if (matched != UNFILLED).sum() == can_be_filled:
                 break
+        self.written = self.network.labels.copy()
         for row in np.flatnonzero(matched != UNFILLED):
             self.place(int(positions[row]), int(candidates[matched[row]]))
 
