@@ -8,9 +8,9 @@ from xbar.reports.fairea_words import limits_text, method_row, share_of_range, w
 from xbar.reports.style import ACCENT, INK, PAPER, SECOND, SOFT, WARNING, page, plot, write
 
 MEASURES = {
-    "distance": ("abs_assortativity", "|r| at most"),
-    "selection": ("selection_ratio", "smallest over largest selection rate, at least"),
-    "isolated": ("isolated_members", "members with no neighbour of their class, at most"),
+    "distance": ("abs_assortativity", "|r|", "at most"),
+    "selection": ("selection_ratio", "ratio of selection rates", "at least"),
+    "isolated": ("isolated_members", "members alone", "at most"),
 }
 
 
@@ -19,9 +19,9 @@ def cost(sheet: FaireaSheet) -> Figure:
     figure = page("What fairness costs", "the largest fitness within a limit on one measure, the others free")
     share = share_of_range(sheet)
     told = []
-    for left, (name, (column, label)) in zip((0.07, 0.385, 0.70), MEASURES.items(), strict=True):
+    for left, (name, (column, label, way)) in zip((0.07, 0.385, 0.70), MEASURES.items(), strict=True):
         part = sheet.curve[sheet.curve["measure"] == name]
-        axes = plot(figure, (left, 0.40, 0.255, 0.42), label[0].upper() + label[1:].partition(",")[0], "both")
+        axes = plot(figure, (left, 0.40, 0.255, 0.42), label[0].upper() + label[1:], "both")
         known = part.dropna(subset=["fitness"])
         axes.plot(known["limit"], share(known["fitness"]), "-", color=ACCENT, linewidth=1.8, zorder=2)
         for exact, face in ((True, ACCENT), (False, PAPER)):
@@ -34,14 +34,15 @@ def cost(sheet: FaireaSheet) -> Figure:
                       label=method if method == "FairEA" else f"the answer: {method}")  # fmt: skip
         for _, row in part[part["fitness"].isna()].iterrows():
             axes.axvline(row["limit"], color=WARNING, linewidth=1, linestyle=":")
-            told.append(f"{label} {row['limit']:.3g}: {'proved to be out of reach' if row['exact'] else 'none found'}")
-        if name != "selection":
-            axes.invert_xaxis()
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=name == "isolated"))
+            told.append(f"{label} {way} {row['limit']:.3g}: {'proved to be out of reach' if row['exact'] else 'none found'}")
+        first, last = axes.get_xlim()
+        room = max(0.0, 0.5 - (last - first) / 2) if name == "isolated" else 0.0
+        axes.set_xlim(*((first, last) if name == "selection" else (last + room, first - room)))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=name == "isolated"))
         low, high = axes.get_ylim()
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, None, symbol="\u00a0%"))
-        axes.set_xlabel(f"{label} (fairer to the right)", fontsize=8)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, 1, symbol="\u00a0%"))
+        axes.set_xlabel(f"{way} (fairer to the right)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(-0.75, -0.16), ncols=4)
     write(figure, 0.05, 0.26, wrap(limits_text(sheet), 160), size=9.5, vertical="top")
     note = (

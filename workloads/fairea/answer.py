@@ -115,7 +115,7 @@ def answer(
     chosen = choose(problem, wanted, groups_of, seed)
     if chosen.found.matching is not None:
         found[OURS] = chosen.found.matching
-    costs = curve(problem, groups_of, found["largest fitness"], float(front.points[:, 1].min()), seed=seed, step=step)
+    costs = curve(problem, groups_of, found["largest fitness"], exact or front, seed=seed, step=step)
     return Answer(problem, found, front, exact, chosen, costs, tuple(left_out))
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from xbar.workloads.fairea.exact import ExactFront
+from xbar.workloads.fairea.front import Front
 from xbar.workloads.fairea.limits import Limits, Within, fittest_within
 from xbar.workloads.fairea.metrics import core_ratio
 from xbar.workloads.fairea.problem import Ints, Matching, Problem
@@ -83,29 +85,35 @@ def choose(problem: Problem, limits: Limits, groupings: Sequence[Ints], seed: in
 
 
 def curve(
-    problem: Problem, groupings: Sequence[Ints], best: Matching, least_distance: float, points: int = 6, seed: int = 0,
+    problem: Problem, groupings: Sequence[Ints], best: Matching, front: Front, points: int = 6, seed: int = 0,
     seconds: float = SECONDS, step: Step = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
     """What each measure costs in fitness, the others free: measure (distance, selection, isolated), limit, fitness, bound, exact.
 
-    From what the matching `best` of largest fitness has to as far as can be reached: |r| down to `least_distance`, selection rates up
-    to 1, members alone down by steps until none keeps it. fitness is NaN where nothing keeps the limit: proved where exact.
+    From what the matching `best` of largest fitness has to as far as can be reached: |r| as far as `front` of fitness and |r| goes,
+    which tells the fitness itself where it is exact; selection rates up to 1; one member alone fewer until none keeps it. fitness is
+    NaN where nothing keeps the limit: proved where exact.
     """
     layout = Layout.of(problem)
     at = _of(layout, best)
     grids = {
-        "distance": np.linspace(at.distance, least_distance, points) if at.distance > least_distance else np.array([least_distance]),
+        "distance": np.unique(np.linspace(at.distance, front.points[:, 1].min(), points))[::-1],
         "selection": np.array(sorted({0.0, 0.2, 0.4, 0.6, FOUR_FIFTHS, 0.9, 1.0})),
-        "isolated": np.unique(np.linspace(0, at.isolated, points).round())[::-1],
+        "isolated": np.arange(at.isolated, max(-1.0, at.isolated - points), -1.0),
     }
     rows = []
     for name, grid in grids.items():
         for limit in grid[~np.isnan(grid)].tolist():
             step(f"what fairness costs: {name} {limit:.3g}")
             room = 1e-7 if name == "distance" else 0.0  # a limit that is some matching's own value
-            found = fittest_within(problem, Limits(**{name: limit + room}), groupings, seconds, seed)
-            fitness = float("nan") if found.matching is None else found.matching.fitness
-            rows.append({"measure": name, "limit": limit, "fitness": fitness, "bound": found.bound, "exact": found.exact})
-            if found.matching is None:
+            if name == "distance" and isinstance(front, ExactFront):
+                fitness = bound = float(front.points[front.points[:, 1] <= limit + room, 0].max())
+                exact = True
+            else:
+                found = fittest_within(problem, Limits(**{name: limit + room}), groupings, seconds, seed)
+                fitness = float("nan") if found.matching is None else found.matching.fitness
+                bound, exact = found.bound, found.exact
+            rows.append({"measure": name, "limit": limit, "fitness": fitness, "bound": bound, "exact": exact})
+            if np.isnan(fitness):
                 break
     return pd.DataFrame(rows)

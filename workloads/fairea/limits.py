@@ -15,7 +15,7 @@ What a limit makes impossible is proved so: HiGHS (Q. Huangfu and J. A. J. Hall,
 infeasible. Where time runs out its dual bound is what nothing can be better than.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -364,19 +364,24 @@ def within_by_exchange(
     c, rng = problem.compact, np.random.default_rng(seed)
     chosen = assign(c.score, c.qualified)
     most = Matching(problem, tuple(chosen)).fitness
-    search = _Exchange(problem, layout, limits, groups, chosen)
+    able = [{int(j): float(row[j]) for j in np.flatnonzero(~np.isnan(row))} for row in problem.weights]
+    search = Exchange(able, layout, limits, groups, chosen)
     search.run(steps, rng)
     match = Matching(problem, tuple(search.chosen)) if search.excess == 0 else None
     return Within(match, most, match is not None and match.fitness >= most - SLACK, "exchange")
 
 
-class _Exchange:
-    def __init__(self, problem: Problem, layout: Layout, limits: Limits, floors: Sequence[Ints], chosen: Ints):
-        self.weights, self.layout, self.limits, self.floors = problem.weights, layout, limits, floors
+class Exchange:
+    """A matching that is made better move by move: `chosen` (m,), and by how much it passes the limits, `excess`.
+
+    able: fitness of each position's qualified candidates by number.
+    """
+
+    def __init__(self, able: Sequence[Mapping[int, float]], layout: Layout, limits: Limits, floors: Sequence[Ints], chosen: Ints):
+        self.able, self.layout, self.limits, self.floors = able, layout, limits, floors
         self.chosen = chosen.copy()
         self.tally = Tally(layout, layout.labels(chosen))
         self.holder = {int(j): i for i, j in enumerate(chosen) if j != UNFILLED}
-        self.able = [np.flatnonzero(~np.isnan(row)).tolist() for row in self.weights]
         self.own_floor = len(floors) == 1 and floors[0] is layout.group
         self.excess = self._excess()
 
@@ -405,10 +410,10 @@ class _Exchange:
         """Give position i candidate j, and its own to whoever held j; kept where better."""
         old = int(self.chosen[i])
         other = self.holder.get(j)
-        if j == old or (other is not None and np.isnan(self.weights[other, old])):
+        if j == old or (other is not None and old not in self.able[other]):
             return False
-        gain = self.weights[i, j] - self.weights[i, old]
-        gain += 0.0 if other is None else self.weights[other, old] - self.weights[other, j]
+        gain = self.able[i][j] - self.able[i][old]
+        gain += 0.0 if other is None else self.able[other][old] - self.able[other][j]
         if self.excess == 0 and gain <= SLACK:
             return False
         self._put(i, j, other, old)
