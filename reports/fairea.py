@@ -26,7 +26,8 @@ from xbar.reports.style import page, percent, sections
 def chip(sheet: FaireaSheet) -> Figure:
     """What chips do to people, in words."""
     figure = page("On chips", "what the errors of chips do to people, and what scoring takes")
-    sections(figure, {"Who": noise_text(sheet), "Openings": wider_text(sheet), "Energy": cost_text(sheet)})
+    told = {"Who": noise_text(sheet), "Openings": wider_text(sheet), "Energy": cost_text(sheet)}
+    sections(figure, {name: text for name, text in told.items() if text})
     return figure
 
 
@@ -60,7 +61,7 @@ def draw_fairea(sheet: FaireaSheet, directory: Path) -> list[Path]:
 
 def texts(sheet: FaireaSheet) -> list[str]:
     """The verdict, a paragraph each, with what chips do where they were asked."""
-    return verdict(sheet) + ([noise_text(sheet), wider_text(sheet), cost_text(sheet)] if sheet.on_chip else [])
+    return verdict(sheet) + ([text for text in (noise_text(sheet), wider_text(sheet), cost_text(sheet)) if text] if sheet.on_chip else [])
 
 
 def headlines(sheet: FaireaSheet) -> list[tuple[str, str, str]]:

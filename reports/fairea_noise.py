@@ -56,8 +56,9 @@ def noise(sheet: FaireaSheet) -> Figure:
         if what == "dropped":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, symbol="\u00a0%"))
         legend_above(axes, 2)
-    wide = 0.565 if sheet.pools.empty else 0.245
-    _openings(plot(figure, (0.065, 0.17, wide, 0.26), "Gap over many openings, FairEA"), sheet)
+    if not sheet.openings.empty:
+        wide = 0.565 if sheet.pools.empty else 0.245
+        _openings(plot(figure, (0.065, 0.17, wide, 0.26), "Gap over many openings, FairEA"), sheet)
     if not sheet.pools.empty:
         _pools(plot(figure, (0.385, 0.17, 0.245, 0.26), "Gap by the minority's share"), sheet)
     text = f"{wider_text(sheet)}\n\n{pools_text(sheet)}"

@@ -10,7 +10,7 @@ from xbar.reports.results import load_sheet, save_sheet
 
 FILE = "fairea.json"
 BEFORE, HOLDERS, RANDOM = "filled positions before", "actual holders", "random"  # rows of methods that are no method
-OF_CHIP = ("noise", "instances", "costs", "openings")  # missing where no chip was asked
+OF_CHIP = ("noise", "instances", "costs", "openings")  # missing where no chip was of use; openings where they are an organisation's own
 OPTIONAL = (*OF_CHIP, "pools", "curve")
 TEXTS = {
     "nodes": ("position", "before", "fairea", "improved", "actual"),

@@ -182,9 +182,10 @@ def noise_text(sheet: FaireaSheet) -> str:
 def _lost_text(sheet: FaireaSheet) -> str:
     """Regret in fitness and in diversity."""
     fitness, truth, distance = (noise_row(sheet, name) for name in ("regret", "regret_truth", "distance"))
+    by_truth = f", {band(truth, 1, True, 100)} % by the truth" if "world" in sheet.meta else ""
     return (
-        f"Fitness lost: {band(fitness, 1, True, 100)} % of its range by float scores, {band(truth, 1, True, 100)} % by the "
-        f"truth; |r| changes by {band(distance, 3, True)}."
+        f"Fitness lost: {band(fitness, 1, True, 100)} % of its range by float scores{by_truth}; "
+        f"|r| changes by {band(distance, 3, True)}."
     )
 
 
@@ -207,7 +208,9 @@ def _direction(lost: pd.Series) -> str:
 
 
 def wider_text(sheet: FaireaSheet) -> str:
-    """The same over many openings and many pools."""
+    """The same over many openings and many pools; "" where they were not made up."""
+    if sheet.openings.empty:
+        return ""
     rows = {
         name: wider_row(sheet, name, source)
         for name, source in (("shift_gap", "chip"), ("lost_gap", "chip"), ("dropped_gap", "chip"))

@@ -2,7 +2,7 @@
 
 Feasible pairs are lists. The largest fitness comes from scipy's sparse solver (`min_weight_full_bipartite_matching`: R. Jonker and
 A. Volgenant, Computing 38, 325 (1987), for sparse matrices), the weighted Hungarian likewise; the fittest within limits by
-exchange, with the largest fitness as its bound. FairEA as published and the front of fitness and |r| keep tables and are not
+a price on classes and exchange, with a bound. FairEA as published and the front of fitness and |r| keep tables and are not
 among them.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from xbar.workloads.fairea.limits import Exchange, Limits
+from xbar.workloads.fairea.limits import SLACK, Exchange, Limits
 from xbar.workloads.fairea.problem import UNFILLED, FaireaError, Floats, Ints
 from xbar.workloads.fairea.published import local_minority
 from xbar.workloads.fairea.tally import Layout, Measures, Tally
@@ -112,10 +112,53 @@ class LargeWithin:
     bound: float
 
 
+PRICES = 12  # assignments that the price of a selection limit takes
+
+
+def priced(problem: LargeProblem, floor: float, chosen: Ints) -> tuple[Ints, float]:
+    """A matching of two classes whose selection rates are `floor` apart at most, and what none such can have more fitness than.
+
+    Each candidate is worth a price more, or less, by class; the price is found by halving. For any price the largest sum less what
+    the price is of is a bound (Lagrange). From `chosen`, the largest fitness; where that keeps the floor, or classes are not two, it
+    comes back with its own fitness. The matching may miss the floor where nothing tried kept it.
+    """
+    group, most = problem.layout.group, problem.total(chosen)
+    pool = np.bincount(group)
+    hired = np.bincount(group[chosen[chosen != UNFILLED]], minlength=len(pool))
+    known = np.flatnonzero(pool)
+    if len(known) != 2:
+        return chosen, most
+    low, high = sorted(known, key=lambda c: hired[c] / pool[c])
+    unit = np.zeros(len(pool))
+    unit[low], unit[high] = 1.0 / pool[low], -floor / pool[high]  # what a candidate adds to rate of low - floor x rate of high
+
+    def room(found: Ints) -> float:
+        return float(unit[group[found[found != UNFILLED]]].sum())
+
+    if room(chosen) >= -SLACK:
+        return chosen, most
+    best, bound = chosen, most
+    below, above = 0.0, 2.0 * float(np.ptp(problem.fitness)) / float(np.ptp(unit)) + 1e-12
+    for _ in range(PRICES):
+        price = (below + above) / 2 if best is not chosen else above
+        found = assign_sparse(problem.fitness + price * unit[group[problem.candidate]], problem)
+        left = room(found)
+        bound = min(bound, problem.total(found) + price * left)
+        if left >= -SLACK:
+            best, above = found, price
+        elif best is chosen:
+            above *= 2
+        else:
+            below = price
+    return best, bound
+
+
 def fittest_within(problem: LargeProblem, limits: Limits, steps: int = 1_000_000, seed: int = 0) -> LargeWithin:
-    """By exchange from the largest fitness, as in `limits.within_by_exchange`."""
+    """By exchange, as in `limits.within_by_exchange`, from the largest fitness, or with a limit on selection rates from `priced`."""
     chosen = maximum_fitness(problem)
     most = problem.total(chosen)
+    if limits.selection is not None:
+        chosen, most = priced(problem, limits.selection, chosen)
     search = Exchange(problem.able, problem.layout, limits, [problem.layout.group], chosen)
     search.run(steps, np.random.default_rng(seed))
     if search.excess > 0:

@@ -45,7 +45,7 @@ from xbar.workloads.fairea.on_chip import (
     study_openings,
     study_pools,
 )
-from xbar.workloads.fairea.own import OwnFiles, joined, open_positions, read_case, read_network
+from xbar.workloads.fairea.own import Case, OwnFiles, joined, open_positions, read_case, read_network
 from xbar.workloads.fairea.problem import (
     FaireaError,
     Floats,
@@ -181,8 +181,9 @@ def run_fairea(
     """Everything for one network and one chip; the caller saves and draws the sheet.
 
     source: as in `load_network`; files: of the same source, where more than nodes and edges are an organisation's own: with
-    candidates of its own nothing is made up, and no chip is of use. `out` gets assignments.csv, who gets what by which method.
-    Same seed, same numbers, besides seconds. Raises `FaireaError` and what `hw` raises.
+    candidates of its own nothing is made up, and chips are of use where fitness is learned from outcomes alone. `out` gets
+    assignments.csv, who gets what by which method. Same seed, same numbers, besides seconds. Raises `FaireaError` and what
+    `hw` raises.
     """
     study = study or FaireaStudy()
     if files is None and source is not None and Path(source).exists():
@@ -190,7 +191,7 @@ def run_fairea(
     began = time.monotonic()
     with one_thread():
         if files is not None and files.own:
-            sheet, assignments = _own(files, study, step)
+            sheet, assignments = _own(files, chip, study, step)
         else:
             sheet, assignments = _study(source, files, chip, study, step)
     out.mkdir(parents=True, exist_ok=True)
@@ -199,8 +200,8 @@ def run_fairea(
     return sheet
 
 
-def _own(files: OwnFiles, study: FaireaStudy, step: Step) -> tuple[FaireaSheet, pd.DataFrame]:
-    """The answer to an organisation's own question."""
+def _own(files: OwnFiles, chip: Chip, study: FaireaStudy, step: Step) -> tuple[FaireaSheet, pd.DataFrame]:
+    """The answer to an organisation's own question; with fitness learned from outcomes, what chips do to it too."""
     if not study.attributes:
         raise FaireaError("attribute", None, "name what people are classed by (--attribute), once or several times")
     step("reading the files")
@@ -209,7 +210,28 @@ def _own(files: OwnFiles, study: FaireaStudy, step: Step) -> tuple[FaireaSheet, 
     found = answer(case.problem, None, study.seed, step, study.limits, apart)
     step("measures")
     meta = _meta(case.name, case.attribute, found, study) | {"told": list(case.told), "chip": None, "attribute_named": True}
-    return FaireaSheet(meta, **_tables(found, case.by_attribute, study.seed)), _assignments(found)
+    tables = _tables(found, case.by_attribute, study.seed)
+    if case.learned is not None:
+        more, on_chips = _own_on_chips(case, chip, found, study, step)
+        meta, tables = meta | more, tables | on_chips
+    return FaireaSheet(meta, **tables), _assignments(found)
+
+
+def _own_on_chips(
+    case: Case, chip: Chip, found: Answer, study: FaireaStudy, step: Step
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """The same positions and candidates with scores of chips: what is more in meta, and the tables. Float scores stand for the truth."""
+    problem, learned = case.problem, case.learned
+    assert learned is not None
+    opening = Opening(problem.graph, problem.classes, tuple(problem.open_positions), problem.candidates, learned.positions,
+                      learned.candidates, problem.compact.qualified, problem.weights)  # fmt: skip
+    judged = judged_chip(chip)
+    step("retraining with noise")
+    retrained = retrain_with_noise(learned.network, learned.pairs, judged, seed=study.seed)
+    wanted = list(cases(judged, learned.network, retrained, study.sigmas, study.adc_bits, study.times, study.reads))
+    noise = study_noise(opening, learned.pairs, wanted, study.instances, study.seed, step)
+    more = _of_chip(chip, judged) | {"float_ratio": _float_ratio(opening, found.found["FairEA"])}
+    return more, {"noise": noise.summary, "instances": noise.instances, "costs": noise.costs}
 
 
 def _tables(

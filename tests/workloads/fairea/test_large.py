@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from xbar.workloads.fairea import baselines, large
-from xbar.workloads.fairea.limits import Limits
+from xbar.workloads.fairea.limits import Limits, fittest_within
 from xbar.workloads.fairea.problem import UNFILLED, FaireaError, Problem
 from xbar.workloads.fairea.tally import Layout
 
@@ -51,6 +51,22 @@ def test_limits_are_kept_and_the_bound_holds() -> None:
             assert measures.distance <= 0.25 + 1e-9
             assert found.fitness <= found.bound + 1e-9
     assert kept >= 4
+
+
+def test_a_price_keeps_four_fifths_near_its_bound() -> None:
+    sparse, problem = both(3, m=20, t=40, density=0.5)
+    worse = large.LargeProblem(sparse.layout, sparse.position, sparse.candidate,
+                               sparse.fitness - 0.3 * sparse.layout.group[sparse.candidate])  # fmt: skip
+    best = large.maximum_fitness(worse)
+    assert worse.measures(best).selection_ratio < 0.8
+    found, bound = large.priced(worse, 0.8, best)
+    assert worse.measures(found).selection_ratio >= 0.8 - 1e-9
+    weights = problem.weights - 0.3 * np.array(list(problem.candidates.values()))
+    exact = fittest_within(problem.with_fitness(weights), Limits(selection=0.8))
+    assert worse.total(found) <= exact.bound + 1e-6 <= bound + 2e-6
+    more = large.fittest_within(worse, Limits(selection=0.8), steps=20_000)  # exchange goes on from there
+    assert worse.total(found) <= more.fitness <= exact.bound + 1e-6
+    assert more.bound == bound
 
 
 def test_wrong_pairs_are_named() -> None:

@@ -6,10 +6,14 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from xbar.hw import load_chip
+from xbar.reports.fairea import draw_fairea, summary_text
+from xbar.workloads.cli import main
 from xbar.workloads.fairea.answer import answer, groups, measures, placements
 from xbar.workloads.fairea.networks import read_graphml, read_organisation
 from xbar.workloads.fairea.own import Case, OwnFiles, read_case
 from xbar.workloads.fairea.problem import FaireaError
+from xbar.workloads.fairea.run import FaireaStudy, run_fairea
 from xbar.workloads.fairea.tables import read_table
 from xbar.workloads.fairea.templates import write_templates
 
@@ -25,6 +29,17 @@ def folder(at: Path, **texts: str) -> Path:
         if text:
             (at / f"{name}.csv").write_text(text, "utf-8")
     return at
+
+
+def with_outcomes(at: Path) -> list[str]:
+    """A folder whose fitness is learned; the rows of its outcomes."""
+    rng = np.random.default_rng(1)
+    skill, hard = rng.normal(size=(2, 200))
+    rows = [f"{s:.3f},{h:.3f},{int(s > h)},{rng.integers(2)}" for s, h in zip(skill, hard, strict=True)]
+    people = "id,gender,skill\n" + "".join(f"{who},{sex},{s}\n" for who, sex, s in (("x", "woman", 2), ("y", "man", 0), ("z", "man", -2)))
+    folder(at, fitness="", candidates=people, outcomes="\n".join(["skill,hardness,outcome,gender", *rows]),
+           positions="position,hardness\nd,0\nf,1\n")  # fmt: skip
+    return rows
 
 
 def case(at: Path, *attributes: str, **given: object) -> Case:
@@ -151,12 +166,7 @@ def test_every_choice_has_its_reason(tmp_path: Path) -> None:
 
 
 def test_fitness_is_learned_from_outcomes(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    skill, hard = rng.normal(size=(2, 200))
-    rows = [f"{s:.3f},{h:.3f},{int(s > h)},{rng.integers(2)}" for s, h in zip(skill, hard, strict=True)]
-    people = "id,gender,skill\n" + "".join(f"{who},{sex},{s}\n" for who, sex, s in (("x", "woman", 2), ("y", "man", 0), ("z", "man", -2)))
-    folder(tmp_path, fitness="", candidates=people, outcomes="\n".join(["skill,hardness,outcome,gender", *rows]),
-           positions="position,hardness\nd,0\nf,1\n")  # fmt: skip
+    rows = with_outcomes(tmp_path)
     found = case(tmp_path)
     assert found.learned is not None
     assert found.learned.auc > 0.9
@@ -173,3 +183,41 @@ def test_broken_quotes_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text('id\n"a\n', "utf-8")
     with pytest.raises(FaireaError, match="must be CSV"):
         read_table(tmp_path / "x.csv")
+
+
+@pytest.mark.usefixtures("sketched")
+def test_learned_fitness_is_put_on_chips(tmp_path: Path) -> None:
+    with_outcomes(tmp_path)
+    study = FaireaStudy(attributes=("gender",), instances=2, sigmas=(0.1,), adc_bits=(6,), times=(3600.0,), reads=(2,))
+    sheet = run_fairea(tmp_path, load_chip("edge"), tmp_path / "out", study)
+    assert sheet.on_chip
+    assert sheet.openings.empty
+    assert {"as judged", "write-verify", "mean of 2 reads"} <= set(sheet.costs["label"])
+    pages = {path.stem for path in draw_fairea(sheet, tmp_path / "out")}
+    assert {"report_chip", "report_noise", "report_repairs", "report_cost"} <= pages
+    text = summary_text(sheet)
+    assert "Fair assignment on Edge" in text
+    assert "by the truth" not in text
+    assert "fitness is learned from 160 past outcomes by skill, hardness" in text
+
+
+def test_the_command_writes_a_template_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = str(tmp_path / "mine")
+    assert main(["run", "fairea", "--template", mine]) == 0
+    assert "nodes.csv" in capsys.readouterr().out
+    wrong = [
+        (["--data", mine], "name what people are classed by (--attribute)"),
+        (["--data", mine, "--attribute", "gendre"], "attribute = 'gendre': must be one of ['department', 'gender']"),
+        (["--data", mine, "--attribute", "gender", "--fitness", "/nonexistent.csv"], "/nonexistent.csv"),
+        (["--fitness", "x.csv"], "want --data"),
+        (["--data", mine, "--limit", "ties=2"], "degree = 2.0: must be from 0 to 1"),
+        (["--data", mine, "--limit", "ties=0.1", "--limit", "ties=0.2"], "one --limit each of ties"),
+    ]
+    for words, told in wrong:
+        assert main(["run", "fairea", *words, "--out", str(tmp_path / "out")]) == 1
+        assert told in capsys.readouterr().err
+    for words in ([], ["--limit", "tie=1", "--out", "x"], ["--limit", "ties=x", "--out", "x"]):
+        with pytest.raises(SystemExit):
+            main(["run", "fairea", *words])
+    assert main(["run", "digits", "--limit", "ties=1", "--out", str(tmp_path / "out")]) == 1
+    assert "--limit is of no use to digits" in capsys.readouterr().err
