@@ -135,12 +135,13 @@ LIMITS = {
 
 def limits_text(sheet: FaireaSheet) -> str:
     """Within which limits the answer is the fittest, what it costs, and which limits cannot be kept."""
-    limits = sheet.meta["limits"]
+    m, limits = sheet.meta, sheet.meta["limits"]
     if limits is None:
         return ""
     row, top = method_row(sheet, sheet.meta["answer"]), method_row(sheet, "largest fitness")
     kept = "; ".join(_limit(name, value) for name, value in limits["kept"].items())
-    why = "as asked for" if limits["asked"] else "so that nothing is worse than before, with the actual holders or by chance"
+    holders = ", with the actual holders" if HOLDERS in m["placed"] else ""
+    why = "as asked for" if limits["asked"] else f"so that nothing is worse than before{holders} or by chance"
     cost = 100 * (top["fitness_normalised"] - row["fitness_normalised"])
     text = f"The answer is the fittest matching within limits, {why}: {kept or 'none is left'}. "
     text += f"It costs {cost:.1f} points of fitness's range"

@@ -184,10 +184,11 @@ def _run(options: argparse.Namespace) -> int:
         results = work(step)
         step("saving the tables")
         results.save(options.out)
-        record(options, {chip.title: chip}, began).save(options.out)
+        chips = {chip.title: chip} if getattr(results, "on_chip", True) else {}  # fair assignment with fitness given is on none
+        record(options, chips, began).save(options.out)
         _draw(KINDS[own], results, options.out, step)
         (options.out / POINTS).unlink(missing_ok=True)
-        step(f"{options.workload} on {chip.title}: done")
+        step(f"{' on '.join((options.workload, *chips))}: done")
     _show(options.out, KINDS[own])
     return 0
 
