@@ -20,9 +20,9 @@ COLUMNS: tuple[tuple[str, str, float, Callable[[float], str]], ...] = (
     ("selection_ratio", "selection", 0.605, "{:.2f}".format),
     ("isolated_share", "min. alone", 0.69, lambda share: percent(share, 0)),
     ("isolated_members", "all alone", 0.765, "{:.0f}".format),
-    ("community_minority_share", "rarest", 0.82, lambda share: percent(share, 0)),
-    ("degree_ratio", "ties", 0.865, "{:.2f}".format),
-    ("core_ratio", "cores", 0.91, "{:.2f}".format),
+    ("community_minority_share", "rarest", 0.815, lambda share: percent(share, 0)),
+    ("degree_ratio", "ties", 0.857, "{:.2f}".format),
+    ("core_ratio", "cores", 0.899, "{:.2f}".format),
     ("cross_group_share", "across", 0.95, lambda share: percent(share, 0)),
 )
 ROWS, MOST_PAGES = 26, 3  # of the pages that tell who goes where

@@ -23,7 +23,7 @@ def cost(sheet: FaireaSheet) -> Figure:
         part = sheet.curve[sheet.curve["measure"] == name]
         axes = plot(figure, (left, 0.40, 0.255, 0.42), label[0].upper() + label[1:], "both")
         known = part.dropna(subset=["fitness"])
-        axes.plot(known["limit"], share(known["fitness"]), "-", color=ACCENT, linewidth=1.8, zorder=2)
+        axes.step(known["limit"], share(known["fitness"]), "-", where="post", color=ACCENT, linewidth=1.8, zorder=2)
         for exact, face in ((True, ACCENT), (False, PAPER)):
             some = known[known["exact"] == exact]
             axes.plot(some["limit"], share(some["fitness"]), "o", color=ACCENT, markerfacecolor=face, markersize=6, zorder=3,
@@ -45,9 +45,10 @@ def cost(sheet: FaireaSheet) -> Figure:
         axes.set_xlabel(f"{way} (fairer to the right)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(-0.75, -0.16), ncols=4)
     write(figure, 0.05, 0.26, wrap(limits_text(sheet), 160), size=9.5, vertical="top")
+    beyond = "; ".join(told)
     note = (
-        "Fitness as a share of its range over matchings that fill as many positions. Filled marks: the largest there is, by a "
-        f"mixed-integer programme. Dotted: a limit that nothing keeps. {'; '.join(told)}{'.' if told else ''}"
+        "Fitness as a share of its range over matchings that fill as many positions. Filled marks: the largest there is, by HiGHS or the "
+        f"exact front; between them no more than the line. Dotted: a limit that nothing keeps. {beyond}{'.' if told else ''}"
     )
     write(figure, 0.05, 0.11, wrap(note, 180), size=8, colour=SOFT, vertical="top")
     return figure

@@ -15,7 +15,7 @@ from xbar.reports.fairea_sheet import BEFORE, OF_CHIP, RANDOM, FaireaSheet, tabl
 from xbar.reports.fairea_sweeps import _value
 from xbar.reports.fairea_verdict import MEASURES as JUDGED
 from xbar.reports.fairea_verdict import harm_text, harms, judged_methods, selection_text
-from xbar.reports.fairea_words import _explained, methods_text, noise_text, opening_text, share_band
+from xbar.reports.fairea_words import _explained, limits_text, methods_text, noise_text, opening_text, share_band
 from xbar.reports.results import ResultsError
 
 MEASURES = [f"{x}_{g}" for x in ("shift", "lost", "dropped") for g in ("minority", "majority", "gap")]
@@ -40,7 +40,9 @@ def sheet() -> FaireaSheet:
         "test_rmse": 0.1, "exact": False, "patterns": 0, "gap": None, "gap_fairea": None, "float_ratio": None,
         "placed": {"actual holders": placed, "FairEA": placed}, "random_draws": 4,
         "filled": {"NA": 5, "b": 3, "c": 1}, "attribute_named": True, "told": ["12 rows of edges are 11 ties"], "left_out": [],
-        "answer": "improved", "limits": None, "four_fifths": 0.8,
+        "answer": "fittest within limits", "four_fifths": 0.8,
+        "limits": {"asked": False, "wanted": {"selection": 0.8, "core": 0.9}, "kept": {"selection": 0.8}, "dropped": [["core", "proved"]],
+                   "exact": True, "gap": 0.0},
         "study": {"instances": 9, "pool": 2, "pairs": 100, "epochs": 1},
         "world": {"skills": 6, "background": 2, "steepness": 2.5, "outcome_noise": 0.5, "profile_shift": 0.5, "applicants": 3,
                   "more_positions": 4, "shares": {"NA": 0.5, "b": 0.3, "c": 0.2}},
@@ -88,11 +90,15 @@ def sheet() -> FaireaSheet:
         {"method": name, "position": str(n), "candidate": "" if n == 0 else f"c{n}", "class": "NA", "fitness": np.nan if n == 0 else 0.5,
          "rank": 1.0, "qualified": 3, "runner_up": "c9", "runner_up_class": "c", "exchanged": "", "fitness_change": -0.1,
          "distance_change": 0.01, "selection_ratio_change": 0.0, "isolated_change": 1.0, "reason": "fittest of 3"}
-        for name in ("improved", "FairEA") for n in range(90)
+        for name in ("fittest within limits", "FairEA") for n in range(90)
+    ])  # fmt: skip
+    curve = pd.DataFrame([
+        {"measure": name, "limit": limit, "fitness": np.nan if limit == 0.9 else 5.0 - limit, "bound": 5.0, "exact": limit < 0.5}
+        for name in ("distance", "selection", "isolated") for limit in (0.1, 0.4, 0.6, 0.9)
     ])  # fmt: skip
     return FaireaSheet(
-        meta, nodes, edges, methods, groups, placements, points, pd.DataFrame(noise), pd.DataFrame({"instance": [0], "changed": [0.1]}),
-        costs, openings,
+        meta, nodes, edges, methods, groups, placements, points, curve, pd.DataFrame(noise),
+        pd.DataFrame({"instance": [0], "changed": [0.1]}), costs, openings,
     )  # fmt: skip
 
 
@@ -119,7 +125,7 @@ def test_a_folder_without_a_run_is_named(sheet: FaireaSheet, tmp_path: Path) -> 
 @pytest.mark.usefixtures("sketched")
 def test_pages_are_drawn_without_exact_front_and_pools(sheet: FaireaSheet, tmp_path: Path) -> None:
     paths = draw_fairea(sheet, tmp_path)
-    assert len([path for path in paths if path.stem.startswith("report_")]) == 10
+    assert len([path for path in paths if path.stem.startswith("report_")]) == 11
     assert {"report.pdf", "report.html", "summary.txt", "reproducibility.png"} <= {path.name for path in paths}
     assert {"who_goes_where.csv", "measures.csv"} <= {path.name for path in paths}
 
@@ -137,6 +143,8 @@ def test_what_the_report_says(sheet: FaireaSheet) -> None:
     assert "in float" not in noise_text(sheet).rpartition("selection")[2]  # no ratio in float is known
     assert "Fitness lost: +20.0 (+10.0 to +30.0) % of its range" in noise_text(sheet)
     assert "weighted Hungarian" in summary_text(sheet)
+    assert "ratio of selection rates at least 0.80. It costs" in limits_text(sheet)
+    assert "proved by HiGHS to be the fittest. Ratio of mean core numbers at least 0.90: proved to be out of reach" in limits_text(sheet)
 
 
 @pytest.mark.parametrize(
