@@ -248,7 +248,7 @@ class _Work:
             solved = baked(self.model)
             solved.load_state_dict(self._kept(path, self.identity)["model"])
             return solved.eval()
-        solved = prune_and_solve(self.model, allocation, self.parts.train_inputs[:SOLVED_ON], self.plan.seed, self.step)
+        solved = prune_and_solve(self.model, allocation, first_samples(self.parts, SOLVED_ON), self.plan.seed, self.step)
         save_state({"identity": self.identity, "model": solved.state_dict()}, path)
         return solved
 
@@ -563,7 +563,7 @@ class _Work:
             small = prune_once(self.model, allocation, self.example)
             retraining += pulling_
         elif method.endswith("least-squares"):
-            solved = prune_and_solve(self.model, allocation, parts.train_inputs[:SOLVED_ON], seed)
+            solved = prune_and_solve(self.model, allocation, first_samples(parts, SOLVED_ON), seed)
             small = smaller(solved, self.example)
             retraining += pulling_
         else:
