@@ -88,6 +88,19 @@ def test_the_largest_current_is_that_of_one_group_and_of_zeros(scheme: dict[str,
         assert bound.tolist() == [9 * 3] * len(bound)  # of all 36 inputs it was 4 times as much
 
 
+def test_groups_together_add_the_errors_of_their_zeros(edge: Chip) -> None:
+    """Cells that err alike at every level, by 0.0422 of 15 levels, nine pairs a group: of n groups on a crossbar that all read 200, an
+    output is off by 200 sqrt(2 x 9 n) x 0.0422 x 15. 150 chips of 6 x 2 outputs: 1.7 % of a spread."""
+    exact = {"device": {"g_min": 5e-6, "read_noise_sigma": 0.0}, "component": {"adc": {"range": "ideal"}}}
+    for together in (1, 3, 6):
+        chip = edge.with_changes(**exact, weights={"groups_per_crossbar": together})
+        matrix = CrossbarMatrix(drawn(6, 2, 9), chip, False, dtype=torch.float64)
+        matrix.program(range(150))
+        inputs = torch.full((6, 1, 9), 200.0, dtype=torch.float64)
+        off = matrix(inputs.expand(150, 6, 1, 9)) - matrix.exact_product(inputs)
+        assert off.pow(2).mean().sqrt().item() == pytest.approx(200 * (2 * 9 * together) ** 0.5 * 0.0422 * 15, rel=0.05)
+
+
 @pytest.mark.parametrize("rows", [0, 2])
 def test_what_goes_on_the_diagonal_comes_back(rows: int) -> None:
     """Seven groups of two outputs and three inputs, three together, their rows of biases shared."""
