@@ -26,14 +26,6 @@ class Made:
     share: np.ndarray
 
     @classmethod
-    def of(cls, numbers: np.ndarray, share: np.ndarray) -> "Made":
-        """Of these numbers, each once and in order, with a share each."""
-        begins = np.ones(len(numbers), bool)
-        begins[1:] = (np.diff(numbers) != 1) | (np.diff(share) != 0)
-        at = np.flatnonzero(begins)
-        return cls(numbers[at], numbers[np.append(at[1:], len(numbers)) - 1] + 1 if len(at) else numbers, share[at])
-
-    @classmethod
     def run(cls, first: float, count: float) -> "Made":
         """So many neighbours."""
         return cls(np.array([first]), np.array([first + count]), np.ones(1))
@@ -62,6 +54,15 @@ class Made:
             return np.zeros(len(numbers))
         run = np.searchsorted(self.first, numbers, side="right") - 1
         return np.where((run >= 0) & (numbers < self.end[run]), self.share[run], 0.0)
+
+
+def runs(numbers: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of neighbours among numbers, each once and in order, that are `of` the same: first, end and of what."""
+    begins = np.ones(len(numbers), bool)
+    begins[1:] = (np.diff(numbers) != 1) | (np.diff(of) != 0)
+    at = np.flatnonzero(begins)
+    last = np.append(at[1:], len(numbers)) - 1 if len(at) else at
+    return numbers[at], numbers[last] + 1, of[at]
 
 
 def joined(parts: Sequence[Made]) -> Made:

@@ -13,7 +13,7 @@ from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.errors import TraceError
 from xbar.hw.graph.capture import Example, inputs_of
 from xbar.hw.graph.graph import SAMPLES, Graph, InputShapes, read
-from xbar.hw.graph.made import Made, joined
+from xbar.hw.graph.made import Made, joined, runs
 from xbar.hw.graph.matrix import Matrix, Table
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
 from xbar.hw.graph.operators import Call, Kind, computes_a_size, kind_of
@@ -255,12 +255,18 @@ class _Builder:
         """Of each number, where its maker stands among all."""
         return np.searchsorted(self.makers[0], numbers, side="right") - 1
 
-    def _made(self, value: Value, holder: str) -> Made:
-        """Which of a sample's values that `holder` makes a value holds ("": also those that are made from nothing)."""
-        numbers = np.unique(value.numbers_of_first())
-        makers, which = np.unique(self._makers_of(numbers), return_inverse=True)
-        mine = np.array([(self.makers[1][maker] or {"": 1.0}).get(holder, 0.0) for maker in makers])[which]
-        return Made.of(numbers[mine > 0], mine[mine > 0])
+    def _made(self, value: Value, holders: Iterable[str]) -> list[Made]:
+        """Which of a sample's values that each of `holders` makes a value holds ("": also those that are made from nothing)."""
+        numbers = value.numbers_of_first()
+        if value.moved is not None:
+            numbers = np.unique(numbers)
+        first, end, makers = runs(numbers, self._makers_of(numbers))
+        made_by = [self.makers[1][maker] or {"": 1.0} for maker in makers]
+        found = []
+        for holder in holders:
+            share = np.array([each.get(holder, 0.0) for each in made_by])
+            found.append(Made(first[share > 0], end[share > 0], share[share > 0]))
+        return found
 
     def _reach(self, node: fx.Node, kind: Kind, shape: tuple[int, ...], numbers: Any) -> Any:
         """What the kind's `reach` makes of the numbers of its operands."""
@@ -323,10 +329,10 @@ class _Builder:
             return
         found.holders = {host: 1.0}
         for value in operands:
+            others = [holder for holder in value.holders if holder != host]
             self.flows += [
-                Flow(holder, host, value.size * share, True, by_position(value, holder), made=self._made(value, holder))
-                for holder, share in value.holders.items()
-                if holder != host
+                Flow(holder, host, value.size * value.holders[holder], True, by_position(value, holder), made=made)
+                for holder, made in zip(others, self._made(value, others), strict=True)
             ]
 
     # ---- matrices
@@ -410,12 +416,10 @@ class _Builder:
         self, name: str, spec: _Spec, node: fx.Node, reads: np.ndarray, positions: int, needs: dict[str, np.ndarray],
         source: Value, at: dict[str, np.ndarray],
     ) -> None:  # fmt: skip
+        holders = source.holders or {"": 0.0}  # a state that begins at 0 comes from nowhere
         self.flows += [
-            Flow(
-                holder, name, source.size * share, False, at.get(holder, np.zeros(positions, np.int64)), spec.positions,
-                self._made(source, holder),
-            )
-            for holder, share in (source.holders or {"": 0.0}).items()  # a state that begins at 0 comes from nowhere
+            Flow(holder, name, source.size * share, False, at.get(holder, np.zeros(positions, np.int64)), spec.positions, made)
+            for (holder, share), made in zip(holders.items(), self._made(source, holders), strict=True)
         ]
         spec.nodes.append(node.name)
         spec.reads.append(np.where(reads >= 0, reads + spec.positions, -1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.hw.networks import seeded
 from xbar.hw import Network, trace
-from xbar.hw.graph.made import Made, joined
+from xbar.hw.graph.made import Made, joined, runs
 from xbar.hw.graph.part import crossing, part
 
 
@@ -205,7 +205,7 @@ def test_gates_of_an_lstm_travel_as_sums_and_its_results_once() -> None:
 
 
 def test_made_values_are_joined_parted_and_shared() -> None:
-    one = Made.of(np.array([1.0, 2, 3, 7, 8]), np.array([1.0, 1, 1, 1, 0.5]))
+    one = Made(*runs(np.array([1.0, 2, 3, 7, 8]), np.array([1.0, 1, 1, 1, 0.5])))
     assert (one.first.tolist(), one.end.tolist(), one.share.tolist()) == ([1, 7, 8], [4, 8, 9], [1, 1, 0.5])
     assert (one.count, one.scaled(0.5).count) == (4.5, 2.25)
     both = joined([one, Made.run(3, 5.5)])  # 3 to 8.5
