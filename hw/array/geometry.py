@@ -39,7 +39,8 @@ class WeightEncoding(BaseModel):
     segment: inputs with weights on one crossbar at most; longer columns are cut into segments of as equal length as can be. None:
     crossbars are filled in order. bias_rows: inputs of each crossbar, always driven at the highest code, whose cells hold the
     bias of outputs, each an equal part of it; 0: biases are added digitally. groups_per_crossbar: groups of a grouped matrix, such as
-    channels of a depthwise convolution, on one crossbar at most, block-diagonally; None: as many as fit; 1: crossbars of their own.
+    channels of a depthwise convolution, on one crossbar at most, block-diagonally; None: as many as fit; 1: crossbars of their own,
+    more accurate where cells of weight 0 err (hw/README.md has figures).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

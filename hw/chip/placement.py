@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
-from math import ceil
+from math import ceil, inf
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,8 +34,9 @@ from xbar.hw.chip.copies import Deal
 from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
-from xbar.hw.chip.packing import Block, least, pack
+from xbar.hw.chip.packing import Block, least, pack, used
 from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.chip.widths import bits_in, bits_out, made_bits, read_bits
 from xbar.hw.display import Shown
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -148,6 +149,16 @@ class Placement(Shown):
             mine.update(copy.in_cores)
         return {core: crossbars / self._in_cores[core] for core, crossbars in mine.items()}
 
+    @cached_property
+    def bits_in(self) -> float:
+        """Bits per sample that come over the chip's links."""
+        return bits_in(self.chip, self.network)
+
+    @cached_property
+    def bits_out(self) -> float:
+        """Bits per sample that leave over them."""
+        return bits_out(self.chip, self.network)
+
     @property
     def crossbars_used(self) -> int:
         """Crossbars that hold something."""
@@ -164,7 +175,7 @@ class Placement(Shown):
         """Crossbars below which no placement of the blocks goes into which matrices are cut."""
         structure = self.chip.structure
         planes = max(self.geometry(layer).planes for layer in self.copies)
-        return planes * least(_blocks(self.chip, self.network, self.copies), structure.wordlines, structure.bitlines)
+        return planes * least(_blocks(self.chip, self.network.layers, self.copies), structure.wordlines, structure.bitlines)
 
     def _title(self) -> str:
         return f"Placement of {len(self.copies)} layer{'' if len(self.copies) == 1 else 's'} on {self.chip.title}"
@@ -330,10 +341,10 @@ def _shared(
     )  # fmt: skip
 
 
-def _blocks(chip: Chip, network: Network, copies: Mapping[str, Sequence[LayerCopy]]) -> list[Block]:
+def _blocks(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, Sequence[LayerCopy]]) -> list[Block]:
     """What each copy holds on each of its crossbars, in their order; of those that hold a block together the first."""
     found = []
-    for layer in network.layers:
+    for layer in layers:
         geometry = layer_geometry(chip, layer)
         each = crossbars_at(chip, geometry, range(geometry.crossbars))[:: geometry.planes]
         found += [Block(copy.rank, x.rows, x.bitlines) for copy in copies[layer.name] for x in each]
@@ -342,13 +353,9 @@ def _blocks(chip: Chip, network: Network, copies: Mapping[str, Sequence[LayerCop
 
 def _packed(network: Network, chip: Chip, copies: Mapping[str, int]) -> Placement:
     """So many copies on as few crossbars as were found, in the order in which the network first needs them; raises CapacityError."""
-    structure, ranks = chip.structure, iter(range(sum(copies.values())))
+    structure, unplaced = chip.structure, _unplaced(chip, network.layers, copies)
     planes = layer_geometry(chip, network.layers[0]).planes
-    unplaced = {
-        layer.name: tuple(LayerCopy(layer.name, k, next(ranks), (), structure.crossbars_per_core) for k in range(copies[layer.name]))
-        for layer in network.layers
-    }
-    spots = pack(_blocks(chip, network, unplaced), structure.wordlines, structure.bitlines)
+    spots = pack(_blocks(chip, network.layers, unplaced), structure.wordlines, structure.bitlines)
     number = {crossbar: k for k, crossbar in enumerate(dict.fromkeys(spot.crossbar for spot in spots))}
     needed = planes * len(number)
     if needed > chip.crossbars:
@@ -367,6 +374,21 @@ def _packed(network: Network, chip: Chip, copies: Mapping[str, int]) -> Placemen
             group.append(replace(copy, slots=slots, corners=tuple((spot.row, spot.column) for spot in mine for _ in range(planes))))
         placed[layer.name] = tuple(group)
     return Placement(chip, network, placed, "crossbars")
+
+
+def _unplaced(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, int]) -> dict[str, tuple[LayerCopy, ...]]:
+    """So many copies of each layer, on no crossbars yet."""
+    ranks, per_core = iter(range(sum(copies[layer.name] for layer in layers))), chip.structure.crossbars_per_core
+    return {layer.name: tuple(LayerCopy(layer.name, k, next(ranks), (), per_core) for k in range(copies[layer.name])) for layer in layers}
+
+
+def packed_crossbars(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, int]) -> int:
+    """Crossbars that so many copies of these layers take where they share them: as many as `place` finds with "crossbars", or more than
+    the chip has where no packing takes as few."""
+    structure, planes = chip.structure, layer_geometry(chip, layers[0]).planes
+    blocks, size = _blocks(chip, layers, _unplaced(chip, layers, copies)), (structure.wordlines, structure.bitlines)
+    bound = planes * least(blocks, *size)
+    return bound if bound > chip.crossbars else planes * used(pack(blocks, *size))
 
 
 def asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
@@ -402,12 +424,15 @@ def _balance(network: Network, chip: Chip, taken: dict[str, int], own: Mapping[s
         free -= cost
 
 
-def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int:
-    """Time [fs] that one copy of the layer takes for a vector when it has all inputs: the longest of its slice loop and of the
-    stages that copies on one tile share, each for as many copies as lie there, of `taken` crossbars each (None: whole cores):
-    reading inputs from the tile's buffer, its digital units, and sending the results once.
+def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None, copies: int | None = None) -> int:
+    """Time [fs] that one copy of the layer takes for a vector when it has all inputs, as estimated: the longest of its slice loop and of
+    the stages that copies on one tile share, each for as many copies of the layer as find room there, of `taken` crossbars each (None:
+    whole cores), or for `copies` where there are fewer (None: not known): reading inputs from the tile's buffer, its digital units, and
+    sending the results once.
 
-    What is not in it depends on where layers lie: arriving values, copies sent to several tiles, and what cores are shared with.
+    What is not in it depends on where layers lie: arriving values, results that go to several tiles, what cores are shared with, and
+    copies of other layers on the tile. Where fewer copies come to lie on a tile than find room, as when copies are yet to be balanced,
+    stages other than the slice loop come out too long, up to as many times as copies find room.
     """
     own, geometry = chip.for_layer(layer.name), layer_geometry(chip, layer)
     crossbars = crossbars_at(chip, geometry, range(geometry.crossbars))
@@ -416,10 +441,10 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int
     cycle = read_cycle(chip, layer, crossbars).busy
     per_core = chip.structure.crossbars_per_core
     taken = taken or ceil(geometry.crossbars / per_core) * per_core
-    beside = max(1.0, chip.structure.cores_per_tile * per_core / taken)
+    beside = max(1.0, min(chip.structure.cores_per_tile * per_core / taken, inf if copies is None else copies))
     inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
     for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
-        inputs[tile] += layer.index_bits if layer.lookup else rows * own.inputs.bits
+        inputs[tile] += read_bits(chip, layer) * (1 if layer.lookup else rows)
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
         outputs[x.tile] += geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0
@@ -432,6 +457,6 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int
         share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors
         work = {name: count * share for name, count in layer.digital.items()}
         work["accumulator"] = work["tile_register"] = work.get("accumulator", 0.0) + additions
-        sent = clock_ticks(finished[tile] * own.inputs.bits, chip.timing.flit_width, chip.timing.tile_clock)
+        sent = clock_ticks(finished[tile] * made_bits(chip, layer.name), chip.timing.flit_width, chip.timing.tile_clock)
         stages += [beside * units_time(own, work), beside * sent]
     return round(max(cycle, *stages))

@@ -86,7 +86,8 @@ class FoundMapping(Shown):
 def judge(placement: Placement, objective: Objective) -> Judged:
     """Energy and time of a placement, links included, as a simulation has them: of one request alone, or of one in a long row of
     requests, over whose results the static power is spread: of ROW requests the period with which they come to repeat each other, or where
-    they do not (`xbar.hw.events.repetition`), the mean of the middle third."""
+    they do not (`xbar.hw.events.repetition`; look-ups never do), the mean of the middle third, for which all ROW are simulated: so a
+    search in a network that never comes to repeat itself takes up to ten times as long as in one that soon does."""
     if objective == "latency":
         ledger = simulate(placement, Arrivals.batch(1))
         return Judged(ledger.total_energy, float(ledger.latency[0]))
@@ -149,17 +150,21 @@ def helpful_copies(vectors: int, most: int) -> Iterator[int]:
 
 
 def least(network: Network, chip: Chip, objective: Objective, ledger: Ledger) -> float:
-    """A product [J s] below which no numbers of copies on crossbars of their own come. ledger: of any such placement of the network, whose
-    energy of all that copies do not change is taken: not of the mesh, of buffers, and of sums that are made where tiles meet.
+    """A product [J s] below which no numbers of copies come that share as those of `ledger` do: it is of any such placement of the network,
+    and of it is taken the energy of all that copies do not change: not of the mesh, of buffers, and of sums that are made where tiles meet;
+    nor, on shared crossbars, of reads, in which cells of others draw.
 
     A vector holds a copy for as long as the slowest of its crossbars, each taken alone, reads and converts it, wherever they lie. Time
-    between results: the least t for which the chip has crossbars for vectors x that / t copies of every layer, or one. Latency: no less
-    than a vector of every layer on the longest path through the network.
+    between results: the least t for which the chip has crossbars for vectors x that / t copies of every layer, or one; where copies share
+    crossbars, each of which is read for one after the other, that many without the one. Latency: no less than a vector of every layer on
+    the longest path through the network.
     """
-    fixed = [name for name in ledger.energy.columns if name not in WHERE_THEY_LIE]
+    shared = ledger.placement.sharing == "crossbars"
+    fixed = [name for name in ledger.energy.columns if name not in WHERE_THEY_LIE and not (shared and name == "crossbar")]
     energy = float(ledger.energy.drop(index=STATIC)[fixed].to_numpy().sum()) / ledger.requests
     times = {layer.name: _least_held(chip, layer) for layer in network.layers}
-    time = (_fastest_row(network, chip, times) if objective == "throughput" else _longest_path(network, times)) * 1e-15
+    time = _fastest_row(network, chip, times, 0.0 if shared else 1.0) if objective == "throughput" else _longest_path(network, times)
+    time *= FEMTOSECOND
     return (energy + chip.static_power * time) * time
 
 
@@ -248,13 +253,13 @@ class _Search:
         return int(self.random.choice(len(weights), p=weights / weights.sum())) if weights.sum() else None
 
 
-def _fastest_row(network: Network, chip: Chip, times: Mapping[str, int]) -> float:
-    """Least time between results [fs] that crossbars suffice for."""
+def _fastest_row(network: Network, chip: Chip, times: Mapping[str, int], one: float) -> float:
+    """Least time between results [fs] that crossbars suffice for; one: copies of a layer at least, on crossbars of their own."""
     crossbars = {layer.name: layer_geometry(chip, layer).crossbars for layer in network.layers}
     low, high = 0.0, float(max(layer.vectors * times[layer.name] for layer in network.layers))
     for _ in range(60):  # copies may be dealt over samples, so a layer's share of a copy's time may be less than a vector's
         middle = (low + high) / 2
-        needed = sum(max(1.0, layer.vectors * times[layer.name] / middle) * crossbars[layer.name] for layer in network.layers)
+        needed = sum(max(one, layer.vectors * times[layer.name] / middle) * crossbars[layer.name] for layer in network.layers)
         low, high = (low, middle) if needed <= chip.crossbars else (middle, high)
     return low
 

@@ -48,7 +48,7 @@ from xbar.hw.events.repetition import serve
 from xbar.hw.events.runs import Runs
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
-from xbar.hw.events.waiting import Clock, Port, Progress, Turns
+from xbar.hw.events.waiting import Clock, Port, Progress, SharedUnits
 from xbar.hw.graph.network import MatrixLayer, Network
 
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
@@ -93,7 +93,7 @@ class Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.off_chip_links, self.links = off_chip_links or OffChipLinks(self.env), Links(self.operations.mesh)
         self.outbox = Outbox(self.env, self.links)
-        self.turns = Turns(self.env)
+        self.turns = SharedUnits(self.env)
         self.taken: dict[Unit, int] = defaultdict(int)  # how long shared converters were [fs]
         self._progress: dict[tuple[str, int], Progress] = {}
         self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
@@ -265,7 +265,7 @@ class Simulation:
         for (core, adc), hold in sorted(self.taken.items()):
             busy[f"shared ADC {adc} of core {core}"] = hold
         for transfer, index in self.transfers.described if self.transfers is not None else ():
-            busy["off-chip links"] += written.of([index]).busy
+            busy["off-chip links"] += int(runs[index]) * transfer.hold  # without what they are held longer for other chips
             for tile, hold in transfer.buffer_ports.items():
                 busy[f"buffer port of tile {tile}"] += int(runs[index]) * hold
         return dict(busy)
@@ -432,7 +432,7 @@ def simulate(
     simulation = Simulation(
         placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
     )
-    serve(simulation, progress, every_request or bool(updates or simulation.kinds or simulation.per_crossbar))
+    serve(simulation, progress, every_request)
     return simulation.ledger(simulation.close(horizon), read_energy)
 
 

@@ -47,6 +47,7 @@ from xbar.hw.chip.cycle import (
 )  # fmt: skip
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
+from xbar.hw.chip.widths import made_bits, read_bits
 from xbar.hw.events.destinations import Destinations, blocks
 from xbar.hw.events.mesh import EDGE, Mesh, Shipment
 from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
@@ -133,12 +134,12 @@ class VectorOperations:
 
     def _bits_of(self, layer: str) -> int:
         """Bits of a value that a layer reads or makes."""
-        return self.chip_of(layer).inputs.bits
+        return made_bits(self.chip, layer)
 
     def bits(self, flow: Flow) -> float:
         """Bits per sample of a flow where it goes to once."""
         layer = self.network.layer(flow.target)
-        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self._bits_of(layer.name))
+        return flow.values * (self._bits_of(layer.name) if flow.addend else read_bits(self.chip, layer))
 
     # ---- one copy
 
@@ -310,9 +311,6 @@ class VectorOperations:
 
     def image_in(self, sample: int) -> Transfer:
         """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
-        indices = self.network.index_bits
-        width = max((self._bits_of(flow.target) for flow in self.flows_from[""]), default=self.chip.inputs.bits)
-        bits = (self.network.input_values - len(indices)) * width + sum(indices) + self._host_bits
         sent: dict[int, dict[object, float]] = defaultdict(dict)
         written = 0.0
         for number, flow in enumerate(self.flows_from[""]):
@@ -320,26 +318,22 @@ class VectorOperations:
                 sent[tile][number, part] = self.bits(flow) * weight
                 written += self.bits(flow) * weight
         shipment = self.mesh.shipment({EDGE: sent})
-        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
+        return self._transfer(self.placement.bits_in, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
         """One sample's results over the links from the tiles where they are made, with the other half of the host's values."""
-        width = max((self._bits_of(name) for name, values in self.network.outputs.items() if values), default=self.chip.inputs.bits)
-        bits = self.network.output_values * width + self._host_bits
-        total = sum(self.network.outputs.values())
+        bits, outputs = self.placement.bits_out, self.network.outputs
+        widest = max(map(self._bits_of, outputs), default=1)
+        wide = {name: values * (self._bits_of(name) / widest) for name, values in outputs.items()}
+        total = sum(wide.values())
         made: dict[int, float] = defaultdict(float)
-        for name, values in self.network.outputs.items():
+        for name, values in wide.items():
             for tile, share in self.destinations.completed(name, sample).items() if values else ():
                 made[tile] += bits * values / total * share
         shipment = self.mesh.shipment({tile: {EDGE: {tile: count}} for tile, count in made.items()})
         ports = {tile: self.port_time(count) for tile, count in made.items()}
         read = sum(made.values())
         return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, **self._sent(shipment)})
-
-    @property
-    def _host_bits(self) -> float:
-        """Bits per sample that go to the host, and as many that come from it."""
-        return self.network.host_values / 2 * self.chip.inputs.bits
 
     def _sent(self, shipment: Shipment) -> Actions:
         """What routers, and wires between them that are a component of their own, do for a shipment."""

@@ -83,7 +83,7 @@ class Port:
         self._next_turn(duration)
 
 
-class Turns:
+class SharedUnits:
     """Units that several have a use for and one has at a time, such as converters: who needs several gets all at once. Nobody passes one
     who asked earlier and waits for the same unit, so nobody waits for ever; those of one instant come by their rank."""
 

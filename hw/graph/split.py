@@ -1,10 +1,11 @@
 """A layer as several layers, each of which makes part of its results: for one that is larger than a chip."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from xbar.hw.errors import ParameterError
-from xbar.hw.graph.network import MatrixLayer, Network
+from xbar.hw.graph.made import Made
+from xbar.hw.graph.network import Flow, MatrixLayer, Network
 
 
 def piece_names(layer: str, pieces: int) -> list[str]:
@@ -36,13 +37,23 @@ def split(network: Network, pieces: Mapping[str, int]) -> Network:
         return [(piece, outputs / whole) for piece, outputs in zip(piece_names(name, pieces[name]), sizes[name], strict=True)]
 
     layers = tuple(each for layer in network.layers for each in _pieces(layer, sizes.get(layer.name), of))
-    flows = tuple(
-        replace(flow, source=source, target=target, values=flow.values * made * (taken if flow.addend else 1.0))
-        for flow in network.flows for source, made in of(flow.source) for target, taken in of(flow.target)
-    )  # fmt: skip
+    flows = tuple(each for flow in network.flows for each in _flows(flow, of))
     consumers = {layer.name: tuple(other.name for other in layers if layer.name in other.needs) for layer in layers}
     outputs = {name: values * share for whole, values in network.outputs.items() for name, share in of(whole)}
     return replace(network, layers=layers, flows=flows, consumers=consumers, outputs=outputs)
+
+
+def _flows(flow: Flow, of: Callable[[str], list[tuple[str, float]]]) -> Iterator[Flow]:
+    """A flow between pieces: each of the source makes its share of every value, each of the target reads all, or adds up its part."""
+    for source, made in of(flow.source):
+        begin = 0.0
+        for target, taken in of(flow.target):
+            share, numbers = taken if flow.addend else 1.0, flow.made
+            if flow.source:
+                numbers = (numbers or Made.run(0.0, flow.values)).scaled(made)
+            if numbers is not None and flow.addend:
+                numbers, begin = numbers.part(begin, begin + taken), begin + taken
+            yield replace(flow, source=source, target=target, values=flow.values * made * share, made=numbers)
 
 
 def _pieces(layer: MatrixLayer, sizes: list[int] | None, of: Callable[[str], list[tuple[str, float]]]) -> list[MatrixLayer]:

@@ -42,9 +42,21 @@ def test_no_bound_beyond_what_is_reached_where_digital_work_is_slowest(objective
     """Copies that lie apart do not share a tile's units."""
     network_ = network([layer("a", 20, 20, 4, None, {"activation": 4000.0})], [flow("", "a", 80, np.zeros(4, int))], 80, 80)
     for copies in (1, 2, 4):
-        for sharing in ("none", "cores"):
+        for sharing in ("none", "cores", "crossbars"):
             placement = place(network_, edge, {"a": copies}, sharing)
             assert least(network_, edge, objective, simulate(placement, Arrivals.batch(1))) < judge(placement, objective).product
+
+
+def test_the_bound_lets_layers_share_crossbars(edge: Chip) -> None:
+    """Three small layers on one of four crossbars leave three to the large one, of 60 vectors: on crossbars of their own they leave one."""
+    whole = [layer(name, 4, 4, 1) for name in "abc"]
+    large = layer("d", 25, 100, 60, {name: np.ones(60, int) for name in "abc"})
+    flows = [flow("", name, 4, np.zeros(1, int)) for name in "abc"] + [flow(name, "d", 2000, np.ones(60, int)) for name in "abc"]
+    built, chip = network([*whole, large], flows, 4, 1500), with_rates(of(edge, 4), link=1e15)
+    placement = place(built, chip, {"d": 3}, "crossbars")
+    bound = least(built, chip, "throughput", simulate(placement, Arrivals.batch(1)))
+    assert bound < judge(placement, "throughput").product
+    assert bound < least(built, chip, "throughput", simulate(place(built, chip, None, "cores"), Arrivals.batch(1)))
 
 
 def test_what_is_judged_is_the_ledgers(edge: Chip) -> None:

@@ -3,18 +3,20 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations, pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from tests.hw.hand_built import flow, layer, looped, network
+from tests.hw.hand_built import flow, layer, looped, network, with_rates
 from xbar.hw import CapacityError, Chip, Network, ParameterError, place
 from xbar.hw.chip.chips import place_chips
 from xbar.hw.chip.cycle import adc_of
 from xbar.hw.chip.partition import Stages, partition
-from xbar.hw.chip.placement import layer_geometry, vector_time
+from xbar.hw.chip.placement import Sharing, layer_geometry, vector_time
 from xbar.hw.errors import UnknownLayerError
-from xbar.hw.graph.part import crossing, cuts, part
+from xbar.hw.events.vector_operation import VectorOperations
+from xbar.hw.graph.part import crossing, cuts, part, parts
 from xbar.hw.graph.split import split
 
 
@@ -42,13 +44,13 @@ def chain_with_skips(seed: int, layers: int = 7) -> Network:
     return network(built, flows, 50 * built[0].vectors, results, outputs={f"l{layers - 1}": results})
 
 
-def ways(whole: Network, chips: int, chip: Chip) -> list[tuple[int, ...]]:
+def ways(whole: Network, chips: int, chip: Chip, sharing: Sharing = "as_needed") -> list[tuple[int, ...]]:
     """All cuts into that many parts that each can be placed."""
     names, found = [each.name for each in whole.layers], []
     for at in combinations(cuts(whole), chips - 1):
         try:
             for first, last in pairwise([0, *at, len(names)]):
-                place(part(whole, names[first:last]), chip, None)
+                place(part(whole, names[first:last]), chip, None, sharing)
         except CapacityError:
             continue
         found.append(at)
@@ -104,6 +106,56 @@ def test_sent_values_are_those_that_cross(small: Chip) -> None:
         stages, names = Stages(whole, small), [each.name for each in whole.layers]
         for first, last in combinations([0, *cuts(whole), len(names)], 2):
             assert stages.sent(first, last) == crossing(whole, names[first:last])
+
+
+class TestSharedCrossbars:
+    def test_what_lies_on_one_takes_one_chip(self, edge: Chip) -> None:
+        """Four matrices of 4 x 4 on one crossbar, or on four: of two crossbars a chip, on one chip or two."""
+        once, chip = np.arange(1, 3), edge.with_changes(structure={"tiles": 1, "cores_per_tile": 1, "crossbars_per_core": 2})
+        layers = [layer(f"l{k}", 4, 4, 2, {f"l{k - 1}": once} if k else {}) for k in range(4)]
+        flows = [flow(f"l{k - 1}" if k else "", f"l{k}", 8, once * bool(k)) for k in range(4)]
+        whole = network(layers, flows, 8, 8)
+        found = {sharing: place_chips(whole, chip, None, None, sharing) for sharing in get_args(Sharing)}
+        assert {sharing: len(each.chips) for sharing, each in found.items()} == {"none": 4, "cores": 2, "crossbars": 1, "as_needed": 2}
+        assert found["crossbars"].crossbars_used == 1
+        copied = place_chips(whole, chip, None, {"l1": 5}, "crossbars")  # which would be cut into pieces on crossbars of their own
+        assert (copied.pieces, len(copied.chips), copied.crossbars_used) == ({}, 1, 1)
+
+    @pytest.mark.parametrize("seed", [3, 6])
+    def test_no_fewer_chips_do(self, edge: Chip, seed: int) -> None:
+        whole, chip = chain_with_skips(seed, 5), edge.with_changes(structure={"tiles": 1, "cores_per_tile": 2, "crossbars_per_core": 3})
+        fewest = next(n for n in range(1, 6) if ways(whole, n, chip, "crossbars"))
+        found = partition(Stages(whole, chip, None, "crossbars"))
+        assert len(found) + 1 == fewest < len(partition(Stages(whole, chip, None, "cores"))) + 1
+        assert traffic(whole, found) == min(traffic(whole, at) for at in ways(whole, fewest, chip, "crossbars"))
+
+
+def test_links_take_what_is_as_wide_as_layers_have_it(edge: Chip) -> None:
+    """A layer of 4 bits behind one of 8, over links so slow that they are all: 100 values in, 800 across, 400 out, and 60 to a host and
+    back. By hand, and as the parts' own transfers hold the links."""
+    once = np.arange(1, 9)
+    layers = [layer("a", 100, 100, 8), layer("b", 50, 100, 8, {"a": once}, {"activation": 1e6})]
+    whole = network(layers, [flow("", "a", 100, 0 * once), flow("a", "b", 800, once)], 100, 400, host_values=60)
+    chip = with_rates(edge.with_changes(layer={"b": {"inputs": {"bits": 4}}}), link=1e6, activation=1e15)
+    stages = Stages(whole, chip, None)
+    by_hand = [100 * 8 + 800 * 8 + 60 * 8, 800 * 4 + 400 * 4]
+    assert [stages.time(first, first + 1) for first in (0, 1)] == [bits * 10**9 for bits in by_hand]
+    for bits, each in zip(by_hand, parts(whole, [1]), strict=True):
+        changed = chip if each.layers[0].name == "b" else chip.with_changes(layer={})
+        placed = place(each, changed, None)
+        assert placed.bits_in + placed.bits_out == bits
+        operations = VectorOperations(placed, True)
+        assert [operations.image_in(0).actions["link"], operations.result_out(0).actions["link"]] == [placed.bits_in, placed.bits_out]
+
+
+def test_a_layer_alone_on_a_tile_has_all_of_its_units(edge: Chip) -> None:
+    """1,000 values through the activation unit of a tile, 1.2 a nanosecond, of a layer of one crossbar; 16 find room on a tile."""
+    alone = layer("a", 20, 20, 1, digital={"activation": 1000.0})
+    assert [vector_time(edge, alone, 1, copies) for copies in (1, 3, 40, None)] == pytest.approx(
+        [833333333, 3 * 833333333, 16 * 833333333, 16 * 833333333], rel=1e-8)  # fmt: skip
+    built = network([alone], [flow("", "a", 20, np.zeros(1, int))], 20, 20)
+    assert Stages(built, edge, None).time(0, 1) == 833333333
+    assert Stages(built, edge, {"a": 1}, "cores").time(0, 1) == 833333333
 
 
 def test_what_cannot_be_is_told(small: Chip) -> None:

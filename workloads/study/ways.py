@@ -32,15 +32,14 @@ def ways(
     `xbar.hw.events.turns.Turns`. The cells' costs of writing that the chip does not state are ASSUMED_WRITES. Raises as
     `place_chips`, `simulate_chips` and `serve_in_turns`.
     """
-    placed = place_chips(network, chip)
+    placed = place_chips(network, with_writes(chip))  # what is not written lies the same with costs of writing
     count = len(placed.chips)
     step(f"ways: on {count} chip{'' if count == 1 else 's'}")
     rows = [_held(placed)]
     if count > 1:
-        writable = place_chips(network, with_writes(chip))
         for batch in batches:
             step(f"ways: in {count} turns, {batch} requests together")
-            rows.append(_in_turns(writable, batch, memory, pulses_per_cell))
+            rows.append(_in_turns(placed, batch, memory, pulses_per_cell))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
