@@ -213,18 +213,16 @@ class _Search:
         self.vectors = [layer.vectors for layer in network.layers]
         begun = place(network, chip, sharing=sharing)
         self.sharings: tuple[Shared, ...] = ("none", "cores") if sharing == "as_needed" else (begun.sharing,)
-        lying: dict[Shared, Sharing] = {each: "none" if each == "none" else "cores" for each in self.sharings}
-        self.taken = {each: [round(count) for count in sizes(network, chip, how).values()] for each, how in lying.items()}
+        self.taken = {each: list(sizes(network, chip, each).values()) for each in self.sharings}
         own, least_taken = own_needs(network), self.taken[self.sharings[-1]]
         room = chip.crossbars - sum(least_taken)
         most = [most_at_once(own[x.name]) if x.name in own else x.vectors for x in network.layers]
-        if begun.sharing == "crossbars":
-            room = max(room, chip.crossbars)
         self.steps = [
-            list(helpful_copies(vectors, min(limit, 1 + room // taken)))
+            list(helpful_copies(vectors, min(limit, 1 + int(room // taken))))
             for vectors, limit, taken in zip(self.vectors, most, least_taken, strict=True)
         ]
-        self.paces = [vector_time(chip, layer, taken) for layer, taken in zip(network.layers, least_taken, strict=True)]
+        alone = sizes(network, chip, "none" if self.sharings[-1] == "none" else "cores").values()
+        self.paces = [vector_time(chip, layer, round(taken)) for layer, taken in zip(network.layers, alone, strict=True)]
         self.flow = Dataflow(network, self.paces, [stage_times(chip, layer, begun.sharing).delay for layer in network.layers])
         self.known: dict[Mapped, Judged] = {}
         self.rows: dict[Mapped, dict[str, object]] = {}
@@ -238,13 +236,9 @@ class _Search:
         """The mapping as a placement; raises as `place`."""
         return place(self.network, self.chip, dict(zip(self.names, mapped.copies, strict=True)), mapped.sharing, mapped.strips)
 
-    def crossbars(self, copies: tuple[int, ...], sharing: Shared) -> int:
-        """Crossbars that they take."""
-        return sum(count * taken for count, taken in zip(copies, self.taken[sharing], strict=True))
-
     def fits(self, copies: tuple[int, ...], sharing: Shared) -> bool:
-        """Whether the chip has room for them, as far as is known before they are packed."""
-        return sharing == "crossbars" or self.crossbars(copies, sharing) <= self.chip.crossbars
+        """Whether the chip has crossbars, or cells, for them; whether they can be packed is not known before they are."""
+        return sum(count * taken for count, taken in zip(copies, self.taken[sharing], strict=True)) <= self.chip.crossbars
 
     def strips(self, copies: tuple[int, ...], sharing: Shared) -> list[int]:
         """Numbers of strips, powers of two and halfway between, in which copies come in different orders."""
@@ -341,7 +335,7 @@ class _Search:
     def by_estimates(self) -> tuple[int, ...]:
         """The copies of least estimate: for throughput exactly, for latency of those that were found."""
         sharing, now = self.sharings[-1], self.begin.copies
-        if self.objective == "throughput" and sharing != "crossbars":
+        if self.objective == "throughput":
             paces, taken = (dict(zip(self.names, each, strict=True)) for each in (self.paces, self.taken[sharing]))
             period = least_period(self.network, paces, taken, self.chip.crossbars)
             fewest = (copies_for(vectors, pace, period) for vectors, pace in zip(self.vectors, self.paces, strict=True))

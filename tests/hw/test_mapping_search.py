@@ -102,6 +102,13 @@ def test_same_seed_same_search(edge: Chip) -> None:
     assert "smaller" in repr(one)
 
 
+def test_copies_that_share_crossbars_are_searched_too(edge: Chip) -> None:
+    found = search_mapping(trace(*small_convolutional()), of(edge, 2), budget=6, sharing="crossbars")
+    assert found.placement.sharing == "crossbars"
+    assert len(found.tried) == 6
+    assert found.best.product <= found.greedy.product
+
+
 def drawn_network(random: np.random.Generator) -> Network:
     """Three to five layers, each of which follows one or two before it, row by row or all at once."""
     layers, flows = [], []
