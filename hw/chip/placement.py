@@ -1,8 +1,11 @@
 """Which crossbars hold which layer, and copies to balance the pipeline.
 
 Copies are placed one after the other, in the order of the network, on the cores of the chip in order: neighbours in the network
-are neighbours on the chip. Within a copy, crossbars run over groups, then column tiles, then row tiles, then
-planes, so that what is added up lies close together. What copies share (`Sharing`):
+are neighbours on the chip. With `strips`, strip by strip: copy i of n belongs to strip floor((i + 1/2) strips / n), and within a strip
+copies come in the order of the network. Copies take a layer's picture side by side (`xbar.hw.chip.copies`), so what makes and what reads
+one part of a picture then lies together, and many copies of one layer do not all send from the same few tiles. Within a copy, crossbars
+run over groups, then column tiles, then row tiles, then planes, so that what is added up lies close together. What copies share
+(`Sharing`):
 
 - "none": nothing. A core belongs to one copy of one layer, so its converters are shared only within that copy;
 - "cores": a copy begins on the crossbar after the last one of the copy before, and the core between them has crossbars of both, with
@@ -267,18 +270,23 @@ def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
-def place(network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed") -> Placement:
+def place(
+    network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed", strips: int = 1
+) -> Placement:
     """Put every layer of `network` on crossbars of `chip`.
 
     replication: "balance" spends free crossbars on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). sharing: what copies share, see above; that of the
-    placement tells what became of "as_needed". With "crossbars", free are those that are left without sharing them. Raises
-    CapacityError by how many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles
-    lack, ParameterError for a wrong mapping or wires that sharing does not cover, UnknownLayerError where the chip has settings for
-    other layers, TraceError for layers that wait for each other without end.
+    placement tells what became of "as_needed". With "crossbars", free are those that are left without sharing them. strips: in how many
+    copies come, see above. Raises CapacityError by how many crossbars the chip is too small, MissingComponentError where layers need a
+    digital unit that its tiles lack, ParameterError for a wrong mapping, strips below 1 or of copies that do not lie together, or wires
+    that sharing does not cover, UnknownLayerError where the chip has settings for other layers, TraceError for layers that wait for each
+    other without end.
     """
     check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
+    if not isinstance(strips, int | np.integer) or isinstance(strips, bool) or strips < 1:
+        raise ParameterError(f"strips must be a whole number of at least 1, got {strips!r}")
     own = own_needs(network)
     per_core = chip.structure.crossbars_per_core
     alone = {layer.name: layer_geometry(chip, layer).crossbars for layer in network.layers}
@@ -289,17 +297,22 @@ def place(network: Network, chip: Chip, replication: Replication = "balance", sh
     if replication == "balance" and sum(taken.values()) <= chip.crossbars:
         copies = _balance(network, chip, taken, own)
     if shared == "crossbars":
+        if strips > 1:
+            raise ParameterError(f"strips = {strips}: with sharing = crossbars copies lie wherever there is room")
         return _packed(network, chip, copies)
-    placed: dict[str, tuple[LayerCopy, ...]] = {}
-    next_slot = rank = 0
-    for layer in network.layers:
-        group = []
-        for index in range(copies[layer.name]):
-            group.append(LayerCopy(layer.name, index, rank, range(next_slot, next_slot + alone[layer.name]), per_core))
-            next_slot += taken[layer.name]
-            rank += 1
-        placed[layer.name] = tuple(group)
-    return Placement(chip, network, placed, shared)
+    placed: dict[str, dict[int, LayerCopy]] = {name: {} for name in copies}
+    next_slot = 0
+    for rank, (name, index) in enumerate(order(copies, strips)):
+        placed[name][index] = LayerCopy(name, index, rank, range(next_slot, next_slot + alone[name]), per_core)
+        next_slot += taken[name]
+    return Placement(chip, network, {name: tuple(found[k] for k in range(len(found))) for name, found in placed.items()}, shared)
+
+
+def order(copies: Mapping[str, int], strips: int) -> list[tuple[str, int]]:
+    """Layer and index of every copy in the order of placement: so many copies of each layer, in the order of the network, in so many
+    strips."""
+    every = [(name, index) for name, count in copies.items() for index in range(count)]
+    return sorted(every, key=lambda copy: (2 * copy[1] + 1) * strips // (2 * copies[copy[0]]))
 
 
 def _check_units(network: Network, chip: Chip) -> None:
