@@ -66,12 +66,18 @@ def adc_of(chip: Chip, crossbar: "Crossbar") -> int:
     return crossbar.slot // design.crossbars_per_adc * design.adc_units
 
 
-def conversion_rate(chip: Chip, layer: str) -> float:
-    """Conversions per second of one ADC with its part of the core's shift-and-add units and output registers [1/s], at the bits of
-    that layer."""
+def conversion_rates(chip: Chip, layer: str) -> dict[str, float]:
+    """Conversions per second [1/s] that each part of a conversion is capable of for one ADC, at the bits of that layer: the ADC, and
+    its part of the core's shift-and-add units and output registers."""
     costs = chip.costs_for(layer)
-    adc, after = costs["adc"], (costs[name] for name in ("shift_add", "output_register"))
-    return min(adc.unit_rate, *(part.units * part.unit_rate / adc.units for part in after))
+    adc = costs["adc"]
+    after = {name: costs[name].units * costs[name].unit_rate / adc.units for name in ("shift_add", "output_register")}
+    return {"adc": adc.unit_rate, **after}
+
+
+def conversion_rate(chip: Chip, layer: str) -> float:
+    """Conversions per second of one ADC with what follows it [1/s]: the slowest of `conversion_rates`."""
+    return min(conversion_rates(chip, layer).values())
 
 
 def conversion_time(chip: Chip, layer: str, crossbar: "Crossbar") -> int:
@@ -84,25 +90,39 @@ def read_cycle(
 ) -> ReadCycle:
     """Slices, read time and conversion time of one vector on these crossbars of a copy. beside: by core, wordlines that crossbars of other
     copies there may drive meanwhile: the core's input register gives each its part of the time."""
-    own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
-    rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:
         by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
+    used, read = _used(chip, layer), max(read_times(chip, layer, crossbars, beside).values())
+    parts = max(used.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)
+    in_turn = chip.component.adc.integrates
+    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
+
+
+def read_times(
+    chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"], beside: Mapping[int, int] = MappingProxyType({})
+) -> dict[str, int]:
+    """Time [fs] that each part of a read takes for it, by component: a read lasts as long as the longest. beside: as for `read_cycle`."""
+    rows: dict[int, int] = defaultdict(int)
+    for crossbar in crossbars:
         rows[crossbar.core] += crossbar.rows
     for core in rows:
         rows[core] += beside.get(core, 0)
-    used = own.one_hot if layer.lookup else own
-    design = used.array_design
+    design = _used(chip, layer).array_design
     slices, reads = max(design.converted_slices), max(design.reads_per_conversion)
     register = chip.costs["input_register"]
     parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
-    acting = (("dac", slices), ("gate_driver", slices), ("crossbar", reads), ("sample_hold", reads))
-    lines = (ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs)
-    read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
-    in_turn = chip.component.adc.integrates
-    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
+    acting = (("crossbar", reads), ("dac", slices), ("gate_driver", slices), ("sample_hold", reads))
+    times = {name: ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs}
+    times["crossbar"] = max(times["crossbar"], reads * round(chip.read_time * FEMTOSECONDS))
+    return {**times, "input_register": streamed}
+
+
+def _used(chip: Chip, layer: MatrixLayer) -> Chip:
+    """The chip as a vector of the layer drives it."""
+    own = chip.for_layer(layer.name)
+    return own.one_hot if layer.lookup else own
 
 
 def port_time(chip: Chip, bits: float) -> int:
@@ -112,7 +132,18 @@ def port_time(chip: Chip, bits: float) -> int:
     return max(words, *(ticks(bits, part.units * part.unit_rate) for part in (buffer, bus)))
 
 
+def port_part(chip: Chip) -> str:
+    """Which of a tile's buffer and bus takes longer for what holds its port."""
+    timing, clock = chip.timing, chip.timing.tile_clock
+    rates = {name: chip.costs[name].units * chip.costs[name].unit_rate for name in ("buffer", "bus")}
+    return "bus" if min(timing.bus_width * clock, rates["bus"]) < min(timing.buffer_width * clock, rates["buffer"]) else "buffer"
+
+
+def units_times(chip: Chip, work: Mapping[str, float]) -> dict[str, int]:
+    """Time [fs] of each of a tile's units that has any work: its actions over the rate of all its units."""
+    return {name: ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count}
+
+
 def units_time(chip: Chip, work: Mapping[str, float]) -> int:
-    """Time [fs] of a tile's units side by side: the longest of each one's actions over the rate of all its units."""
-    times = (ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count)
-    return max(times, default=0)
+    """Time [fs] of a tile's units side by side: the longest of `units_times`."""
+    return max(units_times(chip, work).values(), default=0)
