@@ -6,7 +6,7 @@ requests (a test pins both); rows of tables are looked up alike often.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,7 +145,7 @@ class _Counting:
 # ---- what bounds the period
 
 
-def periods(held: dict[str, float]) -> pd.DataFrame:
+def periods(held: Mapping[str, float]) -> pd.DataFrame:
     """What bounds the time from request to request, the longest first: kind ("ADCs of conv1" of all copies, "buffer ports", "mesh
     links" ...; index), unit that is held longest of its kind, and period_s: how long by a request, which is the shortest period
     while that kind is as it is. held [fs]: by unit (`Counts`)."""
@@ -160,7 +160,7 @@ def periods(held: dict[str, float]) -> pd.DataFrame:
 
 
 KINDS = {
-    "buffer port of": "buffer ports", "output stage of": "output stages (digital units)", "shared ADC": "shared ADCs",
+    "buffer port of": "buffer ports", "output stage of": "digital units", "shared ADC": "shared ADCs",
     "off-chip links": "off-chip links", "router": "mesh links", "into the mesh": "mesh links", "out of the mesh": "mesh links",
 }  # fmt: skip
 

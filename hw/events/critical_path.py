@@ -288,7 +288,8 @@ class _Walk:
         if of in ("busy", "port"):
             yield self._port(event, begin, time, of == "busy")
         elif of == "private":
-            yield self._private(*values, begin, time)
+            copy, ports = values
+            yield self._private(copy, ports, begin, time)
         elif of == "results":
             copy, mine, sending = values
             gathers = sending is None  # not yet made

@@ -68,7 +68,7 @@ BOUND: dict[str, tuple[dict[str, Any], str, str]] = {
     "array reads": ({"timing": {"array_read": 2e-6}}, "crossbar", "arrays of 0"),
     "off-chip links": ({"component": {"link": {"rate": 1e6}}}, "link", "off-chip links"),
     "buffers and buses": ({"timing": {"bus_width": 1, "tile_clock": 5e7}}, "bus", "buffer ports"),
-    "digital units": ({"component": {"activation": {"rate": 1e6}}}, "activation", "output stages (digital units)"),
+    "digital units": ({"component": {"activation": {"rate": 1e6}}}, "activation", "digital units"),
 }
 
 
