@@ -19,6 +19,7 @@ from xbar.reports.advice_sheet import (
     changed,
     headlines,
     part_name,
+    score_line,
     score_text,
     summary_text,
     verdict,
@@ -49,7 +50,7 @@ from xbar.reports.style import (
 BEST, BEST_PAIRS = 5, 2  # of each objective
 MOST_BARS = 8
 INCH = 11.69  # of the page's width
-BOXES = {"energy": (0.05, 0.48), "latency": (0.535, 0.48), "throughput": (0.05, 0.115), "area": (0.535, 0.115)}
+BOXES = {"energy": (0.05, 0.47), "latency": (0.535, 0.47), "throughput": (0.05, 0.115), "area": (0.535, 0.115)}
 # Where columns of the table of reasons begin; numbers end there.
 COLUMNS = (("change", 0.05), ("estimated", 0.365), ("simulated", 0.430), ("score", 0.447), ("why", 0.575))
 ROW = 0.0205
@@ -82,18 +83,22 @@ def what_to_change(sheet: AdviceSheet) -> Figure:
         write(figure, 0.235, y, human(float(sheet.meta["values"][name]), UNITS[name]), size=9, align="right")
         (line,), size = fitted(bound.get(name, ""), 0.70 * INCH, 8.5, 6.5)
         write(figure, 0.25, y, line, size=size, colour=SOFT)
+    if told := score_line(sheet):
+        y = 0.878 - 0.022 * len(TITLES)
+        write(figure, 0.05, y, sheet.metric.title, size=9, weight="bold")
+        (line,), size = fitted(told, 0.80 * INCH, 8.5, 6.5)
+        write(figure, 0.15, y, line, size=size, colour=SOFT)
     for name, (left, bottom) in BOXES.items():
-        _bars(figure, (left, bottom, 0.415, 0.265), sheet, name)
+        _bars(figure, (left, bottom, 0.415, 0.255), sheet, name)
     figure.legend(
         handles=[Patch(**FILLS[1], label="estimated from the ledger"), Patch(**FILLS[0], label="simulated")],
         loc="upper right", bbox_to_anchor=(0.955, 0.965), ncols=2, frameon=False, fontsize=8.5, labelcolor=SOFT,
     )  # fmt: skip
-    judged = sheet.meta["score"] is not None
     told = (
-        f"Change in percent of what there is; bars to the right are better. ≠: the estimate is not within its band of what is simulated. "
-        f"Accuracy: {_score_told(sheet)} Arrays, tiles and cells are as the change's name says, and what is written beside them follows."
+        "Change in percent of what there is; bars to the right are better. ≠: the estimate is not within its band of what is simulated. "
+        f"{_score_told(sheet)} Arrays, tiles and cells are as the change's name says, and what is written beside them follows."
     )
-    paragraph(figure, 0.062, told if judged else told.replace("Accuracy: ", ""), size=7.5)
+    paragraph(figure, 0.062, told, size=7.5)
     return figure
 
 
@@ -101,8 +106,8 @@ def _score_told(sheet: AdviceSheet) -> str:
     shown, meta = sheet.metric, sheet.meta
     if meta["score"] is None:
         return f"{shown.title} was not judged (costs alone): changes of bits, cells and arrays may cost some."
-    return (f"paired on the same {meta['images']} test samples and {meta['instances']} chip instances; a change that costs more "
-            f"{shown.word} than its 95 % interval is not called help.")  # fmt: skip
+    return (f"{shown.title}: paired on the same {meta['images']} test samples and {meta['instances']} chip instances; what costs more "
+            f"than its 95 % interval, or than {percent(meta['lost'], 0)} on the mean, is no help.")  # fmt: skip
 
 
 def _bars(figure: Figure, box: tuple[float, float, float, float], sheet: AdviceSheet, name: str) -> None:

@@ -27,9 +27,10 @@ TITLES = {"energy": "Energy on chip", "latency": "Latency", "throughput": "Throu
 class AdviceSheet:
     """meta: what was advised on, and its values by objective (SI). changes: one row a change, kind "single" or "pair": change, keys (as
     --set takes them), and by objective simulated value, _estimated, _change and _estimated_change (value over the present one, less 1),
-    _agrees (within the band that is stated), _helps, _rank, _reason; score, score_change with score_low and score_high (95 %), costs_score
-    (beyond that band), helps_score; error: why it cannot be; note: warnings. bottlenecks: what binds, and what comes next; latency: the
-    critical path of a request by layer, part and component; periods: what bounds the throughput; shares: of energy and area."""
+    _agrees (within the band that is stated), _helps, _rank, _reason; score, score_change with score_low and score_high (95 %),
+    costs_score (beyond that band, or more than `lost` on the mean), helps_score; error: why it cannot be; note: warnings. bottlenecks: what
+    binds, and what comes next; latency: the critical path of a request by layer, part and component; periods: what bounds the
+    throughput; shares: of energy and area."""
 
     meta: dict[str, Any]
     changes: pd.DataFrame
@@ -58,6 +59,11 @@ class AdviceSheet:
         """The changes that help an objective, the best first."""
         found = self.changes[(self.changes["kind"] == kind) & _true(self.changes[f"{objective}_helps"])]
         return found.sort_values(f"{objective}_rank", kind="stable").head(most)
+
+    def best_scores(self, most: int = 5) -> pd.DataFrame:
+        """Single changes that help the score beyond its interval, the best first; none where it was not judged."""
+        found = self.changes[(self.changes["kind"] == "single") & _true(self.changes["helps_score"])]
+        return found.sort_values("score_change", ascending=self.metric.better != "high", kind="stable").head(most)
 
     @property
     def disagreeing(self) -> list[tuple[str, str]]:
@@ -146,6 +152,15 @@ def verdict(sheet: AdviceSheet) -> str:
     return ("What gives most: " + "; ".join(parts) + ".") if parts else "No single change that was tried helps."
 
 
+def score_line(sheet: AdviceSheet) -> str:
+    """The score as it is, and what helps it beyond its interval, in a sentence; empty where it was not judged."""
+    if sheet.meta["score"] is None:
+        return ""
+    best = sheet.best_scores(3)
+    told = "; ".join(f"{row['change']} {score_text(sheet, row)}" for _, row in best.iterrows())
+    return f"{sheet.metric.text(float(sheet.meta['score']), 1)}; {told or 'no change that was tried helps it beyond its 95 % interval'}"
+
+
 def headlines(sheet: AdviceSheet) -> list[tuple[str, str, str]]:
     """Label, value and what binds, by objective."""
     bound = dict(binding(sheet))
@@ -169,6 +184,8 @@ def summary_text(sheet: AdviceSheet) -> str:
                 lines.append(f"      {row[f'{name}_reason']}")
         if not len(found):
             lines.append("  nothing that was tried helps")
+    if line := score_line(sheet):
+        lines += ["", f"{sheet.metric.title}, on {sheet.meta['images']} samples and {sheet.meta['instances']} chip instances:", f"  {line}"]
     refused = sheet.changes[sheet.changes["error"] != ""]
     if len(refused):
         lines += ["", "Cannot be:"] + [f"  {row['change']}: {row['error']}" for _, row in refused.iterrows()]

@@ -222,7 +222,7 @@ def _add_compare(commands: Any) -> None:
 def _add_advise(commands: Any) -> None:
     parser = commands.add_parser(
         "advise", help="what to change of a chip: single changes and pairs, each estimated from a run's ledger and simulated",
-        epilog=f"Changes that cost more accuracy than its 95 %% interval are not called help. {TRUST}",
+        epilog=f"Changes that cost accuracy beyond its 95 % interval are not called help. {TRUST}",
     )  # fmt: skip
     parser.add_argument("directory", type=Path, metavar="RUN", help="folder that --out of xbar run named")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for advice.csv and its report (default: advice in RUN)")

@@ -155,7 +155,7 @@ def test_what_cannot_be_stands_in_its_row() -> None:
     assert [same[f"{name}_change"] for name in OBJECTIVES] == pytest.approx([0.0] * 4, abs=1e-12)
     assert not any(same[f"{name}_helps"] for name in OBJECTIVES)
     with pytest.raises(CapacityError):
-        advise(EDGE | {"structure.tiles": 1, "structure.cores_per_tile": 1}, images=0)
+        advise(EDGE | {"structure.tiles": 1, "structure.cores_per_tile": 1, "structure.crossbars_per_core": 1}, images=0)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -5,9 +5,10 @@ pairs of them.
     advice.changes  # one row a change: estimated, simulated, whether both agree, why; accuracy where images are judged
 
 Each change is estimated first (`xbar.workloads.study.estimate` has the formulas and the bands in which estimates are to agree), then
-judged by the simulator; both stand beside each other. A change helps an objective where the simulator says so by LEAST or more, and where
-what it costs in accuracy, if that was judged, is not beyond its 95 % interval on the same images and chip instances. Array reads are
-charged by the averages that the chip states, as in sweeps without images, so that a change takes no conversion of the network.
+judged by the simulator; both stand beside each other. A change helps an objective where the simulator says so by LEAST or more, and
+where what it costs in accuracy, if that was judged, is neither beyond its 95 % interval on the same images and chip instances nor more
+than LOST on the mean, which few instances may not tell from chance. Array reads are charged by the averages that the chip states, as in
+sweeps without images, so that a change takes no conversion of the network.
 """
 
 import itertools
@@ -33,6 +34,7 @@ from xbar.workloads.study.paired import Judged, difference, judged
 from xbar.workloads.study.pin import setting
 from xbar.workloads.study.sweep import SweepError, Value
 
+LOST = 0.02  # of accuracy, of other metrics as a share of the value, on the mean
 LEAST = 0.005  # of a quantity, from which on a change is called help
 PAIRED = 3  # best changes of each objective that are tried in pairs
 PAIRS = 3  # pairs of each objective that are simulated
@@ -182,7 +184,9 @@ class _Adviser:
         table = pd.DataFrame([dict(row) for row in rows], columns=columns)
         sign = 1.0 if self.scored is None or self.scored.metric.better == "high" else -1.0
         low, high = (table[name].to_numpy(float) * sign for name in ("score_low", "score_high"))
-        worse, better = (high < 0) & (low < 0), (low > 0) & (high > 0)
+        most = LOST * (1.0 if self.scored is None or not self.scored.metric.unit else abs(self.scored.mean))
+        worse = ((high < 0) & (low < 0)) | (table["score_change"].to_numpy(float) * sign < -most)
+        better = (low > 0) & (high > 0)
         table["costs_score"], table["helps_score"] = worse, better
         for name in OBJECTIVES:
             times = factor(name, table[name].to_numpy(float), self.values[name])
@@ -213,7 +217,7 @@ class _Adviser:
             "requests": self.requests, "seed": self.seed, "mapping": self.mapping,
             "point": {name: value for name, value in self.point.items()},
             "images": self.images, "instances": self.instances, "not_tried": NOT_TRIED,
-            "metric": metric.told(), "score": None if self.scored is None else self.scored.mean,
+            "lost": LOST, "metric": metric.told(), "score": None if self.scored is None else self.scored.mean,
         }  # fmt: skip
         energy, area = (series.rename("value").rename_axis("part").reset_index() for series in (bound.energy, bound.area))
         shares = pd.concat([energy.assign(of="energy"), area.assign(of="area")], ignore_index=True)
