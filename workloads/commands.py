@@ -525,5 +525,6 @@ def _place(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
-    "report": _report, "compare": _compare, "advise": _advise, "fit-device": _fit_device, "validate": _validate,
+    "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
+    "advise": _advise,
 }  # fmt: skip

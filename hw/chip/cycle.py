@@ -13,7 +13,7 @@ the layer's own bits; of a look-up, which drives one wordline once, that of the 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -45,7 +45,7 @@ class ReadCycle:
     """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time.
 
     Where arrays are read in `parts`, so many of these make one input slice. in_turn: the conversion begins with the read and
-    contains it, and the next read waits for its end.
+    contains it, and the next read waits for its end. longest: the component that a read takes as long as.
     """
 
     slices: int
@@ -53,6 +53,7 @@ class ReadCycle:
     conversion: int
     parts: int = 1
     in_turn: bool = False
+    longest: str = field(default="crossbar", repr=False)
 
     @property
     def busy(self) -> int:
@@ -90,39 +91,26 @@ def read_cycle(
 ) -> ReadCycle:
     """Slices, read time and conversion time of one vector on these crossbars of a copy. beside: by core, wordlines that crossbars of other
     copies there may drive meanwhile: the core's input register gives each its part of the time."""
+    own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
-    for crossbar in crossbars:
-        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
-    used, read = _used(chip, layer), max(read_times(chip, layer, crossbars, beside).values())
-    parts = max(used.array_design.partial_reads(crossbar.rows) for crossbar in crossbars)
-    in_turn = chip.component.adc.integrates
-    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
-
-
-def read_times(
-    chip: Chip, layer: MatrixLayer, crossbars: Sequence["Crossbar"], beside: Mapping[int, int] = MappingProxyType({})
-) -> dict[str, int]:
-    """Time [fs] that each part of a read takes for it, by component: a read lasts as long as the longest. beside: as for `read_cycle`."""
     rows: dict[int, int] = defaultdict(int)
     for crossbar in crossbars:
+        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
         rows[crossbar.core] += crossbar.rows
     for core in rows:
         rows[core] += beside.get(core, 0)
-    design = _used(chip, layer).array_design
+    used = own.one_hot if layer.lookup else own
+    design = used.array_design
     slices, reads = max(design.converted_slices), max(design.reads_per_conversion)
     register = chip.costs["input_register"]
     parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
-    acting = (("crossbar", reads), ("dac", slices), ("gate_driver", slices), ("sample_hold", reads))
+    acting = (("dac", slices), ("gate_driver", slices), ("crossbar", reads), ("sample_hold", reads))
     times = {name: ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs}
-    times["crossbar"] = max(times["crossbar"], reads * round(chip.read_time * FEMTOSECONDS))
-    return {**times, "input_register": streamed}
-
-
-def _used(chip: Chip, layer: MatrixLayer) -> Chip:
-    """The chip as a vector of the layer drives it."""
-    own = chip.for_layer(layer.name)
-    return own.one_hot if layer.lookup else own
+    times |= {"crossbar": max(times["crossbar"], reads * round(chip.read_time * FEMTOSECONDS)), "input_register": streamed}
+    longest = max(("crossbar", *times), key=lambda name: times[name])  # of parts that take as long, the arrays
+    conversions = used.conversions_per_column(layer.signed_input) * parts
+    return ReadCycle(conversions, times[longest], max(by_adc.values()), parts, chip.component.adc.integrates, longest)
 
 
 def port_time(chip: Chip, bits: float) -> int:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from simpy.events import NORMAL, Event
 
-from xbar.hw.chip.cycle import conversion_rates, port_part, read_times
+from xbar.hw.chip.cycle import conversion_rates, port_part
 from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
@@ -258,7 +258,7 @@ class _Walk:
         self.ports = {id(port): ("buffer", tile) for tile, port in simulation.buffer_ports.items()}
         self.ports |= {id(port): ("stage", tile) for tile, port in simulation.output_stages.items()}
         self.port_part = port_part(self.chip)
-        self._compute_parts: dict[str, tuple[str, str]] = {}
+        self._slowest: dict[str, str] = {}  # part of a conversion, by layer
 
     def back(self, event: int, time: int) -> Iterator[Span]:
         """The spans before an event that came at a time [fs], the last first."""
@@ -308,7 +308,7 @@ class _Walk:
         while True:
             found = self.clock.computes[copy.rank][place]
             cycle = found.kind.operation.cycle
-            reading, converting = self._parts_of(copy)
+            reading, converting = cycle.longest, self._converting(name)
             longer = ("conversion", converting) if cycle.conversion > cycle.read else ("read", reading)
             if cycle.in_turn:
                 yield Span(found.start, until, name, index, *longer, waiting, True)
@@ -321,14 +321,12 @@ class _Walk:
                 return found.cause, found.start
             place, until, waiting = place - 1, found.first_latch, True  # the vector before was still converted
 
-    def _parts_of(self, copy: CopyProcess) -> tuple[str, str]:
-        """The components that a layer's read, and its conversion, take as long as."""
-        name, chip, operations = copy.layer.name, self.chip, self.simulation.operations
-        if name not in self._compute_parts:
-            reads = read_times(chip, copy.layer, operations.read_by(copy.copy), operations.beside(copy.copy))
-            rates = conversion_rates(chip, name)
-            self._compute_parts[name] = max(reads, key=lambda part: reads[part]), min(rates, key=lambda part: rates[part])
-        return self._compute_parts[name]
+    def _converting(self, layer: str) -> str:
+        """The component that a layer's conversions take as long as."""
+        if layer not in self._slowest:
+            rates = conversion_rates(self.chip, layer)
+            self._slowest[layer] = min(rates, key=lambda part: rates[part])
+        return self._slowest[layer]
 
     def _port(self, event: int, begin: int, end: int, waiting: bool) -> Span:
         """The hold of a port: of the buffers, of an output stage, or of the off-chip links."""

@@ -165,7 +165,7 @@ class VectorOperations:
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
         return VectorOperation(
-            ports, read_cycle(self.chip, layer, crossbars, self.beside(copy)),
+            ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)),
             filled_share(self.chip_of(layer.name), crossbars),
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
@@ -198,7 +198,7 @@ class VectorOperations:
                     found[crossbar.core][crossbar.slot].append((copy.rank, crossbar.rows))
         return found
 
-    def beside(self, copy: LayerCopy) -> dict[int, int]:
+    def _beside(self, copy: LayerCopy) -> dict[int, int]:
         """By core of a copy: wordlines that others may drive while it drives its own, because they need no converter that it needs."""
         if self.placement.sharing == "none":
             return {}

@@ -105,14 +105,19 @@ def advise(
     instances: int = INSTANCES, seed: int = 0, changes: Sequence[Change] | None = None, pairs: int = PAIRS,
     step: Callable[[str], None] = lambda _: None,
 ) -> AdviceSheet:  # fmt: skip
-    """What to change of a point's chip (names and values as `xbar.workloads.study.points` has them).
+    """What to change of a point's chip (names and values as `xbar.workloads.study.points` has them, and those of a mapping).
 
     mapping: how layers are placed, {"mapping.sharing": ..., "mapping.copies": "one"}; requests: simulated in a batch; images: test samples
     that accuracies are judged on, 0 for costs alone; instances: of the chip; changes: those to try (default: all of
     `xbar.workloads.study.changes`); pairs: how many of each objective are simulated. step is told what begins. Raises what the point itself
     raises; what a change raises stands in its row.
     """
-    return _Adviser(dict(point), dict(mapping or {}), max(2, requests), images, instances, seed, step).all(changes, pairs)
+    placed = {name: str(point[name]) for name in (SHARING, COPIES) if point.get(name) is not None} | dict(mapping or {})
+    of_layer = next((name for name in point if name.startswith("layer.") and name.endswith(COPIES)), None)
+    if of_layer is not None:
+        raise SweepError(f"{of_layer} = {point[of_layer]!r}: advice is of layers that are copied by one rule, {COPIES}")
+    own = {name: value for name, value in point.items() if name not in (SHARING, COPIES)}
+    return _Adviser(own, placed, max(2, requests), images, instances, seed, step).all(changes, pairs)
 
 
 class _Adviser:
