@@ -49,6 +49,7 @@ from xbar.reports.style import (
 
 BEST, BEST_PAIRS = 5, 2  # of each objective
 MOST_BARS = 8
+NAMES_WIDE = 1.28  # of names beside bars [inch]
 INCH = 11.69  # of the page's width
 BOXES = {"energy": (0.05, 0.47), "latency": (0.535, 0.47), "throughput": (0.05, 0.115), "area": (0.535, 0.115)}
 # Where columns of the table of reasons begin; numbers end there.
@@ -98,7 +99,7 @@ def what_to_change(sheet: AdviceSheet) -> Figure:
         "Change in percent of what there is; bars to the right are better. ≠: the estimate is not within its band of what is simulated. "
         f"{_score_told(sheet)} Arrays, tiles and cells are as the change's name says, and what is written beside them follows."
     )
-    paragraph(figure, 0.062, told, size=7.5)
+    paragraph(figure, 0.062, told, size=7.5, wide=0.885)
     return figure
 
 
@@ -175,7 +176,7 @@ def why(sheet: AdviceSheet) -> Figure:
     if apart:
         ends.append(f"Estimate and simulation do not agree for {len(apart)}: {'; '.join(apart[:6])}{' …' if len(apart) > 6 else ''}. There "
                     "another path or another wait decides than does now; the simulated number is the one to go by.")  # fmt: skip
-    paragraph(figure, max(0.15, y - 0.03), "\n".join(ends), size=7.5)
+    paragraph(figure, max(0.15, y - 0.03), "\n".join(ends), size=7.5, wide=0.885)
     return figure
 
 
@@ -221,7 +222,7 @@ def what_binds(sheet: AdviceSheet) -> Figure:
         "is the shortest period, the next would be if the first were free. Energy and area without off-chip links; leakage is of the "
         "whole chip over the time that a request of the batch takes."
     )
-    paragraph(figure, 0.072, told, size=7.5)
+    paragraph(figure, 0.072, told, size=7.5, wide=0.885)
     return figure
 
 
@@ -239,8 +240,7 @@ def _path(figure: Figure, sheet: AdviceSheet) -> None:
             widths = scale * values.to_numpy(float)
             axes.barh(np.arange(len(layers)), widths, left=left, height=0.62, facecolor=colour, edgecolor="white", linewidth=0, hatch=hatch)
             left = left + widths
-    axes.set_yticks(np.arange(len(layers)), [fitted(name, 1.2, 8, 8)[0][0] for name in layers], fontsize=8)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    _named_rows(axes, layers)
     axes.set_ylim(max(len(layers), 3) - 0.4, -0.6)
     axes.set_xlim(0, 1.25 * float(left.max()))
     axes.set_xlabel("% of the latency", fontsize=8)
@@ -255,6 +255,15 @@ def _path(figure: Figure, sheet: AdviceSheet) -> None:
         write(figure, x + 0.018, y, f"{part} {percent(float(shares[part]))}", size=8, colour=SOFT)
 
 
+def _named_rows(axes: Axes, names: list[str]) -> None:
+    """Names beside rows of bars, each in two lines at most, in smaller type where they are long."""
+    found = [fitted(name, NAMES_WIDE, 8, 5, lines=2) for name in names]
+    axes.set_yticks(np.arange(len(names)), ["\n".join(lines) for lines, _ in found])
+    for label, (_, size) in zip(axes.get_yticklabels(), found, strict=True):
+        label.set_fontsize(size)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
 def _side_bars(
     figure: Figure, box: tuple[float, float, float, float], title: str, names: list[str], values: np.ndarray, told: list[str],
     colours: str | list[str],
@@ -262,8 +271,7 @@ def _side_bars(
     """Bars to the right with names on their left and numbers on their right."""
     axes = plot(figure, box, title, "none")
     axes.barh(np.arange(len(names)), values, height=0.62, color=colours)
-    axes.set_yticks(np.arange(len(names)), [fitted(name, 1.25, 8, 8)[0][0] for name in names], fontsize=8)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    _named_rows(axes, names)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.set_ylim(max(len(names), 3) - 0.4, -0.6)
