@@ -21,7 +21,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, FrameType
@@ -94,26 +94,31 @@ class CriticalPath:
     def table(self) -> pd.DataFrame:
         """One row a layer, part and component, the longest first: layer, part, component, time_fs, time_s, share of the latency, and
         waiting_share: the part of the time in which the unit worked for others before."""
-        return self._sums(("layer", "part", "component"))
+        sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+        for span in self.spans:
+            found = sums[span.layer, PARTS[span.kind], span.component]
+            found[0] += span.length
+            found[1] += span.length * span.waiting
+        rows = [(*key, time, waited) for key, (time, waited) in sums.items()]
+        return self._shares(pd.DataFrame(rows, columns=["layer", "part", "component", "time_fs", "waited_fs"]))
 
     def parts(self) -> pd.DataFrame:
         """The same by part alone (index), over all layers: array reads, conversions, buffers and buses, digital units, mesh, off-chip
-        links; and by the component that each takes as long as."""
-        return self._sums(("part", "component")).set_index("part")
+        links; component: the one that most of the part's time is as long as."""
+        table = self.table()
+        waited = table.assign(waited_fs=(table["time_fs"] * table["waiting_share"]).round().astype("int64"))
+        sums = waited.groupby("part", sort=False)[["time_fs", "waited_fs"]].sum().reset_index()
+        of_part = table.groupby(["part", "component"], sort=False)["time_fs"].sum().sort_values(ascending=False, kind="stable")
+        named = of_part.reset_index().drop_duplicates("part").set_index("part")["component"]
+        return self._shares(sums.assign(component=sums["part"].map(named))).set_index("part")
 
-    def _sums(self, by: Sequence[str]) -> pd.DataFrame:
-        sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
-        for span in self.spans:
-            told = {"layer": span.layer, "part": PARTS[span.kind], "component": span.component}
-            found = sums[tuple(told[name] for name in by)]
-            found[0] += span.length
-            found[1] += span.length * span.waiting
-        rows = [
-            (*key, time, time * FEMTOSECOND, time / self.latency_fs if self.latency_fs else 0.0, waited / time if time else 0.0)
-            for key, (time, waited) in sums.items()
-        ]
-        table = pd.DataFrame(rows, columns=[*by, "time_fs", "time_s", "share", "waiting_share"])
-        return table.sort_values("time_fs", ascending=False, kind="stable").reset_index(drop=True)
+    def _shares(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of time_fs and waited_fs in shares, the longest first."""
+        time, waited = table["time_fs"], table.pop("waited_fs")
+        shares = table.assign(
+            time_s=time * FEMTOSECOND, share=time / max(1, self.latency_fs), waiting_share=(waited / time.where(time > 0)).fillna(0.0)
+        )
+        return shares.sort_values("time_fs", ascending=False, kind="stable").reset_index(drop=True)
 
 
 def critical_path(

@@ -45,6 +45,7 @@ def test_spans_sum_to_the_latency_of_any_request(preset: str, build: Any) -> Non
         for table in (path.table(), path.parts()):
             assert table["time_fs"].sum() == path.latency_fs
             assert table["share"].sum() == pytest.approx(1, abs=1e-12)
+        assert path.parts().index.is_unique
 
 
 def test_one_vector_by_hand() -> None:
