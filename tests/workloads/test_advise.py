@@ -20,6 +20,7 @@ from xbar.workloads.study.advise import LEAST, advise, case_of
 from xbar.workloads.study.changes import NOT_TRIED, Change, single_changes
 from xbar.workloads.study.estimate import BANDS, OBJECTIVES, Footing
 from xbar.workloads.study.paired import Judged, difference
+from xbar.workloads.study.sweep import SweepError
 from xbar.workloads.task import ACCURACY
 
 EDGE = {"workload.name": "digits", "chip.name": "edge"}
@@ -183,3 +184,14 @@ def test_the_command_advises_on_a_run(tmp_path: Path, capsys: pytest.CaptureFixt
     (run / "record.json").write_text(json.dumps(told | {"settings": told["settings"] | {"host": ["fc"]}}))
     with pytest.raises(ResultsError, match="--host"):
         case_of(run)
+
+
+def test_a_point_may_say_how_layers_are_placed() -> None:
+    sheet = advise(EDGE | {"mapping.copies": "one"}, images=0, requests=4, changes=[])
+    assert sheet.meta["mapping"] == {"mapping.copies": "one"}
+    assert "mapping.copies" not in sheet.meta["point"]
+    assert sheet.periods["period_s"].iloc[0] == pytest.approx(64 * 800e-9)  # all vectors of conv1 on one copy
+    assert verdict(sheet) == "No single change that was tried helps."
+    check_texts([what_to_change(sheet), why(sheet), what_binds(sheet)])
+    with pytest.raises(SweepError, match="one rule"):
+        advise(EDGE | {'layer."fc".mapping.copies': 2}, images=0)
