@@ -192,6 +192,6 @@ def test_a_point_may_say_how_layers_are_placed() -> None:
     assert "mapping.copies" not in sheet.meta["point"]
     assert sheet.periods["period_s"].iloc[0] == pytest.approx(64 * 800e-9)  # all vectors of conv1 on one copy
     assert verdict(sheet) == "No single change that was tried helps."
-    check_texts([what_to_change(sheet), why(sheet), what_binds(sheet)])
+    check_texts([what_to_change(sheet)])
     with pytest.raises(SweepError, match="one rule"):
         advise(EDGE | {'layer."fc".mapping.copies': 2}, images=0)
