@@ -24,6 +24,9 @@ from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset
 from xbar.hw.errors import HardwareError
 from xbar.hw.events.turns import Memory
 from xbar.hw.graph.trace import trace
+from xbar.reports.advice_pages import draw_advice
+from xbar.reports.advice_sheet import FILE as ADVICE_FILE
+from xbar.reports.advice_sheet import AdviceSheet
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
 from xbar.reports.compare_pages import draw_comparison
@@ -53,6 +56,7 @@ from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.accuracy_target import AccuracyTarget, compress_to
+from xbar.workloads.study.advise import advise_run
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
 from xbar.workloads.study.compress import CompressionResult, compress
@@ -128,6 +132,9 @@ KINDS = {
     VALIDATION_FILE: _Kind(
         "xbar validate", ValidationSheet.load, draw_validation,
         {"report": "validation.pdf", "browser": "validation.html", "tables": "*.csv"},
+    ),
+    ADVICE_FILE: _Kind(
+        "xbar advise", AdviceSheet.load, draw_advice, {"report": "advice.pdf", "browser": "advice.html", "tables": "*.csv"}
     ),
 }  # fmt: skip
 
@@ -413,6 +420,23 @@ def _compare(options: argparse.Namespace) -> int:
     return int(options.fail and found.changed)
 
 
+def _advise(options: argparse.Namespace) -> int:
+    out = options.directory / "advice" if options.out is None else options.out
+    _check_folder(out, ADVICE_FILE, options.replace)
+    if options.costs and (options.images, options.instances) != (None, None):
+        raise ResultsError("--costs judges no images: leave --images and --instances out")
+    began = datetime.now(UTC)
+    with steps() as step:
+        sheet = advise_run(options.directory, images=0 if options.costs else options.images, instances=options.instances, step=step)
+        step("saving the tables")
+        sheet.save(out)
+        record(options, {}, began).save(out)
+        _draw(KINDS[ADVICE_FILE], sheet, out, step)
+        step(f"{sheet.meta['title']}: done")
+    _show(out, KINDS[ADVICE_FILE])
+    return 0
+
+
 def _validate(options: argparse.Namespace) -> int:
     if options.out is not None:
         _check_folder(options.out, VALIDATION_FILE, options.replace)
@@ -502,4 +526,5 @@ def _place(options: argparse.Namespace) -> int:
 COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
     "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
+    "advise": _advise,
 }  # fmt: skip

@@ -212,14 +212,18 @@ class Simulation:
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.transfers is not None:
             yield from self.transfers.take(sample)
-        check_reach(self.env._now)
-        self.finish_fs[sample] = self.env._now
+        self.finished(sample)
         for layer in self.network.layers:  # vectors that no result rests on
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.credits.watched:
             self.credits.done(sample)
         for layer in self.network.layers:
             del self._progress[layer.name, sample]
+
+    def finished(self, sample: int) -> None:
+        """That a request's result is out now."""
+        check_reach(self.env._now)
+        self.finish_fs[sample] = self.env._now
 
     def _begin_update(self, number: int, begin: Event) -> None:
         update = self.updates[number]
@@ -253,15 +257,8 @@ class Simulation:
         for copy in self.copies:
             name = f"{copy.layer.name}, copy {copy.copy.index}"
             for kind in copy.kinds:
-                operation, count = kind.operation, int(runs[kind.load_run])
-                busy[f"arrays of {name}"] += count * operation.cycle.slices * operation.cycle.read
-                busy[f"busiest ADC of {name}"] += count * operation.cycle.slices * operation.cycle.conversion
-                for holds, port in (
-                    (operation.load_ports, "buffer port"), (operation.buffer_ports, "buffer port"),
-                    (operation.partial_ports, "output stage"), (operation.output_ports, "output stage"),
-                ):  # fmt: skip
-                    for tile, hold in holds.items():
-                        busy[f"{port} of tile {tile}"] += count * hold
+                for unit, hold in kind.operation.held(name).items():
+                    busy[unit] += int(runs[kind.load_run]) * hold
         for (core, adc), hold in sorted(self.taken.items()):
             busy[f"shared ADC {adc} of core {core}"] = hold
         for transfer, index in self.transfers.described if self.transfers is not None else ():

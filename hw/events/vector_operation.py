@@ -43,7 +43,7 @@ from xbar.hw.chip.cycle import (
     port_time,
     read_cycle,
     ticks,
-    units_time,
+    units_times,
 )  # fmt: skip
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
@@ -63,7 +63,8 @@ class VectorOperation:
 
     load_ports: the buffer ports while inputs are read; partial_ports: output
     stages of tiles that add up partial sums and send them on, in `gather`; output_ports: those of tiles that finish
-    results; buffer_ports: the buffer ports meanwhile. made: the share of the vector's results that each tile finishes.
+    results; buffer_ports: the buffer ports meanwhile. longest: of each tile's output stage, the unit that takes longest. made: the share
+    of the vector's results that each tile finishes.
     drain: what sending results adds is apart (`VectorOperations.sending`). filled: share of a whole array's read that one of
     its reads takes, on the mean.
     """
@@ -75,10 +76,24 @@ class VectorOperation:
     gather: Shipment
     output_ports: dict[int, int]
     buffer_ports: dict[int, int]
+    longest: dict[int, str]
     made: dict[int, float]
     load: Actions
     compute: Actions
     drain: Actions
+
+    def held(self, copy: str) -> dict[str, int]:
+        """How long one vector holds each unit that bounds time [fs]; copy: as the copy's units are called, by layer and number."""
+        cycle, found = self.cycle, defaultdict[str, int](int)
+        found[f"arrays of {copy}"] = cycle.slices * cycle.read
+        found[f"busiest ADC of {copy}"] = cycle.slices * cycle.conversion
+        for holds, port in (
+            (self.load_ports, "buffer port"), (self.buffer_ports, "buffer port"),
+            (self.partial_ports, "output stage"), (self.output_ports, "output stage"),
+        ):  # fmt: skip
+            for tile, hold in holds.items():
+                found[f"{port} of tile {tile}"] += hold
+        return found
 
 
 @dataclass(frozen=True)
@@ -235,8 +250,10 @@ class VectorOperations:
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar], load: Actions
-    ) -> tuple[dict[int, int], Shipment, dict[int, int], dict[int, int], dict[int, float], Actions, Actions, Actions]:
-        """What follows the conversions: partial_ports, gather, output_ports, buffer_ports, made; and load, compute, drain."""
+    ) -> tuple[
+        dict[int, int], Shipment, dict[int, int], dict[int, int], dict[int, str], dict[int, float], Actions, Actions, Actions
+    ]:  # fmt: skip
+        """What follows the conversions: partial_ports, gather, output_ports, buffer_ports, longest, made; and load, compute, drain."""
         chip, actions = self.chip_of(layer.name), Actions()
         digital = {name: layer.digital.get(name, 0.0) for name in DIGITAL}
         additions: dict[int, float] = defaultdict(float)  # by tile
@@ -256,12 +273,15 @@ class VectorOperations:
         made = {tile: outputs / total for tile, outputs in finished.items()}
         operands = self._operands(digital) * chip.inputs.bits / layer.vectors
         results = self.network.outputs.get(layer.name, 0.0) / layer.vectors * chip.inputs.bits
-        stage_ports, buffer_ports = {}, {}
+        stage_ports, buffer_ports, longest = {}, {}, {}
         for tile in additions:
             share = made.get(tile, 0.0)  # of the vector's results
             additions[tile] += digital["accumulator"] * share / layer.vectors
             work = {name: count * share / layer.vectors for name, count in digital.items()}
-            stage_ports[tile] = units_time(chip, work | {"accumulator": additions[tile], "tile_register": additions[tile]})
+            times = units_times(chip, work | {"accumulator": additions[tile], "tile_register": additions[tile]})
+            stage_ports[tile] = max(times.values(), default=0)
+            if times:
+                longest[tile] = max(times, key=lambda name: times[name])
             if (operands + results) * share:
                 buffer_ports[tile] = self.port_time((operands + results) * share)
         actions |= {name: count / layer.vectors for name, count in digital.items()}
@@ -271,7 +291,7 @@ class VectorOperations:
         partial_ports = {tile: hold for tile, hold in stage_ports.items() if tile not in made}
         output_ports = {tile: hold for tile, hold in stage_ports.items() if tile in made}
         compute = compute_actions(chip, layer, crossbars)
-        return partial_ports, gather, output_ports, buffer_ports, made, load, compute, _present(actions)
+        return partial_ports, gather, output_ports, buffer_ports, longest, made, load, compute, _present(actions)
 
     def _operands(self, digital: Mapping[str, float]) -> float:
         """Values read back from the buffer per sample for a layer's digital work."""

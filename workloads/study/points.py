@@ -622,3 +622,20 @@ def _footprint(subject: _Subject, network: Network, energies: dict[str, float] |
     key = f"{subject.key} {rate} {_without_errors(subject.chip).model_dump_json()}"
     found: Footprint = _footprints.get(key, lambda: footprint(network, subject.chip, rate, energies))
     return {"footprint_area_m2": found.area, "footprint_power_W": found.power, "arrays": found.arrays}
+
+
+# ---- for who looks further into a point than `judge`
+
+
+def looked_into(point: Point) -> tuple[Workload, Chip, Network]:
+    """The workload, the chip and the traced network that a point is judged by; raises as `judge` does. Networks that a compression
+    made smaller are traced as they are then, and the workload is the whole one."""
+    subject = _subject(complete(point))
+    return subject.workload, subject.chip, _network(subject)
+
+
+def converted(point: Point) -> OnChip:
+    """The point's network converted to its chip and calibrated, of cells without errors: give the chip's device as a condition's. It
+    holds the state of one judgement at a time."""
+    whole = complete(point)
+    return _on_chip(_subject(whole), whole)[0]
