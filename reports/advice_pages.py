@@ -99,7 +99,7 @@ def what_to_change(sheet: AdviceSheet) -> Figure:
         "Change in percent of what there is; bars to the right are better. ≠: the estimate is not within its band of what is simulated. "
         f"{_score_told(sheet)} Arrays, tiles and cells are as the change's name says, and what is written beside them follows."
     )
-    paragraph(figure, 0.062, told, size=7.5, wide=0.885)
+    paragraph(figure, 0.070, told, size=7, wide=0.885)
     return figure
 
 
@@ -222,7 +222,7 @@ def what_binds(sheet: AdviceSheet) -> Figure:
         "is the shortest period, the next would be if the first were free. Energy and area without off-chip links; leakage is of the "
         "whole chip over the time that a request of the batch takes."
     )
-    paragraph(figure, 0.072, told, size=7.5, wide=0.885)
+    paragraph(figure, 0.088, told, size=7, wide=0.885)
     return figure
 
 
