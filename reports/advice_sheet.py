@@ -117,7 +117,7 @@ def binding(sheet: AdviceSheet) -> Iterator[tuple[str, str]]:
         if of == "throughput":
             yield of, _periods(sheet)
         elif of == "latency":
-            yield of, f"{takes(binds)} {first}{_waited(sheet, binds)}, set by {part_name(str(row["by"]))}; next {then} with {second}"
+            yield of, f"{takes(binds)} {first}{_waited(sheet, binds)}, set by {part_name(str(row['by']))}; next {then} with {second}"
         else:
             yield of, f"{takes(binds)} {first}; next {part_name(then)} with {second}"
 
