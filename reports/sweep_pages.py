@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xbar.reports.pareto import front_table, pareto_front
+from xbar.reports.pareto import front_of, front_table
+from xbar.reports.search_page import verdict_of_search
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import (
     ACCENT,
@@ -46,13 +47,15 @@ ROWS_OF_FRONT = 11  # under its picture
 
 def verdict(sheet: SweepSheet, view: View) -> str:
     """What came of the sweep, in a sentence or two."""
+    if "search" in sheet.meta:
+        return verdict_of_search(sheet)
     count, failed = len(sheet.frame), sheet.failed
     told = f"{told_count(count, 'point', 'points')} over {told_count(len(sheet.axes), 'axis', 'axes')}"
     if failed == count:
         return f"{told}: all failed."
     told += f", {failed:,} failed." if failed else "."
     if view.pareto:
-        on = int(pareto_front(sheet.done, {name: view.better[name] for name in view.pareto}).sum())
+        on = int(front_of(sheet, sheet.done, view).sum())
         told += f" {on:,} {'is' if on == 1 else 'are'} on the Pareto front of {sides_of(view)}."
     return told
 
@@ -68,11 +71,11 @@ def best_points(sheet: SweepSheet, view: View) -> list[tuple[str, str, pd.Series
     names = dict.fromkeys([*view.pareto, *metrics])
     found = []
     for name in names:
-        values = sheet.done[name].dropna()
+        values = sheet.able[name].dropna()
         if name not in view.better or values.nunique() < 2 or (name not in sheet.first and name not in view.pareto and len(found) >= 3):
             continue
         best = values.min() if view.better[name] == "low" else values.max()
-        rows = sheet.done[sheet.done[name] == best]
+        rows = sheet.able[sheet.able[name] == best]
         found.append((name, view.better[name], rows.iloc[0], len(rows) - 1))
     return found[:6]
 
@@ -195,7 +198,7 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     sides = {name: view.better[name] for name in view.pareto}
     y, x, *third = view.pareto
     whole = sheet.done.dropna(subset=list(view.pareto))
-    on = pareto_front(whole, sides)
+    on = front_of(sheet, whole, view)
     table = front_table(sheet, view)
     tied = int(table.duplicated(list(view.pareto), keep=False).sum())
     left_out = len(sheet.done) - len(whole)

@@ -3,7 +3,7 @@ by least squares or left as it is."""
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
@@ -30,7 +30,7 @@ def cut_to_shares(model: nn.Module, data: Dataset, shares: Mapping[str, float], 
     for a name whose filters cannot go, naming those that can, and as `prune_and_solve`.
     """
     example = data.train_inputs[:2]
-    counts = filters_of(model, data)
+    counts = filters_of(model, example)
     unknown = [name for name in shares if name not in counts]
     if unknown:
         hint = did_you_mean(unknown[0], counts)
@@ -44,11 +44,11 @@ def cut_to_shares(model: nn.Module, data: Dataset, shares: Mapping[str, float], 
     return smaller(prune_and_solve(model, allocation, data.train_inputs[:SOLVED_ON], seed), example)
 
 
-def filters_of(model: nn.Module, data: Dataset) -> dict[str, int]:
+def filters_of(model: nn.Module, example: Tensor) -> dict[str, int]:
     """Filters of each layer, and units of each stream of several layers, of which some can go: not of layers that give the outputs, nor
-    of those whose filters are a stream's."""
-    joint = joint_streams(model, data.train_inputs[:2])
-    held = Paths(model, data.train_inputs[:2]).fixed()
+    of those whose filters are a stream's. example: inputs (batch, ...)."""
+    joint = joint_streams(model, example)
+    held = Paths(model, example).fixed()
     counts = {
         name: layer.weight.shape[0] for name, layer in matrix_layers(model).items()
         if name not in held and not any((stream.rows(name) >= 0).any() for stream in joint)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +20,24 @@ RESULTS, SUMMARY = "results.parquet", "sweep.json"
 BATCH_ROWS = 5000  # of the results file, in memory at once
 
 
-def _row(place: int, point: dict[str, Value], key: str, journal: Journal) -> dict[str, Value]:
+def _row(place: int, point: dict[str, Value], key: str, journal: Journal, more: Mapping[str, Value]) -> dict[str, Value]:
     entry = journal.entry(key)
-    return {"point": place, **point, **entry["found"], "wall_s": float(entry["wall_s"]), "error": entry["error"], "key": key}
+    return {"point": place, **point, **entry["found"], **more, "wall_s": float(entry["wall_s"]), "error": entry["error"], "key": key}
 
 
-def write_results(folder: Path, points: list[dict[str, Value]], keys: list[str], journal: Journal) -> None:
-    """All rows as Parquet, under a temporary name first; what told of the results before goes."""
+def write_results(
+    folder: Path, points: list[dict[str, Value]], keys: list[str], journal: Journal, more: Sequence[Mapping[str, Value]] | None = None
+) -> None:  # fmt: skip
+    """All rows as Parquet, under a temporary name first; what told of the results before goes. more: further columns of each row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from xbar.reports.results import forget
 
     kinds: dict[str, set[type]] = {}
-    for point, key in zip(points, keys, strict=True):
-        for name, value in {**point, **journal.entry(key)["found"]}.items():
+    added = [{}] * len(points) if more is None else more
+    for point, key, own_columns in zip(points, keys, added, strict=True):
+        for name, value in {**point, **journal.entry(key)["found"], **own_columns}.items():
             seen = kinds.setdefault(name, set())
             if value is not None:
                 seen.add(float if isinstance(value, int) and abs(value) > MOST_WHOLE else type(value))
@@ -44,7 +47,7 @@ def write_results(folder: Path, points: list[dict[str, Value]], keys: list[str],
     with pq.ParquetWriter(temporary, schema) as writer:
         for start in range(0, len(points), BATCH_ROWS):
             part = range(start, min(start + BATCH_ROWS, len(points)))
-            rows = [_row(place, points[place], keys[place], journal) for place in part]
+            rows = [_row(place, points[place], keys[place], journal, added[place]) for place in part]
             columns = [_column(pa, schema.field(name).type, [row.get(name) for row in rows]) for name in own]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     forget(folder)
@@ -69,14 +72,18 @@ def _column(pa: Any, kind: "pa.DataType", values: list[Value]) -> "pa.Array":
     return pa.array(values, kind)
 
 
-def write_summary(folder: Path, points: list[dict[str, Value]], failed: int, code: str, about: Mapping[str, Any]) -> None:
-    """What was swept: the columns that vary, what all points share, versions."""
+def write_summary(
+    folder: Path, points: list[dict[str, Value]], failed: int, code: str, about: Mapping[str, Any], axes: Sequence[str] | None = None
+) -> None:  # fmt: skip
+    """What was swept: the columns that vary, what all points share, versions. axes: those that may vary, where others say how a point
+    was judged."""
     from xbar.reports.results import save_checksums, write_text  # not above: workers would load pandas for it
 
     names = list(dict.fromkeys(name for point in points for name in point))
+    may_vary = names if axes is None else axes
     values = {name: list(itertools.islice(dict.fromkeys(json.dumps(point.get(name)) for point in points), 2)) for name in names}
     summary = {
-        "points": len(points), "failed": failed, "varied": [name for name in names if len(values[name]) > 1],
+        "points": len(points), "failed": failed, "varied": [name for name in names if len(values[name]) > 1 and name in may_vary],
         "fixed": {name: points[0][name] for name in names if len(values[name]) == 1},
         "code": hashlib.sha256(code.encode()).hexdigest()[:32],
         "versions": {name: version(name) for name in ("xbar", "torch", "numpy")},

@@ -38,7 +38,7 @@ def read_sweep(path: str | Path) -> SweepFile:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise SweepError(f"{path}: is not TOML: {error}") from None
     try:
-        points = [complete(_placed(point, path.parent)) for point in _spanned(raw)]
+        points = [complete(placed_point(point, path.parent)) for point in _spanned(raw)]
         title = raw.get("title", path.stem)
         if not isinstance(title, str):
             raise SweepError(f"title = {title!r}: must be a text")
@@ -49,9 +49,9 @@ def read_sweep(path: str | Path) -> SweepFile:
 
 def _spanned(raw: dict[str, Any]) -> list[dict[str, Value]]:
     """The points of a file, as written."""
-    _only(raw, ("title", "space", "fixed", "axes", "points"), "")
-    space = _table(raw, "space")
-    _only(space, ("kind", "samples", "seed"), "space.")
+    only_keys(raw, ("title", "space", "fixed", "axes", "points"), "")
+    space = table_of(raw, "space")
+    only_keys(space, ("kind", "samples", "seed"), "space.")
     kind = space.get("kind", "list" if "points" in raw else "grid")
     if not isinstance(kind, str) or kind not in SPACES:
         raise SweepError(f"space.kind = {kind!r}: must be one of {', '.join(SPACES)}")
@@ -63,14 +63,14 @@ def _spanned(raw: dict[str, Any]) -> list[dict[str, Value]]:
     other, mine = ("axes", "points") if kind == "list" else ("points", "axes")
     if other in raw:
         raise SweepError(f"{other} = (given): must be left out where space.kind = {kind}, which takes [{mine}]")
-    fixed = _flat(_table(raw, "fixed"), "", _value)
+    fixed = flat_table(table_of(raw, "fixed"), "", value_of)
     if kind == "list":
         given = raw.get("points", [])
         if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
             raise SweepError("points = (none): must be one [[points]] or more")
-        varied = [_flat(each, "", _value) for each in given]
+        varied = [flat_table(each, "", value_of) for each in given]
     else:
-        axes = _flat(_table(raw, "axes"), "", _axis)
+        axes = flat_table(table_of(raw, "axes"), "", axis_of)
         varied = _drawn(kind, axes, space)
     for name in fixed:
         if any(name in point for point in varied):
@@ -89,25 +89,27 @@ def _drawn(kind: str, axes: dict[str, Axis], space: dict[str, Any]) -> list[dict
         raise SweepError(f"{where}{error}") from None
 
 
-def _only(table: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+def only_keys(table: dict[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+    """Raise SweepError for a key that is none of these."""
     for key, value in table.items():
         if key not in allowed:
             raise SweepError(f"{prefix}{key} = {value!r}: unknown key; allowed: {', '.join(allowed)}")
 
 
-def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
+def table_of(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table of the file, empty where it is left out; raises SweepError for what is none."""
     found = raw.get(name, {})
     if not isinstance(found, dict):
         raise SweepError(f"{name} = {found!r}: must be a table")
     return found
 
 
-def _flat(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -> dict[str, Any]:
+def flat_table(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -> dict[str, Any]:
     """Values by dotted name; a table is one value where its name is a point's."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         name = f'{prefix}"{key}"' if prefix == "layer." else prefix + key
-        inner = _flat(value, f"{name}.", read) if isinstance(value, dict) and field_of(name) is None else {name: read(name, value)}
+        inner = flat_table(value, f"{name}.", read) if isinstance(value, dict) and field_of(name) is None else {name: read(name, value)}
         for each in inner:
             if each in found:
                 raise SweepError(f"{each} = {inner[each]!r}: is given twice")
@@ -115,13 +117,14 @@ def _flat(table: dict[str, Any], prefix: str, read: Callable[[str, Any], Any]) -
     return found
 
 
-def _value(name: str, value: Any) -> Value:
+def value_of(name: str, value: Any) -> Value:
+    """A value of that name; raises SweepError where it cannot have it."""
     check_value(name, value)
     checked: Value = value
     return checked
 
 
-def _axis(name: str, value: Any) -> Axis:
+def axis_of(name: str, value: Any) -> Axis:
     """The axis of that name: a list of values, or a table of low, high, scale and steps."""
     field = field_of(name)
     if field is None:
@@ -142,7 +145,7 @@ def _axis(name: str, value: Any) -> Axis:
     if not isinstance(value, dict) or field.kind not in (int, float):
         form = "a list of values" + (", or { low, high, scale, steps }" if field.kind in (int, float) else "")
         raise SweepError(f"{name} = {value!r}: an axis must be {form}")
-    _only(value, ("low", "high", "scale", "steps"), f"{name}.")
+    only_keys(value, ("low", "high", "scale", "steps"), f"{name}.")
     for key in ("low", "high"):
         if key not in value:
             raise SweepError(f"{name}.{key} = (missing): a span needs low and high")
@@ -164,7 +167,7 @@ def _in_si(value: Value, unit: Unit | None) -> Value:
     return f"{number * UNITS[typed][1]:.12g} {unit.dimension}"
 
 
-def _placed(point: dict[str, Value], folder: Path) -> dict[str, Value]:
+def placed_point(point: dict[str, Value], folder: Path) -> dict[str, Value]:
     """The point with files named from where the TOML file is."""
     return {name: placed(name, value, folder) for name, value in point.items()}
 
