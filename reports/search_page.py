@@ -19,8 +19,8 @@ def verdict_of_search(sheet: SweepSheet) -> str:
     """What the search chose, in a sentence or two."""
     found = sheet.meta["search"]
     space = "" if found["space"] is None else f" of {found['space']:,.0f}"
-    unbeaten = told_count(int(sheet.frame["unbeaten"].sum()), "is", "are")
-    told = f"{len(sheet.frame):,}{space} designs looked at; {unbeaten} unbeaten among them. "
+    unbeaten = told_count(int(sheet.frame["unbeaten"].sum()), "holds and is", "hold and are")
+    told = f"{len(sheet.frame):,}{space} designs looked at; {unbeaten} beaten by none of them beyond bands. "
     if found["chosen"] is None:
         tried = len(found["confirmations"])
         why = f"of {told_count(tried, 'candidate', 'candidates')} none was shown to hold" if tried else "none holds the constraints"
@@ -28,8 +28,8 @@ def verdict_of_search(sheet: SweepSheet) -> str:
     side = "lowest" if found["objectives"][found["choose"]] == "low" else "highest"
     of = f"the {side} {name_of(found['choose'])}"
     value = shown(sheet.frame.loc[sheet.frame["point"] == found["chosen"], found["choose"]].iloc[0], sheet.unit_of(found["choose"]))
-    how = f"with {of}" if found["confirmation"] is None else f"candidate {len(found['confirmations'])} from {of} on"
-    return f"{told}Design {found['chosen']} is chosen, {how}, {value}."
+    how = f"with {of}" if found["confirmation"] is None else f"candidate {len(found['confirmations'])}, {name_of(found['choose'])}"
+    return f"{told}Design {found['chosen']} is chosen, {how} {value}."
 
 
 def search_page(sheet: SweepSheet) -> Figure:
@@ -61,7 +61,7 @@ def _history(figure: Figure, sheet: SweepSheet, found: Mapping[str, Any]) -> Non
     for place, name in enumerate(names):
         values = pd.to_numeric(history[name])
         scale = scale_for(name, values.dropna(), sheet.unit_of(name))
-        axes = plot(figure, (0.085 + wide * place, 0.63, wide - 0.075, 0.205), f"Best {cut(name_of(name), 24)} so far", "both")
+        axes = plot(figure, (0.085 + wide * place, 0.63, wide - 0.085, 0.205), f"Best {cut(name_of(name), 24)} so far", "both")
         axes.plot(history["designs"], values * scale.factor, drawstyle="steps-post", color=ACCENT, lw=1.6, marker="o", ms=3.5)
         scale.apply(axes, "y")
         axes.set_ylabel("")

@@ -1,4 +1,4 @@
-"""How much of the true front's hypervolume a search finds in a tenth of the evaluations, over seeds, samplers and shares of neighbours.
+"""How much of the true front's hypervolume a search finds in a part of the evaluations, over seeds, samplers and shares of neighbours.
 
     python results/search/front.py judge    # costs.csv: every point of enumerated.toml by its costs, minutes
     python results/search/front.py          # found.csv: seeds 0 to 19 of each way to ask, half an hour; pymoo's too where it is installed
@@ -10,8 +10,10 @@ import csv
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import moocore
 import numpy as np
@@ -29,8 +31,9 @@ AXES = {
     "component.adc.columns": [64, 128, 256, 512], "component.adc.rate": [0.32, 0.64, 1.28], "mapping.copies": ["balance", "one"],
     "inputs.bits": [4, 8],
 }  # fmt: skip
-SHARE = 0.1
-WAYS = [("tpe", 0.5), ("tpe", 0.0), ("nsga2", 0.5), ("nsga2", 0.0), ("random", 0.5), ("random", 0.0), ("random", 1.0), ("gp", 0.0)]
+SHARES = (0.025, 0.1)  # of the space that is looked at
+SETS = (("energy_J", "latency_s"), ("energy_J", "area_m2"), ("latency_s", "area_m2"), COLUMNS)
+WAYS = [("tpe", 0.5), ("tpe", 0.0), ("nsga2", 0.5), ("nsga2", 0.0), ("random", 0.5), ("random", 0.0), ("random", 1.0)]
 
 
 def judged() -> None:
@@ -62,34 +65,33 @@ def costs_of(point: dict[str, object]) -> dict[str, float]:
 
 
 class Volume:
-    """The hypervolume of designs as a share of the true front's, of the first `objectives` of COLUMNS."""
+    """The hypervolume of designs as a share of the true front's, of some of COLUMNS."""
 
-    def __init__(self, objectives: int):
-        self.objectives = objectives
-        rows = np.array([row[:objectives] for row in table().values() if row is not None])
+    def __init__(self, columns: Sequence[str]):
+        self.columns = columns
+        self._places = [COLUMNS.index(name) for name in columns]
+        rows = np.array([row for row in table().values() if row is not None])[:, self._places]
         front = rows[moocore.is_nondominated(rows)]
         self.points, self.low, self.high = len(front), front.min(0), front.max(0)
         self.whole = self._of(front)
 
     def _of(self, rows: np.ndarray) -> float:
-        return float(moocore.hypervolume((rows - self.low) / (self.high - self.low), ref=np.full(self.objectives, 1.1)))
+        return float(moocore.hypervolume((rows - self.low) / (self.high - self.low), ref=np.full(len(self.columns), 1.1)))
 
     def share(self, rows: np.ndarray) -> float:
-        """Of the true front's, what these rows (designs, objectives) reach."""
-        return self._of(np.asarray(rows)[:, : self.objectives]) / self.whole if len(rows) else 0.0
+        """Of the true front's, what these rows (designs, COLUMNS) reach."""
+        return self._of(np.asarray(rows)[:, self._places]) / self.whole if len(rows) else 0.0
 
 
-def found_by_search(volume: Volume, sampler: str, neighbours: float, seed: int) -> float:
-    """The share that one search finds."""
-    designs = int(SHARE * len(table())) // 12 * 12
-    objectives = dict.fromkeys(COLUMNS[: volume.objectives], "low")
-    asked = Asked(AXES, objectives, designs=designs, seed=seed, sampler=sampler, neighbours=neighbours)
+def found_by_search(volume: Volume, share: float, seed: int, **options: Any) -> float:
+    """The share of the volume that one search finds, over that share of the space; options: of `Asked`."""
+    asked = Asked(AXES, dict.fromkeys(volume.columns, "low"), designs=int(share * len(table())) // 12 * 12, seed=seed, **options)
     with tempfile.TemporaryDirectory() as folder:
         frame = search(asked, costs_of, folder, InProcess()).frame()
     return volume.share(frame.loc[frame["error"].isna(), list(COLUMNS)].to_numpy())
 
 
-def found_by_pymoo(volume: Volume, seed: int) -> float:
+def found_by_pymoo(volume: Volume, share: float, seed: int) -> float:
     """The share that pymoo's NSGA-II finds with a population of 24, places on axes as whole numbers."""
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import ElementwiseProblem
@@ -100,45 +102,46 @@ def found_by_pymoo(volume: Volume, seed: int) -> float:
     from pymoo.optimize import minimize
 
     values, seen = [list(axis) for axis in AXES.values()], {}
+    places = [COLUMNS.index(name) for name in volume.columns]
 
     class Costs(ElementwiseProblem):
         def __init__(self) -> None:
-            super().__init__(n_var=len(values), n_obj=volume.objectives, xl=0, xu=[len(axis) - 1 for axis in values], vtype=int)
+            super().__init__(n_var=len(values), n_obj=len(places), xl=0, xu=[len(axis) - 1 for axis in values], vtype=int)
 
         def _evaluate(self, x: np.ndarray, out: dict[str, object], *_: object, **__: object) -> None:
             design = tuple(axis[int(place)] for axis, place in zip(values, x, strict=True))
-            seen[design] = table()[design]
-            found = seen[design]
-            out["F"] = [1.0] * volume.objectives if found is None else list(found[: volume.objectives])
+            found = seen[design] = table()[design]
+            out["F"] = [1.0] * len(places) if found is None else [found[place] for place in places]
 
     algorithm = NSGA2(24, sampling=IntegerRandomSampling(), crossover=SBX(prob=0.9, eta=3, vtype=float, repair=RoundingRepair()),
                       mutation=PM(eta=3, vtype=float, repair=RoundingRepair()), eliminate_duplicates=True)  # fmt: skip
-    minimize(Costs(), algorithm, ("n_eval", int(SHARE * len(table()))), seed=seed)
+    minimize(Costs(), algorithm, ("n_eval", int(share * len(table()))), seed=seed)
     return volume.share(np.array([row for row in seen.values() if row is not None]))
 
 
-def measured(seeds: int, ways: list[tuple[str, float]]) -> pd.DataFrame:
-    """The median, the worst and all shares of each way, with two objectives and with three."""
+def measured(seeds: int, ways: Sequence[tuple[str, float]], shares: Sequence[float] = SHARES) -> pd.DataFrame:
+    """The median and the worst share of the volume of each way to ask, by what is looked for and how much is looked at."""
     rows = []
-    for objectives in (2, 3):
-        volume = Volume(objectives)
-        print(f"{objectives} objectives: the true front has {volume.points} of {len(table())} points", flush=True)
-        for sampler, neighbours in ways:
-            began = time.process_time()
-            shares = [found_by_search(volume, sampler, neighbours, seed) for seed in range(seeds)]
-            rows.append(_row(objectives, f"optuna {sampler}", neighbours, shares, began))
-        try:
-            began = time.process_time()
-            rows.append(_row(objectives, "pymoo nsga2", 0.0, [found_by_pymoo(volume, seed) for seed in range(seeds)], began))
-        except ImportError:
-            print("pymoo is not installed")
+    for columns in SETS:
+        volume = Volume(columns)
+        print(f"{', '.join(columns)}: the true front has {volume.points} of {len(table())} points", flush=True)
+        for share in shares:
+            for sampler, neighbours in ways:
+                began = time.process_time()
+                found = [found_by_search(volume, share, seed, sampler=sampler, neighbours=neighbours) for seed in range(seeds)]
+                rows.append(_row(columns, share, f"optuna {sampler}", neighbours, found, began))
+            try:
+                began = time.process_time()
+                rows.append(_row(columns, share, "pymoo nsga2", 0.0, [found_by_pymoo(volume, share, seed) for seed in range(seeds)], began))
+            except ImportError:
+                print("pymoo is not installed")
     return pd.DataFrame(rows)
 
 
-def _row(objectives: int, way: str, neighbours: float, shares: list[float], began: float) -> dict[str, object]:
-    row = {"objectives": objectives, "way": way, "neighbours": neighbours, "median": float(np.median(shares)), "worst": min(shares),
-           "reach_95": sum(share >= 0.95 for share in shares), "seeds": len(shares),
-           "processor_s": (time.process_time() - began) / len(shares)}  # fmt: skip
+def _row(columns: Sequence[str], share: float, way: str, neighbours: float, found: list[float], began: float) -> dict[str, object]:
+    row = {"objectives": " ".join(columns), "looked_at": share, "way": way, "neighbours": neighbours, "median": float(np.median(found)),
+           "worst": min(found), "reach_95": sum(each >= 0.95 for each in found), "seeds": len(found),
+           "processor_s": (time.process_time() - began) / len(found)}  # fmt: skip
     print(" ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()), flush=True)
     return row
 

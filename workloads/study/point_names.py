@@ -25,6 +25,7 @@ from xbar.workloads.study.plan import Plan
 PATHS = ("chip.name", "device.name", "workload.name", "workload.data", "workload.weights", "workload.metric")
 # Relative ones begin where the TOML file is.
 COMPRESSION = "compression."
+READS = ("stated", "cells")  # array reads by the averages that the chip states, or by its cells' conductances for the network's inputs
 COPIES = ("balance", "one")  # of layers: as many as balance the pipeline, or one of each
 
 
@@ -92,6 +93,7 @@ _OWN: dict[str, Field] = {
     "study.correction": Field(str, "none", typing.get_args(Correction)),
     "study.first_instance": Field(int, least=0, most=2**53),  # how many chip instances, from the seed's on, are passed over
     "study.first_image": Field(int, least=0, most=2**53),  # how many of the images, in the order that the seed draws, are passed over
+    "study.reads": Field(str, choices=READS),
     "study.errors": Field(bool),  # whether errors of accuracies stand beside them
     "study.poisson": Field(int, least=2, most=2**53),  # requests of a Poisson stream at the rate, for latency_p99_s
     "study.rewrite": Field(float, least=1e-300),  # seconds from one writing of all cells to the next, for lifetime_s

@@ -7,13 +7,14 @@ training and compression once for all processes of a user, in the cache.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import threading
 import tomllib
 import typing
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -62,7 +63,7 @@ from xbar.workloads.study.point_names import (
 )
 from xbar.workloads.study.sweep import SweepResult, sweep
 from xbar.workloads.study.sweep_file import SweepFile, placed, read_sweep
-from xbar.workloads.task import ACCURACY, Metric
+from xbar.workloads.task import ACCURACY, Metric, Tally
 from xbar.workloads.training import save_state, tally_of
 from xbar.workloads.workload import Workload, load_weights, load_workload
 
@@ -153,9 +154,9 @@ class _Subject:
 
 
 def judge(point: Point) -> dict[str, Value]:
-    """What a point is worth. Accuracies are shares of 1 over `study.images` test images; with 0 images there are none, nothing is
-    converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the middle of g_min and g_max), in
-    proportion to the lines in use.
+    """What a point is worth. Accuracies are shares of 1 over `study.images` test images; with 0 images there are none. Then, unless
+    `study.reads` is cells, nothing is converted, and array reads are charged by the averages that the chip states (`inputs.activity`, the
+    middle of g_min and g_max), in proportion to the lines in use.
 
     accuracy_float; accuracy: mean over chip instances, with accuracy_smallest and accuracy_largest; of another metric than accuracy
     under its name; images: test samples that they are over, fewer than asked for where the data set has no more. With `study.errors`
@@ -177,7 +178,8 @@ def judge(point: Point) -> dict[str, Value]:
     with _working:
         subject = _subject(whole)
         judged = bool(whole["study.images"])
-        energies = _on_chip(subject, whole)[1] if judged else None
+        by_cells = whole.get("study.reads", "cells" if judged else "stated") == "cells"
+        energies = _on_chip(subject, whole)[1] if by_cells else None
         network = _network(subject)
         return {
             **(_score(subject, whole) if judged else {}), **_cost(subject, network, energies, whole),
@@ -316,14 +318,10 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
     def measure() -> _Measured:
         seeds = range(seed + first_chip, seed + first_chip + count)
         tallies = [tally for part in on_chip.tallies(seeds, inputs, targets, condition, metric) for tally in part.values()]
-        values = [tally.values() for tally in tallies]
-        whole = [each.numpy() for each in values if each is not None]
-        return _Measured([tally.value() for tally in tallies], np.stack(whole) if len(whole) == len(values) else None)
+        return _measured(tallies)
 
     def of_float() -> _Measured:
-        tally = tally_of(subject.workload.model, inputs, targets, metric)
-        values = tally.values()
-        return _Measured([tally.value()], None if values is None else values.numpy()[None])
+        return _measured([tally_of(subject.workload.model, inputs, targets, metric)])
 
     found: _Measured = _scores.get(json.dumps(described), measure)
     reference: _Measured = _scores.get(json.dumps([subject.workload.name, _content(subject.workload.model), *images_told]), of_float)
@@ -335,36 +333,38 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
         f"{name}_float": float_score, name: sum(scores) / count, f"{name}_smallest": min(scores), f"{name}_largest": max(scores),
         "images": len(targets),
     }  # fmt: skip
-    return row | _errors(metric, found, reference, varies) if point.get("study.errors") else row
+    return row | error_columns(metric, found.values, reference.values, varies, found.mean) if point.get("study.errors") else row
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Scores of chip instances, and where the metric is a mean over samples, what is averaged: (instances, samples)."""
+    """Scores of chip instances; what the metric is the mean of, (instances, samples), or of a metric that is none the scores,
+    (instances, 1)."""
 
     scores: list[float]
-    values: np.ndarray | None
+    values: np.ndarray
+    mean: bool
 
 
-def _errors(metric: Metric, found: _Measured, reference: _Measured, varies: bool) -> dict[str, Value]:
-    """How far the mean score may be from that of all chips and samples, and what is lost to the uncompressed network in float on the same
-    samples, with how far that may be off. Of a metric that is no mean over samples chips alone count."""
-    name = metric.name
-    if found.values is None or reference.values is None:
-        scores = np.array(found.scores)[:, None]
-        only = mean_error(np.repeat(scores, 2, axis=1), None, varies)  # samples that are all alike: what they add is 0
-        lost = metric.lost(reference.scores[0], float(scores.mean()))
-        pairs = (("", only, None), ("_lost", only, lost))
-    else:
-        is_share = metric is ACCURACY
-        own = mean_error(found.values, (0.0, 1.0) if is_share else None, varies)
-        differences = metric.lost(reference.values, found.values)
-        paired = mean_error(differences, (-1.0, 1.0) if is_share else None, varies)
-        pairs = (("", own, None), ("_lost", paired, float(differences.mean())))
+def _measured(tallies: Sequence[Tally]) -> _Measured:
+    scores, values = [tally.value() for tally in tallies], [tally.values() for tally in tallies]
+    whole = [each.numpy() for each in values if each is not None]
+    mean = len(whole) == len(tallies)
+    return _Measured(scores, np.stack(whole) if mean else np.array(scores)[:, None], mean)
+
+
+def error_columns(metric: Metric, values: np.ndarray, reference: np.ndarray, varies: bool, mean: bool = True) -> dict[str, Value]:
+    """How far the mean of `values` (chips, samples) may be from that of all chips and samples, and what is lost to `reference`, (1,
+    samples) of the uncompressed network in float, with how far that may be off. mean: whether the metric is the mean over samples; of
+    another both are (chips, 1) and (1, 1), and chips alone count. varies: whether chips differ. Missing: errors that these do not tell."""
+    apart = metric is ACCURACY  # right or wrong
     row: dict[str, Value] = {}
-    for end, error, value in pairs:
-        row |= {} if value is None else {f"{name}{end}": value}
-        row |= {f"{name}{end}_error": error.error if np.isfinite(error.error) else None, f"{name}{end}_freedom": error.freedom}
+    for end, each, two in (("", values, (0.0, 1.0)), ("_lost", metric.lost(reference, values), (-1.0, 1.0))):
+        wide = np.repeat(each, 2, axis=1) if not mean else each  # samples that are alike add no error
+        found = mean_error(wide, two if apart else None, varies)
+        name = f"{metric.name}{end}"
+        row |= {name: float(each.mean())} if end else {}
+        row |= {f"{name}_error": found.error if math.isfinite(found.error) else None, f"{name}_freedom": found.freedom}
     return row
 
 

@@ -58,6 +58,15 @@ class Requirement:
         over, error, freedom = found
         return over + half_band(error, freedom, confidence or self.confidence) <= 0
 
+    def left(self, row: Mapping[str, Any], confidence: float) -> float:
+        """By what share of its limit a row that was judged may break it, at that confidence; below 0 it holds by as much."""
+        over, error, freedom = self.estimate(row) or (math.inf, 0.0, 1.0)
+        return (over + half_band(error, freedom, confidence)) / (abs(self.limit) or 0.01)
+
+    def stricter(self, looks: int) -> float:
+        """The confidence that each of so many looks needs, so that none of them errs with its own (Bonferroni's inequality)."""
+        return 1 - (1 - self.confidence) / looks
+
     def possible(self, row: Mapping[str, Any]) -> bool:
         """Whether it may hold still: not where it is broken with its confidence."""
         found = self.estimate(row)

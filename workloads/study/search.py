@@ -7,9 +7,9 @@ beats, holds or breaks only beyond its band: one-sided, Student's t times its st
 judged better, is judged then.
 
 One design is chosen at the end. The best of many estimates is too good to be true, so the estimates that it was chosen by are not
-what it is promised on: the first candidates, in the order of one objective, are judged once more on chips and samples that the search
-never saw, one after the other, until one holds; with m of them allowed each must hold with a confidence of 1 - (1 - c) / m, so that with
-confidence c none passes that does not hold (Bonferroni's inequality).
+what it is promised on: the first candidates, in the order of one objective, and as the last the one that holds by the most, are judged
+once more on chips and samples that the search never saw, one after the other, until one holds. With m of them allowed each must hold with
+a confidence of 1 - (1 - c) / m, so that with confidence c none passes that does not hold (Bonferroni's inequality).
 
 Everything follows from the seed, the batch and what designs are worth: who computes, and when it was killed, makes no difference. Points
 are kept in the journal of a sweep (`xbar.workloads.study.kept_points`), so that a search that is given again asks for the same designs and
@@ -344,24 +344,37 @@ class _Search:
     def _choose(self) -> None:
         """The first of the best candidates that holds on chips and samples that were not seen before."""
         asked = self.asked
-        order = {each.place: self._loss(each, asked.chosen_by) for each in self.looked}
-        able = [each for each in self.looked if each.level == self._top and self._holds(each) and order[each.place] is not None]
-        able.sort(key=lambda each: (not each.sure, order[each.place], each.place))
+        loss = {each.place: found for each in self.looked if (found := self._loss(each, asked.chosen_by)) is not None}
+        able = [each for each in self.looked if each.level == self._top and self._holds(each) and each.place in loss]
+        able.sort(key=lambda each: loss[each.place])
         if asked.confirmation is None:
-            self.chosen = next((each.place for each in able if each.sure), None)
+            self.chosen = able[0].place if able else None
             return
         most = asked.confirmation.most
-        for each in able[:most]:
+        for each in self._candidates(able, most):
             point = self.complete({**asked.fixed, **each.design, **asked.confirmation.level})
             entry = self.kept.found(self._computed([point])[0])
             found, error = entry["found"], entry["error"]
             if error is not None:
                 raise SweepError(f"design {each.place} cannot be confirmed: {error}")
-            holds = all(r.holds(found, 1 - (1 - r.confidence) / most) for r in asked.requirements)
+            holds = all(requirement.holds(found, requirement.stricter(most)) for requirement in asked.requirements)
             self.confirmed.append({"point": each.place, "holds": holds, **found})
             if holds:
                 self.chosen = each.place
                 return
+
+    def _candidates(self, able: list[_Looked], most: int) -> list[_Looked]:
+        """Those of designs, the best first, that are judged once more: first the best that hold beyond their bands already, then those that
+        hold by the most; the one that holds by the most of all is always among them, so that one is found where one can be."""
+        requirements = self.asked.requirements
+
+        def least_left(each: _Looked) -> float:
+            return max((requirement.left(each.row, requirement.stricter(most)) for requirement in requirements), default=0.0)
+
+        likely = [each for each in able if each.sure]
+        found = [*likely, *sorted((each for each in able if each not in likely), key=least_left)][:most]
+        safest = min(able, key=least_left, default=None)
+        return found if safest is None or safest in found else [*found[:-1], safest]
 
     def told(self) -> dict[str, Any]:
         """What a report needs to know of the search."""

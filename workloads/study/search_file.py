@@ -23,7 +23,7 @@ from xbar.workloads.workload import untrained
 
 TABLES = ("title", "search", "objectives", "constraints", "levels", "confirm", "fixed", "axes", "begin")
 SIDES = {"min": "low", "max": "high"}
-JUDGING = ("study.images", "study.instances", "study.first_image", "study.first_instance", "study.errors")  # levels say these
+JUDGING = tuple(f"study.{name}" for name in ("images", "instances", "first_image", "first_instance", "errors", "reads"))  # of levels
 MOST = 5  # candidates that are confirmed, unless told otherwise
 
 
@@ -85,8 +85,8 @@ def _asked(raw: dict[str, Any], path: Path) -> Asked:
     confirmation = _confirmation(table_of(raw, "confirm"), levels, requirements)
     first = _begun(raw.get("begin", []), axes)
     try:
-        return Asked(axes, objectives, requirements, fixed, [{"study.images": 0}, *levels], confirmation, first=first, title=title,
-                     **settings)  # fmt: skip
+        costs: dict[str, Value] = {"study.images": 0, **({"study.reads": "cells"} if levels else {})}  # the same costs at all levels
+        return Asked(axes, objectives, requirements, fixed, [costs, *levels], confirmation, first=first, title=title, **settings)
     except SweepError as error:
         where = "search." if str(error).split(" ")[0] in ("designs", "batch", "choose", "sampler") else ""
         raise SweepError(f"{where}{error}") from None
