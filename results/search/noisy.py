@@ -55,11 +55,17 @@ def judged() -> None:
 
 
 @cache
+def kept() -> dict[str, np.ndarray]:
+    """What digits.npz holds: right (designs, chips, images as bits), of_float (images), energies (designs)."""
+    with np.load(HERE / "digits.npz") as file:
+        return dict(file)
+
+
+@cache
 def table() -> dict[tuple[object, ...], tuple[np.ndarray, float]]:
     """By design: right (chips, images), and energy [J]."""
-    kept = np.load(HERE / "digits.npz")
-    right = np.unpackbits(kept["right"], axis=-1)[..., :IMAGES].astype(float)
-    return {tuple(design.values()): found for design, found in zip(grid(AXES), zip(right, kept["energies"], strict=True), strict=True)}
+    right = np.unpackbits(kept()["right"], axis=-1)[..., :IMAGES].astype(float)
+    return {tuple(design.values()): found for design, found in zip(grid(AXES), zip(right, kept()["energies"], strict=True), strict=True)}
 
 
 def worth(point: dict[str, Any], repeat: int) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def worth(point: dict[str, Any], repeat: int) -> dict[str, Any]:
     mine = [order[first : first + count] for order, first, count in (
         (chips, point.get("first_instance", 0), point["instances"]), (images, point.get("first_image", 0), point["images"]),
     )]  # fmt: skip
-    of_float = np.load(HERE / "digits.npz")["of_float"].astype(float)[mine[1]][None]
+    of_float = kept()["of_float"].astype(float)[mine[1]][None]
     values = right[np.ix_(*mine)]
     return {"energy_J": energy, "accuracy": float(values.mean()), **error_columns(ACCURACY, values, of_float, True)}
 
