@@ -56,8 +56,10 @@ class Proposals:
     ):  # fmt: skip
         if sampler not in SAMPLERS:
             raise SweepError(f"sampler = {sampler!r}: must be one of {', '.join(SAMPLERS)}")
-        import optuna
-
+        try:
+            import optuna
+        except ImportError:
+            raise SweepError("search: needs optuna; install it with: pip install 'xbar[search]'") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.axes, self.share, self.objectives = axes, neighbours, objectives
         self.rng = np.random.default_rng(seed)
