@@ -72,7 +72,7 @@ class Asked:
     seed: int = 0
     choose: str = ""
     sampler: str = SAMPLER
-    neighbours: float = 0.5
+    neighbours: float = 0.0
     confidence: float = CONFIDENCE
     first: Sequence[Design] = ()
     title: str = "search"
