@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.set_defaults(command="run")
     _add_compress(commands)
     _add_sweep(commands)
+    _add_search(commands)
     _add_pin(commands)
     _add_place(commands)
     _add_compare(commands)
@@ -379,6 +380,21 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers compute the points instead")
     parser.add_argument("--retry-failed", action="store_true", help="compute again what ended in an error before")
     parser.set_defaults(command="sweep")
+
+
+def _add_search(commands: Any) -> None:
+    parser = commands.add_parser(
+        "search", help="look for the designs that nothing beats, within constraints, among many more than are judged, from a TOML file",
+        epilog="Exit code: 0 a design is chosen, 1 none is, as none was shown to hold the constraints, or the search cannot be done. "
+        f"{TRUST}",
+    )  # fmt: skip
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="what is searched for; examples/search.toml explains its form")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder for results.parquet and report; designs that are judged there are not judged again")  # fmt: skip
+    parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers judge instead")
+    parser.add_argument("--retry-failed", action="store_true", help="judge again what ended in an error before")
+    parser.set_defaults(command="search")
 
 
 def _add_pin(commands: Any) -> None:

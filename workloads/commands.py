@@ -71,6 +71,7 @@ from xbar.workloads.study.plan import PLANS, QUICK_EPOCHS, Plan, fitted, quick, 
 from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
+from xbar.workloads.study.search_file import named_designs, read_search, search_chips
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
 from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.study.ways import BATCHES, told, ways
@@ -127,7 +128,8 @@ KINDS = {
          "integers": "integers.npz", "network": "network.*"},
     ),
     SUMMARY: _Kind(
-        "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
+        "xbar sweep or search", SweepSheet.load, draw_sweep,
+        {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"},
     ),
     VALIDATION_FILE: _Kind(
         "xbar validate", ValidationSheet.load, draw_validation,
@@ -332,6 +334,25 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0 if not found.failed else 1 if found.failed == found.points else SOME_FAILED
 
 
+def _search(options: argparse.Namespace) -> int:
+    _check_folder(options.out, SUMMARY, replacing=False)
+    began, file = datetime.now(UTC), read_search(options.file)
+    points = [file.asked.fixed | design for design in named_designs(file.asked)]
+    about = {"configuration": file.text, "metrics": _metrics(points)}
+    given = {"retry_failed": options.retry_failed, "progress": True, "about": about}
+    with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
+        found = search_chips(file, options.out, executor, workers=options.workers, **given)
+    record(options, _chips_of(points), began, file.text).save(options.out)
+    with steps() as step:
+        _draw(KINDS[SUMMARY], SweepSheet.load(options.out), options.out, step)
+        step(f"{file.asked.title}: done")
+    print(f"{found.points} designs, {found.judged} points judged, {found.reused} of them known before, {found.failed} with an error\n")
+    _show(options.out, KINDS[SUMMARY])
+    if found.chosen is None:
+        print("xbar: no design is chosen: none was shown to hold the constraints", file=sys.stderr)
+    return int(found.chosen is None)
+
+
 def _say_fewer_images(found: SweepResult) -> None:
     """Warn, once, where points asked for more test samples than there are (`study.images`)."""
     frame = found.frame()
@@ -352,7 +373,7 @@ def _metrics(points: Sequence[Point]) -> list[dict[str, str]]:
 
 def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:
     """The chips that the points begin with, before what a point sets; none where they are too many to print all their constants."""
-    pairs = dict.fromkeys((str(point["chip.name"]), point.get("device.name")) for point in points)
+    pairs = dict.fromkeys((str(point.get("chip.name", "isaac")), point.get("device.name")) for point in points)
     chips = {}
     for chip, device in pairs if len(pairs) <= MOST_CHIPS else ():
         with contextlib.suppress(HardwareError, OSError):  # its points have failed, each with the reason
@@ -524,7 +545,8 @@ def _place(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
+    "run": _run, "compress": _compress, "sweep": _sweep, "search": _search,
+    "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
     "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
     "advise": _advise,
 }  # fmt: skip
