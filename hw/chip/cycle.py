@@ -87,8 +87,11 @@ def read_cycle(
     own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
+    per_adc, times = chip.array_design.crossbars_per_adc, dict[int, int]()  # by conversions
     for crossbar in crossbars:
-        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
+        if crossbar.conversions not in times:
+            times[crossbar.conversions] = conversion_time(chip, layer.name, crossbar)
+        by_adc[(crossbar.core, crossbar.slot // per_adc)] += times[crossbar.conversions]
         rows[crossbar.core] += crossbar.rows
     for core in rows:
         rows[core] += beside.get(core, 0)
