@@ -6,10 +6,10 @@
 Needs the extra `zoo` (torchvision, transformers). Nothing is downloaded: weights are drawn. A case is a row of one of three files, kept as
 soon as it is measured, and has a process of its own, whose processor time and peak of memory are part of the row:
 
-- large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network needs, the
-  preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each batch of
-  BATCH requests. Buffers are doubled until no value waits for room without end, tables that no chip of the preset holds are left to
-  a host, and the costs of writing that a preset does not state are those that `xbar place` assumes;
+- large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network needs,
+  the preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each batch
+  of BATCH requests. Buffers are doubled until no value waits for room without end, tables that no chip of the preset holds are
+  left to a host, and the costs of writing that a preset does not state are those that `xbar place` assumes;
 - large_networks_converted.csv, "NETWORK CHIP converted": weights on simulated cells, and one image through them;
 - large_networks_written.csv, "NETWORK CELLS written": the same network in turns on chips of as many weights, of other cells.
 """
@@ -42,7 +42,7 @@ from xbar.workloads.workload import untrained
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "large-networks.md"
-BATCH, REQUESTS = 16, 2  # in turns; on chips that hold the network
+BATCH, REQUESTS = 8, 2  # in turns; on chips that hold the network
 LARGEST_BUFFER = 2**28  # [bit] a tile
 TOKENS = 128
 WAYS = ("one", "several", "turns")
@@ -270,7 +270,8 @@ def converted(case: str) -> Converted:
     layers = analog_layers(analog).values()
     return Converted(
         case, date.today().isoformat(), sum(each.matrix.weight.numel() for each in layers),
-        sum(each.matrix.geometry.cells for each in layers), chip.device.programming_sigma, convert_s, clock() - began, convert_memory, memory(),
+        sum(each.matrix.geometry.cells for each in layers), chip.device.programming_sigma, convert_s, clock() - began, convert_memory,
+        memory(),
     )  # fmt: skip
 
 

@@ -231,7 +231,8 @@ def crossbars_at(
     """The crossbars of a matrix, in their order, on those of the chip with these numbers, from those corners on."""
     structure, found, numbers, at = chip.structure, [], iter(slots), iter(corners or repeat((0, 0)))
     for group in range(geometry.groups):
-        rows, off_diagonal = [geometry.rows_of(row_tile, group) for row_tile in range(geometry.row_tiles)], off_diagonal_cells(geometry, group)
+        rows = [geometry.rows_of(row_tile, group) for row_tile in range(geometry.row_tiles)]
+        off_diagonal = off_diagonal_cells(geometry, group)
         for column_tile in range(geometry.column_tiles):
             bitlines, conversions = geometry.bitlines_of(column_tile, group), geometry.conversions_of(column_tile, group)
             for row_tile in range(geometry.row_tiles):

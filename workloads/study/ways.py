@@ -52,7 +52,8 @@ def with_writes(chip: Chip) -> Chip:
 
 def _assumed(chip: Chip) -> dict[str, float]:
     """Costs of writing that the chip does not state; static memory does not wear."""
-    return {name: value for name, value in missing_writes(chip.device).items() if name != "endurance" or not chip.component.crossbar.in_charge}
+    wears = not chip.component.crossbar.in_charge
+    return {name: value for name, value in missing_writes(chip.device).items() if wears or name != "endurance"}
 
 
 def _held(placed: ChipsPlacement) -> dict[str, object]:
