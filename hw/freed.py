@@ -1,7 +1,7 @@
 """Freed memory, given back to the system where much was made and freed between what stays.
 
-glibc is asked to keep freed memory for the next large tensor (`xbar`), which saves time. What stays, such as the cells of one layer after another,
-comes to lie between what was freed, so that little of it serves again: a ViT-B/16 converted for `edge` held 3 GB and took 11.
+glibc is asked to keep freed memory for the next large tensor (`xbar`), which saves time. What stays, such as the cells of one layer after
+another, comes to lie between what was freed, so that little of it serves again: a ViT-B/16 converted for `edge` held 3 GB and took 11.
 """
 
 import ctypes
