@@ -96,7 +96,7 @@ class Journal:
         """All that was written, by its end, as it stands now; of what is only known afterwards, nothing ended after a repetition began."""
         rows = np.array([self.activity, self.start, self.end], np.int64)
         if not self.afterwards:
-            return Runs(*rows, self.repeats)
+            return Runs(rows[0], rows[1], rows[2], self.repeats)
         more, repeats, before = np.array(self.afterwards, np.int64).T, self.repeats, rows.shape[1]
         if repeats is not None:
             assert (more[2] <= repeats.begins).all(), "something that repeats itself, told once"
@@ -104,7 +104,8 @@ class Journal:
             repeats = replace(repeats, first=before + more.shape[1], last=repeats.last + more.shape[1])
         early = np.concatenate([rows[:, :before], more], axis=1)
         early = early[:, np.argsort(early[2], kind="stable")]
-        return Runs(*np.concatenate([early, rows[:, before:]], axis=1), repeats)
+        activity, start, end = np.concatenate([early, rows[:, before:]], axis=1)
+        return Runs(activity, start, end, repeats)
 
 
 class CopyProcess:

@@ -1,8 +1,7 @@
 """A layer as several layers that together give its results: for one that is larger than a chip."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +9,8 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
 
 
-class Pieces(NamedTuple):
+@dataclass(frozen=True)
+class Pieces:
     """Into how many shares of its outputs a layer is cut, and each of these into how many of its inputs; sum_width: how wide a sum over
     a share of the inputs is, in values that layers read."""
 
