@@ -94,8 +94,11 @@ def read_cycle(
     own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
+    per_adc, by_count = chip.array_design.crossbars_per_adc, dict[int, int]()  # by conversions, the time that they take
     for crossbar in crossbars:
-        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
+        if crossbar.conversions not in by_count:
+            by_count[crossbar.conversions] = conversion_time(chip, layer.name, crossbar)
+        by_adc[(crossbar.core, crossbar.slot // per_adc)] += by_count[crossbar.conversions]
         rows[crossbar.core] += crossbar.rows
     for core in rows:
         rows[core] += beside.get(core, 0)

@@ -245,16 +245,16 @@ def crossbars_at(
     """The crossbars of a matrix, in their order, on those of the chip with these numbers, from those corners on."""
     structure, found, numbers, at = chip.structure, [], iter(slots), iter(corners or repeat((0, 0)))
     for group in range(geometry.groups):
+        rows = [geometry.rows_of(row_tile, group) for row_tile in range(geometry.row_tiles)]
+        off_diagonal = off_diagonal_cells(geometry, group)
         for column_tile in range(geometry.column_tiles):
+            bitlines, conversions = geometry.bitlines_of(column_tile, group), geometry.conversions_of(column_tile, group)
             for row_tile in range(geometry.row_tiles):
                 for plane in range(geometry.planes):
                     core, slot = divmod(next(numbers), structure.crossbars_per_core)
                     found.append(Crossbar(
-                        core, core // structure.cores_per_tile, slot,
-                        group, row_tile, column_tile, geometry.rows_of(row_tile, group),
-                        geometry.bitlines_of(column_tile, group),
-                        geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
-                        off_diagonal_cells(geometry, group), *next(at),
+                        core, core // structure.cores_per_tile, slot, group, row_tile, column_tile, rows[row_tile], bitlines,
+                        conversions if plane < geometry.converted_planes else 0, off_diagonal, *next(at),
                     ))  # fmt: skip
     return found
 

@@ -337,7 +337,8 @@ class _Search:
         """The copies of least estimate: for throughput exactly, for latency of those that were found."""
         sharing, now = self.sharings[-1], self.begin.copies
         if self.objective == "throughput":
-            paces, taken = (dict(zip(self.names, each, strict=True)) for each in (self.paces, self.taken[sharing]))
+            paces = dict(zip(self.names, self.paces, strict=True))
+            taken = dict(zip(self.names, self.taken[sharing], strict=True))
             period = least_period(self.network, paces, taken, self.chip.crossbars)
             fewest = (copies_for(vectors, pace, period) for vectors, pace in zip(self.vectors, self.paces, strict=True))
             return tuple(min(count, steps[-1]) for count, steps in zip(fewest, self.steps, strict=True))

@@ -66,9 +66,9 @@ def serve(simulation: "Simulation", progress: Callable[[int], None] | None, ever
 
 
 def is_told(simulation: "Simulation") -> bool:
-    """Whether a `Snapshot` tells all that what follows depends on. It knows neither writes (`read_until`, `written_until`,
-    `crossbar_written_until` of copies, and updates to come), nor the row tiles of look-ups to come, nor `CrossbarCopyProcess`."""
-    return not (simulation.updates or simulation.kinds or simulation.per_crossbar)
+    """Whether a `Snapshot` tells all that what follows depends on. It knows until when copies are written and that writes are to come (a
+    process of theirs waits), neither the row tiles of look-ups to come nor `CrossbarCopyProcess`."""
+    return not (simulation.kinds or simulation.per_crossbar)
 
 
 @dataclass(frozen=True)

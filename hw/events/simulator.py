@@ -45,7 +45,6 @@ from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.repetition import serve
-from xbar.hw.events.runs import Runs
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
 from xbar.hw.events.waiting import Clock, Port, Progress, SharedUnits
@@ -280,19 +279,16 @@ class Simulation:
         self._enter_writes()
         if self.per_crossbar:
             self._enter_counted_actions()
-        ends = [self.journal.runs.last_end] if self.journal.end else []
+        runs = self.journal.runs
+        ends = [runs.last_end] if len(runs.end) else []
         span = max([round(horizon * FEMTOSECONDS), *ends, *self.finish_fs.tolist()])
         check_reach(span)
         return span
 
     def ledger(self, span: int, read_energy: Mapping[str, float] | None, served: int | None = None) -> Ledger:
         """The ledger from 0 to `span` [fs], of what is closed; served: of so many requests, the first ones, all where it is None."""
-        runs = self.journal.runs
-        if self.updates:  # writes come after all else until here
-            order = np.argsort(runs.end, kind="stable")
-            runs = Runs(runs.activity[order], runs.start[order], runs.end[order])
         return Ledger(
-            self.placement, tuple(self.journal.activities), runs, self.arrival_fs[:served], self.finish_fs[:served], span,
+            self.placement, tuple(self.journal.activities), self.journal.runs, self.arrival_fs[:served], self.finish_fs[:served], span,
             next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy),
             tuple(self.updates),
         )  # fmt: skip
@@ -302,7 +298,7 @@ class Simulation:
         for (number, copy, start, end), cells in sorted(self.written.items()):
             update = self.updates[number]
             pulses = {WRITE: cells * update.pulses_per_cell}
-            self.journal.write(self.journal.describe(Activity(update.layer, WRITE, copy, pulses, number)), start, end)
+            self.journal.afterwards.append((self.journal.describe(Activity(update.layer, WRITE, copy, pulses, number)), start, end))
 
     def _enter_counted_actions(self) -> None:
         """Replace what load and compute are known to do by what the single crossbars were seen to do."""

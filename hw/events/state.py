@@ -108,7 +108,7 @@ class Snapshot:
         for (name, number), count in sorted(simulation._loads.items()):
             self.told += name, number - self.sample, count
         for copy in simulation.copies:
-            self.told += self._later(copy.arrays_free), self._later(copy.converters_free)
+            self.told += self._later(copy.arrays_free), self._later(copy.converters_free), *map(self._later, copy.written_until)
             for result in copy.results:
                 self._result(result)
         for ready in simulation.sample_ready[self.sample : self.unseen]:

@@ -284,7 +284,7 @@ def test_read_energies_of_whole_layers_serve_their_pieces(edge: Chip) -> None:
     whole = network(layers, [flow("", "a", 120, 0 * once), flow("a", "b", 120, once)], 120, 1400)
     chip = edge.with_changes(structure={"tiles": 1, "cores_per_tile": 2})
     placed = place_chips(whole, chip)
-    assert placed.pieces == {"b": 2}
+    assert placed.pieces == {"b": ["b[0]", "b[1]"]}
     found = simulate_chips(placed, Arrivals.batch(3), read_energy={"a": 1e-9, "b": 4e-9})
     assert found.energy["crossbar"].sum() == pytest.approx(3 * 2 * 5e-9)
 

@@ -114,10 +114,27 @@ def test_only_what_is_sure_to_repeat_itself_is_left_out() -> None:
     uneven = simulate(simple, Arrivals.trace([0.0] * 20 + [1e-5] * 20))
     tables = simulate(place(trace(*recommender()), edge), Arrivals.batch(20))
     crossbars = simulate(simple, Arrivals.batch(20), resolution="crossbar")
-    costs = {"device.write_energy": "10e-12", "device.write_time": "1e-7"}
-    written = simulate(place(network, load_chip("edge", costs)), Arrivals.batch(20), updates=[Update("first", 1e-6)])
-    assert all(ledger.runs.repeats is None for ledger in (drawn, uneven, tables, crossbars, written))
+    assert all(ledger.runs.repeats is None for ledger in (drawn, uneven, tables, crossbars))
     assert simulate(simple, Arrivals.batch(20)).runs.repeats is not None
+
+
+def test_updates_are_written_before_anything_is_left_out() -> None:
+    """Cells written first and requests after that, as in turns; in between and for long; and when all requests are done."""
+    costs = {"device.write_energy": "10e-12", "device.write_time": "1e-7"}
+    placement = place(trace(*sequence()), load_chip("edge", costs))
+    first, second = (layer.name for layer in placement.network.layers)
+    alone = simulate(placement, Arrivals.batch(40))
+    every_one = float(alone.finish_fs[-1]) * 1e-15
+    for arrivals, updates, repeated in (
+        (Arrivals.trace([2e-6] * 40), [Update(first, 1e-6), Update(second, 2e-6, pulses_per_cell=0.5)], True),
+        (Arrivals.batch(40), [Update(second, every_one / 8, rows=[0, 1])], True),
+        (Arrivals.batch(40), [Update(first, 0.0), Update(first, 2 * every_one)], False),
+    ):
+        found, every = (simulate(placement, arrivals, updates=updates, every_request=each) for each in (False, True))
+        same(found, every)
+        assert (found.runs.repeats is not None) == repeated
+        for table in ("updates_table", "wear", "layers", "components"):
+            pd.testing.assert_frame_equal(getattr(found, table)(), getattr(every, table)(), rtol=1e-12, atol=0)
 
 
 def test_progress_is_told_of_every_request() -> None:
@@ -226,7 +243,7 @@ def test_what_a_state_does_not_tell_is_simulated_request_by_request() -> None:
 
     assert is_told_of("layers in turn")
     assert not is_told_of("layers in turn", per_crossbar=True)
-    assert not is_told_of("layers in turn", updates=(Update("first", 0.0, None, 1.0, 1),))
+    assert is_told_of("layers in turn", updates=(Update("first", 0.0, None, 1.0, 1),))
     table = place(trace(*recommender()), EDGE)
     assert not is_told(Simulation(table, Arrivals.batch(3), True, False, 2, (), {}))
 
