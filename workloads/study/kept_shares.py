@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
 from xbar.hw.errors import did_you_mean
-from xbar.workloads.data import Dataset
+from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.study.allocation import (
     AllocationError,
     Keep,
@@ -41,7 +41,7 @@ def cut_to_shares(model: nn.Module, data: Dataset, shares: Mapping[str, float], 
         return model
     if method == "magnitude":
         return prune_once(model, allocation, example)
-    return smaller(prune_and_solve(model, allocation, data.train_inputs[:SOLVED_ON], seed), example)
+    return smaller(prune_and_solve(model, allocation, first_samples(data, SOLVED_ON), seed), example)
 
 
 def filters_of(model: nn.Module, example: Tensor) -> dict[str, int]:
