@@ -93,11 +93,7 @@ class _Outputs:
 
     def _places(self, layer: MatrixLayer, y: Tensor) -> Tensor | None:
         """(samples, places) of a layer's outputs in a batch, others in the next; the same whenever it is asked. None for all."""
-        there = y[0].numel() // len(layer.weight)
-        if there <= PLACES:
-            return None
-        drawn = torch.rand(len(y), there, generator=torch.Generator().manual_seed(BATCHES * self.seed + self.batch))
-        return drawn.topk(PLACES).indices.to(y.device)
+        return drawn_places(layer, y, PLACES, BATCHES * self.seed + self.batch)
 
     def moments(self, name: str, small: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Means over the places, float64, by group: of x' x'ᵀ, of z x'ᵀ, of x' and of z, z what the whole network puts out."""
@@ -106,7 +102,7 @@ class _Outputs:
 
         def add(_: str, layer: MatrixLayer, x: Tensor, y: Tensor) -> None:
             nonlocal count
-            z, inputs = next(left), _rows(layer, x, self._places(layer, y))
+            z, inputs = next(left), rows_of(layer, x, self._places(layer, y))
             found = (torch.einsum("pgi,pgj->gij", inputs, inputs), torch.einsum("pgo,pgi->goi", z, inputs), inputs.sum(0), z.sum(0))
             count += len(z)
             for place, each in enumerate(found):
@@ -116,6 +112,14 @@ class _Outputs:
             _watched(small, batch, [name], add, self.calls[name])
         square, across, mean_x, mean_z = (each / count for each in sums)
         return square, across, mean_x, mean_z
+
+
+def drawn_places(layer: MatrixLayer, y: Tensor, count: int, seed: int) -> Tensor | None:
+    """So many places (samples, places) of a layer's outputs y, drawn by the seed; None for all, where there are no more."""
+    there = y[0].numel() // len(layer.weight)
+    if there <= count:
+        return None
+    return torch.rand(len(y), there, generator=torch.Generator().manual_seed(seed)).topk(count).indices.to(y.device)
 
 
 class _Enough(Exception):
@@ -150,7 +154,7 @@ def _watched(
             each.remove()
 
 
-def _rows(layer: MatrixLayer, x: Tensor, places: Tensor | None) -> Tensor:
+def rows_of(layer: MatrixLayer, x: Tensor, places: Tensor | None) -> Tensor:
     """Inputs of the matrix (places, groups, inputs), in its order (`matrix_of`), at the places (samples, places) or at all."""
     if isinstance(layer, nn.Linear):
         return _at(x.reshape(len(x), -1, x.shape[-1]), places).unsqueeze(1)

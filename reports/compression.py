@@ -16,6 +16,7 @@ from xbar.reports.compression_sheet import (
     CompressionSheet,
     bits_told,
     chips_note,
+    damage_told,
     footprint_rows,
     or_dash,
     samples_of,
@@ -207,7 +208,7 @@ def _definition_lines(sheet: CompressionSheet) -> Iterator[str]:
         bits = " or bits" if "auto" in (plan.get("bits"), plan.get("input_bits")) else ""
         yield (
             f"Ratios: in about {plan['rounds']} rounds, each time the filters or inputs{bits} that spare most of the targets' cost for "
-            "what the loss does without them (squared, to first order); then a short retraining, on which the next round measures "
+            f"their damage ({damage_told(m)}); then a short retraining, on which the next round measures "
             f"({m['search_images']:,} training {samples_of(m)}). Cost is the simulated chip's, fitted to 48 sizes of each layer, and set "
             "right by the whole network's after each round. What is kept are the numbers."
         )

@@ -31,7 +31,7 @@ class CompressionSheet:
 
     stages: one row a stage (accuracy in float, on ideal and varied chips, weights, footprint); layers: one row a layer,
     before and after; steps: of the allocation; sensitivity: what the loss does without a share of each layer's filters or inputs, those of
-    least worth, to first order, squared, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
+    least worth, with the others solved again, before anything is cut (layer, side, share, damage); frontier: one row a method and budget;
     admm: residuals by stage, epoch and layer (`xbar.compression.admm.Admm.history`).
     """
 
@@ -90,6 +90,11 @@ def saved(sheet: CompressionSheet, what: str, to: str = "after") -> float:
         return 0.0 if to == "fewer_bits" else 1 - float(sheet.meta["weights_after"]) / float(sheet.meta["weights_before"])
     footprints = sheet.meta["footprints"]
     return 1 - float(footprints[to][what]) / float(footprints["before"][what])
+
+
+def damage_told(meta: dict[str, Any]) -> str:
+    """What the damage of going without something is, in words."""
+    return str(meta.get("damage", "the loss's change, squared, to first order"))
 
 
 def verdict(sheet: CompressionSheet) -> str:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from xbar.reports.compression_sheet import NAMES, CompressionSheet, samples_of
+from xbar.reports.compression_sheet import NAMES, CompressionSheet, damage_told, samples_of
 from xbar.reports.metric import ShownMetric
 from xbar.reports.style import ACCENT, INK, SECOND, SOFT, Column, cut, draw_table, page, percent, plot, write
 
@@ -32,7 +32,7 @@ def training(sheet: CompressionSheet) -> Figure:
 def _nothing_measured(sheet: CompressionSheet) -> str:
     """Why there is no picture of layers, in words."""
     if len(sheet.sensitivity):
-        return "The loss does not feel any filter or input, to first order."
+        return "The loss does not feel any filter or input."
     if sheet.meta["plan"].get("allocation") == "uniform":
         return "Nothing was measured of layers alone: ratios are the same share everywhere."
     return "What the loss does without parts of layers is not kept here: older results have none, nor those of which nothing had to go."
@@ -73,7 +73,7 @@ def _sensitivity(figure: Figure, sheet: CompressionSheet, top: float, wide: bool
     assert image is not None, "two sides"
     bar = figure.colorbar(image, cax=figure.add_axes((0.17, bottom - 0.085, 0.18, 0.012)), orientation="horizontal")
     bar.ax.tick_params(labelsize=7.5, colors=SOFT)
-    write(figure, 0.36, bottom - 0.079, "the loss's change, squared, to first order", 8, colour=SOFT, vertical="center")
+    write(figure, 0.36, bottom - 0.079, damage_told(sheet.meta), 8, colour=SOFT, vertical="center")
     left = len(ranked) - len(names)
     told = f" {left} layers that the loss feels less are left out; sensitivity.csv has all." if left > 0 else ""
     write(figure, 0.17, bottom - 0.125, f"Dots: gone in the final network.{told}", 8, colour=SOFT, vertical="top")

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from xbar.reports.parallel_coordinates import MISSING, ParallelColumns, heights_of, parallel_columns, told_apart
-from xbar.reports.pareto import pareto_front
+from xbar.reports.pareto import front_of
 from xbar.reports.shading import SHADES
 from xbar.reports.style import ACCENT, FAINT, GREY, INK, PAPER, SOFT, cut
 from xbar.reports.sweep_columns import MOST_LINES, ending, evenly, name_of, scale_for, short_names, shown
@@ -44,7 +44,7 @@ def linked(sheet: SweepSheet, view: View) -> dict[str, Markup]:
         return {}
     layout = parallel_columns(sheet, view)
     rows = sheet.done.dropna(subset=[layout.colour_by])
-    on = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
+    on = front_of(sheet, rows, view)
     kept = rows.index.isin([*evenly(rows, MOST_LINES).index, *evenly(rows[on], MOST_OF_FRONT).index])
     found: dict[str, go.Figure] = {"parallel": _parallel(sheet, view, rows, kept, layout)}
     if view.pareto:

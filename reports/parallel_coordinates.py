@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from xbar.reports.bins import bins_of
-from xbar.reports.pareto import pareto_front
+from xbar.reports.pareto import front_of
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import INK, PAPER, SOFT, page, plot, write
 from xbar.reports.sweep_columns import (
@@ -66,7 +66,7 @@ def parallel(sheet: SweepSheet, view: View) -> Figure:
     figure = page("All axes and metrics at once", told)
     scale = scale_for(colour_by, rows[colour_by], sheet.unit_of(colour_by))
     norm = norm_of(rows[colour_by].astype(float) * scale.factor)
-    best = pareto_front(rows, {name: view.better[name] for name in view.pareto}) if view.pareto else pd.Series(False, index=rows.index)
+    best = front_of(sheet, rows, view)
     axes = plot(figure, (0.085, 0.17, 0.76, 0.65), "Settings and what came of them", "none")
     axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=11, color=INK, fontweight="bold", pad=19)
     for side in ("left", "bottom"):

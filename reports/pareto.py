@@ -63,11 +63,19 @@ def _eliminated(rows: np.ndarray) -> np.ndarray:
     return best
 
 
+def front_of(sheet: SweepSheet, rows: pd.DataFrame, view: View) -> pd.Series:
+    """True for each of these rows of the sheet on the front of the view; of a search among those that hold its constraints."""
+    if not view.pareto:
+        return pd.Series(False, index=rows.index)
+    on = pareto_front(rows[rows.index.isin(sheet.able.index)], {name: view.better[name] for name in view.pareto})
+    return on.reindex(rows.index, fill_value=False)
+
+
 def front_table(sheet: SweepSheet, view: View) -> pd.DataFrame:
     """Points of the front, in the order of its first column, the best first: point, its columns, the axes, other usual metrics."""
     if not view.pareto:
         return pd.DataFrame()
-    best = sheet.done[pareto_front(sheet.done, {name: view.better[name] for name in view.pareto})]
+    best = sheet.done[front_of(sheet, sheet.done, view)]
     columns = dict.fromkeys(["point", *view.pareto, *sheet.axes, *(name for name in sheet.first if name in sheet.metrics)])
     rising = [view.better[name] == "low" for name in view.pareto]
     return best[list(columns)].sort_values([*view.pareto, "point"], ascending=[*rising, True]).reset_index(drop=True)

@@ -10,6 +10,7 @@ from xbar.reports.parallel_coordinates import parallel
 from xbar.reports.pareto import front_table
 from xbar.reports.record import Record
 from xbar.reports.results import write_text
+from xbar.reports.search_page import search_page
 from xbar.reports.sweep_effects import main_effects
 from xbar.reports.sweep_pages import headlines, overview, pareto, summary_text, verdict
 from xbar.reports.sweep_sheet import SweepSheet, View, chosen
@@ -31,6 +32,8 @@ def draw_sweep(sheet: SweepSheet, directory: Path, view: View = EVERYTHING) -> l
     tornado = pd.concat([table.reset_index().assign(metric=metric) for metric, table in effects.items()]) if effects else pd.DataFrame()
     heat = heat_table(sheet, *view.heat) if view.heat else pd.DataFrame()
     pages = {"sweep": overview(sheet, view)}
+    if "search" in sheet.meta:
+        pages["search"] = search_page(sheet)
     if view.pareto:
         pages["pareto"] = pareto(sheet, view)
     if sheet.metrics and sheet.axes:
@@ -44,8 +47,8 @@ def draw_sweep(sheet: SweepSheet, directory: Path, view: View = EVERYTHING) -> l
             (directory / f"{name}.csv").unlink(missing_ok=True)
         else:
             write_text(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.12g"))
-    versions = sheet.meta.get("versions", {})
-    footer = f"xbar {versions.get('xbar', '')}  ·  sweep of {len(sheet.frame):,} points  ·  code {str(sheet.meta.get('code', ''))[:12]}"
+    versions, kind = sheet.meta.get("versions", {}), "search" if "search" in sheet.meta else "sweep"
+    footer = f"xbar {versions.get('xbar', '')}  ·  {kind} of {len(sheet.frame):,} points  ·  code {str(sheet.meta.get('code', ''))[:12]}"
     document = Document(
         sheet.title, verdict(sheet, view), pages, footer, headlines(sheet, view), tables, Record.load(directory),
         linked=linked(sheet, view),

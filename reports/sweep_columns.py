@@ -1,5 +1,6 @@
 """Columns of a sweep in words and on scales: names, units, values for people."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -117,14 +118,20 @@ def ending(text: str, most: int) -> str:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Settings by the last part of their names, where no other ends so and it says enough."""
+    """Settings by the last part of their names, where no other ends so and it says enough; those of a layer begin with its name."""
     names = list(names)
     ends = [name.rpartition(".")[2] for name in names]
     plain = ("name", "bits", "seed", "range", "data", "weights", "mode")  # of many things
     return {
-        name: end if ends.count(end) == 1 and end not in plain else ".".join(name.split(".")[-2:])
+        name: end if ends.count(end) == 1 and end not in plain else _of_layer(name) + ".".join(name.split(".")[-2:])
         for name, end in zip(names, ends, strict=True)
     }
+
+
+def _of_layer(name: str) -> str:
+    """The layer that a setting is of, as the beginning of its name; nothing where it is the chip's."""
+    found = re.fullmatch(r'layer\."?(.+?)"?\.\w+\.\w+(\.\w+)?', name)
+    return f"{found[1]} " if found else ""
 
 
 def told_count(count: int, one: str, many: str) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xbar.reports.pareto import front_table, pareto_front
+from xbar.reports.pareto import front_of, front_table
+from xbar.reports.search_page import verdict_of_search
 from xbar.reports.shading import SHADES, colour_bar, norm_of
 from xbar.reports.style import (
     ACCENT,
@@ -46,13 +47,15 @@ ROWS_OF_FRONT = 11  # under its picture
 
 def verdict(sheet: SweepSheet, view: View) -> str:
     """What came of the sweep, in a sentence or two."""
+    if "search" in sheet.meta:
+        return verdict_of_search(sheet)
     count, failed = len(sheet.frame), sheet.failed
     told = f"{told_count(count, 'point', 'points')} over {told_count(len(sheet.axes), 'axis', 'axes')}"
     if failed == count:
         return f"{told}: all failed."
     told += f", {failed:,} failed." if failed else "."
     if view.pareto:
-        on = int(pareto_front(sheet.done, {name: view.better[name] for name in view.pareto}).sum())
+        on = int(front_of(sheet, sheet.done, view).sum())
         told += f" {on:,} {'is' if on == 1 else 'are'} on the Pareto front of {sides_of(view)}."
     return told
 
@@ -68,11 +71,11 @@ def best_points(sheet: SweepSheet, view: View) -> list[tuple[str, str, pd.Series
     names = dict.fromkeys([*view.pareto, *metrics])
     found = []
     for name in names:
-        values = sheet.done[name].dropna()
+        values = sheet.able[name].dropna()
         if name not in view.better or values.nunique() < 2 or (name not in sheet.first and name not in view.pareto and len(found) >= 3):
             continue
         best = values.min() if view.better[name] == "low" else values.max()
-        rows = sheet.done[sheet.done[name] == best]
+        rows = sheet.able[sheet.able[name] == best]
         found.append((name, view.better[name], rows.iloc[0], len(rows) - 1))
     return found[:6]
 
@@ -195,12 +198,14 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     sides = {name: view.better[name] for name in view.pareto}
     y, x, *third = view.pareto
     whole = sheet.done.dropna(subset=list(view.pareto))
-    on = pareto_front(whole, sides)
+    on = front_of(sheet, whole, view)
     table = front_table(sheet, view)
     tied = int(table.duplicated(list(view.pareto), keep=False).sum())
     left_out = len(sheet.done) - len(whole)
     told = f"Better: {cut(', '.join(f'{name_of(name)} {side}' for name, side in sides.items()), 60)}  ·  "
-    told += f"{len(table):,} of {told_count(len(whole), 'point', 'points')}, beaten by none"
+    able = whole.index.isin(sheet.able.index)
+    of = told_count(int(able.sum()), "point", "points") + (" that hold the constraints" if "search" in sheet.meta else "")
+    told += f"{len(table):,} of {of}, beaten by none"
     told += f"  ·  {tied:,} as good as another" if tied else ""
     told += f"  ·  {left_out:,} without a value" if left_out else ""
     figure = page(f"Pareto front: {listed([name_of(name) for name in view.pareto])}", told)
@@ -209,6 +214,8 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     axes = plot(figure, (0.085, bottom, 0.72 if third else 0.865, 0.84 - bottom), f"{name_of(y)} against {name_of(x)}", "both")
     across, up = scale_for(x, whole[x], sheet.unit_of(x)), scale_for(y, whole[y], sheet.unit_of(y))
     drawn, best = evenly(whole[~on], MOST_DRAWN), whole[on].sort_values([x, y])
+    drawn, unable = drawn[drawn.index.isin(sheet.able.index)], drawn[~drawn.index.isin(sheet.able.index)]
+    axes.scatter(unable[x] * across.factor, unable[y] * up.factor, s=18, marker="x", color=GREY, linewidths=0.9, zorder=1.5)
     if third:
         depth = scale_for(third[0], whole[third[0]], sheet.unit_of(third[0]))
         colour = norm_of(whole[third[0]].astype(float) * depth.factor)
@@ -226,9 +233,11 @@ def pareto(sheet: SweepSheet, view: View) -> Figure:
     up.apply(axes, "y")
     handles = [Line2D([], [], ls="none" if third else "-", marker="D", color=PAPER if third else ACCENT, mec=INK, label="front")]
     if len(drawn):
-        others = "other points" + (", in part" if len(drawn) < (~on).sum() else "")
+        others = "other points" + (", in part" if len(drawn) + len(unable) < (~on).sum() else "")
         handles.insert(0, Line2D([], [], ls="none", marker="o", color=GREY, label=others))
-    axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=INK, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    if len(unable):
+        handles.insert(0, Line2D([], [], ls="none", marker="x", color=GREY, label="do not hold, or not judged so far"))
+    axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     names = short_names(sheet.axes)
     texts = _texts(sheet, table).rename(columns=lambda name: names.get(name, name_of(name)))
     more = len(texts) - ROWS_OF_FRONT

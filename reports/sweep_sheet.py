@@ -88,8 +88,10 @@ class SweepSheet:
     @cached_property
     def metrics(self) -> list[str]:
         """Columns of numbers that came back, those of `FIRST` first."""
-        others = {*OWN, *self.meta["varied"], *self.meta["fixed"]}
-        found = [name for name in self.frame if name not in others and is_number(self.frame[name]) and self.frame[name].notna().any()]
+        errors = {f"{name}{end}" for name in self.told for end in ("_error", "_freedom")}
+        others = {*OWN, *errors, "level", *self.meta["varied"], *self.meta["fixed"]}
+        judged = [name for name in self.frame if name not in others and not name.startswith("study.")]  # of a search, they vary by level
+        found = [name for name in judged if is_number(self.frame[name]) and self.frame[name].notna().any()]
         return [name for name in self.first if name in found] + [name for name in found if name not in self.first]
 
     @property
@@ -101,7 +103,7 @@ class SweepSheet:
     def told(self) -> dict[str, ShownMetric]:
         """Metrics of networks as the sweep tells of them, by each of their columns."""
         told = [ShownMetric(**metric) for metric in self.meta.get("metrics", ())]
-        return {f"{metric.name}{end}": metric for metric in told for end in ("", "_float", "_smallest", "_largest")}
+        return {f"{metric.name}{end}": metric for metric in told for end in ("", "_float", "_smallest", "_largest", "_lost")}
 
     def unit_of(self, column: str) -> str:
         """Unit of a column: of a network's metric as it is told, else as far as its name tells (`xbar.reports.sweep_columns.unit_of`)."""
@@ -116,6 +118,16 @@ class SweepSheet:
     def done(self) -> pd.DataFrame:
         """Rows of the points that did not fail."""
         return self.frame[self.frame["error"].isna()]
+
+    @cached_property
+    def able(self) -> pd.DataFrame:
+        """Of these rows those of a search that hold its constraints; of a sweep all."""
+        return self.done[self.done["holds"].eq(True).fillna(False).astype(bool)] if "search" in self.meta else self.done
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """What a search looked for, by column the better side; nothing of a sweep."""
+        return dict(self.meta.get("search", {}).get("objectives", {}))
 
     @property
     def failed(self) -> int:
@@ -162,9 +174,11 @@ LOWER = ("bits_per_token", "bits_per_character", "rms_error")  # metrics of netw
 
 
 def better_side(column: str) -> str | None:
-    """Which side of a metric is better, as far as its name tells: accuracies and rates high; J, s, W, m², bits of a
-    token and errors low."""
-    if column.startswith("accuracy") or column.endswith(("_per_s", "_per_J")):
+    """Which side of a metric is better, as far as its name tells: accuracies, rates and lifetimes high; J, s, W, m², bits of
+    a token, errors and what is lost low."""
+    if column.endswith("_lost"):
+        return "low"
+    if column.startswith("accuracy") or column.endswith(("_per_s", "_per_J")) or column == "lifetime_s":
         return "high"
     return "low" if column.endswith(tuple(UNITS)) or column.startswith(LOWER) or column in ("arrays", "footprint_arrays") else None
 
@@ -176,8 +190,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
         if side not in BETTER:
             raise ResultsError(f"better: {name} = {side!r}: must be low or high")
     told = {name: side for name in sheet.metrics if (side := better_side(name))}
-    told |= {name: metric.better for name, metric in sheet.told.items() if name in sheet.metrics}
-    better = told | dict(view.better)
+    told |= {name: metric.better for name, metric in sheet.told.items() if name in sheet.metrics and not name.endswith("_lost")}
+    better = told | sheet.objectives | dict(view.better)
     if view.pareto and (len(view.pareto) not in (2, 3) or len(set(view.pareto)) < len(view.pareto)):
         raise ResultsError(f"pareto: {','.join(view.pareto)}: must be two or three different columns")
     for name in view.pareto:
@@ -201,7 +215,8 @@ def chosen(sheet: SweepSheet, view: View) -> View:
     if "energy_on_chip_J" in wanted:  # the whole energy is the same and that of links
         wanted = [name for name in wanted if name != "energy_J"]
     usual = [name for name in wanted if name in sheet.first or name in view.better] or wanted
-    pareto = view.pareto or (tuple(usual[:2]) if len(usual) > 1 else ())
+    sought = tuple(name for name in sheet.objectives if name in sheet.metrics)[:3]
+    pareto = view.pareto or (sought if len(sought) > 1 else tuple(usual[:2]) if len(usual) > 1 else ())
     varying = [name for name in (*usual, *sheet.metrics) if sheet.varies(name)]
     tornado = view.tornado or tuple(name for name in pareto if name in sheet.metrics) or tuple(varying[:1] or sheet.metrics[:1])
     heat = view.heat

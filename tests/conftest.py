@@ -208,13 +208,13 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps compute their points in this process, to the same bits: a worker spends most of its time on importing torch. For tests of
     what sweeps find; tests/workloads/test_sweep.py, and one of the command, have workers."""
-    from xbar.workloads.study import sweep
+    from xbar.workloads.study import workers
 
-    class Here(sweep.InProcess):
+    class Here(workers.InProcess):
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
             pass
 
-    monkeypatch.setattr(sweep, "local", lambda workers, threads: Here())
+    monkeypatch.setattr(workers, "local", lambda count, threads: Here())
 
 
 @pytest.fixture(scope="session")

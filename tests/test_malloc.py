@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from xbar.hw import freed
+
 FILL = """
 import resource
 import xbar
@@ -19,6 +21,17 @@ for _ in range(4):
 print(faults() - before)
 """
 PAGES = 4 * 2**26 // 4096
+
+
+def test_freed_memory_is_given_back_each_time_that_so_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    done: list[int] = []
+    monkeypatch.setattr(freed, "give_back", lambda: given.append(sum(done)))
+    every_ten = freed.Freed(10)
+    for amount in (4, 4, 4, 9, 1, 25, 3):
+        done.append(amount)
+        every_ten.done(amount)
+    assert given == [12, 22, 47]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")

@@ -183,9 +183,11 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.set_defaults(command="run")
     _add_compress(commands)
     _add_sweep(commands)
+    _add_search(commands)
     _add_pin(commands)
     _add_place(commands)
     _add_compare(commands)
+    _add_advise(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
@@ -254,6 +256,20 @@ def _add_compare(commands: Any) -> None:
                         help="of the old value, up to which a value counts as the same (default 1e-9)")  # fmt: skip
     parser.add_argument("--fail", action="store_true", help="exit code 1 where a result changed by more than the tolerance; else it is 0")
     parser.set_defaults(command="compare")
+
+
+def _add_advise(commands: Any) -> None:
+    parser = commands.add_parser(
+        "advise", help="what to change of a chip: single changes and pairs, each estimated from a run's ledger and simulated",
+        epilog=f"Changes that cost accuracy beyond its 95 % interval are not called help. {TRUST}",
+    )  # fmt: skip
+    parser.add_argument("directory", type=Path, metavar="RUN", help="folder that --out of xbar run named")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for advice.csv and its report (default: advice in RUN)")
+    parser.add_argument("--replace", action="store_true", help="write over earlier advice in DIR")
+    parser.add_argument("--costs", action="store_true", help="energy, latency, throughput and area alone: a second or less a change")
+    parser.add_argument("--images", type=_from_one, help="test samples that accuracies are judged on, the same for all (default 100)")
+    parser.add_argument("--instances", type=_from_one, help="chip instances that they are judged on (default: the run's, 3 at most)")
+    parser.set_defaults(command="advise")
 
 
 def _tolerance(text: str) -> float:
@@ -402,6 +418,21 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers compute the points instead")
     parser.add_argument("--retry-failed", action="store_true", help="compute again what ended in an error before")
     parser.set_defaults(command="sweep")
+
+
+def _add_search(commands: Any) -> None:
+    parser = commands.add_parser(
+        "search", help="look for the designs that nothing beats, within constraints, among many more than are judged, from a TOML file",
+        epilog="Exit code: 0 a design is chosen, 1 none is, as none was shown to hold the constraints, or the search cannot be done. "
+        f"{TRUST}",
+    )  # fmt: skip
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="what is searched for; examples/search.toml explains its form")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder for results.parquet and report; designs that are judged there are not judged again")  # fmt: skip
+    parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers judge instead")
+    parser.add_argument("--retry-failed", action="store_true", help="judge again what ended in an error before")
+    parser.set_defaults(command="search")
 
 
 def _add_pin(commands: Any) -> None:

@@ -24,6 +24,9 @@ from xbar.hw.chip.files import device_names, load_chip, load_device_file, preset
 from xbar.hw.errors import HardwareError
 from xbar.hw.events.turns import Memory
 from xbar.hw.graph.trace import trace
+from xbar.reports.advice_pages import draw_advice
+from xbar.reports.advice_sheet import FILE as ADVICE_FILE
+from xbar.reports.advice_sheet import AdviceSheet
 from xbar.reports.compare import FILE as COMPARISON_FILE
 from xbar.reports.compare import compare, save_comparison, summary_text
 from xbar.reports.compare_pages import draw_comparison
@@ -57,6 +60,7 @@ from xbar.workloads.progress import steps
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.accuracy_target import AccuracyTarget, compress_to
+from xbar.workloads.study.advise import advise_run
 from xbar.workloads.study.allocation import AllocationError, check_targets
 from xbar.workloads.study.baselines import accelerator_table
 from xbar.workloads.study.compress import CompressionResult, compress
@@ -71,6 +75,7 @@ from xbar.workloads.study.plan import PLANS, QUICK_EPOCHS, Plan, fitted, quick, 
 from xbar.workloads.study.points import read_sweep, sweep_chips
 from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
+from xbar.workloads.study.search_file import named_designs, read_search, search_chips
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
 from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.study.ways import BATCHES, told, ways
@@ -129,11 +134,15 @@ KINDS = {
          "integers": "integers.npz", "network": "network.*"},
     ),
     SUMMARY: _Kind(
-        "xbar sweep", SweepSheet.load, draw_sweep, {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"}
+        "xbar sweep or search", SweepSheet.load, draw_sweep,
+        {"report": "report.pdf", "browser": "report.html", "results": "results.parquet"},
     ),
     VALIDATION_FILE: _Kind(
         "xbar validate", ValidationSheet.load, draw_validation,
         {"report": "validation.pdf", "browser": "validation.html", "tables": "*.csv"},
+    ),
+    ADVICE_FILE: _Kind(
+        "xbar advise", AdviceSheet.load, draw_advice, {"report": "advice.pdf", "browser": "advice.html", "tables": "*.csv"}
     ),
 }  # fmt: skip
 
@@ -361,6 +370,25 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0 if not found.failed else 1 if found.failed == found.points else SOME_FAILED
 
 
+def _search(options: argparse.Namespace) -> int:
+    _check_folder(options.out, SUMMARY, replacing=False)
+    began, file = datetime.now(UTC), read_search(options.file)
+    points = [file.asked.fixed | design for design in named_designs(file.asked)]
+    about = {"configuration": file.text, "metrics": _metrics(points)}
+    given = {"retry_failed": options.retry_failed, "progress": True, "about": about}
+    with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
+        found = search_chips(file, options.out, executor, workers=options.workers, **given)
+    record(options, _chips_of(points), began, file.text).save(options.out)
+    with steps() as step:
+        _draw(KINDS[SUMMARY], SweepSheet.load(options.out), options.out, step)
+        step(f"{file.asked.title}: done")
+    print(f"{found.points} designs, {found.judged} points judged, {found.reused} of them known before, {found.failed} with an error\n")
+    _show(options.out, KINDS[SUMMARY])
+    if found.chosen is None:
+        print("xbar: no design is chosen: none was shown to hold the constraints", file=sys.stderr)
+    return int(found.chosen is None)
+
+
 def _say_fewer_images(found: SweepResult) -> None:
     """Warn, once, where points asked for more test samples than there are (`study.images`)."""
     frame = found.frame()
@@ -381,7 +409,7 @@ def _metrics(points: Sequence[Point]) -> list[dict[str, str]]:
 
 def _chips_of(points: Sequence[Point]) -> dict[str, Chip]:
     """The chips that the points begin with, before what a point sets; none where they are too many to print all their constants."""
-    pairs = dict.fromkeys((str(point["chip.name"]), point.get("device.name")) for point in points)
+    pairs = dict.fromkeys((str(point.get("chip.name", "isaac")), point.get("device.name")) for point in points)
     chips = {}
     for chip, device in pairs if len(pairs) <= MOST_CHIPS else ():
         with contextlib.suppress(HardwareError, OSError):  # its points have failed, each with the reason
@@ -447,6 +475,23 @@ def _compare(options: argparse.Namespace) -> int:
     if options.out is not None:
         print(f"\nreport:  {options.out}/comparison.pdf\nbrowser: {options.out}/comparison.html\ntables:  {options.out}/*.csv")
     return int(options.fail and found.changed)
+
+
+def _advise(options: argparse.Namespace) -> int:
+    out = options.directory / "advice" if options.out is None else options.out
+    _check_folder(out, ADVICE_FILE, options.replace)
+    if options.costs and (options.images, options.instances) != (None, None):
+        raise ResultsError("--costs judges no images: leave --images and --instances out")
+    began = datetime.now(UTC)
+    with steps() as step:
+        sheet = advise_run(options.directory, images=0 if options.costs else options.images, instances=options.instances, step=step)
+        step("saving the tables")
+        sheet.save(out)
+        record(options, {}, began).save(out)
+        _draw(KINDS[ADVICE_FILE], sheet, out, step)
+        step(f"{sheet.meta['title']}: done")
+    _show(out, KINDS[ADVICE_FILE])
+    return 0
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -536,6 +581,8 @@ def _place(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "run": _run, "compress": _compress, "sweep": _sweep, "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
+    "run": _run, "compress": _compress, "sweep": _sweep, "search": _search,
+    "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
     "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
+    "advise": _advise,
 }  # fmt: skip

@@ -30,8 +30,9 @@ def answer(options: argparse.Namespace) -> int | None:
             raise FileNotFoundError(f"{file_of(own)[0]}: no such file of a network")
         if options.command in ("run", "compress", "place") or (options.command == "pin" and options.out is not None):
             load_chip(options.chip, dict(options.settings), options.device)
-        if options.command == "sweep" and not options.file.is_file():
-            raise FileNotFoundError(f"{options.file}: no such file of a sweep; examples/sweep.toml explains its form")
+        if options.command in ("sweep", "search") and not options.file.is_file():
+            raise FileNotFoundError(f"{options.file}: no such file of a {options.command}; examples/{options.command}.toml explains its "
+                                    "form")  # fmt: skip
     except BrokenPipeError:
         return 141
     except (HardwareError, OSError) as error:

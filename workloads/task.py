@@ -120,6 +120,10 @@ class Tally:
         self._found.append(self.metric.values(outputs, targets) if self.by_sample else outputs)
         self._targets.append(targets)
 
+    def values(self) -> Tensor | None:
+        """Values of all samples so far (n,), float64, whose mean the metric is; None of a metric that is none."""
+        return torch.cat(self._found).double() if self.by_sample and self.metric.of_mean is None else None
+
     def value(self) -> float:
         """The number for all samples so far; raises TaskError where it is none that is finite."""
         found, targets = torch.cat(self._found), torch.cat(self._targets)

@@ -98,6 +98,11 @@ class Recipe(TrainingOptions):
 
 def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, metric: Metric = ACCURACY, batch: int = 500) -> float:
     """The metric of a model's outputs for these samples; raises TrainingError where counts do not fit, TaskError where outputs do not."""
+    return tally_of(model, inputs, targets, metric, batch).value()
+
+
+def tally_of(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, metric: Metric = ACCURACY, batch: int = 500) -> Tally:
+    """What `score` takes the metric of; raises as it does."""
     if not len(targets) or len(inputs) != len(targets):
         raise TrainingError(f"{metric.name} needs one target a sample and one sample or more, got {len(inputs)} samples "
                             f"and {len(targets)} targets")  # fmt: skip
@@ -110,7 +115,7 @@ def score(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, me
             tally = tally or tally_for(metric, outputs[:1], targets)
             tally.add(outputs, y)
     assert tally is not None
-    return tally.value()
+    return tally
 
 
 def tally_for(metric: Metric, output: Tensor, targets: Tensor) -> Tally:

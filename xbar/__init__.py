@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         trace,
     )
     from xbar.workloads.data import Dataset
+    from xbar.workloads.study.advise import advise
     from xbar.workloads.study.report import report
     from xbar.workloads.study.run import Study
     from xbar.workloads.task import Metric
@@ -80,6 +81,7 @@ __all__ = [
     "Network",
     "Placement",
     "Study",
+    "advise",
     "chip_bands",
     "convert",
     "ledger_bands",
@@ -97,7 +99,7 @@ __all__ = [
 ]
 _ELSEWHERE = {
     "Dataset": "xbar.workloads.data", "Metric": "xbar.workloads.task", "Study": "xbar.workloads.study.run",
-    "report": "xbar.workloads.study.report",
+    "advise": "xbar.workloads.study.advise", "report": "xbar.workloads.study.report",
 }  # fmt: skip
 
 

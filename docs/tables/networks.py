@@ -18,9 +18,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,8 @@ def cells_in_use(placement: Placement) -> float:
     return placement.cells_share(*placement.copies)
 
 
-def _memory() -> int:
+def memory() -> int:
+    """The most memory of this process [byte]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -262,7 +264,7 @@ def measured(name: str) -> Row:
             if timing.buffer_size >= LARGEST_BUFFER:
                 raise
             placement = fitting(network, placement.chip.with_changes(timing={"buffer_size": 2 * timing.buffer_size}))
-    simulate_s, summary, cost_memory = clock() - start, ledger.summary(), _memory()
+    simulate_s, summary, cost_memory = clock() - start, ledger.summary(), memory()
     del model
     small, given = entry.model(entry.converted_size), entry.inputs(CALIBRATED, entry.converted_size)
     ideal = load_chip("generic").with_changes(component={"adc": {"range": "ideal"}})
@@ -283,30 +285,30 @@ def measured(name: str) -> Row:
         summary["latency_mean_s"], summary["energy_per_request_J"], summary["on_chip_energy_per_request_J"],
         entry.converted_size, float((found - expected).norm() / expected.norm()),
         float((found.argmax(-1) == expected.argmax(-1)).float().mean()),
-        trace_s, place_s, simulate_s, convert_s, run_s, cost_memory, _memory(),
+        trace_s, place_s, simulate_s, convert_s, run_s, cost_memory, memory(),
     )  # fmt: skip
 
 
 # ---- files
 
 
-def rows_of(path: Path = RESULTS) -> dict[str, Row]:
-    """The rows of a file by network; none where there is no file."""
+def rows_of(path: Path = RESULTS, kind: type[Any] = Row) -> dict[str, Any]:
+    """The rows of a file by their first field; none where there is no file."""
     if not path.exists():
         return {}
-    kinds = {each.name: each.type for each in fields(Row)}
+    first, *_ = kinds = {each.name: each.type for each in fields(kind)}
     with path.open(encoding="utf-8", newline="") as file:
-        read = [Row(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
-    return {row.network: row for row in read}
+        read = [kind(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
+    return {getattr(row, first): row for row in read}
 
 
-def write(rows: dict[str, Row], path: Path = RESULTS) -> None:
-    """The rows, in the order of NETWORKS, in place of what the file holds."""
+def write(rows: dict[str, Any], path: Path = RESULTS, kind: type[Any] = Row, order: Iterable[str] = NETWORKS) -> None:
+    """The rows, in that order, in place of what the file holds."""
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [each.name for each in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, [each.name for each in fields(kind)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(rows[name]) for name in NETWORKS if name in rows)
+        writer.writerows(asdict(rows[name]) for name in order if name in rows)
     partial.replace(path)
 
 
@@ -332,9 +334,11 @@ def table(rows: dict[str, Row]) -> str:
     return "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *(_line(rows[name]) for name in NETWORKS if name in rows)])
 
 
-def table_of(page: str) -> str:
-    """The table that a page holds."""
-    return "\n".join(line for line in page.splitlines() if line.startswith("|"))
+def table_of(page: str, columns: Sequence[str] = COLUMNS) -> str:
+    """The table with these columns that a page holds."""
+    lines = page.splitlines()
+    first = lines.index(f"| {' | '.join(columns)} |")
+    return "\n".join(takewhile(lambda line: line.startswith("|"), lines[first:]))
 
 
 def main(names: list[str]) -> None:

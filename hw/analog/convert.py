@@ -24,6 +24,7 @@ from xbar.hw.array.memory import bytes_held
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
 from xbar.hw.errors import ParameterError, RangeWarning, UnknownLayerError, did_you_mean
+from xbar.hw.freed import Freed
 from xbar.hw.graph.capture import Example, check_example
 from xbar.hw.graph.graph import Graph, read
 from xbar.hw.graph.matrix import Matrix, Table
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 CALIBRATION_VECTORS = 512  # input vectors kept per layer for the ADC range; the input range uses all
 SAMPLES_AT_ONCE = 256  # of calibration data run together, at most, and
 VALUES_AT_ONCE = 2**23  # of them so many values of the network's inputs
+CELLS_AT_ONCE = 2**23  # after the layers of so many cells, freed memory is given back: a moment's, in the seconds that they take
 
 CalibrationData = Example | np.ndarray | Iterable[Any]
 
@@ -212,6 +214,7 @@ def _converted(
     with torch.no_grad():
         on_host = {str(node.target) for node in graph.module.graph.nodes if node.name in graph.host and node.op == "call_module"}
         found: dict[str, AnalogLayer] = {}
+        freed = Freed(CELLS_AT_ONCE)
         for name, layer in graph.layers.items():
             if name in on_host:
                 continue
@@ -219,6 +222,7 @@ def _converted(
                 found[name] = AnalogEmbedding(layer, chip.for_layer(name), name)
             else:
                 found[name] = AnalogLayer(layer, chip.for_layer(name), name, fed.low[name], fed.high[name], pack=pack)
+            freed.done(found[name].matrix.geometry.cells)
         fed.analog = found
         for given in batches:
             fed.run(*given)
@@ -227,6 +231,7 @@ def _converted(
         vectors = analog.every_row() if isinstance(analog, AnalogEmbedding) else torch.cat(fed.picked.pop(name), dim=1)
         analog.saturated_share = analog.matrix.calibrate(vectors)
         analog.matrix.counts = ActionCounts()
+        freed.done(analog.matrix.geometry.cells)
         if analog.matrix.limited_share:
             limited.append(f"{name} ({100 * analog.matrix.limited_share:.2g} %)")
         analog.warned, analog.watched = False, name in watched
@@ -241,4 +246,5 @@ def _converted(
         warnings.warn(told, RangeWarning, stacklevel=3)
     graph.module.recompile()
     program(graph.module, seed)
+    freed.done(sum(analog.matrix.geometry.cells for analog in found.values()))
     return graph.module.eval()

@@ -14,6 +14,7 @@ from xbar.hw.array.diagonal import outputs_present
 from xbar.hw.array.draws import Draws
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.layout import CrossbarLayout
+from xbar.hw.array.mapping import map_integers
 from xbar.hw.errors import ParameterError
 
 EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32 (IEEE 754)
@@ -168,23 +169,42 @@ class ReadChannel:
 
     def largest_current(self) -> Tensor:
         """Largest |current| that each column can give with ideal cells and wires [level steps], or voltage where that is sensed [DAC
-        steps], (columns,) float64."""
+        steps], (columns,) float64. Of groups that lie together a column has weights in the rows of its own, in the others 0."""
         g, device, bits = self.geometry, self.design.device, self.geometry.cell_bits
         if self.design.adc.sensing == "voltage":  # no column settles above the largest voltage that drives it
             return torch.full((self.columns,), float(self.largest_drive), dtype=torch.float64)
-        held = min(g.inputs, g.inputs_per_crossbar)
         top = 2**bits - 1
-        levels = min(self.most_driven * top, held * top // 2) if g.encoding.flipped_columns else self.most_driven * top
         converted = g.encoding.g_min_current == "converted" and not g.encoding.signed_columns
         beneath = self.most_driven * device.g_min / device.level_step(bits) if converted else 0.0
         reference = self.most_driven * g.reference_level if g.reference_columns else 0
         if g.encoding.analog_reference:
             reach = torch.tensor([max(taken, top - taken) for taken in g.reference_levels], dtype=torch.float64)
-            return self.most_driven * self.largest_drive * reach.repeat(g.outputs)
+            return self._most_own * self.largest_drive * reach.repeat(g.outputs)
         return torch.cat([
-            torch.full((self.columns,), (levels + beneath) * self.largest_drive, dtype=torch.float64),
+            (self._most_levels + beneath) * self.largest_drive,
             torch.full((self.references,), (reference + beneath) * self.largest_drive, dtype=torch.float64),
         ])  # fmt: skip
+
+    @property
+    def _most_own(self) -> int:
+        """Inputs with weights of one column that can be driven at once."""
+        layer = self.geometry.of_layer
+        return min(self.most_driven, layer.weights + layer.biases) if layer.together > 1 else self.most_driven
+
+    @property
+    def _most_levels(self) -> Tensor:
+        """Largest sum of levels on driven wordlines that each column can hold, or of the two that are subtracted, (columns,) float64."""
+        g, own, top = self.geometry, self._most_own, 2**self.geometry.cell_bits - 1
+        others = self.most_driven - own  # rows of other groups, whose weights are 0
+        alone = self.design.geometry(1, 1)
+        zero = map_integers(torch.zeros(1, 1, 1), torch.ones(1, 1), alone).levels.flatten(-2)[0, 0, 0, 0]  # by slice and polarity
+        if g.encoding.analog_pair:
+            zero = torch.zeros(g.slices, dtype=torch.float64)
+        most = own * top + others * zero
+        if g.encoding.flipped_columns:  # what would hold more than half of all levels is stored inverted, other groups' rows too
+            half = min(g.inputs, g.inputs_per_crossbar) * top // 2
+            most = torch.where(most > half, (own * top + others * torch.maximum(zero, top - zero)).clamp(max=half), most)
+        return most.repeat(g.outputs)
 
     def ampere_per_level(self, largest_drive: int | None = None) -> float:
         """Current of one level step at the smallest DAC step [A], of `largest_drive` steps in the read voltage, or those of one

@@ -39,7 +39,8 @@ class WeightEncoding(BaseModel):
     segment: inputs with weights on one crossbar at most; longer columns are cut into segments of as equal length as can be. None:
     crossbars are filled in order. bias_rows: inputs of each crossbar, always driven at the highest code, whose cells hold the
     bias of outputs, each an equal part of it; 0: biases are added digitally. groups_per_crossbar: groups of a grouped matrix, such as
-    channels of a depthwise convolution, on one crossbar at most, block-diagonally; None: as many as fit; 1: crossbars of their own.
+    channels of a depthwise convolution, on one crossbar at most, block-diagonally; None: as many as fit; 1: crossbars of their own,
+    more accurate where cells of weight 0 err (hw/README.md has figures).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -176,7 +177,7 @@ class Geometry:
                 f"{bits - stored + self.cell_bits} or less"
             )
 
-    @property
+    @cached_property
     def slices(self) -> int:
         """Cells per weight and polarity."""
         return self.encoding.slices(self.cell_bits)
@@ -186,7 +187,7 @@ class Geometry:
         """Crossbars that hold one block: 2 for separate signs, else 1."""
         return 2 if self.encoding.scheme == "separate" else 1
 
-    @property
+    @cached_property
     def columns_per_output(self) -> int:
         """Bitlines of one crossbar that one output takes."""
         neighbours = self.encoding.scheme == "differential" and not self.encoding.shared_bitline
@@ -197,12 +198,12 @@ class Geometry:
         """Wordlines of one crossbar that one input drives."""
         return 2 if self.encoding.shared_bitline else 1
 
-    @property
+    @cached_property
     def inputs_per_crossbar(self) -> int:
         """Inputs of a row of tiles: as many as fit on a crossbar, or the segment's, bias among them."""
         return self.stride or self.wordlines // self.wordlines_per_input
 
-    @property
+    @cached_property
     def conversions_per_output(self) -> int:
         """ADC conversions per output, crossbar that has any, and input slice."""
         return self.slices if self.encoding.analog_pair else self.columns_per_output
@@ -212,12 +213,12 @@ class Geometry:
         """Crossbars of a block whose bitlines lead to ADCs: one of two that are subtracted before them, else all."""
         return 1 if self.encoding.analog_pair else self.planes
 
-    @property
+    @cached_property
     def converted_references(self) -> int:
         """Reference columns of a crossbar that are converted."""
         return 0 if self.encoding.analog_reference else self.reference_columns
 
-    @property
+    @cached_property
     def reference_columns(self) -> int:
         """Bitlines of each crossbar given to the offset's reference."""
         if self.encoding.analog_reference:
@@ -235,17 +236,17 @@ class Geometry:
         the top one, and g_min in the others."""
         return (self.reference_level, *[0.0] * (self.slices - 1))[: self.reference_columns]
 
-    @property
+    @cached_property
     def outputs_per_crossbar(self) -> int:
         """Outputs that fit on one crossbar."""
         return (self.bitlines - self.reference_columns) // self.columns_per_output
 
-    @property
+    @cached_property
     def row_tiles(self) -> int:
         """Crossbars along the inputs."""
         return ceil(self.inputs / self.inputs_per_crossbar)
 
-    @property
+    @cached_property
     def column_tiles(self) -> int:
         """Crossbars along the outputs."""
         return ceil(self.outputs / self.outputs_per_crossbar)

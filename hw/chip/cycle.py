@@ -13,7 +13,7 @@ the layer's own bits; of a look-up, which drives one wordline once, that of the 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -45,7 +45,7 @@ class ReadCycle:
     """The slice loop of one copy: `slices` times `read` [fs] of array reads, each then `conversion` [fs] of ADC time.
 
     Where arrays are read in `parts`, so many of these make one input slice. in_turn: the conversion begins with the read and
-    contains it, and the next read waits for its end.
+    contains it, and the next read waits for its end. longest: the component that a read takes as long as.
     """
 
     slices: int
@@ -53,6 +53,7 @@ class ReadCycle:
     conversion: int
     parts: int = 1
     in_turn: bool = False
+    longest: str = field(default="crossbar", repr=False)
 
     @property
     def busy(self) -> int:
@@ -66,12 +67,18 @@ def adc_of(chip: Chip, crossbar: "Crossbar") -> int:
     return crossbar.slot // design.crossbars_per_adc * design.adc_units
 
 
-def conversion_rate(chip: Chip, layer: str) -> float:
-    """Conversions per second of one ADC with its part of the core's shift-and-add units and output registers [1/s], at the bits of
-    that layer."""
+def conversion_rates(chip: Chip, layer: str) -> dict[str, float]:
+    """Conversions per second [1/s] that each part of a conversion is capable of for one ADC, at the bits of that layer: the ADC, and
+    its part of the core's shift-and-add units and output registers."""
     costs = chip.costs_for(layer)
-    adc, after = costs["adc"], (costs[name] for name in ("shift_add", "output_register"))
-    return min(adc.unit_rate, *(part.units * part.unit_rate / adc.units for part in after))
+    adc = costs["adc"]
+    after = {name: costs[name].units * costs[name].unit_rate / adc.units for name in ("shift_add", "output_register")}
+    return {"adc": adc.unit_rate, **after}
+
+
+def conversion_rate(chip: Chip, layer: str) -> float:
+    """Conversions per second of one ADC with what follows it [1/s]: the slowest of `conversion_rates`."""
+    return min(conversion_rates(chip, layer).values())
 
 
 def conversion_time(chip: Chip, layer: str, crossbar: "Crossbar") -> int:
@@ -87,8 +94,11 @@ def read_cycle(
     own = chip.for_layer(layer.name)
     by_adc: dict[tuple[int, int], int] = defaultdict(int)
     rows: dict[int, int] = defaultdict(int)
+    per_adc, by_count = chip.array_design.crossbars_per_adc, dict[int, int]()  # by conversions, the time that they take
     for crossbar in crossbars:
-        by_adc[(crossbar.core, adc_of(chip, crossbar))] += conversion_time(chip, layer.name, crossbar)
+        if crossbar.conversions not in by_count:
+            by_count[crossbar.conversions] = conversion_time(chip, layer.name, crossbar)
+        by_adc[(crossbar.core, crossbar.slot // per_adc)] += by_count[crossbar.conversions]
         rows[crossbar.core] += crossbar.rows
     for core in rows:
         rows[core] += beside.get(core, 0)
@@ -99,10 +109,11 @@ def read_cycle(
     parts = max(design.partial_reads(crossbar.rows) for crossbar in crossbars)
     streamed = ticks(slices * ceil(max(rows.values()) / parts) * chip.component.dac.bits, register.units * register.unit_rate)
     acting = (("dac", slices), ("gate_driver", slices), ("crossbar", reads), ("sample_hold", reads))
-    lines = (ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs)
-    read = max(reads * round(chip.read_time * FEMTOSECONDS), streamed, *lines)
-    in_turn = chip.component.adc.integrates
-    return ReadCycle(used.conversions_per_column(layer.signed_input) * parts, read, max(by_adc.values()), parts, in_turn)
+    times = {name: ticks(count, chip.costs[name].unit_rate) for name, count in acting if name in chip.costs}
+    times |= {"crossbar": max(times["crossbar"], reads * round(chip.read_time * FEMTOSECONDS)), "input_register": streamed}
+    longest = max(("crossbar", *times), key=lambda name: times[name])  # of parts that take as long, the arrays
+    conversions = used.conversions_per_column(layer.signed_input) * parts
+    return ReadCycle(conversions, times[longest], max(by_adc.values()), parts, chip.component.adc.integrates, longest)
 
 
 def port_time(chip: Chip, bits: float) -> int:
@@ -112,7 +123,18 @@ def port_time(chip: Chip, bits: float) -> int:
     return max(words, *(ticks(bits, part.units * part.unit_rate) for part in (buffer, bus)))
 
 
+def port_part(chip: Chip) -> str:
+    """Which of a tile's buffer and bus takes longer for what holds its port."""
+    timing, clock = chip.timing, chip.timing.tile_clock
+    rates = {name: chip.costs[name].units * chip.costs[name].unit_rate for name in ("buffer", "bus")}
+    return "bus" if min(timing.bus_width * clock, rates["bus"]) < min(timing.buffer_width * clock, rates["buffer"]) else "buffer"
+
+
+def units_times(chip: Chip, work: Mapping[str, float]) -> dict[str, int]:
+    """Time [fs] of each of a tile's units that has any work: its actions over the rate of all its units."""
+    return {name: ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count}
+
+
 def units_time(chip: Chip, work: Mapping[str, float]) -> int:
-    """Time [fs] of a tile's units side by side: the longest of each one's actions over the rate of all its units."""
-    times = (ticks(ceil(count), chip.costs[name].units * chip.costs[name].unit_rate) for name, count in work.items() if count)
-    return max(times, default=0)
+    """Time [fs] of a tile's units side by side: the longest of `units_times`."""
+    return max(units_times(chip, work).values(), default=0)

@@ -8,8 +8,10 @@ Rule: every part fits a chip with the copies asked for (of "balance", one of eac
 A stage is what one chip does for a sample. Its time is estimated: of "balance" the least time t for which the chip has crossbars enough for
 ceil(vectors / floor(t / vector_time)) copies of every layer, which is what `place` comes to; else that of the longest of its layers
 with the copies asked for; where layers share cores, as long as copies take a converter one after another; and no less than the off-chip
-links take for what comes and goes. What waits for what within a sample is not in it: the simulation tells. Both are exact, by dynamic
-programming over the places where the network may be cut.
+links take for what comes and goes, the host's too. What waits for what within a sample is not in it, nor which layers come to lie on one
+tile: the simulation tells. Both rules are kept exactly, by dynamic programming over the places where the network may be cut: the second
+for these estimates, so that another cut may be simulated to be quicker. Where layers share crossbars, what fits a chip is what
+`xbar.hw.chip.packing.pack` finds room for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +23,12 @@ import numpy as np
 
 from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
-from xbar.hw.chip.placement import Replication, Sharing, asked, layer_geometry, vector_time
+from xbar.hw.chip.placement import Replication, Sharing, asked, layer_geometry, packed_crossbars, vector_time
 from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.chip.widths import host_bits, made_bits, read_bits
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.graph.network import Network
-from xbar.hw.graph.part import cuts, input_read
+from xbar.hw.graph.part import cuts
 
 
 class Stages:
@@ -41,23 +44,27 @@ class Stages:
         self._index_values()
 
     def _index_values(self) -> None:
-        """Values that travel, each once: the layer that makes it (-1: the input), how many, and how many of the first layers read it."""
+        """Values that travel, each once: the layer that makes them (-1: the input), how many, how wide each layer reads them (0: not)."""
         places = {layer.name: number for number, layer in enumerate(self.network.layers)}
-        readers: dict[tuple[str, float, bytes], set[int]] = {}
-        for flow in self.network.flows:
-            readers.setdefault((flow.source, flow.values, flow.after.tobytes()), set()).add(places[flow.target])
-        self._source = np.array([places.get(source, -1) for source, _, _ in readers])
-        self._values = np.array([values for _, values, _ in readers])
-        reads = np.zeros((len(readers), len(places) + 1), np.int64)
-        for row, targets in enumerate(readers.values()):
-            reads[row, [target + 1 for target in targets]] = 1
-        self._read = reads.cumsum(axis=1)
-        self._of_input = np.cumsum([0.0, *(input_read(self.network, [name]) for name in places)])
+        carried = self.network.carried
+        self._source = np.array([places.get(each.source, -1) for each in carried])
+        self._values = np.array([each.values for each in carried])
+        self._made = np.array([made_bits(self.chip, each.source) if each.source else 0 for each in carried])
+        self._read = np.zeros((len(carried), len(places)), np.int64)
+        widths = {layer.name: read_bits(self.chip, layer) for layer in self.network.layers}
+        for row, each in enumerate(carried):
+            for name in each.readers:
+                self._read[row, places[name]] = widths[name]
+        self._leaving = np.array([self.network.outputs.get(name, 0.0) * made_bits(self.chip, name) for name in places])
 
     def crossbars(self, first: int, last: int) -> int:
         """The fewest crossbars that the layers from `first` to before `last` take, with what sharing allows."""
         taken = self.whole if self.sharing == "none" else self.alone
-        return int((taken[first:last] * self.copies[first:last]).sum())
+        together = int((taken[first:last] * self.copies[first:last]).sum())
+        if self.sharing != "crossbars" or together <= self.chip.crossbars:
+            return together
+        layers = self.network.layers[first:last]
+        return packed_crossbars(self.chip, layers, {x.name: int(n) for x, n in zip(layers, self.copies[first:last], strict=True)})
 
     def fits(self, first: int, last: int) -> bool:
         """Whether they fit a chip."""
@@ -65,14 +72,22 @@ class Stages:
 
     def sent(self, first: int, last: int) -> float:
         """Values a sample that they send to others, each once."""
-        mine = (self._source >= first) & (self._source < last)
-        return float(self._values[mine & (self._read[:, -1] > self._read[:, last])].sum())
+        return float(self._values[self._sent(first, last)].sum())
 
-    def _received(self, first: int, last: int) -> float:
-        """Values a sample that come from others, and from outside."""
-        read = self._read[:, last] > self._read[:, first]
-        begins = min(float(self._of_input[last] - self._of_input[first]), self.network.input_values)
-        return float(self._values[read & (self._source >= 0) & (self._source < first)].sum()) + begins
+    def _sent(self, first: int, last: int) -> np.ndarray:
+        """Which values they send to others, bool."""
+        others = np.ones(self._read.shape[1], bool)
+        others[first:last] = False
+        return (self._source >= first) & (self._source < last) & self._read[:, others].any(axis=1)
+
+    def _received_bits(self, first: int, last: int) -> float:
+        """Bits a sample that come from others, and from outside: each value as wide as the widest of them reads it."""
+        width, outside = self._read[:, first:last].max(axis=1), self._source < 0
+        others = ~outside & ((self._source < first) | (self._source >= last))
+        of_input = float(self._values[outside & (width > 0)].sum())
+        there = min(1.0, self.network.input_values / of_input) if of_input else 0.0
+        bits = self._values * width
+        return float(bits[others].sum()) + there * float(bits[outside].sum())
 
     @cached_property
     def _times_in_whole(self) -> np.ndarray:
@@ -84,7 +99,9 @@ class Stages:
 
     def _vector_times(self, taken: np.ndarray) -> np.ndarray:
         """Of each layer, how long a vector holds a copy of so many crossbars [fs]."""
-        return np.array([vector_time(self.chip, layer, int(n)) for layer, n in zip(self.network.layers, taken, strict=True)], np.int64)
+        counts = [None if self.balanced else int(count) for count in self.copies]
+        each = zip(self.network.layers, taken, counts, strict=True)
+        return np.array([vector_time(self.chip, layer, int(n), count) for layer, n, count in each], np.int64)
 
     @cached_property
     def _limits(self) -> np.ndarray:
@@ -94,8 +111,9 @@ class Stages:
 
     def time(self, first: int, last: int) -> int:
         """How long a chip with these layers takes for a sample, in a long row of samples [fs], as estimated."""
-        outputs = sum(self.network.outputs.get(layer.name, 0.0) for layer in self.network.layers[first:last])
-        bits = (self._received(first, last) + self.sent(first, last) + outputs) * self.chip.inputs.bits
+        sent = self._sent(first, last)
+        bits = self._received_bits(first, last) + float((self._values * self._made)[sent].sum() + self._leaving[first:last].sum())
+        bits += 0.0 if first else 2 * host_bits(self.chip, self.network)
         link = self.chip.costs["link"]
         return max(self._computing(slice(first, last)), ticks(ceil(bits), link.units * link.unit_rate))
 

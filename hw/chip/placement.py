@@ -1,8 +1,11 @@
 """Which crossbars hold which layer, and copies to balance the pipeline.
 
 Copies are placed one after the other, in the order of the network, on the cores of the chip in order: neighbours in the network
-are neighbours on the chip. Within a copy, crossbars run over groups, then column tiles, then row tiles, then
-planes, so that what is added up lies close together. What copies share (`Sharing`):
+are neighbours on the chip. With `strips`, strip by strip: copy i of n belongs to strip floor((i + 1/2) strips / n), and within a strip
+copies come in the order of the network. Copies take a layer's picture side by side (`xbar.hw.chip.copies`), so what makes and what reads
+one part of a picture then lies together, and many copies of one layer do not all send from the same few tiles. Within a copy, crossbars
+run over groups, then column tiles, then row tiles, then planes, so that what is added up lies close together. What copies share
+(`Sharing`):
 
 - "none": nothing. A core belongs to one copy of one layer, so its converters are shared only within that copy;
 - "cores": a copy begins on the crossbar after the last one of the copy before, and the core between them has crossbars of both, with
@@ -21,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
-from math import ceil
+from math import ceil, inf
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,8 +37,9 @@ from xbar.hw.chip.copies import Deal
 from xbar.hw.chip.cycle import clock_ticks, port_time, read_cycle, units_time
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
-from xbar.hw.chip.packing import Block, least, pack
+from xbar.hw.chip.packing import Block, least, pack, used
 from xbar.hw.chip.recurrence import most_at_once, own_needs
+from xbar.hw.chip.widths import bits_in, bits_out, made_bits, read_bits
 from xbar.hw.display import Shown
 from xbar.hw.errors import CapacityError, MissingComponentError, ParameterError
 from xbar.hw.graph.network import MatrixLayer, Network
@@ -148,6 +152,16 @@ class Placement(Shown):
             mine.update(copy.in_cores)
         return {core: crossbars / self._in_cores[core] for core, crossbars in mine.items()}
 
+    @cached_property
+    def bits_in(self) -> float:
+        """Bits per sample that come over the chip's links."""
+        return bits_in(self.chip, self.network)
+
+    @cached_property
+    def bits_out(self) -> float:
+        """Bits per sample that leave over them."""
+        return bits_out(self.chip, self.network)
+
     @property
     def crossbars_used(self) -> int:
         """Crossbars that hold something."""
@@ -164,7 +178,7 @@ class Placement(Shown):
         """Crossbars below which no placement of the blocks goes into which matrices are cut."""
         structure = self.chip.structure
         planes = max(self.geometry(layer).planes for layer in self.copies)
-        return planes * least(_blocks(self.chip, self.network, self.copies), structure.wordlines, structure.bitlines)
+        return planes * least(_blocks(self.chip, self.network.layers, self.copies), structure.wordlines, structure.bitlines)
 
     def _title(self) -> str:
         return f"Placement of {len(self.copies)} layer{'' if len(self.copies) == 1 else 's'} on {self.chip.title}"
@@ -231,16 +245,16 @@ def crossbars_at(
     """The crossbars of a matrix, in their order, on those of the chip with these numbers, from those corners on."""
     structure, found, numbers, at = chip.structure, [], iter(slots), iter(corners or repeat((0, 0)))
     for group in range(geometry.groups):
+        rows = [geometry.rows_of(row_tile, group) for row_tile in range(geometry.row_tiles)]
+        off_diagonal = off_diagonal_cells(geometry, group)
         for column_tile in range(geometry.column_tiles):
+            bitlines, conversions = geometry.bitlines_of(column_tile, group), geometry.conversions_of(column_tile, group)
             for row_tile in range(geometry.row_tiles):
                 for plane in range(geometry.planes):
                     core, slot = divmod(next(numbers), structure.crossbars_per_core)
                     found.append(Crossbar(
-                        core, core // structure.cores_per_tile, slot,
-                        group, row_tile, column_tile, geometry.rows_of(row_tile, group),
-                        geometry.bitlines_of(column_tile, group),
-                        geometry.conversions_of(column_tile, group) if plane < geometry.converted_planes else 0,
-                        off_diagonal_cells(geometry, group), *next(at),
+                        core, core // structure.cores_per_tile, slot, group, row_tile, column_tile, rows[row_tile], bitlines,
+                        conversions if plane < geometry.converted_planes else 0, off_diagonal, *next(at),
                     ))  # fmt: skip
     return found
 
@@ -256,18 +270,23 @@ def slices_of(chip: Chip, layer: MatrixLayer) -> int:
     return 1 if layer.lookup else own.input_slices * own.passes(layer.signed_input)
 
 
-def place(network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed") -> Placement:
+def place(
+    network: Network, chip: Chip, replication: Replication = "balance", sharing: Sharing = "as_needed", strips: int = 1
+) -> Placement:
     """Put every layer of `network` on crossbars of `chip`.
 
     replication: "balance" spends free crossbars on copies of whichever layer takes longest per sample; None makes
     one copy each; a mapping gives the copies by layer name (1 where it is silent). sharing: what copies share, see above; that of the
-    placement tells what became of "as_needed". With "crossbars", free are those that are left without sharing them. Raises
-    CapacityError by how many crossbars the chip is too small, MissingComponentError where layers need a digital unit that its tiles
-    lack, ParameterError for a wrong mapping or wires that sharing does not cover, UnknownLayerError where the chip has settings for
-    other layers, TraceError for layers that wait for each other without end.
+    placement tells what became of "as_needed". With "crossbars", free are those that are left without sharing them. strips: in how many
+    copies come, see above. Raises CapacityError by how many crossbars the chip is too small, MissingComponentError where layers need a
+    digital unit that its tiles lack, ParameterError for a wrong mapping, strips below 1 or of copies that do not lie together, or wires
+    that sharing does not cover, UnknownLayerError where the chip has settings for other layers, TraceError for layers that wait for each
+    other without end.
     """
     check_layers(chip.name, chip.layer, [layer.name for layer in network.layers])
     _check_units(network, chip)
+    if not isinstance(strips, int | np.integer) or isinstance(strips, bool) or strips < 1:
+        raise ParameterError(f"strips must be a whole number of at least 1, got {strips!r}")
     own = own_needs(network)
     per_core = chip.structure.crossbars_per_core
     alone = {layer.name: layer_geometry(chip, layer).crossbars for layer in network.layers}
@@ -278,17 +297,22 @@ def place(network: Network, chip: Chip, replication: Replication = "balance", sh
     if replication == "balance" and sum(taken.values()) <= chip.crossbars:
         copies = _balance(network, chip, taken, own)
     if shared == "crossbars":
+        if strips > 1:
+            raise ParameterError(f"strips = {strips}: with sharing = crossbars copies lie wherever there is room")
         return _packed(network, chip, copies)
-    placed: dict[str, tuple[LayerCopy, ...]] = {}
-    next_slot = rank = 0
-    for layer in network.layers:
-        group = []
-        for index in range(copies[layer.name]):
-            group.append(LayerCopy(layer.name, index, rank, range(next_slot, next_slot + alone[layer.name]), per_core))
-            next_slot += taken[layer.name]
-            rank += 1
-        placed[layer.name] = tuple(group)
-    return Placement(chip, network, placed, shared)
+    placed: dict[str, dict[int, LayerCopy]] = {name: {} for name in copies}
+    next_slot = 0
+    for rank, (name, index) in enumerate(order(copies, strips)):
+        placed[name][index] = LayerCopy(name, index, rank, range(next_slot, next_slot + alone[name]), per_core)
+        next_slot += taken[name]
+    return Placement(chip, network, {name: tuple(found[k] for k in range(len(found))) for name, found in placed.items()}, shared)
+
+
+def order(copies: Mapping[str, int], strips: int) -> list[tuple[str, int]]:
+    """Layer and index of every copy in the order of placement: so many copies of each layer, in the order of the network, in so many
+    strips."""
+    every = [(name, index) for name, count in copies.items() for index in range(count)]
+    return sorted(every, key=lambda copy: (2 * copy[1] + 1) * strips // (2 * copies[copy[0]]))
 
 
 def _check_units(network: Network, chip: Chip) -> None:
@@ -330,10 +354,10 @@ def _shared(
     )  # fmt: skip
 
 
-def _blocks(chip: Chip, network: Network, copies: Mapping[str, Sequence[LayerCopy]]) -> list[Block]:
+def _blocks(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, Sequence[LayerCopy]]) -> list[Block]:
     """What each copy holds on each of its crossbars, in their order; of those that hold a block together the first."""
     found = []
-    for layer in network.layers:
+    for layer in layers:
         geometry = layer_geometry(chip, layer)
         each = crossbars_at(chip, geometry, range(geometry.crossbars))[:: geometry.planes]
         found += [Block(copy.rank, x.rows, x.bitlines) for copy in copies[layer.name] for x in each]
@@ -342,13 +366,9 @@ def _blocks(chip: Chip, network: Network, copies: Mapping[str, Sequence[LayerCop
 
 def _packed(network: Network, chip: Chip, copies: Mapping[str, int]) -> Placement:
     """So many copies on as few crossbars as were found, in the order in which the network first needs them; raises CapacityError."""
-    structure, ranks = chip.structure, iter(range(sum(copies.values())))
+    structure, unplaced = chip.structure, _unplaced(chip, network.layers, copies)
     planes = layer_geometry(chip, network.layers[0]).planes
-    unplaced = {
-        layer.name: tuple(LayerCopy(layer.name, k, next(ranks), (), structure.crossbars_per_core) for k in range(copies[layer.name]))
-        for layer in network.layers
-    }
-    spots = pack(_blocks(chip, network, unplaced), structure.wordlines, structure.bitlines)
+    spots = pack(_blocks(chip, network.layers, unplaced), structure.wordlines, structure.bitlines)
     number = {crossbar: k for k, crossbar in enumerate(dict.fromkeys(spot.crossbar for spot in spots))}
     needed = planes * len(number)
     if needed > chip.crossbars:
@@ -367,6 +387,21 @@ def _packed(network: Network, chip: Chip, copies: Mapping[str, int]) -> Placemen
             group.append(replace(copy, slots=slots, corners=tuple((spot.row, spot.column) for spot in mine for _ in range(planes))))
         placed[layer.name] = tuple(group)
     return Placement(chip, network, placed, "crossbars")
+
+
+def _unplaced(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, int]) -> dict[str, tuple[LayerCopy, ...]]:
+    """So many copies of each layer, on no crossbars yet."""
+    ranks, per_core = iter(range(sum(copies[layer.name] for layer in layers))), chip.structure.crossbars_per_core
+    return {layer.name: tuple(LayerCopy(layer.name, k, next(ranks), (), per_core) for k in range(copies[layer.name])) for layer in layers}
+
+
+def packed_crossbars(chip: Chip, layers: Sequence[MatrixLayer], copies: Mapping[str, int]) -> int:
+    """Crossbars that so many copies of these layers take where they share them: as many as `place` finds with "crossbars", or more than
+    the chip has where no packing takes as few."""
+    structure, planes = chip.structure, layer_geometry(chip, layers[0]).planes
+    blocks, size = _blocks(chip, layers, _unplaced(chip, layers, copies)), (structure.wordlines, structure.bitlines)
+    bound = planes * least(blocks, *size)
+    return bound if bound > chip.crossbars else planes * used(pack(blocks, *size))
 
 
 def asked(network: Network, replication: Mapping[str, int] | None) -> dict[str, int]:
@@ -402,12 +437,15 @@ def _balance(network: Network, chip: Chip, taken: dict[str, int], own: Mapping[s
         free -= cost
 
 
-def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int:
-    """Time [fs] that one copy of the layer takes for a vector when it has all inputs: the longest of its slice loop and of the
-    stages that copies on one tile share, each for as many copies as lie there, of `taken` crossbars each (None: whole cores):
-    reading inputs from the tile's buffer, its digital units, and sending the results once.
+def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None, copies: int | None = None) -> int:
+    """Time [fs] that one copy of the layer takes for a vector when it has all inputs, as estimated: the longest of its slice loop and of
+    the stages that copies on one tile share, each for as many copies of the layer as find room there, of `taken` crossbars each (None:
+    whole cores), or for `copies` where there are fewer (None: not known): reading inputs from the tile's buffer, its digital units, and
+    sending the results once.
 
-    What is not in it depends on where layers lie: arriving values, copies sent to several tiles, and what cores are shared with.
+    What is not in it depends on where layers lie: arriving values, results that go to several tiles, what cores are shared with, and
+    copies of other layers on the tile. Where fewer copies come to lie on a tile than find room, as when copies are yet to be balanced,
+    stages other than the slice loop come out too long, up to as many times as copies find room.
     """
     own, geometry = chip.for_layer(layer.name), layer_geometry(chip, layer)
     crossbars = crossbars_at(chip, geometry, range(geometry.crossbars))
@@ -416,10 +454,10 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int
     cycle = read_cycle(chip, layer, crossbars).busy
     per_core = chip.structure.crossbars_per_core
     taken = taken or ceil(geometry.crossbars / per_core) * per_core
-    beside = max(1.0, chip.structure.cores_per_tile * per_core / taken)
+    beside = max(1.0, min(chip.structure.cores_per_tile * per_core / taken, inf if copies is None else copies))
     inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
     for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
-        inputs[tile] += layer.index_bits if layer.lookup else rows * own.inputs.bits
+        inputs[tile] += read_bits(chip, layer) * (1 if layer.lookup else rows)
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
         outputs[x.tile] += geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0
@@ -432,6 +470,6 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None) -> int
         share = finished[tile] / (layer.groups * layer.outputs) / layer.vectors
         work = {name: count * share for name, count in layer.digital.items()}
         work["accumulator"] = work["tile_register"] = work.get("accumulator", 0.0) + additions
-        sent = clock_ticks(finished[tile] * own.inputs.bits, chip.timing.flit_width, chip.timing.tile_clock)
+        sent = clock_ticks(finished[tile] * made_bits(chip, layer.name), chip.timing.flit_width, chip.timing.tile_clock)
         stages += [beside * units_time(own, work), beside * sent]
     return round(max(cycle, *stages))

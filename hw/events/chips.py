@@ -18,6 +18,11 @@ which are one wire:
 No crossing can wait for ever: the oldest sample that is not done finds room on every chip, since those before it are done, and links are
 held for a time known beforehand, all those of a crossing taken at once.
 
+Not modelled: a crossing in parts, as single vectors; what a sender's values take up while they wait at their receiver for others'.
+Requests that repeat each other are all simulated: what a simulation of one chip leaves out (`xbar.hw.events.repetition`) takes a
+state of several chips that is not told yet, so a batch of many requests costs all its events. Links that a crossing holds until its last
+value is there (`whole`) count as busy for their bits' own time.
+
 Replicas are the same chips with the same weights, several times. A dispatcher sends each request to one of them as it arrives, in no time:
 in turn ("round_robin"), at random by the seed ("random"), or to the one with the fewest requests that are not done, of several
 the first ("least_loaded"). Work that no result rests on counts until it is done.
@@ -36,7 +41,7 @@ from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.copies import Steps
 from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options
-from xbar.hw.events.waiting import Clock, Progress, Turns
+from xbar.hw.events.waiting import Clock, Progress, SharedUnits
 
 Dispatch = Literal["round_robin", "random", "least_loaded"]
 Begins = Callable[[int], object]
@@ -45,7 +50,7 @@ Begins = Callable[[int], object]
 class ChipLinks(OffChipLinks):
     """The off-chip links of one chip of several. turns: of the links of all; sources, targets: those that it receives from and sends to."""
 
-    def __init__(self, env: Clock, turns: Turns, samples: int):
+    def __init__(self, env: Clock, turns: SharedUnits, samples: int):
         self.env, self.turns = env, turns
         self.sources: list[ChipLinks] = []
         self.targets: list[ChipLinks] = []
@@ -107,6 +112,11 @@ class ChipLinks(OffChipLinks):
         """An event when there is room for the sample; its value is what receiving it takes."""
         return self._event(self._room, sample)
 
+    def forget(self, sample: int) -> None:
+        """That a sample is done on all chips, so that nobody asks for it again."""
+        for noted in (self._offered, self._room, self._begun):
+            noted.pop(sample, None)
+
     def _hold(self, rank: int, holds: Mapping["ChipLinks", tuple[int, Begins, Event]], whole: int) -> Steps:
         """Take the links of all at once, each for its hold [fs], no other for less than the first one's, which ends at `whole` or later."""
         yield self.turns.take(rank, frozenset(holds))
@@ -130,7 +140,7 @@ class _Row:
         lookups: Mapping[str, Sequence[int]],
     ):  # fmt: skip
         self.env, self.placement = env, placement
-        turns, samples, several = Turns(env), len(arrivals.times), len(placement.chips) > 1
+        turns, samples, several = SharedUnits(env), len(arrivals.times), len(placement.chips) > 1
         self.links = [ChipLinks(env, turns, samples) for _ in placement.chips]
         self.chips = [
             Simulation(
@@ -164,6 +174,8 @@ class _Row:
                 chip.kinds[name][sample * vectors : (sample + 1) * vectors] = kinds[request * vectors : (request + 1) * vectors]
         yield self.env.all_of([self.env.process(self._on(number, sample)) for number in range(len(self.chips))])
         self.done += 1
+        for links in self.links:
+            links.forget(sample)
 
     def _on(self, number: int, sample: int) -> Steps:
         chip, links = self.chips[number], self.links[number]

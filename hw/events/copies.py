@@ -3,6 +3,7 @@
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ class Journal:
         self.activities: list[Activity] = []
         self.activity, self.start, self.end = array("q"), array("q"), array("q")
         self.repeats: Repeats | None = None
+        self.afterwards: list[tuple[int, int, int]] = []  # activity, start and end of what is only known when all has happened
 
     def describe(self, activity: Activity) -> int:
         self.activities.append(activity)
@@ -91,9 +93,19 @@ class Journal:
 
     @property
     def runs(self) -> Runs:
-        """All that was written, as it stands now."""
-        activity, start, end = (np.array(each, np.int64) for each in (self.activity, self.start, self.end))
-        return Runs(activity, start, end, self.repeats)
+        """All that was written, by its end, as it stands now; of what is only known afterwards, nothing ended after a repetition began."""
+        rows = np.array([self.activity, self.start, self.end], np.int64)
+        if not self.afterwards:
+            return Runs(rows[0], rows[1], rows[2], self.repeats)
+        more, repeats, before = np.array(self.afterwards, np.int64).T, self.repeats, rows.shape[1]
+        if repeats is not None:
+            assert (more[2] <= repeats.begins).all(), "something that repeats itself, told once"
+            before = repeats.first
+            repeats = replace(repeats, first=before + more.shape[1], last=repeats.last + more.shape[1])
+        early = np.concatenate([rows[:, :before], more], axis=1)
+        early = early[:, np.argsort(early[2], kind="stable")]
+        activity, start, end = np.concatenate([early, rows[:, before:]], axis=1)
+        return Runs(activity, start, end, repeats)
 
 
 class CopyProcess:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from simpy.events import Event
 
+from xbar.hw.chip.widths import made_bits
 from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.events.waiting import BEFORE_PORTS, Clock
@@ -81,7 +82,7 @@ class Credits:
                 for (tile, _), weight in destinations.of_sample(flow, phase).items():
                     found[tile] += self.operations.bits(flow) * weight
             else:
-                each = flow.values * self.operations.chip_of(flow.target).inputs.bits / self.network.layer(flow.source).vectors
+                each = flow.values * made_bits(self.operations.chip, flow.target) / self.network.layer(flow.source).vectors
                 for copies in destinations.of_vectors(flow, phase):
                     for (tile, _), weight in destinations.weights(flow, copies).items():
                         found[tile] += each * weight

@@ -17,6 +17,9 @@ What comes then, the pipeline's running empty, is what comes at the end of N req
 which is the one that was seen. Nothing is estimated: every number is that of the simulation of every request, sums of energies but for
 their rounding, and room in buffers, where it can run out, is compared to a millionth of a bit.
 
+Updates, tables and single crossbars are simulated request by request: a state tells neither what is being written until when, nor the rows
+that look-ups read (each by its own number), nor the processes of crossbars (`is_told`).
+
 Where no state comes again within the requests that are looked at (`LOOKED_AT`), the simulation goes on to the end as if nobody had looked.
 """
 
@@ -43,10 +46,11 @@ IN_LINE = [REQUEST, "serve", "room_for"]  # where a request stands that waits fo
 def serve(simulation: "Simulation", progress: Callable[[int], None] | None, every_request: bool) -> None:
     """Start a simulation and go on until all of its requests are served; progress is called with 1 after each.
 
-    every_request: simulate all of them. Otherwise, where they come evenly spaced, what repeats itself is left out and counted.
+    every_request: simulate all of them. Otherwise, where they come evenly spaced, and all of the state is told, what repeats itself is left
+    out and counted.
     """
     requests = simulation.start()
-    look, served = None if every_request else _Look(simulation, requests), 0
+    look, served = None if every_request or not is_told(simulation) else _Look(simulation, requests), 0
     while served < simulation.requests:
         simulation.run(requests[served])
         served += 1
@@ -59,6 +63,12 @@ def serve(simulation: "Simulation", progress: Callable[[int], None] | None, ever
         for _ in range(look.close()):
             if progress is not None:
                 progress(1)
+
+
+def is_told(simulation: "Simulation") -> bool:
+    """Whether a `Snapshot` tells all that what follows depends on. It knows until when copies are written and that writes are to come (a
+    process of theirs waits), neither the row tiles of look-ups to come nor `CrossbarCopyProcess`."""
+    return not (simulation.kinds or simulation.per_crossbar)
 
 
 @dataclass(frozen=True)

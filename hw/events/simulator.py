@@ -45,10 +45,9 @@ from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.repetition import serve
-from xbar.hw.events.runs import Runs
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
 from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
-from xbar.hw.events.waiting import Clock, Port, Progress, Turns
+from xbar.hw.events.waiting import Clock, Port, Progress, SharedUnits
 from xbar.hw.graph.network import MatrixLayer, Network
 
 BEFORE_ALL_ELSE = -1  # SimPy's own events have priorities 0 and 1 at the same time
@@ -93,7 +92,7 @@ class Simulation:
         self.output_stages: dict[int, Port] = defaultdict(lambda: Port(self.env))
         self.off_chip_links, self.links = off_chip_links or OffChipLinks(self.env), Links(self.operations.mesh)
         self.outbox = Outbox(self.env, self.links)
-        self.turns = Turns(self.env)
+        self.turns = SharedUnits(self.env)
         self.taken: dict[Unit, int] = defaultdict(int)  # how long shared converters were [fs]
         self._progress: dict[tuple[str, int], Progress] = {}
         self._loads: dict[tuple[str, int], int] = defaultdict(int)  # vectors loaded of a layer and sample
@@ -212,14 +211,18 @@ class Simulation:
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.transfers is not None:
             yield from self.transfers.take(sample)
-        check_reach(self.env._now)
-        self.finish_fs[sample] = self.env._now
+        self.finished(sample)
         for layer in self.network.layers:  # vectors that no result rests on
             yield from self.progress(layer.name, sample).until(layer.vectors)
         if self.credits.watched:
             self.credits.done(sample)
         for layer in self.network.layers:
             del self._progress[layer.name, sample]
+
+    def finished(self, sample: int) -> None:
+        """That a request's result is out now."""
+        check_reach(self.env._now)
+        self.finish_fs[sample] = self.env._now
 
     def _begin_update(self, number: int, begin: Event) -> None:
         update = self.updates[number]
@@ -253,19 +256,12 @@ class Simulation:
         for copy in self.copies:
             name = f"{copy.layer.name}, copy {copy.copy.index}"
             for kind in copy.kinds:
-                operation, count = kind.operation, int(runs[kind.load_run])
-                busy[f"arrays of {name}"] += count * operation.cycle.slices * operation.cycle.read
-                busy[f"busiest ADC of {name}"] += count * operation.cycle.slices * operation.cycle.conversion
-                for holds, port in (
-                    (operation.load_ports, "buffer port"), (operation.buffer_ports, "buffer port"),
-                    (operation.partial_ports, "output stage"), (operation.output_ports, "output stage"),
-                ):  # fmt: skip
-                    for tile, hold in holds.items():
-                        busy[f"{port} of tile {tile}"] += count * hold
+                for unit, hold in kind.operation.held(name).items():
+                    busy[unit] += int(runs[kind.load_run]) * hold
         for (core, adc), hold in sorted(self.taken.items()):
             busy[f"shared ADC {adc} of core {core}"] = hold
         for transfer, index in self.transfers.described if self.transfers is not None else ():
-            busy["off-chip links"] += written.of([index]).busy
+            busy["off-chip links"] += int(runs[index]) * transfer.hold  # without what they are held longer for other chips
             for tile, hold in transfer.buffer_ports.items():
                 busy[f"buffer port of tile {tile}"] += int(runs[index]) * hold
         return dict(busy)
@@ -283,19 +279,16 @@ class Simulation:
         self._enter_writes()
         if self.per_crossbar:
             self._enter_counted_actions()
-        ends = [self.journal.runs.last_end] if self.journal.end else []
+        runs = self.journal.runs
+        ends = [runs.last_end] if len(runs.end) else []
         span = max([round(horizon * FEMTOSECONDS), *ends, *self.finish_fs.tolist()])
         check_reach(span)
         return span
 
     def ledger(self, span: int, read_energy: Mapping[str, float] | None, served: int | None = None) -> Ledger:
         """The ledger from 0 to `span` [fs], of what is closed; served: of so many requests, the first ones, all where it is None."""
-        runs = self.journal.runs
-        if self.updates:  # writes come after all else until here
-            order = np.argsort(runs.end, kind="stable")
-            runs = Runs(runs.activity[order], runs.start[order], runs.end[order])
         return Ledger(
-            self.placement, tuple(self.journal.activities), runs, self.arrival_fs[:served], self.finish_fs[:served], span,
+            self.placement, tuple(self.journal.activities), self.journal.runs, self.arrival_fs[:served], self.finish_fs[:served], span,
             next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy),
             tuple(self.updates),
         )  # fmt: skip
@@ -305,7 +298,7 @@ class Simulation:
         for (number, copy, start, end), cells in sorted(self.written.items()):
             update = self.updates[number]
             pulses = {WRITE: cells * update.pulses_per_cell}
-            self.journal.write(self.journal.describe(Activity(update.layer, WRITE, copy, pulses, number)), start, end)
+            self.journal.afterwards.append((self.journal.describe(Activity(update.layer, WRITE, copy, pulses, number)), start, end))
 
     def _enter_counted_actions(self) -> None:
         """Replace what load and compute are known to do by what the single crossbars were seen to do."""
@@ -432,7 +425,7 @@ def simulate(
     simulation = Simulation(
         placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
     )
-    serve(simulation, progress, every_request or bool(updates or simulation.kinds or simulation.per_crossbar))
+    serve(simulation, progress, every_request)
     return simulation.ledger(simulation.close(horizon), read_energy)
 
 

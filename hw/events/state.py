@@ -7,8 +7,10 @@ free again. Times stand as time from now, where only whether they have passed ma
 out is what is only written down (journal, counts, peaks), and requests that nothing has been done for yet, since who waits in a queue
 behind all others changes nothing for those before.
 
-Processes are Python's generators, read by their frames. Local variables hold times and samples by their names, below. A variable or an
-object that is not known here equals nothing, so that a simulation with it is never taken to repeat itself.
+Processes are Python's generators, read by their frames. Local variables hold times, samples and other whole numbers by their names, below,
+which a test compares with those that the generators have (`tests/hw/test_repetition.py`). A whole number under another name and an object
+that is not known here equal nothing, so that a simulation with them is never taken to repeat itself. What is not told at all
+`xbar.hw.events.repetition.is_told` lists.
 """
 
 import itertools
@@ -23,7 +25,7 @@ from xbar.hw.events.copies import CopyProcess, Journal, Kind, Ports, Result, Sen
 from xbar.hw.events.credits import Bits, Credits
 from xbar.hw.events.mesh import Links, Outbox, Shipment
 from xbar.hw.events.vector_operation import Transfer
-from xbar.hw.events.waiting import Port, Progress, Turns
+from xbar.hw.events.waiting import Port, Progress, SharedUnits
 from xbar.hw.graph.network import MatrixLayer
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 TIMES = frozenset({"start", "started", "until", "injected", "arrived", "last", "_"})  # names of local variables [fs]
 SAMPLES = frozenset({"sample"})
 RANKS = frozenset({"rank"})  # of a copy, not negative; of a sample, the sample less all requests
+NUMBERS = frozenset({"kind", "vector", "run", "unit", "room"})  # that stand for themselves; of `unit` and `room` keys
 CONSTANT = frozenset({"mine", "copies", "loads", "counts"})  # made once, and not changed
 UNUSED = frozenset({"count"})  # not looked at again
 DIGITS = 6  # of a bit: room in buffers is a sum of shares of bits, and its last digits are of no account
@@ -105,7 +108,7 @@ class Snapshot:
         for (name, number), count in sorted(simulation._loads.items()):
             self.told += name, number - self.sample, count
         for copy in simulation.copies:
-            self.told += self._later(copy.arrays_free), self._later(copy.converters_free)
+            self.told += self._later(copy.arrays_free), self._later(copy.converters_free), *map(self._later, copy.written_until)
             for result in copy.results:
                 self._result(result)
         for ready in simulation.sample_ready[self.sample : self.unseen]:
@@ -170,7 +173,7 @@ class Snapshot:
             self._process(owner)
         elif isinstance(owner, Condition):
             self._event(owner)
-        elif isinstance(owner, Turns | Credits | Outbox):
+        elif isinstance(owner, SharedUnits | Credits | Outbox):
             self.told.append(type(owner).__name__)
         elif id(owner) in self.ports:
             self.told.append(self.ports[id(owner)])
@@ -196,8 +199,10 @@ class Snapshot:
                 value -= self.now
             elif name in SAMPLES:
                 value -= self.sample
-            elif name in RANKS and value < 0:
-                value += self.simulation.requests - self.sample
+            elif name in RANKS:
+                value += self.simulation.requests - self.sample if value < 0 else 0
+            elif name not in NUMBERS and name not in CONSTANT:
+                self._unknown()
             self.told.append(value)
         elif kind in FIXED or name in CONSTANT or value is self.simulation or value is self.simulation.transfers:
             self.told.append(id(value))
@@ -236,7 +241,7 @@ class Snapshot:
             for asked, _, _, duration, served, begins in sorted(port.waiting, key=lambda each: each[:3])
         ])  # fmt: skip
 
-    def _turns(self, turns: Turns) -> None:
+    def _turns(self, turns: SharedUnits) -> None:
         self.told += turns.turn_due, repr(sorted(turns.taken))  # type: ignore[type-var]
         self._waiting([(asked - self.now, repr(sorted(units)), event) for asked, _, _, units, event in turns.waiting])  # type: ignore[type-var]
 

@@ -10,8 +10,13 @@ layer; a layer's crossbars, of all its copies, are written in parallel once its 
 conventions); requests begin when the last weights are there, and a vector waits until its layer is written. The turn ends when its last
 result has left; nothing of the next turn overlaps with it.
 
+The memory is written with what a turn makes for later ones, and, when the batch comes, with what later turns read of the network's own
+input; it holds each until the last turn that reads it. What the first turn reads of the input comes from outside, and final results of
+whichever turn leave for there: neither passes the memory.
+
 Not modelled: writing one layer while others compute for another turn; keeping values of a small batch in the chip's own buffers; idle power
-and refresh of the memory.
+and refresh of the memory; biases that are added digitally (`weights.bias_rows = 0`), whose width no chip states: those on crossbars come
+with the weights, as wide as they are, a number an output, of which each row of biases holds an equal part.
 """
 
 from collections import Counter
@@ -30,7 +35,7 @@ from xbar.hw.cost.dram import dram
 from xbar.hw.display import Shown, lasting, si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
-from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Ledger
+from xbar.hw.events.ledger import INPUT, WRITE, Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, Update
 
@@ -65,11 +70,13 @@ HBM2 = Memory()
 @dataclass(frozen=True, repr=False)
 class Turns(Shown):
     """A batch served in turns. ledgers: of each turn, by its own clock, which begins when the turn before ends; weight_bits: that came
-    in before each; kept_bits: of one request, what the memory holds of results after each turn; memory; pulses_per_cell: as written."""
+    in before each; kept_bits: of one request, what the memory holds of values after each turn; written_bits: of one request, what each
+    turn, and the request's coming, writes to it; memory; pulses_per_cell: as written."""
 
     ledgers: tuple[Ledger, ...] = field(repr=False)
     weight_bits: tuple[float, ...]
     kept_bits: tuple[float, ...]
+    written_bits: tuple[float, ...]
     memory: Memory
     pulses_per_cell: float
 
@@ -154,9 +161,9 @@ class Turns(Shown):
 
     @property
     def memory_energy(self) -> float:
-        """Of the memory: weights read; what a turn gives but the last written, what it takes but the first read."""
-        moved = sum(self.weight_bits) + sum(_bits(each, OUTPUT) for each in self.ledgers[:-1])
-        return (moved + sum(_bits(each, INPUT) for each in self.ledgers[1:])) / self.batch * self.memory.energy
+        """Of the memory: weights read; values written, and read by each turn but the first that takes them."""
+        read = sum(self.weight_bits) + sum(_bits(each, INPUT) for each in self.ledgers[1:])
+        return (read / self.batch + sum(self.written_bits)) * self.memory.energy
 
     @property
     def _weight_link_energy(self) -> float:
@@ -207,18 +214,20 @@ def serve_in_turns(
         raise ParameterError(f"memory: bandwidth must be that of the chip's links, {rate:g} bit/s, or more, got {memory.bandwidth:g}")
     if len(placements) == 1:
         alone = simulate(placements[0], Arrivals.batch(batch), samples_held=samples_held)
-        return Turns((alone,), (0.0,), (0.0,), memory, pulses_per_cell)
+        return Turns((alone,), (0.0,), (0.0,), (0.0,), memory, pulses_per_cell)
     ledgers, weight_bits = [], []
     for placement in placements:
         there, bits, updates = memory.latency, 0.0, []
         for layer in placement.network.layers:
-            bits += layer.weights * placement.chip.for_layer(layer.name).weights.bits
+            numbers = layer.weights + (layer.groups * layer.outputs if placement.geometry(layer.name).bias_rows else 0)
+            bits += numbers * placement.chip.for_layer(layer.name).weights.bits
             there = memory.latency + bits / rate
             updates.append(Update(layer.name, there, None, pulses_per_cell, cells_at_once))
         ledgers.append(simulate(placement, Arrivals.trace([there] * batch), updates=updates, samples_held=samples_held))
         weight_bits.append(bits)
-    kept = tuple(turns.sent_past(turn) for turn in range(len(placements)))
-    return Turns(tuple(ledgers), tuple(weight_bits), kept, memory, pulses_per_cell)
+    kept = tuple(turns.sent_past(turn) + turns.input_bits_past(turn) for turn in range(len(placements)))
+    written = (turns.sent_bits[0] + turns.input_bits_past(0), *turns.sent_bits[1:])
+    return Turns(tuple(ledgers), tuple(weight_bits), kept, written, memory, pulses_per_cell)
 
 
 def schedule(turns: ChipsPlacement, batches: Sequence[int], **options: object) -> pd.DataFrame:

@@ -108,13 +108,14 @@ def crossbar_writes(placement: Placement, copy: LayerCopy, update: Update) -> li
     own = rows if alone else [row for row in rows if row < geometry.of_layer.weights]
     touched = Counter(row // geometry.inputs_per_crossbar for row in own)
     of_bias = len(rows) - len(own)
+    of_a_cell = Fraction(update.pulses_per_cell) * write_time
     writes = []
     for index, crossbar in enumerate(placement.crossbars_of(copy)):
         inputs = touched[crossbar.row_tile] * geometry.of_layer.held(crossbar.group) + of_bias
         wordlines = inputs * geometry.wordlines_per_input
         if wordlines:
             turns = math.ceil(crossbar.bitlines / update.cells_at_once)
-            line_time = turns * Fraction(update.pulses_per_cell) * write_time
+            line_time = turns * of_a_cell
             writes.append(CrossbarWrite(index, wordlines, crossbar.bitlines, update.pulses_per_cell, line_time))
     if min(write.duration for write in writes) < 1:
         raise ParameterError(f"update of {update.layer}: takes less than the clock's femtosecond; see device.write_time")

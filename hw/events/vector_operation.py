@@ -43,10 +43,11 @@ from xbar.hw.chip.cycle import (
     port_time,
     read_cycle,
     ticks,
-    units_time,
+    units_times,
 )  # fmt: skip
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
+from xbar.hw.chip.widths import made_bits, read_bits
 from xbar.hw.events.destinations import Destinations, blocks
 from xbar.hw.events.mesh import EDGE, Mesh, Shipment
 from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
@@ -62,7 +63,8 @@ class VectorOperation:
 
     load_ports: the buffer ports while inputs are read; partial_ports: output
     stages of tiles that add up partial sums and send them on, in `gather`; output_ports: those of tiles that finish
-    results; buffer_ports: the buffer ports meanwhile. made: the share of the vector's results that each tile finishes.
+    results; buffer_ports: the buffer ports meanwhile. longest: of each tile's output stage, the unit that takes longest. made: the share
+    of the vector's results that each tile finishes.
     drain: what sending results adds is apart (`VectorOperations.sending`). filled: share of a whole array's read that one of
     its reads takes, on the mean.
     """
@@ -74,10 +76,24 @@ class VectorOperation:
     gather: Shipment
     output_ports: dict[int, int]
     buffer_ports: dict[int, int]
+    longest: dict[int, str]
     made: dict[int, float]
     load: Actions
     compute: Actions
     drain: Actions
+
+    def held(self, copy: str) -> dict[str, int]:
+        """How long one vector holds each unit that bounds time [fs]; copy: as the copy's units are called, by layer and number."""
+        cycle, found = self.cycle, defaultdict[str, int](int)
+        found[f"arrays of {copy}"] = cycle.slices * cycle.read
+        found[f"busiest ADC of {copy}"] = cycle.slices * cycle.conversion
+        for holds, port in (
+            (self.load_ports, "buffer port"), (self.buffer_ports, "buffer port"),
+            (self.partial_ports, "output stage"), (self.output_ports, "output stage"),
+        ):  # fmt: skip
+            for tile, hold in holds.items():
+                found[f"{port} of tile {tile}"] += hold
+        return found
 
 
 @dataclass(frozen=True)
@@ -133,12 +149,12 @@ class VectorOperations:
 
     def _bits_of(self, layer: str) -> int:
         """Bits of a value that a layer reads or makes."""
-        return self.chip_of(layer).inputs.bits
+        return made_bits(self.chip, layer)
 
     def bits(self, flow: Flow) -> float:
         """Bits per sample of a flow where it goes to once."""
         layer = self.network.layer(flow.target)
-        return flow.values * (layer.index_bits if layer.lookup and not flow.addend else self._bits_of(layer.name))
+        return flow.values * (self._bits_of(layer.name) if flow.addend else read_bits(self.chip, layer))
 
     # ---- one copy
 
@@ -234,8 +250,10 @@ class VectorOperations:
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar], load: Actions
-    ) -> tuple[dict[int, int], Shipment, dict[int, int], dict[int, int], dict[int, float], Actions, Actions, Actions]:
-        """What follows the conversions: partial_ports, gather, output_ports, buffer_ports, made; and load, compute, drain."""
+    ) -> tuple[
+        dict[int, int], Shipment, dict[int, int], dict[int, int], dict[int, str], dict[int, float], Actions, Actions, Actions
+    ]:  # fmt: skip
+        """What follows the conversions: partial_ports, gather, output_ports, buffer_ports, longest, made; and load, compute, drain."""
         chip, actions = self.chip_of(layer.name), Actions()
         digital = {name: layer.digital.get(name, 0.0) for name in DIGITAL}
         additions: dict[int, float] = defaultdict(float)  # by tile
@@ -255,12 +273,15 @@ class VectorOperations:
         made = {tile: outputs / total for tile, outputs in finished.items()}
         operands = self._operands(digital) * chip.inputs.bits / layer.vectors
         results = self.network.outputs.get(layer.name, 0.0) / layer.vectors * chip.inputs.bits
-        stage_ports, buffer_ports = {}, {}
+        stage_ports, buffer_ports, longest = {}, {}, {}
         for tile in additions:
             share = made.get(tile, 0.0)  # of the vector's results
             additions[tile] += digital["accumulator"] * share / layer.vectors
             work = {name: count * share / layer.vectors for name, count in digital.items()}
-            stage_ports[tile] = units_time(chip, work | {"accumulator": additions[tile], "tile_register": additions[tile]})
+            times = units_times(chip, work | {"accumulator": additions[tile], "tile_register": additions[tile]})
+            stage_ports[tile] = max(times.values(), default=0)
+            if times:
+                longest[tile] = max(times, key=lambda name: times[name])
             if (operands + results) * share:
                 buffer_ports[tile] = self.port_time((operands + results) * share)
         actions |= {name: count / layer.vectors for name, count in digital.items()}
@@ -270,7 +291,7 @@ class VectorOperations:
         partial_ports = {tile: hold for tile, hold in stage_ports.items() if tile not in made}
         output_ports = {tile: hold for tile, hold in stage_ports.items() if tile in made}
         compute = compute_actions(chip, layer, crossbars)
-        return partial_ports, gather, output_ports, buffer_ports, made, load, compute, _present(actions)
+        return partial_ports, gather, output_ports, buffer_ports, longest, made, load, compute, _present(actions)
 
     def _operands(self, digital: Mapping[str, float]) -> float:
         """Values read back from the buffer per sample for a layer's digital work."""
@@ -310,9 +331,6 @@ class VectorOperations:
 
     def image_in(self, sample: int) -> Transfer:
         """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
-        indices = self.network.index_bits
-        width = max((self._bits_of(flow.target) for flow in self.flows_from[""]), default=self.chip.inputs.bits)
-        bits = (self.network.input_values - len(indices)) * width + sum(indices) + self._host_bits
         sent: dict[int, dict[object, float]] = defaultdict(dict)
         written = 0.0
         for number, flow in enumerate(self.flows_from[""]):
@@ -320,26 +338,22 @@ class VectorOperations:
                 sent[tile][number, part] = self.bits(flow) * weight
                 written += self.bits(flow) * weight
         shipment = self.mesh.shipment({EDGE: sent})
-        return self._transfer(bits, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
+        return self._transfer(self.placement.bits_in, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
         """One sample's results over the links from the tiles where they are made, with the other half of the host's values."""
-        width = max((self._bits_of(name) for name, values in self.network.outputs.items() if values), default=self.chip.inputs.bits)
-        bits = self.network.output_values * width + self._host_bits
-        total = sum(self.network.outputs.values())
+        bits, outputs = self.placement.bits_out, self.network.outputs
+        widest = max(map(self._bits_of, outputs), default=1)
+        wide = {name: values * (self._bits_of(name) / widest) for name, values in outputs.items()}
+        total = sum(wide.values())
         made: dict[int, float] = defaultdict(float)
-        for name, values in self.network.outputs.items():
+        for name, values in wide.items():
             for tile, share in self.destinations.completed(name, sample).items() if values else ():
                 made[tile] += bits * values / total * share
         shipment = self.mesh.shipment({tile: {EDGE: {tile: count}} for tile, count in made.items()})
         ports = {tile: self.port_time(count) for tile, count in made.items()}
         read = sum(made.values())
         return self._transfer(bits, shipment, ports, {"buffer": read, "bus": read, **self._sent(shipment)})
-
-    @property
-    def _host_bits(self) -> float:
-        """Bits per sample that go to the host, and as many that come from it."""
-        return self.network.host_values / 2 * self.chip.inputs.bits
 
     def _sent(self, shipment: Shipment) -> Actions:
         """What routers, and wires between them that are a component of their own, do for a shipment."""

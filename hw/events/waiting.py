@@ -53,6 +53,7 @@ class Port:
         self.waiting: list[tuple[float, int, int, int, Event, Callable[[int], None] | None]] = []
         self.turns = 0
         self.turn_due = False
+        self.rank = 0  # of who was served last
 
     def serve(self, rank: int, duration: int, begins: Callable[[int], None] | None = None) -> Event:
         """An event at the end of `duration` [fs] of service; its value is when the service began, when `begins` is called with
@@ -75,7 +76,7 @@ class Port:
         if not self.waiting:
             self.turn_due = False
             return
-        _, _, _, duration, served, begins = heapq.heappop(self.waiting)
+        _, self.rank, _, duration, served, begins = heapq.heappop(self.waiting)
         if begins is not None:
             begins(self.env._now)
         served._ok, served._value = True, self.env._now
@@ -83,7 +84,7 @@ class Port:
         self._next_turn(duration)
 
 
-class Turns:
+class SharedUnits:
     """Units that several have a use for and one has at a time, such as converters: who needs several gets all at once. Nobody passes one
     who asked earlier and waits for the same unit, so nobody waits for ever; those of one instant come by their rank."""
 

@@ -17,6 +17,7 @@ from torch import fx
 
 from xbar.hw.display import Shown, si
 from xbar.hw.errors import ParameterError
+from xbar.hw.graph.made import Carried, Made, carried
 
 # Digital units of a tile and what is counted of each: values through the table of the activation unit (sigmoid, tanh,
 # exponentials, reciprocal roots); values that are compared or pooled; additions; element-wise multiplications;
@@ -84,7 +85,9 @@ class Flow:
     that it rests on, and travels on from there). Several flows may join two layers, and a layer with itself.
 
     after: for each position of the value, how many vectors of the source must be done, int64 (positions,); 0 where there
-    is nothing to wait for. first: where these positions begin among the target's, which several flows may fill.
+    is nothing to wait for. first: where these positions begin among the target's, which several flows may fill. made: which of the
+    values that the source makes these are, so that what several flows bring is counted once (`carried`); None: its first ones, as many
+    as `values`, of the network's input others than any other flow's.
     """
 
     source: str
@@ -93,6 +96,7 @@ class Flow:
     addend: bool
     after: np.ndarray = field(repr=False, compare=False)
     first: int = 0
+    made: Made | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -191,10 +195,16 @@ class Network(Shown):
 
     def layer(self, name: str) -> MatrixLayer:
         """The layer of that name."""
-        return self._by_name[name]
+        return self.layers_by_name[name]
 
     @cached_property
-    def _by_name(self) -> dict[str, MatrixLayer]:
+    def carried(self) -> list[Carried]:
+        """What travels between layers, each value once however many read it."""
+        return carried(self.flows)
+
+    @cached_property
+    def layers_by_name(self) -> dict[str, MatrixLayer]:
+        """The layers by name, in their order."""
         return {layer.name: layer for layer in self.layers}
 
     def positions_read(self, name: str) -> int:

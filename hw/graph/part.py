@@ -4,7 +4,7 @@ Layers stand in the order in which they can be computed. A network may be cut be
 one behind it; what travels over the cut are the flows from layers before it to layers behind it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
@@ -12,7 +12,10 @@ from math import ceil
 import numpy as np
 
 from xbar.hw.errors import ParameterError
+from xbar.hw.graph.made import Made, distinct
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
+
+APART = 2.0**40  # more than the values that a layer makes, so few that numbers of many layers are exact
 
 
 def cuts(network: Network) -> list[int]:
@@ -30,9 +33,10 @@ def cuts(network: Network) -> list[int]:
 
 def crossing(network: Network, before: Collection[str], behind: Collection[str] | None = None) -> float:
     """Values per sample that travel from the layers `before` to those `behind`, by default all others, each once however many read it."""
-    return _values(
-        flow for flow in network.flows
-        if flow.source in before and flow.target not in before and (behind is None or flow.target in behind)
+    inside = frozenset(before)
+    return sum(
+        each.values for each in network.carried
+        if each.source in inside and (each.readers - inside if behind is None else (each.readers - inside).intersection(behind))
     )  # fmt: skip
 
 
@@ -41,8 +45,8 @@ def part(network: Network, names: Collection[str]) -> Network:
     goes out as results do, both once a sample however many read it.
 
     A value that other layers make is there with the whole sample: within a part vectors wait for each other as they did, not for single
-    vectors of other parts. Of the network's input comes in what the part reads, what several of its layers read of it once each, but never
-    more than there is. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for
+    vectors of other parts. Of the network's input comes in what the part reads, each value once, and never more than there
+    is. Work of a host stands with the first layer's part. Raises ParameterError for unknown or no names, and for
     layers of which one waits for another outside that itself waits for one inside: a part that nothing can serve in one go.
     """
     there = {layer.name for layer in network.layers}
@@ -53,15 +57,18 @@ def part(network: Network, names: Collection[str]) -> Network:
     if inside == there:
         return network
     layers = tuple(_alone(layer, inside) for layer in network.layers if layer.name in inside)
+    places = {layer.name: number for number, layer in enumerate(network.layers)}
     flows = tuple(
-        flow if flow.source in inside or not flow.source else replace(flow, source="", after=np.zeros_like(flow.after))
+        flow if flow.source in inside or not flow.source else _arriving(flow, places[flow.source])
         for flow in network.flows if flow.target in inside
     )  # fmt: skip
     consumers = {layer.name: tuple(other.name for other in layers if layer.name in other.needs) for layer in layers}
     read, indices = _input_of(network, inside)
-    arriving = _values(flow for flow in network.flows if flow.source not in inside and flow.source and flow.target in inside)
-    outputs = {layer.name: network.outputs.get(layer.name, 0.0) + _values(
-        flow for flow in network.flows if flow.source == layer.name and flow.target not in inside) for layer in layers}  # fmt: skip
+    arriving = crossing(network, there - inside, inside)
+    outputs = {layer.name: network.outputs.get(layer.name, 0.0) for layer in layers}
+    for each in network.carried:
+        if each.source in inside and each.readers - inside:
+            outputs[each.source] += each.values
     first = network.layers[0].name in inside
     return Network(
         network.module, network.graph, layers, flows, consumers, read + ceil(arriving),
@@ -80,8 +87,8 @@ def parts(network: Network, at: Sequence[int]) -> list[Network]:
 
 
 def input_read(network: Network, names: Collection[str]) -> float:
-    """Of the network's input, the values per sample that these layers read, indices among them; what several read counts for each of
-    them, and all of it at most as what there is."""
+    """Of the network's input, the values per sample that these layers read, indices among them, each once, and at most what there is
+    (of flows that do not tell which values they bring, those of each are others)."""
     values, indices = _read_apart(network, names)
     return min(values, network.input_values - len(network.index_bits)) + min(len(indices), len(network.index_bits))
 
@@ -100,16 +107,17 @@ def _read_apart(network: Network, names: Collection[str]) -> tuple[float, tuple[
     tables = {layer.name: layer.index_bits for layer in network.layers if layer.lookup and network.index_bits}
     looked_up = [flow for flow in flows if flow.target in tables and not flow.addend]
     indices = tuple(bits for flow in looked_up for bits in [tables[flow.target]] * ceil(flow.values))
-    return sum(flow.values for flow in flows if flow.target not in tables or flow.addend), indices
+    return distinct(flow for flow in flows if flow.target not in tables or flow.addend), indices
 
 
 def _alone(layer: MatrixLayer, inside: Collection[str]) -> MatrixLayer:
     return replace(layer, needs={name: counts for name, counts in layer.needs.items() if name in inside})
 
 
-def _values(flows: Iterable[Flow]) -> float:
-    """Values per sample of flows; those of one source, of as many values that exist after the same vectors, are the same values."""
-    return sum({(flow.source, flow.values, flow.after.tobytes()): flow.values for flow in flows}.values())
+def _arriving(flow: Flow, source: int) -> Flow:
+    """A flow from a layer of that number elsewhere, as one of the part's input; values without numbers get some of their layer's own."""
+    made = flow.made or Made.run(-APART * (source + 1), flow.values)
+    return replace(flow, source="", after=np.zeros_like(flow.after), made=made)
 
 
 def _check_whole(network: Network, inside: Collection[str]) -> None:

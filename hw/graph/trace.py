@@ -13,6 +13,7 @@ from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.errors import TraceError
 from xbar.hw.graph.capture import Example, inputs_of
 from xbar.hw.graph.graph import SAMPLES, Graph, InputShapes, read
+from xbar.hw.graph.made import Made, joined, runs
 from xbar.hw.graph.matrix import Matrix, Table
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
 from xbar.hw.graph.operators import Call, Kind, computes_a_size, kind_of
@@ -80,6 +81,8 @@ class _Builder:
         self.outer: dict[str, int] = {}  # by use: how often its rows go through all samples
         self.host_operations = 0.0
         self.crossing: dict[fx.Node, float] = {}  # values that go to a host or come from it
+        self.numbers = 1  # that the next value gets (`xbar.hw.graph.made`); 0 is none's
+        self.makers: tuple[list[int], list[dict[str, float]]] = [], []  # numbers from which on values are made by so much of which layers
 
     def build(self) -> Network:
         users = {node: len(node.users) for node in self.read.module.graph.nodes}
@@ -130,7 +133,7 @@ class _Builder:
         if node.op == "get_attr":
             shape = self.read.shapes[node.name]
             self._drawn(node, "constant")
-            return Value(shape, (none_of(shape),) * SAMPLES, {}, {})
+            return self._numbered(Value(shape, (none_of(shape),) * SAMPLES, {}, {}))
         if node.op == "call_module":
             return self._module(node)
         if computes_a_size(node.target):
@@ -160,7 +163,7 @@ class _Builder:
         value = Value(shape, along_axis(0, shape), {}, {"": 1.0}, node.name if whole else None)
         self.inputs[node.name] = value
         self._drawn(node, "input")
-        return value
+        return self._numbered(value)
 
     def _output(self, node: fx.Node) -> None:
         self._drawn(node, "output")
@@ -216,7 +219,54 @@ class _Builder:
         else:
             work = kind.work(self._call(node, kind, shape, lambda value: value.of[0]))
             self.host_operations += 2 * work.get("product", 0.0) / SAMPLES
+        if kind.moves and operands:
+            moved = operands[0].numbers if kind.name == "cast" else self._reach(node, kind, shape, lambda value: value.numbers)
+            for value, numbers in zip(found, moved if listed else [moved], strict=True):
+                self._moved(value, numbers)
+        else:
+            for value in found:
+                self._numbered(value)
         return found if listed else found[0]
+
+    # ---- numbers of values
+
+    def _numbered(self, value: Value) -> Value:
+        """A value that was computed as it stands, with numbers for its elements."""
+        value.first = self.numbers
+        self.makers[0].append(value.first)
+        self.makers[1].append(value.holders)
+        self.numbers += value.elements
+        return value
+
+    def _moved(self, value: Value, numbers: Tensor) -> None:
+        """Give elements the numbers of the values that they are; of what several layers made, then each holds what is there of its own."""
+        value.moved = numbers.expand(value.shape)
+        if len(value.holders) > 1:
+            found: dict[str, float] = {}
+            makers, counts = np.unique(self._makers_of(value.numbers_of_first()), return_counts=True)
+            made = [(self.makers[1][maker], int(count)) for maker, count in zip(makers, counts, strict=True) if self.makers[1][maker]]
+            for holders, count in made:
+                for holder, share in holders.items():
+                    found[holder] = found.get(holder, 0.0) + share * count
+            total = sum(count for _, count in made)
+            value.holders = {holder: found[holder] / total for holder in value.holders if holder in found}
+
+    def _makers_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Of each number, where its maker stands among all."""
+        return np.searchsorted(self.makers[0], numbers, side="right") - 1
+
+    def _made(self, value: Value, holders: Iterable[str]) -> list[Made]:
+        """Which of a sample's values that each of `holders` makes a value holds ("": also those that are made from nothing)."""
+        numbers = value.numbers_of_first()
+        if value.moved is not None:
+            numbers = np.unique(numbers)
+        first, end, makers = runs(numbers, self._makers_of(numbers))
+        made_by = [self.makers[1][maker] or {"": 1.0} for maker in makers]
+        found = []
+        for holder in holders:
+            share = np.array([each.get(holder, 0.0) for each in made_by])
+            found.append(Made(first[share > 0], end[share > 0], share[share > 0]))
+        return found
 
     def _reach(self, node: fx.Node, kind: Kind, shape: tuple[int, ...], numbers: Any) -> Any:
         """What the kind's `reach` makes of the numbers of its operands."""
@@ -279,10 +329,10 @@ class _Builder:
             return
         found.holders = {host: 1.0}
         for value in operands:
+            others = [holder for holder in value.holders if holder != host]
             self.flows += [
-                Flow(holder, host, value.size * share, addend=True, after=by_position(value, holder))
-                for holder, share in value.holders.items()
-                if holder != host
+                Flow(holder, host, value.size * value.holders[holder], True, by_position(value, holder), made=made)
+                for holder, made in zip(others, self._made(value, others), strict=True)
             ]
 
     # ---- matrices
@@ -322,7 +372,7 @@ class _Builder:
         else:
             numbers = self._results(matrix, source.shape, shape, numbers, spec, len(mine)).view(shape[0], 1, *shape[2:]).expand(shape)
             parts = [each_of.view(-1, *[1] * (len(shape) - 1)).expand(shape) for each_of in of]
-        return Value(shape, tuple(parts), {name: numbers}, {name: 1.0})
+        return self._numbered(Value(shape, tuple(parts), {name: numbers}, {name: 1.0}))
 
     def _results(
         self, matrix: Matrix, before: tuple[int, ...], after: tuple[int, ...], numbers: Tensor, spec: _Spec, rows: int
@@ -366,9 +416,10 @@ class _Builder:
         self, name: str, spec: _Spec, node: fx.Node, reads: np.ndarray, positions: int, needs: dict[str, np.ndarray],
         source: Value, at: dict[str, np.ndarray],
     ) -> None:  # fmt: skip
+        holders = source.holders or {"": 0.0}  # a state that begins at 0 comes from nowhere
         self.flows += [
-            Flow(holder, name, source.size * share, False, at.get(holder, np.zeros(positions, np.int64)), spec.positions)
-            for holder, share in (source.holders or {"": 0.0}).items()  # a state that begins at 0 comes from nowhere
+            Flow(holder, name, source.size * share, False, at.get(holder, np.zeros(positions, np.int64)), spec.positions, made)
+            for (holder, share), made in zip(holders.items(), self._made(source, holders), strict=True)
         ]
         spec.nodes.append(node.name)
         spec.reads.append(np.where(reads >= 0, reads + spec.positions, -1))
@@ -399,7 +450,7 @@ class _Builder:
             self.indices[source.index_of] = max(bits, self.indices.get(source.index_of, 0))
         lead = source.shape
         of = tuple(each.unsqueeze(-1).expand(shape) for each in source.of)
-        return Value(shape, of, {name: numbers.view(*lead, 1).expand(shape)}, {name: 1.0})
+        return self._numbered(Value(shape, of, {name: numbers.view(*lead, 1).expand(shape)}, {name: 1.0}))
 
     # ---- what a host does
 
@@ -418,8 +469,8 @@ class _Builder:
         operands = [value for value in (self.values[each] for each in node.all_input_nodes) if isinstance(value, Value)]
         shapes = self.read.shapes[node.name]
         if isinstance(shapes, list):
-            return [rests_on_all(operands, shape) for shape in shapes if shape is not None]
-        return rests_on_all(operands, shapes)
+            return [self._numbered(rests_on_all(operands, shape)) for shape in shapes if shape is not None]
+        return self._numbered(rests_on_all(operands, shapes))
 
     def _matrix_on_host(self, node: fx.Node, matrix: Matrix, source: Value) -> Value:
         self._drawn(node, "host")
@@ -429,7 +480,7 @@ class _Builder:
         if matrix.layout.kind != "linear":
             vectors *= int(np.prod(matrix.layout.space(source.shape)))
         self.host_operations += 2.0 * weights.numel() * vectors
-        return rests_on_all([source], shape)
+        return self._numbered(rests_on_all([source], shape))
 
 
 def _with_padding(own: list[Tensor]) -> list[Tensor]:
@@ -456,7 +507,8 @@ def _merged(flows: Iterable[Flow]) -> list[Flow]:
             last = run[-1]
             if part.addend or part.first == last.first + len(last.after):
                 after = np.concatenate([last.after, part.after])
-                run[-1] = Flow(last.source, last.target, last.values + part.values, last.addend, after, last.first)
+                made = joined([each.made for each in (last, part) if each.made is not None])
+                run[-1] = Flow(last.source, last.target, last.values + part.values, last.addend, after, last.first, made)
             else:
                 run.append(part)
         merged += run

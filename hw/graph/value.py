@@ -1,5 +1,6 @@
 """What is known of a tensor while a graph is walked: which sample each element is of, and which vectors it rests on."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,9 @@ class Value:
 
     of: for each sample, 1 where an element is of it; after: by layer, how many of its vectors must be done before an element
     exists; holders: layers where its values are made ("" for the network's input), and their shares; index_of: the network's
-    input whose whole numbers these are.
+    input whose whole numbers these are. first: number of its first element (`xbar.hw.graph.made`), from which its elements are numbered
+    where they were computed as they stand; moved: at each element the number of the value that it is, float64 (exact to 2^53), where
+    values were only moved.
     """
 
     shape: tuple[int, ...]
@@ -24,11 +27,29 @@ class Value:
     after: dict[str, Tensor]
     holders: dict[str, float]
     index_of: str | None = None
+    first: int = 0
+    moved: Tensor | None = None
 
     @cached_property
     def size(self) -> int:
         """Elements of one sample."""
         return int(self.of[0].sum())
+
+    @property
+    def elements(self) -> int:
+        """Elements of all samples."""
+        return math.prod(self.shape)
+
+    @property
+    def numbers(self) -> Tensor:
+        """At each element the number of the value that it is, float64."""
+        if self.moved is not None:
+            return self.moved
+        return torch.arange(self.first, self.first + self.elements, dtype=torch.float64).view(self.shape)
+
+    def numbers_of_first(self) -> np.ndarray:
+        """Numbers of the first sample's elements, as often as they are there, in their order."""
+        return self.numbers[self.of[0] > 0].numpy()
 
 
 def none_of(shape: tuple[int, ...]) -> Tensor:

@@ -174,7 +174,7 @@ def cut(run: Run, method: str, model: nn.Module, example: torch.Tensor, allocati
     """The network cut down and retrained, and the epochs that it has had."""
     first, second, _ = run.setting.split
     if method == SOLVED:
-        small = smaller(prune_and_solve(baked(model), allocation, run.parts.train_inputs[:SOLVED_ON], run.seed), example)
+        small = smaller(prune_and_solve(baked(model), allocation, first_samples(run.parts, SOLVED_ON), run.seed), example)
     else:
         how = METHODS[method]
         network = baked(model)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.compression import networks
 from xbar.compression import CompressionError, Filter, OneShot, bake, baked, reconstruct, shrink
 from xbar.compression.gemm import matrix_layers, matrix_of
-from xbar.compression.least_squares import BATCH, PLACES, RIDGE, _choose, _Outputs, _outputs, _Problem, _rows
+from xbar.compression.least_squares import BATCH, PLACES, RIDGE, _choose, _Outputs, _outputs, _Problem, rows_of
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ def test_rows_times_the_matrix_are_the_layers_outputs(layer: nn.Module, shape: t
         y = layer(x) - (layer.bias.view(-1, *[1] * (x.dim() - 2)) if not isinstance(layer, nn.Linear) else layer.bias)
     there = y[0].numel() // len(layer.weight)
     places = torch.tensor([[there - 1, 0]] * 3) if drawn_places else None
-    rows = _rows(matrix, x, places)
+    rows = rows_of(matrix, x, places)
     groups = getattr(layer, "groups", 1)
     found = torch.einsum("pgi,goi->pgo", rows, matrix_of(layer.weight.detach(), groups))
     assert found.numpy() == pytest.approx(_outputs(matrix, y, places).numpy(), abs=1e-5)

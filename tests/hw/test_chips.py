@@ -1,18 +1,21 @@
 """Several chips in one simulation: as one where one suffices, crossings by hand, back-pressure without deadlock, replicas."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.hw.hand_built import flow, layer, network, priced_as_it_was, recurrent
+from tests.hw.hand_built import flow, layer, network, priced_as_it_was, recurrent, with_rates
 from tests.hw.test_partition import chain_with_skips
 from xbar.hw import Arrivals, BufferCapacityError, Chip, Ledger, Network, ParameterError, place, simulate
 from xbar.hw.chip.chips import ChipsPlacement, place_chips
+from xbar.hw.events import chips as events_of_chips
 from xbar.hw.events.chips import ChipLinks, simulate_chips
 from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.ledger import STATIC
 from xbar.hw.events.simulator import Simulation
-from xbar.hw.events.waiting import Clock, Turns
+from xbar.hw.events.waiting import Clock, SharedUnits
 from xbar.hw.graph.part import parts
 
 
@@ -70,7 +73,7 @@ class TestOneChip:
 
     def test_links_held_as_several_hold_them_are_as_one_holds_its_own(self, edge: Chip) -> None:
         placed, arrivals, clock = place(chain(8, 4, 4), edge), Arrivals.poisson(2e5, 9, seed=2), Clock(initial_time=0)
-        held = Simulation(placed, arrivals, True, False, 2, (), {}, clock, ChipLinks(clock, Turns(clock), 9))
+        held = Simulation(placed, arrivals, True, False, 2, (), {}, clock, ChipLinks(clock, SharedUnits(clock), 9))
         for finished in held.start():
             held.run(finished)
         clock.run()
@@ -104,6 +107,42 @@ class TestCrossing:
         assert found.area == 2 * edge.area
         by_crossbar = simulate_chips(two, Arrivals.batch(2), resolution="crossbar")
         assert by_crossbar.finish_fs.tolist() == simulate_chips(two, Arrivals.batch(2)).finish_fs.tolist()
+
+    def test_what_crosses_and_what_leaves_are_as_wide_as_their_layers_have_them(self, edge: Chip) -> None:
+        """Of one chip, 10.5 values of 4 bits go to another, and 10.5 of 8 bits outside: 42 and 84 bits, which the links carry. The other
+        chip reads the 10.5 with 8 bits each."""
+        once = np.arange(1, 3)
+        layers = [layer("a", 10, 20, 2), layer("b", 10, 20, 2, {"a": once}), layer("c", 10, 20, 2, {"a": once})]
+        flows = [flow("", "a", 40, 0 * once), flow("a", "b", 10.5, once), flow("a", "c", 10.5, once)]
+        whole = network(layers, flows, 40, 31, outputs={"b": 10.5, "c": 20.5})
+        narrow = edge.with_changes(layer={"a": {"inputs": {"bits": 4}}})
+        placed = ChipsPlacement(whole, tuple(
+            place(each, chip, None) for each, chip in zip(parts(whole, [2]), (narrow, edge), strict=True)))  # fmt: skip
+        assert (placed.sent_bits, placed.received_bits) == ((42.0, 0.0), (0.0, 84.0))
+        assert [each.bits_out for each in placed.chips] == [42 + 84, 21 * 8]  # 20.5 and half a value, of whole ones
+        found = simulate_chips(placed, Arrivals.batch(3))
+        assert [each.actions.loc["(output)", "link"] for each in found.chips] == [3 * 126, 3 * 168]
+        assert found.crossing_energy == pytest.approx(3 * (42 + 84) * 50.78125e-12)
+
+    def test_links_are_busy_as_long_as_bits_take_and_nothing_is_kept(self, edge: Chip, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Links a thousand times as fast as the mesh that brings what they carry: held until the last value is there."""
+        every: list[ChipLinks] = []
+
+        class Noted(ChipLinks):
+            def __init__(self, *given: Any):
+                super().__init__(*given)
+                every.append(self)
+
+        monkeypatch.setattr(events_of_chips, "ChipLinks", Noted)
+        placed = place_chips(branches(), with_rates(edge, link=1000 * edge.costs["link"].unit_rate), 5, replication=None)
+        found = simulate_chips(placed, Arrivals.batch(5))
+        assert [len(each) for links in every for each in (links._offered, links._room, links._begun, links._asked)] == [0] * 20
+        for ledger, on in zip(found.chips, placed.chips, strict=True):
+            carried = 5 * (on.bits_in + on.bits_out)
+            busy = ledger.units().loc["off-chip links", "busy_s"]
+            assert busy == pytest.approx(carried / (1000 * edge.costs["link"].unit_rate), rel=1e-6)
+        held = found.chips[0].timeline.query("layer == '(output)'")
+        assert (held["end_s"] - held["start_s"]).sum() > 2 * found.chips[0].units().loc["off-chip links", "busy_s"]
 
     @pytest.mark.parametrize("vectors", [(8, 4), (4, 8), (8, 8)])
     def test_a_long_batch_is_as_fast_as_the_slower_chip(self, edge: Chip, vectors: tuple[int, ...]) -> None:
@@ -245,7 +284,7 @@ def test_read_energies_of_whole_layers_serve_their_pieces(edge: Chip) -> None:
     whole = network(layers, [flow("", "a", 120, 0 * once), flow("a", "b", 120, once)], 120, 1400)
     chip = edge.with_changes(structure={"tiles": 1, "cores_per_tile": 2})
     placed = place_chips(whole, chip)
-    assert placed.pieces == {"b": 2}
+    assert placed.pieces == {"b": ["b[0]", "b[1]"]}
     found = simulate_chips(placed, Arrivals.batch(3), read_energy={"a": 1e-9, "b": 4e-9})
     assert found.energy["crossbar"].sum() == pytest.approx(3 * 2 * 5e-9)
 

@@ -56,6 +56,51 @@ def test_the_product_is_that_of_groups_alone(groups: int, outputs: int, kernel: 
     assert torch.equal(packed.exact_product(x), x @ integers.transpose(1, 2))
 
 
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: " ".join(map(str, scheme.values())))
+def test_the_largest_current_is_that_of_one_group_and_of_zeros(scheme: dict[str, object]) -> None:
+    """All weights of a group at one end or the other, drawn, all inputs at the top: no column goes beyond, and the largest is reached. By
+    hand, of 4 groups of 9 inputs, cells of 2 bits and whole inputs of 4: 9 x 3 levels for a pair, 15 steps."""
+    bits = 4 if scheme["scheme"] == "offset" else 5  # that fill two cells
+    chip = small_chip(120, 60, 2, bits, 4, 4, "two_pass", 8, "full_scale", **scheme)
+    seen, matrix = torch.zeros(0), None
+    for seed in range(12):
+        weight = torch.where(drawn(4, 1, 1, seed=seed) < 0, -1.0, 1.0).double().expand(4, 1, 9)
+        if seed % 3 == 2:
+            weight = weight * drawn(4, 1, 9, seed=seed).clamp(0, 1)
+            weight[0, 0, 0] = 1.0
+        matrix = CrossbarMatrix(weight, chip, False, dtype=torch.float64)
+        levels = matrix.mapped.levels[0, 0]  # rows, outputs, slices, polarities
+        if matrix.geometry.encoding.analog_pair:
+            levels = levels[..., :1] - levels[..., 1:]
+        elif matrix.geometry.encoding.analog_reference:
+            levels = levels - torch.tensor(matrix.geometry.reference_levels).view(-1, 1)
+        each = levels.sum(0).abs().flatten()
+        seen = torch.maximum(seen, each) if len(seen) else each
+    assert matrix is not None
+    assert matrix.geometry.together == 4
+    bound = matrix.channel.largest_current()[: matrix.channel.columns] / 15
+    converted = scheme.get("g_min_current") == "converted"
+    beneath = 36 * chip.device.g_min / chip.device.level_step(2) if converted else 0.0
+    assert (seen + beneath <= bound + 1e-9).all()
+    reached = (seen + beneath).view(4, -1).amax(0)
+    assert reached == pytest.approx(bound.view(4, -1)[0], abs=1e-9)
+    if scheme == {"scheme": "differential"}:
+        assert bound.tolist() == [9 * 3] * len(bound)  # of all 36 inputs it was 4 times as much
+
+
+def test_groups_together_add_the_errors_of_their_zeros(edge: Chip) -> None:
+    """Cells that err alike at every level, by 0.0422 of 15 levels, nine pairs a group: of n groups on a crossbar that all read 200, an
+    output is off by 200 sqrt(2 x 9 n) x 0.0422 x 15. 150 chips of 6 x 2 outputs: 1.7 % of a spread."""
+    exact = {"device": {"g_min": 5e-6, "read_noise_sigma": 0.0}, "component": {"adc": {"range": "ideal"}}}
+    for together in (1, 3, 6):
+        chip = edge.with_changes(**exact, weights={"groups_per_crossbar": together})
+        matrix = CrossbarMatrix(drawn(6, 2, 9), chip, False, dtype=torch.float64)
+        matrix.program(range(150))
+        inputs = torch.full((6, 1, 9), 200.0, dtype=torch.float64)
+        off = matrix(inputs.expand(150, 6, 1, 9)) - matrix.exact_product(inputs)
+        assert off.pow(2).mean().sqrt().item() == pytest.approx(200 * (2 * 9 * together) ** 0.5 * 0.0422 * 15, rel=0.05)
+
+
 @pytest.mark.parametrize("rows", [0, 2])
 def test_what_goes_on_the_diagonal_comes_back(rows: int) -> None:
     """Seven groups of two outputs and three inputs, three together, their rows of biases shared."""

@@ -1,5 +1,7 @@
 """Weights to cells and exactly back, over shapes that do not divide the array."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def test_levels_hold_exactly_the_integers(geometry: Geometry, seed: int) -> None
 )
 def test_unmap_gives_the_quantised_weights(geometry: Geometry, seed: int, per: str, kind: str) -> None:
     encoding = geometry.encoding.model_copy(update={"per": per})
-    geometry = Geometry(**(vars(geometry) | {"encoding": encoding}))
+    geometry = replace(geometry, encoding=encoding)
     weight = torch.randn(geometry.of_layer.shape, generator=torch.Generator().manual_seed(seed))
     if kind == "zero":
         weight.zero_()

@@ -12,7 +12,7 @@ from torch import nn
 from tests.hw.networks import residual, seeded, small_convolutional
 from xbar.hw import Arrivals, CapacityError, Chip, ParameterError, load_chip, place, simulate, trace
 from xbar.hw.chip.copies import Deal, copies_reached
-from xbar.hw.chip.placement import vector_time
+from xbar.hw.chip.placement import order, vector_time
 from xbar.hw.events.vector_operation import VectorOperations
 
 
@@ -81,6 +81,29 @@ def test_a_chip_too_small_says_by_how_many_crossbars(edge: Chip) -> None:
     two_copies = trace(seeded(None, nn.Linear(1000, 600)), torch.rand(1, 1000))
     with pytest.raises(CapacityError, match="too small by 32 crossbars"):
         place(two_copies, edge, {"0": 2})
+
+
+def test_copies_come_in_strips(edge: Chip) -> None:
+    """By hand: of strips the copies whose middle lies in them, layer after layer; every crossbar once, in that order."""
+    assert order({"a": 4, "b": 1, "c": 2}, 1) == [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 0), ("c", 0), ("c", 1)]
+    assert order({"a": 4, "b": 1, "c": 2}, 2) == [("a", 0), ("a", 1), ("c", 0), ("a", 2), ("a", 3), ("b", 0), ("c", 1)]
+    network = trace(*residual())
+    asked = {layer.name: 2 for layer in network.layers}
+    for sharing in ("none", "cores"):
+        apart, side = (place(network, edge, asked, sharing, strips) for strips in (1, 2))  # type: ignore[arg-type]
+        copies = sorted((copy for group in side.copies.values() for copy in group), key=lambda copy: copy.rank)
+        assert [(copy.layer, copy.index) for copy in copies] == order(asked, 2)
+        assert [copy.slots[0] for copy in copies] == sorted({slot for copy in copies for slot in copy.slots[:1]})
+        assert side.crossbars_used == apart.crossbars_used == sum(copy.crossbars for copy in copies)
+
+
+def test_strips_that_cannot_be_are_refused(edge: Chip) -> None:
+    network = trace(*residual())
+    for strips in (0, 1.5, True):
+        with pytest.raises(ParameterError, match="strips must be a whole number of at least 1"):
+            place(network, edge, strips=strips)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="strips = 2: with sharing = crossbars copies lie wherever there is room"):
+        place(network, edge.with_changes(wires={"topology": "ideal"}) if not edge.wires.ideal else edge, None, "crossbars", 2)
 
 
 class TestDeals:

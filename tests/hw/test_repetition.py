@@ -1,5 +1,6 @@
 """Requests that repeat each other: simulated until they do, with the ledger of the simulation of every one of them."""
 
+import inspect
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -14,11 +15,13 @@ from xbar.hw import Arrivals, Update, load_chip, place, simulate, trace
 from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.buffers import buffer_demand
+from xbar.hw.events.copies import CopyProcess
 from xbar.hw.events.ledger import Ledger
-from xbar.hw.events.repetition import LOOKED_AT
+from xbar.hw.events.repetition import LOOKED_AT, is_told
 from xbar.hw.events.runs import Profile, Repeats, Runs
-from xbar.hw.events.simulator import Simulation
-from xbar.hw.events.state import Snapshot
+from xbar.hw.events.simulator import Simulation, _Transfers
+from xbar.hw.events.state import CONSTANT, NUMBERS, RANKS, SAMPLES, TIMES, UNUSED, Snapshot
+from xbar.hw.events.waiting import Progress
 
 EDGE, ISAAC = load_chip("edge"), load_chip("isaac")
 PLACED: dict[str, Callable[[], Placement]] = {
@@ -111,10 +114,27 @@ def test_only_what_is_sure_to_repeat_itself_is_left_out() -> None:
     uneven = simulate(simple, Arrivals.trace([0.0] * 20 + [1e-5] * 20))
     tables = simulate(place(trace(*recommender()), edge), Arrivals.batch(20))
     crossbars = simulate(simple, Arrivals.batch(20), resolution="crossbar")
-    costs = {"device.write_energy": "10e-12", "device.write_time": "1e-7"}
-    written = simulate(place(network, load_chip("edge", costs)), Arrivals.batch(20), updates=[Update("first", 1e-6)])
-    assert all(ledger.runs.repeats is None for ledger in (drawn, uneven, tables, crossbars, written))
+    assert all(ledger.runs.repeats is None for ledger in (drawn, uneven, tables, crossbars))
     assert simulate(simple, Arrivals.batch(20)).runs.repeats is not None
+
+
+def test_updates_are_written_before_anything_is_left_out() -> None:
+    """Cells written first and requests after that, as in turns; in between and for long; and when all requests are done."""
+    costs = {"device.write_energy": "10e-12", "device.write_time": "1e-7"}
+    placement = place(trace(*sequence()), load_chip("edge", costs))
+    first, second = (layer.name for layer in placement.network.layers)
+    alone = simulate(placement, Arrivals.batch(40))
+    every_one = float(alone.finish_fs[-1]) * 1e-15
+    for arrivals, updates, repeated in (
+        (Arrivals.trace([2e-6] * 40), [Update(first, 1e-6), Update(second, 2e-6, pulses_per_cell=0.5)], True),
+        (Arrivals.batch(40), [Update(second, every_one / 8, rows=[0, 1])], True),
+        (Arrivals.batch(40), [Update(first, 0.0), Update(first, 2 * every_one)], False),
+    ):
+        found, every = (simulate(placement, arrivals, updates=updates, every_request=each) for each in (False, True))
+        same(found, every)
+        assert (found.runs.repeats is not None) == repeated
+        for table in ("updates_table", "wear", "layers", "components"):
+            pd.testing.assert_frame_equal(getattr(found, table)(), getattr(every, table)(), rtol=1e-12, atol=0)
 
 
 def test_progress_is_told_of_every_request() -> None:
@@ -180,6 +200,52 @@ def test_everything_that_is_looked_at_again_is_in_the_state() -> None:
     simulation.env._queue.append((simulation.env._now + 7, 1, 10**9, late))
     simulation.env._queue.sort()
     assert state() != state(), "what is not known equals nothing"
+
+
+LOCALS = {  # of what may stand still in the middle: names that `state` tells by what they hold, or does not look at
+    "self", "simulation", "layer", "credits", "journal", "kinds", "ports", "served", "oldest", "ready", "name", "computed", "result",
+    "sending", "written", "loaded", "source", "links", "shipment", "transfer", "reads",
+}  # fmt: skip
+
+
+def test_every_local_of_a_process_is_known() -> None:
+    """By its name. Who names one anew says here, or in `hw.events.state`, what it holds: a time or a sample that stands as a plain number
+    is compared wrongly, and one under a name of CONSTANT or UNUSED is not looked at."""
+    known = {"TIMES": TIMES, "SAMPLES": SAMPLES, "RANKS": RANKS, "NUMBERS": NUMBERS, "CONSTANT": CONSTANT, "UNUSED": UNUSED}
+    found: dict[str, set[str]] = {}
+    for owner in (CopyProcess, Simulation, _Transfers, Progress):
+        for name, function in vars(owner).items():
+            if inspect.isgeneratorfunction(function) and name != "samples":  # which no process waits in
+                code = function.__code__
+                found[f"{owner.__name__}.{name}"] = {*code.co_varnames, *code.co_cellvars}
+    every = set().union(*found.values())
+    assert every - LOCALS == set().union(*known.values())
+    assert not LOCALS & set().union(*known.values())
+    hidden = {name: sorted(locals_ & (CONSTANT | UNUSED)) for name, locals_ in found.items() if locals_ & (CONSTANT | UNUSED)}
+    assert hidden == {
+        "CopyProcess.process": ["copies", "loads", "mine"], "CopyProcess._wait_for_inputs": ["counts"],
+        "CopyProcess._finish": ["copies", "mine"], "Progress.until": ["count"],
+    }  # fmt: skip
+
+
+def test_a_whole_number_of_no_known_name_equals_nothing() -> None:
+    simulation = Simulation(placed("layers in turn"), Arrivals.batch(3), True, False, 2, (), {})
+    snapshot = Snapshot(simulation, [], 0, 0, 0)
+    for name, told in (("kind", [7]), ("sample", [7]), ("start", [7]), ("renamed", ["unknown"])):
+        snapshot.told.clear()
+        snapshot._local(name, 7)
+        assert snapshot.told[:1] == told
+
+
+def test_what_a_state_does_not_tell_is_simulated_request_by_request() -> None:
+    def is_told_of(name: str, per_crossbar: bool = False, updates: tuple[Update, ...] = ()) -> bool:
+        return is_told(Simulation(placed(name), Arrivals.batch(3), True, per_crossbar, 2, updates, {}))
+
+    assert is_told_of("layers in turn")
+    assert not is_told_of("layers in turn", per_crossbar=True)
+    assert is_told_of("layers in turn", updates=(Update("first", 0.0, None, 1.0, 1),))
+    table = place(trace(*recommender()), EDGE)
+    assert not is_told(Simulation(table, Arrivals.batch(3), True, False, 2, (), {}))
 
 
 def test_a_slow_drift_is_no_cycle() -> None:

@@ -14,7 +14,7 @@ from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.cycle import read_cycle
 from xbar.hw.chip.placement import Placement, Sharing
 from xbar.hw.events.vector_operation import VectorOperations
-from xbar.hw.events.waiting import Clock, Turns
+from xbar.hw.events.waiting import Clock, SharedUnits
 from xbar.workloads.offered import SHARING
 
 
@@ -166,7 +166,7 @@ def test_updates_and_shared_converters(edge: Chip) -> None:
 def test_units_are_had_all_at_once_and_in_turn() -> None:
     """One who needs two passes nobody who waits for one of them, and is not passed; of one instant by rank."""
     env, had = Clock(), []
-    turns = Turns(env)
+    turns = SharedUnits(env)
 
     def user(name: str, rank: int, asks: int, units: str, holds: int):  # type: ignore[no-untyped-def]
         yield env.timeout(asks)

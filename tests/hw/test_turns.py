@@ -1,11 +1,14 @@
 """Networks larger than the chip, in turns: by hand, against closed forms, and against every other way to cut them."""
 
+from dataclasses import replace
 from math import ceil, inf, isnan
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.hw.hand_built import flow, layer, network
 from tests.hw.networks import seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, Network, ParameterError, place, simulate, trace
 from xbar.hw.chip.chips import place_chips
@@ -95,11 +98,32 @@ def test_a_layer_larger_than_the_chip_comes_in_pieces(edge: Chip) -> None:
     turns = place_chips(whole, chip)
     assert [list(each.copies) for each in turns.chips] == [["0[0]"], ["0[1]", "2"]]
     found = serve_in_turns(turns, 2)
-    assert found.kept_bits == (50 * 8.0, 0.0)
+    assert found.kept_bits == (50 * 8 + 300 * 8.0, 0.0)  # results of the first piece, and the input, which the second reads too
+    moved = sum(found.weight_bits) / 2 + 2 * (50 + 300) * 8  # of one request: weights read, values written and read
+    assert found.memory_energy == pytest.approx(moved * dram(kind="HBM2").energy)
     alone = simulate(place(whole, edge), Arrivals.batch(2)).actions
     parts = [each.actions for each in found.ledgers]
     assert sum(each["adc"].sum() for each in parts) == alone["adc"].sum()
     assert sum(each["activation"].sum() for each in parts) == pytest.approx(alone["activation"].sum())
+
+
+def test_results_of_an_early_turn_leave_and_biases_on_crossbars_come_with_the_weights(edge: Chip) -> None:
+    """Of 40 values that `a` makes, of 8 bits, 30 go on and 40 leave for outside; `b` reads 25 of the input's own. A number of 5 bits for
+    each of 20 outputs of `a`, which has a bias."""
+    once = np.arange(1, 3)
+    layers = [replace(layer("a", 20, 20, 2), bias=True), layer("b", 20, 50, 2, {"a": once})]
+    flows = [flow("", "a", 40, 0 * once), flow("a", "b", 30, once), flow("", "b", 25, 0 * once)]
+    whole = network(layers, flows, 65, 80, outputs={"a": 40.0, "b": 40.0})
+    found = {}
+    for rows in (0, 2):
+        turns = place_chips(whole, of(edge, 1).with_changes(weights={"bias_rows": rows}))
+        assert [list(each.copies) for each in turns.chips] == [["a"], ["b"]]
+        found[rows] = serve_in_turns(turns, 4)
+    assert [each.weight_bits for each in found.values()] == [(400 * 5, 1000 * 5), (420 * 5, 1000 * 5)]
+    kept = (30 + 25) * 8
+    assert (found[0].kept_bits, found[0].written_bits) == ((kept, 0), (kept, 0))
+    assert found[0].memory_energy == pytest.approx((1400 * 5 / 4 + 2 * kept) * dram(kind="HBM2").energy)
+    assert found[0].ledgers[0].actions.loc["(output)", "link"] == 4 * (30 + 40) * 8
 
 
 def test_what_cannot_be_done_in_turns_is_refused(edge: Chip, convolutional: Network) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.paths import Paths
-from xbar.compression.quantise import folded
 from xbar.hw import Chip, load_chip, trace
 from xbar.hw.errors import RangeWarning
 from xbar.hw.footprint import footprint
@@ -24,7 +23,6 @@ from xbar.workloads.study.allocation import (
     Keep,
     Search,
     cost_aware,
-    importance,
     prune_once,
     uniform,
     whole,
@@ -395,26 +393,6 @@ def test_costs_of_sizes_are_those_of_the_whole_network(workload: str, preset: st
         assert found["area"] == pytest.approx(taken.area, rel=1e-9)
         assert found["weights"] == sum(layer.weights for layer in network.layers)
         assert found["power"] == pytest.approx(taken.power, rel=0.04)
-
-
-def test_importance_is_what_first_order_says_of_the_loss(digits: Workload) -> None:
-    images, labels = digits.data.train_inputs[:64], digits.data.train_targets[:64]
-    found = importance(digits.model, images, labels)
-    network = folded(digits.model, digits.data.train_inputs[:2]).double()
-    layer = matrix_layers(network)["conv2"]
-
-    def loss(scale: Tensor) -> Tensor:
-        weight, bias = layer.weight.detach() * scale.view(-1, 1, 1, 1), layer.bias.detach() * scale
-        with torch.no_grad():
-            return nn.functional.cross_entropy(
-                torch.func.functional_call(network, {"conv2.weight": weight, "conv2.bias": bias}, (images.double(),)), labels
-            )
-
-    for filter_index in (0, 3):
-        less, more = torch.ones(2, len(layer.weight), dtype=torch.float64)
-        less[filter_index], more[filter_index] = 1 - 1e-4, 1 + 1e-4
-        slope = (loss(more) - loss(less)) / 2e-4
-        assert float(found["conv2"][0][filter_index]) == pytest.approx(float(slope) ** 2, rel=1e-3)
 
 
 def test_what_filters_that_stay_reach_is_followed_through_sums() -> None:

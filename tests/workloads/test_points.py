@@ -20,6 +20,7 @@ from xbar.hw.bands import ledger_bands
 from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import footprint
 from xbar.workloads.study import points as module
+from xbar.workloads.study.allocation import AllocationError
 from xbar.workloads.study.evaluate import Condition, OnChip
 from xbar.workloads.study.plan import TRAININGS
 from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
@@ -415,3 +416,73 @@ def test_the_method_of_a_compression_is_a_name_and_rho_is_of_one() -> None:
         complete({"compression.weights": 0.5, "compression.method": "adm"})
     with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm"):
         judge({**CUT, "compression.rho": 0.2})
+
+
+# ---- what searches vary, and how they judge
+
+
+def test_copies_and_sharing_are_what_placement_is_asked_for(workload: Workload) -> None:
+    chip, network = load_chip("edge"), trace(workload.model, workload.calibration_inputs[:2], pack=True)
+    base = {"chip.name": "edge", "study.images": 0, "study.requests": 3}
+    for point, options in (
+        ({"mapping.copies": "one"}, {"replication": None}), ({"mapping.sharing": "cores"}, {"sharing": "cores"}),
+        ({'layer."conv1".mapping.copies': 3, "mapping.sharing": "none"}, {"replication": {"conv1": 3}, "sharing": "none"}),
+    ):  # fmt: skip
+        ledger = simulate(place(network, chip, **options), Arrivals.batch(1))
+        assert judge({**base, **point})["latency_s"] == float(ledger.latency[0])
+    with pytest.raises(SweepError, match=r'layer."conv1".mapping.copies = 3: copies of one layer need mapping.copies = one'):
+        complete({'layer."conv1".mapping.copies': 3, "mapping.copies": "balance"})
+
+
+def test_parts_of_chips_and_images_add_up_to_the_whole() -> None:
+    """40 images on 4 chips, in two parts of either; and the errors that stand beside them."""
+    base = {"chip.name": "edge", "study.requests": 2, "study.errors": True}
+    whole = judge({**base, "study.images": 40, "study.instances": 4})
+    parts = [judge({**base, "study.images": 20, "study.instances": 2, "study.first_image": image, "study.first_instance": chip})
+             for image in (0, 20) for chip in (0, 2)]  # fmt: skip
+    for name in ("accuracy", "accuracy_lost", "accuracy_float"):
+        assert np.mean([part[name] for part in parts]) == pytest.approx(whole[name])
+    assert whole["accuracy_lost"] == pytest.approx(whole["accuracy_float"] - whole["accuracy"])
+    assert 0 < whole["accuracy_lost_error"] < min(part["accuracy_lost_error"] for part in parts)
+    assert judge({**base, "study.images": 20, "study.instances": 1})["accuracy_error"] is None  # one chip does not tell how chips vary
+    with pytest.raises(SweepError, match=r"study.first_image = 400: there are no more than 360 test images"):
+        judge({**base, "study.images": 20, "study.first_image": 400})
+
+
+def test_costs_are_the_same_with_images_and_without_where_reads_are_charged_by_cells() -> None:
+    base = {"chip.name": "edge", "study.requests": 2}
+    judged = judge({**base, "study.images": 10, "study.instances": 1})["energy_J"]
+    by_cells, stated = (judge({**base, "study.images": 0, "study.reads": reads})["energy_J"] for reads in ("cells", "stated"))
+    assert by_cells == judged != stated == judge({**base, "study.images": 0})["energy_J"]
+
+
+def test_layers_keep_a_share_of_their_filters(workload: Workload) -> None:
+    base = {"chip.name": "edge", "study.images": 100, "study.instances": 2, "study.requests": 2}
+    whole, solved, cut = (judge({**base, **more}) for more in (
+        {}, {'layer."conv2".compression.keep': 0.5}, {'layer."conv2".compression.keep': 0.5, "compression.method": "magnitude"},
+    ))  # fmt: skip
+    layers = dict(workload.model.named_modules())
+    gone = layers["conv2"].weight.numel() // 2 + layers["fc"].weight.numel() // 2
+    assert whole["weights"] - solved["weights"] == whole["weights"] - cut["weights"] == gone
+    assert solved["accuracy_float"] > cut["accuracy_float"]
+    assert solved["energy_J"] < whole["energy_J"]
+    with pytest.raises(AllocationError, match="fc: has no filters that can go; those that have: conv1, conv2"):
+        judge({**base, 'layer."fc".compression.keep': 0.5})
+    for more, said in (
+        ({"compression.area": 0.5}, "what layers keep is chosen by compression.area"),
+        ({"compression.bits": 4}, "compression.bits = 4: of no use where layers keep a share"),
+        ({"compression.method": "admm"}, "compression.method = 'admm': of no use"),
+    ):
+        with pytest.raises(SweepError, match=said):
+            complete({'layer."conv2".compression.keep': 0.5, **more})
+
+
+def test_latency_under_load_and_lifetime_are_told_where_asked_for(workload: Workload) -> None:
+    chip, network = load_chip("edge"), trace(workload.model, workload.calibration_inputs[:2], pack=True)
+    base = {"chip.name": "edge", "study.images": 0, "study.requests": 2, "study.rate": 2e5}
+    found = judge({**base, "study.poisson": 60, "study.rewrite": 3600.0, "device.endurance": 1e6})
+    ledger = simulate(place(network, chip), Arrivals.poisson(2e5, 60, 0))
+    assert found["latency_p99_s"] == np.percentile(ledger.latency, 99) > found["latency_s"]
+    assert found["lifetime_s"] == pytest.approx(1e6 * 3600)
+    assert judge({**base, "study.poisson": 60, "study.rate": 1e9})["latency_p99_s"] is None  # cannot be served
+    assert not {"latency_p99_s", "lifetime_s"} & set(judge(base))

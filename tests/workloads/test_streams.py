@@ -24,6 +24,7 @@ from xbar.workloads.study.allocation import (
     prune_once,
     smaller,
     whole,
+    worth_of_units,
 )
 from xbar.workloads.training import initialise
 
@@ -46,7 +47,7 @@ def _round(model: nn.Module, example: Tensor, chip: Chip, loss: Callable[[Tensor
         example=example, chip=chip, whole={layer.name: (layer.outputs, layer.inputs) for layer in trace(model, example).layers},
         of_sizes=lambda sizes: {"weights": float(sum(a * b for a, b in sizes.values()))},
     )  # fmt: skip
-    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), widths=None, shares=lambda cost: cost)
+    search: Any = SimpleNamespace(costs=costs, refit=SimpleNamespace(bfloat16=False), seed=0, widths=None, shares=lambda cost: cost)
     data: Any = SimpleNamespace(train_inputs=example, train_targets=torch.zeros(len(example)), task=SimpleNamespace(loss=loss))
     return _Round(search, model, data, {"weights": 1.0})
 
@@ -58,7 +59,7 @@ def test_what_a_cut_stream_leaves_is_what_the_search_says(
     model = with_layers(initialise(build, 0).eval(), example)
     worth = {name: (torch.rand(layer.weight.shape[0]), torch.rand(layer.weight[0].numel() * groups_of(layer)))
              for name, layer in matrix_layers(model).items()}  # fmt: skip
-    monkeypatch.setattr(allocation, "importance", lambda *_: worth)
+    monkeypatch.setattr(allocation, "worth_on", lambda *_: worth)
     found = _round(model, example, isaac)
     assert set(found.streams) == names
     assert found.before == found.search.costs.whole
@@ -88,26 +89,23 @@ class _Sum(nn.Module):
 
 @pytest.mark.parametrize(("kind", "groups"), [(nn.ConvTranspose2d, 1), (nn.Conv2d, 2), (nn.ConvTranspose2d, 2)])
 def test_units_of_any_convolutions_are_worth_what_the_loss_says(kind: type[nn.Module], groups: int, isaac: Chip) -> None:
-    """A unit's filters with their biases, or what reads them position by position, whichever is more: the square of weight x gradient
-    summed, over the layers of its stream, none of which has filters that are candidates of their own."""
+    """Read by no layer that could be solved again, a unit is worth what the loss does with it held at its mean, where it is worth most."""
     model: Any = initialise(lambda: _Sum(kind, groups), 0).eval()
     x = torch.randn(4, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     found = _round(model, x, isaac, lambda scores, _: scores.square().mean())
-    model(x).square().mean().backward()
-    made, read = torch.zeros(4), torch.zeros(4)
+    outputs: dict[str, Tensor] = {}
     for name in "abc":
-        layer = model.get_submodule(name)
-        product = (layer.weight * layer.weight.grad).detach().cpu()
-        whole = torch.zeros(4, 4, 9)  # output, input, position
-        for group in range(groups):
-            at = slice(group * 4 // groups, (group + 1) * 4 // groups)
-            whole[at, at] = (product[at].transpose(0, 1) if kind is nn.ConvTranspose2d else product[at]).flatten(2)
-        made += (whole.sum((1, 2)) + (layer.bias * layer.bias.grad).detach()).square() if name != "c" else 0
-        read += whole.sum(0).square().sum(1) if name != "a" else 0
+        model.get_submodule(name).register_forward_hook(lambda _, given, out, name=name: outputs.__setitem__(name, out))
+    scores = model(x)
+    for each in outputs.values():
+        each.retain_grad()
+    (scores.square().mean() * len(x)).backward()
+    silent = {name: ((y - y.mean((0, 2, 3), keepdim=True)) * y.grad).square().sum((0, 2, 3)) / len(x) / 2 for name, y in outputs.items()}
     (stream,) = found.streams.values()
     units = stream.labels[found.paths.readers["a"].outputs]
-    made, read = (torch.zeros(stream.count).index_add_(0, units, each) for each in (made, read))
-    assert found._worth_of(stream)[0].tolist() == pytest.approx(torch.maximum(made, read).tolist(), rel=1e-4)
+    made = torch.stack([silent[name] for name in "ab"]).amax(0)  # both are held at their means when a unit goes
+    expected = torch.zeros(stream.count).index_add_(0, units, made.detach())
+    assert worth_of_units(stream, found.paths, found.worth)[0].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_an_allocation_of_streams_is_cut_at_once() -> None:

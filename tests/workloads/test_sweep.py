@@ -182,7 +182,7 @@ def test_other_code_makes_other_points(monkeypatch: pytest.MonkeyPatch, tmp_path
         return result.points - result.reused
 
     assert [points_run(), points_run()] == [4, 0]
-    monkeypatch.setattr("xbar.workloads.study.sweep.code_version", lambda: "another")
+    monkeypatch.setattr("xbar.workloads.study.identity.code_version", lambda: "another")
     assert [points_run(), points_run()] == [4, 0]
 
 
@@ -344,7 +344,7 @@ def test_what_cannot_go_on_is_named(tmp_path: Path) -> None:
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = iter(["mine", "theirs", "mine"])
-    monkeypatch.setattr("xbar.workloads.study.sweep.code_version", lambda: next(versions))
+    monkeypatch.setattr("xbar.workloads.study.identity.code_version", lambda: next(versions))
     with pytest.raises(SweepError, match="a worker has other code"):
         sweep([{"x": 1}], slow, tmp_path, InProcess())
 

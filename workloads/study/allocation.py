@@ -3,35 +3,33 @@
 An allocation says of each layer how many filters (bitlines) and how many inputs (wordlines) it keeps. Cost is what the chip charges
 (`xbar.workloads.study.costs`), so that what frees no array, conversion or drive gains nothing; each round begins and ends with the
 network itself simulated.
-Damage is the first-order estimate of what the loss does without a group of weights: the square of sum(weight x gradient) over
-the group, the mean over small batches of training images, summed over the groups that go; of the network with batch norm
-folded, so that a filter's bias counts and its scale cannot hide (P. Molchanov et al., Importance estimation for neural network
-pruning, CVPR 2019; not opened). The search goes in rounds: the cuts that spare most for their damage, until a round's share of
+Damage is what the loss is estimated to rise by without filters or inputs, once those that are left have been solved for again
+(`xbar.compression.damage`), so that of what is there several times all but one costs nothing. The search goes in rounds: the cuts that
+spare most for their damage, until a round's share of
 the way to the targets is gone; then a short retraining, on which the next round's damage is measured: layers make up for each
-other's losses, which no measure of a layer alone sees. What is kept of it are the numbers; ADMM then chooses anew which.
+other's losses, which no measure of a layer alone sees. What is kept of it are the numbers; which filters and inputs is chosen anew.
 """
 
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xbar.compression.channels import TRANSPOSED, Channels
+from xbar.compression.channels import Channels
 from xbar.compression.constraints import Column, Filter
-from xbar.compression.gemm import MatrixLayer, groups_of, matrix_layers, matrix_of, weight_of
+from xbar.compression.damage import worth as worth_of
+from xbar.compression.gemm import MatrixLayer, groups_of, layer_of, matrix_layers, matrix_of, weight_of
 from xbar.compression.joint import Joint, Stream, cut_all, streams, streams_of
-from xbar.compression.layered import layers_of
 from xbar.compression.least_squares import reconstruct
 from xbar.compression.magnitude import one_shot
 from xbar.compression.masks import attach, bake, hold_zeros
 from xbar.compression.packing import packing
 from xbar.compression.paths import Paths, silence
-from xbar.compression.quantise import folded
 from xbar.compression.shrink import shrink
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import TARGETS
@@ -41,7 +39,7 @@ from xbar.workloads.training import Recipe, train_network
 
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
-BATCH = 64  # images that a gradient is the mean of
+MEASURED_ON = 1024  # training samples that damage is measured on, at most
 
 
 class AllocationError(ValueError):
@@ -149,18 +147,61 @@ def prune_once(model: nn.Module, allocation: Allocation, example: Tensor) -> nn.
 
 
 def prune_and_solve(
-    model: nn.Module, allocation: Allocation, samples: Tensor, seed: int = 0, step: Callable[[str], None] = lambda _: None
-) -> nn.Module:  # fmt: skip
-    """A copy of `model` of its size, cut down to the allocation: filters of least magnitude, and inputs, at once, what is left solved by
-    least squares (`xbar.compression.least_squares`); `smaller` makes it small. samples: inputs (count, ...) of training."""
-    cut = copy.deepcopy(model)
+    model: nn.Module, allocation: Allocation, data: Dataset, seed: int = 0, step: Callable[[str], None] = lambda _: None
+) -> nn.Module:
+    """A copy of `model` of its size, cut down to the allocation: filters and units without which the loss is estimated to do best, and
+    inputs, at once, what is left solved by least squares (`xbar.compression.least_squares`); `smaller` makes it small. data: training
+    samples, all of which are looked at."""
+    cut, samples = copy.deepcopy(model), data.train_inputs
     joint = joint_sets(cut, allocation, samples[:2])
     sets = filter_sets(cut, allocation, joint)
-    cut_all(cut, joint)
-    one_shot(cut, sets)
+    step("least squares: what each filter is worth")
+    paths = Paths(model, samples[:2])
+    worth = worth_on(model, paths, data, seed)
+    for each in joint:
+        each.stream.cut(cut, _largest(worth_of_units(each.stream, paths, worth)[0], each.kept))
+    masks = {}
+    for name, (filters,) in sets.items():
+        weight = layer_of(cut, name).weight
+        there = (weight.detach().flatten(1) != 0).any(1).cpu()
+        keep = _largest(torch.where(there, worth[name][0], -1.0), int(filters.k or 0))
+        masks[name] = keep.view(-1, *[1] * (weight.dim() - 1)).expand(weight.shape).to(weight.device)
+    attach(cut, masks)
     bake(cut)
     kept = {name: int(one.k or 0) for name, (one,) in input_sets(smaller(copy.deepcopy(cut), samples[:2]), allocation).items()}
     return reconstruct(model, cut, kept, samples, seed, step)
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """bool of values' shape: so many of the largest."""
+    keep = torch.zeros(len(values), dtype=torch.bool)
+    keep[values.argsort(descending=True, stable=True)[:count]] = True
+    return keep
+
+
+def worth_on(model: nn.Module, paths: Paths, data: Dataset, seed: int = 0, bfloat16: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+    """`xbar.compression.damage.worth` on training samples, MEASURED_ON of them at most."""
+    samples, targets = data.train_inputs[:MEASURED_ON], data.train_targets[:MEASURED_ON]
+    return worth_of(model, paths, samples, targets, data.task.loss, seed, bfloat16)
+
+
+def worth_of_units(stream: Stream, paths: Paths, worth: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
+    """What the loss does without each unit of a stream: what its channels are worth, added up, each of them once however many layers
+    make it; what the inputs that read it are worth where no layer with a matrix makes it. And the most filters that a unit has in one
+    layer."""
+    classes = paths.channels.classes
+    channels, given, most = torch.zeros(len(classes)), torch.zeros(stream.count + 1), 1
+    for name, reader in paths.readers.items():
+        filters, inputs = worth[name]
+        rows, columns = (stream.labels[each] for each in (reader.outputs, reader.source))
+        ours = rows >= 0
+        np.maximum.at(channels.numpy(), classes[reader.outputs[ours]].numpy(), filters[ours].numpy())
+        given.index_add_(0, columns.repeat(len(inputs) // len(columns)) % (stream.count + 1), inputs)
+        most = max(most, int(ours.sum()) // stream.count)
+    made = torch.zeros(stream.count + 1)
+    there = channels.nonzero().flatten()
+    made.index_add_(0, stream.labels[there] % (stream.count + 1), channels[there])
+    return torch.where(made > 0, made, given)[: stream.count], most
 
 
 def smaller(model: nn.Module, example: Tensor) -> nn.Module:
@@ -185,7 +226,7 @@ class Search:
     """What a search needs: the trained model, costs, and images to train on (those of `data` to test by are not looked at).
 
     targets: share of `before` that is to be left at most, by name (area, power, weights). rounds: of cuts and retraining by
-    `refit`; images: of training, that damage is measured on and each retraining takes. widths: bits that rounds may lower, None for none.
+    `refit`; images: of training, that each retraining takes. widths: bits that rounds may lower, None for none.
     """
 
     model: nn.Module
@@ -313,7 +354,7 @@ class _Round:
         for name, layer in self.layers.items():
             used = matrix_of(layer.weight.detach())[0] != 0
             self.filters[name], self.columns[name] = used.any(1).cpu(), used.any(0).cpu()
-        self.worth = importance(model, data.train_inputs, data.train_targets, search.refit.bfloat16, data.task.loss)
+        self.worth = worth_on(model, self.paths, data, search.seed, search.refit.bfloat16)
         self.before = self.sizes(self.filters, self.columns, self.gone)
         self.harm = dict.fromkeys([*self.layers, *self.streams], 0.0)
         self._correct(shares, self.before)
@@ -415,7 +456,8 @@ class _Round:
     def sorted_worth(self) -> dict[str, tuple[Tensor, Tensor]]:
         """What the loss does without each filter or unit, and each input, by layer or stream, most first."""
         found = {name: tuple(each.sort(descending=True).values for each in self.worth[name]) for name in self.layers}
-        units = {key_of(s): (self._worth_of(s)[0].sort(descending=True).values, torch.empty(0)) for s in self.streams.values()}
+        units = {key_of(each): (worth_of_units(each, self.paths, self.worth)[0].sort(descending=True).values, torch.empty(0))
+                 for each in self.streams.values()}  # fmt: skip
         return found | units  # type: ignore[return-value]
 
     def least_worth(self) -> dict[str, tuple[float, float]]:
@@ -426,7 +468,7 @@ class _Round:
             (filters, columns), kept = self.worth[name], (left[name], fed[name])
             found[name] = float(filters[kept[0]].min()) if kept[0].any() else 0.0, float(columns[kept[1]].min()) if kept[1].any() else 0.0
         for stream in self.streams.values():
-            units = self._worth_of(stream)[0][self._kept(stream, self.gone) & self._present(stream, alive)]
+            units = worth_of_units(stream, self.paths, self.worth)[0][self._kept(stream, self.gone) & self._present(stream, alive)]
             found[key_of(stream)] = float(units.min()) if len(units) else 0.0, 0.0
         return found
 
@@ -499,7 +541,7 @@ class _Round:
         chip = self.search.costs.chip
         for stream in self.streams.values():
             present = self._present(stream, alive)
-            value, rows = self._worth_of(stream)
+            value, rows = worth_of_units(stream, self.paths, self.worth)
             order = torch.where(present, value, torch.inf).argsort(stable=True)
             count = int(present.sum())
             per_array = max(1, chip.geometry(max(1, count * rows), 1).outputs_per_crossbar // rows)
@@ -510,18 +552,6 @@ class _Round:
                 gone = self.gone | lost[stream.labels]  # -1: the last, of none
                 filters = {name: kept & ~gone[self.paths.readers[name].outputs] for name, kept in self.filters.items()}
                 yield stream.name, filters, self.columns, gone, max(least, float(value[units].sum()))
-
-    def _worth_of(self, stream: Stream) -> tuple[Tensor, int]:
-        """What the loss does without each unit: the larger of what its filters and what the inputs that read it are worth,
-        added up over all layers with a matrix; and the most filters that a unit has in one layer."""
-        made, given, most = torch.zeros(stream.count + 1), torch.zeros(stream.count + 1), 1
-        for name, reader in self.paths.readers.items():
-            filters, inputs = self.worth[name]
-            rows, columns = (stream.labels[each] for each in (reader.outputs, reader.source))
-            made.index_add_(0, rows % (stream.count + 1), filters)
-            given.index_add_(0, columns.repeat(len(inputs) // len(columns)) % (stream.count + 1), inputs)
-            most = max(most, int((rows >= 0).sum()) // stream.count)
-        return torch.maximum(made, given)[: stream.count], most
 
 
 def _positions(layer: MatrixLayer) -> int:
@@ -539,46 +569,6 @@ def _fewer(count: int, per_array: int) -> set[int]:
     by_step = {min(count - 1, math.floor(count * step)) for step in STEPS}
     arrays = (count - 1) // per_array * per_array
     return {fewer for fewer in (*by_step, arrays) if FEWEST <= fewer < count}
-
-
-def importance(
-    model: nn.Module, images: Tensor, labels: Tensor, bfloat16: bool = False,
-    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
-) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
-    """What the loss does without each filter (outputs,) and each input (kernel positions x channels of all groups) of each layer with
-    a matrix, transposed convolutions too, to first order: mean over batches of the square of sum(weight x gradient), a filter's bias
-    with it, batch norm folded."""
-    network = folded(model, images[:2])
-    layers = {name: layer for name, layer in layers_of(network).items() if not isinstance(layer, nn.Embedding)}
-    found = {name: tuple(map(torch.zeros_like, _by_side(layer.weight.detach().cpu(), layer))) for name, layer in layers.items()}
-    batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
-    device = next(network.parameters()).device
-    for x, y in batches:
-        network.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            scores = network(x.to(device))
-        loss(scores.float(), y.to(device)).backward()
-        for name, layer in layers.items():
-            if layer.weight.grad is None:
-                continue
-            with torch.no_grad():
-                product = (layer.weight * layer.weight.grad).cpu()
-                filters, columns = _by_side(product, layer)
-                if layer.bias is not None and layer.bias.grad is not None:
-                    filters += (layer.bias * layer.bias.grad).cpu()
-                found[name][0].add_(filters.square() / len(batches))
-                found[name][1].add_(columns.square() / len(batches))
-    return found
-
-
-def _by_side(product: Tensor, layer: Any) -> tuple[Tensor, Tensor]:
-    """Sums of a tensor of a weight's shape for each output, and for each input: kernel positions x channels of all groups."""
-    groups = getattr(layer, "groups", 1)
-    if isinstance(layer, TRANSPOSED):
-        kernels = product.reshape(groups, len(product) // groups, product.shape[1], -1).transpose(1, 2)
-    else:
-        kernels = product.reshape(groups, len(product) // groups, product.shape[1], -1)
-    return kernels.sum((2, 3)).flatten(), kernels.sum(1).permute(2, 0, 1).flatten()
 
 
 def uniform(search: Search) -> Chosen:

@@ -82,7 +82,8 @@ SOLVED_ON = 2000  # training samples that least squares see
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
-RULES = "rules 4"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
+DAMAGE = "what the loss is estimated to rise by, the others solved again"
+RULES = "rules 5"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
@@ -248,7 +249,7 @@ class _Work:
             solved = baked(self.model)
             solved.load_state_dict(self._kept(path, self.identity)["model"])
             return solved.eval()
-        solved = prune_and_solve(self.model, allocation, self.parts.train_inputs[:SOLVED_ON], self.plan.seed, self.step)
+        solved = prune_and_solve(self.model, allocation, first_samples(self.parts, SOLVED_ON), self.plan.seed, self.step)
         save_state({"identity": self.identity, "model": solved.state_dict()}, path)
         return solved
 
@@ -497,7 +498,7 @@ class _Work:
         taken = {"before": self.before, "fewer_bits": fewer_bits, "pruned": alone, "after": after}
         return {
             "version": version("xbar"), "data": self.data.name, "samples": self.data.samples,
-            "metric": self.data.metric.told(), "chip": self.chip.name, "chip_title": self.chip.title,
+            "metric": self.data.metric.told(), "damage": DAMAGE, "chip": self.chip.name, "chip_title": self.chip.title,
             "array": [self.chip.structure.wordlines, self.chip.structure.bitlines], "cell_bits": self.chip.cell_bits,
             "input_bits_before": self.chip.inputs.bits, "input_bits_after": self.chip_after.inputs.bits,
             "target": self.target, "rate": self.plan.rate, "sigma": self.sigma,
@@ -563,7 +564,7 @@ class _Work:
             small = prune_once(self.model, allocation, self.example)
             retraining += pulling_
         elif method.endswith("least-squares"):
-            solved = prune_and_solve(self.model, allocation, parts.train_inputs[:SOLVED_ON], seed)
+            solved = prune_and_solve(self.model, allocation, first_samples(parts, SOLVED_ON), seed)
             small = smaller(solved, self.example)
             retraining += pulling_
         else:

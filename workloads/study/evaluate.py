@@ -163,6 +163,13 @@ class OnChip:
         self, seeds: Sequence[int], inputs: Tensor, targets: Tensor, condition: Condition | None = None, metric: Metric = ACCURACY
     ) -> Iterator[dict[int, float]]:
         """The metric by seed, some instances at a time, as they are measured."""
+        for part in self.tallies(seeds, inputs, targets, condition, metric):
+            yield {seed: tally.value() for seed, tally in part.items()}
+
+    def tallies(
+        self, seeds: Sequence[int], inputs: Tensor, targets: Tensor, condition: Condition | None = None, metric: Metric = ACCURACY
+    ) -> Iterator[dict[int, Tally]]:
+        """What the metric is taken of, by seed, some instances at a time, as they are measured."""
         if not len(targets) or len(inputs) != len(targets):
             raise ParameterError(f"one target a sample and one sample or more are needed, got {len(inputs)}, {len(targets)}")
         by_sample = tally_for(metric, self._output, targets).by_sample
@@ -172,7 +179,7 @@ class OnChip:
                 for seed, each in zip(part, outputs, strict=True):
                     tallies.setdefault(seed, Tally(metric, by_sample)).add(each, targets[samples])
                 if samples.stop >= len(inputs):
-                    yield {seed: tallies.pop(seed).value() for seed in part}
+                    yield {seed: tallies.pop(seed) for seed in part}
 
     def outputs(
         self, seeds: Sequence[int], inputs: Tensor, condition: Condition, kept: bool = False

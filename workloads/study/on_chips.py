@@ -59,5 +59,6 @@ def told(ledger: Ledger | ChipsLedger) -> dict[str, Any]:
         return {}
     return {"chips": {
         "count": len(ledger.chips), "crossing_bits_per_request": ledger.crossing_bits / ledger.requests,
-        "crossing_energy_per_request_J": ledger.crossing_energy / ledger.requests, "pieces": dict(ledger.placement.pieces),
+        "crossing_energy_per_request_J": ledger.crossing_energy / ledger.requests,
+        "pieces": {name: len(each) for name, each in ledger.placement.pieces.items()},
     }}  # fmt: skip

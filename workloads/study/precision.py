@@ -2,7 +2,7 @@
 
 A round may lower either width of the whole chip, beside its cuts, and takes what spares most for its damage. What is spared is
 simulated: the footprint of the round's network on the chip at those bits, over that at the present ones. Damage is in the unit of cuts
-(`xbar.workloads.study.allocation`), the mean over batches of the square of the change of the loss, here measured: weights on the
+(`xbar.workloads.study.allocation`), what the loss rises by, here measured: weights on the
 levels nearest to them, or inputs rounded to the chip's codes of the range that samples have, batch norm folded, without retraining.
 Both widths at once are taken to do what each does alone.
 
@@ -115,7 +115,7 @@ class Widths:
 
     def harm(self, side: int, more: Tensor, fewer: Tensor) -> float:
         """Damage of fewer bits of a side, of the losses of batches with more and with fewer."""
-        return float((fewer - more).square().mean()) * (self.lasting if side == INPUTS else 1.0)
+        return max(0.0, float((fewer - more).mean())) * (self.lasting if side == INPUTS else 1.0)
 
     def loss_limit(self, data: Dataset) -> float:
         """The loss from where on a width is no choice: where less is left of what the uncompressed network knows than KNOWN; none where it

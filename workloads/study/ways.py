@@ -32,22 +32,27 @@ def ways(
     `xbar.hw.events.turns.Turns`. The cells' costs of writing that the chip does not state are ASSUMED_WRITES. Raises as
     `place_chips`, `simulate_chips` and `serve_in_turns`.
     """
-    placed = place_chips(network, chip)
+    placed = place_chips(network, with_writes(chip))  # what is not written lies the same with costs of writing
     count = len(placed.chips)
     step(f"ways: on {count} chip{'' if count == 1 else 's'}")
     rows = [_held(placed)]
     if count > 1:
-        writable = place_chips(network, with_writes(chip))
         for batch in batches:
             step(f"ways: in {count} turns, {batch} requests together")
-            rows.append(_in_turns(writable, batch, memory, pulses_per_cell))
+            rows.append(_in_turns(placed, batch, memory, pulses_per_cell))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def with_writes(chip: Chip) -> Chip:
     """The chip with assumed costs of writing its cells where it states none."""
-    assumed = missing_writes(chip.device)
+    assumed = _assumed(chip)
     return chip.with_changes(device=assumed) if assumed else chip
+
+
+def _assumed(chip: Chip) -> dict[str, float]:
+    """Costs of writing that the chip does not state; static memory does not wear."""
+    wears = not chip.component.crossbar.in_charge
+    return {name: value for name, value in missing_writes(chip.device).items() if wears or name != "endurance"}
 
 
 def _held(placed: ChipsPlacement) -> dict[str, object]:
@@ -77,9 +82,9 @@ def told(found: pd.DataFrame, chip: Chip) -> str:
              "kept_bits": "kept", "years_to_wear_out": "worn out after", "years_levelled": "if worn evenly"}  # fmt: skip
     shown = found.assign(**{name: found[name].map(lambda value, unit=unit: si(value, unit)) for name, unit in units.items()})
     for name in ("years_to_wear_out", "years_levelled"):
-        shown[name] = found[name].map(lambda value: "-" if value == inf else lasting(value))
+        shown[name] = found[name].map(lambda value: lasting(value) if value < inf else "-")
     lines = [shown.rename(columns=names).to_string(index=False)]
-    if len(found) > 1 and (assumed := missing_writes(chip.device)):
+    if len(found) > 1 and (assumed := _assumed(chip)):
         words = [f"  device.{name} {value:.3g} {ASSUMED_WRITES[name][1]}: {ASSUMED_WRITES[name][2]}" for name, value in assumed.items()]
         lines += ["\nThe chip does not state what writing costs; assumed:", *words]
     lines.append("\nLatency is the mean of a batch that is there at once; energy is of one request, all of it; one chip in turns rewrites\n"
