@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xbar.hw import freed
+from xbar.hw.analog import freed
 
 FILL = """
 import resource

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from xbar.hw.analog.freed import Freed
 from xbar.hw.analog.layers import AnalogEmbedding, AnalogLayer, has_bias_rows
 from xbar.hw.analog.operate import program
 from xbar.hw.array.counts import ActionCounts
@@ -24,7 +25,6 @@ from xbar.hw.array.memory import bytes_held
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
 from xbar.hw.errors import ParameterError, RangeWarning, UnknownLayerError, did_you_mean
-from xbar.hw.freed import Freed
 from xbar.hw.graph.capture import Example, check_example
 from xbar.hw.graph.graph import Graph, read
 from xbar.hw.graph.matrix import Matrix, Table

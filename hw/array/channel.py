@@ -179,32 +179,11 @@ class ReadChannel:
         reference = self.most_driven * g.reference_level if g.reference_columns else 0
         if g.encoding.analog_reference:
             reach = torch.tensor([max(taken, top - taken) for taken in g.reference_levels], dtype=torch.float64)
-            return self._most_own * self.largest_drive * reach.repeat(g.outputs)
+            return _most_own(self) * self.largest_drive * reach.repeat(g.outputs)
         return torch.cat([
-            (self._most_levels + beneath) * self.largest_drive,
+            (_most_levels(self) + beneath) * self.largest_drive,
             torch.full((self.references,), (reference + beneath) * self.largest_drive, dtype=torch.float64),
         ])  # fmt: skip
-
-    @property
-    def _most_own(self) -> int:
-        """Inputs with weights of one column that can be driven at once."""
-        layer = self.geometry.of_layer
-        return min(self.most_driven, layer.weights + layer.biases) if layer.together > 1 else self.most_driven
-
-    @property
-    def _most_levels(self) -> Tensor:
-        """Largest sum of levels on driven wordlines that each column can hold, or of the two that are subtracted, (columns,) float64."""
-        g, own, top = self.geometry, self._most_own, 2**self.geometry.cell_bits - 1
-        others = self.most_driven - own  # rows of other groups, whose weights are 0
-        alone = self.design.geometry(1, 1)
-        zero = map_integers(torch.zeros(1, 1, 1), torch.ones(1, 1), alone).levels.flatten(-2)[0, 0, 0, 0]  # by slice and polarity
-        if g.encoding.analog_pair:
-            zero = torch.zeros(g.slices, dtype=torch.float64)
-        most = own * top + others * zero
-        if g.encoding.flipped_columns:  # what would hold more than half of all levels is stored inverted, other groups' rows too
-            half = min(g.inputs, g.inputs_per_crossbar) * top // 2
-            most = torch.where(most > half, (own * top + others * torch.maximum(zero, top - zero)).clamp(max=half), most)
-        return most.repeat(g.outputs)
 
     def ampere_per_level(self, largest_drive: int | None = None) -> float:
         """Current of one level step at the smallest DAC step [A], of `largest_drive` steps in the read voltage, or those of one
@@ -320,3 +299,24 @@ def _digits(values: Tensor, weights: Sequence[float], width: int, wrap: int | No
             share = values / (len(weights) * weight)
             digit = share + (digit - share.detach())
         yield digit
+
+
+def _most_own(channel: ReadChannel) -> int:
+    """Inputs with weights of one column that can be driven at once."""
+    layer = channel.geometry.of_layer
+    return min(channel.most_driven, layer.weights + layer.biases) if layer.together > 1 else channel.most_driven
+
+
+def _most_levels(channel: ReadChannel) -> Tensor:
+    """Largest sum of levels on driven wordlines that each column can hold, or of the two that are subtracted, (columns,) float64."""
+    g, own, top = channel.geometry, _most_own(channel), 2**channel.geometry.cell_bits - 1
+    others = channel.most_driven - own  # rows of other groups, whose weights are 0
+    alone = channel.design.geometry(1, 1)
+    zero = map_integers(torch.zeros(1, 1, 1), torch.ones(1, 1), alone).levels.flatten(-2)[0, 0, 0, 0]  # by slice and polarity
+    if g.encoding.analog_pair:
+        zero = torch.zeros(g.slices, dtype=torch.float64)
+    most = own * top + others * zero
+    if g.encoding.flipped_columns:  # what would hold more than half of all levels is stored inverted, other groups' rows too
+        half = min(g.inputs, g.inputs_per_crossbar) * top // 2
+        most = torch.where(most > half, (own * top + others * torch.maximum(zero, top - zero)).clamp(max=half), most)
+    return most.repeat(g.outputs)

@@ -239,7 +239,11 @@ class _Builder:
         return value
 
     def _moved(self, value: Value, numbers: Tensor) -> None:
-        """Give elements the numbers of the values that they are; of what several layers made, then each holds what is there of its own."""
+        """Give elements the numbers of the values that they are; of what several layers made, then each holds what is there of its own.
+        Elements chosen by a mask, whose count the capture cannot know, get numbers of their own."""
+        if any(there not in (1, size) for there, size in zip(reversed(numbers.shape), reversed(value.shape), strict=False)):
+            self._numbered(value)
+            return
         value.moved = numbers.expand(value.shape)
         if len(value.holders) > 1:
             found: dict[str, float] = {}
