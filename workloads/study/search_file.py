@@ -1,7 +1,6 @@
 """The TOML file of a search: objectives, constraints, levels of judging, what is fixed, axes (`examples/search.toml` explains its form)."""
 
 import fnmatch
-import tomllib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from xbar.workloads.study.proposals import Design
 from xbar.workloads.study.requirements import Requirement, images_needed, read_requirements
 from xbar.workloads.study.search import Asked, Confirmation, SearchResult, search
 from xbar.workloads.study.spaces import Axis, Span, grid
-from xbar.workloads.study.sweep_file import axis_of, flat_table, only_keys, placed_point, table_of, value_of
+from xbar.workloads.study.sweep_file import axis_of, flat_table, only_keys, placed_point, read_toml, table_of, value_of
 from xbar.workloads.workload import untrained
 
 TABLES = ("title", "search", "objectives", "constraints", "levels", "confirm", "fixed", "axes", "begin")
@@ -39,11 +38,7 @@ def read_search(path: str | Path) -> SearchFile:
     """What a TOML file searches for. Raises SweepError naming the file, the key, its value and what is allowed; OSError where it cannot be
     opened."""
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-        raw = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise SweepError(f"{path}: is not TOML: {error}") from None
+    text, raw = read_toml(path)
     try:
         return SearchFile(_asked(raw, path), text)
     except SweepError as error:

@@ -26,17 +26,22 @@ class SweepFile:
     text: str
 
 
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and what it says. Raises SweepError where it is none; OSError where it cannot be opened."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return text, tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        raise SweepError(f"{path}: is not TOML: {error}") from None
+
+
 def read_sweep(path: str | Path) -> SweepFile:
     """The points that a TOML file spans (`examples/sweep.toml` explains its form); the same file gives the same points.
 
     Raises SweepError naming the file, the key, its value and what is allowed; OSError where it cannot be opened.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-        raw = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise SweepError(f"{path}: is not TOML: {error}") from None
+    text, raw = read_toml(path)
     try:
         points = [complete(placed_point(point, path.parent)) for point in _spanned(raw)]
         title = raw.get("title", path.stem)
