@@ -130,6 +130,7 @@ LIMITS = {
     "distance": ("|r|", "at most", "{:.3f}"), "selection": ("ratio of selection rates", "at least", "{:.2f}"),
     "isolated": ("members alone", "at most", "{:.3g}"), "degree": ("ratio of mean ties", "at least", "{:.2f}"),
     "core": ("ratio of mean core numbers", "at least", "{:.2f}"),
+    "community": ("share of the rarest class in communities", "at least", "{:.3f}"),
 }  # fmt: skip
 
 

@@ -86,7 +86,8 @@ def _add_fairea(run_parser: argparse.ArgumentParser) -> None:
         run_parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"fairea: {text}, as CSV")
     run_parser.add_argument("--limit", action="append", type=_limit, metavar="NAME=VALUE",
                             help=f"fairea: of the matching that answers, {', '.join(LIMITED)}: |r| and members alone at most, ratios of "
-                            "selection rates, ties and cores at least; may be repeated (default: so that nothing is worse)")  # fmt: skip
+                            "selection rates, ties and cores and the rarest class's share of communities at least; may be repeated "
+                            "(default: so that nothing is worse)")  # fmt: skip
     run_parser.add_argument("--least-fitness", type=_finite, metavar="X", help="fairea: below which a pair does not qualify")
     run_parser.add_argument("--least-weight", type=_finite, metavar="X", help="fairea: below which a tie is none")
     run_parser.add_argument("--template", type=Path, metavar="DIR", help="fairea: write a small organisation's files to change, and stop")

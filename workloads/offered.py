@@ -72,7 +72,8 @@ OTHERS = {
     "edges.csv and nodes.csv, or a GraphML file, in --data",
 }  # workloads with studies of their own
 
-LIMITED = {"assortativity": "distance", "selection": "selection", "alone": "isolated", "ties": "degree", "cores": "core"}  # of fairea
+LIMITED = {"assortativity": "distance", "selection": "selection", "alone": "isolated", "ties": "degree", "cores": "core",
+           "communities": "community"}  # of fairea
 
 OWN_FILES = (".py", ".pt2", ".onnx")  # of a network of one's own
 

@@ -1,7 +1,7 @@
 """Every measure by method on every network of a folder, with what each method makes worse, and whether four fifths can be had.
 
 Open positions, candidates and fitness are made up as `xbar run fairea` makes them, with the stated truth in place of a trained
-network's scores; two settings of each network's attribute.
+network's scores; two settings of each network's attribute. What the tables hold already is not measured again.
 
     python -P -m xbar.workloads.fairea.all_networks path/to/orgnets --out results/fairea
 """
@@ -26,6 +26,7 @@ from xbar.workloads.fairea.scoring import World, draw_openings
 
 SETTINGS = ((0.3, 2), (0.3, 1))  # share that opens, candidates for each opening
 MOST_POSITIONS = 15
+KEY = ["network", "attribute", "share", "pool"]  # of a setting
 COLUMNS = ["fitness_normalised", "abs_assortativity", "selection_ratio", "isolated_share", "isolated_members", "community_minority_share",
            "degree_ratio", "core_ratio", "cross_group_share", "unfilled"]  # fmt: skip
 
@@ -61,20 +62,29 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder for networks.csv and verdicts.csv")
     chosen = parser.parse_args()
     sources = [*sorted(EMBEDDED), *sorted(path for path in chosen.folder.iterdir() if (path / "nodes.csv").is_file())]
-    tables, verdicts = [], []
+    files = chosen.out / "networks.csv", chosen.out / "verdicts.csv"
+    networks, verdicts = (pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=KEY) for file in files)
+    known = set(verdicts[KEY].itertuples(index=False, name=None))
     chosen.out.mkdir(parents=True, exist_ok=True)
     for source in sources:
+        try:
+            network = load_network(source)
+        except FaireaError as error:  # as of a network with no attribute of few classes
+            print(f"{source}: left out: {error}", flush=True)
+            continue
         for share, pool in SETTINGS:
-            try:
-                table, told = one(*load_network(source), share, pool)
-            except FaireaError as error:  # as of a network with no attribute of few classes
-                print(f"{source}: left out: {error}", flush=True)
-                break
-            tables.append(table)
-            verdicts.append(told)
+            if (network[2], network[1], share, pool) in known:
+                continue
+            table, told = one(*network, share, pool)
+            networks, verdicts = _with(networks, table), _with(verdicts, pd.DataFrame([told]))
             print(f"{told['network']}, {told['pool']} candidates for each opening: {told['verdict']}", flush=True)
-            write_table(pd.concat(tables, ignore_index=True), chosen.out / "networks.csv")
-            write_table(pd.DataFrame(verdicts), chosen.out / "verdicts.csv")
+            for file, rows in zip(files, (networks, verdicts), strict=True):
+                write_table(rows, file)
+
+
+def _with(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with these rows after it."""
+    return rows if table.empty else pd.concat([table, rows], ignore_index=True)
 
 
 if __name__ == "__main__":

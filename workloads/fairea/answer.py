@@ -119,21 +119,21 @@ def answer(
     return Answer(problem, found, front, exact, chosen, costs, tuple(left_out))
 
 
-def measures(found: Answer, truth: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
+def measures(found: Answer, truth: np.ndarray | None = None) -> pd.DataFrame:
     """One row a method, the random draws as their mean: `metrics.evaluate`, the fitness by `truth` (m, t) if given, and first
     the filled positions before, of which there is no fitness."""
-    rows = [{"method": BEFORE, **_before(found.problem, seed)}]
+    rows = [{"method": BEFORE, **_before(found.problem)}]
     for name, matching in found.found.items():
         true = {}
         if truth is not None:
             true = {"true_fitness": Matching(matching.problem.with_fitness(truth), matching.chosen).fitness}
-        rows.append({"method": "random" if name.startswith("random ") else name, **true, **evaluate(matching, seed)})
+        rows.append({"method": "random" if name.startswith("random ") else name, **true, **evaluate(matching)})
     table = pd.DataFrame(rows)
     table["abs_assortativity"] = table["assortativity"].abs()
     return table.groupby("method", sort=False).mean().reset_index()
 
 
-def _before(problem: Problem, seed: int) -> dict[str, float]:
+def _before(problem: Problem) -> dict[str, float]:
     """What can be said of the filled positions alone."""
     graph, classes = problem.graph, problem.classes
     if not classes:
@@ -145,7 +145,7 @@ def _before(problem: Problem, seed: int) -> dict[str, float]:
     return {
         "assortativity": (float(ends.sum()) * trace - square) / below if below > 0 else math.nan,
         "cross_group_share": cross_group_share(graph, classes), "isolated_share": isolated_share(graph, classes),
-        "isolated_members": isolated_members(graph, classes), "community_minority_share": community_minority_share(graph, classes, seed),
+        "isolated_members": isolated_members(graph, classes), "community_minority_share": community_minority_share(graph, classes),
         "degree_ratio": degree_ratio(graph, classes), "core_ratio": core_ratio(graph, classes),
         "minority_share": min(group_shares(classes).values()),
     }  # fmt: skip

@@ -9,14 +9,15 @@ import pandas as pd
 from xbar.workloads.fairea.exact import ExactFront
 from xbar.workloads.fairea.front import Front
 from xbar.workloads.fairea.limits import Limits, Within, fittest_within
-from xbar.workloads.fairea.metrics import core_ratio
+from xbar.workloads.fairea.metrics import community_minority_share, core_ratio
 from xbar.workloads.fairea.problem import Ints, Matching, Problem
-from xbar.workloads.fairea.tally import Layout, Measures, Tally
+from xbar.workloads.fairea.tally import HIGHER_IS_BETTER, Layout, Measures, Tally
 
 FOUR_FIFTHS = 0.8  # ratio of selection rates below which United States practice sees adverse impact (29 CFR 1607.4 D)
 # By how much a measure may be worse than what it is compared with, before a report says so.
-TOLD = {"distance": 0.005, "isolated": 0.5, "degree": 0.02, "core": 0.02}
-DROPPED_FIRST = ("core", "degree", "isolated", "distance", "selection")  # of limits that nothing keeps together
+TOLD = {"distance": 0.005, "isolated": 0.5, "degree": 0.02, "core": 0.02, "community": 0.01}
+DROPPED_FIRST = ("core", "degree", "community", "isolated", "distance", "selection")  # of limits that nothing keeps together
+MEASURED = {"distance": "distance", "isolated": "isolated", "degree": "degree_ratio", "core": "core_ratio", "community": "community_share"}
 SECONDS = 10.0  # of one programme
 
 Step = Callable[[str], None]
@@ -38,20 +39,20 @@ def harmless_limits(problem: Problem, others: Sequence[Matching], draws: Sequenc
     the mean of random ones; and selection rates of four fifths. Where a class is new, or is of nobody, it sets no limit."""
     layout = Layout.of(problem)
     before = Tally(layout).measures
-    if problem.classes:  # whose core numbers are those without the open positions
-        before = before._replace(core_ratio=core_ratio(problem.graph, problem.classes))
+    if problem.classes:  # whose core numbers and communities are those without the open positions
+        graph, classes = problem.graph, problem.classes
+        before = before._replace(core_ratio=core_ratio(graph, classes), community_share=community_minority_share(graph, classes))
     known = [before, *(_of(layout, match) for match in others)]
     if draws:
         known.append(Measures(*np.mean([_of(layout, match) for match in draws], axis=0)))
     table = np.array(known)
-    best = {name: _best(table[:, Measures._fields.index(column)], sign) for name, column, sign in (
-        ("distance", "distance", -1), ("isolated", "isolated", -1), ("degree", "degree_ratio", 1), ("core", "core_ratio", 1))}  # fmt: skip
-    room = {name: 0.99 * told for name, told in TOLD.items()}
     found: dict[str, float | None] = {"selection": FOUR_FIFTHS}
-    for name, value in best.items():
+    for name, column in MEASURED.items():
+        higher, room = getattr(HIGHER_IS_BETTER, column), 0.99 * TOLD[name]
+        value = _best(table[:, Measures._fields.index(column)], 1 if higher else -1)
         if value is not None:
-            found[name] = float(max(0.0, value - room[name])) if name in ("degree", "core") else float(value + room[name])
-            found[name] = min(1.0, found[name]) if name != "isolated" else found[name]  # type: ignore[type-var]
+            limit = max(0.0, value - room) if higher else value + room
+            found[name] = limit if name == "isolated" else min(1.0, limit)
     return Limits(**found)
 
 

@@ -44,10 +44,11 @@ class LargeProblem:
 
     @classmethod
     def of(
-        cls, graph: nx.Graph, held: Ints, open_positions: Ints, group: Ints, pairs: tuple[Ints, Ints, Floats]
-    ) -> "LargeProblem":
+        cls, graph: nx.Graph, held: Ints, open_positions: Ints, group: Ints, pairs: tuple[Ints, Ints, Floats],
+        community: Ints | None = None,
+    ) -> "LargeProblem":  # fmt: skip
         """From a graph of nodes 0 to n - 1, the class of each (n,), numbers of the open ones (m,), classes of candidates (t,), and
-        positions (numbers from 0 to m - 1), candidates and fitness of the feasible pairs."""
+        positions (numbers from 0 to m - 1), candidates and fitness of the feasible pairs; community (n,): which each is of."""
         plain = nx.Graph(graph.edges())
         plain.add_nodes_from(graph)
         plain.remove_edges_from(list(nx.selfloop_edges(plain)))
@@ -56,6 +57,7 @@ class LargeProblem:
         layout = Layout(
             tuple(tuple(v for v in graph[u] if v != u) for u in range(n)), np.array([graph.has_edge(u, u) for u in range(n)], np.int64),
             shown, open_positions, group, np.array([cores[u] for u in range(n)], np.int64), int(max(held.max(), group.max())) + 1,
+            community,
         )  # fmt: skip
         return cls(layout, *pairs)
 
@@ -154,7 +156,10 @@ def priced(problem: LargeProblem, floor: float, chosen: Ints) -> tuple[Ints, flo
 
 
 def fittest_within(problem: LargeProblem, limits: Limits, steps: int = 1_000_000, seed: int = 0) -> LargeWithin:
-    """By exchange, as in `limits.within_by_exchange`, from the largest fitness, or with a limit on selection rates from `priced`."""
+    """By exchange, as in `limits.within_by_exchange`, from the largest fitness, or with a limit on selection rates from `priced`. Raises
+    `FaireaError` for a limit on communities where the problem was made without."""
+    if limits.community is not None and problem.layout.community is None:
+        raise FaireaError("community", limits.community, "no limit can be kept without `communities` of the problem")
     chosen = maximum_fitness(problem)
     most = problem.total(chosen)
     if limits.selection is not None:

@@ -8,6 +8,8 @@ members alone       a_u >= 1 - sum of y_ic over open neighbours i, of a member u
 assortativity       e_c, ends of edges at class c, is linear in y where every position gets filled; the trace is, with s_c <= y_ic,
                     s_c <= y_jc for edges between two open positions; e_c² is exact through one binary variable for each value
                     that e_c can have; |T trace - sum e²| <= limit (T² - sum e²), T = sum e, is then linear
+communities         of a community of fixed size its rarest class's share is m <= (members + sum of y_ic over its open positions) / size
+                    for every class c; sum of m >= limit times the number of communities; a class that is nowhere does not bind
 mean ties, cores    the sum over a class is linear, how many it has is one of few numbers, with a binary variable for each; a mean
                     is bound to sum / number where that number is the one
 
@@ -37,7 +39,8 @@ class Limits:
     """What a matching must keep; None is no limit.
 
     distance: |r| at most; selection: smallest over largest selection rate at least; isolated: members without a neighbour of their
-    class at most; degree, core: smallest over largest mean degree, or core number, of a class at least. Raises `FaireaError`.
+    class at most; degree, core: smallest over largest mean degree, or core number, of a class at least; community: mean share of the
+    rarest class in a community at least. Raises `FaireaError`.
     """
 
     distance: float | None = None
@@ -45,6 +48,7 @@ class Limits:
     isolated: float | None = None
     degree: float | None = None
     core: float | None = None
+    community: float | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -55,13 +59,16 @@ class Limits:
 
     def excess(self, found: Measures) -> float:
         """By how much measures pass the limits, each in units of its own range or of one member; 0 where all are kept; infinite where
-        |r| is limited and undefined."""
+        |r|, or the share in communities, is limited and undefined."""
         passed = 0.0
         if self.distance is not None:
             passed += np.inf if np.isnan(found.distance) else max(0.0, found.distance - self.distance - SLACK)
+        if self.community is not None and np.isnan(found.community_share):
+            passed += np.inf
         if self.isolated is not None:
             passed += max(0.0, found.isolated - self.isolated - SLACK)
-        for limit, value in ((self.selection, found.selection_ratio), (self.degree, found.degree_ratio), (self.core, found.core_ratio)):
+        for limit, value in ((self.selection, found.selection_ratio), (self.degree, found.degree_ratio), (self.core, found.core_ratio),
+                             (self.community, found.community_share)):  # fmt: skip
             if limit is not None:
                 passed += max(0.0, limit - value - SLACK)
         return passed
@@ -270,6 +277,29 @@ class _Programme:
                     free = [*nobody[a], *nobody[b]]  # a class of nobody has no mean
                     self.require([(mean[a], 1.0), (mean[b], -floor), *free], -SLACK)
 
+    def communities(self, floor: float) -> None:
+        """The mean share of the rarest class in a community at least `floor`. Every position must get filled."""
+        layout = self.layout
+        assert layout.community is not None
+        nobody = []
+        for c in range(self.k):
+            mine = [pair for i in range(self.m) for pair, _ in self.y(i, c)]
+            if (layout.held == c).any():
+                nobody.append([])
+                continue
+            (each,) = self.variables(1, integral=True)
+            for pair in mine:
+                self.require([(each, 1.0), (pair, 1.0)], -np.inf, 1.0)
+            nobody.append([(each, -1.0)])
+        least = self.variables(int(layout.community.max()) + 1)
+        for number, each in enumerate(least):
+            inside = np.flatnonzero(layout.community == number)
+            opened = [self.opened[u] for u in inside.tolist() if u in self.opened]
+            for c in range(self.k):
+                mine = [(pair, -1.0 / len(inside)) for i in opened for pair, _ in self.y(i, c)]
+                self.require([(each, 1.0), *mine, *nobody[c]], -np.inf, float((layout.held[inside] == c).sum()) / len(inside))
+        self.require([(each, 1.0) for each in least], (floor - SLACK) * len(least))
+
     def solve(self, seconds: float) -> Any:
         """What scipy's milp gives."""
         row, column, value = self.entries
@@ -321,7 +351,7 @@ def _programme(problem: Problem, layout: Layout, limits: Limits, floors: Sequenc
         return None
     found = _Programme(problem, layout)
     whole = found.filled == found.m
-    if not whole and any(each is not None for each in (limits.distance, limits.degree, limits.core)):
+    if not whole and any(each is not None for each in (limits.distance, limits.degree, limits.core, limits.community)):
         return None
     if limits.selection is not None:
         for group in floors:
@@ -332,6 +362,8 @@ def _programme(problem: Problem, layout: Layout, limits: Limits, floors: Sequenc
         found.means(limits.degree, np.array([len(around) for around in layout.neighbours], np.int64))
     if limits.core is not None:
         found.means(limits.core, layout.core)
+    if limits.community is not None:
+        found.communities(limits.community)
     if limits.distance is not None:
         found.distance(limits.distance)
     return found if len(found.cost) <= MOST_VARIABLES else None

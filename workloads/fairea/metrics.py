@@ -25,6 +25,7 @@ from xbar.workloads.fairea.problem import (
     Matching,
     Problem,
     UndefinedAssortativityError,
+    communities,
     is_missing,
     sorted_classes,
 )
@@ -249,15 +250,14 @@ def selection_ratio(matching: Matching) -> float:
 _NOBODY = object()  # unlike any class
 
 
-def community_minority_share(graph: nx.Graph, classes: Mapping[Hashable, Hashable], seed: int = 0) -> float:
+def community_minority_share(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> float:
     """Mean over Louvain communities of the share of the class with the fewest members there (0 if absent).
 
     Communities of the filled positions' network; every class of `classes` counts in every community.
     """
     groups = _checked(graph, classes)
-    communities = nx.community.louvain_communities(graph.subgraph(classes), seed=seed)
     shares = []
-    for community in communities:
+    for community in communities(graph, classes):
         counts = Counter(classes[u] for u in community)
         shares.append(min(counts[group] for group in groups) / len(community))
     return float(np.mean(shares))
@@ -283,8 +283,8 @@ def core_ratio(graph: nx.Graph, classes: Mapping[Hashable, Hashable]) -> float:
     return group_ratio(nx.core_number(filled), classes)
 
 
-def evaluate(matching: Matching, seed: int = 0) -> dict[str, float]:
-    """Every measure of this module by name, of one matching; `seed` is that of the Louvain communities. r is NaN where undefined."""
+def evaluate(matching: Matching) -> dict[str, float]:
+    """Every measure of this module by name, of one matching. r is NaN where undefined."""
     graph, classes = matching.problem.graph, matching.classes
     gain = Improvement(*(float(_coefficient_of(graph, each)) for each in (matching.problem.classes, classes)))
     return {
@@ -299,7 +299,7 @@ def evaluate(matching: Matching, seed: int = 0) -> dict[str, float]:
         "isolated_share": isolated_share(graph, classes),
         "isolated_members": isolated_members(graph, classes),
         "selection_ratio": selection_ratio(matching),
-        "community_minority_share": community_minority_share(graph, classes, seed),
+        "community_minority_share": community_minority_share(graph, classes),
         "degree_ratio": degree_ratio(graph, classes),
         "core_ratio": core_ratio(graph, classes),
         "minority_share": min(group_shares(classes).values()),

@@ -11,7 +11,7 @@ count once in the mixing matrix, as in networkx.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -153,6 +153,20 @@ class Problem:
     def compact(self) -> "Compact":
         """The problem in integers."""
         return Compact.of(self)
+
+    @cached_property
+    def communities(self) -> Ints:
+        """(n,) number of each position's community, every open position filled."""
+        number = {u: k for k, members in enumerate(communities(self.graph, set(self.graph))) for u in members}
+        return np.array([number[u] for u in self.graph], np.int64)
+
+
+def communities(graph: nx.Graph, filled: Collection[Hashable], seed: int = 0) -> list[set[Hashable]]:
+    """Communities of the filled positions' network, by the method of Louvain (V. D. Blondel et al., J. Stat. Mech. P10008 (2008))."""
+    shown = nx.Graph()
+    shown.add_nodes_from(u for u in graph if u in filled)
+    shown.add_edges_from(edge for edge in graph.edges(data=True) if edge[0] in filled and edge[1] in filled)
+    return list(nx.community.louvain_communities(shown, seed=seed))
 
 
 def _no_duplicates(name: str, values: Iterable[Hashable]) -> None:

@@ -242,7 +242,7 @@ def _tables(
     nodes, edges = drawing(found, columns, seed)
     shown = dict.fromkeys((found.best, "improved", "FairEA"))
     chosen = pd.concat([placements(name, found.found[name]) for name in shown], ignore_index=True)
-    return {"nodes": nodes, "edges": edges, "methods": measures(found, truth, seed), "groups": groups(found, by_attribute),
+    return {"nodes": nodes, "edges": edges, "methods": measures(found, truth), "groups": groups(found, by_attribute),
             "placements": chosen, "points": points(found), "curve": found.curve}  # fmt: skip
 
 

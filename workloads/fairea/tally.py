@@ -7,8 +7,11 @@ selection_ratio     smallest over largest share of a class's candidates who are 
 isolated            members, of any class, without a neighbour of their class
 degree_ratio        smallest over largest mean degree of a class
 core_ratio          smallest over largest mean core number of a class, core numbers being those with every open position filled
+community_share     share of the class with the fewest members in a community, mean over the communities that the network has with
+                    every open position filled; NaN where a layout has none
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,9 +30,10 @@ class Measures(NamedTuple):
     isolated: float
     degree_ratio: float
     core_ratio: float
+    community_share: float
 
 
-HIGHER_IS_BETTER = Measures(False, True, False, True, True)
+HIGHER_IS_BETTER = Measures(False, True, False, True, True, True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ class Layout:
     group: Ints  # (t,) class of each candidate
     core: Ints  # (n,) core number, every open position filled
     classes: int
+    community: Ints | None = None  # (n,) number of its community, every open position filled
 
     @classmethod
     def of(cls, problem: Problem) -> "Layout":
@@ -59,7 +64,7 @@ class Layout:
             np.array([graph.has_edge(u, u) for u in graph], np.int64), held,
             np.array([number[u] for u in problem.open_positions], np.int64),
             np.array([groups[name] for name in problem.candidates.values()], np.int64),
-            np.array([found[u] for found in [nx.core_number(plain)] for u in graph], np.int64), len(groups),
+            np.array([found[u] for found in [nx.core_number(plain)] for u in graph], np.int64), len(groups), problem.communities,
         )  # fmt: skip
 
     def labels(self, chosen: Ints) -> Ints:
@@ -81,6 +86,9 @@ class Tally:
         self.trace = 0
         self.ends, self.members, self.hired, self.alone, self.degree, self.core = ([0] * k for _ in range(6))
         self.pool = np.bincount(layout.group, minlength=k).tolist()
+        self.community: list[int] = [] if layout.community is None else layout.community.tolist()
+        self.crowd = [[0] * k for _ in range(max(self.community, default=-1) + 1)]  # members of each community by class
+        self.rarest = [0.0] * len(self.crowd)  # share of its rarest class
         self._opened = [False] * len(layout.neighbours)
         for u in np.flatnonzero(layout.held != UNFILLED).tolist():
             self._put(u, int(layout.held[u]))
@@ -117,6 +125,7 @@ class Tally:
         self.core[label] += int(self.layout.core[u])
         self.alone[label] += beside[label] == 0
         self.hired[label] += self._opened[u]
+        self._count(u, label, 1)
 
     def _take(self, u: int) -> None:
         label, beside, loop = self.label[u], self.beside[u], int(self.layout.loop[u])
@@ -137,6 +146,23 @@ class Tally:
         self.core[label] -= int(self.layout.core[u])
         self.alone[label] -= beside[label] == 0
         self.hired[label] -= self._opened[u]
+        self._count(u, label, -1)
+
+    def _count(self, u: int, label: int, change: int) -> None:
+        """Members of u's community, already counted among all."""
+        if not self.crowd:
+            return
+        at = self.community[u]
+        self.crowd[at][label] += change
+        new = self.members[label] == max(change, 0)  # the first of its class comes, or the last goes: it counts everywhere, or nowhere
+        for each in range(len(self.crowd)) if new else [at]:
+            crowd = self.crowd[each]
+            size = sum(crowd)
+            self.rarest[each] = min(count for count, all_ in zip(crowd, self.members, strict=True) if all_) / size if size else 0.0
+
+    def _community_share(self) -> float:
+        peopled = sum(any(crowd) for crowd in self.crowd)
+        return math.fsum(self.rarest) / peopled if peopled else math.nan
 
     @property
     def measures(self) -> Measures:
@@ -145,7 +171,7 @@ class Tally:
         rates = [hired / pool for hired, pool in zip(self.hired, self.pool, strict=True) if pool]
         degree, core = ([value / count for value, count in zip(values, self.members, strict=True) if count]
                         for values in (self.degree, self.core))  # fmt: skip
-        return Measures(distance, _ratio(rates), float(sum(self.alone)), _ratio(degree), _ratio(core))
+        return Measures(distance, _ratio(rates), float(sum(self.alone)), _ratio(degree), _ratio(core), self._community_share())
 
 
 def _ratio(values: list[float]) -> float:

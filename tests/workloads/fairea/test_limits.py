@@ -10,14 +10,15 @@ from xbar.workloads.fairea.limits import Limits, fittest_within, within_by_excha
 from xbar.workloads.fairea.problem import FaireaError, Ints, Problem
 from xbar.workloads.fairea.tally import Layout, Measures, Tally
 
-SETS = [("distance",), ("selection",), ("isolated",), ("degree",), ("core",), ("distance", "selection"),
-        ("selection", "isolated", "degree"), ("distance", "selection", "isolated", "degree", "core")]  # fmt: skip
-COLUMN = {"distance": 0, "selection": 1, "isolated": 2, "degree": 3, "core": 4}
-EACH = 25  # instances of each set: 200 in all
+SETS = [("distance",), ("selection",), ("isolated",), ("degree",), ("core",), ("community",), ("distance", "selection"),
+        ("selection", "isolated", "degree"), ("selection", "isolated", "community"),
+        ("distance", "selection", "isolated", "degree", "core", "community")]  # fmt: skip
+COLUMN = {"distance": 0, "selection": 1, "isolated": 2, "degree": 3, "core": 4, "community": 5}
+EACH = 20  # instances of each set: 200 in all
 
 
 def everything(problem: Problem) -> tuple[Ints, np.ndarray, np.ndarray]:
-    """All matchings that fill every position: (N, m) candidates, (N,) fitness, (N, 5) measures of each."""
+    """All matchings that fill every position: (N, m) candidates, (N,) fitness, (N, 6) measures of each."""
     m, t = problem.weights.shape
     grid = np.indices((t,) * m).reshape(m, -1).T
     ordered = np.sort(grid, axis=1)
@@ -26,7 +27,7 @@ def everything(problem: Problem) -> tuple[Ints, np.ndarray, np.ndarray]:
     grid, fitness = grid[~np.isnan(fitness)], fitness[~np.isnan(fitness)]
     layout = Layout.of(problem)
     labels, pattern = np.unique(layout.labels(grid), axis=0, return_inverse=True)
-    found = np.array([Tally(layout, each).measures for each in labels]).reshape(-1, 5)
+    found = np.array([Tally(layout, each).measures for each in labels]).reshape(-1, 6)
     return grid, fitness, found[pattern.reshape(-1)]
 
 
@@ -47,7 +48,7 @@ def test_the_programme_is_as_good_as_trying_everything(names: tuple[str, ...]) -
         for name in names:  # about the middle of what is reachable, between two values
             values = measures[:, COLUMN[name]]
             low, high = np.nanquantile(values, [0.1, 0.9]) if np.isfinite(values).any() else (0, 0)
-            looser = -1e-4 if name in ("selection", "degree", "core") else 1e-4  # off the values themselves, by more than solvers' slack
+            looser = 1e-4 if name in ("distance", "isolated") else -1e-4  # off the values themselves, by more than solvers' slack
             given[name] = float(np.clip(rng.uniform(low, high) + looser, 0, None if name == "isolated" else 1))
         limits = Limits(**given)
         kept = np.array([limits.excess(Measures(*each)) == 0 for each in measures])
@@ -96,7 +97,7 @@ def test_positions_that_stay_open_go_to_exchange_where_r_is_limited() -> None:
     assert fittest_within(problem, Limits(selection=0.1)).how.startswith("HiGHS")
 
 
-@pytest.mark.parametrize(("name", "value"), [*product(("distance", "selection", "degree", "core"), (-0.1, 1.5)), ("isolated", -1)])
+@pytest.mark.parametrize(("name", "value"), [*product([name for name in COLUMN if name != "isolated"], (-0.1, 1.5)), ("isolated", -1)])
 def test_limits_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(FaireaError, match=name):
         Limits(**{name: value})

@@ -27,7 +27,8 @@ def test_measures_are_those_of_the_filled_network(seed: int) -> None:
         assert found.selection_ratio == pytest.approx(metrics.selection_ratio(match))
         assert found.isolated == metrics.isolated_members(graph, classes)
         assert found.degree_ratio == pytest.approx(metrics.degree_ratio(graph, classes))
-        if not match.unfilled:  # core numbers are those with every position filled
+        if not match.unfilled:  # core numbers and communities are those with every position filled
             assert found.core_ratio == pytest.approx(metrics.core_ratio(graph, classes))
+            assert found.community_share == pytest.approx(metrics.community_minority_share(graph, classes))
         assert sum(tally.hired) == len(match.pairs)
         assert tally.members == [Counter(classes.values())[name] for name in problem.compact.groups]
