@@ -8,6 +8,21 @@ from xbar.reports.fairea_words import band, chip_text, noise_row, share_band, wr
 from xbar.reports.style import ACCENT, INK, SOFT, Column, draw_table, human, page, percent, plain_decimals, plot, write
 
 
+def bettered_text(sheet: FaireaSheet) -> str:
+    """Which repairs another one betters at no more energy, its intervals apart; "" where none does."""
+    costs = sheet.costs.set_index("label")
+    energy = costs["energy_J"] + costs["writing_J"]
+    changed = {label: noise_row(sheet, "changed", "chip", "judged" if label == "as judged" else "repair", label) for label in costs.index}
+    by: dict[str, list[str]] = {}
+    for label in costs.index:
+        better = [other for other in costs.index if energy[other] <= energy[label] and changed[other]["high"] < changed[label]["low"]]
+        if better:
+            by.setdefault(min(better, key=lambda other: (changed[other]["mean"], energy[other])), []).append(label)
+    told = [f"{best} ({human(energy[best], 'J')}) than {', '.join(others)}" for best, others in by.items()]
+    first = "Of all pairs of this opening and of writing, at no more energy, fewer positions change, intervals apart, with "
+    return f"{first}{'; with '.join(told)}." if told else ""
+
+
 def repairs(sheet: FaireaSheet) -> Figure:
     """What helps, and what it takes."""
     m, costs = sheet.meta, sheet.costs
@@ -49,8 +64,9 @@ def repairs(sheet: FaireaSheet) -> Figure:
         "Energy a position: of scoring all pairs, without static power and links; writing: all cells of the "
         "network, once. Noise-aware training makes another network, compared with its own float matching."
     )
-    write(figure, 0.05, end - 0.025, wrap(note, 180), size=8, colour=SOFT, vertical="top")
-    height = end - 0.235
+    note = "\n".join([wrap(note, 180), *([wrap(bettered, 180)] if (bettered := bettered_text(sheet)) else [])])
+    write(figure, 0.05, end - 0.025, note, size=8, colour=SOFT, vertical="top")
+    height = end - 0.265
     panels = ((0.200, 2, "Positions with another candidate"), (0.465, 3, "Error of logits"), (0.730, 1, "Energy of a filled position"))
     for left, number, title in panels:
         axes = plot(figure, (left, 0.11, 0.220, height), title, "x")

@@ -11,6 +11,7 @@ import pytest
 
 from xbar.reports.fairea import draw_fairea, summary_text
 from xbar.reports.fairea_front import METHODS
+from xbar.reports.fairea_repairs import bettered_text
 from xbar.reports.fairea_sheet import BEFORE, OF_CHIP, RANDOM, FaireaSheet, table_names
 from xbar.reports.fairea_sweeps import _value
 from xbar.reports.fairea_verdict import MEASURES as JUDGED
@@ -128,6 +129,16 @@ def test_pages_are_drawn_without_exact_front_and_pools(sheet: FaireaSheet, tmp_p
     assert len([path for path in paths if path.stem.startswith("report_")]) == 11
     assert {"report.pdf", "report.html", "summary.txt", "reproducibility.png"} <= {path.name for path in paths}
     assert {"who_goes_where.csv", "measures.csv"} <= {path.name for path in paths}
+
+
+def test_a_repair_that_another_betters_at_no_more_energy_is_named(sheet: FaireaSheet) -> None:
+    assert bettered_text(sheet) == ""  # all change as many
+    noise, costs = sheet.noise.copy(), sheet.costs.copy()
+    verified = (noise["label"] == "write-verify") & (noise["measure"] == "changed")
+    noise.loc[verified, ["mean", "low", "high"]] = [0.02, 0.0, 0.05]
+    assert "with write-verify (101 nJ) than as judged, 9-bit weights." in bettered_text(replace(sheet, noise=noise)).replace("\u00a0", " ")
+    costs.loc[costs["label"] == "write-verify", "writing_J"] = 2e-9  # dearer than all
+    assert bettered_text(replace(sheet, noise=noise, costs=costs)) == ""
 
 
 def test_what_the_report_says(sheet: FaireaSheet) -> None:
