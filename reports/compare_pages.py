@@ -125,25 +125,32 @@ def pages(comparison: Comparison) -> dict[str, Figure]:
     """Every page by name."""
     c = comparison
     first, end = (sweep_overview(c), 0.0) if c.kind == SWEEP_FILE else _overview(c)
-    found, rows = {"comparison": first}, _asked_rows(c)
-    if rows and end - 0.05 - ROW_HEIGHT * (len(rows) + 1) > 0.08:
-        draw_table(first, end - 0.05, (("asked", *ASKED_COLUMNS[0][1:]), *ASKED_COLUMNS[1:]), rows)
-    else:
-        found |= _numbered("asked", "What was asked", c, ASKED_COLUMNS, rows)
+    shown, tables, room = {"comparison": first}, dict[str, Figure](), [(first, end)]
     if c.kind == RUN_FILE:
         if c.changed:
-            found["waterfall"] = waterfalls(c)
+            tables["waterfall"] = waterfalls(c)
             if on_chip(c)[["static_energy_J_old", "static_energy_J_new"]].sum().sum() > 0:
-                found["static"] = energy_parts(c)
-            found["by_layer"] = by_layer(c)
-        found |= _numbered("components", "Components in numbers", c, COMPONENT_COLUMNS, _component_rows(c))
-        found |= _numbered("layers", "Layers in numbers", c, LAYER_COLUMNS, _layer_rows(c))
+                tables["static"] = energy_parts(c)
+            tables["by_layer"] = by_layer(c)
+        numbered = [("components", "Components in numbers", COMPONENT_COLUMNS, _component_rows(c)),
+                    ("layers", "Layers in numbers", LAYER_COLUMNS, _layer_rows(c))]  # fmt: skip
     elif c.kind == SWEEP_FILE:
-        found |= _numbered("points", f"The {WORST} points of each metric that changed most", c, POINT_COLUMNS, _worst_points(c))
+        numbered = [("points", f"The {WORST} points of each metric that changed most", POINT_COLUMNS, _worst_points(c))]
     else:
         rows = [_metric_cells(c, name, 56) for name in by_change(c.metrics).index]
-        found |= _numbered("numbers", "Numbers that changed", c, METRIC_COLUMNS, rows) if len(rows) > MOST_METRICS else {}
-    return {**found, "definitions": definitions(c)}
+        numbered = [("numbers", "Numbers that changed", METRIC_COLUMNS, rows)] if len(rows) > MOST_METRICS else []
+    for name, title, columns, rows in numbered:
+        drawn, end = _numbered(name, title, c, columns, rows)
+        room += [(figure, end) for figure in [*drawn.values()][-1:]]
+        tables |= drawn
+    asked = _asked_rows(c)
+    least = 0.13 + ROW_HEIGHT * (len(asked) + 1)
+    figure, end = room[0] if room[0][1] > least else max(room, key=lambda each: each[1])
+    if asked and end > least:
+        draw_table(figure, end - 0.05, (("asked", *ASKED_COLUMNS[0][1:]), *ASKED_COLUMNS[1:]), asked)
+    else:
+        shown |= _numbered("asked", "What was asked", c, ASKED_COLUMNS, asked)[0]
+    return {**shown, **tables, "definitions": definitions(c)}
 
 
 def _subtitle(comparison: Comparison) -> str:
@@ -154,14 +161,16 @@ def _subtitle(comparison: Comparison) -> str:
     return "  ·  ".join(sides)
 
 
-def _numbered(name: str, title: str, comparison: Comparison, columns: tuple[Column, ...], rows: list[list[str]]) -> dict[str, Figure]:
-    """A table on as many pages as it takes."""
-    found = {}
+def _numbered(
+    name: str, title: str, comparison: Comparison, columns: tuple[Column, ...], rows: list[list[str]]
+) -> tuple[dict[str, Figure], float]:  # fmt: skip
+    """A table on as many pages as it takes, and where it ends on the last."""
+    found, end = {}, 0.0
     for number, first in enumerate(range(0, len(rows), ROWS_PER_PAGE), 1):
         figure = page(title, _subtitle(comparison))
-        draw_table(figure, TOP, columns, rows[first : first + ROWS_PER_PAGE])
+        end = draw_table(figure, TOP, columns, rows[first : first + ROWS_PER_PAGE])
         found[f"{name}_{number}"] = figure
-    return found
+    return found, end
 
 
 def _metric_cells(comparison: Comparison, name: object, most: int = 44) -> list[str]:
