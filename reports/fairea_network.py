@@ -29,21 +29,15 @@ def _looks(sheet: FaireaSheet) -> dict[str, tuple[str, str]]:
 
 
 def network(sheet: FaireaSheet) -> Figure:
-    """The network before, and after FairEA."""
+    """The network before, after FairEA, and after the method that answers."""
     m = sheet.meta
     figure = page("The network before and after", subtitle(sheet))
-    mine = method_row(sheet, "FairEA")
     mixed = "" if m["r_filled"] is None else f", r = {m['r_filled']:+.3f} of the filled"
-    panels = (
-        (
-            "before",
-            f"Before: open positions outlined{mixed}",
-            (0.05, 0.13, 0.44, 0.70),
-        ),
-        ("fairea", f"After FairEA: r = {mine['assortativity']:+.3f}", (0.52, 0.13, 0.43, 0.70)),
-    )
-    for column, title, box in panels:
-        _draw_network(plot(figure, box, title, "none"), sheet, column)
+    panels = [("before", f"Before{mixed}")]
+    for column, method in {"fairea": "FairEA", "improved": m["answer"]}.items():
+        panels.append((column, f"{method[0].upper()}{method[1:]}, r = {method_row(sheet, method)['assortativity']:+.3f}"))
+    for number, (column, title) in enumerate(panels):
+        _draw_network(plot(figure, (0.05 + 0.305 * number, 0.13, 0.29, 0.70), title, "none"), sheet, column)
     looks = _looks(sheet)
     handles = [
         Line2D(
@@ -67,7 +61,7 @@ def network(sheet: FaireaSheet) -> Figure:
             markeredgecolor=INK,
             markeredgewidth=1.8,
             markersize=8,
-            label=f"open ({m['open']}); after: filled, same outline",
+            label=f"open ({m['open']}), outlined once filled",
         )
     )
     figure.legend(
@@ -83,7 +77,7 @@ def network(sheet: FaireaSheet) -> Figure:
 
 def _draw_network(axes: Axes, sheet: FaireaSheet, column: str) -> None:
     nodes, at = sheet.nodes, sheet.nodes[["x", "y"]].to_numpy()
-    size = float(np.clip(5200 / len(nodes), 6, 150))
+    size = float(np.clip(3500 / len(nodes), 5, 120))
     larger, outline = max(1.4 * size, 40.0), 1.8 if size > 40 else 1.2
     ends = sheet.edges[["source", "target"]].to_numpy()
     many = len(ends) > 1500
