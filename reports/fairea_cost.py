@@ -19,9 +19,9 @@ def cost(sheet: FaireaSheet) -> Figure:
     figure = page("What fairness costs", "the largest fitness within a limit on one measure, the others free")
     share = share_of_range(sheet)
     told = []
-    for left, (name, (column, label, way)) in zip((0.07, 0.385, 0.70), MEASURES.items(), strict=True):
+    for left, (name, (column, label, way)) in zip((0.085, 0.395, 0.705), MEASURES.items(), strict=True):
         part = sheet.curve[sheet.curve["measure"] == name]
-        axes = plot(figure, (left, 0.40, 0.255, 0.42), label[0].upper() + label[1:], "both")
+        axes = plot(figure, (left, 0.40, 0.245, 0.42), label[0].upper() + label[1:], "both")
         known = part.dropna(subset=["fitness"])
         axes.step(known["limit"], share(known["fitness"]), "-", where="post", color=ACCENT, linewidth=1.8, zorder=2)
         for exact, face in ((True, ACCENT), (False, PAPER)):
