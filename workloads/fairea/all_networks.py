@@ -49,7 +49,8 @@ def one(graph: nx.Graph, attribute: str, name: str, share: float, pool: int) -> 
     told = {
         **setting, "four_fifths": "met" if four.matching else "proved infeasible" if four.exact else "none found",
         "four_fifths_costs_percent": 100 * (1 - four.matching.fitness / best) if four.matching else float("nan"),
-        "answer": found.best, "answer_proved": found.chosen.found.exact, "dropped": "; ".join(name for name, _ in found.chosen.dropped),
+        "answer": found.best, "answer_proved": found.chosen.found.exact,
+        "dropped": "; ".join(f"{name} ({how})" for name, how in found.chosen.dropped),
         "verdict": harm_text(sheet).replace("\u00a0", " "),
     }  # fmt: skip
     return table.assign(**setting)[[*setting, *table.columns]], told

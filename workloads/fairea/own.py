@@ -26,6 +26,7 @@ from xbar.workloads.fairea.problem import FaireaError, Floats, Problem
 from xbar.workloads.fairea.tables import Row, Table, read_table
 
 JOINT = " & "  # between the attributes of an intersection
+MOST_PAIRS = 10_000_000  # open positions times candidates, of which every method keeps tables
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,9 @@ def _fitness(
 def _read_fitness(table: Table, opened: Sequence[str], candidates: Sequence[str]) -> Floats:
     """(open positions, candidates), NaN where nobody said that the candidate qualifies."""
     places, people = ({name: n for n, name in enumerate(names)} for names in (opened, candidates))
+    if len(places) * len(people) > MOST_PAIRS:
+        told = f"must be {MOST_PAIRS:,} at most; larger questions are asked from Python, of pairs alone (xbar.workloads.fairea.large)"
+        raise FaireaError("open positions times candidates", f"{len(places):,} x {len(people):,}", told)
     weights = np.full((len(places), len(people)), np.nan)
     position, candidate, value = (table.find(*names) for names in (("position",), ("candidate",), ("fitness", "score")))
     if position and candidate and value:

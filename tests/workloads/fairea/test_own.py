@@ -221,3 +221,9 @@ def test_the_command_writes_a_template_and_names_what_is_wrong(tmp_path: Path, c
             main(["run", "fairea", *words])
     assert main(["run", "digits", "--limit", "ties=1", "--out", str(tmp_path / "out")]) == 1
     assert "--limit is of no use to digits" in capsys.readouterr().err
+
+
+def test_a_question_too_large_for_tables_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xbar.workloads.fairea.own.MOST_PAIRS", 5)
+    with pytest.raises(FaireaError, match=r"open positions times candidates = '2 x 3'.*5 at most.*fairea\.large"):
+        case(folder(tmp_path))
