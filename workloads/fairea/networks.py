@@ -46,7 +46,9 @@ def _davis() -> nx.Graph:
     full = nx.davis_southern_women_graph()
     women = [u for u, side in full.nodes("bipartite") if side == 0]
     met = nx.bipartite.weighted_projected_graph(full, women)
-    return _by_community(met, "weight")
+    ordered, number = nx.Graph(), {u: n for n, u in enumerate(women)}  # the projection's neighbours come from sets, in any order
+    ordered.add_weighted_edges_from((u, v, met[u][v]["weight"]) for u in women for v in sorted(met[u], key=number.__getitem__))
+    return _by_community(ordered, "weight")
 
 
 def _florentine() -> nx.Graph:

@@ -204,3 +204,11 @@ def test_organisations_have_their_stated_assortativity(shared_data, name, attrib
     graph = read_organisation(folder)
     assert (len(graph), graph.number_of_edges()) == (nodes, edges)
     assert assortativity(graph, nx.get_node_attributes(graph, attribute)) == pytest.approx(r, abs=5e-4)
+
+
+def test_ties_of_davis_come_in_the_order_of_its_women() -> None:
+    """The projection makes them from sets of strings, whose order differs from process to process, and classes with it."""
+    graph, _ = embedded("davis")
+    number = {u: n for n, u in enumerate(u for u, side in nx.davis_southern_women_graph().nodes("bipartite") if side == 0)}
+    assert list(graph) == list(number)
+    assert [(number[u], number[v]) for u, v in graph.edges()] == sorted((number[u], number[v]) for u, v in graph.edges())
