@@ -353,7 +353,7 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("--tries", type=_from_one, metavar="N", help=f"with --most-lost: compressions at most (default {TRIES})")
     parser.add_argument("--method", choices=COMPRESSION_METHODS,
                         help=f"how filters and inputs are chosen: {', '.join(f'{k}: {v}' for k, v in COMPRESSION_METHODS.items())} "
-                        f"(default {COMPRESSION_METHOD})")  # fmt: skip
+                        f"(default {COMPRESSION_METHOD}, of digits admm)")  # fmt: skip
     parser.add_argument("--allocation", choices=ALLOCATIONS, help="how much each layer keeps: by what the chip charges for it, or the same "
                         "share of filters everywhere (default cost-aware)")  # fmt: skip
     parser.add_argument("--epochs", type=_from_one, help="of all training after the choice of what to keep, each stage with its share")
