@@ -355,7 +355,7 @@ class LookAtRows(Look):
         c, copies = self.loop, self.numbers.table(self.m, "copies")
         if (copies[:, c.C_STATE] == c.ENDED).any():
             return self.all
-        return int(copies[:, c.C_SAMPLE].max(initial=self.all - 1)) + 1
+        return int(copies[:, c.C_SAMPLE].max()) + 1
 
     def mark(self, served: int) -> Mark:
         """See `Look`."""
@@ -401,23 +401,27 @@ class LookAtRows(Look):
             return code + c.CODES * np.where(of_request, sample, who)
 
         state, kind = jobs[:, c.J_STATE], numbers.table(m, "kinds")
+        which = (jobs[:, c.J_RESULT] - jobs[:, c.J_COPY] - c.C_RESULT) // 2 - m[jobs[:, c.J_COPY] + c.C_RESULTS]
+        which %= 3  # of the results of a copy, from the oldest on
         finishing = (state == c.FINISHING) | (state == c.WRITING)
         told = [np.column_stack([
             jobs[:, c.J_COPY], jobs[:, c.J_SAMPLE] - served, jobs[:, c.J_VECTOR], jobs[:, c.J_KIND], state,
             relative(jobs[:, c.J_STARTED], state == c.COMPUTING), relative(jobs[:, c.J_START], finishing),
             jobs[:, c.J_LEFT] * ((state == c.SUMMING) | (state == c.FINISHING)), jobs[:, c.J_WRITTEN] * finishing,
-            jobs[:, c.J_WAITS] * finishing, jobs[:, c.J_RESULT] * (state < c.TRAVELLING), jobs[:, c.J_SENDING],
+            jobs[:, c.J_WAITS] * finishing, which * (state < c.TRAVELLING), jobs[:, c.J_SENDING],
         ])]  # fmt: skip
         copies = numbers.table(m, "copies")
         state = copies[:, c.C_STATE]
         loading = state == c.LOADING
         results = copies[:, c.C_RESULT : c.C_RESULT + 6].reshape(-1, 3, 2)
+        in_order = (copies[:, [c.C_RESULTS]] + np.arange(3)) % 3
+        results = np.take_along_axis(results, in_order[:, :, None], axis=1)
         left = np.where(results[:, :, 0] < 0, -1, later(results[:, :, 0]))
         told.append(np.column_stack([
             state, copies[:, c.C_SAMPLE] - served, copies[:, c.C_AT], copies[:, c.C_STOP],
             copies[:, c.C_NEXT] * ((state == c.ROOM) | (state == c.NEEDS)), copies[:, c.C_KIND] * (state >= c.LOADING),
             relative(copies[:, c.C_START], loading), copies[:, c.C_LEFT] * loading, later(copies[:, c.C_ARRAYS]),
-            later(copies[:, c.C_CONVERTERS]), copies[:, c.C_RESULTS] % 3, left, results[:, :, 1] * (results[:, :, 0] < 0),
+            later(copies[:, c.C_CONVERTERS]), left, results[:, :, 1] * (results[:, :, 0] < 0),
         ]))  # fmt: skip
         told += [later(kind[:, c.K_WRITTEN_UNTIL]), numbers.table(m, "ports")[:, c.P_DUE], numbers.table(m, "units")[:, c.U_TAKEN]]
         asking = m[m[c.ASKING] : m[c.ASKING] + m[c.ASKED] * c.ASK_WIDTH].reshape(-1, c.ASK_WIDTH)
@@ -467,7 +471,6 @@ class LookAtRows(Look):
             state, some[:, c.COMPLETE], at, relative(some[:, c.R_START], on_links), some[:, c.R_LEFT] * (state == c.READING),
             later(some[:, c.R_ARRIVED]) * (leaving | (state == c.BRINGING)),
         ]))  # fmt: skip
-        told.append(requests[served:unseen, c.COMPLETE])
         free = numbers.table(m, "links")[:, c.X_FREE]
         told.append(later(free))
         gaps = self._pool("GAP", c.G_WIDTH)[:, 1:]
