@@ -275,13 +275,17 @@ class CopyProcess:
 
     def _sending(self, kind: int, copies: Copies) -> Sending:
         """How results of a kind of vector leave for these copies of each reader; such vectors are alike."""
+        drain, shipment, room = self.drain(kind, copies)
+        self.sendings[kind, copies] = Sending(self.simulation.journal.describe(drain), shipment, room)
+        return self.sendings[kind, copies]
+
+    def drain(self, kind: int, copies: Copies) -> tuple[Activity, Shipment, dict[int, float]]:
+        """The same, but for its number in the journal: the drain's activity, what travels, and the room that it takes."""
         simulation, operation = self.simulation, self.kinds[kind].operation
         shipment, more, arriving = simulation.operations.sending(self.layer, operation.made, copies)
         actions = {name: operation.drain.get(name, 0.0) + more.get(name, 0.0) for name in [*operation.drain, *more]}
-        run = simulation.journal.describe(Activity(self.layer.name, "drain", self.copy.index, actions))
         room = {tile: bits for tile, bits in arriving.items() if tile in simulation.credits.watched}
-        self.sendings[kind, copies] = Sending(run, shipment, room)
-        return self.sendings[kind, copies]
+        return Activity(self.layer.name, "drain", self.copy.index, actions), shipment, room
 
 
 class CrossbarCopyProcess(CopyProcess):

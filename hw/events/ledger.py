@@ -52,7 +52,8 @@ class Ledger(Served):
     is simulated. read_energy: joule of the array reads of one vector by layer, from the cells' own conductances, or None where reads
     are charged by the chip's average read, in proportion to what is in use (`filled_share`). updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
-    update writes over the same time. mesh_links, unit_busy_fs: what `links` and `units` are made of.
+    update writes over the same time. engine: what the events were simulated by, and where that was SimPy for a large load, why
+    (`xbar.hw.events.fast`). mesh_links, unit_busy_fs: what `links` and `units` are made of.
     """
 
     placement: Placement = field(repr=False)
@@ -66,6 +67,7 @@ class Ledger(Served):
     unit_busy_fs: dict[str, int] = field(repr=False)
     read_energy: dict[str, float] | None = None
     updates: tuple[Update, ...] = ()
+    engine: str = "SimPy"
 
     def _title(self) -> str:
         return f"Ledger of {self.requests:,} request{'' if self.requests == 1 else 's'} on {self.chip.title}"
@@ -75,7 +77,7 @@ class Ledger(Served):
         return {
             "latency": mean, "throughput": f"{si(self.throughput)} requests/s",
             "energy on chip": f"{si(self.on_chip_energy / (self.requests or np.nan), 'J')} a request",
-            "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request", "simulated": si(self.span, "s"),
+            "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request", "simulated": f"{si(self.span, 's')} by {self.engine}",
         }  # fmt: skip
 
     def _parts(self) -> pd.DataFrame:

@@ -217,6 +217,11 @@ class Links:
                 return start
         return max(self.free[link], earliest)
 
+    def count(self, shipment: Shipment, times: int) -> None:
+        """Count a shipment as sent so many times, which took place elsewhere."""
+        if times:
+            self._sent[id(shipment)] = shipment, [times]
+
     @property
     def sent(self) -> dict[int, int]:
         """How often each shipment was sent, by its id."""

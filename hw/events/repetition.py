@@ -50,7 +50,7 @@ def serve(simulation: "Simulation", progress: Callable[[int], None] | None, ever
     out and counted.
     """
     requests = simulation.start()
-    look, served = None if every_request or not is_told(simulation) else _Look(simulation, requests), 0
+    look, served = None if every_request or not is_told(simulation) else LookAtProcesses(simulation, requests), 0
     while served < simulation.requests:
         simulation.run(requests[served])
         served += 1
@@ -72,7 +72,7 @@ def is_told(simulation: "Simulation") -> bool:
 
 
 @dataclass(frozen=True)
-class _Mark:
+class Mark:
     """What was written down until a request's end: the time [fs], the journal's rows, the clock's events, shipments and how long shared
     converters were taken."""
 
@@ -84,18 +84,38 @@ class _Mark:
     taken: dict[tuple[int, int], int]
 
 
-class _Look:
+class Look:
     """Looks for a state that comes again, and leaves out what then repeats itself. open: as long as it looks."""
 
-    def __init__(self, simulation: "Simulation", processes: list[Process]):
-        self.simulation, self.processes, self.all = simulation, processes, simulation.requests
+    def __init__(self, simulation: "Simulation"):
+        self.simulation, self.all = simulation, simulation.requests
         self.phases = lcm(*(deal.phases for deal in simulation.placement.deals.values()))
-        self.marks: dict[bytes, _Mark] = {}
-        self.found: tuple[_Mark, _Mark, int] | None = None  # the last two ends of the period, and how often it was left out
+        self.marks: dict[bytes, Mark] = {}
+        self.found: tuple[Mark, Mark, int] | None = None  # the last two ends of the period, and how often it was left out
         self.taken_numbers = 0  # of events, by looking
         distances = np.diff(simulation.arrival_fs)
         self.open = bool(len(distances)) and bool((distances == distances[0]).all())
         self.distance = int(distances[0]) if self.open else 0
+
+    def untouched(self, served: int) -> int:
+        """The first request that nothing has been done for: that has not come, or waits behind all others for its turn to come in."""
+        raise NotImplementedError
+
+    def unseen(self) -> int:
+        """The first sample that no copy has come to; all where a copy has come to its end."""
+        raise NotImplementedError
+
+    def mark(self, served: int) -> Mark:
+        """What was written down until now, when all of this instant has happened."""
+        raise NotImplementedError
+
+    def state(self, served: int, untouched: int, unseen: int) -> bytes:
+        """The whole state now."""
+        raise NotImplementedError
+
+    def forget(self, fewer: int) -> None:
+        """Go on as if requests from this one on had never come."""
+        raise NotImplementedError
 
     def after(self, served: int) -> None:
         """Look after so many requests have been served."""
@@ -105,43 +125,18 @@ class _Look:
         if rounds > LOOKED_AT:
             self.open = False
             return
-        simulation, clock = self.simulation, self.simulation.env
-        untouched, unseen = self._untouched(served), self._unseen()
-        begun = max(untouched, unseen)
-        if begun + self.phases > self.all:
+        if max(self.untouched(served), self.unseen()) + self.phases > self.all:
             self.open = False
             return
-        clock.finish_instant()
-        self.taken_numbers += 1
-        events = next(clock._eid) - self.taken_numbers
-        self.taken_numbers += 1
-        mark = _Mark(served, clock._now, len(simulation.journal.end), events, simulation.links.sent, dict(simulation.taken))
-        untouched, unseen = self._untouched(served), self._unseen()  # what happened in this instant is in it
-        state = Snapshot(simulation, self.processes, served, untouched, unseen).state()
+        mark = self.mark(served)
+        untouched, unseen = self.untouched(served), self.unseen()  # what happened in this instant is in it
+        state = self.state(served, untouched, unseen)
         before = self.marks.get(state)
         self.marks[state] = mark
         if before is not None:
             self._leave_out(before, mark, max(untouched, unseen))
 
-    def _untouched(self, served: int) -> int:
-        """The first request that nothing has been done for: that has not come, or waits behind all others for its turn to come in."""
-        simulation = self.simulation
-        if not simulation.off_chip_io:
-            return self._unseen()
-        gates = simulation.readers[""]
-        for number in range(served, self.all):
-            inside = list(frames(self.processes[number]))
-            names = [frame.f_code.co_name for frame in inside]
-            if names == [REQUEST] or (names[:3] == IN_LINE and inside[2].f_locals["loaded"] is gates[0]):
-                return number
-        return self.all
-
-    def _unseen(self) -> int:
-        """The first sample that no copy has come to; all where a copy has come to its end."""
-        inside = [next(frames(process), None) for process in self.simulation.processes]
-        return max((self.all if frame is None else frame.f_locals["sample"] + 1 for frame in inside), default=self.all)
-
-    def _leave_out(self, before: _Mark, mark: _Mark, begun: int) -> None:
+    def _leave_out(self, before: Mark, mark: Mark, begun: int) -> None:
         """Go on with fewer requests, where what has come since `before` repeats itself."""
         simulation, period, shift = self.simulation, mark.served - before.served, mark.now - before.now
         fewer = begun + (self.all - begun) % period
@@ -153,19 +148,12 @@ class _Look:
         self.open, self.found = False, (before, mark, more)
         self.marks.clear()
         simulation.requests = fewer
-        queue = simulation.env._queue
-        queue[:] = [each for each in queue if not waits_behind(each[3], fewer)]
-        heapify(queue)
-        for progress in simulation._loaded.values():
-            progress.waiting = [each for each in progress.waiting if not waits_behind(each[2], fewer)]
-            heapify(progress.waiting)
-        for key in [key for key in simulation._progress if key[1] >= fewer]:
-            del simulation._progress[key]
+        self.forget(fewer)
 
     def close(self) -> int:
         """When all is done: count what was left out, and how many requests it was."""
         simulation = self.simulation
-        simulation.more_events = -self.taken_numbers
+        simulation.more_events -= self.taken_numbers
         if self.found is None:
             return 0
         before, mark, more = self.found
@@ -194,3 +182,53 @@ class _Look:
         found[number[late] + more * period] = seen[late] + more * (ends - begins)
         assert (found >= 0).all(), "requests of a period that are not one after another"
         return found
+
+
+class LookAtProcesses(Look):
+    """Looks at SimPy's processes; `requests` are those of the requests."""
+
+    def __init__(self, simulation: "Simulation", requests: list[Process]):
+        super().__init__(simulation)
+        self.requests = requests
+
+    def untouched(self, served: int) -> int:
+        """See `Look`."""
+        simulation = self.simulation
+        if not simulation.off_chip_io:
+            return self.unseen()
+        gates = simulation.readers[""]
+        for number in range(served, self.all):
+            inside = list(frames(self.requests[number]))
+            names = [frame.f_code.co_name for frame in inside]
+            if names == [REQUEST] or (names[:3] == IN_LINE and inside[2].f_locals["loaded"] is gates[0]):
+                return number
+        return self.all
+
+    def unseen(self) -> int:
+        """See `Look`."""
+        inside = [next(frames(process), None) for process in self.simulation.processes]
+        return max((self.all if frame is None else frame.f_locals["sample"] + 1 for frame in inside), default=self.all)
+
+    def mark(self, served: int) -> Mark:
+        """See `Look`; finishes the instant."""
+        simulation, clock = self.simulation, self.simulation.env
+        clock.finish_instant()
+        self.taken_numbers += 1
+        events = next(clock._eid) - self.taken_numbers
+        self.taken_numbers += 1
+        return Mark(served, clock._now, len(simulation.journal.end), events, simulation.links.sent, dict(simulation.taken))
+
+    def state(self, served: int, untouched: int, unseen: int) -> bytes:
+        """See `Look`."""
+        return Snapshot(self.simulation, self.requests, served, untouched, unseen).state()
+
+    def forget(self, fewer: int) -> None:
+        """See `Look`."""
+        simulation, queue = self.simulation, self.simulation.env._queue
+        queue[:] = [each for each in queue if not waits_behind(each[3], fewer)]
+        heapify(queue)
+        for progress in simulation._loaded.values():
+            progress.waiting = [each for each in progress.waiting if not waits_behind(each[2], fewer)]
+            heapify(progress.waiting)
+        for key in [key for key in simulation._progress if key[1] >= fewer]:
+            del simulation._progress[key]

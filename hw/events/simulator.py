@@ -42,6 +42,7 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Ports, Steps
 from xbar.hw.events.credits import Credits
+from xbar.hw.events.fast import COMPILED, LEAST, events_expected, serve_compiled, why_not
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.repetition import serve
@@ -84,6 +85,7 @@ class Simulation:
         self.operations = VectorOperations(placement, off_chip_io)
         self.arrival_fs = arrivals.femtoseconds
         self.requests = len(self.arrival_fs)
+        self.engine = "SimPy"  # what it is served by
         self.finish_fs = np.zeros(self.requests, np.int64)
         self.more_events = 0  # than the clock had, of what is not simulated because it repeats itself
         self.off_chip_io, self.per_crossbar, self.samples_held = off_chip_io, per_crossbar, samples_held
@@ -290,7 +292,7 @@ class Simulation:
         return Ledger(
             self.placement, tuple(self.journal.activities), self.journal.runs, self.arrival_fs[:served], self.finish_fs[:served], span,
             next(self.env._eid) + self.more_events, self.links, self.unit_busy(), None if read_energy is None else dict(read_energy),
-            tuple(self.updates),
+            tuple(self.updates), self.engine,
         )  # fmt: skip
 
     def _enter_writes(self) -> None:
@@ -320,7 +322,7 @@ class _Transfers:
         destinations, network = self.operations.destinations, simulation.network
         self.in_phases = lcm(*(destinations.phases(flow) for flow in self.operations.flows_from[""]))
         self.out_phases = lcm(*(simulation.placement.deals[name].phases for name in network.outputs))
-        self._known: dict[tuple[str, int], tuple[Transfer, int]] = {}
+        self.known: dict[tuple[str, int], tuple[Transfer, int]] = {}
         self.buffer_tiles = {
             tile for name in network.outputs for phase in range(simulation.placement.deals[name].phases)
             for tile in destinations.completed(name, phase)
@@ -329,15 +331,15 @@ class _Transfers:
     @property
     def described(self) -> list[tuple[Transfer, int]]:
         """Transfers and their activities."""
-        return list(self._known.values())
+        return list(self.known.values())
 
     def _transfer(self, which: str, sample: int) -> tuple[Transfer, int]:
         phases, made = (self.in_phases, self.operations.image_in) if which == INPUT else (self.out_phases, self.operations.result_out)
         key = (which, sample % phases)
-        if key not in self._known:
+        if key not in self.known:
             transfer = made(sample)
-            self._known[key] = transfer, self.simulation.journal.describe(Activity(which, "transfer", 0, transfer.actions))
-        return self._known[key]
+            self.known[key] = transfer, self.simulation.journal.describe(Activity(which, "transfer", 0, transfer.actions))
+        return self.known[key]
 
     def bring(self, sample: int) -> Steps:
         """One sample: it travels on over the mesh while it comes over the links, and is there when its last bit is."""
@@ -401,6 +403,7 @@ def simulate(
     updates: Sequence[Update] = (),
     lookups: Mapping[str, Sequence[int]] | None = None,
     every_request: bool = False,
+    engine: Literal["auto", "simpy", "compiled"] = "auto",
 ) -> Ledger:
     """Serve the requests on the placed network and return the ledger.
 
@@ -412,10 +415,12 @@ def simulate(
     called with 1 after each request. updates: what is written anew meanwhile, also after the last request. lookups: by
     look-up layer the rows that requests look up, (requests, vectors) or flat in that order; layers that are not named look
     up every row alike often (`drawn_rows`). every_request: simulate each of them, also where evenly spaced ones come to repeat each other,
-    which are else simulated until they do (`xbar.hw.events.repetition`), with the same ledger.
+    which are else simulated until they do (`xbar.hw.events.repetition`), with the same ledger. engine: SimPy, which is the reference, or
+    the compiled loop (`xbar.hw.events.fast`) with the same ledger; "auto" takes the loop for what is large where it can. `Ledger.engine`
+    tells which it was, and why.
 
     Raises ParameterError for a read energy missing or not finite, for updates that cannot be made, and for look-ups of other shape or
-    range; BufferCapacityError where values wait for each other because a tile's buffer is too small (`xbar.hw.events.credits` says
+    range, and for engine="compiled" where the loop cannot; BufferCapacityError where values wait for each other because a tile's buffer is too small (`xbar.hw.events.credits` says
     when that cannot be).
     """
     check_options(placement.network, read_energy, resolution, samples_held, horizon)
@@ -425,8 +430,25 @@ def simulate(
     simulation = Simulation(
         placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
     )
-    serve(simulation, progress, every_request)
+    simulation.engine = _serve(simulation, progress, every_request, engine)
     return simulation.ledger(simulation.close(horizon), read_energy)
+
+
+def _serve(simulation: Simulation, progress: Callable[[int], None] | None, every_request: bool, engine: str) -> str:
+    """Serve all requests with an engine; which it was, and why."""
+    if engine not in ("auto", "simpy", "compiled"):
+        raise ParameterError(f"engine must be 'auto', 'simpy' or 'compiled', got {engine!r}")
+    large, reason = events_expected(simulation) >= LEAST, why_not(simulation)
+    if engine == "compiled" and reason is not None:
+        raise ParameterError(f"engine='compiled': {reason}")
+    if engine == "compiled" or (engine == "auto" and large and reason is None):
+        if serve_compiled(simulation, every_request):
+            for _ in range(simulation.requests if progress is not None else 0):
+                progress(1)  # type: ignore[misc]
+            return COMPILED
+        reason = "times near the end of what 64 bits hold"
+    serve(simulation, progress, every_request)
+    return "SimPy" if engine == "simpy" or not large else f"SimPy: {reason}"
 
 
 def check_options(

@@ -1,0 +1,556 @@
+"""The simulation in compiled code (`xbar.hw.events.compiled`): its tables made of a `Simulation`, and what came of them put back into it.
+
+A `Simulation` knows its copies, ports, hold times and shipments before anything happens; here they become numbers. What comes of it is
+written where the processes would have written it, so that the ledger is made in one way, and equals that of the processes: times,
+counts and activities by their numbers, energies with them.
+
+Not compiled (`why_not`): buffers that can run full, single crossbars, several chips. These are simulated by SimPy, as is what is so
+small that it would take longer to begin (`LEAST`).
+"""
+
+from collections.abc import Sequence
+from math import lcm
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xbar.hw.chip.cycle import FEMTOSECONDS
+from xbar.hw.events.ledger import INPUT, OUTPUT, Activity
+from xbar.hw.events.mesh import Shipment
+from xbar.hw.events.repetition import Look, Mark, is_told
+from xbar.hw.events.updates import crossbar_writes
+from xbar.hw.events.vector_operation import Copies, Transfer
+from xbar.hw.events.waiting import Port
+
+if TYPE_CHECKING:
+    from xbar.hw.events.copies import CopyProcess, Ports
+    from xbar.hw.events.simulator import Simulation
+
+COMPILED = "the compiled loop"
+LEAST = 300_000  # events, as many as SimPy does in about a second: less than it takes to load the compiled loop and begin
+OF_A_VECTOR = 9  # events of one vector, at least
+JOURNAL_ROWS = 1 << 20  # at first
+POOL = 256  # rows at first of a pool, beside some for every copy
+
+
+def events_expected(simulation: "Simulation") -> int:
+    """About how many events the simulation has."""
+    return OF_A_VECTOR * simulation.requests * (2 + sum(layer.vectors for layer in simulation.network.layers))
+
+
+def why_not(simulation: "Simulation") -> str | None:
+    """Why the compiled loop cannot do the simulation; None where it can."""
+    if simulation.per_crossbar:
+        return "single crossbars are simulated by SimPy alone"
+    if simulation.credits.watched:
+        return f"buffers of {len(simulation.credits.watched)} tiles can run full, which SimPy alone simulates"
+    return None
+
+
+class _Rows:
+    """Rows of numbers by the names of their tables, and where each table will begin."""
+
+    def __init__(self, begin: int):
+        self.end = begin
+        self.at: dict[str, int] = {}
+        self.width: dict[str, int] = {}
+        self.rows: dict[str, np.ndarray] = {}
+
+    def room(self, name: str, count: int, width: int = 1) -> None:
+        """Leave room for a table of zeros."""
+        self.at[name], self.width[name], self.end = self.end, width, self.end + count * width
+
+    def put(self, name: str, rows: Sequence[Sequence[int]] | Sequence[int] | np.ndarray, width: int = 1) -> np.ndarray:
+        """A table of these rows, as it can still be changed."""
+        table = np.array(rows, np.int64).reshape(-1, width) if width > 1 else np.array(rows, np.int64).ravel()
+        self.room(name, len(table), width)
+        self.rows[name] = table
+        return table
+
+    def of(self, name: str, number: np.ndarray | int) -> np.ndarray | int:
+        """Where rows of a table begin, by their numbers."""
+        return self.at[name] + np.asarray(number) * self.width[name]
+
+
+class _Numbers:
+    """What one simulation is made of as the numbers that the loop works on."""
+
+    def __init__(self, simulation: "Simulation"):
+        from xbar.hw.events import compiled  # loads numba, which takes half a second
+
+        self.loop, self.simulation = compiled, simulation
+        self.layers = {layer.name: number for number, layer in enumerate(simulation.network.layers)}
+        self.shipped: dict[int, tuple[int, Shipment]] = {}
+        self.ports: dict[int, int] = {}
+        self.holds: list[tuple[int, int]] = []
+        self.units: dict[tuple[int, int], int] = {}
+        self.drains: list[Activity | None] = []
+        self.sendings: list[tuple[int, int]] = []
+        self.moved: list[tuple[str, int, Transfer]] = []
+        self.rows = self._laid()
+
+    def _port(self, port: Port) -> int:
+        return self.ports.setdefault(id(port), len(self.ports))
+
+    def _shipment(self, shipment: Shipment) -> int:
+        return self.shipped.setdefault(id(shipment), (len(self.shipped), shipment))[0]
+
+    def _held(self, ports: "Ports") -> list[int]:
+        first = len(self.holds)
+        self.holds += [(self._port(port), hold) for port, hold in ports.shared]
+        return [first, len(self.holds), ports.private]
+
+    def _laid(self) -> _Rows:
+        """All tables that do not grow."""
+        simulation, c, rows = self.simulation, self.loop, _Rows(self.loop.SCALARS)
+        links_port = self._port(simulation.off_chip_links.port)
+        copies, kinds = self._copies(rows)
+        sending_of = self._layers(rows, copies, kinds)
+        self._transfers(rows)
+        rows.put("holds", self.holds, c.HOLD_WIDTH)
+        rows.put("ports", np.zeros((len(self.ports), c.P_WIDTH)), c.P_WIDTH)
+        rows.rows["holds"][:, 0] = rows.of("ports", rows.rows["holds"][:, 0])
+        shipments = [shipment for _, shipment in self.shipped.values()]
+        steps = rows.put("steps", [step[:3] for shipment in shipments for step in shipment.steps], c.STEP_WIDTH)
+        rows.put("links", np.zeros((len(simulation.links.free), c.X_WIDTH)), c.X_WIDTH)
+        steps[:, c.STEP_LINK] = rows.of("links", steps[:, c.STEP_LINK])
+        ends = rows.of("steps", np.cumsum([0] + [len(shipment.steps) for shipment in shipments]))
+        sent = rows.put("shipments", np.zeros((len(shipments), c.H_WIDTH)), c.H_WIDTH)
+        sent[:, c.H_FIRST], sent[:, c.H_END], sent[:, c.H_ROUTERS] = ends[:-1], ends[1:], [each.routers for each in shipments]
+        self.longest = max((len(shipment.steps) for shipment in shipments), default=0)
+        rows.room("begun", self.longest + 1)
+        sendings = rows.put("sendings", self.sendings, c.D_WIDTH)
+        sendings[:, c.D_SHIPMENT] = rows.of("shipments", sendings[:, c.D_SHIPMENT])
+        rows.rows["send of"][:] = rows.of("sendings", sending_of)
+        rows.room("order", len(sendings) + len(self.moved))
+        rows.put("units", np.zeros((len(self.units), c.U_WIDTH)), c.U_WIDTH)
+        rows.rows["units of"][:] = rows.of("units", rows.rows["units of"])
+        rows.room("asking", len(copies), c.ASK_WIDTH)
+        transfers = rows.rows["transfers"]
+        transfers[:, c.T_SHIPMENT] = rows.of("shipments", transfers[:, c.T_SHIPMENT])
+        transfers[:, [c.T_PORTS, c.T_PORTS_END]] = rows.of("holds", transfers[:, [c.T_PORTS, c.T_PORTS_END]])
+        table = rows.rows["kinds"]
+        for stage in (c.K_LOADING, c.K_SUMMING, c.K_FINISHING, c.K_BUFFERS):
+            table[:, stage : stage + 2] = rows.of("holds", table[:, stage : stage + 2])
+        table[:, c.K_GATHER] = rows.of("shipments", table[:, c.K_GATHER])
+        table[:, [c.K_UNITS, c.K_UNITS_END]] = rows.of("units of", table[:, [c.K_UNITS, c.K_UNITS_END]])
+        self._updates(rows, kinds)
+        self.links_port = int(rows.of("ports", links_port))
+        return rows
+
+    def _copies(self, rows: _Rows) -> tuple[np.ndarray, dict[int, int]]:
+        """Copies and their kinds of vectors; the number of each copy's first kind by its rank."""
+        simulation, c = self.simulation, self.loop
+        kinds, units_of, mine, first = [], [], [], []
+        table = np.zeros((len(simulation.copies), c.C_WIDTH), np.int64)
+        first_kind: dict[int, int] = {}
+        for row, process in zip(table, simulation.copies, strict=True):
+            row[c.C_RANK], row[c.C_STATE], row[c.C_SAMPLE], row[c.C_NUMBER] = process.rank, c.NEXT, -1, process.copy.index
+            row[c.C_LAYER], row[c.C_MINE], row[c.C_KINDS] = self.layers[process.layer.name], len(first), len(kinds)
+            first_kind[process.rank] = len(kinds)
+            for phase in range(process.deal.phases):
+                first.append(len(mine))
+                mine += process.deal.vectors_of(process.copy.index, phase)
+            first.append(len(mine))
+            for number, (kind, shared) in enumerate(zip(process.kinds, process.shared, strict=True)):
+                cycle, units = kind.operation.cycle, [self.units.setdefault(unit, len(self.units)) for unit in sorted(shared)]
+                held = [number for ports in (kind.load, kind.partial, kind.output, kind.buffers) for number in self._held(ports)]
+                kinds.append([
+                    kind.load_run, kind.compute_run, cycle.slices, cycle.read, cycle.conversion, int(cycle.in_turn),
+                    int(bool(kind.operation.partial_ports)), self._shipment(kind.operation.gather), *held, 0, 0,
+                    len(units_of), len(units_of) + len(units), number * c.D_WIDTH,
+                ])  # fmt: skip
+                units_of += units
+        rows.put("mine", mine)
+        rows.put("mine first", rows.of("mine", np.array(first, np.int64)))
+        rows.put("kinds", kinds, c.K_WIDTH)
+        rows.put("units of", units_of)
+        table[:, c.C_MINE], table[:, c.C_KINDS] = rows.of("mine first", table[:, c.C_MINE]), rows.of("kinds", table[:, c.C_KINDS])
+        return rows.put("copies", table, c.C_WIDTH), first_kind
+
+    def _layers(self, rows: _Rows, copies: np.ndarray, first_kind: dict[int, int]) -> list[int]:
+        """Layers and requests; for each vector of each phase of a layer the number of what its results leave as."""
+        simulation, c = self.simulation, self.loop
+        network, deals, operations = simulation.network, simulation.placement.deals, simulation.operations
+        table = np.zeros((len(self.layers), c.L_WIDTH), np.int64)
+        loaded = {id(progress): self.layers[name] for name, progress in simulation._loaded.items()}
+        readers = [loaded[id(progress)] for progress in simulation.readers[""]]
+        self.input_readers, first = len(readers), len(self.layers) * c.S_WIDTH
+        needs, counts, waits, row_kinds = [], [], [], []
+        sending_of: list[int] = []
+        for row, layer in zip(table, network.layers, strict=True):
+            name = layer.name
+            row[c.L_VECTORS], row[c.L_PHASES], row[c.L_ANY], row[c.L_SEND] = layer.vectors, deals[name].phases, len(waits), len(sending_of)
+            row[c.L_SLOT], row[c.L_SLOT_DONE] = self.layers[name] * c.S_WIDTH, first
+            first += layer.vectors
+            row[c.L_READERS] = len(readers)
+            readers += [loaded[id(progress)] for progress in simulation.readers[name]]
+            row[c.L_READERS_END], row[c.L_NEEDS] = len(readers), len(needs)
+            waits_for_any = np.zeros(layer.vectors, bool)
+            for other, needed in layer.needs.items():
+                needs.append((self.layers[other], len(counts)))
+                counts += needed.tolist()
+                waits_for_any |= needed > 0
+            row[c.L_NEEDS_END] = len(needs)
+            waits += waits_for_any.tolist()
+            row[c.L_ROW_KINDS], used = -1, [0]
+            if name in simulation.kinds:
+                row[c.L_ROW_KINDS], used = len(row_kinds), sorted(set(simulation.kinds[name]))
+                row_kinds += simulation.kinds[name]
+            row[c.L_SEND_PHASES] = lcm(operations.phases(name), deals[name].phases)
+            mine = [process for process in simulation.copies if process.layer is layer]
+            known: dict[tuple[int, Copies], int] = {}
+            for phase in range(min(int(row[c.L_SEND_PHASES]), simulation.requests)):
+                for copy, reached in zip(deals[name].copy_of(phase).tolist(), simulation.copies_of(name, phase), strict=True):
+                    if (copy, reached) not in known:
+                        known[copy, reached] = len(self.sendings)
+                        self._send(mine[copy], reached, used)
+                    sending_of.append(known[copy, reached])
+        self.vectors = first - len(self.layers) * c.S_WIDTH
+        rows.put("counts", counts)
+        rows.put("waits", waits)
+        rows.put("row kinds", np.array(row_kinds, np.int64) * c.K_WIDTH)
+        rows.put("send of", np.zeros(len(sending_of), np.int64))
+        rows.room("done", len(self.layers) * simulation.requests)
+        rows.room("layers", len(self.layers), c.L_WIDTH)
+        rows.rows["layers"] = table
+        rows.put("readers", rows.of("layers", np.array(readers, np.int64)))
+        rows.put("last", rows.of("layers", np.array([self.layers[layer.name] for layer in simulation.last_layers], np.int64)))
+        rows.put("all", rows.of("layers", np.arange(len(self.layers))))
+        needed = rows.put("needs", needs, c.NEED_WIDTH)
+        needed[:, 0], needed[:, 1] = rows.of("layers", needed[:, 0]), rows.of("counts", needed[:, 1])
+        for column, of in (
+            (c.L_ANY, "waits"), (c.L_SEND, "send of"), (c.L_READERS, "readers"), (c.L_READERS_END, "readers"), (c.L_NEEDS, "needs"),
+            (c.L_NEEDS_END, "needs"),
+        ):  # fmt: skip
+            table[:, column] = rows.of(of, table[:, column])
+        table[:, c.L_ROW_KINDS] = np.where(table[:, c.L_ROW_KINDS] < 0, 0, rows.of("row kinds", table[:, c.L_ROW_KINDS]))
+        table[:, c.L_DONE] = rows.of("done", np.arange(len(self.layers)) * simulation.requests)
+        copies[:, c.C_LAYER] = rows.of("layers", copies[:, c.C_LAYER])
+        return sending_of
+
+    def _send(self, process: "CopyProcess", reached: Copies, used: list[int]) -> None:
+        """What results of a copy leave as for these copies of their readers, by kind of vector, of kinds that are used."""
+        sendings: list[tuple[int, int]] = [(0, -1)] * len(process.kinds)
+        drains: list[Activity | None] = [None] * len(process.kinds)
+        for kind in used:
+            drains[kind], shipment, _ = process.drain(kind, reached)
+            sendings[kind] = self._shipment(shipment), -1
+        self.sendings += sendings
+        self.drains += drains
+
+    def _transfers(self, rows: _Rows) -> None:
+        """Requests, and by phase samples in and results out."""
+        simulation, c = self.simulation, self.loop
+        requests = np.zeros((simulation.requests, c.R_WIDTH), np.int64)
+        requests[:, c.R_SAMPLE], requests[:, c.R_ARRIVAL] = np.arange(simulation.requests), simulation.arrival_fs
+        table: list[tuple[int, ...]] = []
+        if (transfers := simulation.transfers) is not None:
+            for which, column, phases, made in (
+                (INPUT, c.R_IN, transfers.in_phases, simulation.operations.image_in),
+                (OUTPUT, c.R_OUT, transfers.out_phases, simulation.operations.result_out),
+            ):
+                requests[:, column] = len(table) + requests[:, c.R_SAMPLE] % phases
+                for phase in range(min(phases, simulation.requests)):
+                    transfer, first = made(phase), len(self.holds)
+                    self.moved.append((which, phase, transfer))
+                    self.holds += [(self._port(simulation.buffer_ports[tile]), hold) for tile, hold in transfer.buffer_ports.items()]
+                    table.append((transfer.hold, self._shipment(transfer.shipment), first, len(self.holds), -1))
+        rows.put("transfers", table, c.T_WIDTH)
+        requests[:, [c.R_IN, c.R_OUT]] = rows.of("transfers", requests[:, [c.R_IN, c.R_OUT]])
+        rows.put("requests", requests, c.R_WIDTH)
+
+    def _updates(self, rows: _Rows, first_kind: dict[int, int]) -> None:
+        """Updates, and what each writes."""
+        simulation, c, updates, writes, crossbars = self.simulation, self.loop, [], [], 0
+        first_crossbar = []
+        for process in simulation.copies:
+            first_crossbar.append(crossbars)
+            crossbars += len(simulation.operations.crossbars[process.rank])
+        rows.room("crossbars", crossbars)
+        for update in simulation.updates:
+            begin = len(writes)
+            for number, process in enumerate(simulation.copies):
+                for write in crossbar_writes(simulation.placement, process.copy, update) if process.layer.name == update.layer else ():
+                    kind = process.kind_of(simulation.operations.crossbars[process.rank][write.crossbar])
+                    writes.append((
+                        rows.of("copies", number), rows.of("kinds", first_kind[process.rank] + kind),
+                        rows.of("crossbars", first_crossbar[number] + write.crossbar), write.duration, write.cells,
+                    ))  # fmt: skip
+            updates.append((round(update.begins * FEMTOSECONDS), begin, len(writes)))
+        rows.put("writes", writes, c.WRITE_WIDTH)
+        table = rows.put("updates", updates, c.UPDATE_WIDTH)
+        table[:, 1:] = rows.of("writes", table[:, 1:])
+        rows.room("written", len(writes), c.WRITE_WIDTH)
+
+    def begin(self, size: int) -> np.ndarray:
+        """All as it is at the beginning, with pools of rows so many times as large as they are at first."""
+        simulation, c, rows = self.simulation, self.loop, self.rows
+        most_phases = max((deal.phases for deal in simulation.placement.deals.values()), default=1)
+        pool, reserve = size * (POOL + 8 * len(simulation.copies)), 2 + len(self.holds)
+        pools = {
+            "NODE": (pool + reserve, c.N_WIDTH, c.N_NEXT), "WAIT": (pool + size * POOL, c.W_WIDTH, c.W_NEXT),
+            "JOB_FREE": (pool, c.J_WIDTH, c.J_NEXT), "GAP": (4 * pool + self.longest, c.G_WIDTH, c.G_NEXT),
+            "SLOT": (min(simulation.requests, size * (16 + most_phases)) + 4, c.S_WIDTH * len(self.layers) + self.vectors, 0),
+        }  # fmt: skip
+        queue = 1 << (2 * pool).bit_length()
+        at, end = {}, rows.end
+        for name, (count, width, _) in pools.items():
+            at[name], end = end, end + count * max(1, width)
+        self.pools = {name: (at[name], count) for name, (count, _, _) in pools.items()}
+        for name, room in (("HEAP", 2 * pool * c.HEAP_WIDTH), ("QUEUE", 6 * queue), ("POST", pool * c.POST_WIDTH)):
+            at[name], end = end, end + room
+        memory = np.zeros(end, np.int64)
+        for name, table in rows.rows.items():
+            memory[rows.at[name] : rows.at[name] + table.size] = table.ravel()
+        for name, (count, width, column) in pools.items():
+            first = at[name] + np.arange(count) * max(1, width)
+            memory[first[:-1] + column] = first[1:]
+        of = rows.at
+        scalars = {
+            c.REQUESTS: simulation.requests, c.HELD: simulation.samples_held, c.IO: int(simulation.off_chip_io),
+            c.HOP: simulation.links.hop, c.SHORTEST: simulation.links.shortest, c.ACTIVITIES: len(simulation.journal.activities),
+            c.HEAP_ROWS: 2 * pool, c.QUEUE_ROWS: queue, c.POST_ROWS: pool, c.RESERVE: reserve, c.VECTORS: self.vectors,
+            c.LAYERS: len(self.layers), c.COPIES: len(simulation.copies), c.UPDATES: len(simulation.updates),
+            c.NODES: pools["NODE"][0], c.WAITS: pools["WAIT"][0], c.JOBS: pools["JOB_FREE"][0], c.GAPS: pools["GAP"][0],
+            c.SLOTS: pools["SLOT"][0], c.ASKING: of["asking"], c.BEGUN: of["begun"], c.ORDER: of["order"], c.WRITES_OUT: of["written"],
+            c.REQUEST_ROWS: of["requests"], c.COPY_ROWS: of["copies"], c.UPDATE_ROWS: of["updates"], c.LINKS_PORT: self.links_port,
+            c.IN_READERS: of["readers"], c.IN_READERS_END: of["readers"] + self.input_readers,
+            c.LASTS: of["last"], c.LASTS_END: of["last"] + len(simulation.last_layers),
+            c.ALL: of["all"], c.ALL_END: of["all"] + len(self.layers),
+            **{getattr(c, name): where for name, where in at.items()},
+        }  # fmt: skip
+        for scalar, value in scalars.items():
+            memory[scalar] = value
+        return memory
+
+    def table(self, memory: np.ndarray, name: str) -> np.ndarray:
+        """A table as it is now."""
+        width, count = self.rows.width[name], len(self.rows.rows[name])
+        return memory[self.rows.at[name] : self.rows.at[name] + count * width].reshape(count, width)
+
+
+class LookAtRows(Look):
+    """Looks at the rows of the compiled loop: the state that `xbar.hw.events.state` tells of processes, told of rows. Who waits where
+    is told in the order in which they will be served, vectors by copy, sample and number, and what is stale not at all."""
+
+    def __init__(self, numbers: _Numbers, memory: np.ndarray):
+        super().__init__(numbers.simulation)
+        self.numbers, self.loop, self.m = numbers, numbers.loop, memory
+        self.told = is_told(numbers.simulation)
+        self.open = self.open and self.told
+
+    def untouched(self, served: int) -> int:
+        """See `Look`."""
+        c = self.loop
+        if not self.simulation.off_chip_io:
+            return self.unseen()
+        requests = self.numbers.table(self.m, "requests")[served:]
+        behind = (requests[:, c.R_STATE] == c.IN_LINE) & (requests[:, c.R_AT] == self.m[c.IN_READERS] + 1)
+        found = np.flatnonzero(behind | (requests[:, c.R_STATE] == c.COMING))
+        return served + int(found[0]) if len(found) else self.all
+
+    def unseen(self) -> int:
+        """See `Look`."""
+        c, copies = self.loop, self.numbers.table(self.m, "copies")
+        if (copies[:, c.C_STATE] == c.ENDED).any():
+            return self.all
+        return int(copies[:, c.C_SAMPLE].max()) + 1
+
+    def mark(self, served: int) -> Mark:
+        """See `Look`."""
+        c, m, numbers = self.loop, self.m, self.numbers
+        counts, taken = numbers.table(m, "shipments")[:, c.H_SENT].tolist(), numbers.table(m, "units")[:, c.U_TIME].tolist()
+        return Mark(
+            served, int(m[c.NOW]), int(m[c.ROWS]), int(m[c.EVENTS]),
+            {key: counts[number] for key, (number, _) in numbers.shipped.items() if counts[number]},
+            {unit: taken[number] for unit, number in numbers.units.items()},
+        )  # fmt: skip
+
+    def _pool(self, name: str, width: int) -> np.ndarray:
+        """All rows of a pool, free or not, with where each begins in front."""
+        begin, rows = self.numbers.pools[name]
+        table = self.m[begin : begin + rows * width].reshape(rows, width)
+        return np.column_stack([begin + np.arange(rows) * width, table])
+
+    def state(self, served: int, untouched: int, unseen: int) -> bytes:
+        """See `Look`."""
+        c, m, numbers, now = self.loop, self.m, self.numbers, int(self.m[self.loop.NOW])
+        layers, requests = numbers.table(m, "layers"), numbers.table(m, "requests")
+
+        def relative(times: np.ndarray, where: np.ndarray) -> np.ndarray:
+            return np.where(where & (times != c.NEVER), times - now, np.where(where, c.NEVER, 0))
+
+        def later(times: np.ndarray) -> np.ndarray:
+            return np.maximum(times - now, 0)
+
+        jobs = self._pool("JOB_FREE", c.J_WIDTH)
+        jobs = jobs[jobs[:, 1 + c.J_COPY] != 0]
+        jobs = jobs[np.lexsort((jobs[:, 1 + c.J_VECTOR], jobs[:, 1 + c.J_SAMPLE], jobs[:, 1 + c.J_COPY]))]
+        by_place = np.argsort(jobs[:, 0])
+        places, jobs = jobs[by_place, 0], jobs[:, 1:]
+
+        def event(events: np.ndarray) -> np.ndarray:
+            """What happens to whom, vectors by their order and requests by their distance."""
+            code, who = events % c.CODES, events // c.CODES
+            of_job = (code == c.JOB) | (code == c.JOB_PART) | (code == c.JOB_WRITTEN)
+            of_request = (code == c.REQUEST) | (code == c.REQUEST_PART) | (code == c.READY)
+            if of_job.any():
+                who = np.where(of_job, by_place[np.minimum(np.searchsorted(places, who), len(places) - 1)], who)
+            sample = (who - m[c.REQUEST_ROWS]) // c.R_WIDTH - served
+            return code + c.CODES * np.where(of_request, sample, who)
+
+        state, kind = jobs[:, c.J_STATE], numbers.table(m, "kinds")
+        which = (jobs[:, c.J_RESULT] - jobs[:, c.J_COPY] - c.C_RESULT) // 2 - m[jobs[:, c.J_COPY] + c.C_RESULTS]
+        which %= 3  # of the results of a copy, from the oldest on
+        finishing = (state == c.FINISHING) | (state == c.WRITING)
+        told = [np.column_stack([
+            jobs[:, c.J_COPY], jobs[:, c.J_SAMPLE] - served, jobs[:, c.J_VECTOR], jobs[:, c.J_KIND], state,
+            relative(jobs[:, c.J_STARTED], state == c.COMPUTING), relative(jobs[:, c.J_START], finishing),
+            jobs[:, c.J_LEFT] * ((state == c.SUMMING) | (state == c.FINISHING)), jobs[:, c.J_WRITTEN] * finishing,
+            jobs[:, c.J_WAITS] * finishing, which * (state < c.TRAVELLING), jobs[:, c.J_SENDING],
+        ])]  # fmt: skip
+        copies = numbers.table(m, "copies")
+        state = copies[:, c.C_STATE]
+        loading = state == c.LOADING
+        results = copies[:, c.C_RESULT : c.C_RESULT + 6].reshape(-1, 3, 2)
+        in_order = (copies[:, [c.C_RESULTS]] + np.arange(3)) % 3
+        results = np.take_along_axis(results, in_order[:, :, None], axis=1)
+        left = np.where(results[:, :, 0] < 0, -1, later(results[:, :, 0]))
+        told.append(np.column_stack([
+            state, copies[:, c.C_SAMPLE] - served, copies[:, c.C_AT], copies[:, c.C_STOP],
+            copies[:, c.C_NEXT] * ((state == c.ROOM) | (state == c.NEEDS)), copies[:, c.C_KIND] * (state >= c.LOADING),
+            relative(copies[:, c.C_START], loading), copies[:, c.C_LEFT] * loading, later(copies[:, c.C_ARRAYS]),
+            later(copies[:, c.C_CONVERTERS]), left, results[:, :, 1] * (results[:, :, 0] < 0),
+        ]))  # fmt: skip
+        told += [later(kind[:, c.K_WRITTEN_UNTIL]), numbers.table(m, "ports")[:, c.P_DUE], numbers.table(m, "units")[:, c.U_TAKEN]]
+        asking = m[m[c.ASKING] : m[c.ASKING] + m[c.ASKED] * c.ASK_WIDTH].reshape(-1, c.ASK_WIDTH)
+        told.append(np.column_stack([asking[:, 0] - now, asking[:, 2]]))
+        heap = m[m[c.HEAP] : m[c.HEAP] + m[c.DUE] * c.HEAP_WIDTH].reshape(-1, c.HEAP_WIDTH)
+        heap = heap[np.lexsort((heap[:, 1], heap[:, 0]))]
+        told.append(np.column_stack([heap[:, 0] - now, heap[:, 1] >> 56, event(heap[:, 2])]))
+        nodes = self._pool("NODE", c.N_WIDTH)[:, 1:]
+        nodes = nodes[nodes[:, c.N_EVENT] != 0]
+        nodes = nodes[np.lexsort((nodes[:, c.N_TURN], nodes[:, c.N_RANK], nodes[:, c.N_ASKED], nodes[:, c.N_PORT]))]
+        told.append(np.column_stack([nodes[:, c.N_PORT], nodes[:, c.N_ASKED] - now, nodes[:, c.N_HOLD], nodes[:, c.N_BEGINS],
+                                     event(nodes[:, c.N_EVENT])]))  # fmt: skip
+        # samples: of those that a copy has come to, what is done of them; and who waits for what
+        some = requests[served:unseen]
+        begun = np.flatnonzero(some[:, c.R_SLOT])
+        width, of_layers = c.S_WIDTH * len(layers) + numbers.vectors, c.S_WIDTH * len(layers)
+        slots = m[some[begun, c.R_SLOT][:, None] + np.arange(width)]
+        slots[:, :of_layers].reshape(-1, len(layers), c.S_WIDTH)[:, :, [c.HEAD, c.TAIL]] = 0
+        told += [begun, slots]
+        waits = self._pool("WAIT", c.W_WIDTH)[:, 1:]
+        code, who = waits[:, c.W_EVENT] % c.CODES, waits[:, c.W_EVENT] // c.CODES
+        first_untouched = m[c.REQUEST_ROWS] + untouched * c.R_WIDTH
+        waits = waits[(waits[:, c.W_EVENT] != 0) & ~((code == c.REQUEST) & (who >= first_untouched))]
+        row = waits[:, c.W_ROW]
+        of_layer = (row >= numbers.rows.at["layers"]) & (row < numbers.rows.at["layers"] + layers.size)
+        of_request = (row >= m[c.REQUEST_ROWS]) & (row < m[c.REQUEST_ROWS] + requests.size)
+        used = np.flatnonzero(requests[:, c.R_SLOT])
+        used = used[np.argsort(requests[used, c.R_SLOT])]
+        slot_of = np.searchsorted(requests[used, c.R_SLOT], row, "right") - 1
+        if len(used):
+            sample = used[np.maximum(slot_of, 0)]
+            in_slot = (sample - served) * width + row - requests[sample, c.R_SLOT]
+        else:
+            in_slot = row
+        place = np.where(of_request, (row - m[c.REQUEST_ROWS]) // c.R_WIDTH - served, np.where(of_layer, row, in_slot))
+        which, count = 2 * of_layer + of_request, waits[:, c.W_COUNT] - served * of_layer
+        told.append(np.column_stack([which, place, count, event(waits[:, c.W_EVENT])])[np.lexsort((waits[:, c.W_TURN], count, place, which))])
+        told.append(layers[:, c.COMPLETE] - served)
+        done = m[layers[:, c.L_DONE][:, None] + np.arange(min(unseen, self.all))]
+        ahead = np.nonzero(done & (np.arange(done.shape[1]) >= layers[:, [c.COMPLETE]]))
+        told += [ahead[0], ahead[1] - served]
+        some = requests[served:untouched]
+        state = some[:, c.R_STATE]
+        on_links, leaving = (state == c.BRINGING) | (state == c.GOING), (state >= c.LEAVES) & (state <= c.GOING)
+        at = np.where((state == c.IN_LINE) | (state == c.SERVING) | (state == c.ENDING), some[:, c.R_AT], 0)
+        told.append(np.column_stack([
+            state, some[:, c.COMPLETE], at, relative(some[:, c.R_START], on_links), some[:, c.R_LEFT] * (state == c.READING),
+            later(some[:, c.R_ARRIVED]) * (leaving | (state == c.BRINGING)),
+        ]))  # fmt: skip
+        free = numbers.table(m, "links")[:, c.X_FREE]
+        told.append(later(free))
+        gaps = self._pool("GAP", c.G_WIDTH)[:, 1:]
+        left = gaps[:, c.G_END] - np.maximum(gaps[:, c.G_BEGIN], now)
+        gaps = gaps[(gaps[:, c.G_LINK] != 0) & (left >= m[c.SHORTEST]) & (gaps[:, c.G_END] > now)]
+        gaps = gaps[np.lexsort((gaps[:, c.G_BEGIN], gaps[:, c.G_LINK]))]
+        told.append(np.column_stack([gaps[:, c.G_LINK], later(gaps[:, c.G_BEGIN]), gaps[:, c.G_END] - now]))
+        return b"".join(np.array(part.shape, np.int64).tobytes() + np.ascontiguousarray(part, np.int64).tobytes() for part in told)
+
+    def forget(self, fewer: int) -> None:
+        """See `Look`."""
+        c, m = self.loop, self.m
+        m[c.REQUESTS] = fewer
+        m[c.LOOKING] = 0
+        beyond = m[c.REQUEST_ROWS] + fewer * c.R_WIDTH
+        for row in {int(row) for row in m[m[c.IN_READERS] : m[c.IN_READERS_END]]}:
+            wait, before = int(m[row + c.HEAD]), 0
+            while wait:
+                after = int(m[wait + c.W_NEXT])
+                if m[wait + c.W_EVENT] % c.CODES == c.REQUEST and m[wait + c.W_EVENT] // c.CODES >= beyond:
+                    m[before + c.W_NEXT if before else row + c.HEAD] = after
+                    m[wait + c.W_NEXT], m[wait + c.W_EVENT] = m[c.WAIT], 0
+                    m[c.WAIT] = wait
+                    m[c.WAITS] += 1
+                else:
+                    before = wait
+                wait = after
+            m[row + c.TAIL] = before
+
+
+def serve_compiled(simulation: "Simulation", every_request: bool = False) -> bool:
+    """Serve all requests in the compiled loop, and write down what came of it; False, and nothing is written, where times come near the end
+    of what 64 bits hold. every_request: as in `xbar.hw.events.repetition.serve`."""
+    numbers, size, requests = _Numbers(simulation), 1, simulation.requests
+    loop = numbers.loop
+    while True:
+        simulation.requests = requests
+        memory, journal, ended = numbers.begin(size), np.empty((JOURNAL_ROWS, 3), np.int64), loop.JOURNAL
+        look = LookAtRows(numbers, memory)
+        memory[loop.LOOKING] = look.open and not every_request
+        while ended in (loop.JOURNAL, loop.LOOK):
+            if memory[loop.ROWS] + 2 > len(journal):
+                journal = np.concatenate([journal, np.empty_like(journal)])
+            if ended == loop.LOOK:
+                look.after(int(memory[loop.SERVED]))
+                memory[loop.LOOKING] = look.open
+            ended = loop.go_on(memory, journal)
+        if ended != loop.FULL:
+            break
+        size *= 4
+    if ended == loop.BEYOND:
+        simulation.requests = requests
+        return False
+    assert ended == loop.DONE, "requests that are never served, though no buffer can run full"
+    _write_down(numbers, memory, journal)
+    look.close()
+    return True
+
+
+def _write_down(numbers: _Numbers, memory: np.ndarray, rows: np.ndarray) -> None:
+    """Put what came of the loop where processes would have put it."""
+    loop, simulation, at, width = numbers.loop, numbers.simulation, numbers.rows.at, numbers.rows.width
+    journal, count = simulation.journal, int(memory[loop.ROWS])
+    for row in memory[at["order"] : at["order"] + int(memory[loop.STARTED])].tolist():
+        if at["sendings"] <= row < at["sendings"] + width["sendings"] * len(numbers.sendings):
+            drain = numbers.drains[(row - at["sendings"]) // width["sendings"]]
+            assert drain is not None
+            journal.describe(drain)
+        else:
+            which, phase, transfer = numbers.moved[(row - at["transfers"]) // width["transfers"]]
+            assert simulation.transfers is not None
+            simulation.transfers.known[which, phase] = transfer, journal.describe(Activity(which, "transfer", 0, transfer.actions))
+    for column, values in enumerate((journal.activity, journal.start, journal.end)):
+        values.frombytes(np.ascontiguousarray(rows[:count, column]).tobytes())
+    simulation.finish_fs = numbers.table(memory, "requests")[:, loop.R_FINISH].copy()
+    for (_, shipment), sent in zip(numbers.shipped.values(), numbers.table(memory, "shipments")[:, loop.H_SENT].tolist(), strict=True):
+        simulation.links.count(shipment, sent)
+    taken = numbers.table(memory, "units")[:, loop.U_TIME].tolist()
+    simulation.taken.update({unit: taken[number] for unit, number in numbers.units.items() if taken[number]})
+    written = memory[at["written"] : at["written"] + int(memory[loop.WRITTEN]) * loop.WRITE_WIDTH].reshape(-1, loop.WRITE_WIDTH)
+    for update, copy, start, end, cells in written.tolist():
+        simulation.written[update, copy, start, end] += cells
+    simulation.more_events = int(memory[loop.EVENTS])
