@@ -55,13 +55,16 @@ from xbar.workloads.recommender.quality import (
     study_quality,
     table,
 )
-from xbar.workloads.recommender.store import EmbeddingStore, Scorer, refresh
+from xbar.workloads.recommender.refresh import refresh, save_learner
+from xbar.workloads.recommender.scorer import Scorer
+from xbar.workloads.recommender.store import EmbeddingStore
 from xbar.workloads.study.compress import compress
 from xbar.workloads.study.effects import ASSUMED_WRITES, BITS
 from xbar.workloads.study.plan import Plan
 from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]
+STORE, LEARNER = "embeddings.sqlite", "learner.pt"  # what serving and refreshes need, in the folder of a run
 MANY_MEMBERS = 10**8  # for which the offline job's time is told
 HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 504.0)  # of staleness, on synthetic data
 COMPRESSION = Plan(
@@ -200,10 +203,11 @@ def _serve(split: Split, learner: Learner, out: Path) -> dict[str, Any]:
         began = time.monotonic()
         refresh(timed, learner, split.tables, split.test_begins)
         seconds = time.monotonic() - began
-    with EmbeddingStore(out / "embeddings.sqlite") as store:
+    save_learner(learner, split.tables, out / LEARNER)
+    with EmbeddingStore(out / STORE) as store:
         job = refresh(store, learner, split.tables, split.test_begins)
-        scorer = Scorer(learner, store)
-        items = np.arange(min(50, data.items))
+        scorer = Scorer(store)
+        items = data.item_ids[:50]
         began = time.monotonic()
         for member in data.user_ids[:100]:
             scorer.score(member, items, job.version.through)
