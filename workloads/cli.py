@@ -234,6 +234,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s, this computer alone)")
     parser.add_argument("--port", type=_port, default=8000, help="(default %(default)s; 0: any that is free)")
     parser.add_argument("--threads", type=_from_one, default=4, metavar="N", help="that score beside each other (default %(default)s)")
+    parser.add_argument("--verify", action="store_true", help="check every embedding first: some 3 s a million members")
     parser.set_defaults(command="serve")
 
 

@@ -9,13 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn.metrics import ndcg_score, roc_auc_score
 from torch import Tensor, nn
 
-from xbar.hw import Arrivals, load_chip, simulate, trace
-from xbar.hw.errors import ParameterError
-from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from xbar.hw import load_chip, trace
+from xbar.models.limaml import CandidateScorer, LookupScorer
 from xbar.workloads.data import DataError
 from xbar.workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
 from xbar.workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
@@ -26,10 +24,7 @@ from xbar.workloads.recommender.on_chip import (
     mapping_costs,
     refresh_costs,
     retrain_with_noise,
-    service_time,
-    serving_placement,
     training_examples,
-    under_load,
 )
 from xbar.workloads.recommender.quality import (
     Ranking,
@@ -429,53 +424,6 @@ def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learne
     )  # values from a table come over the network
     assert row["arrays"] > mapped.loc["buffer", "arrays"]
     assert mapped.loc["buffer", "item_lookup_J"] == 0
-
-
-def test_signed_inputs_are_charged_as_such() -> None:
-    edge = load_chip("edge")  # reads them in two passes
-    signed, positive = (
-        service_time(serving_placement(GlobalBlock(20, (16, 8)), edge, 2, shown)) for shown in (SIGNED, SIGNED.abs())
-    )
-    assert signed == pytest.approx(2 * positive, rel=1e-6)
-
-
-def test_a_filled_chip_carries_more_than_one_copy() -> None:
-    block, edge = GlobalBlock(20, (16, 8)), load_chip("edge")
-    one, filled = (serving_placement(block, edge, 6, SIGNED, copies) for copies in (1, None))
-    copies = [len(each) for each in filled.copies.values()]
-    faster = service_time(one) / service_time(filled)
-    assert 1 < min(copies) <= faster * 1.01
-    assert faster <= max(copies) * 1.01
-    with pytest.raises(ParameterError, match="candidates must be 1 or more"):
-        serving_placement(block, edge, 0, SIGNED)
-
-
-@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
-def test_waiting_under_poisson_requests_is_that_of_one_server(load: float) -> None:
-    """Pollaczek and Khinchine for constant service S = candidates x the bottleneck's interval: rho S / (2 (1 - rho))."""
-    candidates = 3
-    placement = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), candidates, SIGNED)
-    service = service_time(placement)
-    one = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 1, SIGNED)
-    assert service == pytest.approx(candidates * service_time(one), rel=1e-9)
-    alone = float(simulate(placement, Arrivals.batch(1), off_chip_io=False).latency[0])
-    means = []
-    for seed in range(8):
-        latency = simulate(placement, Arrivals.poisson(load / service, 1500, seed), off_chip_io=False).latency
-        means.append(float((latency[300:] - alone).mean()))
-    expected = load * service / (2 * (1 - load))
-    assert abs(np.mean(means) - expected) < 3 * stats.sem(means)
-
-
-def test_replicas_carry_a_multiple_of_the_rate() -> None:
-    found = under_load(
-        {"one": serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 3, SIGNED)}, (0.2, 0.8), 60, (1, 2)
-    )
-    one, two = (found[found["replicas"] == n].reset_index() for n in (1, 2))
-    assert (two["rate"] == 2 * one["rate"]).all()
-    assert (two["p99_s"] == one["p99_s"]).all()
-    assert two["power_W"].to_numpy() == pytest.approx(2 * one["power_W"].to_numpy())
-    assert one["p99_s"].iloc[1] > one["p99_s"].iloc[0]
 
 
 def test_a_run_leaves_everything(data: Interactions, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -322,7 +322,7 @@ def test_the_commands_refresh_switch_prune_and_serve_what_a_run_left(
         assert main(["refresh", str(tmp_path), "--switch"]) == 1
         assert "no version before 3" in capsys.readouterr().err
     assert main(["serve", str(tmp_path), "--port", "0"]) == 0
-    assert served == [(tmp_path / STORE, "127.0.0.1", 0, 4)]
+    assert served == [(tmp_path / STORE, "127.0.0.1", 0, 4, False)]
     for wrong in (["refresh", "x", "--shard", "2/2"], ["serve", "x", "--port", "70000"]):
         with pytest.raises(SystemExit):
             main(wrong)

@@ -264,6 +264,15 @@ def test_no_flipped_bit_is_served(tmp_path: Path) -> None:
     assert refused > len(used) // 2
 
 
+def test_a_table_that_seems_empty_is_told(store: EmbeddingStore) -> None:
+    """As where a bit of its number of rows is flipped."""
+    publish(store, {"a": 1, "b": 2})
+    with store._work("IMMEDIATE") as connection:
+        connection.execute("DELETE FROM embeddings")
+    with pytest.raises(DamageError, match="holds no embedding, and version 1 should have 2"):
+        store.look_up(["a"])
+
+
 # ---- kills
 
 JOB = """

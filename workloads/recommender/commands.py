@@ -18,7 +18,7 @@ def serve_command(options: argparse.Namespace) -> int:
     """Answer requests until interrupted."""
     from xbar.workloads.recommender.server import serve  # here: it needs the extra `serve`
 
-    serve(_store_of(options.directory), options.host, options.port, options.threads)
+    serve(_store_of(options.directory), options.host, options.port, options.threads, options.verify)
     return 0
 
 

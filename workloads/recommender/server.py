@@ -134,11 +134,16 @@ def application(store: EmbeddingReader, threads: int = 4, clock: Callable[[], fl
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, threads: int = 4, say: Callable[[str], None] = print) -> None:
-    """Serve a store until interrupted (SIGINT or SIGTERM: requests that are being answered are finished). port 0: any that is free; say
-    is told the address. Raises StoreError where nothing serves, OSError where the port cannot be had."""
+def serve(
+    path: Path, host: str = "127.0.0.1", port: int = 8000, threads: int = 4, verify: bool = False, say: Callable[[str], None] = print
+) -> None:
+    """Serve a store until interrupted (SIGINT or SIGTERM: requests that are being answered are finished). port 0: any that is free;
+    verify: check every embedding first; say is told the address. Raises StoreError where nothing serves, OSError where the port
+    cannot be had."""
     torch.set_num_threads(1)  # requests run beside each other instead
     with EmbeddingReader(path) as store:
+        if verify:
+            say(f"{store.verify():,} embeddings verified")
         app = application(store, threads)
         serving = store.serving()
         with socket.create_server((host, port), backlog=2048) as listening:

@@ -12,7 +12,8 @@ older ones are another learner's, and are nobody's embeddings any more.
 
 Every row has a CRC-32 over all that it holds, its key included, checked at each look-up. A row whose key was damaged is not found
 where it should be, so a look-up checks the row that follows the member's too, and for a member who is not there the row before:
-the place of the lost one. What no single bit can do is serve a wrong vector in silence.
+the place of the lost one. What no single bit can do is serve a wrong vector in silence. One can make a page of the file seem shorter, so
+that members on it are unknown to a look-up, as strangers are, and scored with the default: `verify` counts them.
 """
 
 import sqlite3
@@ -253,11 +254,12 @@ class EmbeddingReader:
 
     def _vector(self, version: Version, member: str) -> bytes | None:
         """The member's vector; None where the version has no such member."""
-        chosen, there = None, False
+        chosen, there, others = None, False, False
         with closing(self.connection.execute(f"{_ROWS} WHERE member >= ? ORDER BY member, first", [member])) as rows:
             for row in rows:
                 self._check(row)
                 if row[0] != member:
+                    others = True
                     break
                 there = True
                 if row[1] <= version.number:
@@ -266,6 +268,8 @@ class EmbeddingReader:
             before = self._one(f"{_ROWS} WHERE member < ? ORDER BY member DESC, first DESC LIMIT 1", [member])
             if before is not None:
                 self._check(before)
+            elif not others and version.members:
+                raise DamageError(f"{self.path}: holds no embedding, and version {version.number} should have {version.members:,}")
         return chosen[3] if chosen is not None and chosen[1] >= version.since and chosen[3] else None
 
     def _check(self, row: Sequence[Any]) -> None:
