@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xbar.reports.pages import Document, save_document
+from xbar.reports.recommender_load import capacity_text, energy_text, load
 from xbar.reports.record import Record
 from xbar.reports.results import load_sheet, save_sheet, write_text
 from xbar.reports.style import (
@@ -26,7 +27,6 @@ from xbar.reports.style import (
     page,
     paragraph,
     percent,
-    plain_decimals,
     plot,
     sections,
     significant,
@@ -44,7 +44,6 @@ NAMES = {
 }
 MAY_MISS = ("by_date", "staleness", "refreshes", "intervals", "during")  # tables that may be empty
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg": "NDCG@10"}
-PERCENTILES = {"p50_s": ("median", "-", ACCENT), "p95_s": ("95 %", "--", SECOND), "p99_s": ("99 %", ":", WARNING)}
 KINDS = {"all meta embeddings": ("o", ACCENT), "one member's": ("s", "#2f9e77"), "the global block": ("^", SECOND)}
 
 
@@ -129,8 +128,7 @@ def verdict(sheet: RecommenderSheet) -> str:
     return (
         f"{made}Meta embeddings rank test interactions with an AUC of {mine['mean']:.4f}, {'; '.join(said)}. On {m['bits']}-bit "
         f"crossbars with {percent(m['sigma'], 0)} programming error, retrained with noise, {chips['retrained with noise', 'varied']:.4f}: "
-        f"{lost:.4f} below float (without that retraining {chips['as trained', 'varied']:.4f}). A request of {m['study']['candidates']} "
-        f"candidates takes {human(float(sheet.mappings['energy_J'].iloc[0]), 'J')} besides static power."
+        f"{lost:.4f} below float (without that retraining {chips['as trained', 'varied']:.4f}). {energy_text(sheet)}"
     )
 
 
@@ -161,10 +159,11 @@ def _serving_text(sheet: RecommenderSheet) -> str:
     m, s = sheet.meta, sheet.meta["serving"]
     return (
         f"The offline job adapts {s['members']:,} members in {s['seconds']:.1f} s, {s['members_per_second']:,.0f} a second in one process; "
-        f"{m['many_members']:,.0f} members would take {m['hours_of_many_members']:,.0f} hours of it, over n processes 1/n of that. "
+        f"at that pace {m['many_members']:,.0f} members, which were not tried, take {m['hours_of_many_members']:,.0f} hours of it, over n "
+        f"processes 1/n of that. "
         f"Stored are {m['embedding']} numbers a member, {m['embedding'] * s['members']:,} in all; the meta block of each member "
         f"would be {m['meta_weights']:,}, the whole network {m['all_weights']:,} a member, "
-        f"{m['all_weights'] / m['embedding']:,.0f} times as much."
+        f"{m['all_weights'] / m['embedding']:,.0f} times as much. {capacity_text(sheet)}"
     )
 
 
@@ -458,69 +457,6 @@ def _writes(meta: dict[str, Any]) -> str:
     )
 
 
-def load(sheet: RecommenderSheet) -> Figure:
-    """Latency and power against the rate of requests."""
-    m = sheet.meta
-    said = [f"{name} ({m['arrays'][name]:,} arrays) at most {1 / service:,.0f}/s" for name, service in m["service_s"].items()]
-    figure = page("Under load", f"Poisson requests of {m['study']['candidates']} candidates  ·  one chip: {'; '.join(said)}")
-    one = sheet.load[sheet.load["replicas"] == 1]
-    axes = plot(figure, (0.07, 0.54, 0.40, 0.31), "Latency of a chip with one copy of each layer", "both")
-    single = one[one["placement"] == "one copy"]
-    for column, (label, style, colour) in PERCENTILES.items():
-        errors = 2e6 * single[column.replace("_s", "_se_s")]
-        axes.errorbar(
-            single["rate"],
-            single[column] * 1e6,
-            yerr=errors,
-            fmt="o" + style,
-            color=colour,
-            label=label,
-            markersize=4,
-            capsize=2,
-        )
-    axes.set_yscale("log")
-    axes.set_xlim(0, 1.03 / m["service_s"]["one copy"])
-    axes.axvline(1 / m["service_s"]["one copy"], color=INK, linewidth=0.8, label="saturation")
-    axes.set_xlabel("requests per second; bars: two standard errors")
-    axes.set_ylabel("microseconds")
-    plain_decimals(axes.yaxis)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
-    axes = plot(figure, (0.56, 0.54, 0.39, 0.31), "99th percentile of n chips", "both")
-    looks = (
-        ("one copy", 1, "-", ACCENT),
-        ("most copies", 1, "-", SECOND),
-        ("most copies", 2, "--", SECOND),
-        ("most copies", 4, ":", SECOND),
-    )
-    for placement, count, style, colour in looks:
-        part = sheet.load[(sheet.load["placement"] == placement) & (sheet.load["replicas"] == count)]
-        label = f"{count} chip{'s' if count > 1 else ''}, {placement}"
-        axes.loglog(part["rate"], part["p99_s"] * 1e6, "o" + style, color=colour, label=label, markersize=4)
-    axes.set_xlabel("requests per second, each to one of the chips at random")
-    axes.set_ylabel("microseconds")
-    plain_decimals(axes.yaxis)
-    plain_decimals(axes.xaxis, (1.0,))
-    axes.legend(fontsize=8, frameon=False)
-    columns: tuple[Column, ...] = (
-        ("one chip", 0.05, "left"), ("load", 0.22, "right"), ("requests/s", 0.33, "right"), ("median", 0.45, "right"),
-        ("95 %", 0.56, "right"), ("99 %", 0.67, "right"), ("power", 0.79, "right"), ("energy per request", 0.95, "right"),
-    )  # fmt: skip
-    rows = [
-        [str(row["placement"]), percent(row["share"], 0), f"{row['rate']:,.0f}", *(human(row[name], "s") for name in PERCENTILES),
-         human(row["power_W"], "W"), human(row["energy_per_request_J"], "J")]
-        for _, row in one.iterrows()
-    ]  # fmt: skip
-    end = draw_table(figure, 0.435, columns, rows, 0.0225)
-    note = (
-        "Off-chip links apart. Power is of the whole chip, static power included, which is most of it where the "
-        "network fills little of the "
-        f"chip. From {int(sheet.load['requests'].min()):,} requests a point far from saturation to "
-        f"{int(sheet.load['requests'].max()):,} near it."
-    )
-    write(figure, 0.05, end - 0.02, "\n".join(textwrap.wrap(note, 165)), size=8, colour=SOFT, vertical="top")
-    return figure
-
-
 def method(sheet: RecommenderSheet) -> Figure:
     """How it was done, what is assumed, where numbers come from."""
     m, r = sheet.meta, sheet.meta["recipe"]
@@ -557,7 +493,9 @@ def method(sheet: RecommenderSheet) -> Figure:
         + f"; {significant(m['pulses'], 2)} pulses a cell: assumed, write-verify of a few levels. All scale results in "
         f"proportion; --set device.write_energy=... "
         "and so on replace them.",
-        "Replicas": "Whole chips; a request goes to one at random, so each sees a Poisson stream, and one is simulated.",
+        "Load": "A placed network serves in order, each request by the same steps: a max-plus linear system, whose answer to a batch is "
+        "simulated as events and carried on to many requests (hw/events/steady.py). Replicas are whole chips behind a dispatcher, "
+        "which sends each request to one at random or to the one with the fewest that are not done.",
     }  # fmt: skip
     sections(figure, texts)
     return figure

@@ -189,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_place(commands)
     _add_compare(commands)
     _add_advise(commands)
+    _add_serve(commands)
+    _add_refresh(commands)
 
     chips_parser = commands.add_parser("chips", help="table of chip presets: power, area, peak TOPS, TOPS/W")
     chips_parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a page of each chip's converters")
@@ -224,6 +226,48 @@ def _parser() -> argparse.ArgumentParser:
                           help="which side of a column is better, where its name does not tell; may be repeated")  # fmt: skip
     report_parser.set_defaults(command="report")
     return parser
+
+
+def _add_serve(commands: Any) -> None:
+    told = "answer requests for scores over HTTP, from the embeddings that run recommender or refresh left"
+    parser = commands.add_parser("serve", help=told, epilog="POST /score, GET /health, GET /metrics; versions are switched while it runs")
+    parser.add_argument("directory", type=Path, metavar="RUN", help="folder that --out of run recommender named, or a store of embeddings")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s, this computer alone)")
+    parser.add_argument("--port", type=_port, default=8000, help="(default %(default)s; 0: any that is free)")
+    parser.add_argument("--threads", type=_from_one, default=4, metavar="N", help="that score beside each other (default %(default)s)")
+    parser.add_argument("--verify", action="store_true", help="check every embedding first: some 3 s a million members")
+    parser.set_defaults(command="serve")
+
+
+def _add_refresh(commands: Any) -> None:
+    told = "adapt members to their latest interactions and serve the outcome, where a recommender was run"
+    parser = commands.add_parser("refresh", help=told, epilog="Killed anywhere, the version before serves on, and the same command goes "
+                                 "on. Exit code: 0 published, 1 members of other shards are missing, or it cannot be done")  # fmt: skip
+    parser.add_argument("directory", type=Path, metavar="RUN", help="folder that --out of run recommender named")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="interactions, as for run (default: the synthetic ones)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the synthetic interactions (default 0)")
+    parser.add_argument("--until", type=_from_one, metavar="SECONDS", help="Unix time from which on interactions are left out")
+    parser.add_argument("--workers", type=_from_one, default=1, metavar="N", help="processes on this computer (default 1)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers adapt instead")
+    parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="K/N",
+                        help="adapt only the K-th of N parts of the members, 0 to N - 1; who finds nobody missing publishes")  # fmt: skip
+    parser.add_argument("--switch", nargs="?", type=_from_one, const=0, metavar="VERSION",
+                        help="adapt nobody, and serve this version, or the one before the present")  # fmt: skip
+    parser.add_argument("--keep", type=_from_one, metavar="N", help="afterwards remove all but the last N versions and the one that serves")
+    parser.set_defaults(command="refresh")
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N, K from 0 to N - 1")
+    return int(part), int(parts)
 
 
 def _add_place(commands: Any) -> None:

@@ -57,6 +57,7 @@ from xbar.workloads.fairea.templates import write_templates
 from xbar.workloads.offered import LIMITED, NETWORKS, TRIES, Network
 from xbar.workloads.own import own_metric
 from xbar.workloads.progress import steps
+from xbar.workloads.recommender.commands import refresh_command, serve_command
 from xbar.workloads.recommender.run import RecommenderStudy, load_interactions, run_recommender
 from xbar.workloads.recommender.store import StoreError
 from xbar.workloads.study.accuracy_target import AccuracyTarget, compress_to
@@ -584,5 +585,5 @@ COMMANDS = {
     "run": _run, "compress": _compress, "sweep": _sweep, "search": _search,
     "pin": _pin, "place": _place, "chips": _chips, "devices": _devices,
     "report": _report, "compare": _compare, "fit-device": _fit_device, "validate": _validate,
-    "advise": _advise,
+    "advise": _advise, "serve": serve_command, "refresh": refresh_command,
 }  # fmt: skip

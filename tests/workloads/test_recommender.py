@@ -1,9 +1,5 @@
 """The recommender: data, learning, store, quality, chip."""
 
-import os
-import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn.metrics import ndcg_score, roc_auc_score
 from torch import Tensor, nn
 
-from xbar.hw import Arrivals, load_chip, simulate, trace
-from xbar.hw.errors import ParameterError
-from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from xbar.hw import load_chip, trace
+from xbar.models.limaml import CandidateScorer, LookupScorer
 from xbar.workloads.data import DataError
 from xbar.workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
 from xbar.workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
@@ -30,10 +24,7 @@ from xbar.workloads.recommender.on_chip import (
     mapping_costs,
     refresh_costs,
     retrain_with_noise,
-    service_time,
-    serving_placement,
     training_examples,
-    under_load,
 )
 from xbar.workloads.recommender.quality import (
     Ranking,
@@ -46,7 +37,6 @@ from xbar.workloads.recommender.quality import (
     table,
 )
 from xbar.workloads.recommender.run import RecommenderStudy, TwoClasses, run_recommender
-from xbar.workloads.recommender.store import EmbeddingStore, Scorer, StoreError, default_embedding, refresh
 from xbar.workloads.training import TrainingError
 
 SIGNED = torch.linspace(-1, 1, 80).reshape(4, 20)  # inputs of a global block, of both signs
@@ -296,151 +286,6 @@ def test_recipes_out_of_range_are_refused(bad: dict[str, object]) -> None:
         MetaRecipe(**bad)  # type: ignore[arg-type]
 
 
-# ---- store
-
-
-def test_a_stored_embedding_scores_as_the_adapted_network(split: Split, learner: Learner, tmp_path: Path) -> None:
-    data = split.tables.data
-    with EmbeddingStore(tmp_path / "e.sqlite") as store:
-        refresh(store, learner, split.tables, split.test_begins)
-        scorer = Scorer(learner, store)
-        for row in split.test_rows[::17]:
-            member = data.user[row]
-            online = scorer.score(data.user_ids[member], data.item[[row]], int(data.time[row]))
-            support = split.tables.support(np.array([member]), split.test_begins[[member]], SMALL.support)
-            weights = learner.adapted(learner.inputs(torch.tensor([member])), support)
-            own = learner.logits(weights, split.tables.batch(np.array([row]), np.array([row + 1])))
-            assert online == pytest.approx(own.detach().numpy()[0], abs=1e-5)
-        unknown, known = store.look_up(["nobody"], learner.version)
-        assert not known[0]
-        assert torch.equal(unknown[0], default_embedding(learner))
-
-
-def test_another_version_of_the_meta_block_is_refused(split: Split, learner: Learner, tmp_path: Path) -> None:
-    other = meta_train(split.tables, split.test_begins, SMALL, seed=2).eval()
-    with EmbeddingStore(tmp_path / "e.sqlite") as store:
-        refresh(store, learner, split.tables, split.test_begins)
-        with pytest.raises(
-            StoreError, match=f"made by the meta block {learner.version}, which a global block of {other.version}"
-        ):
-            Scorer(other, store)
-        scorer = Scorer(learner, store)
-        refresh(store, other, split.tables, split.test_begins)
-        with pytest.raises(StoreError, match="cannot read"):
-            scorer.score("m0", np.arange(3), 0)
-        assert store.roll_back().learner == learner.version
-        assert len(scorer.score("m0", np.arange(3), 0)) == 3
-
-
-def test_a_refresh_adapts_only_members_with_new_interactions(split: Split, learner: Learner, tmp_path: Path) -> None:
-    later = split.test_begins.copy()
-    later[[2, 9]] += 1
-    with EmbeddingStore(tmp_path / "e.sqlite") as store:
-        first = refresh(store, learner, split.tables, split.test_begins)
-        second = refresh(store, learner, split.tables, later)
-        assert (first.adapted, first.kept, second.adapted, second.kept) == (30, 0, 2, 28)
-        before = store.look_up(["m2", "m3"], learner.version)[0]
-        assert store.roll_back() == first.version
-        after = store.look_up(["m2", "m3"], learner.version)[0]
-        assert torch.equal(before[1], after[1])
-        assert not torch.equal(before[0], after[0])
-        with pytest.raises(StoreError, match="no version before 1"):
-            store.roll_back()
-        assert store.prune(keep=1) == 0  # the one that serves, and the last, share 28 and hold 2 each
-        store.roll_back(2)
-        assert store.prune(keep=1) == 2
-        assert [version.number for version in store.versions()] == [2]
-
-
-def test_files_that_are_no_store_are_told(tmp_path: Path) -> None:
-    path = tmp_path / "e.sqlite"
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match="not a store of embeddings"):
-        EmbeddingStore(path)
-    with (
-        EmbeddingStore(tmp_path / "new.sqlite") as store,
-        pytest.raises(StoreError, match="no version was published yet"),
-    ):
-        store.serving()
-
-
-def test_what_a_job_has_made_and_not_published_is_not_pruned(split: Split, learner: Learner, tmp_path: Path) -> None:
-    with EmbeddingStore(tmp_path / "e.sqlite") as store:
-        refresh(store, learner, split.tables, split.test_begins)
-        store.add(learner.version, {("m1", "new"): torch.zeros(6)})
-        assert store.prune(keep=1) == 0
-        assert store.missing(learner.version, {"m1": "new"}) == []
-        with pytest.raises(StoreError, match="1 members have no embedding yet, the first is m2"):
-            store.publish(learner.version, {"m1": "new", "m2": "new"}, torch.zeros(6), 0)
-        assert store.serving().number == 1
-
-
-def test_readers_do_not_wait_for_a_writer(split: Split, learner: Learner, tmp_path: Path) -> None:
-    path = tmp_path / "e.sqlite"
-    with EmbeddingStore(path) as store, EmbeddingStore(path) as reader:
-        refresh(store, learner, split.tables, split.test_begins)
-        before = reader.look_up(["m1"], learner.version)[0]
-        with store._work("IMMEDIATE"):
-            store.connection.execute("DELETE FROM embeddings")
-            assert torch.equal(reader.look_up(["m1"], learner.version)[0], before)  # the snapshot before
-        with pytest.raises(StoreError, match="has lost the embedding of m1"):
-            reader.look_up(["m1"], learner.version)
-
-
-def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "other.sqlite"
-    with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE mine (a)")
-    other.close()
-    with pytest.raises(StoreError, match="not a store of embeddings"):
-        EmbeddingStore(path)
-    with sqlite3.connect(path) as other:
-        assert [row[0] for row in other.execute("SELECT name FROM sqlite_master")] == ["mine"]
-    other.close()
-
-
-JOB = """
-import os, sys
-from pathlib import Path
-from xbar.workloads.recommender import store as module
-from xbar.workloads.recommender.interactions import Taste, synthetic
-from xbar.workloads.recommender.learning import Learner, MetaRecipe
-from xbar.workloads.recommender.quality import Split
-SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8))
-module.MEMBERS_AT_ONCE = 8
-data = synthetic(Taste(members=30, items=40, interactions=15), seed=3)
-split = Split.of(data, data.split_by_history())
-learner = Learner.build(split.tables, SMALL, 5).eval()
-ends = split.test_begins + int(sys.argv[2])
-with module.EmbeddingStore(Path(sys.argv[1])) as store:
-    stop = int(sys.argv[3])
-    done = module.refresh(store, learner, split.tables, ends, lambda count, of: os._exit(9) if count >= stop else None)
-    print(done.adapted, done.kept, done.version.number)
-"""
-
-
-def test_a_killed_job_leaves_the_version_before_serving_and_a_rerun_does_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Only what is killed needs a process of its own."""
-    path = tmp_path / "e.sqlite"
-    monkeypatch.setattr("xbar.workloads.recommender.store.MEMBERS_AT_ONCE", 8)
-
-    def job(later: int) -> list[str]:
-        monkeypatch.setattr(sys, "argv", ["-c", str(path), str(later), "999"])
-        exec(JOB, {})
-        return capsys.readouterr().out.split()
-
-    assert job(0) == ["30", "0", "1"]
-    command = [sys.executable, "-c", JOB, str(path), "1", "16"]
-    assert subprocess.run(command, cwd=Path(__file__).parents[2], env=os.environ, check=False).returncode == 9
-    with EmbeddingStore(path) as store:
-        serving = store.serving()
-        assert serving.number == 1
-        assert store.look_up(["m3"], serving.learner)[1][0]
-    assert job(1) == ["14", "16", "2"]  # 16 were kept before the kill
-
-
 # ---- quality
 
 
@@ -579,53 +424,6 @@ def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learne
     )  # values from a table come over the network
     assert row["arrays"] > mapped.loc["buffer", "arrays"]
     assert mapped.loc["buffer", "item_lookup_J"] == 0
-
-
-def test_signed_inputs_are_charged_as_such() -> None:
-    edge = load_chip("edge")  # reads them in two passes
-    signed, positive = (
-        service_time(serving_placement(GlobalBlock(20, (16, 8)), edge, 2, shown)) for shown in (SIGNED, SIGNED.abs())
-    )
-    assert signed == pytest.approx(2 * positive, rel=1e-6)
-
-
-def test_a_filled_chip_carries_more_than_one_copy() -> None:
-    block, edge = GlobalBlock(20, (16, 8)), load_chip("edge")
-    one, filled = (serving_placement(block, edge, 6, SIGNED, copies) for copies in (1, None))
-    copies = [len(each) for each in filled.copies.values()]
-    faster = service_time(one) / service_time(filled)
-    assert 1 < min(copies) <= faster * 1.01
-    assert faster <= max(copies) * 1.01
-    with pytest.raises(ParameterError, match="candidates must be 1 or more"):
-        serving_placement(block, edge, 0, SIGNED)
-
-
-@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
-def test_waiting_under_poisson_requests_is_that_of_one_server(load: float) -> None:
-    """Pollaczek and Khinchine for constant service S = candidates x the bottleneck's interval: rho S / (2 (1 - rho))."""
-    candidates = 3
-    placement = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), candidates, SIGNED)
-    service = service_time(placement)
-    one = serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 1, SIGNED)
-    assert service == pytest.approx(candidates * service_time(one), rel=1e-9)
-    alone = float(simulate(placement, Arrivals.batch(1), off_chip_io=False).latency[0])
-    means = []
-    for seed in range(8):
-        latency = simulate(placement, Arrivals.poisson(load / service, 1500, seed), off_chip_io=False).latency
-        means.append(float((latency[300:] - alone).mean()))
-    expected = load * service / (2 * (1 - load))
-    assert abs(np.mean(means) - expected) < 3 * stats.sem(means)
-
-
-def test_replicas_carry_a_multiple_of_the_rate() -> None:
-    found = under_load(
-        {"one": serving_placement(GlobalBlock(20, (16, 8)), load_chip("edge"), 3, SIGNED)}, (0.2, 0.8), 60, (1, 2)
-    )
-    one, two = (found[found["replicas"] == n].reset_index() for n in (1, 2))
-    assert (two["rate"] == 2 * one["rate"]).all()
-    assert (two["p99_s"] == one["p99_s"]).all()
-    assert two["power_W"].to_numpy() == pytest.approx(2 * one["power_W"].to_numpy())
-    assert one["p99_s"].iloc[1] > one["p99_s"].iloc[0]
 
 
 def test_a_run_leaves_everything(data: Interactions, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -1,4 +1,4 @@
-"""The recommender on a chip: what its scores lose, what a request costs, what writing embeddings costs, how it stands load.
+"""The recommender on a chip: what its scores lose, what a request costs, what writing embeddings costs.
 
 The global block is the network on the crossbars. Embeddings lie in buffer memory (they come in as values), or on
 crossbars as one-hot look-ups (`LookupScorer`). A request scores K candidates: K vectors through the same three matrices
@@ -15,22 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xbar.hw import Arrivals, Chip, Ledger, Placement, Update, convert, place, simulate, trace
+from xbar.hw import Arrivals, Chip, Update, convert, place, simulate, trace
 from xbar.hw.analog import copy_weights, program
 from xbar.hw.cells.device import ideal_of
-from xbar.hw.errors import CapacityError, ParameterError
+from xbar.hw.errors import CapacityError
 from xbar.hw.events.updates import years_to_wear_out
 from xbar.hw.footprint import array_area
-from xbar.models.limaml import CandidateScorer, GlobalBlock, LookupScorer
+from xbar.models.limaml import GlobalBlock, LookupScorer
 from xbar.workloads.recommender.learning import Learner
 from xbar.workloads.recommender.quality import Ranking, Split
 from xbar.workloads.study.effects import fewer_bits, missing_writes
 
 SIGMA = 0.05  # its programming error
 CALIBRATION = 500  # inputs that set the ranges of converters
-PERCENTILES, BATCHES = (50, 95, 99), 10  # of latencies
-LEAST_REQUESTS = BATCHES * 3 // 2  # of which a third is left out, and each batch has one at least
-MOST_LONGER = 6.0  # times the requests, near saturation
 PULSES = 10.0  # of a cell at a rewrite, assumed: write-verify of a few levels
 DAY = 86400.0
 
@@ -235,63 +232,6 @@ def refresh_costs(
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
     return RefreshCost(table, pd.DataFrame(by_interval), during)
-
-
-# ---- load
-
-
-def serving_placement(
-    block: GlobalBlock, chip: Chip, candidates: int, shown: Tensor, copies: int | None = 1
-) -> Placement:
-    """The global block over K candidates on the chip; copies of each layer, None for as many as fit and find a
-    candidate each to work on. shown: as in `mapping_costs`.
-
-    Raises CapacityError, ParameterError.
-    """
-    if candidates < 1:
-        raise ParameterError(f"candidates must be 1 or more, got {candidates}")
-    example = shown[torch.arange(2 * candidates) % len(shown)].reshape(2, candidates, -1).transpose(1, 2)[..., None]
-    network = trace(CandidateScorer(block).eval(), example)
-    return place(network, chip, "balance" if copies is None else {layer.name: copies for layer in network.layers})
-
-
-def service_time(placement: Placement) -> float:
-    """Time that one request holds the pipeline at saturation [s]: candidates times the bottleneck's interval."""
-    few, many = (simulate(placement, Arrivals.batch(n), off_chip_io=False) for n in (4, 12))
-    return (float(np.max(many.finish_fs)) - float(np.max(few.finish_fs))) * 1e-15 / 8
-
-
-def under_load(
-    placements: dict[str, Placement], shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), requests: int = 500,
-    replicas: tuple[int, ...] = (1, 2, 4), seed: int = 0, step: Callable[[str], None] = lambda _: None,
-) -> pd.DataFrame:  # fmt: skip
-    """Latency and power against the request rate: placement (its name), replicas, share of capacity, rate, p50_s, p95_s, p99_s and
-    their standard errors (p50_se_s ...), requests, power_W, energy_per_request_J.
-
-    Poisson requests; queues settle in a time that grows as 1 / (1 - load)^2, so that more are simulated near saturation:
-    `requests` up to half of it, up to six times as many above; the first third is left out. Standard errors are of ten
-    batches in a row. Replicas are whole chips; a request goes to one of them at random, so each sees a Poisson stream of
-    rate / n (exactly: a thinned Poisson process), and one is simulated.
-    """
-    rows = []
-    for name, placement in placements.items():
-        capacity = 1 / service_time(placement)
-        for share in shares:
-            if not 0 < share < 1:
-                raise ParameterError(f"shares of the capacity must be between 0 and 1, got {share}")
-            count = round(requests * min(max(0.25 / (1 - share) ** 2, 1.0), MOST_LONGER))
-            ledger: Ledger = simulate(placement, Arrivals.poisson(share * capacity, count, seed), off_chip_io=False)
-            settled = ledger.latency[count // 3 :]
-            batches = np.array([np.percentile(part, PERCENTILES) for part in np.array_split(settled, BATCHES)])
-            errors = batches.std(0, ddof=1) / np.sqrt(BATCHES)
-            found = {f"p{p}_s": float(v) for p, v in zip(PERCENTILES, np.percentile(settled, PERCENTILES), strict=True)}
-            found |= {f"p{p}_se_s": float(v) for p, v in zip(PERCENTILES, errors, strict=True)}
-            for chips in replicas:
-                rows.append({"placement": name, "replicas": chips, "share": share, "rate": chips * share * capacity, **found,
-                             "requests": count, "power_W": chips * ledger.total_energy / ledger.span,
-                             "energy_per_request_J": ledger.total_energy / count})  # fmt: skip
-            step(f"load, {name}: {100 * share:.0f} % of capacity")
-    return pd.DataFrame(rows).sort_values(["placement", "replicas", "share"], ignore_index=True)
 
 
 # ---- accuracy

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xbar.hw.analog import convert
 from xbar.hw.chip.description import Chip
+from xbar.hw.events.steady import BATCHES, Queue
 from xbar.models.limaml import GlobalBlock
 from xbar.reports.recommender import RecommenderSheet
 from xbar.reports.results import write_text
@@ -24,9 +25,15 @@ from xbar.workloads.data import Dataset
 from xbar.workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
 from xbar.workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
 from xbar.workloads.recommender.learning import Learner, Tables
+from xbar.workloads.recommender.load import (
+    FEWEST_EVENTS,
+    HEADLINE,
+    chips_for,
+    members_a_chip,
+    serving_placement,
+    under_load,
+)
 from xbar.workloads.recommender.on_chip import (
-    BATCHES,
-    LEAST_REQUESTS,
     PULSES,
     SIGMA,
     Examples,
@@ -38,10 +45,7 @@ from xbar.workloads.recommender.on_chip import (
     mapping_costs,
     refresh_costs,
     retrain_with_noise,
-    service_time,
-    serving_placement,
     training_examples,
-    under_load,
 )
 from xbar.workloads.recommender.quality import (
     COLD,
@@ -55,13 +59,16 @@ from xbar.workloads.recommender.quality import (
     study_quality,
     table,
 )
-from xbar.workloads.recommender.store import EmbeddingStore, Scorer, refresh
+from xbar.workloads.recommender.refresh import refresh, save_learner
+from xbar.workloads.recommender.scorer import Scorer
+from xbar.workloads.recommender.store import EmbeddingStore
 from xbar.workloads.study.compress import compress
 from xbar.workloads.study.effects import ASSUMED_WRITES, BITS
 from xbar.workloads.study.plan import Plan
 from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]
+STORE, LEARNER = "embeddings.sqlite", "learner.pt"  # what serving and refreshes need, in the folder of a run
 MANY_MEMBERS = 10**8  # for which the offline job's time is told
 HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 504.0)  # of staleness, on synthetic data
 COMPRESSION = Plan(
@@ -72,8 +79,9 @@ COMPRESSION = Plan(
 
 @dataclass(frozen=True)
 class RecommenderStudy:
-    """How much to do. seeds: of training, each for every method; instances: chips; candidates: of a request; requests: simulated
-    at each rate; targets: of compressing the global block, none to leave that out. Raises TrainingError."""
+    """How much to do. seeds: of training, each for every method; instances: chips; candidates: of a request; requests: simulated as
+    events at each rate, and many times as many by what agrees with these; targets: of compressing the global block, none to leave that
+    out. Raises TrainingError."""
 
     seeds: int = RECOMMENDER_SEEDS
     instances: int = 10
@@ -88,8 +96,8 @@ class RecommenderStudy:
         for name in ("seeds", "instances", "candidates", "requests", "workers"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.requests < LEAST_REQUESTS:
-            raise TrainingError(f"requests must be {LEAST_REQUESTS} or more, {BATCHES} batches after the first third, got {self.requests}")
+        if self.requests < FEWEST_EVENTS:
+            raise TrainingError(f"requests must be {FEWEST_EVENTS} or more, got {self.requests}")
 
     def quick(self) -> "RecommenderStudy":
         """One seed, fewer chips and requests, without MAML on the whole network and without compression."""
@@ -184,10 +192,13 @@ def _judge(
     }
     load = under_load(placements, requests=study.requests, seed=study.seed, step=step)
     compressed = _compress(block, training, test, chip, dict(study.targets), kept, study, step)
-    service = {name: service_time(placement) for name, placement in placements.items()}
+    service = {name: Queue.of(placement).service for name, placement in placements.items()}
+    held = members_a_chip(block, learner.model.item.weight.detach(), learner.recipe.size, on, shown)
+    capacity = {name: {"members": count, "chips": chips_for(MANY_MEMBERS, count) if count else None} for name, count in held.items()}
     arrays = {name: placement.crossbars_used for name, placement in placements.items()}
     return RecommenderSheet(
-        meta=_meta(data, chip, on, study, quality, serving) | {"compression": compressed, "service_s": service, "arrays": arrays},
+        meta=_meta(data, chip, on, study, quality, serving) | {"compression": compressed, "service_s": service, "arrays": arrays,
+                                                                "capacity": capacity, "headline_share": HEADLINE, "batches": BATCHES},
         quality=quality.tables(), by_date=_by_date(data, study, kept, step), supports=supports, staleness=stale, on_chips=on_chips,
         mappings=mappings.reset_index(), refreshes=refreshes, intervals=intervals, during=during, load=load,
     )  # fmt: skip
@@ -200,10 +211,11 @@ def _serve(split: Split, learner: Learner, out: Path) -> dict[str, Any]:
         began = time.monotonic()
         refresh(timed, learner, split.tables, split.test_begins)
         seconds = time.monotonic() - began
-    with EmbeddingStore(out / "embeddings.sqlite") as store:
+    save_learner(learner, split.tables, out / LEARNER)
+    with EmbeddingStore(out / STORE) as store:
         job = refresh(store, learner, split.tables, split.test_begins)
-        scorer = Scorer(learner, store)
-        items = np.arange(min(50, data.items))
+        scorer = Scorer(store)
+        items = data.item_ids[:50]
         began = time.monotonic()
         for member in data.user_ids[:100]:
             scorer.score(member, items, job.version.through)

@@ -1,56 +1,74 @@
-"""Meta embeddings in versions: made offline, switched to in one step, read online.
+"""Meta embeddings in versions: made offline, switched to in one step, read online by anyone while they are written.
 
-One SQLite file. It is embedded, comes with Python, and its transactions are what the task needs: a job that is killed anywhere
-leaves what it committed, the version that serves is one row, changed in one transaction, and a reader sees one version or the
-other. (Columnar files would read faster in bulk, but a refresh writes few members and a request reads one.)
+One SQLite file in WAL mode. It is embedded, comes with Python, and its transactions are what the task needs: a process that is
+killed anywhere leaves what it committed, and readers see a snapshot and wait for nobody. (A memory-mapped array reads faster in
+bulk, but is one version, and what SQLite has tried for twenty years against kills would be ours to prove. Measured sizes and
+times: `benchmarks/store.py`.)
 
-An embedding is kept by the learner's version, the member, and a hash of the interactions that it rests on; a version of
-the store says which of them are its members'. So a refresh computes only members with new interactions, and a run after an
-interrupt only what is missing.
+A row is one embedding with the version that it came in with; it holds until the member's next row. So a version is a number, a
+refresh writes rows of members that changed, and what was written for a version that is not published yet is seen by nobody:
+publishing it is one small transaction, whatever its size. A version also tells since which version its learner's rows begin;
+older ones are another learner's, and are nobody's embeddings any more.
+
+Every row has a CRC-32 over all that it holds, its key included, checked at each look-up. A row whose key was damaged is not found
+where it should be, so a look-up checks the row that follows the member's too, and for a member who is not there the row before:
+the place of the lost one. What no single bit can do is serve a wrong vector in silence. One can make a page of the file seem shorter, so
+that members on it are unknown to a look-up, as strangers are, and scored with the default: `verify` counts them.
 """
 
-import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from xbar.workloads.recommender.learning import Batch, Learner, Tables, context_of
-
-MEMBERS_AT_ONCE = 64  # adapted together, and committed together
-FORMAT = 2
+FORMAT = 3
 APPLICATION = 0x78626172  # of SQLite's application_id: this program's files
+WAIT = 30.0  # for another writer [s]
+PRUNED_AT_ONCE = 20_000  # members, in one transaction
+CACHED = 64 * 1024  # of a writer's pages [KiB], so that rows in no order do not read each page anew
 _SCHEMA = """
 CREATE TABLE embeddings (
-    learner TEXT, member TEXT, basis TEXT, vector BLOB NOT NULL, PRIMARY KEY (learner, member, basis)
+    member TEXT, first INTEGER, basis BLOB NOT NULL, vector BLOB NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (member, first)
 ) WITHOUT ROWID;
+CREATE TABLE prepared (member TEXT PRIMARY KEY, is_new INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (
-    number INTEGER PRIMARY KEY, learner TEXT NOT NULL, size INTEGER NOT NULL, standard BLOB NOT NULL, through INTEGER NOT NULL,
-    members INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, since INTEGER NOT NULL, learner TEXT NOT NULL, size INTEGER NOT NULL, through INTEGER NOT NULL,
+    members INTEGER NOT NULL, standard BLOB NOT NULL, checksum INTEGER NOT NULL
 );
-CREATE TABLE contents (version INTEGER, member TEXT, basis TEXT NOT NULL, PRIMARY KEY (version, member)) WITHOUT ROWID;
-CREATE TABLE serving (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL);
+CREATE TABLE networks (learner TEXT PRIMARY KEY, state BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE serving (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, checksum INTEGER NOT NULL);
 """
-
-
-_VERSION = "number, learner, size, through, members"  # as `Version` has them
+_VERSION = "number, since, learner, size, through, members"  # as `Version` has them
+_ROWS = "SELECT member, first, basis, vector, checksum FROM embeddings"  # a cursor that is not closed would hold its snapshot
+_LATEST = "SELECT coalesce(max(number), 0) FROM versions"
+# Whether a member has no embedding in the latest version (?2, its learner's rows since ?3).
+_IS_NEW = """NOT EXISTS (SELECT 1 FROM (SELECT first, length(vector) AS bytes FROM embeddings WHERE member = ?1 AND first <= ?2
+    ORDER BY first DESC LIMIT 1) WHERE first >= ?3 AND bytes > 0)"""
 
 
 class StoreError(ValueError):
     """The store holds no version that can serve, or one of another learner, or is no store."""
 
 
+class DamageError(StoreError):
+    """What the file holds is not what was written into it; it is not served."""
+
+
 @dataclass(frozen=True)
 class Version:
-    """A published set of embeddings. through: time stamp of the latest interaction that it rests on [Unix s]."""
+    """A published set of embeddings. since: first version of its learner's rows; size: numbers of an embedding; through: time
+    stamp of the latest interaction that it rests on [Unix s]; members: who have one."""
 
     number: int
+    since: int
     learner: str
     size: int
     through: int
@@ -58,61 +76,93 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Refresh:
-    """What a run of the offline job did: the version now serving, members adapted, members whose embedding was there already."""
+class Found:
+    """Embeddings of one version: vectors float32 (n, size), and whether each member is known, bool (n,); an unknown one has the
+    version's default."""
 
     version: Version
-    adapted: int
-    kept: int
+    vectors: np.ndarray
+    known: np.ndarray
 
 
-class EmbeddingStore:
-    """A file of embeddings in versions; raises StoreError for a file that is none."""
+class EmbeddingReader:
+    """Reads a file of embeddings, from any number of threads, without ever waiting for a writer; raises StoreError for a file that is
+    none. Every thread has a connection of its own, which `close` ends."""
+
+    mode = "ro"
 
     def __init__(self, path: Path):
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-        with self._work("EXCLUSIVE"):
-            kept, owner = (int(self._one(f"PRAGMA {name}")[0]) for name in ("user_version", "application_id"))
-            tables = int(self._one("SELECT count(*) FROM sqlite_master")[0])
-            if not tables and not kept:
-                for statement in _SCHEMA.split(";"):
-                    self.connection.execute(statement)
-                self.connection.execute(f"PRAGMA user_version = {FORMAT}")
-                self.connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            elif owner != APPLICATION or kept != FORMAT:
-                raise StoreError(f"{path}: not a store of embeddings of format {FORMAT}")
-        self.connection.execute("PRAGMA journal_mode = WAL")  # readers see a snapshot, and wait for nobody
+        self.path = Path(path)
+        self._local, self._lock, self._opened = threading.local(), threading.Lock(), list[sqlite3.Connection]()
+        self._known: dict[int, tuple[Version, bytes]] = {}
+        self._closed = False
+        self._check_file()
+
+    def _check_file(self) -> None:
+        if not self.path.is_file():
+            raise StoreError(f"{self.path}: no such file of embeddings; xbar run recommender or xbar refresh makes one")
+        with self._told():
+            self._check_format()
+
+    def _check_format(self) -> None:
+        kept, owner = (int(self._one(f"PRAGMA {name}")[0]) for name in ("user_version", "application_id"))
+        if owner != APPLICATION:
+            raise StoreError(f"{self.path}: not a store of embeddings of format {FORMAT}")
+        if kept != FORMAT:
+            raise StoreError(f"{self.path}: a store of embeddings of format {kept}, not {FORMAT}: remove it, and make it anew")
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; what it cannot do raises sqlite3.Error."""
+        found = getattr(self._local, "connection", None)
+        if found is None:
+            with self._lock:
+                if self._closed:
+                    raise StoreError(f"{self.path}: is closed")
+                found = self._connect()
+                self._opened.append(found)
+            self._local.connection = found
+        return found
+
+    def _connect(self) -> sqlite3.Connection:
+        place = f"file:{quote(str(self.path.absolute()))}?mode={self.mode}"
+        return sqlite3.connect(place, isolation_level=None, timeout=WAIT, uri=True, check_same_thread=False)
 
     def close(self) -> None:
-        """Release the file."""
-        self.connection.close()
+        """Release the file, in all threads; none of them may be reading."""
+        with self._lock:
+            self._closed = True
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+        self._local = threading.local()
 
-    def __enter__(self) -> "EmbeddingStore":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     @contextmanager
-    def _work(self, kind: str) -> Iterator[None]:
-        """A transaction: all of what is done within, or none of it; a process that dies leaves none. kind: DEFERRED to read.
-
-        What SQLite cannot do is a StoreError.
-        """
+    def _told(self) -> Iterator[None]:
+        """What SQLite cannot do is a StoreError, also what it cannot tell because a text in the file is damaged."""
         try:
-            self.connection.execute(f"BEGIN {kind}")
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise StoreError(f"{self.path}: not a store of embeddings, or one that cannot be used now: {error}") from None
+
+    @contextmanager
+    def _work(self, kind: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
+        """A transaction: all of what is done within, or none of it; a process that dies leaves none. DEFERRED reads one snapshot."""
+        with self._told():
+            connection = self.connection
+            connection.execute(f"BEGIN {kind}")
             try:
-                yield
+                yield connection
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK")
                 raise
-            self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self.path}: not a store of embeddings, or one that cannot be used now: {error}"
-            ) from None
+            connection.execute("COMMIT")
 
     def _one(self, query: str, values: Sequence[object] = ()) -> Any:
         return self.connection.execute(query, values).fetchone()
@@ -121,186 +171,326 @@ class EmbeddingStore:
 
     def versions(self) -> list[Version]:
         """All published versions, the oldest first."""
-        with self._work("DEFERRED"):
-            rows = self.connection.execute(f"SELECT {_VERSION} FROM versions ORDER BY number")
-            return [Version(*row) for row in rows]
+        with self._work():
+            return [self._version(number)[0] for number in self._numbers()]
 
     def serving(self) -> Version:
         """The version that serves; raises StoreError where none was published."""
-        with self._work("DEFERRED"):
-            return self._serving()
+        with self._work():
+            return self._serving()[0]
 
-    def _serving(self) -> Version:
-        row = self._one(f"SELECT {_VERSION} FROM serving JOIN versions ON version = number")
-        if row is None:
-            raise StoreError(f"{self.path}: no version was published yet")
-        return Version(*row)
+    def look_up(self, members: Sequence[str]) -> Found:
+        """Embeddings of the version that serves, all of one version.
 
-    def look_up(self, members: Sequence[str], learner: str) -> tuple[Tensor, np.ndarray]:
-        """Embeddings float32 (n, size) that serve, and whether each member is known (n,); an unknown one gets the default's.
-
-        Raises StoreError where what serves was made by another learner than the one of that version.
+        Raises StoreError where none serves; DamageError where a vector, or the place where it should be, does not bear its checksum.
         """
-        with self._work("DEFERRED"):
-            serving = self._serving()
-            if serving.learner != learner:
-                raise StoreError(f"{self.path}: version {serving.number} was made by the meta block {serving.learner}, "
-                                 f"which a global block of {learner} cannot read")  # fmt: skip
-            standard = self._one("SELECT standard FROM versions WHERE number = ?", [serving.number])[0]
-            found = [self._vector(serving, member) for member in members]
+        with self._work():
+            version, standard = self._serving()
+            found = [self._vector(version, member) for member in members]
         known = np.array([vector is not None for vector in found], bool)
         together = b"".join(standard if vector is None else vector for vector in found)
-        if len(together) != 4 * len(members) * serving.size:
-            raise StoreError(f"{self.path}: holds embeddings of another size than {serving.size} numbers")
-        values = np.frombuffer(together, np.float32).reshape(len(members), serving.size)
-        return torch.from_numpy(values.copy()), known
+        if len(together) != 4 * len(members) * version.size:
+            raise DamageError(f"{self.path}: holds embeddings of another size than {version.size} numbers")
+        return Found(version, np.frombuffer(together, np.float32).reshape(len(members), version.size).copy(), known)
+
+    def network(self, learner: str) -> bytes:
+        """What `keep_network` kept for that learner; raises StoreError where nothing was."""
+        with self._work():
+            row = self._one("SELECT state, checksum FROM networks WHERE learner = ?", [learner])
+        if row is None:
+            raise StoreError(f"{self.path}: has no network of the learner {learner}")
+        if not isinstance(row[0], bytes) or zlib.crc32(row[0], zlib.crc32(learner.encode())) != row[1]:
+            raise DamageError(f"{self.path}: the network of the learner {learner} is damaged")
+        return row[0]
+
+    def verify(self) -> int:
+        """How many embeddings there are, of all versions, after every checksum was checked and the members of each version were
+        counted; raises DamageError. Takes time in proportion to the file."""
+        with self._work() as connection:
+            versions = [self._version(number)[0] for number in self._numbers()]
+            self._serving()
+            counts, last, live, count = dict.fromkeys(versions, 0), "", dict[Version, bool](), 0
+            with closing(connection.execute(f"{_ROWS} ORDER BY member, first")) as rows:
+                for row in rows:
+                    self._check(row)
+                    if row[0] != last:
+                        for version, there in live.items():
+                            counts[version] += there
+                        last, live = row[0], {}
+                    for version in versions:
+                        if row[1] <= version.number:
+                            live[version] = row[1] >= version.since and len(row[3]) > 0
+                    count += 1
+            for version, there in live.items():
+                counts[version] += there
+        for version, there in counts.items():
+            if there != version.members:
+                raise DamageError(f"{self.path}: version {version.number} has {there:,} of its {version.members:,} members")
+        return count
+
+    def _numbers(self) -> list[int]:
+        return [row[0] for row in self.connection.execute("SELECT number FROM versions ORDER BY number")]
+
+    def _serving(self) -> tuple[Version, bytes]:
+        row = self._one("SELECT version, checksum FROM serving")
+        if row is None:
+            raise StoreError(f"{self.path}: no version was published yet")
+        if _checksum_of_serving(row[0]) != row[1]:
+            raise DamageError(f"{self.path}: the number of the version that serves is damaged")
+        return self._version(row[0])
+
+    def _version(self, number: int) -> tuple[Version, bytes]:
+        """That version and its default embedding; it never changes once it is published."""
+        found = self._known.get(number)
+        if found is None:
+            row = self._one(f"SELECT {_VERSION}, standard, checksum FROM versions WHERE number = ?", [number])
+            if row is None:
+                raise StoreError(f"{self.path}: has no version {number}")
+            *told, standard, checksum = row
+            if checksum != _checksum_of_version(told, standard):
+                raise DamageError(f"{self.path}: what is told of version {number} is damaged")
+            found = self._known[number] = (Version(*told), standard)
+        return found
 
     def _vector(self, version: Version, member: str) -> bytes | None:
         """The member's vector; None where the version has no such member."""
-        basis = self._one("SELECT basis FROM contents WHERE version = ? AND member = ?", [version.number, member])
-        if basis is None:
-            return None
-        row = self._one(
-            "SELECT vector FROM embeddings WHERE learner = ? AND member = ? AND basis = ?",
-            [version.learner, member, *basis],
-        )
-        if row is None:
-            raise StoreError(f"{self.path}: version {version.number} has lost the embedding of {member}")
-        return bytes(row[0])
+        chosen, there, others = None, False, False
+        with closing(self.connection.execute(f"{_ROWS} WHERE member >= ? ORDER BY member, first", [member])) as rows:
+            for row in rows:
+                self._check(row)
+                if row[0] != member:
+                    others = True
+                    break
+                there = True
+                if row[1] <= version.number:
+                    chosen = row
+        if not there:
+            before = self._one(f"{_ROWS} WHERE member < ? ORDER BY member DESC, first DESC LIMIT 1", [member])
+            if before is not None:
+                self._check(before)
+            elif not others and version.members:
+                raise DamageError(f"{self.path}: holds no embedding, and version {version.number} should have {version.members:,}")
+        return chosen[3] if chosen is not None and chosen[1] >= version.since and chosen[3] else None
 
-    # ---- writing
+    def _check(self, row: Sequence[Any]) -> None:
+        member, first, basis, vector, checksum = row
+        sound = isinstance(member, str) and isinstance(first, int) and isinstance(basis, bytes) and isinstance(vector, bytes)
+        if not sound or _checksum(member, first, basis, vector) != checksum:
+            raise DamageError(f"{self.path}: the embedding of {member!r} of version {first} is damaged: it is not what its checksum tells")
 
-    def missing(self, learner: str, bases: dict[str, str]) -> list[str]:
-        """Members whose embedding on that basis is not there yet."""
-        with self._work("DEFERRED"):
+
+class EmbeddingStore(EmbeddingReader):
+    """A file of embeddings that is also written; made where there is none. Writers wait for each other, at most `WAIT` seconds."""
+
+    mode = "rwc"
+
+    def _check_file(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._told():
+            if not self._one("SELECT count(*) FROM sqlite_master")[0]:
+                self._make()
+            self._check_format()
+            if self._one("PRAGMA journal_mode")[0] != "wal":
+                self.connection.execute("PRAGMA journal_mode = WAL")
+
+    def _make(self) -> None:
+        """The tables, all or none, unless another process made them meanwhile."""
+        with self._work("EXCLUSIVE") as connection:
+            if self._one("SELECT count(*) FROM sqlite_master")[0] or self._one("PRAGMA user_version")[0]:
+                return
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = super()._connect()
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may undo the last commits, each as a whole
+        connection.execute(f"PRAGMA cache_size = -{CACHED}")
+        return connection
+
+    def _next(self, learner: str) -> tuple[int, int]:
+        """Number of the version to come, and since when its rows are of its learner."""
+        latest = self._one(_LATEST)[0]
+        if latest and (before := self._version(latest)[0]).learner == learner:
+            return latest + 1, before.since
+        return latest + 1, latest + 1
+
+    def missing(self, learner: str, bases: Mapping[str, bytes]) -> list[str]:
+        """Members, in order, whose embedding by that learner on that basis is not there yet, published or prepared."""
+        with self._work():
             return self._missing(learner, bases)
 
-    def _missing(self, learner: str, bases: dict[str, str]) -> list[str]:
-        there = set(self.connection.execute("SELECT member, basis FROM embeddings WHERE learner = ?", [learner]))
-        return [member for member, basis in bases.items() if (member, basis) not in there]
+    def _missing(self, learner: str, bases: Mapping[str, bytes]) -> list[str]:
+        _, since = self._next(learner)
+        ask = "SELECT first, basis, length(vector) FROM embeddings WHERE member = ? ORDER BY first DESC LIMIT 1"
+        found = []
+        for member in sorted(bases):
+            row = self._one(ask, [member])
+            if row is None or row[0] < since or row[1] != bases[member] or not row[2]:
+                found.append(member)
+        return found
 
-    def add(self, learner: str, vectors: dict[tuple[str, str], Tensor]) -> None:
-        """Keep embeddings by (member, basis), all or none."""
-        rows = [(learner, member, basis, _bytes(vector)) for (member, basis), vector in vectors.items()]
-        with self._work("IMMEDIATE"):
-            self.connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
-
-    def publish(self, learner: str, bases: dict[str, str], standard: Tensor, through: int) -> Version:
-        """A new version of these members' embeddings, all of which must be there, and switch to it; all or nothing."""
-        with self._work("IMMEDIATE"):
-            absent = self._missing(learner, bases)
-            if absent:
-                raise StoreError(f"{self.path}: {len(absent)} members have no embedding yet, the first is {absent[0]}")
-            number = self.connection.execute(
-                "INSERT INTO versions (learner, size, standard, through, members) VALUES (?, ?, ?, ?, ?)",
-                [learner, len(standard), _bytes(standard), through, len(bases)],
-            ).lastrowid
-            self.connection.executemany(
-                "INSERT INTO contents VALUES (?, ?, ?)", [(number, *pair) for pair in bases.items()]
+    def add(self, embeddings: Mapping[str, tuple[bytes, np.ndarray]]) -> None:
+        """Prepare embeddings by member, each its basis and vector (size,) for the version to come, all or none; nobody sees them before
+        `publish`. A basis stands for all that the vector rests on, the learner included."""
+        vectors = {member: (basis, _bytes(vector)) for member, (basis, vector) in sorted(embeddings.items())}
+        if "" in vectors:
+            raise StoreError("a member's id must not be empty")
+        with self._work("IMMEDIATE") as connection:
+            latest = self._one(_LATEST)[0]
+            since = self._version(latest)[0].since if latest else 0
+            connection.executemany(
+                f"INSERT OR REPLACE INTO prepared VALUES (?1, {_IS_NEW})", ((member, latest, since) for member in vectors)
             )
-            self._switch(int(number or 0))
-            return self._serving()
+            connection.executemany(
+                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+                ((member, latest + 1, basis, vector, _checksum(member, latest + 1, basis, vector))
+                 for member, (basis, vector) in vectors.items()),
+            )  # fmt: skip
+
+    def keep_network(self, learner: str, state: bytes) -> None:
+        """Keep what scores with this learner's embeddings, for `network`; once kept it stays as it is."""
+        checksum = zlib.crc32(state, zlib.crc32(learner.encode()))
+        with self._work("IMMEDIATE") as connection:
+            connection.execute("INSERT OR IGNORE INTO networks VALUES (?, ?, ?)", [learner, state, checksum])
+
+    def publish(self, learner: str, bases: Mapping[str, bytes], standard: np.ndarray, through: int) -> Version:
+        """A new version of exactly these members' embeddings, all of which must be there, and switch to it; all or nothing.
+
+        Members of the version before who are not among them are left out from this version on, and what was prepared for others is
+        dropped. Where nothing differs from the latest version, that one serves. standard: default embedding (size,).
+        """
+        given = _bytes(standard)
+        for checked_before in (True, True, False):  # against what others write meanwhile; at last with their writing held up
+            with self._told():
+                seen = self._one("PRAGMA data_version")
+            with self._work():
+                left = self._left_out(learner, bases) if checked_before else None
+            with self._work("IMMEDIATE") as connection:
+                if checked_before and self._one("PRAGMA data_version") != seen:
+                    continue
+                dropped, gone, members = self._left_out(learner, bases) if left is None else left
+                number, since = self._next(learner)
+                for member in dropped:
+                    connection.execute("DELETE FROM embeddings WHERE member = ? AND first = ?", [member, number])
+                    connection.execute("DELETE FROM prepared WHERE member = ?", [member])
+                if not gone and not self._one("SELECT count(*) FROM prepared")[0] and number > 1:
+                    before, default = self._version(number - 1)
+                    if (before.learner, before.through, default) == (learner, through, given):
+                        self._switch(before.number)
+                        return before
+                connection.executemany(
+                    "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+                    ((member, number, b"", b"", _checksum(member, number, b"", b"")) for member in gone),
+                )
+                told = (number, since, learner, len(given) // 4, through, members)
+                connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                                   [*told, given, _checksum_of_version(told, given)])  # fmt: skip
+                connection.execute("DELETE FROM prepared")
+                self._switch(number)
+                return self._serving()[0]
+        raise AssertionError("the last of the tries does not go on")
+
+    def _left_out(self, learner: str, bases: Mapping[str, bytes]) -> tuple[list[str], list[str], int]:
+        """Members prepared and not wanted; members of the version before who are not either; how many there are to be."""
+        absent = self._missing(learner, bases)
+        if absent:
+            raise StoreError(f"{self.path}: {len(absent)} members have no embedding yet, the first is {absent[0]}")
+        number, since = self._next(learner)
+        dropped, new, prepared = [], 0, 0
+        for member, is_new in self.connection.execute("SELECT member, is_new FROM prepared"):
+            if member in bases:
+                new, prepared = new + is_new, prepared + 1
+            else:
+                dropped.append(member)
+        kept = self._version(number - 1)[0].members + new if since < number else prepared
+        gone = self._others(bases, number - 1, since) if kept != len(bases) else []
+        return dropped, gone, len(bases)
+
+    def _others(self, bases: Mapping[str, bytes], latest: int, since: int) -> list[str]:
+        """Members of the latest version who are not among the bases."""
+        rows = self.connection.execute(
+            "SELECT member, first, length(vector) FROM embeddings WHERE first <= ? ORDER BY member, first", [latest]
+        )
+        found = {member: bool(size) and first >= since for member, first, size in rows if member not in bases}
+        return [member for member, there in found.items() if there]
 
     def roll_back(self, number: int | None = None) -> Version:
-        """Serve an earlier version again: that number, or the one before the present; raises StoreError without one."""
+        """Serve an earlier version again, or a later one: that number, or the one before the present; raises StoreError without one."""
         with self._work("IMMEDIATE"):
-            present = self._serving().number
-            known = [row[0] for row in self.connection.execute("SELECT number FROM versions ORDER BY number")]
+            present, known = self._serving()[0].number, self._numbers()
             earlier = [each for each in known if each < present]
             target = (earlier[-1] if earlier else None) if number is None else number
             if target not in known:
                 wanted = f"before {present}" if number is None else number
                 raise StoreError(f"{self.path}: no version {wanted}; there are {known}")
             self._switch(target)
-            return self._serving()
+            return self._serving()[0]
 
     def prune(self, keep: int = 2) -> int:
         """Remove all but the last `keep` versions and the one that serves, and embeddings that only removed versions had; how many
-        embeddings went. What a job has made and not yet published stays."""
+        embeddings went. What is prepared stays.
+
+        One pass over the file, in transactions of `PRUNED_AT_ONCE` members, so that other writers need not wait for the whole of
+        it; the versions go first, and a later call removes what a killed one left.
+        """
         if keep < 1:
             raise StoreError(f"keep must be at least 1 version, got {keep}")
-        with self._work("IMMEDIATE"):
-            numbers = [row[0] for row in self.connection.execute("SELECT number FROM versions ORDER BY number")]
-            gone = set(numbers[:-keep]) - {self._serving().number}
-            marks = ",".join("?" * len(gone))
-            there = "SELECT learner, member, basis FROM contents JOIN versions ON version = number WHERE number"
-            removed = self.connection.execute(
-                f"DELETE FROM embeddings WHERE (learner, member, basis) IN ({there} IN ({marks})) "
-                f"AND (learner, member, basis) NOT IN ({there} NOT IN ({marks}))", [*gone, *gone],
-            ).rowcount  # fmt: skip
-            for table, column in (("contents", "version"), ("versions", "number")):
-                self.connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", list(gone))
-            return removed
+        with self._work("IMMEDIATE") as connection:
+            numbers, serving = self._numbers(), self._serving()[0].number
+            kept = [number for number in numbers if number == serving or number in numbers[-keep:]]
+            marks = ",".join("?" * len(kept))
+            connection.execute(f"DELETE FROM versions WHERE number NOT IN ({marks})", kept)
+            connection.execute("DELETE FROM networks WHERE learner NOT IN (SELECT learner FROM versions)")
+            versions = [self._version(number)[0] for number in kept]
+        removed, after = 0, ""
+        while True:
+            with self._work("IMMEDIATE") as connection:
+                last = self._one("SELECT max(member) FROM (SELECT member FROM embeddings WHERE member > ? ORDER BY member LIMIT ?)",
+                                 [after, PRUNED_AT_ONCE])[0]  # fmt: skip
+                if last is None:
+                    return removed
+                rows = connection.execute("SELECT member, first, length(vector) FROM embeddings WHERE member > ? AND member <= ?"
+                                          " ORDER BY member, first", [after, last]).fetchall()  # fmt: skip
+                gone = list(_unneeded(rows, versions))
+                connection.executemany("DELETE FROM embeddings WHERE member = ? AND first = ?", gone)
+                removed, after = removed + len(gone), last
 
     def _switch(self, number: int) -> None:
-        self.connection.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", [number])
+        self.connection.execute("INSERT OR REPLACE INTO serving VALUES (1, ?, ?)", [number, _checksum_of_serving(number)])
 
 
-def _bytes(vector: Tensor) -> bytes:
-    return vector.detach().to(torch.float32).numpy().tobytes()
+def _unneeded(rows: Sequence[tuple[str, int, int]], versions: Sequence[Version]) -> Iterator[tuple[str, int]]:
+    """Member and first version of rows, in order of both, that none of the versions nor a later one to come reads; a row without a
+    vector is needed where an older one stays."""
+    newest = versions[-1].number
+    before: tuple[str, bool] = ("", False)
+    for index, (member, first, size) in enumerate(rows):
+        following = rows[index + 1] if index + 1 < len(rows) else None
+        until = following[1] if following is not None and following[0] == member else None
+        read = any(version.since <= first <= version.number and (until is None or until > version.number) for version in versions)
+        needed = first > newest or (read and (size > 0 or before == (member, True)))
+        if needed:
+            before = (member, True)
+        else:
+            yield member, first
 
 
-# ---- the offline job and the online scorer
+def _checksum(member: str, first: int, basis: bytes, vector: bytes) -> int:
+    return zlib.crc32(vector, zlib.crc32(basis, zlib.crc32(struct.pack("<q", first), zlib.crc32(member.encode()))))
 
 
-def basis_of(tables: Tables, begin: int, end: int) -> str:
-    """Hash of the interactions in rows begin to end (excluded), by item, time and label."""
-    data = tables.data
-    parts = (data.item[begin:end], data.time[begin:end], data.liked[begin:end])
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
+def _checksum_of_version(told: Sequence[object], standard: bytes) -> int:
+    return zlib.crc32(standard, zlib.crc32(repr(tuple(told)).encode())) if isinstance(standard, bytes) else -1
 
 
-def refresh(
-    store: EmbeddingStore,
-    learner: Learner,
-    tables: Tables,
-    ends: np.ndarray,
-    step: Callable[[int, int], None] = lambda done, of: None,
-) -> Refresh:
-    """The offline job: adapt every member to its interactions before row `ends`[member], and serve the outcome.
-
-    Members whose interactions have not changed keep their embedding. Whatever interrupts it, the version before serves on,
-    and a later call does the rest. step(members done, members to do) is told after each commit.
-    """
-    data, version = tables.data, learner.version
-    begins = np.maximum(tables.firsts[:-1], ends - learner.recipe.support)
-    bases = {data.user_ids[m]: basis_of(tables, begins[m], ends[m]) for m in range(data.users)}
-    number_of = {member: number for number, member in enumerate(data.user_ids)}
-    missing = [number_of[member] for member in store.missing(version, bases)]
-    missing.sort(key=lambda member: ends[member] - begins[member])  # of similar support together
-    for begin in range(0, len(missing), MEMBERS_AT_ONCE):
-        some = np.array(missing[begin : begin + MEMBERS_AT_ONCE])
-        vectors = learner.embeddings(some, tables.batch(begins[some], ends[some]))
-        ids = [data.user_ids[member] for member in some]
-        store.add(version, {(member, bases[member]): vector for member, vector in zip(ids, vectors, strict=True)})
-        step(begin + len(some), len(missing))
-    through = int(
-        data.time[np.concatenate([np.arange(b, e) for b, e in zip(begins, ends, strict=True)])].max(initial=0)
-    )
-    published = store.publish(version, bases, default_embedding(learner), through)
-    return Refresh(published, len(missing), data.users - len(missing))
+def _checksum_of_serving(number: object) -> int:
+    return zlib.crc32(f"serving {number!r}".encode())
 
 
-def default_embedding(learner: Learner) -> Tensor:
-    """Meta embedding (size,) of a member of whom nothing is known: mean features, no inner step."""
-    empty = Batch(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, 4), torch.zeros(1, 1), torch.zeros(1, 1))
-    return learner.embeddings(np.array([learner.unknown]), empty, steps=0)[0]
-
-
-class Scorer:
-    """The online side: scores candidates for a member with its stored embedding and the global block.
-
-    A refresh in the meantime is taken up at the next request. Raises StoreError where what serves belongs to another learner.
-    """
-
-    def __init__(self, learner: Learner, store: EmbeddingStore):
-        self.learner, self.store, self.version = learner, store, learner.version
-        store.look_up([], self.version)
-
-    def score(self, member: str, items: np.ndarray, time: int) -> np.ndarray:
-        """Logits (n,) of candidates, indices of items (n,), for a member at a Unix time [s]; unknown members get the default."""
-        embedding, _ = self.store.look_up([member], self.version)
-        chosen = torch.from_numpy(np.asarray(items, np.int64))[None]
-        context = torch.from_numpy(context_of(np.full(len(items), time, np.int64)))[None]
-        query = Batch(chosen, context, torch.zeros(1, len(items)), torch.ones(1, len(items)))
-        return self.learner.scores(embedding, query)[0].numpy()
+def _bytes(vector: np.ndarray) -> bytes:
+    values = np.ascontiguousarray(vector, np.float32)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise StoreError(f"an embedding must be finite numbers (size,), one or more, got the shape {values.shape}")
+    return values.tobytes()
