@@ -37,13 +37,20 @@ FILE = "recommender.json"
 NAMES = {
     "meta": "meta embeddings",
     "unadapted": "meta network, not adapted",
+    "popularity": "popularity",
     "global": "no personalisation",
+    "residual": "wide and deep, one number",
     "wide_deep": "wide and deep, IDs",
+    "mf": "matrix factorisation",
+    "din": "attention over history (DIN)",
+    "melu": "MAML, deciding layers (MeLU)",
+    "metaemb": "MetaEmb's learned start",
+    "mwuf": "MWUF's scaling and shift",
     "fine_tuned": "fine-tuned a member",
     "maml_all": "MAML, whole network",
 }
 MAY_MISS = ("by_date", "staleness", "refreshes", "intervals", "during")  # tables that may be empty
-METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg": "NDCG@10"}
+OTHER_METRICS = {"gauc": "GAUC", "ndcg": "NDCG@10", "recall": "recall@10", "log_loss": "log loss", "calibration": "calibr."}
 KINDS = {"all meta embeddings": ("o", ACCENT), "one member's": ("s", "#2f9e77"), "the global block": ("^", SECOND)}
 
 
@@ -115,7 +122,7 @@ def verdict(sheet: RecommenderSheet) -> str:
     m = sheet.meta
     mine = row_of(sheet.quality, "meta")
     said = []
-    for other in ("global", "wide_deep", "unadapted"):
+    for other in ("mf", "wide_deep", "global"):
         if other in m["methods"]:
             row = row_of(sheet.quality, other)
             holds = "ahead of" if row["lead_low"] > 0 else "behind" if row["lead_high"] < 0 else "not told apart from"
@@ -136,13 +143,15 @@ def summary_text(sheet: RecommenderSheet) -> str:
     """The headline numbers as plain text."""
     m = sheet.meta
     lines = [_title(sheet), "", *textwrap.wrap(verdict(sheet), 110), "", _data_text(sheet), ""]
-    lines.append(f"{'method':26}{'AUC':>9}{'95 % band':>20}{'GAUC':>9}{'NDCG@10':>9}{'meta leads in AUC by':>30}")
+    shown = {metric: label for metric, label in OTHER_METRICS.items() if metric in set(sheet.quality["metric"])}
+    heads = "".join(f"{label:>11}" for label in shown.values())
+    lines.append(f"{'method':30}{'AUC':>9}{'95 % band':>20}{heads}{'meta leads in AUC by':>30}{'in GAUC by':>30}")
     for name in m["methods"]:
         row = row_of(sheet.quality, name)
-        others = [row_of(sheet.quality, name, metric)["mean"] for metric in ("gauc", "ndcg")]
-        lead = "" if name == "meta" else f"{row['lead']:+.4f} ({row['lead_low']:+.4f} to {row['lead_high']:+.4f})"
+        others = "".join(f"{row_of(sheet.quality, name, metric)['mean']:11.4f}" for metric in shown)
+        leads = ["", ""] if name == "meta" else [_lead(row_of(sheet.quality, name, metric)) for metric in ("auc", "gauc")]
         band = f"{row['low']:.4f} to {row['high']:.4f}"
-        lines.append(f"{NAMES[name]:26}{row['mean']:9.4f}{band:>20}{others[0]:9.4f}{others[1]:9.4f}{lead:>30}")
+        lines.append(f"{NAMES[name]:30}{row['mean']:9.4f}{band:>20}{others}{leads[0]:>30}{leads[1]:>30}".rstrip())
     lines += ["", *textwrap.wrap(_serving_text(sheet), 110), *textwrap.wrap(_compression_text(sheet), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
@@ -206,7 +215,7 @@ def summary(sheet: RecommenderSheet) -> Figure:
     end = draw_table(figure, 0.735, columns, rows)
     seeds = sheet.meta["study"]["seeds"]
     note = (
-        f"Mean of {seeds} seed{'s' if seeds > 1 else ''} of training; bands: bootstrap over users, leads paired by user and seed. "
+        f"Mean of {seeds} seed{'s' if seeds > 1 else ''} of training; bands: bootstrap over users and seeds, leads paired by both. "
         f"{sheet.meta['one_class_users']} users have test interactions of one class only and no AUC of their own; they "
         f"count in the AUC of all."
     )
@@ -270,7 +279,7 @@ def members(sheet: RecommenderSheet) -> Figure:
     )  # fmt: skip
     rows = []
     for title, found in (("", sheet.quality[sheet.quality["users_are"] != "all"]), ("by date: ", sheet.by_date)):
-        shown = [name for name in ("meta", "wide_deep", "global") if len(found) and name in set(found["method"])]
+        shown = [name for name in ("meta", "mf", "wide_deep", "global") if len(found) and name in set(found["method"])]
         for users in found["users_are"].unique() if len(found) else ():
             for name in shown:
                 row = row_of(found, name, users=users)
@@ -464,22 +473,21 @@ def method(sheet: RecommenderSheet) -> Figure:
     seconds = ", ".join(
         f"{NAMES[name]} {value:.0f} s"
         for name, value in m["training_seconds"].items()
-        if value > 0 and name not in ("unadapted", "fine_tuned")
+        if value > 0 and name not in ("unadapted", "residual", "fine_tuned")
     )
-    chosen = "; ".join(f"{NAMES[name]} {setting}" for name, setting in m["settings"].items() if name in m["methods"])
+    moved = {"embedding": "meta embedding", "meta": "meta block's weights", "globals": "global block's weights"}.get(r["adapt"], r["adapt"])
+    steps = f"{r['steps']} {'Newton' if r.get('newton') else 'gradient'} step{'' if r['steps'] == 1 else 's'}"
     texts = {
         "Model": "After LiMAML (Wang et al., KDD 2024, arXiv 2403.00803), of which the outline is known to us, not the "
         "paper's sizes, rates or tables: a meta "
-        "block over member features and id, adapted to each member, whose output, one vector a member, is stored; a "
-        "global block over that vector, item "
-        "embedding, item features and the time of day and week. All sizes here are our own.",
-        "Learning": f"MAML: {r['steps']} inner steps on the {'meta block' if r['adapt'] == 'meta' else 'network'} and "
-        f"the member's id vector from the last "
-        f"{r['support']} interactions before each stretch of {r['query']}, second order, inner rates learned; outer "
-        f"loop AdamW, {r['epochs']} epochs. "
-        "All methods learn from all interactions before the test ones. "
-        "The meta network's settings were chosen by hand among about ten on the validation interactions of MovieLens-100K; those of "
-        f"the methods compared with by a grid on this data's: {chosen}. Training of one seed, one thread: {seconds}.",
+        "block over member features, id and history, adapted to each member, whose output, one vector a member, is stored; a "
+        "global block over that vector, the item's, item features and the time of day and week"
+        + (", with the product of the two vectors" if r.get("product") else "") + ". All sizes here are our own.",
+        "Learning": f"MAML: {steps} on the {moved} from the last {r['support']} interactions before each stretch of {r['query']}, "
+        f"second order, inner rates and priors learned; outer loop AdamW, {r['epochs']} epochs. "
+        f"Labels: {'how high a rating is, where there are ratings' if r.get('graded') else 'liked or not'}. "
+        "All methods learn from all interactions before the test ones, by recipes chosen on validation interactions of MovieLens-100K "
+        f"(results/recommender/search.py). Training of one seed, one thread: {seconds}.",
         "Data": f"{_data_text(sheet)} Ties in time are in the order of the file. " + (f"Left out: {m['dropped']}. " if m["dropped"] else "")
         + ("Synthetic: members like an item with probability logistic(taste . item + quality), tastes partly told by features, drifting."
            if m["synthetic"] else ""),

@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         f"{name}: {text}" for name, text in OTHERS.items()) + f"; {OWN}")  # fmt: skip
     run_parser.add_argument(
         "--chip", metavar="PRESET_OR_FILE",
-        help="a preset that xbar chips lists (default isaac; isaac-vector for vit and rows, edge for gpt), or a TOML file",
+        help="a preset that xbar chips lists (default isaac; isaac-vector for vit, rows and recommender, edge for gpt), or a TOML file",
     )  # fmt: skip
     run_parser.add_argument(
         "--device", metavar="PRESET_OR_FILE",

@@ -62,15 +62,18 @@ NETWORKS = {
 
 def chip_of(workload: str | None) -> str:
     """The chip that a workload runs on unless another is named."""
-    return NETWORKS[workload].chip if workload in NETWORKS else "isaac"
+    return NETWORKS[workload].chip if workload in NETWORKS else CHIPS_OF_OTHERS.get(workload or "", "isaac")
 
 
 WORKLOADS = {name: network.description for name, network in NETWORKS.items()}  # judged by one metric
 OTHERS = {
-    "recommender": "meta-embedding recommender, on synthetic interactions or MovieLens (u.data, ratings.dat or ratings.csv in --data DIR)",
+    "recommender": "meta-embedding recommender, on synthetic interactions, MovieLens (u.data, ratings.dat or ratings.csv in --data DIR) "
+    "or a table of yours that a TOML file describes; on isaac-vector unless told otherwise",
     "fairea": "fair assignment of candidates to positions of a network: karate, davis, florentine, les-miserables, a folder with "
     "edges.csv and nodes.csv, or a GraphML file, in --data",
 }  # workloads with studies of their own
+
+CHIPS_OF_OTHERS = {"recommender": "isaac-vector"}  # which multiplies activations, as its product does
 
 LIMITED = {"assortativity": "distance", "selection": "selection", "alone": "isolated", "ties": "degree", "cores": "core",
            "communities": "community"}  # of fairea

@@ -9,14 +9,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score, roc_auc_score
+from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from torch import Tensor, nn
 
 from xbar.hw import load_chip, trace
 from xbar.models.limaml import CandidateScorer, LookupScorer
 from xbar.workloads.data import DataError
-from xbar.workloads.recommender.interactions import Interactions, Taste, load_movielens, synthetic
-from xbar.workloads.recommender.learning import INPUTS, Batch, Learner, MetaRecipe, Tables, meta_train, stretches, train
+from xbar.workloads.recommender.interactions import Interactions, Taste, load_described, load_movielens, synthetic
+from xbar.workloads.recommender.learning import (
+    EMBEDDING,
+    FEATURES,
+    GIVEN,
+    Batch,
+    Learner,
+    MetaRecipe,
+    Tables,
+    Weights,
+    meta_train,
+    plain_scores,
+    stretches,
+)
+from xbar.workloads.recommender.methods import METHODS, OF, RECIPES, adapted_scores, fit
 from xbar.workloads.recommender.on_chip import (
     calibration_of,
     examples,
@@ -26,11 +39,10 @@ from xbar.workloads.recommender.on_chip import (
     retrain_with_noise,
     training_examples,
 )
+from xbar.workloads.recommender.over_time import ends_at, refresh_study
 from xbar.workloads.recommender.quality import (
     Ranking,
     Split,
-    adapted_scores,
-    plain_scores,
     resamples,
     staleness,
     study_quality,
@@ -41,6 +53,7 @@ from xbar.workloads.training import TrainingError
 
 SIGNED = torch.linspace(-1, 1, 80).reshape(4, 20)  # inputs of a global block, of both signs
 SMALL = MetaRecipe(epochs=2, tasks=16, support=12, query=4, steps=2, size=6, hidden=(12, 8), batch=64)
+GRADIENT = replace(SMALL, adapt="meta", newton=False, each_rate=False, recency=0.0, history=False)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +142,70 @@ def test_a_folder_without_movielens_is_told(tmp_path: Path) -> None:
         load_movielens(tmp_path)
 
 
+def test_a_csv_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1991),War\n2,B (1992),War\n", "utf-8-sig")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\r\n5,2,4.5,7\r\n5,1,0.5,9\r\n", "utf-8-sig")
+    found = load_movielens(tmp_path)
+    assert found.rating is not None
+    assert (found.item.tolist(), found.rating.tolist(), found.user_ids) == ([1, 0], [4.5, 0.5], ("5",))
+    (tmp_path / "ratings.csv").write_text("user,movieId,rating,timestamp\n5,2,4.5,7\n")
+    with pytest.raises(DataError, match="needs a header that begins with userId, got 'user'"):
+        load_movielens(tmp_path)
+
+
+def test_pieces_of_a_file_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_100k(tmp_path, RATINGS + "1\t1\t2\t70\n")
+    whole = load_movielens(folder)
+    monkeypatch.setattr("xbar.workloads.recommender.interactions.ROWS_AT_ONCE", 2)
+    assert load_movielens(folder).digest == whole.digest
+    with pytest.raises(DataError, match=r"line 6: rating must be from .* to 5, got '9'"):
+        load_movielens(write_100k(tmp_path, RATINGS + "1\t1\t2\t70\n1\t1\t9\t70\n"))
+
+
+CLICKS = "1\tad7\tu2\t30\t5.5\tx\n0\tad7\tu1\t20\t1.5\ty\n0\tad9\tu2\t10\t9\tz\n1\tad7\tu2\t40\t3.5\tx\n"
+DESCRIBED = """
+file = "clicks.tsv"
+separator = "\\t"
+columns = ["click", "ad", "who", "when", "age", "place"]
+user = "who"
+item = "ad"
+time = "when"
+liked = "click"
+user_features = ["age", "place"]
+again = true
+"""
+
+
+def test_a_table_of_ones_own_is_read_by_its_description(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.toml"
+    path.write_text(DESCRIBED)
+    (tmp_path / "clicks.tsv").write_text(CLICKS)
+    found = load_described(path)
+    assert found.user_ids == ("u2", "u1")
+    assert found.item.tolist() == [1, 0, 0, 0]
+    assert found.time.tolist() == [10, 30, 40, 20]
+    assert found.liked.tolist() == [False, True, True, False]
+    assert found.rating is None
+    assert found.user_features[:, found.user_columns.index("place x")].tolist() == [1, 0]  # of a user's first row
+    path.write_text(DESCRIBED.replace("again = true", ""))
+    assert load_described(path).dropped == {"same user and item again": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(('user = "who"', 'user = "whom"'), "no column 'whom'"), (('liked = "click"', ""), "needs one of liked and rating"),
+     (("again = true", 'again = "yes"'), "again = 'yes': allowed are"),
+     (('liked = "click"', 'liked = "age"'), "line 1: age must be a whole"),
+     (('file = "clicks.tsv"', 'file = "no.tsv"'), "no.tsv is not there"), (('again = true', 'agian = true'), "agian = True")],
+)  # fmt: skip
+def test_a_description_that_does_not_fit_is_told(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    path = tmp_path / "clicks.toml"
+    path.write_text(DESCRIBED.replace(*change))
+    (tmp_path / "clicks.tsv").write_text(CLICKS)
+    with pytest.raises(DataError, match=told):
+        load_described(path)
+
+
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 3))
 def test_a_split_by_history_is_in_order_and_leaves_one_to_train_on(counts: list[int], validation: int) -> None:
     user = np.repeat(np.arange(len(counts)), counts)
@@ -163,33 +240,57 @@ def test_synthetic_preferences_can_be_learned_and_are_the_seeds_alone() -> None:
 def test_zero_inner_steps_equal_the_ordinary_network(split: Split, learner: Learner) -> None:
     tables, rows = split.tables, split.test_rows
     ends = split.test_begins[tables.data.user[rows]]
-    unadapted = adapted_scores(learner, tables, rows, ends, steps=0)
-    assert unadapted == pytest.approx(plain_scores(learner, tables, rows), abs=1e-5)
-    assert np.abs(adapted_scores(learner, tables, rows, ends) - unadapted).max() > 1e-3
+    plain = Learner(learner.model, replace(SMALL, history=False), learner.member_features, learner.item_features).eval()
+    plain.seen, history = learner.seen, plain.model.meta.history
+    plain.model.meta.history = None
+    try:
+        unadapted = adapted_scores(plain, tables, rows, ends, steps=0)
+        assert unadapted == pytest.approx(plain_scores(plain, tables, rows), abs=1e-5)
+        assert np.abs(adapted_scores(plain, tables, rows, ends) - unadapted).max() > 1e-3
+    finally:
+        plain.model.meta.history = history
 
 
-def test_only_the_meta_block_moves_in_the_inner_loop(split: Split, learner: Learner) -> None:
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-    members = np.arange(5)
-    inputs = learner.inputs(torch.from_numpy(members))
-    weights = learner.adapted(inputs, split.tables.support(members, split.test_begins[members], 12))
-    assert set(weights) == {"meta.hidden.weight", "meta.hidden.bias", "meta.out.weight", "meta.out.bias", INPUTS}
-    for name, value in weights.items():
-        start = inputs if name == INPUTS else before[f"model.{name}"].expand_as(value)
-        assert not torch.equal(value, start), name
-    features = split.tables.member_features.shape[1]
-    assert torch.equal(weights[INPUTS][:, :features], inputs[:, :features])  # a member's features are not learned
-    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+def test_only_what_belongs_to_a_member_moves_in_the_inner_loop(split: Split) -> None:
+    members = torch.arange(5)
+    support = split.tables.support(np.arange(5), split.test_begins[:5], 12)
+    blocks = {f"globals.{layer}.{kind}" for layer in ("first", "second", "score") for kind in ("weight", "bias")}
+    moved_by = {"meta": {"meta.hidden.weight", "meta.hidden.bias", "meta.out.weight", "meta.out.bias"}, "globals": blocks,
+                "embedding": {EMBEDDING}}  # fmt: skip
+    for adapt, names in moved_by.items():
+        found = Learner.build(split.tables, replace(GRADIENT, adapt=adapt), 0)
+        before = {name: value.clone() for name, value in found.state_dict().items()}
+        weights = found.adapted(members, support)
+        assert set(weights) - {FEATURES, GIVEN} == names
+        for name in names - {EMBEDDING}:
+            assert not torch.equal(weights[name], before[f"model.{name}"].expand_as(weights[name])), name
+        assert all(torch.equal(value, before[name]) for name, value in found.state_dict().items())
 
 
-def test_the_whole_network_moves_where_asked_for(split: Split) -> None:
-    everything = Learner.build(split.tables, replace(SMALL, adapt="all"), 0)
-    weights = everything.adapted(
-        everything.inputs(torch.arange(3)), split.tables.support(np.arange(3), split.test_begins[:3], 12)
-    )
-    assert {name for name in weights if name.startswith("globals.")} == {
-        f"globals.{layer}.{kind}" for layer in ("first", "second", "score") for kind in ("weight", "bias")
-    }
+def test_newtons_steps_end_where_the_support_loss_and_its_prior_are_least(split: Split) -> None:
+    for graded in (True, False):
+        recipe = replace(SMALL, hidden=(), steps=12, graded=graded)
+        found = Learner.build(split.tables, recipe, 0)
+        data = replace(split.tables.data, rating=np.where(split.tables.data.liked, 5, 2).astype(np.float32))
+        support = Tables(data).support(np.arange(4), split.test_begins[:4], 12)
+        start = found.embeddings(np.arange(4), support, steps=0)
+        best = found.embeddings(np.arange(4), support).requires_grad_()
+        losses = found.losses(found._scored(best, found.rest(support)), support.liked, support.grades)
+        loss = (losses * found.weighed(support.mask)).sum() + (found.rates["prior"].exp() * (best - start).square()).sum() / 2
+        (slope,) = torch.autograd.grad(loss, best)
+        assert slope[:, :-1].abs().max() < 1e-4  # the last number is 1, which the item's bias is multiplied by
+        assert (best[:, -1] == 1).all()
+        assert (best - start).abs().max() > 1e-3
+
+
+def test_a_product_with_biases_is_a_factorisation(split: Split) -> None:
+    recipe = replace(SMALL, hidden=(), adapt="meta", newton=False, history=False)
+    model = Learner.build(split.tables, recipe, 0).model
+    features, items = split.tables.member_features[:3], torch.tensor([4, 5, 6])
+    member, item = model.meta(features, torch.arange(3)), model.item(items) + model.item_tower(split.tables.item_features[items])
+    wanted = (member[:, :4] * item[:, :4]).sum(1) + member[:, 4] + item[:, 5]
+    found = model(features, torch.arange(3), items, split.tables.item_features[items], torch.zeros(3, 4))
+    assert found.detach() == pytest.approx(wanted.detach(), abs=1e-6)
 
 
 class Quadratic(Learner):
@@ -197,22 +298,20 @@ class Quadratic(Learner):
 
     a, c = 0.8, 2.0
 
-    def support_loss(self, weights: dict[str, Tensor], rest: Tensor, liked: Tensor, mask: Tensor) -> Tensor:
-        return self.a * (weights["meta.out.bias"][0] - self.c) ** 2 / 2
+    def support_loss(self, moved: Weights, *_: object) -> Tensor:
+        return self.a * (moved["meta.out.bias"][0] - self.c) ** 2 / 2
 
 
 @pytest.mark.parametrize("second_order", [True, False])
 def test_a_step_of_maml_is_that_of_derivatives_by_hand(split: Split, second_order: bool) -> None:
-    recipe = replace(SMALL, steps=2, inner_rate=0.3, second_order=second_order)
+    recipe = replace(GRADIENT, steps=2, inner_rate=0.3, second_order=second_order)
     quadratic = Quadratic(
         Learner.build(split.tables, recipe, 0).model, recipe, split.tables.member_features, split.tables.item_features
     )
     bias, rate = quadratic.model.meta.out.bias, quadratic.rates["meta out bias"]
     with torch.no_grad():
         bias.fill_(0.5)
-    weights = quadratic.adapted(
-        quadratic.inputs(torch.arange(1)), split.tables.support(np.arange(1), split.test_begins[:1], 4)
-    )
+    weights = quadratic.adapted(torch.arange(1), split.tables.support(np.arange(1), split.test_begins[:1], 4))
     adapted = weights["meta.out.bias"][0, 0]
     a, c, step, w, b, d = Quadratic.a, Quadratic.c, 0.3, 0.5, 1.7, -0.4
     w1 = w - step * a * (w - c)
@@ -242,15 +341,17 @@ def test_a_meta_embedding_rests_on_its_member_alone(split: Split, learner: Learn
 def test_no_test_interaction_reaches_training_or_a_support_set(data: Interactions) -> None:
     parts = data.split_by_history()
     poisoned = replace(data, liked=np.where(parts == 2, ~data.liked, data.liked))
-    for fit in (meta_train, train):
-        scores = []
-        for each in (data, poisoned):
-            split = Split.of(each, parts)
-            found = fit(split.tables, split.test_begins, SMALL, 0).eval()
-            scores.append(
-                adapted_scores(found, split.tables, split.test_rows, split.test_begins[each.user[split.test_rows]])
-            )
-        assert np.array_equal(*scores)
+    splits, trained = [Split.of(each, parts) for each in (data, poisoned)], ({}, {})
+    for name in METHODS:
+        recipe = RECIPES.get(OF.get(name, name))
+        recipe = None if recipe is None else replace(recipe, epochs=1)
+        rows, ends = splits[0].test_rows, splits[0].test_begins[data.user[splits[0].test_rows]]
+        scores = [
+            fit(name, split.tables, split.test_begins, 0, recipe, None, networks).score(rows, ends)
+            for split, networks in zip(splits, trained, strict=True)
+        ]
+        assert np.array_equal(*scores), name
+        assert np.isfinite(scores[0]).all()
     split = Split.of(data, parts)
     tasks = stretches(split.tables, split.test_begins, SMALL, torch.Generator().manual_seed(0))
     assert (tasks[:, 1] <= tasks[:, 2]).all()
@@ -279,7 +380,11 @@ def test_training_goes_on_after_an_interrupt_to_the_same_bits(split: Split, lear
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": 0}, {"inner_rate": float("nan")}, {"adapt": "none"}, {"id_dropout": 1.0}, {"steps": -1}]
+    "bad",
+    [
+        {"epochs": 0}, {"inner_rate": float("nan")}, {"adapt": "none", "newton": False}, {"hidden": (3,)}, {"product": False},
+        {"id_dropout": 1.0}, {"steps": -1},
+    ],
 )
 def test_recipes_out_of_range_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=f"meta.*{next(iter(bad))}"):
@@ -301,6 +406,10 @@ def test_metrics_are_those_of_scikit_learn(generator: torch.Generator) -> None:
     smooth = score + 1e-6 * draw.normal(size=300)  # ties have no one NDCG
     ndcg = [ndcg_score([liked[user == u]], [smooth[user == u]], k=10) for u in range(12)]
     assert Ranking(user, liked, smooth).metrics()["ndcg"].iloc[0] == pytest.approx(np.mean(ndcg), abs=1e-12)
+    assert found["log_loss"] == pytest.approx(log_loss(liked, 1 / (1 + np.exp(-score))), abs=1e-12)
+    recalled = [liked[user == u][np.argsort(-smooth[user == u])[:10]].sum() / liked[user == u].sum() for u in range(12)]
+    assert Ranking(user, liked, smooth).metrics()["recall"].iloc[0] == pytest.approx(np.mean(recalled), abs=1e-12)
+    assert Ranking(user, liked, np.full(300, 50.0)).metrics()["calibration"].iloc[0] == pytest.approx(1 - liked.mean(), abs=1e-12)
     weights = resamples(12, 3, seed=1)
     for row, result in zip(weights, ranking.metrics(weights)["auc"], strict=True):
         again = np.concatenate([np.repeat(np.flatnonzero(user == u), int(row[u])) for u in range(12)])
@@ -352,6 +461,24 @@ def test_an_old_embedding_rests_on_as_much_as_a_new_one(split: Split, learner: L
     assert staleness(learner, split, missed=(0, 500), window=8).empty  # nobody has so long a history
 
 
+def test_refreshes_are_scored_by_what_came_before_them(data: Interactions) -> None:
+    tables = Tables(data)
+    rows = np.arange(len(data))
+    known = tables.firsts[:-1] + 3
+    rows = rows[rows >= known[data.user]]
+    for every in (1, 4):
+        ends = ends_at(tables, rows, known, every)
+        assert (ends <= rows).all()
+        assert (rows - ends < every).all()
+        assert ((ends - known[data.user[rows]]) % every == 0).all()
+    found = refresh_study(data, 1, periods=2, every=(1, 4), methods=("meta", "popularity", "mf"))
+    whole = found.quality[found.quality["part"] == "all"].set_index(["policy", "metric"])
+    assert whole.loc[("meta, every 4", "auc"), "lead"] == 0
+    written = found.refreshes.set_index("policy")["embeddings_written"]
+    assert 0 == written["meta, frozen"] < written["meta, every 4"] < written["meta, every 1"]
+    assert written["meta, every 1"] <= found.refreshes["interactions"].iloc[0]
+
+
 def test_members_that_were_not_trained_on_have_the_unknown_ones_vector(split: Split) -> None:
     ends = split.test_begins.copy()
     ends[7] = split.tables.firsts[7]
@@ -374,8 +501,8 @@ def test_networks_for_the_chip_score_as_the_global_block(split: Split, learner: 
         wanted, abs=1e-5
     )
     member, item = (torch.from_numpy(getattr(split.tables.data, name)[rows]) for name in ("user", "item"))
-    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
-    rest = found.inputs[:, embeddings.shape[1] + learner.model.item.embedding_dim :]
+    scorer = LookupScorer(block, embeddings, learner.item_vectors())
+    rest = found.inputs[:, embeddings.shape[1] + learner.model.item_size :]
     assert scorer(member, item, rest)[:, 0].detach() == pytest.approx(wanted, abs=1e-5)
     both = TwoClasses(block)(found.inputs[:, :, None, None]).detach()
     assert both[:, 1] - both[:, 0] == pytest.approx(wanted, abs=1e-5)
@@ -385,7 +512,7 @@ def test_retraining_with_noise_leaves_the_given_block_and_changes_its_copy(split
     block = learner.model.globals.eval()
     before = {name: value.clone() for name, value in block.state_dict().items()}
     data = training_examples(learner, split)
-    found = retrain_with_noise(block, data, judged_chip(load_chip("isaac")), epochs=1)
+    found = retrain_with_noise(block, data, judged_chip(load_chip("isaac-vector")), epochs=1)
     assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
     assert any(not torch.equal(value, before[name]) for name, value in found.state_dict().items())
     loss = nn.functional.binary_cross_entropy_with_logits
@@ -394,7 +521,7 @@ def test_retraining_with_noise_leaves_the_given_block_and_changes_its_copy(split
     assert after < at_first + 0.01
 
 
-@pytest.mark.parametrize("preset", ["isaac", "edge"])
+@pytest.mark.parametrize("preset", ["isaac-vector", "edge"])
 def test_costs_of_refreshes_are_cells_times_pulses(split: Split, learner: Learner, preset: str) -> None:
     chip = judged_chip(load_chip(preset))
     embeddings = everyone(split, learner)
@@ -430,7 +557,7 @@ def test_a_run_leaves_everything(data: Interactions, tmp_path: Path, request: py
     from xbar.reports.recommender import RecommenderSheet, draw_recommender, row_of
 
     study = RecommenderStudy(
-        seeds=2, instances=2, candidates=4, requests=40, methods=("meta", "global", "wide_deep"), targets=(), workers=1
+        seeds=2, instances=2, candidates=4, requests=40, methods=("meta", "global", "wide_deep", "mf"), targets=(), workers=1
     )
     sheet = run_recommender(data, load_chip("edge"), tmp_path, study)
     sheet.save(tmp_path)
@@ -457,8 +584,8 @@ def test_a_run_leaves_everything(data: Interactions, tmp_path: Path, request: py
 
 
 def test_the_lookup_network_is_traced_as_look_ups(split: Split, learner: Learner) -> None:
-    scorer = LookupScorer(learner.model.globals, everyone(split, learner), learner.model.item.weight.detach())
-    rest = torch.zeros(2, learner.model.globals.first.in_features - 6 - learner.model.item.embedding_dim)
+    scorer = LookupScorer(learner.model.globals, everyone(split, learner), learner.item_vectors())
+    rest = torch.zeros(2, learner.model.globals.inputs - 6 - learner.model.item_size)
     network = trace(scorer.eval(), (torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), rest))
     assert {layer.name: layer.lookup for layer in network.layers}["member"]
     assert network.layer("item").inputs == 40

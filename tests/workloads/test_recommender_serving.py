@@ -142,7 +142,7 @@ def test_scores_by_ids_are_those_of_the_adapted_network(store: EmbeddingStore, t
         member = data.user[row]
         found = scorer.score(data.user_ids[member], [data.item_ids[data.item[row]], "none", "i3"], int(data.time[row]))
         support = tables.support(np.array([member]), ends[[member]], SMALL.support)
-        weights = learner.adapted(learner.inputs(torch.tensor([member])), support)
+        weights = learner.adapted(torch.tensor([member]), support)
         own = learner.logits(weights, tables.batch(np.array([row]), np.array([row + 1])))
         assert found.logits[0] == pytest.approx(own.detach().numpy()[0, 0], abs=1e-5)
         assert found.known

@@ -1,8 +1,8 @@
 """The recommender on a chip: what its scores lose, what a request costs, what writing embeddings costs.
 
-The global block is the network on the crossbars. Embeddings lie in buffer memory (they come in as values), or on
-crossbars as one-hot look-ups (`LookupScorer`). A request scores K candidates: K vectors through the same three matrices
-(`CandidateScorer`, the same weights as 1 x 1 convolutions over candidates).
+The global block is the network on the crossbars; its product of embedding and item vector is the digital units'. Embeddings lie in buffer
+memory (they come in as values), or on crossbars as one-hot look-ups (`LookupScorer`). A request scores K candidates: K vectors through the
+same matrices (`CandidateScorer`, the same weights as 1 x 1 convolutions over candidates).
 """
 
 import copy
@@ -23,6 +23,7 @@ from xbar.hw.events.updates import years_to_wear_out
 from xbar.hw.footprint import array_area
 from xbar.models.limaml import GlobalBlock, LookupScorer
 from xbar.workloads.recommender.learning import Learner
+from xbar.workloads.recommender.methods import adapted_embeddings
 from xbar.workloads.recommender.quality import Ranking, Split
 from xbar.workloads.study.effects import fewer_bits, missing_writes
 
@@ -59,15 +60,9 @@ class Examples:
 def examples(learner: Learner, split: Split, rows: np.ndarray, ends: np.ndarray) -> Examples:
     """The interactions in `rows`, each with the embedding of its member adapted to what lies before row `ends` (n,)."""
     tables = split.tables
-    members = tables.data.user[rows]
-    tasks, task_of = np.unique(np.stack([members, ends], 1), axis=0, return_inverse=True)
-    order = np.argsort(tasks[:, 1] - tables.firsts[tasks[:, 0]], kind="stable")
-    embeddings = torch.zeros(len(tasks), learner.recipe.size)
-    for some in np.array_split(order, max(1, len(order) // 64)):
-        support = tables.support(tasks[some, 0], tasks[some, 1], learner.recipe.support)
-        embeddings[some] = learner.embeddings(tasks[some, 0], support)
+    embeddings, task_of = adapted_embeddings(learner, tables, rows, ends)
     rest = learner.rest(tables.batch(rows, rows + 1))[:, 0]
-    return Examples(torch.cat([embeddings[task_of], rest], 1), tables.data.liked[rows], members)
+    return Examples(torch.cat([embeddings[task_of], rest], 1), tables.data.liked[rows], tables.data.user[rows])
 
 
 def training_examples(learner: Learner, split: Split, stretch: int = 16, most: int = 40000, seed: int = 0) -> Examples:
@@ -133,18 +128,18 @@ def retrain_with_noise(
 
 def tables_of(learner: Learner, embeddings: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """An example for `LookupScorer`: two members, two items, and what else is read, of inputs `shown` (n, inputs) of the global block."""
-    rest = shown[:, embeddings.shape[1] + learner.model.item.embedding_dim :]
+    rest = shown[:, embeddings.shape[1] + learner.model.item_size :]
     count = torch.arange(len(shown))
-    return count % len(embeddings), count % len(learner.model.item.weight), rest
+    return count % len(embeddings), count % len(learner.item_features), rest
 
 
 def lookups_fit(learner: Learner, users: int, chip: Chip) -> bool:
     """Whether both tables of embeddings and the global block go on the chip once."""
     block, size = learner.model.globals, learner.recipe.size
-    scorer = LookupScorer(block, torch.zeros(users, size), learner.model.item.weight.detach()).eval()
+    scorer = LookupScorer(block, torch.zeros(users, size), learner.item_vectors()).eval()
     try:
         place(
-            trace(scorer, tables_of(learner, torch.zeros(users, size), torch.zeros(2, block.first.in_features))),
+            trace(scorer, tables_of(learner, torch.zeros(users, size), torch.zeros(2, block.inputs))),
             chip,
             None,
         )
@@ -165,7 +160,7 @@ def mapping_costs(
     """
     networks = {"buffer": trace(block.eval(), shown)}
     if lookups_fit(learner, len(embeddings), chip):
-        scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach())
+        scorer = LookupScorer(block, embeddings, learner.item_vectors())
         networks["crossbars"] = trace(scorer.eval(), tables_of(learner, embeddings, shown))
     rows = {}
     for name, network in networks.items():
@@ -200,7 +195,7 @@ def refresh_costs(
 ) -> RefreshCost:  # fmt: skip
     """Rewriting embeddings on crossbars, or the global block, as events of the simulation, at several refresh intervals [h]; shown: as in
     `mapping_costs`. Requests of one candidate come while all embeddings are written, about half of them before it is done."""
-    scorer = LookupScorer(block, embeddings, learner.model.item.weight.detach()).eval()
+    scorer = LookupScorer(block, embeddings, learner.item_vectors()).eval()
     placement = place(trace(scorer, tables_of(learner, embeddings, shown)), chip, None)
     blocks = [name for name in placement.copies if name not in ("member", "item")]
     wanted = {
@@ -258,7 +253,7 @@ def chip_quality(
         judged = [("ideal", convert(network, _ideal(chip), calibration, 0), (test.inputs,), seeds[:1]),
                   ("varied", convert(network, chip, calibration, 0), (test.inputs,), seeds)]  # fmt: skip
         if fits:
-            tables = LookupScorer(network, embeddings, learner.model.item.weight.detach()).eval()
+            tables = LookupScorer(network, embeddings, learner.item_vectors()).eval()
             judged.append(
                 ("tables too", convert(tables, chip, tables_of(learner, embeddings, calibration), 0), given, seeds)
             )
@@ -281,4 +276,4 @@ def _lookups(learner: Learner, split: Split, embeddings: Tensor) -> tuple[Tensor
     rows = split.test_rows
     with torch.no_grad():
         read = learner.rest(split.tables.batch(rows, rows + 1))[:, 0]
-    return split.tables.items[rows], read[:, learner.model.item.embedding_dim :]
+    return split.tables.items[rows], read[:, learner.model.item_size :]

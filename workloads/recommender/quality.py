@@ -1,45 +1,40 @@
-"""How well members are ranked for: AUC, per-user GAUC, NDCG@10, their bands by bootstrap over users, methods in pairs.
+"""How well members are ranked for: metrics, their bands by bootstrap over users and seeds, methods in pairs.
 
 AUC: share of pairs of a liked and another interaction, of any users, that the scores put in order (ties half). GAUC: AUC
 within each user, weighted by the user's interactions; users of one class only have none and are counted. NDCG@10: of each
 user's interactions ranked by score, liked ones of gain 1 (Jarvelin and Kekalainen 2002), users without a liked one left out.
+Recall@10: which share of a user's liked interactions is among its ten of highest score; of users with more than ten. Log loss: mean
+cross-entropy of the logits [nat]. Calibration: mean gap between probability and share of likes over BINS bins of equally many
+interactions, weighted by size (expected calibration error, Naeini et al. 2015).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 import scipy  # whose statistics load where they are asked for: they take a second
 import torch
+from torch import nn
 
 from xbar.workloads.data import DataError
 from xbar.workloads.recommender.interactions import HOUR, Interactions
-from xbar.workloads.recommender.learning import Learner, MetaRecipe, Tables, meta_train, plain_scores, train
+from xbar.workloads.recommender.learning import Learner, MetaRecipe, Tables
+from xbar.workloads.recommender.methods import METHODS, OF, adapted_scores, fit
 from xbar.workloads.training import TrainingError
 
 COLD = 25  # interactions before the test ones, at most, of a user that is called cold
 RANKED = 10
 RESAMPLES = 1000
 BAND = (2.5, 97.5)  # percentiles of the bootstrap
-METRICS = ("auc", "gauc", "ndcg")
-META = MetaRecipe()
-METHODS: dict[str, str] = {
-    "meta": "meta embeddings (MAML on the meta block)",
-    "unadapted": "the same network without any inner step",
-    "global": "no personalisation",
-    "wide_deep": "wide and deep, ID embeddings",
-    "fine_tuned": "no personalisation, then fine-tuned a member",
-    "maml_all": "MAML on the whole network",
-}
-TASKS_AT_ONCE = 64
+BINS = 15  # of equally many interactions, for calibration
+METRICS = ("auc", "gauc", "ndcg", "recall", "log_loss", "calibration")
+FALLING = ("log_loss", "calibration")  # where less is better
 VALUES_AT_ONCE = 4_000_000  # of weights in a bootstrap
 
 
@@ -104,15 +99,44 @@ class Ranking:
                 found[index] = gained / discount[: int(min(self.positives[index], RANKED))].sum()
         return found
 
+    @cached_property
+    def recall_of_users(self) -> np.ndarray:
+        """Share of each user's liked interactions that are among its ten of highest score; nan without more than ten, or a liked one."""
+        found = np.full(len(self.users), np.nan)
+        for index, (begin, end) in enumerate(pairwise(self.first)):
+            if self.positives[index] and end - begin > RANKED:
+                best = np.argsort(-self.score[begin:end], kind="stable")[:RANKED]
+                found[index] = self.liked[begin:end][best].sum() / self.positives[index]
+        return found
+
+    @cached_property
+    def _losses(self) -> np.ndarray:
+        """Sum of each user's cross-entropies [nat], of logits as they are."""
+        each = np.logaddexp(0, self.score) - self.liked * self.score
+        return np.add.reduceat(each, self.first[:-1])
+
+    @cached_property
+    def _gaps(self) -> np.ndarray:
+        """Likes less probabilities, by user and bin (users, BINS)."""
+        order = np.argsort(self.score, kind="stable")
+        of_bin = np.empty(len(order), np.int64)
+        of_bin[order] = np.arange(len(order)) * BINS // len(order)
+        gap = self.liked - scipy.special.expit(self.score)
+        owner = np.repeat(np.arange(len(self.users)), self.counts)
+        return np.bincount(owner * BINS + of_bin, gap, len(self.users) * BINS).reshape(-1, BINS)
+
     def metrics(self, weights: np.ndarray | None = None) -> pd.DataFrame:
-        """auc, gauc, ndcg for each row of `weights`, how often each user is in (resamples, users); without them, once each."""
+        """METRICS for each row of `weights`, how often each user is in (resamples, users); without them, once each."""
         weights = np.ones((1, len(self.users))) if weights is None else weights
-        both, ranked = np.isfinite(self.auc_of_users), np.isfinite(self.ndcg_of_users)
+        both, ranked, recalled = (np.isfinite(each) for each in (self.auc_of_users, self.ndcg_of_users, self.recall_of_users))
         with np.errstate(invalid="ignore", divide="ignore"):
             return pd.DataFrame({
                 "auc": self._auc(weights),
                 "gauc": (weights @ (np.nan_to_num(self.auc_of_users) * self.counts)) / (weights @ (both * self.counts)),
                 "ndcg": (weights @ np.nan_to_num(self.ndcg_of_users)) / (weights @ ranked),
+                "recall": (weights @ np.nan_to_num(self.recall_of_users)) / (weights @ recalled),
+                "log_loss": (weights @ self._losses) / (weights @ self.counts),
+                "calibration": np.abs(weights @ self._gaps).sum(1) / (weights @ self.counts),
             })  # fmt: skip
 
 
@@ -131,26 +155,32 @@ def _band(values: np.ndarray) -> tuple[float, float]:
 def table(
     rankings: dict[str, list[Ranking]], chosen: np.ndarray | None = None, reference: str = "meta", seed: int = 0
 ) -> pd.DataFrame:
-    """One row a method and metric: mean over seeds, its band by bootstrap over users, the spread over seeds, and the reference's lead
-    with its band, paired by user and seed. rankings: by method, one a seed, all of the same users; chosen: bool (users,).
+    """One row a method and metric: mean over seeds, its band by bootstrap over users and seeds, the spread over seeds, and the reference's
+    lead with its band, paired by user and seed; a lead above 0 is always the better of both. rankings: by method, one a seed, all of the
+    same users; chosen: bool (users,).
     """
     first = next(iter(rankings.values()))[0]
     part = np.ones(len(first.users), bool) if chosen is None else chosen
     weights = np.zeros((RESAMPLES, len(part)))
     weights[:, part] = resamples(int(part.sum()), seed=seed)
     point = {name: [r.metrics(part[None].astype(float)) for r in each] for name, each in rankings.items()}
-    drawn = {name: sum(r.metrics(weights) for r in each) / len(each) for name, each in rankings.items()}
+    count = len(next(iter(rankings.values())))
+    shares = np.random.default_rng(seed + 1).multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+    drawn = {
+        name: sum(r.metrics(weights).mul(share, axis=0) for r, share in zip(each, shares.T, strict=True)) for name, each in rankings.items()
+    }
     rows = []
     for name, each in point.items():
         for metric in METRICS:
             values = np.array([float(one[metric].iloc[0]) for one in each])
             best = np.array([float(one[metric].iloc[0]) for one in point[reference]])
-            lead = drawn[reference][metric] - drawn[name][metric]
+            sign = -1.0 if metric in FALLING else 1.0
+            lead = sign * (drawn[reference][metric] - drawn[name][metric])
             low, high = _band(drawn[name][metric])
             lead_low, lead_high = _band(lead)
             rows.append({
                 "method": name, "metric": metric, "mean": values.mean(), "low": low, "high": high,
-                "seeds": len(values), "seed_std": values.std(ddof=1) if len(values) > 1 else np.nan, "lead": (best - values).mean(),
+                "seeds": len(values), "seed_std": values.std(ddof=1) if len(values) > 1 else np.nan, "lead": sign * (best - values).mean(),
                 "lead_low": lead_low, "lead_high": lead_high, "users": int(part.sum()),
             })  # fmt: skip
     return pd.DataFrame(rows)
@@ -187,92 +217,15 @@ class Split:
         return self.test_begins - self.tables.firsts[:-1]
 
 
-def adapted_scores(
-    learner: Learner,
-    tables: Tables,
-    rows: np.ndarray,
-    ends: np.ndarray,
-    most: int | None = None,
-    steps: int | None = None,
-) -> np.ndarray:
-    """Logits of the interactions in `rows` (n,), each member adapted to its last `most` interactions (default: as many as in training)
-    before row `ends` (n,).
-
-    Interactions of one member and one end share an adaptation. Raises TrainingError where a support set would hold the
-    interaction that is scored, or a later one.
-    """
-    if (ends > rows).any():
-        raise TrainingError(f"a support set ends at row {ends[ends > rows][0]}, after the interaction that is scored")
-    most = learner.recipe.support if most is None else most
-    members = tables.data.user[rows]
-    tasks, task_of = np.unique(np.stack([members, ends], 1), axis=0, return_inverse=True)
-    order = np.argsort(tasks[:, 1] - tables.firsts[tasks[:, 0]], kind="stable")
-    embeddings = torch.zeros(len(tasks), learner.recipe.size)
-    scores = np.zeros(len(rows))
-    by_task = np.argsort(task_of, kind="stable")
-    begins = np.searchsorted(task_of[by_task], np.arange(len(tasks) + 1))
-    for some in (order[begin : begin + TASKS_AT_ONCE] for begin in range(0, len(order), TASKS_AT_ONCE)):
-        support = tables.support(tasks[some, 0], tasks[some, 1], most)
-        if learner.recipe.adapt == "meta":
-            embeddings[some] = learner.embeddings(tasks[some, 0], support, steps)
-            continue
-        with torch.no_grad():
-            weights = learner.adapted(learner.inputs(torch.from_numpy(tasks[some, 0])), support, steps)
-            for index, task in enumerate(some):  # the whole network is the member's own
-                own = {name: value[index] for name, value in weights.items()}
-                chosen = by_task[begins[task] : begins[task + 1]]
-                query = tables.batch(rows[chosen], rows[chosen] + 1)
-                scores[chosen] = learner.task_logits(own, learner.rest(query)[:, 0])
-    if learner.recipe.adapt == "meta":
-        query = tables.batch(rows, rows + 1)
-        scores = learner.scores(embeddings[task_of], query)[:, 0].numpy()
-    return scores
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is tried on validation interactions for the methods that are compared with: epochs and weight decay of ordinary training, and
-    steps and rate of fine-tuning a member's meta block of a network that was not meta-learned."""
-
-    epochs: tuple[int, ...] = (8, 12)
-    decays: tuple[float, ...] = (0.1, 1.0)
-    steps: tuple[int, ...] = (1, 3, 10)
-    rates: tuple[float, ...] = (0.3, 1.0, 3.0)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What of it was best, by method: recipes of ordinary training; steps and rate of fine-tuning."""
-
-    recipes: dict[str, MetaRecipe]
-    fine_tuning: tuple[int, float]
-
-    def told(self) -> dict[str, str]:
-        """By method, in words."""
-        words = {
-            name: f"{each.epochs} epochs, weight decay {each.weight_decay:g}" for name, each in self.recipes.items()
-        }
-        return words | {"fine_tuned": f"{self.fine_tuning[0]} steps at a rate of {self.fine_tuning[1]:g}"}
-
-
-def fine_tuned(learner: Learner, rate: float) -> Learner:
-    """The same network with that inner rate of every tensor."""
-    found = Learner(
-        learner.model, replace(learner.recipe, inner_rate=rate), learner.member_features, learner.item_features
-    )
-    return found.eval()
-
-
 @dataclass(frozen=True)
 class QualityStudy:
     """What was found. rankings: of the test interactions, by method and seed; learners: the meta-learned one of each seed; seconds: of
-    training, by method, the mean over seeds; settings: what validation chose."""
+    training, by method, the mean over seeds."""
 
     split: Split
     rankings: dict[str, list[Ranking]] = field(repr=False)
     learners: list[Learner] = field(repr=False)
     seconds: dict[str, float] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
 
     def tables(self) -> pd.DataFrame:
         """`table` of all users, of cold and of warm ones; column users_are."""
@@ -292,25 +245,22 @@ def study_quality(
 ) -> QualityStudy:  # fmt: skip
     """Train every method with every seed on what comes before the test interactions, and rank these.
 
-    All methods learn from training and validation interactions; settings of those that are compared with are chosen on validation
-    (`Grid`), by the first seed's networks trained on training interactions alone. kept: a folder for trained networks, used
-    again by a later call. workers: processes that share the seeds, each with one thread; the outcome is the same whatever
-    their number. first: the first of the seeds. Raises DataError where too little is left to train on or to rank.
+    All methods learn from training and validation interactions, by their recipes in `methods` ("meta" by `recipe`). kept: a folder for
+    trained networks, used again by a later call. workers: processes that share the seeds, each with one thread; the outcome is the same
+    whatever their number. first: the first of the seeds. Raises DataError where too little is left to train on or to rank.
     """
     if seeds < 1 or workers < 1 or "meta" not in methods or set(methods) - set(METHODS):
         raise TrainingError(f"needs 1 seed and worker or more, and methods of {', '.join(METHODS)}, meta among them")
     split = Split.of(data, parts)
     _check_split(data, split)
-    with one_thread():
-        chosen = _choose(split, recipe, methods, Grid(), first, kept)
-    jobs = (joblib.delayed(_one_seed)(split, first + seed, recipe, methods, chosen, kept) for seed in range(seeds))
+    jobs = (joblib.delayed(_one_seed)(split, first + seed, recipe, methods, kept) for seed in range(seeds))
     found = []
     for seed, result in enumerate(joblib.Parallel(n_jobs=min(workers, seeds), return_as="generator")(jobs)):
         found.append(result)
         step(f"quality: {seed + 1} of {seeds} seeds trained and ranked")
     rankings = {name: [ranking[name] for ranking, _, _ in found] for name in methods}
     means = {name: float(np.mean([seconds[name] for _, _, seconds in found])) for name in methods}
-    return QualityStudy(split, rankings, [learner for _, learner, _ in found], means, chosen.told())
+    return QualityStudy(split, rankings, [learner for _, learner, _ in found], means)
 
 
 def _check_split(data: Interactions, split: Split) -> None:
@@ -338,76 +288,22 @@ def one_thread() -> Iterator[None]:
 
 
 def _one_seed(
-    split: Split, seed: int, recipe: MetaRecipe, methods: tuple[str, ...], chosen: Chosen, kept: Path | None
+    split: Split, seed: int, recipe: MetaRecipe, methods: tuple[str, ...], kept: Path | None
 ) -> tuple[dict[str, Ranking], Learner, dict[str, float]]:
     """Rankings of all methods, the meta-learned network, and seconds of training by method."""
     tables, rows = split.tables, split.test_rows
     ends = split.test_begins[tables.data.user[rows]]
-    recipes = {"meta": recipe, "maml_all": replace(recipe, adapt="all")} | chosen.recipes
-    steps, rate = chosen.fine_tuning
-    trained: dict[str, Learner] = {}
+    trained: dict[str, nn.Module] = {}
     rankings, seconds = {}, {}
     with one_thread():
         for name in methods:
-            of = {"fine_tuned": "global", "unadapted": "meta"}.get(name, name)
-            if of not in trained:
-                fit = meta_train if of in ("meta", "maml_all") else train
-                trained[of] = fit(
-                    tables, split.test_begins, recipes[of], seed, _place(kept, of, seed, recipes[of])
-                ).eval()
-            learner = trained[of]
-            seconds[name] = learner.seconds
-            if name in ("meta", "maml_all"):
-                scores = adapted_scores(learner, tables, rows, ends)
-            elif name == "fine_tuned":
-                scores = adapted_scores(fine_tuned(learner, rate), tables, rows, ends, steps=steps)
-            else:
-                scores = plain_scores(learner, tables, rows)
-            rankings[name] = Ranking(tables.data.user[rows], tables.data.liked[rows], scores)
-    return rankings, trained["meta"], seconds
-
-
-def _choose(
-    split: Split, recipe: MetaRecipe, methods: tuple[str, ...], grid: Grid, seed: int, kept: Path | None
-) -> Chosen:
-    """Settings with the best AUC on validation interactions; the first of each grid without any."""
-    tables, user = split.tables, split.tables.data.user
-    rows = np.arange(len(tables.items))
-    rows = rows[(rows >= split.train_ends[user]) & (rows < split.test_begins[user])]
-    starts = {"global": replace(recipe, members=False), "wide_deep": replace(recipe, wide=True)}
-    first = {name: replace(start, epochs=grid.epochs[0], weight_decay=grid.decays[0]) for name, start in starts.items()}
-    if not len(rows) or tables.data.liked[rows].all() or not tables.data.liked[rows].any():
-        return Chosen(first, (grid.steps[0], grid.rates[0]))
-
-    def auc(scores: np.ndarray) -> float:
-        return float(Ranking(user[rows], tables.data.liked[rows], scores).metrics()["auc"].iloc[0])
-
-    found, best = {}, first
-    for name, start in starts.items():
-        if not {name, "fine_tuned" if name == "global" else name} & set(methods):
-            continue
-        for epochs, decay in product(grid.epochs, grid.decays):
-            tried = replace(start, epochs=epochs, weight_decay=decay)
-            learner = train(
-                tables, split.train_ends, tried, seed, _place(kept, f"validation-{name}", seed, tried)
-            ).eval()
-            score = auc(plain_scores(learner, tables, rows))
-            if score > found.get(name, (-1.0, learner))[0]:
-                found[name], best = (score, learner), best | {name: tried}
-    if "fine_tuned" not in methods:
-        return Chosen(best, (grid.steps[0], grid.rates[0]))
-
-    def tuned(setting: tuple[int, float]) -> float:
-        learner = fine_tuned(found["global"][1], setting[1])
-        return auc(adapted_scores(learner, tables, rows, split.train_ends[user[rows]], steps=setting[0]))
-
-    return Chosen(best, max(product(grid.steps, grid.rates), key=tuned))
-
-
-def _place(kept: Path | None, name: str, seed: int, recipe: MetaRecipe) -> Path | None:
-    """The checkpoint of that training, a name of its own for every recipe."""
-    told = hashlib.sha256(repr(recipe).encode()).hexdigest()[:8]
-    return None if kept is None else kept / f"{name}-{told}-{seed}.checkpoint"
+            own = recipe if OF.get(name, name) == "meta" else None
+            found = fit(name, tables, split.test_begins, seed, own, kept, trained)
+            seconds[name] = found.seconds
+            rankings[name] = Ranking(tables.data.user[rows], tables.data.liked[rows], found.score(rows, ends))
+    learner = trained["meta"]
+    assert isinstance(learner, Learner)
+    return rankings, learner, seconds
 
 
 # ---- how support and its age matter

@@ -39,10 +39,11 @@ class Refresh:
 
 
 def basis_of(learner: str, tables: Tables, member: int, begin: int, end: int) -> bytes:
-    """Hash of the learner, the member's features, and its interactions in rows begin to end (excluded), by item, time and label; 16
+    """Hash of the learner, the member's features, and its interactions in rows begin to end (excluded), by item, time, label and rating; 16
     bytes."""
     data = tables.data
-    parts = (data.user_features[member], data.item[begin:end], data.time[begin:end], data.liked[begin:end])
+    told = (data.item, data.time, data.liked, *(() if data.rating is None else (data.rating,)))
+    parts = (data.user_features[member], *(column[begin:end] for column in told))
     return hashlib.sha256(learner.encode() + b"".join(part.tobytes() for part in parts)).digest()[:16]
 
 
@@ -156,8 +157,8 @@ def load_learner(path: Path, tables: Tables) -> KeptLearner:
         rows = torch.tensor([*(place.get(member, unknown) for member in data.user_ids), unknown])
         learner = KeptLearner(Learner.build(tables, recipe, 0).model, recipe, tables.member_features, tables.item_features).eval()
         tensors = {name: value[rows] if name.startswith(_OF_MEMBERS) else value for name, value in kept["tensors"].items()}
-        learner.load_state_dict(tensors | {"member_features": tables.member_features})
-        learner.seen = torch.cat([kept["seen"], torch.zeros(1, dtype=torch.bool)])[rows[:-1]]
+        seen = torch.cat([kept["seen"], torch.zeros(1, dtype=torch.bool)])[rows[:-1]]
+        learner.load_state_dict(tensors | {"member_features": tables.member_features, "seen": seen})
         learner.kept_version = kept["version"]
     except (KeyError, TypeError, RuntimeError) as error:
         raise TrainingError(f"{path}: holds no learner of this version of the program ({error})") from None

@@ -1,5 +1,6 @@
 """The recommender as a workload: learn, store embeddings, serve, put on a chip, compress, judge; one call, one folder."""
 
+import copy
 import hashlib
 import json
 import tempfile
@@ -18,12 +19,19 @@ from torch import Tensor, nn
 from xbar.hw.analog import convert
 from xbar.hw.chip.description import Chip
 from xbar.hw.events.steady import BATCHES, Queue
-from xbar.models.limaml import GlobalBlock
+from xbar.models.limaml import GlobalBlock, joined
 from xbar.reports.recommender import RecommenderSheet
 from xbar.reports.results import write_text
 from xbar.workloads.data import Dataset
 from xbar.workloads.offered import RECOMMENDER_CANDIDATES, RECOMMENDER_REQUESTS, RECOMMENDER_SEEDS
-from xbar.workloads.recommender.interactions import SHARES, Interactions, Taste, load_movielens, synthetic
+from xbar.workloads.recommender.interactions import (
+    SHARES,
+    Interactions,
+    Taste,
+    load_described,
+    load_movielens,
+    synthetic,
+)
 from xbar.workloads.recommender.learning import Learner, Tables
 from xbar.workloads.recommender.load import (
     FEWEST_EVENTS,
@@ -33,6 +41,7 @@ from xbar.workloads.recommender.load import (
     serving_placement,
     under_load,
 )
+from xbar.workloads.recommender.methods import META, METHODS, RECIPES
 from xbar.workloads.recommender.on_chip import (
     PULSES,
     SIGMA,
@@ -49,8 +58,6 @@ from xbar.workloads.recommender.on_chip import (
 )
 from xbar.workloads.recommender.quality import (
     COLD,
-    META,
-    METHODS,
     QualityStudy,
     Split,
     by_support,
@@ -69,6 +76,7 @@ from xbar.workloads.training import TrainingError
 
 Step = Callable[[str], None]
 STORE, LEARNER = "embeddings.sqlite", "learner.pt"  # what serving and refreshes need, in the folder of a run
+QUICK = ("meta", "unadapted", "popularity", "global", "wide_deep", "mf")  # methods of a quick study
 MANY_MEMBERS = 10**8  # for which the offline job's time is told
 HOURS = (0.0, 24.0, 72.0, 168.0, 336.0, 504.0)  # of staleness, on synthetic data
 COMPRESSION = Plan(
@@ -100,8 +108,8 @@ class RecommenderStudy:
             raise TrainingError(f"requests must be {FEWEST_EVENTS} or more, got {self.requests}")
 
     def quick(self) -> "RecommenderStudy":
-        """One seed, fewer chips and requests, without MAML on the whole network and without compression."""
-        methods = tuple(name for name in self.methods if name != "maml_all")
+        """One seed, fewer chips, requests and methods, and without compression."""
+        methods = tuple(name for name in self.methods if name in QUICK)
         return replace(
             self,
             seeds=1,
@@ -130,13 +138,15 @@ def run_recommender(
 def _check_room(data: Interactions, chip: Chip, candidates: int) -> None:
     """Raise CapacityError before hours of training where the global block does not go on the chip."""
     untrained = Learner.build(Tables(data), META, 0)
-    shown = torch.zeros(2, untrained.model.globals.first.in_features)
+    shown = torch.zeros(2, untrained.model.globals.inputs)
     serving_placement(untrained.model.globals.eval(), chip, candidates, shown)
 
 
-def load_interactions(folder: Path | None, seed: int = 0) -> Interactions:
-    """MovieLens from a folder, or the synthetic stand-in without one."""
-    return synthetic(Taste(), seed) if folder is None else load_movielens(folder)
+def load_interactions(path: Path | None, seed: int = 0) -> Interactions:
+    """MovieLens from a folder, a table of one's own from its description (a .toml file), or the synthetic stand-in without a path."""
+    if path is None:
+        return synthetic(Taste(), seed)
+    return load_described(path) if path.suffix == ".toml" else load_movielens(path)
 
 
 def _kept(out: Path, data: Interactions) -> Path:
@@ -193,7 +203,7 @@ def _judge(
     load = under_load(placements, requests=study.requests, seed=study.seed, step=step)
     compressed = _compress(block, training, test, chip, dict(study.targets), kept, study, step)
     service = {name: Queue.of(placement).service for name, placement in placements.items()}
-    held = members_a_chip(block, learner.model.item.weight.detach(), learner.recipe.size, on, shown)
+    held = members_a_chip(block, learner.item_vectors(), learner.recipe.size, on, shown)
     capacity = {name: {"members": count, "chips": chips_for(MANY_MEMBERS, count) if count else None} for name, count in held.items()}
     arrays = {name: placement.crossbars_used for name, placement in placements.items()}
     return RecommenderSheet(
@@ -229,7 +239,7 @@ def _by_date(data: Interactions, study: RecommenderStudy, kept: Path, step: Step
     """The same comparison, split at one date for all users, one seed; empty where the date leaves too little to compare."""
     parts = data.split_by_date()
     step("split by date")
-    few = tuple(name for name in study.methods if name in ("meta", "global", "wide_deep"))
+    few = tuple(name for name in study.methods if name in ("meta", "global", "wide_deep", "mf", "residual"))
     rest = [data.liked[parts == part] for part in (0, 2)]
     if (
         any(not len(labels) or labels.all() or not labels.any() for labels in rest)
@@ -255,18 +265,17 @@ class TwoClasses(nn.Module):
 
     def __init__(self, block: GlobalBlock):
         super().__init__()
-        self.first, self.second = nn.Linear(*block.first.weight.T.shape), nn.Linear(*block.second.weight.T.shape)
+        self.product = block.product
+        self.first, self.second = copy.deepcopy(block.first), copy.deepcopy(block.second)
         self.score = nn.Linear(block.score.in_features, 2)
         with torch.no_grad():
-            for name in ("first", "second"):
-                getattr(self, name).load_state_dict(getattr(block, name).state_dict())
             for parameter in ("weight", "bias"):
                 half = getattr(block.score, parameter) / 2
                 getattr(self.score, parameter).copy_(torch.cat([-half, half]))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scores of both classes."""
-        return self.score(torch.relu(self.second(torch.relu(self.first(torch.flatten(inputs, 1))))))
+        return self.score(joined(self.first, self.second, self.product, torch.flatten(inputs, 1)))
 
 
 def _images(training: Examples, test: Examples) -> Dataset:
@@ -322,7 +331,7 @@ def _meta(
     serving: dict[str, Any],
 ) -> dict[str, Any]:
     learner = quality.learners[0]
-    weights = sum(parameter.numel() for parameter in learner.shared().values())
+    weights = sum(parameter.numel() for layer in (learner.model.meta.hidden, learner.model.meta.out) for parameter in layer.parameters())
     everything = sum(parameter.numel() for parameter in learner.model.globals.parameters()) + weights
     return {
         "version": version("xbar"), "workload": "recommender", "title": "Meta-embedding recommender",
@@ -331,7 +340,8 @@ def _meta(
         "drift_hours": Taste().drift_hours if data.synthetic else None, "interactions": len(data), "users": data.users, "items": data.items,
         "liked_share": float(data.liked.mean()), "dropped": data.dropped, "shares": SHARES, "cold": COLD,
         "cold_users": int((quality.split.support <= COLD).sum()), "one_class_users": _one_class(quality), "study": asdict(study),
-        "recipe": asdict(META), "methods": {name: METHODS[name] for name in study.methods}, "settings": quality.settings,
+        "recipe": asdict(META), "methods": {name: METHODS[name] for name in study.methods},
+        "recipes": {name: asdict(each) for name, each in RECIPES.items() if name in study.methods and name != "meta"},
         "training_seconds": quality.seconds, "serving": serving,
         "hours_of_many_members": MANY_MEMBERS / serving["members_per_second"] / 3600, "many_members": MANY_MEMBERS,
         "embedding": learner.recipe.size, "meta_weights": weights, "all_weights": everything,

@@ -17,7 +17,7 @@ from xbar.workloads.recommender.learning import Batch, Learner, MetaRecipe, cont
 from xbar.workloads.recommender.store import EmbeddingReader, StoreError
 
 NETWORKS_HELD = 3  # of learners that served lately
-_OFFLINE = ("model.meta.", "rates.", "member_features", "model.wide_member.")  # of a learner's state: what only the offline job needs
+_OFFLINE = ("model.meta.", "rates.", "seen", "member_features", "model.wide_member.")  # of a learner's state: the offline job's alone
 
 
 @dataclass(frozen=True)
