@@ -418,8 +418,9 @@ class Device(BaseModel):
 
     # ---- time
 
-    def conductance_at(self, programmed: Programmed, time: float, generator: torch.Generator | None = None) -> Tensor:
-        """Conductance [S] at `time` [s] after programming, as a read without noise finds it.
+    def conductance_at(self, programmed: Programmed, time: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Conductance [S] at `time` [s] after programming, as a read without noise finds it; cells that were written at different
+        times have each its own, a tensor that broadcasts with them, and no generator.
 
         G(t) = G ((time + t0) / t0)^-nu with t0 = reference_time, so that time 0 gives what was programmed. A
         telegraph cell in its high state has G (1 + telegraph_amplitude); with `generator` the states are drawn given
@@ -428,12 +429,12 @@ class Device(BaseModel):
         """
         held = programmed.conductance
         _check_time(time)
-        if programmed.drift_exponent is not None and time > 0:
+        if programmed.drift_exponent is not None and not (isinstance(time, float | int) and time == 0):
             held = held * self._elapsed(time) ** -programmed.drift_exponent
         if programmed.telegraph is not None:
             state = programmed.telegraph
             if generator is not None:
-                state = self.telegraph_after(state, time, generator)
+                state = self.telegraph_after(state, float(time), generator)
             held = held * (1 + self.telegraph_amplitude * (state > 0))
         return held * self.temperature_factor if self.temperature_factor != 1 else held
 
@@ -452,7 +453,7 @@ class Device(BaseModel):
         exponent = (mean + sigma * _normal(target, generator)).abs()
         return exponent if stuck is None else torch.where(stuck == 0, exponent, 0.0)
 
-    def _elapsed(self, time: float) -> float:
+    def _elapsed(self, time: float | Tensor) -> float | Tensor:
         """(time + t0) / t0."""
         if self.reference_time is None:
             raise ParameterError("device.reference_time is needed for conductance at a later time, got None")
@@ -569,6 +570,7 @@ def _check_cells(name: str, values: Tensor) -> None:
         raise ParameterError(f"{name} must be finite conductances in S, got NaN or infinity")
 
 
-def _check_time(time: float) -> None:
-    if not 0 <= time < math.inf:  # false for NaN too
+def _check_time(time: float | Tensor) -> None:
+    least, most = (time, time) if isinstance(time, float | int) else (time.min(), time.max())
+    if not (least >= 0 and most < math.inf):  # false for NaN too
         raise ParameterError(f"time must be at least 0 s and finite, got {time}")
