@@ -298,7 +298,7 @@ class Serving:
     def of(cls, world: World, chip: Chip) -> "Serving":
         """The world's global block on the chip, with one copy of each layer."""
         life, learner = world.life, world.learner
-        shown = torch.randn(100, learner.model.globals.first.in_features, generator=torch.Generator().manual_seed(life.seed))
+        shown = torch.randn(100, learner.model.globals.inputs, generator=torch.Generator().manual_seed(life.seed))
         placement = serving_placement(learner.model.globals, chip, life.candidates, shown)
         queue = Queue.of(placement)
         rate = life.load / queue.service
