@@ -6,8 +6,6 @@ sizes could not be read; those here are our own. So is the product term: the glo
 number by number, as a factorisation of the matrix of ratings does (Koren, Bell and Volinsky 2009), beside its hidden layers.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +44,7 @@ class GlobalBlock(nn.Module):
     hidden: two sizes, or none for the product alone. Nothing here belongs to one member.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int] = (128, 64), product: int = 0):
+    def __init__(self, inputs: int, hidden: tuple[int, ...] = (128, 64), product: int = 0):
         super().__init__()
         self.product, self.inputs = product, inputs
         self.first = nn.Linear(inputs, hidden[0]) if hidden else None
@@ -88,7 +86,7 @@ class Recommender(nn.Module):
 
     def __init__(
         self, member_features: int, members: int, items: int, item_features: int, context: int, size: int = 32,
-        item_size: int = 16, hidden: Sequence[int] = (128, 64), wide: bool = False, product: bool = False, history: bool = False,
+        item_size: int = 16, hidden: tuple[int, ...] = (128, 64), wide: bool = False, product: bool = False, history: bool = False,
     ):  # fmt: skip
         super().__init__()
         item_size = size if product else item_size
