@@ -411,6 +411,7 @@ def test_metrics_are_those_of_scikit_learn(generator: torch.Generator) -> None:
     assert Ranking(user, liked, smooth).metrics()["recall"].iloc[0] == pytest.approx(np.mean(recalled), abs=1e-12)
     assert Ranking(user, liked, np.full(300, 50.0)).metrics()["calibration"].iloc[0] == pytest.approx(1 - liked.mean(), abs=1e-12)
     weights = resamples(12, 3, seed=1)
+    assert ranking._auc(weights) == pytest.approx(ranking._auc_by_ranks(weights), abs=1e-12)
     for row, result in zip(weights, ranking.metrics(weights)["auc"], strict=True):
         again = np.concatenate([np.repeat(np.flatnonzero(user == u), int(row[u])) for u in range(12)])
         assert result == pytest.approx(roc_auc_score(liked[again], score[again]), abs=1e-12)

@@ -57,11 +57,11 @@ class MetaRecipe:
     step.
     """
 
-    epochs: int = 6
+    epochs: int = 4
     tasks: int = 64
-    support: int = 256
+    support: int = 1000
     query: int = 16
-    steps: int = 1
+    steps: int = 2
     inner_rate: float = 1.0
     each_rate: bool = True
     newton: bool = True
@@ -70,15 +70,15 @@ class MetaRecipe:
     second_order: bool = True
     adapt: str = "embedding"
     graded: bool = True
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 0.1
     l2: float = 0.03
     l2_members: float = 0.003
-    id_dropout: float = 0.1
+    id_dropout: float = 0.3
     size: int = 18
     hidden: tuple[int, ...] = (32, 16)
     members: bool = True
-    history: bool = True
+    history: bool = False
     product: bool = True
     wide: bool = False
     batch: int = 1024

@@ -40,14 +40,16 @@ METHODS: dict[str, str] = {
     "mwuf": "factorisation, embeddings scaled and shifted (MWUF, Zhu et al. 2021, in style)",
 }
 META = MetaRecipe()
-_ORDINARY = MetaRecipe(adapt="meta", newton=False, history=False, product=False, id_dropout=0.0)
+_ORDINARY = MetaRecipe(epochs=8, adapt="meta", newton=False, product=False, learning_rate=3e-3, id_dropout=0.0)
 RECIPES: dict[str, MetaRecipe] = {
     "meta": META,
     "global": replace(_ORDINARY, members=False, hidden=(64, 32)),
-    "wide_deep": replace(_ORDINARY, wide=True, hidden=(64, 32)),
+    "wide_deep": replace(
+        _ORDINARY, wide=True, hidden=(32, 16), size=32, learning_rate=6e-3, l2=0.03, l2_members=0.03
+    ),
     "mf": replace(_ORDINARY, product=True, hidden=(), epochs=15, size=10, l2=0.01, l2_members=0.01, learning_rate=9e-3),
-    "din": replace(_ORDINARY, hidden=(64, 32), size=16, support=30),
-    "melu": replace(_ORDINARY, members=False, hidden=(32, 16), adapt="globals", support=64, steps=2, inner_rate=0.3),
+    "din": replace(_ORDINARY, hidden=(64, 32), size=16, support=30, epochs=3),
+    "melu": replace(_ORDINARY, members=False, hidden=(32, 16), adapt="globals", support=64, steps=2, epochs=4, inner_rate=0.3),
     "metaemb": replace(_ORDINARY, members=False, product=True, hidden=(), adapt="embedding", support=64, steps=3, epochs=4),
     "mwuf": replace(_ORDINARY, product=True, hidden=(), epochs=4),
 }

@@ -22,7 +22,7 @@ from xbar.workloads.recommender.quality import Ranking, one_thread, table
 
 EVERY = (1, 8, 32)  # interactions of a member between refreshes of its embedding
 STREAMED = ("meta", "residual", "din")  # methods whose scores move with a member's history
-RETRAINED = ("mf", "wide_deep", "meta")
+RETRAINED = ("mf", "wide_deep")
 AGES = (0, 8, 32, 128)  # interactions since the date, or since its first, from which a member's are told apart
 
 
@@ -44,7 +44,7 @@ def ends_at(tables: Tables, rows: np.ndarray, known: np.ndarray, every: int | No
 
 def refresh_study(
     data: Interactions, seeds: int = 3, share: float = 0.8, periods: int = 4, every: tuple[int, ...] = EVERY,
-    methods: tuple[str, ...] = ("meta", "residual", "din", "mf", "wide_deep", "popularity"), kept: Path | None = None,
+    methods: tuple[str, ...] = ("meta", "residual", "mf", "wide_deep", "popularity"), kept: Path | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> OverTime:  # fmt: skip
     """Freeze at the date before which `share` of all interactions lie; score the rest under each policy.

@@ -36,6 +36,7 @@ BINS = 15  # of equally many interactions, for calibration
 METRICS = ("auc", "gauc", "ndcg", "recall", "log_loss", "calibration")
 FALLING = ("log_loss", "calibration")  # where less is better
 VALUES_AT_ONCE = 4_000_000  # of weights in a bootstrap
+MOST_PAIRED = 4000  # users of whom each two are told apart in a bootstrap: 128 MB
 
 
 class Ranking:
@@ -61,8 +62,32 @@ class Ranking:
         ordered = self.score[order]
         return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
+    @cached_property
+    def _pairs(self) -> np.ndarray:
+        """Pairs in order, ties half, of a liked interaction of one user and another one of each user (users, users)."""
+        order, begins = self._ties
+        owner, liked = np.repeat(np.arange(len(self.users)), self.counts)[order], self.liked[order]
+        found, below = np.zeros((len(self.users), len(self.users))), np.zeros(len(self.users))
+        for begin, end in pairwise([*begins.tolist(), len(order)]):
+            users, likes = owner[begin:end], liked[begin:end]
+            others = np.bincount(users[~likes], minlength=len(below)) if not likes.all() else 0.0
+            for user in users[likes]:
+                found[user] += below + others / 2
+            below = below + others
+        return found
+
     def _auc(self, weights: np.ndarray) -> np.ndarray:
-        """AUC for each row of weights of the users (resamples, users): the share of pairs in order, ties half."""
+        """AUC for each row of weights of the users (resamples, users): the share of pairs in order, ties half.
+
+        Of few users from the pairs of each two, which are counted once; of many, whose pairs no memory holds, from the ranks, anew for
+        each row.
+        """
+        if len(self.users) > MOST_PAIRED:
+            return self._auc_by_ranks(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ((weights @ self._pairs) * weights).sum(1) / ((weights @ self.positives) * (weights @ self.negatives))
+
+    def _auc_by_ranks(self, weights: np.ndarray) -> np.ndarray:
         order, begins = self._ties
         owner = np.repeat(np.arange(len(self.users)), self.counts)[order]
         liked = self.liked[order]
