@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from xbar.reports.pages import Document, save_document
 from xbar.reports.recommender_load import capacity_text, energy_text, load
 from xbar.reports.record import Record
-from xbar.reports.results import load_sheet, save_sheet, write_text
+from xbar.reports.results import ResultsError, load_sheet, save_sheet, write_text
 from xbar.reports.style import (
     ACCENT,
     FILLS,
@@ -80,6 +80,8 @@ class RecommenderSheet:
     def load_from(cls, directory: Path) -> "RecommenderSheet":
         """Read what `save` wrote; raises ResultsError naming what is missing or unreadable."""
         meta, tables = load_sheet(directory, FILE, "run of the recommender", {name: name in MAY_MISS for name in _tables()})
+        if "headline_share" not in meta:
+            raise ResultsError(f"{directory / FILE}: of an earlier version, whose load has no intervals; run it anew to draw it")
         return cls(meta, **tables)
 
 

@@ -1,5 +1,7 @@
 """The recommender's chip under load, and how many members it holds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.events.steady import Queue, poisson_wait
 from xbar.models.limaml import GlobalBlock, LookupScorer
+from xbar.reports.recommender import RecommenderSheet
+from xbar.reports.results import ResultsError
 from xbar.workloads.recommender.load import chips_for, energy_of, members_a_chip, serving_placement, under_load
 
 SIGNED = torch.linspace(-1, 1, 80).reshape(4, 20)  # inputs of a global block, of both signs
@@ -85,3 +89,11 @@ def test_a_chip_holds_as_many_members_as_can_be_placed() -> None:
     with pytest.raises(CapacityError, match="holds no member"):
         chips_for(5, 0)
     assert np.isfinite(list(held.values())).all()
+
+
+def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:
+    for table in ("quality", "supports", "on_chips", "mappings", "load"):
+        (tmp_path / f"{table}.csv").write_text("a\n1\n")
+    (tmp_path / "recommender.json").write_text("{}")
+    with pytest.raises(ResultsError, match="of an earlier version"):
+        RecommenderSheet.load_from(tmp_path)

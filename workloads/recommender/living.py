@@ -370,7 +370,7 @@ def live(world: World, policy: Policy, device: Device | None, serving: Serving) 
         if len(mine):
             middle = float(np.mean(world.data.time[mine]))
             scored.append((mine, world.scores(block, table.read(middle), mine)))
-        if until - first_of >= window or number + 1 == len(checks):
+        if number + 1 == len(checks) or (until - first_of >= window and life.days * DAY - until >= window / 2):  # none is short
             span = until - first_of
             chosen = np.concatenate([each for each, _ in scored]) if scored else np.zeros(0, np.int64)
             logits = np.concatenate([each for _, each in scored]) if scored else np.zeros(0)
@@ -481,8 +481,8 @@ def live_all(
         step(f"lived: {place}, {policy.name}")
     table = pd.DataFrame(lives)
     meta = {"version": version("xbar"), "life": asdict(life), "chip": chip.name, "chip_title": chip.title, "best": best(table),
-            "policies": [asdict(policy) for policy in policies], "service_s": serving.queue.service, "interactions": len(world.data),
-            "most_lost": MOST_LOST, "least_years": LEAST_YEARS}  # fmt: skip
+            "policies": [asdict(policy) for policy in policies], "service_s": serving.queue.service,
+            "interactions": len(world.rows(0, life.days * DAY)), "most_lost": MOST_LOST, "least_years": LEAST_YEARS}  # fmt: skip
     return LivingSheet(meta, table, pd.concat(windows, ignore_index=True))
 
 
