@@ -469,7 +469,7 @@ def live_all(
     step: Callable[[str], None] = lambda _: None,
 ) -> LivingSheet:  # fmt: skip
     """Every policy with embeddings in buffers, on HfOx and on PCM, over one world; same life, same numbers."""
-    life, chip = life or Life(), chip or load_chip("isaac")
+    life, chip = life or Life(), chip or load_chip("isaac-vector")
     step("members, interactions, a learner")
     world = World.make(life)
     serving = Serving.of(world, chip)
@@ -496,7 +496,7 @@ def _lives(life: Life, policies: Sequence[Policy]) -> Iterator[tuple[str, Policy
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -P -m xbar.workloads.recommender.living", description="A year of a recommender's chip.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--chip", default="isaac", metavar="PRESET_OR_FILE")
+    parser.add_argument("--chip", default="isaac-vector", metavar="PRESET_OR_FILE")
     parser.add_argument("--days", type=int, default=Life.days)
     parser.add_argument("--members", type=int, default=Life.members)
     parser.add_argument("--seed", type=int, default=0)
