@@ -39,11 +39,9 @@ golden: $(INSTALLED)
 	$(BIN)/pytest tests/golden --accept
 
 benchmarks: $(INSTALLED)
-	$(BIN)/python benchmarks/functional_product.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/events.py
 	$(BIN)/python benchmarks/fairea.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/ratios.py
 
 # -P: this folder stays out of the path; its compression/ would hide the package of that name in Python 3.14.
 $(INSTALLED): setup.cfg constraints.txt

@@ -1,10 +1,15 @@
-"""VGG-16 (32 x 32) on ISAAC: one image start to end and 100 images pipelined; events next to a bare SimPy loop."""
+"""VGG-16 (32 x 32) on ISAAC: one image start to end and 100 images pipelined; a Poisson stream to a recommender; by SimPy and by the
+compiled loop, processor time next to a bare SimPy loop.
+
+A ratio is the processor time over that of as many timeouts of the bare loop as there were events.
+"""
 
 import resource
 import time
 from collections.abc import Iterator
 
 import simpy
+from ratios import told
 
 from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.workloads.workload import untrained
@@ -21,34 +26,38 @@ def bare_loop() -> float:
             yield env.timeout(1)
 
     env.process(waiting())
-    start = time.perf_counter()
+    start = time.process_time()
     env.run()
-    return TIMEOUTS / (time.perf_counter() - start)
+    return TIMEOUTS / (time.process_time() - start)
 
 
 def main() -> None:
-    """Print times, event rates and memory."""
-    start = time.perf_counter()
-    placement = place(trace(*untrained("vgg16")), load_chip("isaac"))
-    print(f"trace and place: {time.perf_counter() - start:.2f} s, {placement.crossbars_used:,} crossbars")
-    for images in (1, 100):
-        start = time.perf_counter()
-        ledger = simulate(placement, Arrivals.batch(images))
-        spent = time.perf_counter() - start
-        bare = bare_loop()
-        print(
-            f"{images:>4} images: {spent:6.2f} s, {ledger.events:>9,} events, {ledger.events / spent:>9,.0f} events/s, "
-            f"bare SimPy timeouts {bare:>9,.0f}/s ({bare / (ledger.events / spent):.1f} x)"
-        )
-        start = time.perf_counter()
+    """Print times, event rates, ratios and memory."""
+    bare, ratios = bare_loop(), {}
+    print(f"bare SimPy timeouts {bare:,.0f}/s")
+    vgg, recommender = (place(trace(*untrained(name)), load_chip("isaac")) for name in ("vgg16", "recommender"))
+    simulate(recommender, Arrivals.batch(2), engine="compiled")  # compiles, once on a machine, or loads what was compiled
+    capacity = simulate(recommender, Arrivals.batch(100)).steady_throughput
+    for name, placement, arrivals, engine in (
+        ("VGG-16, 1 image, SimPy", vgg, Arrivals.batch(1), "simpy"), ("VGG-16, 100 images, SimPy", vgg, Arrivals.batch(100), "simpy"),
+        ("VGG-16, 100 images, compiled", vgg, Arrivals.batch(100), "compiled"),
+        ("recommender, 10,000 Poisson requests, SimPy", recommender, Arrivals.poisson(0.8 * capacity, 10_000, 0), "simpy"),
+        ("recommender, 100,000 Poisson requests, compiled", recommender, Arrivals.poisson(0.8 * capacity, 100_000, 0), "compiled"),
+    ):  # fmt: skip
+        start = time.process_time()
+        ledger = simulate(placement, arrivals, engine=engine)  # type: ignore[arg-type]
+        spent = time.process_time() - start
+        ratios[name] = spent * bare / ledger.events
+        print(f"{name}: {spent:.2f} s, {ledger.events:,} events, {ledger.events / spent:,.0f}/s, {ratios[name]:.2f} x the bare loop")
+        start = time.process_time()
         summary = ledger.summary()
         print(
-            f"             ledger {time.perf_counter() - start:.2f} s; latency of the first {ledger.latency[0] * 1e6:.1f} µs, "
-            f"{summary['energy_per_request_J'] * 1e3:.3f} mJ per image, {summary['throughput_per_s']:,.0f} images/s; "
+            f"    ledger {time.process_time() - start:.2f} s; latency of the first {ledger.latency[0] * 1e6:.1f} µs, "
+            f"{summary['energy_per_request_J'] * 1e3:.3g} mJ a request, {summary['throughput_per_s']:,.0f} requests/s; "
             f"busiest: link {ledger.busiest_link[0]} {ledger.busiest_link[1]:.0%}, {ledger.busiest_unit[0]} {ledger.busiest_unit[1]:.0%}"
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(f"peak memory {peak:.2f} GiB")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GiB")
+    told("events", ratios)
 
 
 if __name__ == "__main__":

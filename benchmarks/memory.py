@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ratios import told
 from torch import nn
 
 from xbar.hw import convert, load_chip
@@ -91,12 +92,15 @@ def measure(kind: str, case: str) -> tuple[float, float, float]:
 def main() -> None:
     """Print one line a case."""
     print(f"{'':<52} {'held':>8} {'peak':>8}  B/weight")
-    context = multiprocessing.get_context("spawn")
+    context, ratios = multiprocessing.get_context("spawn"), {}
     for kind in ("linear 2048 x 2048", "convolution 512 x 512 x 3 x 3"):
         for case in CASES:
             with context.Pool(1) as pool:
                 held, peak, spent = pool.apply(measure, (kind, case))
             print(f"{kind + ', ' + case:<52} {held:8.1f} {peak:8.0f}  {spent:6.1f} s", flush=True)
+            ratios[f"{kind}, {case}: bytes held a weight"] = held
+            ratios[f"{kind}, {case}: most bytes a weight"] = peak
+    told("memory", ratios)
 
 
 if __name__ == "__main__":

@@ -241,10 +241,50 @@ def _in_chunks(values: Tensor, cells: Tensor | None = None) -> tuple[Tensor, ...
 
 
 def _transfer(conductance: Tensor, wires: Wires, rows_per_node: int, sources: bool) -> tuple[Tensor, Tensor]:
-    """Effective conductances, and source conductances (or nothing) of any leading dimensions."""
+    """Effective conductances, and source conductances (or nothing) of any leading dimensions; open cells where no current flows are left
+    out (`_used`)."""
     _check_cells(conductance, rows_per_node)
     cells = conductance.double().reshape(-1, *conductance.shape[-2:])
     _check_constant(cells, "conductance")
+    tiles, wordlines, bitlines = cells.shape
+    effective, matrices = torch.zeros_like(cells), cells.new_zeros(tiles, wordlines, wordlines) if sources else cells.new_zeros(0)
+    for used, (first, last) in _used(cells, wires, rows_per_node):
+        whole = len(used) == tiles
+        part = (cells if whole else cells[used])[:, first:, :last]
+        if part.numel():
+            current, matrix = _all_currents(part, wires, rows_per_node, sources)
+            if whole and (first, last) == (0, bitlines):
+                effective, matrices = current, matrix
+                break
+            effective[used, first:, :last] = current
+            if sources:
+                matrices[used, first:, first:] = matrix
+    return effective.view(conductance.shape), matrices.view(*conductance.shape[:-1], wordlines) if sources else matrices
+
+
+def _used(cells: Tensor, wires: Wires, rows_per_node: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Tiles (their numbers) by the corner of them that wires carry current in: from which wordline on, and up to which bitline.
+
+    Exact: no current flows where all cells of the first wordlines, far from where bitlines are sensed, or of the last bitlines, far from
+    where wordlines are driven, are open. Where lines are driven or sensed at both ends, it does.
+    """
+    tiles, wordlines, bitlines = cells.shape
+    held = cells != 0
+    first, last = torch.zeros(tiles, dtype=torch.long, device=cells.device), torch.full((tiles,), bitlines, device=cells.device)
+    if wires.sensed_at == "one":
+        rows = held.any(-1)
+        first = torch.where(rows.any(-1), rows.int().argmax(-1), wordlines)
+        first -= first % rows_per_node
+    if wires.driven_from == "one":
+        columns = held.any(-2)
+        last = torch.where(columns.any(-1), bitlines - columns.flip(-1).int().argmax(-1), 0)
+    corners, number = torch.unique(torch.stack([first, last], -1), dim=0, return_inverse=True)
+    for corner, (begin, end) in enumerate(corners.tolist()):
+        yield torch.nonzero(number == corner).flatten(), (begin, end)
+
+
+def _all_currents(cells: Tensor, wires: Wires, rows_per_node: int, sources: bool) -> tuple[Tensor, Tensor]:
+    """The same of tiles (tiles, wordlines, bitlines), with all of their cells."""
     network = network_of(cells, wires, rows_per_node)
     effective, drawn = [], []
     for tiles in _in_chunks(cells):
@@ -255,9 +295,7 @@ def _transfer(conductance: Tensor, wires: Wires, rows_per_node: int, sources: bo
             current = current + _down(grouped.flip(1), network, sources=False)[0].flip(1)
         effective.append(current.flatten(1, 2))
         drawn.append(matrix)
-    wordlines = conductance.shape[-2]
-    matrices = torch.cat(drawn).view(*conductance.shape[:-1], wordlines) if sources else cells.new_zeros(0)
-    return torch.cat(effective).view(conductance.shape), matrices
+    return torch.cat(effective), torch.cat(drawn) if sources else cells.new_zeros(0)
 
 
 def _rows(cells: Tensor, network: Network) -> Iterator[tuple[Tensor, Tensor]]:

@@ -244,6 +244,7 @@ def crossbars_at(
 ) -> list[Crossbar]:
     """The crossbars of a matrix, in their order, on those of the chip with these numbers, from those corners on."""
     structure, found, numbers, at = chip.structure, [], iter(slots), iter(corners or repeat((0, 0)))
+    per_core, per_tile, converted = structure.crossbars_per_core, structure.cores_per_tile, geometry.converted_planes
     for group in range(geometry.groups):
         rows = [geometry.rows_of(row_tile, group) for row_tile in range(geometry.row_tiles)]
         off_diagonal = off_diagonal_cells(geometry, group)
@@ -251,10 +252,10 @@ def crossbars_at(
             bitlines, conversions = geometry.bitlines_of(column_tile, group), geometry.conversions_of(column_tile, group)
             for row_tile in range(geometry.row_tiles):
                 for plane in range(geometry.planes):
-                    core, slot = divmod(next(numbers), structure.crossbars_per_core)
+                    core, slot = divmod(next(numbers), per_core)
                     found.append(Crossbar(
-                        core, core // structure.cores_per_tile, slot, group, row_tile, column_tile, rows[row_tile], bitlines,
-                        conversions if plane < geometry.converted_planes else 0, off_diagonal, *next(at),
+                        core, core // per_tile, slot, group, row_tile, column_tile, rows[row_tile], bitlines,
+                        conversions if plane < converted else 0, off_diagonal, *next(at),
                     ))  # fmt: skip
     return found
 

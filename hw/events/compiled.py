@@ -1,9 +1,9 @@
 """The event loop of `xbar.hw.events.simulator`, compiled by numba: the same events in the same order, on whole numbers alone.
 
-What is here follows the processes of `simulator`, `copies`, `waiting`, `mesh` and `updates` statement by statement; they say why things are as
-they are, and are the reference. An event is (time [fs], priority, number): those of an instant stand in one queue for each priority, all
-others in a heap; requests to come, of which all times are known, in neither. An event that changes nothing when it happens (the end of a
-process that nobody waits for, the beginning of one that only goes on to wait) is counted and not queued.
+What is here follows the processes of `simulator`, `copies`, `waiting`, `mesh` and `updates` statement by statement; they say why
+things are as they are, and are the reference. An event is (time [fs], priority, number): those of an instant stand in one queue for each
+priority, all others in a heap; requests to come, of which all times are known, in neither. An event that changes nothing when it happens
+(the end of a process that nobody waits for, the beginning of one that only goes on to wait) is counted and not queued.
 
 All stands in one array `m`, int64, which compiles in a third of the time that many arrays take. Scalars come first; whatever has several
 numbers (a copy, a port, a packet's step) is a row of it, told by the place where the row begins, 0 for none, and its columns are constants
@@ -11,10 +11,11 @@ here. `xbar.hw.events.fast` lays the rows and reads the results. Where a pool of
 larger ones; the journal is made longer, and the loop goes on (`JOURNAL`).
 """
 
-import numpy as np
 from numba import njit
+from numpy import ndarray
 
-_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")  # called by `go_on` alone, and kept with it
+# called by `go_on` alone, and kept with it
+_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")  # type: ignore[call-overload]
 
 # how the loop ended
 DONE, FULL, JOURNAL, LOOK, BEYOND, STUCK, FOUND = range(7)
@@ -22,7 +23,8 @@ LAST_TIME = 2**62  # [fs]; sums of two times below stay within 64 bits
 NEVER = 2**63 - 1
 
 # scalars
-NOW, EVENTS, DUE, ROWS, SERVED, LOOKED, LOOKING, REQUESTS, ARRIVED, OVERFLOW, ACTIVITIES, STARTED, HELD, WRITTEN, HOP, SHORTEST = range(1, 17)
+NOW, EVENTS, DUE, ROWS, SERVED, LOOKED, LOOKING, REQUESTS, ARRIVED, OVERFLOW, ACTIVITIES, STARTED, HELD = range(1, 14)
+WRITTEN, HOP, SHORTEST = range(14, 17)
 HEAP, HEAP_ROWS, QUEUE, QUEUE_ROWS, POSTED, POST, POST_ROWS, ASKED, ASKING, TURNS_DUE, SCANS, BEGUN, ORDER, WRITES_OUT = range(17, 31)
 NODE, NODES, WAIT, WAITS, JOB_FREE, JOBS, SLOT, SLOTS, GAP, GAPS, RESERVE = range(31, 42)  # first free row of each pool, and how many are
 REQUEST_ROWS, COPY_ROWS, COPIES, UPDATE_ROWS, UPDATES, LINKS_PORT, IO, VECTORS, LAYERS, TURN = range(42, 52)
@@ -48,10 +50,11 @@ C_LAYER, C_RANK, C_STATE, C_SAMPLE, C_AT, C_STOP, C_NEXT, C_KIND, C_START, C_LEF
 C_RESULTS, C_MINE, C_KINDS, C_NUMBER, C_RESULT, C_WIDTH = 12, 13, 14, 15, 16, 22
 # of kinds of vectors of a copy: numbers of activities, hold times, by stage rows of holds from and to and the longest private one
 K_LOAD, K_COMPUTE, K_SLICES, K_READ, K_CONVERSION, K_IN_TURN, K_PARTIAL, K_GATHER = range(8)
-K_LOADING, K_SUMMING, K_FINISHING, K_BUFFERS, K_READ_UNTIL, K_WRITTEN_UNTIL, K_UNITS, K_UNITS_END, K_SENDING, K_WIDTH = 8, 11, 14, 17, *range(20, 26)
+K_LOADING, K_SUMMING, K_FINISHING, K_BUFFERS = range(8, 20, 3)
+K_READ_UNTIL, K_WRITTEN_UNTIL, K_UNITS, K_UNITS_END, K_SENDING, K_WIDTH = range(20, 26)
 # of vectors that compute or drain; no copy: free
-J_COPY, J_SAMPLE, J_VECTOR, J_KIND, J_STARTED, J_STATE, J_RESULT, J_SENDING, J_START, J_LEFT, J_WRITTEN, J_WAITS, J_INJECTED, J_ARRIVED = range(14)
-J_NEXT, J_WIDTH = 14, 15
+J_COPY, J_SAMPLE, J_VECTOR, J_KIND, J_STARTED, J_STATE, J_RESULT, J_SENDING, J_START, J_LEFT = range(10)
+J_WRITTEN, J_WAITS, J_INJECTED, J_ARRIVED, J_NEXT, J_WIDTH = range(10, 16)
 P_HEAD, P_TAIL, P_DUE, P_WIDTH = range(4)  # of ports
 N_NEXT, N_BEFORE, N_ASKED, N_RANK, N_HOLD, N_EVENT, N_BEGINS, N_PORT, N_TURN, N_WIDTH = range(10)  # of who waits for one; no event: free
 W_NEXT, W_COUNT, W_EVENT, W_ROW, W_TURN, W_WIDTH = range(6)  # of who waits for progress; no event: free
@@ -75,7 +78,7 @@ COMING, IN_LINE, BRINGING, ARRIVING, SERVING, READING, LEAVES, PASSES, GOING, GO
 
 
 @_inner
-def _into_instant(m, priority, event):
+def _into_instant(m: ndarray, priority: int, event: int) -> None:
     """Put an event into this instant's queue."""
     head = HEADS + 2 * priority
     tail = m[head + 1]
@@ -87,7 +90,7 @@ def _into_instant(m, priority, event):
 
 
 @_inner
-def _push(m, delay, priority, event):
+def _push(m: ndarray, delay: int, priority: int, event: int) -> None:
     """Schedule an event; priority: FIRST to AFTER_PORTS."""
     number = m[EVENTS]
     m[EVENTS] = number + 1
@@ -112,7 +115,7 @@ def _push(m, delay, priority, event):
 
 
 @_inner
-def _drop_top(m):
+def _drop_top(m: ndarray) -> None:
     """Take the earliest event off the heap."""
     heap, count = m[HEAP], m[DUE] - 1
     m[DUE] = count
@@ -135,7 +138,7 @@ def _drop_top(m):
 
 
 @_inner
-def _advance(m):
+def _advance(m: ndarray) -> int:
     """Go on to the next instant at which something happens, all of which then stands in the queues: FOUND, or DONE or BEYOND."""
     heap, time = m[HEAP], NEVER
     if m[DUE] > 0:
@@ -161,19 +164,19 @@ def _advance(m):
 
 
 @_inner
-def _request(m, sample):
+def _request(m: ndarray, sample: int) -> int:
     return m[REQUEST_ROWS] + sample * R_WIDTH
 
 
 @_inner
-def _write(m, journal, activity, start):
+def _write(m: ndarray, journal: ndarray, activity: int, start: int) -> None:
     row = m[ROWS]
     journal[row, 0], journal[row, 1], journal[row, 2] = activity, start, m[NOW]
     m[ROWS] = row + 1
 
 
 @_inner
-def _describe(m, row, run):
+def _describe(m: ndarray, row: int, run: int) -> None:
     """Give an activity its number when it is first had; run: its column of the row."""
     if m[row + run] < 0:
         m[row + run] = m[ACTIVITIES]
@@ -186,7 +189,7 @@ def _describe(m, row, run):
 
 
 @_inner
-def _serve(m, port, rank, hold, event, begins):
+def _serve(m: ndarray, port: int, rank: int, hold: int, event: int, begins: int) -> None:
     """Ask a port for service; `event` is its end; begins: a shipment that is sent when it begins."""
     new, now = m[NODE], m[NOW]
     m[NODE] = m[new + N_NEXT]
@@ -212,7 +215,7 @@ def _serve(m, port, rank, hold, event, begins):
 
 
 @_inner
-def _begin_service(m, port):
+def _begin_service(m: ndarray, port: int) -> None:
     first, now = m[port + P_HEAD], m[NOW]
     if not first:
         m[port + P_DUE] = 0
@@ -227,9 +230,9 @@ def _begin_service(m, port):
     code, who = event % CODES, event // CODES
     if m[first + N_BEGINS]:
         _, m[who + R_ARRIVED] = _send(m, m[first + N_BEGINS])
-    if code == COPY or code == COPY_PART:
+    if code in (COPY, COPY_PART):
         m[who + C_START] = min(m[who + C_START], now)
-    elif code == JOB or code == JOB_PART:
+    elif code in (JOB, JOB_PART):
         m[who + J_START] = min(m[who + J_START], now)
     elif code == REQUEST:
         m[who + R_START] = now
@@ -241,8 +244,9 @@ def _begin_service(m, port):
 
 
 @_inner
-def _ask(m, stage, rank, event, part):
-    """Ask for all ports of a stage and hold private ones; how many services: `event` is the end of one alone, `part` that of one of several."""
+def _ask(m: ndarray, stage: int, rank: int, event: int, part: int) -> int:
+    """Ask for all ports of a stage and hold private ones; how many services. event: the end of one alone, part: that of one of
+    several."""
     first, end, private = m[stage], m[stage + 1], m[stage + 2]
     count = (end - first) // HOLD_WIDTH + (1 if private > 0 else 0)
     each = event if count == 1 else part
@@ -257,7 +261,7 @@ def _ask(m, stage, rank, event, part):
 
 
 @_inner
-def _send(m, shipment):
+def _send(m: ndarray, shipment: int) -> tuple[int, int]:
     """Send packets now; when all are injected, and when all have arrived."""
     now, hop, shortest, begun = m[NOW], m[HOP], m[SHORTEST], m[BEGUN]
     first, end = m[shipment + H_FIRST], m[shipment + H_END]
@@ -297,7 +301,7 @@ def _send(m, shipment):
 
 
 @_inner
-def _new_gap(m, link, begin, end, after):
+def _new_gap(m: ndarray, link: int, begin: int, end: int, after: int) -> int:
     new = m[GAP]
     m[GAP] = m[new + G_NEXT]
     m[GAPS] -= 1
@@ -306,14 +310,14 @@ def _new_gap(m, link, begin, end, after):
 
 
 @_inner
-def _give_gap(m, gap):
+def _give_gap(m: ndarray, gap: int) -> None:
     m[gap + G_NEXT], m[gap + G_LINK] = m[GAP], 0
     m[GAP] = gap
     m[GAPS] += 1
 
 
 @_inner
-def _drop_past_gaps(m, link):
+def _drop_past_gaps(m: ndarray, link: int) -> None:
     """Give back gaps that are over; none of them is taken any more."""
     gap = m[link + X_HEAD]
     while gap and m[gap + G_END] <= m[NOW]:
@@ -326,7 +330,7 @@ def _drop_past_gaps(m, link):
 
 
 @_inner
-def _between(m, link, earliest, service):
+def _between(m: ndarray, link: int, earliest: int, service: int) -> int:
     """The first free time from `earliest` on for `service`, which is taken where it lies between packets."""
     shortest = m[SHORTEST]
     _drop_past_gaps(m, link)
@@ -360,7 +364,7 @@ def _between(m, link, earliest, service):
 
 
 @_inner
-def _post(m, rank, shipment, event):
+def _post(m: ndarray, rank: int, shipment: int, event: int) -> None:
     """Send packets when all of this instant have been posted."""
     number = m[POSTED]
     if number >= m[POST_ROWS]:
@@ -374,12 +378,12 @@ def _post(m, rank, shipment, event):
 
 
 @_inner
-def _put_by_rank(m, table, count, key, rank, what, keys):
+def _put_by_rank(m: ndarray, table: int, count: int, key: int, rank: int, what: int, keys: int) -> None:
     """Put a row of three where those of `keys` first columns alike and lower or equal rank are before it."""
     row = table + 3 * count
     while row > table:
         before = row - 3
-        if keys == 1 and m[before] <= rank or keys == 2 and (m[before] < key or m[before + 1] <= rank):
+        if m[before] <= rank if keys == 1 else (m[before] < key or m[before + 1] <= rank):
             break
         m[row], m[row + 1], m[row + 2] = m[before], m[before + 1], m[before + 2]
         row = before
@@ -390,7 +394,7 @@ def _put_by_rank(m, table, count, key, rank, what, keys):
 
 
 @_inner
-def _send_posted(m):
+def _send_posted(m: ndarray) -> None:
     """Send what was posted in this instant, by rank, of one rank who posted first."""
     count, table = m[POSTED], m[POST]
     m[POSTED] = 0
@@ -411,7 +415,7 @@ def _send_posted(m):
 
 
 @_inner
-def _wait(m, row, count, event):
+def _wait(m: ndarray, row: int, count: int, event: int) -> None:
     """Stand in the line of a row, in order of counts, of one count who came first."""
     new = m[WAIT]
     m[WAIT] = m[new + W_NEXT]
@@ -432,7 +436,7 @@ def _wait(m, row, count, event):
 
 
 @_inner
-def _wake(m, row):
+def _wake(m: ndarray, row: int) -> None:
     """Wake who waits for as much as is done, or less."""
     wait = m[row + HEAD]
     while wait and m[wait + W_COUNT] <= m[row + COMPLETE]:
@@ -444,7 +448,7 @@ def _wake(m, row):
 
 
 @_inner
-def _give_wait(m, wait):
+def _give_wait(m: ndarray, wait: int) -> int:
     """Give a row back; who comes after it."""
     after = m[wait + W_NEXT]
     m[wait + W_NEXT], m[wait + W_EVENT] = m[WAIT], 0
@@ -454,7 +458,7 @@ def _give_wait(m, wait):
 
 
 @_inner
-def _until(m, row, count, event):
+def _until(m: ndarray, row: int, count: int, event: int) -> bool:
     """Whether so much is done; else `event` happens when it is."""
     if m[row + COMPLETE] >= count:
         return True
@@ -463,7 +467,7 @@ def _until(m, row, count, event):
 
 
 @_inner
-def _slot(m, sample, layer):
+def _slot(m: ndarray, sample: int, layer: int) -> int:
     """The row of a layer's progress on a sample."""
     request = _request(m, sample)
     slot = m[request + R_SLOT]
@@ -478,13 +482,13 @@ def _slot(m, sample, layer):
 
 
 @_inner
-def _until_vectors(m, sample, layer, count, event):
+def _until_vectors(m: ndarray, sample: int, layer: int, count: int, event: int) -> bool:
     """Whether so many vectors of the sample are done; else `event` happens when they are."""
     return count <= 0 or _until(m, _slot(m, sample, layer), count, event)
 
 
 @_inner
-def _finish(m, row, flags, number, total):
+def _finish(m: ndarray, row: int, flags: int, number: int, total: int) -> None:
     """That one of `total` is done."""
     m[flags + number] = 1
     complete = m[row + COMPLETE]
@@ -495,13 +499,13 @@ def _finish(m, row, flags, number, total):
 
 
 @_inner
-def _finish_vector(m, sample, layer, vector):
+def _finish_vector(m: ndarray, sample: int, layer: int, vector: int) -> None:
     row = _slot(m, sample, layer)
     _finish(m, row, row - m[layer + L_SLOT] + m[layer + L_SLOT_DONE], vector, m[layer + L_VECTORS])
 
 
 @_inner
-def _count_load(m, sample, layer):
+def _count_load(m: ndarray, sample: int, layer: int) -> None:
     row = _slot(m, sample, layer)
     m[row + S_LOADS] += 1
     if m[row + S_LOADS] == m[layer + L_VECTORS]:
@@ -512,14 +516,14 @@ def _count_load(m, sample, layer):
 
 
 @_inner
-def _serve_turns_by_rank(m):
+def _serve_turns_by_rank(m: ndarray) -> None:
     if not m[TURNS_DUE] and m[ASKED] > 0:
         m[TURNS_DUE] = 1
         _push(m, 0, BEFORE_PORTS, TURNS)
 
 
 @_inner
-def _take_units(m, copy):
+def _take_units(m: ndarray, copy: int) -> None:
     """Ask for all converters that a vector of a copy needs."""
     _put_by_rank(m, m[ASKING], m[ASKED], m[NOW], 2 * m[copy + C_RANK], copy, 2)
     m[ASKED] += 1
@@ -527,7 +531,7 @@ def _take_units(m, copy):
 
 
 @_inner
-def _serve_turns(m):
+def _serve_turns(m: ndarray) -> None:
     m[TURNS_DUE] = 0
     m[SCANS] += 1
     left = m[ASKING]
@@ -553,7 +557,7 @@ def _serve_turns(m):
 
 
 @_inner
-def _run_copy(m, journal, copy):
+def _run_copy(m: ndarray, journal: ndarray, copy: int) -> None:
     """One layer copy goes on to where it waits next."""
     layer, event = m[copy + C_LAYER], copy * CODES + COPY
     while True:
@@ -613,7 +617,7 @@ def _run_copy(m, journal, copy):
             if left > m[NOW]:
                 _push(m, left - m[NOW], NORMAL, event)
                 return
-        elif state == ARRAYS or state == WRITES:
+        elif state in (ARRAYS, WRITES):
             kind = m[copy + C_KIND]
             until = max(m[copy + C_ARRAYS], m[kind + K_WRITTEN_UNTIL])
             if until > m[NOW]:
@@ -630,7 +634,7 @@ def _run_copy(m, journal, copy):
 
 
 @_inner
-def _compute(m, copy, layer, kind):
+def _compute(m: ndarray, copy: int, layer: int, kind: int) -> None:
     """Start a vector now."""
     now, slices, read, conversion = m[NOW], m[kind + K_SLICES], m[kind + K_READ], m[kind + K_CONVERSION]
     if m[kind + K_IN_TURN]:
@@ -656,7 +660,7 @@ def _compute(m, copy, layer, kind):
 
 
 @_inner
-def _run_job(m, journal, job):
+def _run_job(m: ndarray, journal: ndarray, job: int) -> None:
     """A vector that computes or drains goes on to where it waits next."""
     kind, copy, now, event = m[job + J_KIND], m[job + J_COPY], m[NOW], job * CODES + JOB
     results, loads = 2 * m[copy + C_RANK], 2 * m[copy + C_RANK] + 1
@@ -728,7 +732,7 @@ def _run_job(m, journal, job):
 
 
 @_inner
-def _run_request(m, journal, request):
+def _run_request(m: ndarray, journal: ndarray, request: int) -> None:
     """A request goes on to where it waits next."""
     sample, now, event = m[request + R_SAMPLE], m[NOW], request * CODES + REQUEST
     came, leaves = m[request + R_IN], m[request + R_OUT]
@@ -813,7 +817,7 @@ def _run_request(m, journal, request):
 
 
 @_inner
-def _begin_update(m, update):
+def _begin_update(m: ndarray, update: int) -> None:
     number = (update - m[UPDATE_ROWS]) // UPDATE_WIDTH
     for write in range(m[update + 1], m[update + 2], WRITE_WIDTH):
         copy, kind, crossbar = m[write], m[write + 1], m[write + 2]
@@ -827,7 +831,7 @@ def _begin_update(m, update):
 
 
 @_inner
-def _begin_all(m, journal):
+def _begin_all(m: ndarray, journal: ndarray) -> None:
     """Begin all processes."""
     for number in range(m[UPDATES]):
         update = m[UPDATE_ROWS] + number * UPDATE_WIDTH
@@ -850,7 +854,7 @@ def _begin_all(m, journal):
 
 
 @njit(cache=True, error_model="numpy")
-def go_on(m, journal):
+def go_on(m: ndarray, journal: ndarray) -> int:
     """Begin, or go on, until all has happened or something is to be done outside: DONE, FULL, JOURNAL, LOOK, BEYOND, or STUCK."""
     if m[EVENTS] == 0:
         _begin_all(m, journal)

@@ -67,9 +67,14 @@ class _Rows:
         self.rows[name] = table
         return table
 
-    def of(self, name: str, number: np.ndarray | int) -> np.ndarray | int:
+    def of(self, name: str, number: np.ndarray) -> np.ndarray:
         """Where rows of a table begin, by their numbers."""
-        return self.at[name] + np.asarray(number) * self.width[name]
+        found: np.ndarray = self.at[name] + number * self.width[name]
+        return found
+
+    def one(self, name: str, number: int) -> int:
+        """Where a row of a table begins."""
+        return self.at[name] + number * self.width[name]
 
 
 class _Numbers:
@@ -121,7 +126,7 @@ class _Numbers:
         rows.room("begun", self.longest + 1)
         sendings = rows.put("sendings", self.sendings, c.D_WIDTH)
         sendings[:, c.D_SHIPMENT] = rows.of("shipments", sendings[:, c.D_SHIPMENT])
-        rows.rows["send of"][:] = rows.of("sendings", sending_of)
+        rows.rows["send of"][:] = rows.of("sendings", np.array(sending_of, np.int64))
         rows.room("order", len(sendings) + len(self.moved))
         rows.put("units", np.zeros((len(self.units), c.U_WIDTH)), c.U_WIDTH)
         rows.rows["units of"][:] = rows.of("units", rows.rows["units of"])
@@ -135,13 +140,16 @@ class _Numbers:
         table[:, c.K_GATHER] = rows.of("shipments", table[:, c.K_GATHER])
         table[:, [c.K_UNITS, c.K_UNITS_END]] = rows.of("units of", table[:, [c.K_UNITS, c.K_UNITS_END]])
         self._updates(rows, kinds)
-        self.links_port = int(rows.of("ports", links_port))
+        self.links_port = rows.one("ports", links_port)
         return rows
 
     def _copies(self, rows: _Rows) -> tuple[np.ndarray, dict[int, int]]:
         """Copies and their kinds of vectors; the number of each copy's first kind by its rank."""
         simulation, c = self.simulation, self.loop
-        kinds, units_of, mine, first = [], [], [], []
+        kinds: list[list[int]] = []
+        units_of: list[int] = []
+        mine: list[int] = []
+        first: list[int] = []
         table = np.zeros((len(simulation.copies), c.C_WIDTH), np.int64)
         first_kind: dict[int, int] = {}
         for row, process in zip(table, simulation.copies, strict=True):
@@ -176,7 +184,10 @@ class _Numbers:
         loaded = {id(progress): self.layers[name] for name, progress in simulation._loaded.items()}
         readers = [loaded[id(progress)] for progress in simulation.readers[""]]
         self.input_readers, first = len(readers), len(self.layers) * c.S_WIDTH
-        needs, counts, waits, row_kinds = [], [], [], []
+        needs: list[tuple[int, int]] = []
+        counts: list[int] = []
+        waits: list[bool] = []
+        row_kinds: list[int] = []
         sending_of: list[int] = []
         for row, layer in zip(table, network.layers, strict=True):
             name = layer.name
@@ -262,8 +273,10 @@ class _Numbers:
 
     def _updates(self, rows: _Rows, first_kind: dict[int, int]) -> None:
         """Updates, and what each writes."""
-        simulation, c, updates, writes, crossbars = self.simulation, self.loop, [], [], 0
-        first_crossbar = []
+        simulation, c, crossbars = self.simulation, self.loop, 0
+        updates: list[tuple[int, int, int]] = []
+        writes: list[tuple[int, ...]] = []
+        first_crossbar: list[int] = []
         for process in simulation.copies:
             first_crossbar.append(crossbars)
             crossbars += len(simulation.operations.crossbars[process.rank])
@@ -274,8 +287,8 @@ class _Numbers:
                 for write in crossbar_writes(simulation.placement, process.copy, update) if process.layer.name == update.layer else ():
                     kind = process.kind_of(simulation.operations.crossbars[process.rank][write.crossbar])
                     writes.append((
-                        rows.of("copies", number), rows.of("kinds", first_kind[process.rank] + kind),
-                        rows.of("crossbars", first_crossbar[number] + write.crossbar), write.duration, write.cells,
+                        rows.one("copies", number), rows.one("kinds", first_kind[process.rank] + kind),
+                        rows.one("crossbars", first_crossbar[number] + write.crossbar), write.duration, write.cells,
                     ))  # fmt: skip
             updates.append((round(update.begins * FEMTOSECONDS), begin, len(writes)))
         rows.put("writes", writes, c.WRITE_WIDTH)
@@ -363,7 +376,7 @@ class LookAtRows(Look):
         counts, taken = numbers.table(m, "shipments")[:, c.H_SENT].tolist(), numbers.table(m, "units")[:, c.U_TIME].tolist()
         return Mark(
             served, int(m[c.NOW]), int(m[c.ROWS]), int(m[c.EVENTS]),
-            {key: counts[number] for key, (number, _) in numbers.shipped.items() if counts[number]},
+            dict(zip(numbers.shipped, counts, strict=True)),
             {unit: taken[number] for unit, number in numbers.units.items()},
         )  # fmt: skip
 
@@ -458,7 +471,8 @@ class LookAtRows(Look):
             in_slot = row
         place = np.where(of_request, (row - m[c.REQUEST_ROWS]) // c.R_WIDTH - served, np.where(of_layer, row, in_slot))
         which, count = 2 * of_layer + of_request, waits[:, c.W_COUNT] - served * of_layer
-        told.append(np.column_stack([which, place, count, event(waits[:, c.W_EVENT])])[np.lexsort((waits[:, c.W_TURN], count, place, which))])
+        in_line = np.lexsort((waits[:, c.W_TURN], count, place, which))
+        told.append(np.column_stack([which, place, count, event(waits[:, c.W_EVENT])])[in_line])
         told.append(layers[:, c.COMPLETE] - served)
         done = m[layers[:, c.L_DONE][:, None] + np.arange(min(unseen, self.all))]
         ahead = np.nonzero(done & (np.arange(done.shape[1]) >= layers[:, [c.COMPLETE]]))

@@ -77,7 +77,8 @@ class Ledger(Served):
         return {
             "latency": mean, "throughput": f"{si(self.throughput)} requests/s",
             "energy on chip": f"{si(self.on_chip_energy / (self.requests or np.nan), 'J')} a request",
-            "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request", "simulated": f"{si(self.span, 's')} by {self.engine}",
+            "links": f"{si(self.link_energy / (self.requests or np.nan), 'J')} a request",
+            "simulated": si(self.span, "s") + ("" if self.engine == "SimPy" else f" by {self.engine}"),
         }  # fmt: skip
 
     def _parts(self) -> pd.DataFrame:

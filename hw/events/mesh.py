@@ -230,7 +230,8 @@ class Links:
     def repeat(self, before: Mapping[int, int], after: Mapping[int, int], more: int) -> None:
         """Count what was sent between two times, as `sent` was then, so many times more."""
         for key, count in after.items():
-            self._sent[key][1][0] += more * (count - before.get(key, 0))
+            if again := count - before.get(key, 0):
+                self._sent[key][1][0] += more * again
 
     def _carried(self, weigh: Callable[[Step], int]) -> list[int]:
         """Sums by link over all that was sent."""

@@ -419,9 +419,9 @@ def simulate(
     the compiled loop (`xbar.hw.events.fast`) with the same ledger; "auto" takes the loop for what is large where it can. `Ledger.engine`
     tells which it was, and why.
 
-    Raises ParameterError for a read energy missing or not finite, for updates that cannot be made, and for look-ups of other shape or
-    range, and for engine="compiled" where the loop cannot; BufferCapacityError where values wait for each other because a tile's buffer is too small (`xbar.hw.events.credits` says
-    when that cannot be).
+    Raises ParameterError for a read energy missing or not finite, for updates that cannot be made, for look-ups of other shape or range,
+    and for engine="compiled" where the loop cannot; BufferCapacityError where values wait for each other because a tile's buffer is too
+    small (`xbar.hw.events.credits` says when that cannot be).
     """
     check_options(placement.network, read_energy, resolution, samples_held, horizon)
     updates = tuple(updates)

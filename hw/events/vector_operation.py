@@ -317,10 +317,11 @@ class VectorOperations:
         the drain's actions, and the bits that arrive at each tile."""
         sent: dict[int, dict[int, dict[object, float]]] = defaultdict(lambda: defaultdict(dict))
         arriving: dict[int, float] = defaultdict(float)
+        whole = sum(made.values())
         for flow, reached in zip(self.flows_from[layer.name], copies, strict=True):
             bits = flow.values / layer.vectors * self._bits_of(flow.target)
             for (tile, part), weight in self.destinations.weights(flow, reached).items():
-                arriving[tile] += bits * weight * sum(made.values())
+                arriving[tile] += bits * weight * whole
                 for source, share in made.items():
                     parts = sent[source][tile]
                     parts[part] = parts.get(part, 0.0) + bits * weight * share
@@ -370,14 +371,16 @@ def compute_actions(chip: Chip, layer: MatrixLayer, crossbars: list[Crossbar]) -
     slices, used = slices_of(chip, layer), chip.one_hot if layer.lookup else chip
     drives = slices * sum(crossbar.rows for crossbar in crossbars)
     reads = slices // used.input_slices * sum(used.array_design.reads_per_conversion)
-    parts = {crossbar: chip.array_design.partial_reads(crossbar.rows) for crossbar in crossbars}
-    conversions = used.conversions_per_column(layer.signed_input) * sum(each.conversions * count for each, count in parts.items())
+    alike = Counter((crossbar.rows, crossbar.bitlines, crossbar.conversions) for crossbar in crossbars)
+    whole = chip.array_design
+    parts = [(count * whole.partial_reads(rows), bitlines, converted) for (rows, bitlines, converted), count in alike.items()]
+    conversions = used.conversions_per_column(layer.signed_input) * sum(converted * count for count, _, converted in parts)
     return {
         "input_register": drives * chip.component.dac.bits,
         "dac": drives,
         **({"gate_driver": drives} if chip.component.gate_driver is not None else {}),
-        "crossbar": reads * sum(parts.values()),
-        "sample_hold": reads * sum(each.bitlines * count for each, count in parts.items()),
+        "crossbar": reads * sum(count for count, _, _ in parts),
+        "sample_hold": reads * sum(bitlines * count for count, bitlines, _ in parts),
         **({"multiplexer": conversions} if chip.component.multiplexer is not None else {}),
         "adc": conversions,
         "shift_add": conversions,

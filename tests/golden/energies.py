@@ -3,13 +3,14 @@
 `make golden` (pytest tests/golden --accept) writes the present values; say in the commit why they changed.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pandas as pd
 
 from tests.hw.networks import presets_of_networks
-from xbar.hw import Arrivals, Network, load_chip, place, simulate, trace
+from xbar.hw import Arrivals, Ledger, Network, load_chip, place, simulate, trace
+from xbar.hw.chip.placement import Placement
 from xbar.workloads.workload import untrained
 
 FILE = Path(__file__).with_name("energies.csv")
@@ -26,9 +27,21 @@ def traced(network: str) -> Network:
     return trace(model, example)
 
 
+@lru_cache(1)
+def placed(preset: str, network: str) -> Placement:
+    """The network on the preset."""
+    return place(traced(network), load_chip(preset))
+
+
+@lru_cache(1)
+def served(preset: str, network: str) -> Ledger:
+    """One request alone on the preset, by SimPy."""
+    return simulate(placed(preset, network), Arrivals.batch(1), engine="simpy")
+
+
 def measure(preset: str, network: str) -> dict[str, float]:
     """One request alone on the preset: energy of each component [J], latency [s], area [m²]."""
-    ledger = simulate(place(traced(network), load_chip(preset)), Arrivals.batch(1))
+    ledger = served(preset, network)
     values = {f"energy_{name}_J": float(joule) for name, joule in ledger.components()["energy_J"].items()}
     return values | {"latency_s": float(ledger.latency[0]), "area_m2": ledger.chip.area}
 

@@ -1,4 +1,6 @@
-"""The compiled event loop gives the very ledger of the SimPy simulation, which is the reference: whole numbers equal, energies to 1e-12."""
+"""The compiled event loop gives the very ledger of the SimPy simulation, which is the reference: whole numbers equal, energies to 1e-12.
+
+`tests/golden` compares them on all presets and networks."""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,9 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tests.golden.energies import LACKING, NETWORKS, traced
 from tests.hw.hand_built import looped, with_rates
-from tests.hw.networks import presets_of_networks, recommender, residual, sequence, small_convolutional, unusual_paths
+from tests.hw.networks import recommender, residual, sequence, small_convolutional, unusual_paths
 from tests.hw.test_repetition import same
 from xbar.hw import Arrivals, Update, load_chip, place, simulate, trace
 from xbar.hw.chip.placement import Placement
@@ -42,26 +43,6 @@ def both(placement: Placement, arrivals: Arrivals, **options: object) -> tuple[L
     found = simulate(placement, arrivals, engine="compiled", **options)  # type: ignore[arg-type]
     assert found.engine == fast.COMPILED
     return found, simulate(placement, arrivals, engine="simpy", every_request=True, **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("preset", presets_of_networks())
-def test_golden_configurations(preset: str, network: str) -> None:
-    if (preset, network) not in LACKING:
-        placement = place(traced(network), load_chip(preset))
-        alone = simulate(placement, Arrivals.batch(1), engine="simpy")
-        if "buffers" in (fast.why_not(simulation_of(placement)) or ""):
-            assert simulate(placement, Arrivals.batch(1)).total_energy == alone.total_energy
-            return
-        same(*both(placement, Arrivals.batch(1)))
-        if network in ("digits", "recommender", "rows"):
-            same(*both(placement, Arrivals.poisson(1.5 / float(alone.latency[0]), 9, seed=1)))
-
-
-def simulation_of(placement: Placement) -> object:
-    from xbar.hw.events.simulator import Simulation
-
-    return Simulation(placement, Arrivals.batch(1), True, False, 2, (), {})
 
 
 @pytest.mark.parametrize("name", PLACED)

@@ -600,3 +600,29 @@ def test_gradients_are_refused_rather_than_lost() -> None:
     with torch.no_grad():
         assert torch.equal(effective_conductance(cells, wires), effective_conductance(cells.detach(), wires))
         solve_nonlinear(cells, voltages, wires, Sinh(0.1))
+
+
+@pytest.mark.parametrize("rows_per_node", [1, 2])
+@pytest.mark.parametrize("ends", [{}, {"sensed_at": "both"}, {"driven_from": "both"}, {"access": 300.0}])
+def test_open_cells_where_no_current_flows_are_left_out(rows_per_node: int, ends: dict) -> None:
+    """Tiles whose used corners differ, one of them without any cell, against the same tiles with next to nothing in the open ones."""
+    wires = Wires(2.0, 3.0, driver=5.0, sense=7.0, **ends)
+    cells = torch.zeros(4, 12, 9, dtype=torch.float64)
+    for tile, (first, last) in enumerate([(4, 5), (7, 9), (0, 2)]):
+        cells[tile, first:, :last] = 1e-4 * torch.rand(12 - first, last, generator=torch.Generator().manual_seed(tile), dtype=torch.float64)
+    for solve_for in (effective_conductance, source_conductance):
+        found, whole = (solve_for(each, wires, rows_per_node) for each in (cells, cells.clamp(min=1e-30)))
+        assert torch.allclose(found, whole, rtol=1e-12, atol=1e-18)
+        assert not found[3].any()
+
+
+def test_large_arrays_keep_ten_digits() -> None:
+    """Factors of symmetric matrices and differences in place of products, from 64 bitlines on, against the arrays solved without."""
+    cells = 25e-6 * torch.rand(1, 70, 80, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for ohm in (0.01, 1.0, 100.0):
+        wires = Wires(ohm, ohm, driver=ohm, sense=ohm)
+        found = effective_conductance(cells, wires)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("xbar.hw.array.nodes.MANY", 1000)
+            known = effective_conductance(cells, wires)
+        assert ((found - known).abs() <= 1e-10 * known).all()
