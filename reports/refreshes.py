@@ -48,8 +48,8 @@ def draw_refreshes(quality: pd.DataFrame, costs: pd.DataFrame, data: str, path: 
         ])  # fmt: skip
     end = draw_table(figure, 0.485, columns, rows, 0.0215)
     note = (
-        "Written: embeddings after the date; energy: of writing them (and, retrained, the global block) on the chip's crossbars, "
-        "10 pulses a cell, assumed; not of the processors that make or train them."
+        "Written: embeddings after the date; energy: of writing them on the chip's crossbars, 10 pulses a cell, assumed; "
+        "not of the processors that make them."
     )
     write(figure, 0.05, end - 0.03, note, size=8)
     figure.savefig(path)

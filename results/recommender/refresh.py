@@ -3,8 +3,8 @@
     python -P results/recommender/refresh.py DATA [SEEDS] [CHECKPOINTS]
 
 DATA: a folder of MovieLens, or a description of a table (.toml). Writes refresh.csv (every policy, metric and part, with bands over users
-and seeds), refresh_costs.csv (embeddings written by each policy; energy and time of writing them on ISAAC's crossbars) and refresh.png.
-With CHECKPOINTS, a folder, trained networks are kept there and a later call goes on.
+and seeds), refresh_costs.csv (embeddings written by each policy; energy and time of writing those of LiMAML on isaac-vector's crossbars)
+and refresh.png. With CHECKPOINTS, a folder, trained networks are kept there and a later call goes on.
 """
 
 import sys
@@ -33,13 +33,9 @@ def main(path: Path, seeds: int, kept: Path | None) -> None:
     data = load_interactions(path)
     found = refresh_study(data, seeds, kept=kept, step=print)
     costs = _costs(data)
-    one, block = costs.loc["one member's"], costs.loc["the global block"]
-    table = found.refreshes
-    table["write_J"] = table["embeddings_written"] * one["energy_J"]
-    table["write_s"] = table["embeddings_written"] * one["time_s"]
-    retrained = table["policy"].str.endswith("retrained")
-    table.loc[retrained, "write_J"] += 3 * block["energy_J"]  # the block is written anew at three dates, beside the tables
-    table.loc[retrained, "write_s"] += 3 * block["time_s"]
+    one, table = costs.loc["one member's"], found.refreshes
+    written = table["embeddings_written"].where(table["policy"].str.startswith("meta"))  # the others' have no embeddings on a chip
+    table["write_J"], table["write_s"] = written * one["energy_J"], written * one["time_s"]
     table.to_csv(HERE / "refresh_costs.csv", index=False, float_format="%.6g", lineterminator="\n")
     found.quality.to_csv(HERE / "refresh.csv", index=False, float_format="%.6g", lineterminator="\n")
     draw_refreshes(found.quality, table, data.name, HERE / "refresh.png")
