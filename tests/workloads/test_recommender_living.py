@@ -241,5 +241,5 @@ def test_a_life_is_kept_and_drawn(world: World, serving: Serving, tmp_path: Path
     pd.testing.assert_frame_equal(loaded.lives, sheet.lives, check_dtype=False, rtol=1e-9)
     draw_living(loaded, tmp_path)
     said = (tmp_path / "summary.txt").read_text("utf-8")
-    assert "on PCM" in said
+    assert "on PCM: " in said
     assert f"{table['auc'].iloc[0]:.4f}" in said
