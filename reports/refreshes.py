@@ -1,5 +1,6 @@
 """One page on refreshes: quality over time of each policy, and what its writes take."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -41,7 +42,8 @@ def draw_refreshes(quality: pd.DataFrame, costs: pd.DataFrame, data: str, path: 
     for cost in costs.itertuples():
         auc = whole.loc[(cost.policy, "auc")]
         rows.append([
-            _label(cost.policy), f"{auc['mean']:.4f}", f"{auc['low']:.4f} to {auc['high']:.4f}", f"{whole.loc[(cost.policy, 'gauc'), 'mean']:.4f}",
+            _label(cost.policy), f"{auc['mean']:.4f}",
+            f"{auc['low']:.4f} to {auc['high']:.4f}", f"{whole.loc[(cost.policy, 'gauc'), 'mean']:.4f}",
             f"{whole.loc[(cost.policy, 'log_loss'), 'mean']:.4f}",
             f"{auc['lead']:+.4f} ({auc['lead_low']:+.4f} to {auc['lead_high']:+.4f})",
             f"{cost.embeddings_written:,}" if cost.policy.startswith("meta, ") else "–",
@@ -49,10 +51,10 @@ def draw_refreshes(quality: pd.DataFrame, costs: pd.DataFrame, data: str, path: 
         ])  # fmt: skip
     end = draw_table(figure, 0.485, columns, rows, 0.0215)
     note = (
-        "Lead: in AUC, of meta embeddings refreshed after every 8 interactions of a member. Written: embeddings after the date; energy: of writing them on the chip's crossbars, 10 pulses a cell, assumed; "
-        "not of the processors that make them."
+        "Lead: in AUC, of meta embeddings refreshed after every 8 interactions of a member. Written: embeddings after the date; energy: of "
+        "writing them on the chip's crossbars, 10 pulses a cell, assumed; not of the processors that make them."
     )
-    write(figure, 0.05, end - 0.03, note, size=8)
+    write(figure, 0.05, end - 0.03, textwrap.fill(note, 170), size=8, vertical="top")
     figure.savefig(path)
     return path
 
