@@ -9,6 +9,8 @@ All stands in one array `m`, int64, which compiles in a third of the time that m
 numbers (a copy, a port, a packet's step) is a row of it, told by the place where the row begins, 0 for none, and its columns are constants
 here. `xbar.hw.events.fast` lays the rows and reads the results. Where a pool of rows runs out the loop ends (`FULL`) and begins anew with
 larger ones; the journal is made longer, and the loop goes on (`JOURNAL`).
+
+One file, though long: numba keeps what it compiled until the file of `go_on` changes, and would not notice that another one has.
 """
 
 from numba import njit
