@@ -147,6 +147,8 @@ def serve(
         app = application(store, threads)
         serving = store.serving()
         with socket.create_server((host, port), backlog=2048) as listening:
+            # What accepted sockets take over: asyncio sets it only where a socket names its protocol, and answers came 40 ms later without.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             place = "{}:{}".format(*listening.getsockname()[:2])
             say(f"serving version {serving.number}, {serving.members:,} members, at http://{place} (/score, /health, /metrics)")
             config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
