@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ratios import told
 from torch import nn
 
 from xbar.hw import convert, load_chip
@@ -91,6 +90,8 @@ def measure(kind: str, case: str) -> tuple[float, float, float]:
 
 def main() -> None:
     """Print one line a case."""
+    from ratios import told  # beside this file; `bytes_held` is used without
+
     print(f"{'':<52} {'held':>8} {'peak':>8}  B/weight")
     context, ratios = multiprocessing.get_context("spawn"), {}
     for kind in ("linear 2048 x 2048", "convolution 512 x 512 x 3 x 3"):

@@ -144,7 +144,7 @@ def test_chips_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fairea", "--train", "--out", "x"], "--train is of no use to fairea"),
         (["run", "fairea", "--sharing", "cores", "--out", "x"], "--sharing is of no use to fairea"),
         (["report", "/nonexistent"], "no run.json, "),
-        (["run", "recommender", "--requests", "14", "--out", "x"], "requests must be 15 or more"),
+        (["run", "recommender", "--requests", "9", "--out", "x"], "requests must be 10 or more"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_message(

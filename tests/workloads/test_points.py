@@ -415,7 +415,7 @@ def test_the_method_of_a_compression_is_a_name_and_rho_is_of_one() -> None:
     with pytest.raises(SweepError, match=r"compression.method = 'adm': must be one of admm, .*; did you mean admm"):
         complete({"compression.weights": 0.5, "compression.method": "adm"})
     with pytest.raises(TrainingError, match=r"plan.rho must be left out without method admm"):
-        judge({**CUT, "compression.rho": 0.2})
+        judge({**CUT, "compression.method": "gradual", "compression.rho": 0.2})
 
 
 # ---- what searches vary, and how they judge
