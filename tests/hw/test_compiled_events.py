@@ -2,14 +2,13 @@
 
 `tests/golden` compares them on all presets and networks."""
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
 
-from tests.hw.hand_built import looped, with_rates
-from tests.hw.networks import recommender, residual, sequence, small_convolutional, unusual_paths
+from tests.hw.networks import recommender
+from tests.hw.test_repetition import PLACED as REPEATING
 from tests.hw.test_repetition import same
 from xbar.hw import Arrivals, Update, load_chip, place, simulate, trace
 from xbar.hw.chip.placement import Placement
@@ -17,20 +16,9 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events import fast
 from xbar.hw.events.ledger import Ledger
 
-EDGE, ISAAC = load_chip("edge"), load_chip("isaac")
 WRITTEN = load_chip("edge", {"device.write_energy": "10e-12", "device.write_time": "1e-7"})
-PLACED: dict[str, Callable[[], Placement]] = {
-    "sum and concatenation": lambda: place(trace(*residual()), EDGE),
-    "one layer twice": lambda: place(trace(*unusual_paths()), EDGE),
-    "rows": lambda: place(trace(*sequence()), ISAAC),
-    "copies that do not divide": lambda: place(trace(*small_convolutional()), EDGE, {"0": 3, "3": 5, "7": 3}),
-    "copies in turn over samples": lambda: place(trace(*sequence()), EDGE, {"first": 6, "second": 2}),
-    "layers in turn": lambda: place(looped(3), EDGE),
-    "slow links": lambda: place(trace(*small_convolutional()), with_rates(EDGE, link=EDGE.costs["link"].unit_rate / 40)),
-    "shared converters": lambda: place(trace(*residual()), EDGE, sharing="cores"),
-    "tables": lambda: place(trace(*recommender()), WRITTEN, {"user": 2, "hidden": 2}),
-    "never again": lambda: place(trace(*unusual_paths()), ISAAC),
-}
+PLACED = {name: make for name, make in REPEATING.items() if name != "full buffers"}  # which SimPy alone simulates
+PLACED["tables"] = lambda: place(trace(*recommender()), WRITTEN, {"user": 2, "hidden": 2})
 
 
 @cache
@@ -113,5 +101,8 @@ def test_who_serves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "by SimPy: single crossbars" in repr(ledger)
     with pytest.raises(ParameterError, match="engine='compiled': single crossbars"):
         simulate(placement, Arrivals.batch(3), resolution="crossbar", engine="compiled")
+    full = REPEATING["full buffers"]()
+    with pytest.raises(ParameterError, match=r"engine='compiled': buffers of .* tiles can run full"):
+        simulate(full, Arrivals.batch(3), engine="compiled")
     with pytest.raises(ParameterError, match="must be 'auto'"):
         simulate(placement, Arrivals.batch(3), engine="fast")  # type: ignore[arg-type]
