@@ -137,7 +137,8 @@ def verdict(sheet: RecommenderSheet) -> str:
     return (
         f"{made}Meta embeddings rank test interactions with an AUC of {mine['mean']:.4f}, {'; '.join(said)}. On {m['bits']}-bit "
         f"crossbars with {percent(m['sigma'], 0)} programming error, retrained with noise, {chips['retrained with noise', 'varied']:.4f}: "
-        f"{lost:.4f} below float (without that retraining {chips['as trained', 'varied']:.4f}). {energy_text(sheet)}"
+        f"{abs(lost):.4f} {'below' if lost >= 0 else 'above'} float (without retraining {chips['as trained', 'varied']:.4f}). "
+        f"{energy_text(sheet)}"
     )
 
 
@@ -198,7 +199,8 @@ def _compression_text(sheet: RecommenderSheet) -> str:
 def summary(sheet: RecommenderSheet) -> Figure:
     """Verdict and table of quality."""
     figure = page("Meta-embedding recommender", f"{sheet.meta['chip_title']}  ·  {_data_text(sheet)}"[:-1])
-    write(figure, 0.05, 0.885, "\n".join(textwrap.wrap(verdict(sheet), 122)), size=11, vertical="top")
+    lines = textwrap.wrap(verdict(sheet), 122)
+    write(figure, 0.05, 0.885, "\n".join(lines), size=11, vertical="top")
     columns: tuple[Column, ...] = (
         ("method, all test users", 0.05, "left"), ("AUC", 0.27, "right"), ("95 % band", 0.40, "right"), ("GAUC", 0.465, "right"),
         ("NDCG@10", 0.545, "right"), ("meta leads: AUC", 0.745, "right"), ("GAUC", 0.95, "right"),
@@ -214,7 +216,7 @@ def summary(sheet: RecommenderSheet) -> Figure:
             f"{row_of(sheet.quality, name, 'gauc')['mean']:.4f}",
             f"{row_of(sheet.quality, name, 'ndcg')['mean']:.4f}", *leads,
         ])  # fmt: skip
-    end = draw_table(figure, 0.735, columns, rows)
+    end = draw_table(figure, 0.846 - 0.0228 * len(lines), columns, rows)
     seeds = sheet.meta["study"]["seeds"]
     note = (
         f"Mean of {seeds} seed{'s' if seeds > 1 else ''} of training; bands: bootstrap over users and seeds, leads paired by both. "
