@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 from math import ceil, inf
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -82,8 +82,7 @@ class LayerCopy:
         return min(self.slots) // self.per_core
 
 
-@dataclass(frozen=True)
-class Crossbar:
+class Crossbar(NamedTuple):
     """One crossbar of a layer copy: where it is, which part of the matrix it holds."""
 
     core: int  # of the chip
@@ -220,7 +219,7 @@ class Placement(Shown):
         if copy.corners is None:
             return found
         return [
-            replace(x, beside=float(sum(_overlap(x, other) * other.bitlines for rank, other in self._on[slot] if rank != copy.rank)))
+            x._replace(beside=float(sum(_overlap(x, other) * other.bitlines for rank, other in self._on[slot] if rank != copy.rank)))
             for slot, x in zip(copy.slots, found, strict=True)
         ]
 
@@ -451,7 +450,7 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None, copies
     own, geometry = chip.for_layer(layer.name), layer_geometry(chip, layer)
     crossbars = crossbars_at(chip, geometry, range(geometry.crossbars))
     if layer.lookup:  # one row tile works at a time
-        crossbars = [replace(x, rows=geometry.wordlines_per_input) for x in crossbars if x.row_tile == 0]
+        crossbars = [x._replace(rows=geometry.wordlines_per_input) for x in crossbars if x.row_tile == 0]
     cycle = read_cycle(chip, layer, crossbars).busy
     per_core = chip.structure.crossbars_per_core
     taken = taken or ceil(geometry.crossbars / per_core) * per_core

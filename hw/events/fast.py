@@ -8,7 +8,9 @@ Not compiled (`why_not`): buffers that can run full, single crossbars, several c
 small that it would take longer to begin (`LEAST`).
 """
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import lcm
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,19 @@ LEAST = 300_000  # events, as many as SimPy does in about a second: less than it
 OF_A_VECTOR = 9  # events of one vector, at least
 JOURNAL_ROWS = 1 << 20  # at first
 POOL = 256  # rows at first of a pool, beside some for every copy
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Python's search for unreachable objects put off: a simulation is set up of some hundred thousand that all stay, and to go through
+    them time and again took as long as to make them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def events_expected(simulation: "Simulation") -> int:
@@ -518,8 +533,12 @@ class LookAtRows(Look):
 def serve_compiled(simulation: "Simulation", every_request: bool = False) -> bool:
     """Serve all requests in the compiled loop, and write down what came of it; False, and nothing is written, where times come near the end
     of what 64 bits hold. every_request: as in `xbar.hw.events.repetition.serve`."""
-    numbers, size, requests = _Numbers(simulation), 1, simulation.requests
-    loop = numbers.loop
+    with uncollected():
+        return _served(_Numbers(simulation), simulation, every_request)
+
+
+def _served(numbers: _Numbers, simulation: "Simulation", every_request: bool) -> bool:
+    loop, size, requests = numbers.loop, 1, simulation.requests
     while True:
         simulation.requests = requests
         memory, journal, ended = numbers.begin(size), np.empty((JOURNAL_ROWS, 3), np.int64), loop.JOURNAL

@@ -30,7 +30,7 @@ written once on each tile that does, all of which but one it reaches over a rout
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -117,7 +117,7 @@ def stage_times(chip: Chip, layer: MatrixLayer, sharing: Sharing = "cores") -> S
 
 
 def _alone(crossbar: Crossbar, rows: int) -> Crossbar:
-    return replace(crossbar, core=0, tile=0, slot=0, group=0, rows=rows)
+    return crossbar._replace(core=0, tile=0, slot=0, group=0, rows=rows)
 
 
 def sizes(network: Network, chip: Chip, sharing: Sharing) -> dict[str, float]:

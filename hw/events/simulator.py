@@ -42,7 +42,7 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Ports, Steps
 from xbar.hw.events.credits import Credits
-from xbar.hw.events.fast import COMPILED, LEAST, events_expected, serve_compiled, why_not
+from xbar.hw.events.fast import COMPILED, LEAST, events_expected, serve_compiled, uncollected, why_not
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.repetition import serve
@@ -427,9 +427,8 @@ def simulate(
     updates = tuple(updates)
     check_updates(placement, updates)
     check_lookups(placement.network, len(arrivals.times), lookups or {})
-    simulation = Simulation(
-        placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {}
-    )
+    with uncollected():
+        simulation = Simulation(placement, arrivals, off_chip_io, resolution == "crossbar", samples_held, updates, lookups or {})
     simulation.engine = _serve(simulation, progress, every_request, engine)
     return simulation.ledger(simulation.close(horizon), read_energy)
 

@@ -27,7 +27,7 @@ from a table (routers, links) is that of the mean row, as of rows looked up alik
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from math import ceil, lcm, sqrt
 
@@ -139,7 +139,7 @@ class VectorOperations:
             by_tile: dict[int, list[Crossbar]] = defaultdict(list)
             for crossbar in self.crossbars[copy.rank]:
                 beside = crossbar.beside * driven / crossbar.rows  # on the mean row
-                by_tile[crossbar.row_tile].append(replace(crossbar, rows=driven, beside=beside))
+                by_tile[crossbar.row_tile].append(crossbar._replace(rows=driven, beside=beside))
             self._read[copy.rank] = dict(by_tile)
         return self._read[copy.rank][row_tile]
 
