@@ -9,6 +9,8 @@ number by number, as a factorisation of the matrix of ratings does (Koren, Bell 
 import torch
 from torch import Tensor, nn
 
+META_HIDDEN = 64  # of the meta block
+
 
 class MetaBlock(nn.Module):
     """Member features (n, features) to meta embeddings (n, size); tables of what is added to them: a vector for each member's id, and,
@@ -17,7 +19,7 @@ class MetaBlock(nn.Module):
     ids: int64 from 0 on; `members` itself stands for a member who is not known. Without members, ids are not looked at.
     """
 
-    def __init__(self, features: int, members: int, size: int = 32, hidden: int = 64, items: int = 0):
+    def __init__(self, features: int, members: int, size: int = 32, hidden: int = META_HIDDEN, items: int = 0):
         super().__init__()
         self.identity = nn.Embedding(members + 1, size) if members else None
         self.history = nn.Embedding(items, size) if items else None
@@ -82,15 +84,17 @@ class Recommender(nn.Module):
     With `product` the item's vector has the meta embedding's size, and two numbers of them are biases: the meta embedding's last is 1,
     where the item's vector has the item's bias; the vector's last but one is 1, where the embedding has the member's.
     wide: also a bias of each member and each item, beside the deep network, as wide-and-deep has it. history: see `MetaBlock`.
+    networks: so many lie side by side, each with its own part of embedding and vector, biases among them.
     """
 
     def __init__(
         self, member_features: int, members: int, items: int, item_features: int, context: int, size: int = 32,
         item_size: int = 16, hidden: tuple[int, ...] = (128, 64), wide: bool = False, product: bool = False, history: bool = False,
+        networks: int = 1,
     ):  # fmt: skip
         super().__init__()
-        item_size = size if product else item_size
-        self.meta = MetaBlock(member_features, members, size, items=items if history else 0)
+        item_size, part = size if product else item_size, size // networks
+        self.meta = MetaBlock(member_features, members, size, networks * META_HIDDEN, items if history else 0)
         self.item = nn.Embedding(items, item_size)
         self.item_tower = nn.Linear(item_features, item_size, bias=False)
         nn.init.normal_(self.item.weight, std=0.1)
@@ -104,10 +108,10 @@ class Recommender(nn.Module):
         self.size, self.item_size = size, item_size
         ones = torch.zeros(2, size)
         if product:
-            ones[0, -1] = ones[1, -2] = 1.0
+            ones[0, part - 1 :: part] = ones[1, part - 2 :: part] = 1.0
             with torch.no_grad():
-                self.item.weight[:, -1] = 0.0
-                self.meta.out.bias[-2] = 0.0
+                self.item.weight[:, part - 1 :: part] = 0.0
+                self.meta.out.bias[part - 2 :: part] = 0.0
         self.register_buffer("one_of_member", ones[0], persistent=False)
         self.register_buffer("one_of_item", ones[1] if product else torch.zeros(item_size), persistent=False)
 

@@ -5,7 +5,8 @@
 Each method has a space of settings and draws from it at random, after a first trial that is written here, until SECONDS (default 30) of
 processor time are used up; the trial that crosses them counts. A trial learns from each member's first 70 % of interactions (seed 0) and
 ranks the next 10 %; the last 20 %, for test, are not read. The best by the mean of AUC and GAUC is what
-`xbar.workloads.recommender.methods.RECIPES` holds; nothing else chose.
+`xbar.workloads.recommender.methods.RECIPES` holds; nothing else chose. One network is searched; each recipe then has three of it, whose
+mean score counts.
 """
 
 import json
@@ -63,7 +64,7 @@ STARTS: dict[str, dict[str, Any]] = {  # tried first
 
 def _recipe(name: str, drawn: dict[str, Any]) -> Any:
     """The recipe of that method with those settings."""
-    settings = {key: tuple(value) if key == "hidden" else value for key, value in drawn.items()}
+    settings = {"networks": 1} | {key: tuple(value) if key == "hidden" else value for key, value in drawn.items()}
     if name == "meta":
         newton = settings.get("adapt", "newton") == "newton"
         settings |= {"newton": newton, "adapt": "embedding" if newton else settings["adapt"]}

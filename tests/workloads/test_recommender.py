@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xbar.hw import load_chip, trace
 from xbar.models.limaml import CandidateScorer, LookupScorer
 from xbar.workloads.data import DataError
+from xbar.workloads.recommender.committee import part_of, together
 from xbar.workloads.recommender.interactions import Interactions, Taste, load_described, load_movielens, synthetic
 from xbar.workloads.recommender.learning import (
     EMBEDDING,
@@ -293,6 +294,32 @@ def test_a_product_with_biases_is_a_factorisation(split: Split) -> None:
     assert found.detach() == pytest.approx(wanted.detach(), abs=1e-6)
 
 
+def test_networks_side_by_side_score_as_the_mean_of_each(split: Split) -> None:
+    tables, rows = split.tables, split.test_rows
+    ends = split.test_begins[tables.data.user[rows]]
+    for hidden in ((12, 8), ()):
+        recipe = replace(SMALL, epochs=1, hidden=hidden, networks=2)
+        parts = [meta_train(tables, split.test_begins, part_of(recipe), seed) for seed in (0, 1)]
+        assert parts[0].recipe.size == 3
+        joint = together(parts, tables, recipe)
+        apart = np.mean([adapted_scores(each, tables, rows, ends, steps=0) for each in parts], axis=0)
+        assert adapted_scores(joint, tables, rows, ends, steps=0) == pytest.approx(apart, abs=1e-6)
+        plain = np.mean([plain_scores(each, tables, rows) for each in parts], axis=0)
+        assert plain_scores(joint, tables, rows) == pytest.approx(plain, abs=1e-6)
+        # one network twice: its embedding at the same prior, twice over
+        twice, alone = together([parts[0]] * 2, tables, recipe), parts[0]
+        found, one = everyone(split, twice), everyone(split, alone)
+        assert found == pytest.approx(torch.cat([one, one], 1), abs=1e-4)
+
+
+def test_several_networks_of_any_method_count_by_their_mean(split: Split) -> None:
+    tables, rows = split.tables, split.test_rows
+    ends = split.test_begins[tables.data.user[rows]]
+    own = replace(RECIPES["mf"], epochs=1)
+    each = [fit("mf", tables, split.train_ends, seed, replace(own, networks=1)).score(rows, ends) for seed in (2, 3)]
+    assert fit("mf", tables, split.train_ends, 1, replace(own, networks=2)).score(rows, ends) == pytest.approx(np.mean(each, axis=0))
+
+
 class Quadratic(Learner):
     """A task loss of a (w - c)^2 / 2 in one weight, to compare with derivatives by hand."""
 
@@ -383,7 +410,7 @@ def test_training_goes_on_after_an_interrupt_to_the_same_bits(split: Split, lear
     "bad",
     [
         {"epochs": 0}, {"inner_rate": float("nan")}, {"adapt": "none", "newton": False}, {"hidden": (3,)}, {"product": False},
-        {"id_dropout": 1.0}, {"steps": -1},
+        {"id_dropout": 1.0}, {"steps": -1}, {"networks": 0}, {"networks": 5},
     ],
 )
 def test_recipes_out_of_range_are_refused(bad: dict[str, object]) -> None:

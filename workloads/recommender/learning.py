@@ -52,8 +52,10 @@ class MetaRecipe:
     the outer loop moves it, 0 for all alike; second_order: through the inner steps, or (False) as if they were constants.
     graded: learn how high a rating is, where ratings are given, rather than whether it is liked. id_dropout: share of tasks whose member is
     taken as unknown, so that nothing but its history speaks for it. members: whether each member has a vector of its own;
-    history, product, wide: see `xbar.models.limaml`. l2: weight of the squares of what tables hold of items, a
-    mean over interactions; l2_members: of members; weight_decay: of networks. tasks: of an outer step; batch: interactions of an ordinary
+    history, product, wide: see `xbar.models.limaml`. networks: how many are trained apart, whose mean score counts; with `newton` they
+    lie side by side in one network, whose `size` and `hidden` these are (`committee`), else each has those sizes. l2: weight of the
+    squares of what tables hold of items, a mean over interactions; l2_members: of members; weight_decay: of networks. tasks: of an outer
+    step; batch: interactions of an ordinary
     step.
     """
 
@@ -81,11 +83,13 @@ class MetaRecipe:
     history: bool = False
     product: bool = True
     wide: bool = False
+    networks: int = 1
     batch: int = 1024
 
     def __post_init__(self) -> None:
         for name, least in (
             ("epochs", 1), ("tasks", 1), ("support", 1), ("query", 1), ("steps", 0), ("size", 3 if self.product else 1), ("batch", 1),
+            ("networks", 1),
         ):  # fmt: skip
             if not getattr(self, name) >= least:
                 raise TrainingError(f"meta.{name} must be at least {least}, got {getattr(self, name)}")
@@ -99,6 +103,8 @@ class MetaRecipe:
             raise TrainingError(f"meta.id_dropout must be from 0 to below 1, got {self.id_dropout}")
         if len(self.hidden) not in ((0, 2) if self.product else (2,)) or min(self.hidden, default=1) < 1:
             raise TrainingError(f"meta.hidden must be 2 sizes of 1 or more, or none beside a product; got {self.hidden}")
+        if self.newton and any(each % self.networks for each in (self.size, *self.hidden)):
+            raise TrainingError(f"meta.networks = {self.networks} must divide meta.size = {self.size} and meta.hidden = {self.hidden}")
         if self.adapt not in ADAPTED:
             raise TrainingError(f"meta.adapt must be one of {', '.join(ADAPTED)}, got {self.adapt!r}")
         if self.newton and not (self.adapt == "embedding" and self.product and self.prior > 0):
@@ -192,6 +198,7 @@ class Learner(nn.Module):
             model = Recommender(
                 tables.member_features.shape[1], members, tables.data.items, tables.item_features.shape[1], len(CONTEXT),
                 recipe.size, hidden=recipe.hidden, wide=recipe.wide, product=recipe.product, history=recipe.history,
+                networks=recipe.networks,
             )  # fmt: skip
         return cls(model, recipe, tables.member_features, tables.item_features)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xbar.workloads.recommender.committee import part_of, together
 from xbar.workloads.recommender.learning import (
     CONTEXT,
     Learner,
@@ -39,20 +40,24 @@ METHODS: dict[str, str] = {
     "metaemb": "factorisation, embeddings from a learned start (MetaEmb, Pan et al. 2019, in style)",
     "mwuf": "factorisation, embeddings scaled and shifted (MWUF, Zhu et al. 2021, in style)",
 }
-META = MetaRecipe()
-_ORDINARY = MetaRecipe(epochs=8, adapt="meta", newton=False, product=False, learning_rate=3e-3, id_dropout=0.0)
+NETWORKS = 3  # of every method
+META = MetaRecipe(networks=NETWORKS, size=54, hidden=(96, 48))
+_ORDINARY = MetaRecipe(
+    epochs=8, adapt="meta", newton=False, product=False, learning_rate=6e-3, id_dropout=0.0, networks=NETWORKS
+)
 RECIPES: dict[str, MetaRecipe] = {
     "meta": META,
-    "global": replace(_ORDINARY, members=False, hidden=(64, 32)),
-    "wide_deep": replace(
-        _ORDINARY, wide=True, hidden=(32, 16), size=32, learning_rate=6e-3, l2=0.03, l2_members=0.03
-    ),
+    "global": replace(_ORDINARY, members=False, hidden=(128, 64), l2_members=0.01),
+    "wide_deep": replace(_ORDINARY, wide=True, size=32, l2_members=0.03),
     "mf": replace(_ORDINARY, product=True, hidden=(), epochs=15, size=10, l2=0.01, l2_members=0.01, learning_rate=9e-3),
-    "din": replace(_ORDINARY, hidden=(64, 32), size=16, support=30, epochs=3),
-    "melu": replace(_ORDINARY, members=False, hidden=(32, 16), adapt="globals", support=64, steps=2, epochs=4, inner_rate=0.3),
-    "metaemb": replace(_ORDINARY, members=False, product=True, hidden=(), adapt="embedding", support=64, steps=3, epochs=4),
-    "mwuf": replace(_ORDINARY, product=True, hidden=(), epochs=4),
-}
+    "din": replace(_ORDINARY, size=16, support=20, epochs=5, l2=0.01),
+    "melu": replace(_ORDINARY, members=False, adapt="globals", support=32, steps=2, epochs=5, inner_rate=0.1, weight_decay=1.0),
+    "metaemb": replace(
+        _ORDINARY, members=False, product=True, hidden=(), adapt="embedding", support=128, steps=3, epochs=2, inner_rate=3.0,
+        learning_rate=3e-3,
+    ),
+    "mwuf": replace(_ORDINARY, product=True, hidden=(), epochs=2, learning_rate=1e-3, weight_decay=1.0, support=20),
+}  # fmt: skip
 OF = {"unadapted": "meta", "residual": "wide_deep"}  # methods that take another one's network
 RESIDUAL_PRIOR = 3.0  # interactions that the zero of the residual number counts as
 POPULARITY_PRIOR = 5.0  # interactions that the mean share counts as
@@ -83,30 +88,38 @@ def check_ends(rows: np.ndarray, ends: np.ndarray) -> None:
 
 def fit(
     name: str, tables: Tables, ends: np.ndarray, seed: int, recipe: MetaRecipe | None = None, kept: Path | None = None,
-    trained: dict[str, nn.Module] | None = None,
+    trained: dict[tuple[str, int], nn.Module] | None = None,
 ) -> Fitted:  # fmt: skip
     """The method `name` (of METHODS), trained on each member's interactions before row `ends`[member].
 
-    recipe: RECIPES' unless given; kept: a folder of checkpoints; trained: networks of this seed, used again where a method takes another's.
+    recipe: RECIPES' unless given; kept: a folder of checkpoints; trained: networks by method and seed, used again where a method takes
+    another's. The networks of a recipe of several have seeds `seed` times their number and on.
     """
     of = OF.get(name, name)
     recipe = recipe or RECIPES.get(of, META)
     trained = {} if trained is None else trained
     if name == "popularity":
         return Fitted(name, _popularity(tables, ends), 0.0, None)
-    if of not in trained:
+    seeds = range(seed * recipe.networks, (seed + 1) * recipe.networks)
+    if recipe.networks > 1 and not recipe.newton:
+        each = [fit(name, tables, ends, one, replace(recipe, networks=1), kept, trained) for one in seeds]
+        return Fitted(name, lambda rows, before: _mean_score(each, rows, before), sum(one.seconds for one in each), None)
+    if (of, seed) not in trained:
         place = _place(kept, of, seed, recipe)
         if of == "din":
-            trained[of] = _din(tables, ends, recipe, seed, place)
+            trained[of, seed] = _din(tables, ends, recipe, seed, place)
         elif of in ("metaemb", "mwuf"):
-            base = fit("mf", tables, ends, seed, None, kept, trained).learner
+            base = fit("mf", tables, ends, seed, replace(RECIPES["mf"], networks=1), kept, trained).learner
             assert base is not None
             made = _from_base if of == "metaemb" else _warmed
-            trained[of] = made(base, tables, ends, recipe, seed, place)
+            trained[of, seed] = made(base, tables, ends, recipe, seed, place)
+        elif recipe.networks > 1:
+            parts = [meta_train(tables, ends, part_of(recipe), one, _place(kept, of, one, part_of(recipe))) for one in seeds]
+            trained[of, seed] = together(parts, tables, recipe)
         else:
             learn = meta_train if of in ("meta", "melu") else train
-            trained[of] = learn(tables, ends, recipe, seed, place)
-    network = trained[of].eval()
+            trained[of, seed] = learn(tables, ends, recipe, seed, place)
+    network = trained[of, seed].eval()
     seconds = float(network.seconds)  # type: ignore[arg-type]
     if isinstance(network, (DeepInterest, Warmed)):
         return Fitted(name, lambda rows, before: network.scores(tables, rows, before), seconds, None)
@@ -117,6 +130,10 @@ def fit(
     if name == "residual":
         return Fitted(name, lambda rows, before: _residual(network, tables, rows, before), seconds, network)
     return Fitted(name, lambda rows, before: plain_scores(network, tables, rows), seconds, network)
+
+
+def _mean_score(each: list[Fitted], rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    return np.asarray(sum(one.scores(rows, ends) for one in each) / len(each))
 
 
 def _place(kept: Path | None, name: str, seed: int, recipe: MetaRecipe) -> Path | None:

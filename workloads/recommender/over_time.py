@@ -66,7 +66,7 @@ def refresh_study(
     written: dict[str, int] = {}
     with one_thread():
         for seed in range(seeds):
-            networks: dict[str, nn.Module] = {}
+            networks: dict[tuple[str, int], nn.Module] = {}
             for name in methods:
                 frozen = fit(name, tables, known[0], seed, None, kept, networks)
                 for gap in (None, *(every if name in STREAMED else ())):
@@ -111,7 +111,7 @@ def _made_anew(tables: Tables, rows: np.ndarray, ends: np.ndarray, known: np.nda
 
 def _retrained(
     name: str, tables: Tables, rows: np.ndarray, period: np.ndarray, known: list[np.ndarray], seed: int, kept: Path | None,
-    first: dict[str, nn.Module],
+    first: dict[tuple[str, int], nn.Module],
 ) -> np.ndarray:  # fmt: skip
     """Scores of each period by a network trained on all that came before it; histories as they were then."""
     scores = np.zeros(len(rows))

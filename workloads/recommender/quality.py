@@ -318,7 +318,7 @@ def _one_seed(
     """Rankings of all methods, the meta-learned network, and seconds of training by method."""
     tables, rows = split.tables, split.test_rows
     ends = split.test_begins[tables.data.user[rows]]
-    trained: dict[str, nn.Module] = {}
+    trained: dict[tuple[str, int], nn.Module] = {}
     rankings, seconds = {}, {}
     with one_thread():
         for name in methods:
@@ -326,7 +326,7 @@ def _one_seed(
             found = fit(name, tables, split.test_begins, seed, own, kept, trained)
             seconds[name] = found.seconds
             rankings[name] = Ranking(tables.data.user[rows], tables.data.liked[rows], found.score(rows, ends))
-    learner = trained["meta"]
+    learner = trained["meta", seed]
     assert isinstance(learner, Learner)
     return rankings, learner, seconds
 
