@@ -1,13 +1,16 @@
-"""A teacher's scores for training images, computed once for fixed views of them and kept.
+"""A teacher's scores for training images, computed once for fixed views of them, and kept.
 
 Knowledge distillation: besides its labels a network learns the softened scores of a larger one (G. Hinton, O. Vinyals and
 J. Dean, Distilling the knowledge in a neural network, arXiv 1503.02531, 2015; not opened). The teacher's forward pass is the
-dearest part of such training; so there are only so many views, each a fixed draw of shifts, mirroring and cutout for every
-image, gone through in turn epoch by epoch, and both networks see an image as its view has it.
+dearest part of such training; so it sees only so many views, each a fixed draw of shifts, mirroring and cutout for every
+image, and what is learned is the mean of its scores for them, whatever the network sees of the image: other shifts and squares in every
+epoch. (A network that saw the teacher's own views, in turn, with the scores of each, learnt these views: a small VGG-16 on 12,800 images
+of CIFAR-10, 32 epochs, 8 views, one seed, 80.7 % of 5,000 validation images where the mean gives 81.3 %.)
 """
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,10 @@ AT_ONCE = 500  # images that the teacher is given together
 
 
 class Teacher:
-    """Scores of `model` for views of training images.
+    """Scores of `model` for training images, the mean over `views` of them.
 
-    folder: where scores are kept, a file `teacher-<hash>-<view>.npy` each, float16 (n, classes), read where they are by memory map;
-    None keeps them in memory. The hash is of teacher, images and how views are drawn. `model` is used in evaluation mode and left
-    alone; it computes in bfloat16 where asked.
+    folder: where scores are kept, a file `teacher-<hash>-<view>.npy` for each view, float16 (n, classes); None keeps none. The hash is of
+    teacher, images and how views are drawn. `model` is used in evaluation mode and left alone; it computes in bfloat16 where asked.
     """
 
     def __init__(
@@ -39,26 +41,29 @@ class Teacher:
         for name, value in model.state_dict().items():
             hashed.update(name.encode() + value.cpu().numpy().tobytes())
         self.digest = hashed.hexdigest()[:16]
-        self._kept: dict[int, np.ndarray] = {}
 
-    def draws(self, epoch: int) -> Draws:
-        """What is decided for every image in the view of that epoch."""
-        if self.inputs.dim() != 4:
-            return Draws()
-        generator = torch.Generator().manual_seed(7919 * (epoch % self.views) + 1)
-        return draw(len(self.inputs), *self.inputs.shape[2:], *self.how, generator)
-
-    def scores(self, epoch: int) -> np.ndarray:
-        """Scores (n, classes), float16, of all images in the view of that epoch; computed where there are none yet."""
-        view = epoch % self.views
-        if view not in self._kept:
+    @cached_property
+    def scores(self) -> Tensor:
+        """Scores (n, classes) float32 of all images, the mean over views; of each view computed where there are none yet."""
+        total = torch.zeros(())
+        views = self.views if self.inputs.dim() == 4 else 1  # others are not drawn
+        for view in range(views):
             path = None if self.folder is None else self.folder / f"teacher-{self.digest}-{view}.npy"
-            if path is None or not path.is_file():
+            if path is not None and path.is_file():
+                found = np.load(path)
+            else:
                 found = self._computed(view)
                 if path is not None:
                     _save(found, path)
-            self._kept[view] = found if path is None else np.load(path, mmap_mode="r")
-        return self._kept[view]
+            total = total + torch.from_numpy(found).float()
+        return total / views
+
+    def draws(self, view: int) -> Draws:
+        """What is decided for every image in a view."""
+        if self.inputs.dim() != 4:
+            return Draws()
+        generator = torch.Generator().manual_seed(7919 * view + 1)
+        return draw(len(self.inputs), *self.inputs.shape[2:], *self.how, generator)
 
     @torch.no_grad()
     def _computed(self, view: int) -> np.ndarray:

@@ -39,8 +39,8 @@ class TrainingOptions:
     weights and their steps kept in float32. smoothing: share of each label spread over all classes. cutout: side of a square set to 0 in
     each image [pixels]. small: the first epochs see images of so many pixels, where the network takes them. average: of an
     exponential average of the weights (and of batch norm's statistics), what is kept of it at each step; the average is what
-    training ends in. distil: share of the loss that a teacher's scores have, at `temperature`, over `views` fixed views of the
-    images (`xbar.workloads.teacher`). products: convolutions of few positions as one matrix product (`xbar.workloads.small_images`).
+    training ends in. distil: share of the loss that a teacher's scores have, at `temperature`, their mean over `views` of each
+    image (`xbar.workloads.teacher`). products: convolutions of few positions as one matrix product (`xbar.workloads.small_images`).
     """
 
     shift: int = 0
@@ -182,7 +182,7 @@ def train_network(
     identity = {
         **{f"recipe.{name}": value for name, value in recipe.settings().items()},
         "seed": seed, "data": data.digest, "initial weights": state_digest(model),
-        **({} if regulariser is None else {"updates an epoch": updates}), **({} if taught is None else {"teacher": taught.digest}),
+        **({} if regulariser is None else {"updates an epoch": updates}), **({} if taught is None else {"teacher's mean": taught.digest}),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -302,12 +302,10 @@ def _epoch(
     batches = order.split(recipe.batch)
     moments = {round(len(batches) * (index + 1) / updates) for index in range(updates)}
     small = recipe.small if epoch < recipe.small_share * recipe.epochs else 0
-    view = None if taught is None else taught.draws(epoch)
     for index, chosen in enumerate(batches, 1):
         inputs = data.train_inputs[chosen]
         if inputs.dim() == 4:
-            draws = view.of(chosen) if view is not None else draw(
-                len(inputs), *inputs.shape[2:], recipe.shift, recipe.flip, recipe.cutout, generator)  # fmt: skip
+            draws = draw(len(inputs), *inputs.shape[2:], recipe.shift, recipe.flip, recipe.cutout, generator)
             inputs = augmented(inputs, draws, recipe.shift, recipe.cutout)
             inputs = resized(inputs, small) if small else inputs
         inputs, targets = inputs.to(device), data.train_targets[chosen].to(device)
@@ -317,8 +315,8 @@ def _epoch(
             scores = model(inputs)
         loss = _loss(scores.float(), targets, data, recipe)
         if taught is not None:
-            known = torch.from_numpy(taught.scores(epoch)[chosen.numpy()]).to(device)
-            loss = (1 - recipe.distil) * loss + recipe.distil * distillation(scores.float(), known.float(), recipe.temperature)
+            known = taught.scores[chosen].to(device)
+            loss = (1 - recipe.distil) * loss + recipe.distil * distillation(scores.float(), known, recipe.temperature)
         optimiser.zero_grad()
         (loss if regulariser is None else loss + regulariser.penalty()).backward()
         optimiser.step()

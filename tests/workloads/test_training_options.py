@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -61,7 +60,7 @@ def test_all_options_together_resume_to_the_same_bits(digits: Dataset, tmp_path:
             trained(digits, ALL, tmp_path / "some.checkpoint", teacher)
     assert same(whole, trained(digits, ALL, tmp_path / "some.checkpoint", teacher))
     assert len(list(tmp_path.glob("teacher-*.npy"))) == 2
-    with pytest.raises(TrainingError, match="teacher is "):
+    with pytest.raises(TrainingError, match="teacher's mean is "):
         trained(digits, ALL, tmp_path / "some.checkpoint", initialise(DigitsCNN, 2))
 
 
@@ -72,7 +71,7 @@ def test_a_checkpoint_with_more_options_is_of_another_training(digits: Dataset, 
     with pytest.raises(TrainingError, match=r"recipe.smoothing is 0.3 there, not set here; recipe.average is 0.9 there, not set here"):
         trained(data, plain, tmp_path / "more.checkpoint")
     trained(data, replace(plain, distil=0.5), tmp_path / "taught.checkpoint", initialise(DigitsCNN, 1))
-    with pytest.raises(TrainingError, match=r"teacher is \w+ there, not set here"):
+    with pytest.raises(TrainingError, match=r"teacher's mean is \w+ there, not set here"):
         trained(data, plain, tmp_path / "taught.checkpoint")
 
 
@@ -135,16 +134,31 @@ def test_a_teacher_is_asked_once_for_each_view(digits: Dataset, tmp_path: Path) 
     assert teacher.training
 
 
-def test_scores_kept_are_those_of_the_images_as_drawn(digits: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_s_scores_are_the_mean_over_its_views(digits: Dataset, tmp_path: Path) -> None:
     model = initialise(DigitsCNN, 1).eval()
     teacher = Teacher(model, digits.train_inputs, 2, 1, False, 3, folder=tmp_path)
-    kept = teacher.scores(3)
-    assert isinstance(kept, np.memmap)
-    assert kept.dtype == np.float16
     with torch.no_grad():
-        expected = model(augmented(digits.train_inputs, teacher.draws(1), 1, 3))
-    assert np.allclose(kept, expected.numpy(), atol=2e-3)
-    assert not np.array_equal(kept, teacher.scores(0))
+        each = [model(augmented(digits.train_inputs, teacher.draws(view), 1, 3)) for view in (0, 1)]
+    assert not torch.allclose(*each, atol=2e-3)
+    assert torch.allclose(teacher.scores, (each[0] + each[1]) / 2, atol=2e-3)
+    rows, flat = digits.train_inputs[:, 0], initialise(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 0)
+    with torch.no_grad():
+        assert torch.allclose(Teacher(flat, rows, 2, 1, False, 3, folder=tmp_path / "rows").scores, flat(rows), atol=2e-3)
+    assert len(list((tmp_path / "rows").iterdir())) == 1  # what is not drawn has one view
+
+
+def test_a_taught_network_sees_what_an_untaught_one_sees(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images are drawn anew in every epoch, whatever views the teacher saw."""
+    seen: list[Tensor] = []
+    drawn = training.augmented
+    monkeypatch.setattr(training, "augmented", lambda images, *how: seen.append(drawn(images, *how)) or seen[-1])
+    data, recipe = first_samples(digits, 64), Recipe(2, 64, 5e-3, shift=1, cutout=2)
+    trained(data, recipe)
+    trained(data, replace(recipe, distil=0.5, views=1), teacher=initialise(DigitsCNN, 1))
+    assert len(seen) == 4
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
+    assert not torch.equal(seen[0].sum(0), seen[1].sum(0))
 
 
 def test_distillation_is_hintons() -> None:

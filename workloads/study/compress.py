@@ -85,7 +85,7 @@ STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control"
 TRAINED_FOR = {"pruned": ("filters", "inputs", "pruned"), "quantised": ("levels", "quantised")}  # stages of training, by what they end in
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 10))  # of a layer's filters or inputs that sensitivity is told of
 DAMAGE = "what the loss is estimated to rise by, the others solved again"
-RULES = "rules 6"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
+RULES = "rules 7"  # of what is counted and masked: raised when they change, so that nothing kept under others is taken up
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of a layer's mean group norm
 TARGET_COLUMNS = {"area": "area_m2", "power": "power_W", "weights": "weights"}
 
