@@ -258,7 +258,7 @@ def _leads(axes: Axes, sheet: RecommenderSheet) -> None:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(others)), [f"over {NAMES[name]}" for name in reversed(others)], fontsize=8)
     axes.set_ylim(-0.5, len(others) - 0.4)
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1.03, 0.0))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
 def members(sheet: RecommenderSheet) -> Figure:
@@ -268,17 +268,17 @@ def members(sheet: RecommenderSheet) -> Figure:
         "Who gains, and how long an embedding lasts",
         f"cold: at most {m['cold']} interactions before the test ones ({m['cold_users']} members)",
     )
-    axes = plot(figure, (0.07, 0.55, 0.38, 0.30), "AUC by interactions adapted to")
+    axes = plot(figure, (0.07, 0.62, 0.38, 0.23), "AUC by interactions adapted to")
     places = np.arange(len(sheet.supports))
     axes.plot(places, sheet.supports["auc"], "o-", color=ACCENT, label="all pairs (AUC)")
     axes.plot(places, sheet.supports["gauc"], "s--", color=SECOND, label="within a member (GAUC)")
     axes.set_xticks(places, [str(int(size)) for size in sheet.supports["support"]])
     axes.set_xlabel("latest interactions that an embedding rests on, at most")
     axes.legend(fontsize=8, frameon=False)
-    axes = plot(figure, (0.56, 0.55, 0.39, 0.30), "What a stale embedding costs")
+    axes = plot(figure, (0.56, 0.62, 0.39, 0.23), "What a stale embedding costs")
     _stale(axes, sheet)
     columns: tuple[Column, ...] = (
-        ("users", 0.05, "left"), ("method", 0.21, "left"), ("users", 0.42, "right"), ("AUC", 0.50, "right"), ("GAUC", 0.58, "right"),
+        ("users", 0.05, "left"), ("method", 0.235, "left"), ("users", 0.42, "right"), ("AUC", 0.50, "right"), ("GAUC", 0.58, "right"),
         ("NDCG@10", 0.67, "right"), ("meta leads in AUC", 0.95, "right"),
     )  # fmt: skip
     rows = []
@@ -297,7 +297,7 @@ def members(sheet: RecommenderSheet) -> Figure:
                         "–" if name == "meta" else _lead(row),
                     ]
                 )
-    draw_table(figure, 0.455, columns, rows, 0.0235)
+    draw_table(figure, 0.53, columns, rows, min(0.0235, 0.45 / (len(rows) + 1)))
     return figure
 
 
