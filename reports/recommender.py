@@ -489,7 +489,9 @@ def method(sheet: RecommenderSheet) -> Figure:
         + (", with the product of the two vectors" if r.get("product") else "") + ". All sizes here are our own.",
         "Learning": f"MAML: {steps} on the {moved} from the last {r['support']} interactions before each stretch of {r['query']}, "
         f"second order, inner rates and priors learned; outer loop AdamW, {r['epochs']} epochs. "
-        f"Labels: {'how high a rating is, where there are ratings' if r.get('graded') else 'liked or not'}. "
+        + (f"Each method is {r['networks']} such networks, trained apart, whose mean score counts; those of meta embeddings lie side by "
+           "side as one network. " if r.get("networks", 1) > 1 else "")
+        + f"Labels: {'how high a rating is, where there are ratings' if r.get('graded') else 'liked or not'}. "
         "All methods learn from all interactions before the test ones, by recipes chosen on validation interactions of MovieLens-100K "
         f"(results/recommender/search.py). Training of one seed, one thread: {seconds}.",
         "Data": f"{_data_text(sheet)} Ties in time are in the order of the file. " + (f"Left out: {m['dropped']}. " if m["dropped"] else "")
