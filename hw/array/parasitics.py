@@ -7,12 +7,12 @@
 - `solve_nonlinear`: the same for cells with any current-voltage law (`xbar.hw.cells.law`), by Newton.
 - `gated_currents`: arrays whose inputs switch the cells on; the network then depends on the input.
 
-Kirchhoff's current law at every node, direct elimination, tiles batched: the wordline nodes of a row are eliminated
-into the bitline nodes of that row (a Norton equivalent of the row), then rows are chained down the bitlines. A
-segment of 0 ohm merges its nodes. Floating lines are not modelled.
-
-The unknowns are voltage drops (wordlines: from the source; bitlines: from ground), so that wires of next to no
-resistance lose no digits. Tied nodes (at a source or at ground through 0 ohm) have a drop of 0.
+Kirchhoff's current law at every node, direct elimination, tiles batched. A segment of 0 ohm merges its nodes. Floating
+lines are not modelled. The fixed matrices come from nested dissection (`xbar.hw.array.dissection`): n³ operations for
+n x n cells. Node voltages take n⁴: the wordline nodes of a row are eliminated into the bitline nodes of that row (a
+Norton equivalent of the row), then rows are chained down the bitlines. The unknowns there are voltage drops (wordlines:
+from the source; bitlines: from ground), so that wires of next to no resistance lose no digits; tied nodes (at a source or
+at ground through 0 ohm) have a drop of 0.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xbar.hw.array.dissection import BLOCK, between_terminals
 from xbar.hw.array.newton import Factors, State, linear_state, newton_state, relative_missing
-from xbar.hw.array.nodes import Network, eliminated, load_of, network_of
+from xbar.hw.array.nodes import Network, network_of
 from xbar.hw.array.wires import GatedWires, Wires
 from xbar.hw.cells.law import CellLaw, WithAccess
 from xbar.hw.errors import ConvergenceError, ParameterError
 
-CHUNK_BYTES = 2**25  # of one (tiles, wordlines, bitlines, bitlines) array; a few are alive at once
+CHUNK_BYTES = 2**25  # of one (tiles, wordlines, bitlines, bitlines) array of a solution; a few are alive at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,9 @@ def effective_conductance(conductance: Tensor, wires: Wires, rows_per_node: int 
     conductance: of the cells, the same shape [S]. Wordlines are driven at the first bitline's side, bitlines sensed
     at the last wordline's side (or at both ends). Current of bitline j = sum_i V_i effective[i, j].
     rows_per_node: so many neighbouring wordlines end at the same node of each bitline (2: interleaved pairs, row 2i
-    for +, 2i + 1 for -). Raises ParameterError for conductances below 0 or not finite, for fewer than two dimensions,
-    and for rows_per_node that does not divide the wordlines.
+    for +, 2i + 1 for -). Each array's result has the same bits whatever else is solved with it. Raises ParameterError
+    for conductances below 0 or not finite, for fewer than two dimensions, and for rows_per_node that does not divide the
+    wordlines; ConvergenceError where resistances lie too far apart for float64.
     """
     return _transfer(conductance, wires, rows_per_node, sources=False)[0]
 
@@ -285,78 +287,16 @@ def _used(cells: Tensor, wires: Wires, rows_per_node: int) -> Iterator[tuple[Ten
 
 def _all_currents(cells: Tensor, wires: Wires, rows_per_node: int, sources: bool) -> tuple[Tensor, Tensor]:
     """The same of tiles (tiles, wordlines, bitlines), with all of their cells."""
-    network = network_of(cells, wires, rows_per_node)
+    wordlines = cells.shape[1]
     effective, drawn = [], []
-    for tiles in _in_chunks(cells):
-        linear = tiles / (1 + wires.access * tiles)
-        grouped = linear.unflatten(1, (network.bit.nodes, network.rows))
-        current, matrix = _down(grouped, network, sources)
-        if wires.sensed_at == "both" and network.bit.nodes > 1:
-            current = current + _down(grouped.flip(1), network, sources=False)[0].flip(1)
-        effective.append(current.flatten(1, 2))
-        drawn.append(matrix)
-    return torch.cat(effective), torch.cat(drawn) if sources else cells.new_zeros(0)
-
-
-def _rows(cells: Tensor, network: Network) -> Iterator[tuple[Tensor, Tensor]]:
-    """Norton equivalent of each node's wordlines as its bitline nodes see it, node by node from the first.
-
-    cells (tiles, nodes, rows, bitlines). Current into the bitline nodes = source v - load b, with source (tiles,
-    bitlines, rows), load (tiles, bitlines, bitlines) [S].
-    """
-    tiles, _, rows, _ = cells.shape
-    nodes_at_once = max(1, CHUNK_BYTES // (8 * tiles * rows * network.word.nodes**2))
-    for part in cells.split(nodes_at_once, dim=1):
-        inverse = network.word.inverse(network.at_word(part))
-        reached = network.word.tied + inverse @ network.word.injection  # of the source's voltage, bitlines grounded
-        for node in range(part.shape[1]):
-            here = part[:, node]
-            yield (here * reached[:, node]).mT, load_of(here, inverse[:, node])
-
-
-def _down(cells: Tensor, network: Network, sources: bool) -> tuple[Tensor, Tensor]:
-    """Current out of the last node's end of each bitline per volt on each wordline, and the source conductances.
-
-    cells (tiles, nodes, rows, bitlines) -> the same shape, (tiles, wordlines, wordlines).
-    """
-    tiles, nodes, rows, bitlines = cells.shape
-    bit = network.bit
-    seen = cells.new_zeros(tiles, bitlines, bitlines)
-    held = cells.new_zeros(tiles, bitlines, 0)  # voltages of the node per volt on the wordlines so far
-    drives, blocks, helds = [], [], []
-    for node, (drive, load) in enumerate(_rows(cells, network)):
-        above = held
-        block, seen = eliminated(node, load, seen, bit)
-        held = block @ torch.cat([bit.segment * above, drive], dim=2)
+    for tiles in cells.split(max(1, BLOCK // cells[0].numel())):
+        held = between_terminals(tiles / (1 + wires.access * tiles), wires, rows_per_node)
+        effective.append(held[:, :wordlines, wordlines:])
         if sources:
-            drives.append(drive)
-            blocks.append(block)
-            helds.append(held)
-    tied = bool(bit.tied[-1])
-    current = torch.cat([bit.segment * above, drive], dim=2) if tied else bit.ends[-1] * held
-    matrix = _source_matrix(drives, blocks, helds, bit.segment) if sources else cells.new_zeros(0)
-    return current.mT.reshape(tiles, nodes, rows, bitlines), matrix
-
-
-def _source_matrix(drives: list[Tensor], blocks: list[Tensor], helds: list[Tensor], segment: float) -> Tensor:
-    """(tiles, wordlines, wordlines): what each source delivers with the bitlines grounded, less what they hold back.
-
-    A row's source sees bitline voltages through the same conductances with which it drives them (reciprocity). From
-    the last node up; of a node's voltages only those due to wordlines down to it, the rest by symmetry.
-    """
-    tiles, _, rows = drives[0].shape
-    wordlines = rows * len(drives)
-    matrix = drives[0].new_zeros(tiles, wordlines, wordlines)
-    below = drives[0].new_zeros(*helds[-1].shape[:2], wordlines)
-    for node in reversed(range(len(drives))):
-        first, last = node * rows, (node + 1) * rows
-        voltages = helds[node] + segment * (blocks[node] @ below[:, :, :last])
-        here = -(drives[node].mT @ voltages)
-        matrix[:, first:last, :last] = here
-        matrix[:, :last, first:last] = here.mT
-        below = voltages
-    matrix.diagonal(dim1=-2, dim2=-1).add_(torch.cat([drive.sum(1) for drive in drives], dim=1))
-    return matrix
+            matrix = -held[:, :wordlines, :wordlines]
+            matrix.diagonal(dim1=-2, dim2=-1).copy_(held[:, :wordlines].sum(-1))
+            drawn.append(matrix)
+    return torch.cat(effective), torch.cat(drawn) if sources else cells.new_zeros(0)
 
 
 # --- node voltages: linear and Newton ----------------------------------------------------------------------------
