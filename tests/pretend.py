@@ -73,6 +73,8 @@ class _Pretend(TorchDispatchMode):
         wanted = None if named is None else torch.device(named).type
         if there and name not in COPIES and any(each.dim() for each in here):
             raise MixedDevicesError(f"{func}: {[(each.device.type, *each.shape) for each in (*there, *here)]}")
+        if there and here and name.endswith("_") and name not in COPIES and args and args[0] is here[0]:
+            raise MixedDevicesError(f"{func}: into a tensor of the processor")
         known = {id(each.held): each for each in there}
 
         def plain(each: Any) -> Any:
