@@ -157,7 +157,8 @@ class OnChip:
         self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host, input_ranges=input_ranges)
         self.layers = analog_layers(self.model)
         self._sample_bytes, self._output = self._measure(calibration_inputs[:1])
-        self.model.to(self.on)
+        if self.on.type != CPU:
+            self.model.to(self.on)
 
     def varies(self, condition: Condition | None = None) -> bool:
         """True where chip instances differ."""
