@@ -19,6 +19,7 @@ from xbar.workloads.study import compress, evaluate, run
 from xbar.workloads.study.identity import SweepError
 from xbar.workloads.study.plan import Plan
 from xbar.workloads.study.points import judge
+from xbar.workloads.study.report import report
 from xbar.workloads.study.sweep_file import read_sweep, with_compute
 from xbar.workloads.training import TrainingError
 from xbar.workloads.workload import load_workload
@@ -75,6 +76,8 @@ class TestWithoutCuda:
             run.run(digits, chip, replace(run.Study().quick(), compute="cuda"))
         with pytest.raises(ParameterError, match=NO_CUDA):
             compress.compress(digits.model, digits.data, chip, {"area": 0.5}, tmp_path, Plan(compute="cuda"))
+        with pytest.raises(ParameterError, match=NO_CUDA):
+            report(digits.model, digits.data, chip, tmp_path, compute="cuda")
         with pytest.raises(ParameterError, match=NO_CUDA):
             evaluate.evaluate(digits.model, chip, digits.data, 1, samples=2, compute="cuda")
 
