@@ -28,7 +28,8 @@ class Packing:
 
     def pack(self, weight: Tensor) -> Tensor:
         """The matrix (groups, outputs, inputs) without its zero rows and columns."""
-        return matrix_of(weight, self.groups)[:, self.outputs][:, :, self.inputs]
+        outputs, inputs = (lines.to(weight.device) for lines in (self.outputs, self.inputs))
+        return matrix_of(weight, self.groups)[:, outputs][:, :, inputs]
 
     def geometry(self, chip: Chip) -> Geometry:
         """How `chip` cuts the packed matrix."""

@@ -18,7 +18,7 @@ draw a cell.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import torch
@@ -135,15 +135,23 @@ class InputCodes(nn.Module):
 class Mismatch(nn.Module):
     """The parametrisation: in training, the weight as cells programmed anew hold it; else the weight.
 
-    `draws` counts the forward passes; with seed and index it decides the errors, so a resumed run repeats them.
+    `draws` counts the forward passes; with seed and index it decides the errors, so a resumed run repeats them. It stays on the CPU,
+    where it is at hand.
     """
 
-    def __init__(self, chip: Chip, groups: int, seed: int, index: int, device: torch.device):
+    def __init__(self, chip: Chip, groups: int, seed: int, index: int):
         super().__init__()
         self.chip, self.groups, self.seed, self.index = chip, groups, seed, index
-        self.register_buffer("draws", torch.zeros((), dtype=torch.int64, device=device))
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
     draws: Tensor
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As of any module, but for the count."""
+        draws = self.draws
+        super()._apply(fn, recurse)
+        self.draws = draws
+        return self
 
     def forward(self, weight: Tensor) -> Tensor:
         """Weight plus error; the gradient is the weight's."""
@@ -176,7 +184,8 @@ def programming_error(weight: Tensor, chip: Chip, generator: torch.Generator, gr
     cells = chip.device.program(target, generator).conductance
     levels = (cells - chip.device.g_min) / chip.device.level_step(bits)
     packed = (read_integers(mapped, levels) - read_integers(mapped)) * mapped.scale.unsqueeze(-1)
-    error[:, found.outputs[:, None], found.inputs] = packed
+    outputs, inputs = (lines.to(error.device) for lines in (found.outputs, found.inputs))
+    error[:, outputs[:, None], inputs] = packed
     return weight_of(error, weight.shape).to(weight.dtype)
 
 
@@ -282,7 +291,7 @@ def inject_mismatch(model: nn.Module, chip: Chip, seed: int) -> None:
     for index, layer in enumerate(matrix_layers(model).values()):
         if any(isinstance(m, Mismatch) for m in layer.modules()):
             raise CompressionError("mismatch is injected already")
-        _append(layer, Mismatch(chip, groups_of(layer), seed, index, layer.weight.device))
+        _append(layer, Mismatch(chip, groups_of(layer), seed, index))
 
 
 def quantise(

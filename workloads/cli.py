@@ -17,6 +17,7 @@ from xbar.workloads.offered import (
     BEST_BITS,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
+    COMPUTES,
     LIMITED,
     MEMORIES,
     NETWORKS,
@@ -154,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--host", action="append", metavar="MODULE",
                             help="a module of a network of one's own that a host computes beside the chip; may be repeated")  # fmt: skip
     run_parser.add_argument("--seed", type=_seed, default=0, help="of training and of chip instances (default 0)")
+    run_parser.add_argument("--compute", choices=COMPUTES, help="where chips compute and --train trains (default cpu)")
     run_parser.add_argument("--instances", type=_from_one, help=f"chip instances per point (default: {_usual('instances')})")
     run_parser.add_argument("--images", type=_from_one,
                             help=f"test samples (images, rows, windows) per score (default: {_usual('images')})")  # fmt: skip
@@ -382,6 +384,8 @@ def _add_compress(commands: Any) -> None:
     trained.add_argument("--weights", type=Path, metavar="FILE", help="trained weights, as for run")
     trained.add_argument("--train", action="store_true", default=None, help="weights trained on this computer first, as for run")
     parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--compute", choices=(*COMPUTES, AUTO), default=AUTO,
+                        help="where networks are trained and chips compute (default auto: cuda where torch finds it)")  # fmt: skip
     parser.add_argument("--bits", type=_bits, help=f"bits of a weight after, or {AUTO}: what spares most for its damage, beside cuts "
                         f"(default: the chip's own, at most {BEST_BITS})")  # fmt: skip
     parser.add_argument("--input-bits", type=_bits, help=f"bits of an input after, or {AUTO} (default: the chip's own)")
@@ -412,6 +416,7 @@ def _add_compress(commands: Any) -> None:
 
 
 OWN = "or a network of one's own: FILE.py:FUNCTION that gives a torch module, FILE.pt2 of torch.export.save, FILE.onnx"
+COMPUTE_OF_POINTS = "study.compute of every point: where chips compute and networks are trained (default: as the file says, else cpu)"
 TRUST = "Files of Python are run, and a .pt2 file may run what it holds: give only files that you trust."
 
 
@@ -462,6 +467,7 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers compute the points instead")
     parser.add_argument("--retry-failed", action="store_true", help="compute again what ended in an error before")
+    parser.add_argument("--compute", choices=COMPUTES, help=COMPUTE_OF_POINTS)
     parser.set_defaults(command="sweep")
 
 
@@ -477,6 +483,7 @@ def _add_search(commands: Any) -> None:
     parser.add_argument("--workers", type=_from_one, metavar="N", help="processes on this computer (default: one a core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler, whose workers judge instead")
     parser.add_argument("--retry-failed", action="store_true", help="judge again what ended in an error before")
+    parser.add_argument("--compute", choices=COMPUTES, help=COMPUTE_OF_POINTS)
     parser.set_defaults(command="search")
 
 

@@ -48,6 +48,7 @@ from xbar.reports.sweep_sheet import SweepSheet, View
 from xbar.reports.validation import FILE as VALIDATION_FILE
 from xbar.reports.validation import ValidationSheet, draw_validation, sheet_of
 from xbar.reports.validation import summary_text as validation_text
+from xbar.workloads.compute import CPU, torch_device
 from xbar.workloads.data import DataError
 from xbar.workloads.fairea.limits import Limits
 from xbar.workloads.fairea.own import OwnFiles
@@ -78,6 +79,7 @@ from xbar.workloads.study.record import record
 from xbar.workloads.study.run import Study, run
 from xbar.workloads.study.search_file import named_designs, read_search, search_chips
 from xbar.workloads.study.sweep import SUMMARY, Point, SweepError, SweepResult, cluster
+from xbar.workloads.study.sweep_file import with_compute
 from xbar.workloads.study.validate import points, summary, table
 from xbar.workloads.study.ways import BATCHES, told, ways
 from xbar.workloads.task import METRICS, TaskError
@@ -206,8 +208,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what the workload has no use for."""
     without = {
-        "recommender": ("weights", "train", "images", "task", "metric", "host", "sharing", "chips", *OF_FAIREA),
-        "fairea": ("weights", "train", "images", "requests", "seeds", "task", "metric", "host", "sharing", "chips"),
+        "recommender": ("weights", "train", "images", "task", "metric", "host", "sharing", "chips", "compute", *OF_FAIREA),
+        "fairea": ("weights", "train", "images", "requests", "seeds", "task", "metric", "host", "sharing", "chips", "compute"),
     }
     for name in without.get(options.workload, ("seeds", "candidates", *OF_FAIREA)):
         if getattr(options, name) is not None:
@@ -220,13 +222,15 @@ def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _network(options: argparse.Namespace, chip: Chip) -> Callable[[Step], Any]:
+    compute = options.compute or CPU
+    torch_device(compute)  # now, not after training
     workload = load_workload(
         options.workload, options.seed, options.data, progress=True, weights=options.weights, train=bool(options.train),
-        task=options.task, metric=options.metric, host=options.host or (),
+        task=options.task, metric=options.metric, host=options.host or (), compute=compute,
     )  # fmt: skip
     offered = NETWORKS.get(options.workload, Network("", ""))
     given = {name: getattr(offered, name) for name in ("images", "instances", "requests")}
-    given |= _given(options, "images", "instances", "requests", "sharing", "chips")
+    given |= _given(options, "images", "instances", "requests", "sharing", "chips", "compute")
     study = Study(seed=options.seed, **given | {"images": _images(given["images"], workload, options.images)})
     study = _quick(study, options) if options.study == "quick" else study
     return lambda step: run(workload, chip, study, step=step, kept=options.out / POINTS)
@@ -302,13 +306,14 @@ def _compress(options: argparse.Namespace) -> int:
     if options.onnx:
         check_onnx()  # now, not after training
     began, chip = datetime.now(UTC), load_chip(options.chip, dict(options.settings), options.device)
-    names = ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed", "method", "allocation", "learning_rate", "rho")
+    names = ("bits", "input_bits", "sigma", "rate", "instances", "images", "seed", "method", "allocation", "learning_rate", "rho",
+             "compute")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     plan = replace(PLANS.get(options.workload, Plan()), **{name: value for name, value in given.items() if value is not None})
     plan = with_training(replace(plan, budgets=()) if options.no_pareto else plan, options.training)
     workload = load_workload(
         options.workload, options.seed, options.data, progress=True, weights=options.weights, task=options.task, metric=options.metric,
-        most_epochs=QUICK_EPOCHS if options.quick else None, train=bool(options.train),
+        most_epochs=QUICK_EPOCHS if options.quick else None, train=bool(options.train), compute=torch_device(options.compute).type,
     )  # fmt: skip
     plan = quick(plan, workload.data.tokens) if options.quick else plan
     plan = fitted(plan if options.epochs is None else with_epochs(plan, options.epochs), workload.data)
@@ -353,7 +358,9 @@ class NotExportedWarning(UserWarning):
 
 def _sweep(options: argparse.Namespace) -> int:
     _check_folder(options.out, SUMMARY, replacing=False)
+    torch_device(CPU if options.scheduler else options.compute or CPU)  # now; a scheduler's workers tell of themselves
     began, file = datetime.now(UTC), read_sweep(options.file)
+    file = replace(file, points=[with_compute(point, options.compute) for point in file.points])
     about = {"title": file.title, "configuration": file.text, "metrics": _metrics(file.points)}
     given = {"retry_failed": options.retry_failed, "progress": True, "about": about}
     with contextlib.nullcontext() if options.scheduler is None else cluster(options.scheduler) as executor:
@@ -373,7 +380,9 @@ def _sweep(options: argparse.Namespace) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     _check_folder(options.out, SUMMARY, replacing=False)
+    torch_device(CPU if options.scheduler else options.compute or CPU)  # now; a scheduler's workers tell of themselves
     began, file = datetime.now(UTC), read_search(options.file)
+    file = replace(file, asked=replace(file.asked, fixed=with_compute(file.asked.fixed, options.compute, file.asked.axes)))
     points = [file.asked.fixed | design for design in named_designs(file.asked)]
     about = {"configuration": file.text, "metrics": _metrics(points)}
     given = {"retry_failed": options.retry_failed, "progress": True, "about": about}

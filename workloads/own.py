@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xbar.workloads.compute import CPU, moved, torch_device
 from xbar.workloads.data import DataError, Dataset, cache_directory, without_held_out
 from xbar.workloads.exported import HOW, load_exported
 from xbar.workloads.offered import file_of
@@ -395,17 +396,20 @@ def _from_folder(reference: str) -> Iterator[None]:
 
 
 def trained_own(
-    model: nn.Module, data: Dataset, reference: str, seed: int, progress: bool, recipe: Recipe = RECIPE
-) -> nn.Module:
+    model: nn.Module, data: Dataset, reference: str, seed: int, progress: bool, recipe: Recipe = RECIPE,
+    compute: str = CPU,
+) -> nn.Module:  # fmt: skip
     """The network that `reference` names trained here on the data for its task, from the cache where it was trained before; training
-    samples that are held out are not learnt. Raises TrainingError, and DataError where its outputs do not fit the task."""
-    data = without_held_out(data)
+    samples that are held out are not learnt. compute: where (`xbar.workloads.compute.torch_device`). Raises TrainingError, and DataError
+    where its outputs do not fit the task."""
+    data, device = without_held_out(data), torch_device(compute)
     try:
         with torch.no_grad():
             data.task.loss(model(data.train_inputs[:2]), data.train_targets[:2])
     except Exception as error:  # of a user's network
         raise DataError(f"{reference}: cannot be trained for {data.task.name}, its outputs do not fit the targets: {error}") from None
     told = f"{recipe} {data.digest} {seed} {state_digest(model)} {code_of(reference)}"
+    told += "" if device.type == CPU else f" {device.type}"
     name = f"{Path(file_of(reference)[0]).stem}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
     path = cache_directory() / "weights" / name
     if path.is_file():
@@ -415,7 +419,8 @@ def trained_own(
         except (TrainingError, RuntimeError) as error:
             print(f"{error}; training again", file=sys.stderr)
     checkpoint = path.with_suffix(".checkpoint")
-    train_network(model, data, recipe, seed, checkpoint, progress)
+    with moved(model, device):
+        train_network(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)
     checkpoint.unlink(missing_ok=True)
     return model.eval()

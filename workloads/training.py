@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xbar.hw.checks import together
 from xbar.workloads.augment import augmented, draw, resized
 from xbar.workloads.data import Dataset
 from xbar.workloads.progress import steps
@@ -311,7 +312,7 @@ def _epoch(
         inputs, targets = inputs.to(device), data.train_targets[chosen].to(device)
         inputs = inputs.contiguous(memory_format=torch.channels_last) if recipe.bfloat16 and inputs.dim() == 4 else inputs
         computing = SmallImages(recipe.products, bool(small)) if recipe.products or small else contextlib.nullcontext()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16), computing:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16), computing, together():
             scores = model(inputs)
         loss = _loss(scores.float(), targets, data, recipe)
         if taught is not None:

@@ -20,6 +20,7 @@ from xbar.hw.graph.capture import capture
 from xbar.models import VGG16, CharacterGPT, DigitsCNN, DigitsViT, LeNet5, ResNet18, ResNet20, RowLSTM
 from xbar.models.lenet import LeNet5Caffe
 from xbar.models.limaml import GlobalBlock
+from xbar.workloads.compute import CPU, moved, torch_device
 from xbar.workloads.data import (
     DataError,
     Dataset,
@@ -127,12 +128,13 @@ _SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 def load_workload(
     name: str, seed: int = 0, data_directory: Path | None = None, progress: bool = False, weights: Path | None = None,
     train: bool = False, task: str | None = None, metric: str | None = None,
-    host: Sequence[str] = (), most_epochs: int | None = None,
+    host: Sequence[str] = (), most_epochs: int | None = None, compute: str = CPU,
 ) -> Workload:  # fmt: skip
     """The workload of that name with trained weights: those of the file `weights`; else, for seed 0, the shipped ones where
     there are any (`shipped_weights`); else trained here with `seed`, or as trained here and kept in the cache before.
 
-    most_epochs: of a training here, to try something out; its weights are kept apart from those of the whole training.
+    most_epochs: of a training here, to try something out; its weights are kept apart from those of the whole training. compute: where
+    it trains (`xbar.workloads.compute.torch_device`); weights trained elsewhere than on the CPU are kept apart too.
 
     `train` asks for the last also where weights are shipped. Training ends in the same bits on one computer, and in slightly
     others where a processor adds up in another order; the shipped weights are the same everywhere.
@@ -147,7 +149,7 @@ def load_workload(
     if train and weights is not None:
         raise ValueError(f"train = True: weights are given, {weights}; one of the two")
     if is_own(name):
-        return _own(name, seed, data_directory, progress, weights, train, task, metric, tuple(host))
+        return _own(name, seed, data_directory, progress, weights, train, task, metric, tuple(host), compute)
     for what, value in (("task", task), ("metric", metric), ("host", ", ".join(host) or None)):
         if value is not None:
             raise DataError(f"{what} = {value}: is for networks of one's own; {name} has its own")
@@ -164,14 +166,14 @@ def load_workload(
     else:
         data = _LOADERS[name](data_directory)
         recipe = entry.recipe if most_epochs is None else replace(entry.recipe, epochs=min(entry.recipe.epochs, most_epochs))
-        model = _trained(name, entry, recipe, data, seed, progress)
+        model = _trained(name, entry, recipe, data, seed, progress, compute)
     reached = score(model, data.test_inputs, data.test_targets, data.metric)
     return Workload(name, NETWORKS[name].title, model, data, reached, input_ranges=learned_ranges_of(weights))
 
 
 def _own(
     name: str, seed: int, source: Path | None, progress: bool, weights: Path | None, train: bool, task: str | None, metric: str | None,
-    host: tuple[str, ...],
+    host: tuple[str, ...], compute: str,
 ) -> Workload:  # fmt: skip
     """A network of one's own, as `load_workload` says."""
     if source is None:
@@ -181,7 +183,7 @@ def _own(
     if weights is not None:
         model = load_weights(model, weights, data.train_inputs[:2]).eval()
     elif train:
-        model = trained_own(model, data, name, seed, progress)
+        model = trained_own(model, data, name, seed, progress, compute=compute)
     found = judged(model, data, name)
     return Workload(name, Path(file_of(name)[0]).name, model, data, found, code_of(name, metric), host, learned_ranges_of(weights))
 
@@ -287,11 +289,12 @@ def _known(name: str, table: Mapping[str, _T]) -> _T:
 
 
 def _trained(
-    name: str, entry: _Entry, recipe: Recipe | TextRecipe, data: Dataset, seed: int, progress: bool
+    name: str, entry: _Entry, recipe: Recipe | TextRecipe, data: Dataset, seed: int, progress: bool, compute: str
 ) -> nn.Module:
     """The trained model from the cache, or trained now and put there; training samples that are held out are not learnt."""
-    data = without_held_out(data)
-    identity = hashlib.sha256(f"{recipe} {data.digest} {seed}".encode()).hexdigest()[:16]
+    data, device = without_held_out(data), torch_device(compute)
+    where = "" if device.type == CPU else f" {device.type}"
+    identity = hashlib.sha256(f"{recipe} {data.digest} {seed}{where}".encode()).hexdigest()[:16]
     path = cache_directory() / "weights" / f"{name}-{identity}.pt"
     if path.is_file():
         kept = initialise(entry.build, seed).eval()
@@ -302,10 +305,11 @@ def _trained(
             print(f"{error}; training again", file=sys.stderr)
     model = initialise(entry.build, seed)  # not `kept`, which a file of other weights may have changed in part
     checkpoint = path.with_suffix(".checkpoint")
-    if isinstance(recipe, TextRecipe):
-        train_language_model(model, load_pydoc(), recipe, seed, checkpoint, progress)
-    else:
-        train_network(model, data, recipe, seed, checkpoint, progress)
+    with moved(model, device):
+        if isinstance(recipe, TextRecipe):
+            train_language_model(model, load_pydoc(), recipe, seed, checkpoint, progress)
+        else:
+            train_network(model, data, recipe, seed, checkpoint, progress)
     save_state(model.state_dict(), path)
     checkpoint.unlink(missing_ok=True)
     return model

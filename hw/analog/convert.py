@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from xbar.hw.analog.operate import program
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.mapping import lines_in_use
 from xbar.hw.array.memory import bytes_held
+from xbar.hw.checks import begin, end
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import check_layers
 from xbar.hw.errors import ParameterError, RangeWarning, UnknownLayerError, did_you_mean
@@ -84,6 +85,31 @@ def _bytes_of(graph: Graph, chip: Chip, pack: bool, instances: int) -> int:
         bias = isinstance(layer, Matrix) and has_bias_rows(own, layer)
         total += bytes_held(own.array_design, own.geometry(outputs, inputs, groups, bias), instances)
     return total
+
+
+def _begin(module: nn.Module, given: Any) -> None:
+    """Before a forward: what its layers check is told together at its end."""
+    begin()
+
+
+def _end(module: nn.Module, given: Any, found: Any) -> None:
+    """After it, or after the error that broke it off."""
+    end(done=found is not None)
+
+
+def _make_beside_inputs(module: fx.GraphModule) -> None:
+    """Let what the graph makes anew, as first states of a recurrence, be on the torch device of the inputs, not on the captured one."""
+    like = next(node for node in module.graph.nodes if node.op == "placeholder")
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node.kwargs.get("device") is not None:
+            node.args = (like, node.target, *node.args)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name not in ("device", "pin_memory")}
+            node.target = made_beside
+
+
+def made_beside(like: Tensor, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What `make` makes of these arguments, on the torch device of `like`."""
+    return make(*args, device=like.device, **kwargs)
 
 
 class _Batches:
@@ -240,11 +266,14 @@ def _converted(
         for node in graph.module.graph.nodes:
             if node.op == "call_module" and node.target == name and outer[node.name] > 1:
                 node.args = (*node.args, outer[node.name])
+    _make_beside_inputs(graph.module)
     if limited:
         limit = f"component.adc.current_limit = {chip.component.adc.current_limit:g} A"
         told = f"{limit} holds part of the column currents of calibration data, by layer: {', '.join(limited)}"
         warnings.warn(told, RangeWarning, stacklevel=3)
     graph.module.recompile()
+    graph.module.register_forward_pre_hook(_begin)
+    graph.module.register_forward_hook(_end, always_call=True)
     program(graph.module, seed)
     freed.done(sum(analog.matrix.geometry.cells for analog in found.values()))
     return graph.module.eval()

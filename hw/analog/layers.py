@@ -2,17 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from xbar.hw.array.converter import count_beyond
 from xbar.hw.array.crossbar import CrossbarMatrix, LookUpMatrix
 from xbar.hw.array.fitting import level_units
 from xbar.hw.array.mapping import lines_in_use, straight_through
 from xbar.hw.cells.law import CellLaw
+from xbar.hw.checks import check
 from xbar.hw.chip.description import Chip
 from xbar.hw.errors import MappingError, ParameterError, RangeWarning
 from xbar.hw.graph.layout import layout_of
@@ -141,19 +142,41 @@ class AnalogLayer(nn.Module):
         scaled = values / self.input_scale.to(values.dtype)
         clipped = self._round(scaled).clamp(matrix.low, matrix.high)
         matrix.counts.inputs += x.numel()
-        smallest, largest = (float(end) for end in torch.aminmax(scaled.detach())) if x.numel() else (0.0, 0.0)
+        if x.numel():
+            self._look(scaled.detach())
+        return clipped
+
+    def _look(self, scaled: Tensor) -> None:
+        """See that inputs [DAC steps] are finite, and count and tell those beyond the range."""
+        matrix, ends = self.matrix, torch.stack(torch.aminmax(scaled))
+        judge = partial(self._judge, scaled.numel())
+        if ends.device.type == "cpu":  # at hand: nothing is counted where nothing is beyond
+            low, high = ends.tolist()
+            inside = matrix.low - 0.5 <= low and high <= matrix.high + 0.5 and not self.unseen
+            judge([low, high, *((0.0, 0.0, 0.0) if inside else self._beyond(scaled).tolist())])
+        else:
+            check(torch.cat([ends.double(), self._beyond(scaled)]), judge)
+
+    def _beyond(self, scaled: Tensor) -> Tensor:
+        """How many inputs are clipped, are far beyond the range, and are not 0, (3,) float64; the last two where they are of use."""
+        matrix, none = self.matrix, scaled.new_zeros((), dtype=torch.long)
+        margin, whole = TOLD_BEYOND * matrix.high, scaled.round()
+        clipped = torch.count_nonzero(whole - whole.clamp(matrix.low, matrix.high))
+        asked = self.watched and not self.warned
+        far = torch.count_nonzero(whole - whole.clamp(matrix.low - margin, matrix.high + margin)) if asked else none
+        return torch.stack([clipped, far, torch.count_nonzero(scaled) if asked and self.unseen else none]).double()
+
+    def _judge(self, inputs: int, seen: Sequence[float]) -> None:
+        """Raise, warn and count by the smallest and largest of so many inputs [DAC steps] and what `_beyond` counted."""
+        smallest, largest, clipped, far, not_zero = seen
+        matrix, margin = self.matrix, TOLD_BEYOND * self.matrix.high
         if not (math.isfinite(smallest) and math.isfinite(largest)):
             raise ParameterError(f"layer {self.name}: inputs must be finite, got {smallest} to {largest} steps of the DAC")
-        if self.unseen and (smallest or largest):
-            self._tell(int((scaled != 0).sum()) / x.numel(), smallest)
-        if smallest < matrix.low - 0.5 or largest > matrix.high + 0.5:
-            whole = scaled.detach().round()
-            matrix.counts.clipped_inputs += count_beyond(whole, matrix.low, matrix.high)
-            margin = TOLD_BEYOND * matrix.high
-            if smallest < matrix.low - margin or largest > matrix.high + margin:
-                far = count_beyond(whole, matrix.low - margin, matrix.high + margin)
-                self._tell(far / x.numel(), smallest)
-        return clipped
+        if self.unseen:
+            self._tell(not_zero / inputs, smallest)
+        matrix.counts.clipped_inputs += int(clipped)
+        if smallest < matrix.low - margin or largest > matrix.high + margin:
+            self._tell(far / inputs, smallest)
 
     def _tell(self, share: float, smallest: float) -> None:
         """Warn, once, that inputs are not like those that the layer was calibrated with."""
@@ -303,6 +326,7 @@ class AnalogEmbedding(AnalogLayer):
         scale = torch.tensor(1.0 / self.matrix.high, dtype=torch.float64, device=weight.device)
         self.register_buffer("input_scale", scale)
         self.register_buffer("output_scale", torch.ones(1, dtype=torch.float64, device=weight.device))
+        self.matrix.checked = False
         self.bias, self.saturated_share, self.fitting, self.residual = None, 0.0, False, None
 
     def to_integers(self, x: Tensor) -> Tensor:
@@ -319,10 +343,23 @@ class AnalogEmbedding(AnalogLayer):
 
     def forward(self, x: Tensor, outer: int = 1) -> Tensor:
         """Rows of the table (*x.shape, outputs) as the chip reads them; outer: as of any layer."""
-        rows = self._apart(x.flatten(), outer)
+        rows = self._apart(self._there(x.flatten()), outer)
         try:
             value = self.matrix(rows if len(rows) == 1 else rows.unsqueeze(1), self.output_scale * self.input_scale)
         except ParameterError as error:
             raise ParameterError(f"layer {self.name}: {error}") from None
         value = self._together(value.reshape(*rows.shape, self.outputs), outer)  # from (..., 1, look-ups, outputs)
         return value.to(self.matrix.weight.dtype).reshape(*x.shape, self.outputs)
+
+    def _there(self, rows: Tensor) -> Tensor:
+        """Rows, seen to be of the table; where that is told only later, rows that it does not have are its last or first meanwhile,
+        as an accelerator breaks at the index of none."""
+        if not rows.numel() or rows.is_floating_point():
+            return rows  # of which the matrix tells
+        check(torch.stack(torch.aminmax(rows)), self._judge_rows)
+        return rows if rows.device.type == "cpu" else rows.clamp(0, self.inputs - 1)
+
+    def _judge_rows(self, seen: Sequence[float]) -> None:
+        smallest, largest = (int(end) for end in seen)
+        if smallest < 0 or largest >= self.inputs:
+            raise ParameterError(f"layer {self.name}: rows must be from 0 to {self.inputs - 1}, got {smallest} to {largest}")

@@ -192,13 +192,13 @@ def layer_quality(model: nn.Module, data: Example) -> dict[str, LayerQuality]:
 
     Begins the matrices' `counts` anew, and reads on, as any forward does."""
     found = analog_layers(model)
-    power = {name: [0.0, 0.0] for name in found}
+    power: dict[str, list[Tensor | float]] = {name: [0.0, 0.0] for name in found}  # read when all is done
 
     def compare(matrix: nn.Module, given: tuple[Tensor, ...], product: Tensor, name: str) -> None:
         assert isinstance(matrix, CrossbarMatrix)
         exact = matrix.exact_product(given[0], found[name].input_scale)
-        power[name][0] += float(exact.square().sum())
-        power[name][1] += float((product.double() - exact).square().sum())
+        power[name][0] = power[name][0] + exact.square().sum()
+        power[name][1] = power[name][1] + (product.double() - exact).square().sum()
 
     hooks = []
     for name, layer in found.items():
@@ -213,7 +213,7 @@ def layer_quality(model: nn.Module, data: Example) -> dict[str, LayerQuality]:
             hook.remove()
         for layer in found.values():
             layer.matrix.measure = False
-    return {name: _quality(layer.matrix, *power[name]) for name, layer in found.items()}
+    return {name: _quality(layer.matrix, *map(float, power[name])) for name, layer in found.items()}
 
 
 def _quality(matrix: CrossbarMatrix, signal: float, noise: float) -> LayerQuality:

@@ -59,14 +59,15 @@ def _by_kind(channel: ReadChannel, currents: Sequence[Tensor], percentile: float
     out = torch.ones(len(rows), rows[0].shape[-1], dtype=torch.float64, device=rows[0].device)
     for row, part in enumerate(rows):
         for each in kind.unique().tolist():
-            values = _present(channel, part, kind == each)
+            of_kind = (kind == each).nonzero().flatten().to(part.device)
+            values = _present(channel, part, of_kind)
             rank = max(1, -int(-percentile * values.numel() // 1))
-            out[row, kind == each] = values.kthvalue(rank).values.double()
+            out[row, of_kind] = values.kthvalue(rank).values.double()
     return out
 
 
 def _present(channel: ReadChannel, currents: Tensor, columns: Tensor) -> Tensor:
-    """The currents of those columns (columns,) that there are, flat, of one row tile's (..., groups, vectors, columns)."""
+    """The currents of those columns, by number, that there are, flat, of one row tile's (..., groups, vectors, columns)."""
     chosen = currents[..., columns]
     if channel.present is None:
         return chosen.flatten()

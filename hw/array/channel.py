@@ -92,7 +92,7 @@ class ReadChannel:
         g = self.geometry
         if not g.encoding.analog_reference:
             return None
-        column = torch.arange(self.columns)
+        column = torch.arange(self.columns, device=self.full_scale.device)
         return column // g.slices // g.outputs_per_crossbar * g.slices + column % g.slices
 
     # ---- from inputs to voltages
@@ -234,7 +234,7 @@ class ReadChannel:
         adc, worst = self.adc, self.largest_current().to(self.full_scale.device)
         return adc.ideal or bool((adc.step == 1).all() and (worst <= adc.high).all() and adc.center == 0 and adc.origin is None)
 
-    @property
+    @cached_property
     def exact(self) -> bool:
         """True where whole levels over ideal wires give the integer products."""
         worst = float(self.largest_current().max()) / self.largest_drive * self.design.dac.largest
@@ -242,37 +242,42 @@ class ReadChannel:
         divided = self.design.adc.sensing == "voltage" or self.design.adc.column_calibration == "fitted"
         return self.lossless and not divided and not self.design.dac.bow and not self.design.adc.has_errors and not limited
 
-    def errors(self, draws: Draws, layout: CrossbarLayout) -> AdcErrors | None:
-        """Errors of each column's ADC in each instance, or None. Columns of a crossbar take its ADCs in turn; ADCs shared
-        by crossbars are drawn for each of them."""
-        adc, g, units = self.design.adc, self.geometry, self.design.adc_units
-        if not adc.has_errors:
-            return None
-        shape = (3, g.groups, g.row_tiles, g.planes, g.column_tiles, units)
-        drawn = torch.stack([torch.randn(shape, generator=draws.of_adcs(seed), dtype=torch.float64) for seed in draws.seeds])
-        first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
-        stored = self.geometry.outputs * self.geometry.slices * g.encoding.polarities
-        at = torch.cat([torch.arange(stored)[first], torch.arange(stored, stored + self.references)])
-        pairs = g.columns_per_output // g.conversions_per_output  # bitlines of one conversion
-        unit = layout.bitline[at] // pairs % units
-        per_column = drawn.to(self.full_scale.device)[..., layout.plane[at], layout.tile[at], unit]
-        gain, offset, inl = (part.unsqueeze(-2) for part in per_column.unbind(1))
-        inl = inl * adc.inl_sigma
-        low, high, _ = adc.code_range(self.signed_current)
-        if bool((inl.abs() * torch.pi >= high - low).any()):
-            raise ParameterError(f"component.adc.inl_sigma = {adc.inl_sigma} steps makes {adc.bits} bits not monotone")
-        return AdcErrors(adc.gain_sigma * gain, adc.offset_sigma * offset, inl)
+    @cached_property
+    def _highest(self) -> float:
+        """Largest that a code stands for, in steps."""
+        return self.adc.high if self.adc.origin is None else self.adc.high + float(self.adc.origin.abs().max())
 
     def sum_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """`dtype`, or float64 where sums of codes over slices could exceed what float32 holds exactly."""
         g = self.geometry
-        largest = self.adc.high if self.adc.origin is None else self.adc.high + float(self.adc.origin.abs().max())
-        top = g.row_tiles * largest * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
+        top = g.row_tiles * self._highest * (2.0 ** (self.design.inputs.bits + g.cell_bits * (g.slices - 1)))
         plain = g.encoding.scheme != "offset" and top < EXACT_FLOAT32 and not self.adc.ideal
         if self.design.adc.sensing == "voltage":
             return dtype
         simple = self.design.input_slices == 1 and g.slices == 1 and g.encoding.scheme != "offset"
         return dtype if plain or simple else torch.float64
+
+
+def adc_errors(channel: ReadChannel, draws: Draws, layout: CrossbarLayout) -> AdcErrors | None:
+    """Errors of each column's ADC in each instance, or None. Columns of a crossbar take its ADCs in turn; ADCs shared
+    by crossbars are drawn for each of them."""
+    adc, g, units = channel.design.adc, channel.geometry, channel.design.adc_units
+    if not adc.has_errors:
+        return None
+    shape = (3, g.groups, g.row_tiles, g.planes, g.column_tiles, units)
+    drawn = torch.stack([torch.randn(shape, generator=draws.of_adcs(seed), dtype=torch.float64) for seed in draws.seeds])
+    first = slice(None, None, 2) if g.encoding.analog_pair else slice(None)
+    stored = channel.geometry.outputs * channel.geometry.slices * g.encoding.polarities
+    at = torch.cat([torch.arange(stored)[first], torch.arange(stored, stored + channel.references)])
+    pairs = g.columns_per_output // g.conversions_per_output  # bitlines of one conversion
+    unit = layout.bitline[at] // pairs % units
+    per_column = drawn[..., layout.plane[at], layout.tile[at], unit].to(channel.full_scale.device)
+    gain, offset, inl = (part.unsqueeze(-2) for part in per_column.unbind(1))
+    inl = inl * adc.inl_sigma
+    low, high, _ = adc.code_range(channel.signed_current)
+    if bool((inl.abs() * torch.pi >= high - low).any()):
+        raise ParameterError(f"component.adc.inl_sigma = {adc.inl_sigma} steps makes {adc.bits} bits not monotone")
+    return AdcErrors(adc.gain_sigma * gain, adc.offset_sigma * offset, inl)
 
 
 def read_channel(design: ArrayDesign, geometry: Geometry, signed_input: bool, most_driven: int) -> ReadChannel:

@@ -14,7 +14,7 @@ from torch import Tensor
 from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.geometry import Geometry
 from xbar.hw.array.nonlinear import column_currents, wires_of
-from xbar.hw.array.programmed import ProgrammedArray
+from xbar.hw.array.programmed import CPU, ProgrammedArray
 from xbar.hw.array.solved import kept_conductance
 from xbar.hw.cells.device import Device
 from xbar.hw.cells.law import Linear
@@ -67,9 +67,9 @@ def seen_cells(array: ProgrammedArray, design: ArrayDesign, with_noise: bool) ->
         return SeenCells(levels.expand(len(array.cells), *[-1] * 4))
     held, read = array.conductances(), None
     if off:
-        normals = [torch.randn(held.shape[1:], generator=array.draws.of_cell_errors(seed, held.device), dtype=held.dtype,
-                               device=held.device) for seed in array.draws.seeds]  # fmt: skip
-        held = design.cell_error.added(held, device.g_max, torch.stack(normals))
+        normals = [torch.randn(held.shape[1:], generator=array.draws.of_cell_errors(seed, CPU), dtype=held.dtype)
+                   for seed in array.draws.seeds]  # fmt: skip
+        held = design.cell_error.added(held, device.g_max, torch.stack(normals).to(held.device))
     if device.has_read_noise and with_noise:
         own = held.detach()
         mean, read = device.read_moments(own, array.written().detach(), array.time)

@@ -38,7 +38,7 @@ def read_energy(array: ProgrammedArray, channel: ReadChannel, driven: Iterable[t
     else:
         lines = channel.geometry.wordlines_per_input
         seen = source_conductance(placed, wires_of(design.wires), lines).sum((1, 3))  # (.., wordlines, wordlines)
-    power = torch.zeros((), dtype=torch.float64)
+    power = seen.new_zeros(())
     for values, share in driven:
         for (codes, _), place in zip(channel.streams(values), design.places(channel.passes), strict=True):
             voltage = on_wordlines(array.layout, channel.tiled(design.dac.voltage(codes) * unit))

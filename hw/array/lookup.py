@@ -129,14 +129,15 @@ class LookUps:
 
     def check(self, inputs: Tensor, channel: ReadChannel, instances: int | None, values: bool) -> None:
         """Raise ParameterError for another shape than (1, look-ups), or (instances, 1, look-ups) of several, for rows that
-        the table does not have, and, to calibrate with (instances None), for row tiles without a look-up."""
+        the table does not have (of `values`, not known to be of it), and, to calibrate with (instances None), for row tiles without a
+        look-up."""
         g, shape = channel.geometry, tuple(inputs.shape)
         several = instances is not None and instances > 1
         if inputs.dim() not in (2, 3) or (inputs.dim() == 2 and several) or (inputs.dim() == 3 and shape[0] != instances):
             raise ParameterError(f"rows must be ({instances} instances, 1, look-ups), got {shape}")
         if inputs.dtype not in (torch.int32, torch.int64) or shape[-2] != 1:
             raise ParameterError(f"rows must be whole numbers (..., 1, look-ups), got {inputs.dtype} {shape}")
-        if inputs.numel():
+        if inputs.numel() and values:
             smallest, largest = (int(end) for end in torch.aminmax(inputs))
             if smallest < 0 or largest >= g.inputs:
                 raise ParameterError(f"rows must be from 0 to {g.inputs - 1}, got {smallest} to {largest}")

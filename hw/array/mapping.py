@@ -6,7 +6,7 @@ first. Weights that are not quantised keep a level with a fraction. Mapping is d
 straight through.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from xbar.hw.array.diagonal import of_outputs, off_diagonal, on_diagonal, outputs_present, rows_present
 from xbar.hw.array.geometry import Geometry, WeightEncoding
 from xbar.hw.array.layout import CrossbarLayout
+from xbar.hw.checks import check
 from xbar.hw.errors import MappingError
 
 ZERO_SCALE = 2.0**-64  # the weight that the integer 1 stands for where all weights are 0: see quantise_weights
@@ -99,9 +100,13 @@ def quantise_weights(
     far above the smallest float32, 1e-38. It is a power of two, so the gradient of a weight is the same to the bit of its
     mantissa as with any other.
     """
-    if not bool(torch.isfinite(weight).all()):
-        bad = int((~torch.isfinite(weight)).sum())
-        raise MappingError(f"weights must be finite; {bad} of {weight.numel()} are not")
+    count = weight.numel()
+
+    def judge(seen: Sequence[float]) -> None:
+        if seen[0]:
+            raise MappingError(f"weights must be finite; {seen[0]:.0f} of {count} are not")
+
+    check(count - torch.isfinite(weight).sum().view(1), judge)
     with torch.no_grad():
         if largest is None:
             magnitude = weight.double().abs()

@@ -75,10 +75,9 @@ class ProgrammedArray:
     def conductances(self) -> Tensor:
         """What the cells hold now [S], by column (instances, groups, row_tiles, rows, columns) float64."""
         target = self.target()
-        torch_device = target.device
         return torch.stack([
             target if cells is None
-            else self.device.conductance_at(cells, self.time, self.draws.of_telegraph(seed, torch_device))
+            else self.device.conductance_at(cells, self.time, self.draws.of_telegraph(seed, CPU))
             for cells, seed in zip(self.cells, self.draws.seeds, strict=True)
         ])  # fmt: skip
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from xbar.hw.array.channel import ColumnFit, ReadChannel
+from xbar.hw.array.channel import ColumnFit, ReadChannel, adc_errors
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.currents import base_levels, column_load, is_solved, join_pairs, seen_cells, solved_levels
 from xbar.hw.array.draws import LASTING
@@ -50,7 +50,7 @@ class ReadyArray:
             return current
         if channel.subtracted_reference is not None:
             taken = current[..., channel.columns :]
-            current = current[..., : channel.columns] - taken[..., channel.subtracted_reference.to(current.device)]
+            current = current[..., : channel.columns] - taken[..., channel.subtracted_reference]
         if channel.limit is not None:
             if counts is not None:
                 counts.limited += int((current.abs() > channel.limit).sum())
@@ -99,7 +99,7 @@ def make_ready(
     """The array behind the channel's ADCs; with_errors: with read noise, and with the errors of ADCs; fit: of the columns of these
     instances, in place of the nominal one. Gradients flow to what the cells hold."""
     seen = seen_cells(array, channel.design, with_errors)
-    errors = channel.errors(array.draws, array.layout) if with_errors else None
+    errors = adc_errors(channel, array.draws, array.layout) if with_errors else None
     gain = 0.0 if errors is None else errors.gain
     to_steps = (1 + gain) / channel.adc.step.unsqueeze(1)  # (..., row_tiles, 1, columns)
     apart = channel.limit is not None or channel.subtracted_reference is not None

@@ -19,6 +19,7 @@ with time apart from G(t) = G t^-nu, disturbance by reads or by neighbours' writ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from xbar.hw.cells.programmed import Programmed
 from xbar.hw.cells.table import TABLE_EDGE, check_table, find_table, interpolate, read_table
+from xbar.hw.checks import check
 from xbar.hw.errors import ParameterError
 from xbar.hw.later import Later
 from xbar.hw.quantity import Unit
@@ -467,7 +469,7 @@ class Device(BaseModel):
         return state if stuck is None else torch.where(stuck == 0, state, 0)
 
     def telegraph_after(self, state: Tensor, elapsed: float, generator: torch.Generator) -> Tensor:
-        """Telegraph states (int8, +1 high, -1 low, 0 none) `elapsed` [s] after `state`, of the same shape.
+        """Telegraph states (int8, +1 high, -1 low, 0 none) `elapsed` [s] after `state`, of the same shape, drawn where the generator is.
 
         Symmetric two-state process: a state persists with probability (1 + exp(-2 elapsed / dwell time)) / 2. For a
         chain of reads, feed each result to the next. Raises ParameterError for a time below 0.
@@ -475,7 +477,7 @@ class Device(BaseModel):
         _check_time(elapsed)
         if self.telegraph_dwell_time is None:
             raise ParameterError("device.telegraph_dwell_time is needed for telegraph noise, got None")
-        uniform = torch.rand(state.shape, generator=generator, dtype=torch.float64, device=state.device)
+        uniform = torch.rand(state.shape, generator=generator, dtype=torch.float64, device=generator.device).to(state.device)
         switches = uniform < -math.expm1(-2 * elapsed / self.telegraph_dwell_time) / 2
         return torch.where(switches, -state, state)
 
@@ -555,8 +557,10 @@ def ideal_of(device: Device) -> Device:
 # ---- helpers
 
 
-def _share(cells: Tensor) -> float:
-    return cells.double().mean().item() if cells.numel() else 0.0
+def _share(cells: Tensor) -> float | Tensor:
+    """Share of cells that are so [1]; a 0-dimensional tensor on an accelerator, which need not be waited for."""
+    share = cells.double().mean() if cells.numel() else cells.new_zeros((), dtype=torch.float64)
+    return share.item() if share.device.type == "cpu" else share
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -566,8 +570,12 @@ def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
 def _check_cells(name: str, values: Tensor) -> None:
     if not values.is_floating_point():
         raise ParameterError(f"{name} must be floating-point conductances in S, got {values.dtype}")
-    if not bool(torch.isfinite(values).all()):
-        raise ParameterError(f"{name} must be finite conductances in S, got NaN or infinity")
+
+    def judge(seen: Sequence[float]) -> None:
+        if not seen[0]:
+            raise ParameterError(f"{name} must be finite conductances in S, got NaN or infinity")
+
+    check(torch.isfinite(values).all().view(1), judge)
 
 
 def _check_time(time: float | Tensor) -> None:

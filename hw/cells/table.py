@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xbar.hw.checks import check
 from xbar.hw.errors import ParameterError
 from xbar.hw.later import Later
 
@@ -73,12 +74,18 @@ def interpolate(table: Sequence[tuple[float, float]], target: Tensor) -> Tensor:
     """Sigma [S] at `target` [S], linear between the table's points; ParameterError outside them."""
     low, high = table[0][0], table[-1][0]
     outside = (target < low - TABLE_EDGE * high) | (target > high * (1 + TABLE_EDGE))
-    if bool(outside.any()):
-        raise ParameterError(
-            f"{int(outside.sum())} of {target.numel()} targets are outside programming_table, {low:g} S to {high:g} S; "
-            f"first: {target[outside][0].item():g} S"
-        )
-    points = torch.tensor(table, dtype=target.dtype, device=target.device)  # (points, 2)
+    count = target.numel()
+
+    def judge(seen: Sequence[float]) -> None:
+        if seen[0]:
+            raise ParameterError(
+                f"{seen[0]:.0f} of {count} targets are outside programming_table, {low:g} S to {high:g} S; first: {seen[1]:g} S"
+            )
+
+    if count:
+        first = target.detach().take(outside.int().argmax())
+        check(torch.stack([outside.sum().double(), first.double()]), judge)
+    points = target.new_tensor(table)  # (points, 2)
     x, y = points[:, 0].contiguous(), points[:, 1]
     right = torch.searchsorted(x, target.detach().contiguous()).clamp(1, len(table) - 1)
     left = right - 1

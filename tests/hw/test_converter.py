@@ -13,6 +13,7 @@ from tests.hw.test_crossbar import crossbar_matrix, small_chip
 from tests.hw.test_mapping import SCHEMES
 from xbar.hw import Arrivals, Chip, ConfigurationError, ParameterError, convert, load_chip, place, simulate, trace
 from xbar.hw.analog import analog_layers
+from xbar.hw.array.channel import adc_errors
 from xbar.hw.array.converter import Adc, Dac, lossless_bits
 from xbar.hw.array.counts import ActionCounts, conversions_per_slice, drives_per_slice
 from xbar.hw.array.crossbar import CrossbarMatrix
@@ -556,7 +557,7 @@ class TestRanges:
         matrix.measure = True
         assert matrix(torch.from_numpy(x).double()[None])[0].numpy() == pytest.approx(expected, rel=1e-9, abs=1e-9)
         assert matrix.counts.saturated == saturated > 0
-        assert matrix.channel.errors(matrix.array.draws, matrix.layout) is None
+        assert adc_errors(matrix.channel, matrix.array.draws, matrix.layout) is None
 
     @pytest.mark.parametrize("per", ["layer", "crossbar"])
     def test_a_current_on_a_pedestal_uses_all_codes_from_its_lower_percentile(self, per: str) -> None:

@@ -290,20 +290,6 @@ class TestStates:
             assert make_ready(layer.matrix.array, layer.matrix.channel, layer.matrix.dtype).cells.dtype == torch.float64
             assert torch.allclose(layer.matrix.array.conductances(), before, rtol=1e-12)
 
-    def test_on_a_gpu(self) -> None:
-        """The same cells, and to rounding the same product without read noise; noise draws run."""
-        if not torch.cuda.is_available():
-            pytest.skip("torch finds no CUDA device")
-        model, x = small_convolutional()
-        chip = EDGE.with_changes(device={"read_noise_sigma": 0.0}, component={"adc": {"range": "ideal"}})
-        here = convert(model, chip, x, seed=3)
-        there = convert(model, chip, x, seed=3).cuda()
-        assert torch.allclose(there(x.cuda()).cpu(), here(x), rtol=1e-4, atol=1e-4)
-        program(there, [3, 4], chip.device.model_copy(update={"read_noise_sigma": 0.05}))
-        noisy = there(x.cuda().repeat(2, 1, 1, 1))
-        assert torch.isfinite(noisy).all()
-        assert not torch.equal(noisy[:4], noisy[4:])
-
 
 def test_trained_weights_are_copied_back_to_the_network(isaac: Chip) -> None:
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))

@@ -49,6 +49,7 @@ from xbar.hw.footprint import Footprint, array_power, footprint
 from xbar.hw.graph.trace import trace
 from xbar.reports.compression_sheet import CompressionSheet
 from xbar.reports.results import write_text
+from xbar.workloads.compute import torch_device
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import ASSUMED_SIGMA, AUTO, BEST_BITS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import (
@@ -76,6 +77,7 @@ from xbar.workloads.task import Metric
 from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
 
 Step = Callable[[str], None]
+CPU = torch.device("cpu")
 FRONTIER = ("cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # cost-aware and uniform: by ADMM
 TIMED_BATCHES = 20  # whose training tells how long an epoch takes
 SOLVED_ON = 2000  # training samples that least squares see
@@ -128,7 +130,7 @@ class _Work:
         self.example = data.train_inputs[:2]
         self.model = with_layers(baked(model).cpu().eval(), self.example)
         self.data, self.chip, self.target = data, chip, target
-        self.trained_on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.on = torch_device((plan or Plan()).compute)
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
         self.processor_s: dict[str, float] = {}  # of training, by stage
@@ -164,7 +166,8 @@ class _Work:
         weights = hashlib.sha256(
             b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
         ).hexdigest()
-        judged = ("budgets", "frontier", "frontier_images", "frontier_seeds", "instances", "images", "most_on_chips", "longer", "longer_by")
+        judged = ("budgets", "frontier", "frontier_images", "frontier_seeds", "instances", "images", "most_on_chips", "longer", "longer_by",
+                  "compute")  # fmt: skip
         plan = {name: value for name, value in asdict(self.plan).items() if name not in judged}
         told = [RULES, weights, self.data.digest, repr(sorted(plan.items())), self.code, *asked]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -227,7 +230,7 @@ class _Work:
 
     def _epoch_seconds(self) -> float:
         """Processor time of an epoch of the uncompressed network's training, on the mean of small and large images, from a short one."""
-        plan, model = self.plan, baked(self.model).to(self.trained_on)
+        plan, model = self.plan, baked(self.model).to(self.on)
         part = first_samples(self.parts, TIMED_BATCHES * plan.batch)
         _train(model, first_samples(part, plan.batch), plan.recipe(2, small=True), plan)  # what is done once
         began = time.process_time()
@@ -386,7 +389,7 @@ class _Work:
             Admm(model, sets or {}, joint=joint).project_()  # the nearest members: by magnitude
         if epochs and (sets is None or asked):
             plan, last = self.plan, name in ("levels", "quantised", "control", "final")
-            model.to(self.trained_on)
+            model.to(self.on)
             pulled = pulling(plan.method, model, sets or {}, plan, epochs, self.parts, joint=joint) if asked else None
             recipe = plan.recipe(epochs, PULL_SHARE if asked else share, pulled=asked, small=not last and not asked,
                                  taught=name != "longer")  # fmt: skip
@@ -402,7 +405,7 @@ class _Work:
             checkpoint = self.kept / f"{name}.checkpoint"
             if checkpoint.is_file():  # an interrupt after its last epoch tells of none
                 self.epochs_of[name] = read_state(checkpoint).get("epoch", -1) + 1
-            teacher = self.model.to(self.trained_on) if recipe.distil else None
+            teacher = self.model.to(self.on) if recipe.distil else None
             _train(model, self.parts, recipe, plan, pulled, checkpoint, told, teacher)
             if isinstance(pulled, Admm):
                 self.histories[name] = pulled.history.to_dict("records")
@@ -466,9 +469,9 @@ class _Work:
                 return found | {"ideal": None, "varied": []}
             inputs, targets = inputs[: plan.images], targets[: plan.images]
             ranges = self.ranges.get(name, {})
-            ideal = chip_scores(model, chip, self.calibration, inputs, targets, (), self.device, metric, ranges)[0]
+            ideal = chip_scores(model, chip, self.calibration, inputs, targets, (), self.device, metric, ranges, self.on)[0]
             seeds = range(plan.seed, plan.seed + plan.instances)
-            varied = chip_scores(model, chip, self.calibration, inputs, targets, seeds, self.device, metric, ranges)
+            varied = chip_scores(model, chip, self.calibration, inputs, targets, seeds, self.device, metric, ranges, self.on)
             return found | {"ideal": ideal, "varied": varied}
 
         how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
@@ -575,7 +578,7 @@ class _Work:
             if inputs := input_sets(small, allocation):
                 small = self._pulled(small, inputs, (), parts, pulling_, plan)
                 retraining -= pulling_
-        model = hold_zeros(small).to(self.trained_on)
+        model = hold_zeros(small).to(self.on)
         if retraining:
             _train(model, parts, plan.recipe(retraining), plan)
         bake(model).cpu().eval()
@@ -602,7 +605,7 @@ class _Work:
         """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
         if not sets and not joint:
             return model
-        model.to(self.trained_on)
+        model.to(self.on)
         admm = pulling("admm", model, sets, plan, epochs, parts, tolerance=0.0, joint=joint)
         _train(model, parts, plan.recipe(epochs, PULL_SHARE, pulled=True), plan, admm)
         return bake(model).cpu()
@@ -663,13 +666,13 @@ def _train(
 
 def chip_scores(
     model: nn.Module, chip: Chip, calibration: Tensor, inputs: Tensor, targets: Tensor, seeds: Any, device: Any, metric: Metric,
-    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}), on: torch.device = CPU,
 ) -> list[float]:  # fmt: skip
     """Scores of chip instances by seed with cells of `device`, rows and columns of zeros packed away; without seeds, of one
-    chip with ideal cells."""
-    on_chip = convert(model, chip, calibration, 0, pack=True, input_ranges=input_ranges)
+    chip with ideal cells. on: where they compute."""
+    on_chip = convert(model, chip, calibration, 0, pack=True, input_ranges=input_ranges).to(on)
     found = []
     for seed in seeds or [None]:
         program(on_chip, 0 if seed is None else seed, device, layers=() if seed is None else None)
-        found.append(score(on_chip, inputs, targets, metric, batch=250))
+        found.append(score(lambda x: on_chip(x.to(on)).cpu(), inputs, targets, metric, batch=250))
     return found

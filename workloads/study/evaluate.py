@@ -18,6 +18,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip.description import Chip
 from xbar.hw.display import Shown
 from xbar.hw.errors import ParameterError
+from xbar.workloads.compute import CPU, torch_device
 from xbar.workloads.data import Dataset
 from xbar.workloads.task import ACCURACY, Metric, Tally
 from xbar.workloads.training import checked_output, tally_for
@@ -114,16 +115,17 @@ class Evaluation(Shown):
 def evaluate(
     model: nn.Module, chip: Chip, data: Dataset, instances: int = 50, *, samples: int | None = None, seed: int = 0,
     condition: Condition | None = None, memory: int = MEMORY, batch: int = BATCH_SAMPLES, progress: Progress | None = None,
+    compute: str = CPU,
 ) -> Evaluation:  # fmt: skip
     """Scores of `instances` instances of `chip`, seeds from `seed` on, by the data's metric on the first `samples` test samples (all).
 
     Ranges are calibrated on training samples. memory [bytes] and batch [samples] bound what is computed at once; neither
-    they nor the number of threads change a result. progress(done, all) is told of instances. Instances of a chip
+    they nor the number of threads change a result. compute: as of `OnChip`. progress(done, all) is told of instances. Instances of a chip
     in which nothing is drawn are all the same, and computed once. Raises ParameterError, TaskError and what `hw` raises.
     """
     if instances < 1 or (samples is not None and samples < 1):
         raise ParameterError(f"evaluate needs at least one instance and one sample, got {instances} and {samples}")
-    on_chip = OnChip(model, chip, data.train_inputs[:CALIBRATION_SAMPLES], seed, memory, batch)
+    on_chip = OnChip(model, chip, data.train_inputs[:CALIBRATION_SAMPLES], seed, memory, batch, compute=compute)
     inputs, targets = data.test_inputs[:samples], data.test_targets[:samples]
     seeds = list(range(seed, seed + instances))
     condition = condition or Condition()
@@ -143,15 +145,20 @@ class OnChip:
     def __init__(
         self, model: nn.Module, chip: Chip, calibration_inputs: Tensor, seed: int = 0, memory: int = MEMORY,
         batch: int = BATCH_SAMPLES, host: Sequence[str] = (), input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+        compute: str = CPU,
     ):  # fmt: skip
         """host: modules that a host computes. input_ranges: of layers whose ranges are not to be calibrated, as `convert` has them.
-        memory [bytes] and batch [samples] bound what is computed at once. Raises ParameterError and what `hw` does."""
+        memory [bytes] and batch [samples] bound what is computed at once. compute: where (`xbar.workloads.compute.torch_device`), once
+        converted; inputs and outputs are on the CPU all the same. Raises ParameterError and what `hw` does."""
+        self.on = torch_device(compute)
         if memory < 1 or batch < 1:
             raise ParameterError(f"memory and batch must be 1 or more, got {memory} and {batch}")
         self.chip, self.memory, self.batch = chip, memory, batch
         self.model = convert(model, chip, calibration_inputs, seed, pack=True, host=host, input_ranges=input_ranges)
         self.layers = analog_layers(self.model)
         self._sample_bytes, self._output = self._measure(calibration_inputs[:1])
+        if self.on.type != CPU:
+            self.model.to(self.on)
 
     def varies(self, condition: Condition | None = None) -> bool:
         """True where chip instances differ."""
@@ -200,6 +207,10 @@ class OnChip:
                 found[seed].append(each)
         return {seed: torch.cat(each) for seed, each in found.items()}
 
+    def computed(self, inputs: Tensor) -> Tensor:
+        """What the present instances give for their inputs, one instance's after the other's; both on the CPU."""
+        return checked_output(self.model(inputs.to(self.on))).cpu()
+
     def prepare(self, seeds: Sequence[int], condition: Condition) -> None:
         """Programme these instances and bring them into the condition."""
         program(self.model, seeds, condition.device, layers=condition.layers)
@@ -217,7 +228,7 @@ class OnChip:
             for start in range(0, len(inputs), batch):
                 x = inputs[start : start + batch]
                 with torch.no_grad():
-                    outputs = checked_output(self.model(x.repeat(len(seeds), *[1] * (x.dim() - 1))))
+                    outputs = self.computed(x.repeat(len(seeds), *[1] * (x.dim() - 1)))
                 yield slice(start, start + len(x)), outputs.unflatten(0, (len(seeds), len(x)))
         finally:
             for name, layer in self.layers.items():

@@ -14,6 +14,7 @@ from xbar.workloads.offered import (
     AUTO,
     COMPRESSION_METHOD,
     COMPRESSION_METHODS,
+    COMPUTES,
     NETWORKS,
     RATE,
     TRAINING_OPTIONS,
@@ -44,6 +45,7 @@ class Plan(TrainingOptions):
     then change. learned: of the stages on levels, whether the steps of weights and inputs are learned (LSQ), input ranges of the chip
     with them. Options of training go to all stages but for `small`, of stages before levels, and `average`, not of those that pull. The
     teacher is the network as it came in, for the stages of `TRAININGS`; the search, `longer` and the picture of methods have none.
+    compute: where networks are trained and chips compute, "cpu", "cuda", or AUTO for CUDA where there is one; the search stays on the CPU.
     Refused where they would change nothing: rho where method is not admm, temperature and views without distil.
     """
 
@@ -82,6 +84,7 @@ class Plan(TrainingOptions):
     allocation: str = "cost-aware"
     rho: float = 0.1
     learned: bool = False
+    compute: str = AUTO
 
     def __post_init__(self) -> None:
         for name, known in (("method", COMPRESSION_METHODS), ("allocation", ALLOCATIONS), ("longer_by", LONGER_BY)):
@@ -95,6 +98,7 @@ class Plan(TrainingOptions):
             _check(name, getattr(self, name) >= 0, getattr(self, name), "0 or more")
         for name in ("learning_rate", "rate", "rho"):
             _check(name, 0 < getattr(self, name) < float("inf"), getattr(self, name), "above 0 and finite")
+        _check("compute", self.compute in (*COMPUTES, AUTO), self.compute, f"one of {', '.join(COMPUTES)}, or {AUTO}")
         for name in ("bits", "input_bits"):
             value = getattr(self, name)
             _check(name, value is None or value == AUTO or (not isinstance(value, str) and value >= 1), value, f"1 or more, or {AUTO}")

@@ -17,7 +17,16 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.chip.layers import layer_key
 from xbar.hw.errors import did_you_mean
 from xbar.hw.quantity import Unit, number_and_unit
-from xbar.workloads.offered import ALLOCATIONS, COMPRESSION_METHODS, SHARING, TARGETS, TASKS, WORKLOADS, is_own
+from xbar.workloads.offered import (
+    ALLOCATIONS,
+    COMPRESSION_METHODS,
+    COMPUTES,
+    SHARING,
+    TARGETS,
+    TASKS,
+    WORKLOADS,
+    is_own,
+)
 from xbar.workloads.study.evaluate import Correction
 from xbar.workloads.study.identity import Point, SweepError, Value
 from xbar.workloads.study.plan import Plan
@@ -94,6 +103,7 @@ _OWN: dict[str, Field] = {
     "study.first_instance": Field(int, least=0, most=2**53),  # how many chip instances, from the seed's on, are passed over
     "study.first_image": Field(int, least=0, most=2**53),  # how many of the images, in the order that the seed draws, are passed over
     "study.reads": Field(str, choices=READS),
+    "study.compute": Field(str, choices=COMPUTES),  # where chips compute and networks are trained; silent: chips on the CPU
     "study.errors": Field(bool),  # whether errors of accuracies stand beside them
     "study.poisson": Field(int, least=2, most=2**53),  # requests of a Poisson stream at the rate, for latency_p99_s
     "study.rewrite": Field(float, least=1e-300),  # seconds from one writing of all cells to the next, for lifetime_s

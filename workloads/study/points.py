@@ -40,6 +40,7 @@ from xbar.hw.events.updates import SECONDS_PER_YEAR, years_to_wear_out
 from xbar.hw.footprint import Footprint, footprint
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.trace import trace
+from xbar.workloads.compute import CPU
 from xbar.workloads.data import cache_directory
 from xbar.workloads.offered import TARGETS, file_of, is_own
 from xbar.workloads.own import code_of
@@ -194,16 +195,19 @@ def _subject(point: dict[str, Value]) -> _Subject:
     name, seed = str(point["workload.name"]), int(point["workload.seed"] or 0)
     data, weights = (None if point.get(key) is None else Path(str(point[key])) for key in ("workload.data", "workload.weights"))
     task, metric = (None if point.get(key) is None else str(point[key]) for key in ("workload.task", "workload.metric"))
-    identity = json.dumps([name, seed, str(data), str(weights), task, metric, files_of(point), os.environ.get("XBAR_DATA")])
+    told = [name, seed, str(data), str(weights), task, metric, files_of(point), os.environ.get("XBAR_DATA"), _compute(point)]
+    identity = json.dumps(told)
 
     def load() -> tuple[str, Workload]:
         with _only_one(hashlib.sha256(name.encode()).hexdigest()[:12] + f"-{seed}"):
-            workload = load_workload(name, seed, data, weights=weights, task=task, metric=metric)
+            workload = load_workload(name, seed, data, weights=weights, task=task, metric=metric, compute=_compute(point))
         return _content(workload.model) + workload.code + workload.data.digest, workload
 
     key, workload = _workloads.get(identity, load)
     whole = _Subject(key, workload, workload.model, chip, {})
     given = {key.removeprefix(COMPRESSION): value for key, value in point.items() if key.startswith(COMPRESSION)}
+    if given and point.get("study.compute") is not None:
+        given["compute"] = point["study.compute"]
     kept = {found[0]: float(value or 0) for name, value in point.items() if (found := layer_field(name)) and found[1] == "compression.keep"}
     if kept:
         return _cut(whole, kept, str(given.get("method", "least-squares")), int(given.get("seed") or 0))
@@ -293,11 +297,17 @@ def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dic
     ideal = _without_errors(subject.chip)
 
     def make() -> tuple[OnChip, dict[str, float] | None]:
-        converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs, input_ranges=subject.input_ranges)
+        converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs, input_ranges=subject.input_ranges,
+                           compute=_compute(point))  # fmt: skip
         return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
 
-    found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json(), make)
+    found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json() + _compute(point), make)
     return found
+
+
+def _compute(point: Mapping[str, Value]) -> str:
+    """Where the point's chips compute."""
+    return str(point.get("study.compute") or CPU)
 
 
 def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
@@ -313,7 +323,8 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
     varies = on_chip.varies(condition)
     count = int(point["study.instances"] or 0) if varies else 1
     images_told = [seed, first, len(targets)]
-    described = [subject.key, subject.chip.model_dump_json(), first_chip, count, *images_told, condition.seconds, condition.correction]
+    described = [subject.key, subject.chip.model_dump_json(), first_chip, count, *images_told, condition.seconds, condition.correction,
+                 _compute(point)]  # fmt: skip
 
     def measure() -> _Measured:
         seeds = range(seed + first_chip, seed + first_chip + count)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from xbar.workloads.workload import Workload
 def report(
     model: nn.Module, data: Any, chip: Chip | str, out: str | Path, study: Study | None = None, title: str = "", *,
     metric: Metric | Function | None = None, host: Sequence[str] = (), step: Callable[[str], None] = lambda _: None,
+    compute: str | None = None,
 ) -> Results:  # fmt: skip
     """Everything that `xbar run` writes, of a trained model at hand: tables, report.pdf and report.html in the folder `out`.
 
     data: as `dataset` takes it; chip: one, or the name of a preset or file; study: of `xbar.workloads.study.run`, its quick one unless
-    given; metric: a Metric, or a function whose attribute `better` is "high" or "low"; host: names of modules that a host computes. The
-    model is in evaluation mode meanwhile. Raises DataError and what `xbar.workloads.study.run.run` raises.
+    given; metric: a Metric, or a function whose attribute `better` is "high" or "low"; host: names of modules that a host computes;
+    compute: where chips compute, "cpu" or "cuda", in place of the study's. The model is in evaluation mode meanwhile. Raises DataError and
+    what `xbar.workloads.study.run.run` raises.
     """
     found, name = dataset(data, metric=metric), title or getattr(model, "__name__", type(model).__name__)
     with _evaluating(model):
@@ -33,7 +36,9 @@ def report(
         reached = judged(model, found, name)
         left = (host,) if isinstance(host, str) else tuple(host)
         workload = Workload(name.lower().replace(" ", "-"), name, model, found, reached, host=left)
-        results = run(workload, load_chip(chip) if isinstance(chip, str) else chip, study or Study().quick(), step)
+        study = study or Study().quick()
+        study = study if compute is None else replace(study, compute=compute)
+        results = run(workload, load_chip(chip) if isinstance(chip, str) else chip, study, step)
     step("drawing the report")
     results.save(Path(out))
     render(results, Path(out))

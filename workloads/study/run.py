@@ -32,6 +32,7 @@ from xbar.hw.graph.trace import trace
 from xbar.reports.metric import ShownMetric
 from xbar.reports.results import Results, write_text
 from xbar.reports.times import DAY, TIMES, time_text
+from xbar.workloads.compute import CPU, told, torch_device
 from xbar.workloads.data import samples_digest
 from xbar.workloads.offered import STUDY_REQUESTS
 from xbar.workloads.study import hardware_tables, on_chips, studies
@@ -66,7 +67,8 @@ class Study:
     parts: what is studied besides. assumed: values where the chip is ideal; later: when drift is judged against the
     other non-idealities [s]; stuck_rates [1], wire_resistances [ohm a segment], yield_margin: loss with
     which a chip still counts as good, in accuracy or as a share of another metric [1]; times: after programming [s]. sharing: what
-    layers share on the chip, as `xbar.hw.place` takes it.
+    layers share on the chip, as `xbar.hw.place` takes it. compute: where chips compute, "cpu" or "cuda"; placement, events and all else
+    stay on the CPU.
     """
 
     instances: int = 10
@@ -86,6 +88,7 @@ class Study:
     sharing: Sharing = "as_needed"
     times: tuple[float, ...] = tuple(TIMES.values())
     chips: on_chips.Chips = 1
+    compute: str = CPU
 
     def quick(self) -> "Study":
         """The same in a fraction of the time: at most 3 instances, every other ADC resolution on one, and of the parts only the layers'
@@ -161,7 +164,7 @@ class Bench:
                 self._converted.pop(next(iter(self._converted)))
             self._converted[key] = OnChip(
                 self.workload.model, chip, self.workload.calibration_inputs, self.study.seed, host=self.workload.host,
-                input_ranges=self.workload.input_ranges,
+                input_ranges=self.workload.input_ranges, compute=self.study.compute,
             )  # fmt: skip
         return self._converted[key]
 
@@ -206,7 +209,8 @@ class Bench:
         if of is None:
             return self.on_chip(chip)
         w = self.workload
-        kept = OnChip(w.model, chip, w.calibration_inputs, self.study.seed, host=w.host, input_ranges=w.input_ranges)
+        kept = OnChip(w.model, chip, w.calibration_inputs, self.study.seed, host=w.host, input_ranges=w.input_ranges,
+                      compute=self.study.compute)  # fmt: skip
         keep_steps(kept.model, self.on_chip(of).model)
         return kept
 
@@ -218,7 +222,8 @@ def _described(chip: Chip | None) -> str:
 def _identity(workload: Workload, study: Study) -> str:
     """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [_code(), workload.code, repr(workload.host), workload.data.digest, weights.hexdigest(), repr((study.seed, study.images))]
+    described = [_code(), workload.code, repr(workload.host), workload.data.digest, weights.hexdigest(),
+                 repr((study.seed, study.images, study.compute))]  # fmt: skip
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
 
 
@@ -238,7 +243,7 @@ def run(
     step is told what begins. With `kept`, scores are kept in that file as they are measured, and those that an
     interrupted run of the same study left there are not measured again; the caller removes it.
     """
-    data = workload.data
+    data, computed_on = workload.data, told(torch_device(study.compute))
     step("placing and simulating")
     network = trace(workload.model, workload.calibration_inputs, pack=True, host=workload.host)
     placement = on_chips.placed(network, chip, study.chips, study.sharing)
@@ -262,6 +267,7 @@ def run(
     meta = _meta(workload, chip, study, network, ledger, alone)
     of_float = score(workload.model, inputs, targets, data.metric)
     alike = not chip.differs(chip.device)
+    meta["study"]["computed_on"] = computed_on
     meta["steady"] = hardware_tables.steady_state(ledger)
     meta["metric"], meta["score"] = data.metric.told(), _scored(workload, described, of_float, len(targets), alike) | {"ideal": ideal} | cut
     meta["score"]["samples_digest"] = samples_digest(inputs, targets)[:DIGEST]
@@ -388,7 +394,7 @@ def _cut(converted: OnChip, study: Study, inputs: Tensor) -> dict[str, float]:
     for matrix in matrices:
         matrix.counts = ActionCounts()
     with torch.no_grad():
-        converted.model(inputs[:QUALITY_SAMPLES])
+        converted.computed(inputs[:QUALITY_SAMPLES])
     cells = np.array([matrix.geometry.cells for matrix in matrices])
     inputs = sum(matrix.counts.inputs for matrix in matrices)
     return {

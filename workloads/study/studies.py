@@ -155,7 +155,7 @@ def quality(on_chip: OnChip, seeds: Sequence[int], inputs: Tensor) -> pd.DataFra
     infinite where the product is exact."""
     on_chip.prepare(list(seeds)[: QUALITY_INSTANCES if on_chip.varies() else 1], Condition())
     rows = []
-    for name, found in layer_quality(on_chip.model, inputs).items():
+    for name, found in layer_quality(on_chip.model, inputs.to(on_chip.on)).items():
         g = on_chip.layers[name].matrix.geometry
         rows.append({
             "layer": name, "outputs": g.outputs * g.groups, "inputs": g.inputs, "saturated_share": found.saturated_share,

@@ -1,7 +1,7 @@
 """The TOML file of a sweep: a title, a space, what its points share, and axes or points (`examples/sweep.toml` explains its form)."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from xbar.hw.chip.files import preset_names, silicon_names
 from xbar.hw.quantity import UNITS, Unit, number_and_unit
 from xbar.workloads.offered import is_own
 from xbar.workloads.study import spaces
-from xbar.workloads.study.identity import SweepError, Value
+from xbar.workloads.study.identity import Point, SweepError, Value
 from xbar.workloads.study.point_names import PATHS, check_value, complete, field_of
 from xbar.workloads.study.spaces import Axis, Span
 
+COMPUTE = "study.compute"
 SPACES = ("grid", "list", "random", "latin_hypercube")
 
 
@@ -184,3 +185,14 @@ def placed(name: str, value: Value, folder: Path) -> Value:
     if (name == "device.name" and not value.endswith(".toml")) or (name == "workload.name" and not is_own(value)):
         return value
     return str(folder / value)
+
+
+def with_compute(point: Point, compute: str | None, axes: Container[str] = ()) -> dict[str, Value]:
+    """The point with `study.compute` as asked for beside the file; None: as it is. axes: what varies besides. Raises SweepError where the
+    file says otherwise."""
+    if compute is None:
+        return dict(point)
+    said = "varies" if COMPUTE in axes else point.get(COMPUTE)
+    if said not in (None, compute):
+        raise SweepError(f"{COMPUTE} = {said} in the file, and --compute {compute} says otherwise: give one of them")
+    return {**point, COMPUTE: compute}
