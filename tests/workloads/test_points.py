@@ -501,6 +501,7 @@ def test_the_network_in_float_is_judged_on_the_data_of_the_point(tmp_path: Path)
     assert found[1]["accuracy_lost"] == -found[1]["accuracy"]
 
 
+@pytest.mark.filterwarnings("ignore::xbar.hw.errors.RangeWarning")
 def test_weights_with_learned_ranges_are_judged_under_them(workload: Workload, tmp_path: Path) -> None:
     """As a run of the same weights is (`Workload.input_ranges`); and they are told from the same weights without ranges."""
     example, ranges = workload.calibration_inputs[:2], dict.fromkeys(("conv1", "conv2", "fc"), (0.0, 0.02))

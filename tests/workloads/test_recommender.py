@@ -42,8 +42,10 @@ from xbar.workloads.recommender.on_chip import (
 )
 from xbar.workloads.recommender.over_time import ends_at, refresh_study
 from xbar.workloads.recommender.quality import (
+    METRICS,
     Ranking,
     Split,
+    joint_bands,
     resamples,
     staleness,
     study_quality,
@@ -459,14 +461,69 @@ def test_leads_are_paired_and_bands_hold_what_they_should() -> None:
     assert auc.loc["other", "lead_low"] > 0
     assert auc.loc["other", "lead"] == pytest.approx(auc.loc["meta", "mean"] - auc.loc["other", "mean"])
     assert (auc.loc["same", ["lead", "lead_low", "lead_high"]] == 0).all()
+    assert (auc.loc["same", ["joint_low", "joint_high"]] == 0).all()
+    assert auc.loc["other", "joint_low"] > 0
+    assert found["method"].tolist() == [name for name in ("meta", "other", "same") for _ in METRICS]
     assert (auc["low"] < auc["mean"]).all()
     assert (auc["mean"] < auc["high"]).all()
+
+
+def test_joint_bands_hold_all_leads_together() -> None:
+    """Of 400 draws of ten leads that are 0, independent: each by itself 95 % of the time, all ten together 60 %; joint bands 95 %."""
+    draw = np.random.default_rng(0)
+    held, alone = 0, 0
+    for _ in range(400):
+        leads = draw.normal(size=10)
+        bands = joint_bands(leads, leads + draw.normal(size=(400, 10)))
+        held += ((bands[:, 0] <= 0) & (bands[:, 1] >= 0)).all()
+        alone += (np.abs(leads) <= 1.96).all()
+    assert held / 400 == pytest.approx(0.95, abs=0.033)  # three standard errors
+    assert alone / 400 == pytest.approx(0.95**10, abs=0.075)
+    one = draw.normal(0.3, 2.0, size=(100_000, 1))
+    assert joint_bands(np.array([0.3]), one)[0] == pytest.approx([0.3 - 1.96 * 2, 0.3 + 1.96 * 2], abs=0.05)  # of one it is its own
+    assert joint_bands(np.array([1.0, 2.0]), np.array([[1.0, np.nan]] * 9)).tolist()[0] == [1.0, 1.0]
+    assert np.isnan(joint_bands(np.array([1.0, 2.0]), np.array([[1.0, np.nan]] * 9))[1]).all()
+
+
+@pytest.mark.parametrize("name", ["metaemb", "mwuf"])
+def test_what_stands_on_a_factorisation_is_kept_for_that_one(name: str, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another recipe of the factorisation and the same folder, the same numbers as in an empty one."""
+    rows, own = split.test_rows, replace(RECIPES[name], epochs=1, networks=1)
+    ends = split.test_begins[split.tables.data.user[rows]]
+
+    def scores(epochs: int, folder: str) -> np.ndarray:
+        monkeypatch.setitem(RECIPES, "mf", replace(RECIPES["mf"], epochs=epochs))
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return fit(name, split.tables, split.test_begins, 0, own, tmp_path / folder).score(rows, ends)
+
+    first = scores(1, "kept")
+    assert np.array_equal(scores(1, "kept"), first)
+    second = scores(2, "kept")
+    assert np.array_equal(second, scores(2, "empty"))
+    assert not np.array_equal(second, first)
+    at = next((tmp_path / "kept").glob(f"{name}-*"))
+    for other in (tmp_path / "kept").glob(f"{name}-*"):
+        other.write_bytes(at.read_bytes())  # as if one's name were the other's
+    with pytest.raises(TrainingError, match="another base"):
+        scores(1, "kept"), scores(2, "kept")
+
+
+def test_training_time_of_a_method_is_with_what_it_stands_on(split: Split) -> None:
+    trained: dict[tuple[str, int], nn.Module] = {}
+    own = replace(RECIPES["mwuf"], epochs=1, networks=1)
+    found = fit("mwuf", split.tables, split.test_begins, 0, own, None, trained)
+    assert found.seconds == trained["mwuf", 0].seconds + trained["mf", 0].seconds > trained["mwuf", 0].seconds
 
 
 def test_a_study_is_the_same_with_two_workers(data: Interactions) -> None:
     parts = data.split_by_history()
     found = [study_quality(data, parts, 2, SMALL, methods=("meta", "global"), workers=n).tables() for n in (1, 2)]
     pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
+def test_several_meta_networks_that_are_not_one_are_refused(data: Interactions) -> None:
+    with pytest.raises(TrainingError, match=r"meta\.networks = 2 must be 1 without meta\.newton"):
+        study_quality(data, data.split_by_history(), 1, replace(GRADIENT, networks=2))
 
 
 def test_too_little_to_rank_is_told(data: Interactions) -> None:
