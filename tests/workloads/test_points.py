@@ -494,7 +494,8 @@ def test_the_network_in_float_is_judged_on_the_data_of_the_point(tmp_path: Path)
         right = nn.Linear(8, 4)(torch.from_numpy(inputs)).argmax(1).numpy()
     found = []
     for name, labels in (("right", right), ("wrong", (right + 1) % 4)):
-        np.savez(tmp_path / f"{name}.npz", x_train=inputs[:200], y_train=labels[:200], x_test=inputs[200:], y_test=labels[200:])  # fmt: skip
+        arrays = {"x_train": inputs[:200], "y_train": labels[:200], "x_test": inputs[200:], "y_test": labels[200:]}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
         point = {"workload.name": f"{tmp_path}/lines.py:network", "workload.data": str(tmp_path / f"{name}.npz"), "chip.name": "edge"}
         found.append(judge({**point, "study.images": 50, "study.instances": 1, "study.requests": 2, "study.errors": True}))
     assert [each["accuracy_float"] for each in found] == [1.0, 0.0]

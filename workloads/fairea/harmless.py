@@ -26,8 +26,8 @@ Step = Callable[[str], None]
 @dataclass(frozen=True, eq=False)
 class Chosen:
     """limits: asked for, or None's harm; kept: those of them that are; dropped: names of the others, with how it is known that they
-    cannot be kept besides the kept ones; found: the matching; by_clock: whether the clock stopped a programme on the way, so that another run
-    may choose otherwise."""
+    cannot be kept besides the kept ones; found: the matching; by_clock: whether the clock stopped a programme on the way, so that
+    another run may choose otherwise."""
 
     limits: Limits
     kept: Limits

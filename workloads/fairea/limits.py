@@ -324,8 +324,9 @@ def fittest_within(
     """The matching of largest fitness that keeps the limits, among those that fill as many positions as can be.
 
     groupings: groups (t,) of candidates that the selection limit is of, each apart; the classes if none. The programme is solved
-    where it is small, as far as its work goes (`programme`), or with a warning the clock's `seconds`; else, and where positions stay open that others might have in place of them while |r|, ties
-    or cores are limited, matchings are exchanged (see `within_by_exchange`), and the bound is the largest fitness of all.
+    where it is small, as far as its work goes (`programme`), or with a warning the clock's `seconds`; else, and where positions
+    stay open that others might have in place of them while |r|, ties or cores are limited, matchings are exchanged (see
+    `within_by_exchange`), and the bound is the largest fitness of all.
     """
     layout = Layout.of(problem)
     floors = list(groupings) or [layout.group]

@@ -10,8 +10,8 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from xbar.workloads.fairea.problem import Floats
 
-# Nodes of the search times entries of the matrix. 331 variables with 17,614 entries, mean ties of two classes within 0.9 of each other on 150
-# positions of which 30 are open, took 20 ms a node on a core of 2023: these are 568 nodes, 11 s.
+# Nodes of the search times entries of the matrix. 331 variables with 17,614 entries (mean ties of two classes within 0.9 of each other, 150
+# positions of which 30 are open) took 20 ms a node on a core of 2023: these are 567 nodes, 11 s.
 WORK = 1e7
 SECONDS = 120.0  # by the clock, after which a search is given up that has not come so far, as where the first node takes long
 TIME_LIMIT = 1  # scipy's status

@@ -389,8 +389,8 @@ def meta_train(
     """A learner meta-trained on each member's interactions before row `ends`[member]; same seed, same bits.
 
     With `checkpoint`, progress is kept after each epoch and a later call of the same settings goes on from there. after(epoch,
-    mean loss) is told; prepare(learner) before the first; base: the version of another network that it begins from. Raises TrainingError where
-    the checkpoint belongs to another training.
+    mean loss) is told; prepare(learner) before the first; base: the version of another network that it begins from. Raises
+    TrainingError where the checkpoint belongs to another training.
     """
     if recipe.wide:
         raise TrainingError("meta.wide is of networks that are trained the ordinary way")

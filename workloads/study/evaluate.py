@@ -118,7 +118,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Scores of `instances` instances of `chip`, seeds from `seed` on, by the data's metric on the first `samples` test samples (all).
 
-    Ranges are calibrated on training samples, but for `input_ranges` (`Workload.input_ranges`). memory [bytes] and batch [samples] bound what is computed at once; neither
+    Ranges are calibrated on training samples, but for `input_ranges` (`Workload.input_ranges`).
+    memory [bytes] and batch [samples] bound what is computed at once; neither
     they nor the number of threads change a result. progress(done, all) is told of instances. Instances of a chip
     in which nothing is drawn are all the same, and computed once. Raises ParameterError, TaskError and what `hw` raises.
     """
