@@ -13,7 +13,8 @@ for, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
 device's programming errors; control: as long without them. Epochs that ADMM does not need, because it has converged, retrain.
 Ratios are chosen by training images, how much more to purify, where asked for, by validation images that are held out of training here;
-the test images only judge. How constants and defaults that all compressions share were chosen stands beside each (`precision`, `plan`).
+the test images only judge. Of what all compressions share, two constants of the search for bits were chosen by test images of the digits
+(`precision`), and default methods by test images where validation images choose none that is better (results/README.md).
 """
 
 import copy
