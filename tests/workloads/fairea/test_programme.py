@@ -13,15 +13,15 @@ from xbar.workloads.fairea.programme import TIME_LIMIT, StoppedByClockWarning, s
 
 
 def knapsack(seconds: float = 1000.0):
-    """60 things under 20 bounds: a search of thousands of nodes."""
+    """30 things under 10 bounds: a search of many nodes."""
     draw = np.random.default_rng(1)
-    weights = draw.integers(1, 50, (20, 60)).astype(float)
+    weights = draw.integers(1, 50, (10, 30)).astype(float)
     bound = LinearConstraint(sparse.csr_array(weights), -np.inf, weights.sum(1) / 2)
-    return solved(-draw.integers(1, 50, 60).astype(float), np.ones(60), np.ones(60), [bound], 0.0, seconds)
+    return solved(-draw.integers(1, 50, 30).astype(float), np.ones(30), np.ones(30), [bound], 0.0, seconds)
 
 
 def test_a_search_ends_by_its_count_in_the_same_solution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programme, "WORK", 1200.0)  # one node of 1,200 entries
+    monkeypatch.setattr(programme, "WORK", 300.0)  # one node of 300 entries
     one, again = knapsack(), knapsack()
     assert one.status not in (0, TIME_LIMIT)
     assert one.mip_node_count <= 1
