@@ -57,8 +57,9 @@ def worth_without(
 
     weights (outputs, inputs), each row times the root of half its output's weight in the loss; statistics (inputs, inputs) of the inputs,
     positive definite; sets (inputs,): the number of the set that each input is of, 0 .. count - 1, -1 of inputs that never go (and help
-    the others). Returns (count,) float64, rising in the order of going; what goes in one step (a share 1 / `share` of what is left, at
-    least one set) costs together what that step costs. inf for a set without inputs.
+    the others). Returns (count,) float64, rising in the order of going: sets that go in one step (a share 1 / `share` of what is left, at
+    least one) have what that step costs together, each as much of it as it would cost alone, and none less than the dearest before it. So
+    their sum is the step's cost in the first step, and may be more in those that follow. inf for a set without inputs.
     """
     count = int(sets.max()) + 1 if len(sets) else 0
     found = torch.full((max(count, 0),), torch.inf, dtype=torch.float64)

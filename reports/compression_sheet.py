@@ -163,6 +163,8 @@ def _longer(meta: Mapping[str, Any]) -> str:
         return ""
     shown, epochs = ShownMetric.of(meta), meta.get("longer_epochs") or meta["epochs"]
     told = "as many epochs" if meta["plan"].get("longer_by", "epochs") == "epochs" else "as many minutes of the processor"
+    if meta.get("accuracy_target", {}).get("longer_as") is not None:
+        told += f" as the try at {meta['accuracy_target']['longer_as']:.3g} times the targets took"
     return (
         f"; before: uncompressed, the better of {shown.text(meta['float_before'], 2)} as it came in and "
         f"{shown.text(meta['float_longer'], 2)} trained on for {told}, {epochs} epochs"

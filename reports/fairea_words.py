@@ -147,10 +147,13 @@ def limits_text(sheet: FaireaSheet) -> str:
     text = f"The answer is the fittest matching within limits, {why}: {kept or 'none is left'}. "
     text += f"It costs {cost:.1f} points of fitness's range"
     gap = "" if limits["gap"] is None else f", at most {limits['gap']:.3g} of fitness below the best"
-    text += "; proved by HiGHS to be the fittest." if limits["exact"] else f"; found by exchange{gap}."
+    by = "HiGHS" if limits.get("how") == "HiGHS" else "exchange"
+    text += "; proved by HiGHS to be the fittest." if limits["exact"] else f"; found by {by}{gap}."
     for name, how in limits["dropped"]:
         label = _limit(name, limits["wanted"][name])
         text += f" {label[0].upper()}{label[1:]}: {'proved to be out of reach besides' if how == 'proved' else 'none found that keeps it'}."
+    if limits.get("by_clock"):
+        text += " The clock stopped a programme on the way: another run may answer otherwise."
     return text
 
 

@@ -46,9 +46,8 @@ NAMES = {
     "melu": "MAML, deciding layers (MeLU)",
     "metaemb": "MetaEmb's learned start",
     "mwuf": "MWUF's scaling and shift",
-    "fine_tuned": "fine-tuned a member",
-    "maml_all": "MAML, whole network",
 }
+JOINT = "Bands of leads hold for all methods together, with 95 % in each metric and group; bands of a method are its own alone."
 MAY_MISS = ("by_date", "staleness", "refreshes", "intervals", "during")  # tables that may be empty
 OTHER_METRICS = {"gauc": "GAUC", "ndcg": "NDCG@10", "recall": "recall@10", "log_loss": "log loss", "calibration": "calibr."}
 KINDS = {"all meta embeddings": ("o", ACCENT), "one member's": ("s", "#2f9e77"), "the global block": ("^", SECOND)}
@@ -82,6 +81,8 @@ class RecommenderSheet:
         meta, tables = load_sheet(directory, FILE, "run of the recommender", {name: name in MAY_MISS for name in _tables()})
         if "headline_share" not in meta:
             raise ResultsError(f"{directory / FILE}: of an earlier version, whose load has no intervals; run it anew to draw it")
+        if "joint_low" not in tables["quality"]:
+            raise ResultsError(f"{directory / FILE}: of an earlier version, whose leads have no joint bands; run it anew to draw it")
         return cls(meta, **tables)
 
 
@@ -127,10 +128,8 @@ def verdict(sheet: RecommenderSheet) -> str:
     for other in ("mf", "wide_deep", "global"):
         if other in m["methods"]:
             row = row_of(sheet.quality, other)
-            holds = "ahead of" if row["lead_low"] > 0 else "behind" if row["lead_high"] < 0 else "not told apart from"
-            said.append(
-                f"{holds} {NAMES[other]} by {row['lead']:+.4f} ({row['lead_low']:+.4f} to {row['lead_high']:+.4f})"
-            )
+            holds = "ahead of" if row["joint_low"] > 0 else "behind" if row["joint_high"] < 0 else "not told apart from"
+            said.append(f"{holds} {NAMES[other]} by {_lead(row)}")
     chips = sheet.on_chips.groupby(["network", "chip"])["auc"].mean()
     lost = chips["as trained", "float"] - chips["retrained with noise", "varied"]
     made = "Synthetic interactions. " if m["synthetic"] else ""
@@ -155,7 +154,7 @@ def summary_text(sheet: RecommenderSheet) -> str:
         leads = ["", ""] if name == "meta" else [_lead(row_of(sheet.quality, name, metric)) for metric in ("auc", "gauc")]
         band = f"{row['low']:.4f} to {row['high']:.4f}"
         lines.append(f"{NAMES[name]:30}{row['mean']:9.4f}{band:>20}{others}{leads[0]:>30}{leads[1]:>30}".rstrip())
-    lines += ["", *textwrap.wrap(_serving_text(sheet), 110), *textwrap.wrap(_compression_text(sheet), 110)]
+    lines += ["", *textwrap.wrap(JOINT, 110), "", *textwrap.wrap(_serving_text(sheet), 110), *textwrap.wrap(_compression_text(sheet), 110)]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 
 
@@ -219,7 +218,7 @@ def summary(sheet: RecommenderSheet) -> Figure:
     end = draw_table(figure, 0.846 - 0.0228 * len(lines), columns, rows)
     seeds = sheet.meta["study"]["seeds"]
     note = (
-        f"Mean of {seeds} seed{'s' if seeds > 1 else ''} of training; bands: bootstrap over users and seeds, leads paired by both. "
+        f"Mean of {seeds} seed{'s' if seeds > 1 else ''} of training; bands: bootstrap over users and seeds, leads paired by both. {JOINT} "
         f"{sheet.meta['one_class_users']} users have test interactions of one class only and no AUC of their own; they "
         f"count in the AUC of all."
     )
@@ -232,7 +231,8 @@ def summary(sheet: RecommenderSheet) -> Figure:
 
 
 def _lead(row: pd.Series) -> str:
-    return f"{row['lead']:+.4f} ({row['lead_low']:+.4f} to {row['lead_high']:+.4f})"
+    """A lead with its joint band."""
+    return f"{row['lead']:+.4f} ({row['joint_low']:+.4f} to {row['joint_high']:+.4f})"
 
 
 def _leads(axes: Axes, sheet: RecommenderSheet) -> None:
@@ -243,7 +243,7 @@ def _leads(axes: Axes, sheet: RecommenderSheet) -> None:
         for offset, users in zip((0.2, 0.0, -0.2), groups, strict=False):
             row = row_of(sheet.quality, name, users=users)
             colour = {"all": ACCENT, "warm": SECOND, "cold": "#2f9e77"}[users]
-            errors = [[row["lead"] - row["lead_low"]], [row["lead_high"] - row["lead"]]]
+            errors = [[row["lead"] - row["joint_low"]], [row["joint_high"] - row["lead"]]]
             label = f"{users} ({int(row['users'])} users)" if place == 0 else None
             axes.errorbar(
                 row["lead"],

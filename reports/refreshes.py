@@ -51,8 +51,9 @@ def draw_refreshes(quality: pd.DataFrame, costs: pd.DataFrame, data: str, path: 
         ])  # fmt: skip
     end = draw_table(figure, 0.485, columns, rows, 0.0215)
     note = (
-        "Lead: in AUC, of meta embeddings refreshed after every 8 interactions of a member. Written: embeddings after the date; energy: of "
-        "writing them on the chip's crossbars, 10 pulses a cell, assumed; not of the processors that make them."
+        "Lead: in AUC, of meta embeddings refreshed after every 8 interactions of a member, each with a 95 % band of its own. Written: "
+        "embeddings after the date; energy: of writing them on the chip's crossbars, 10 pulses a cell, assumed; not of the processors that "
+        "make them."
     )
     write(figure, 0.05, end - 0.03, textwrap.fill(note, 170), size=8, vertical="top")
     figure.savefig(path)

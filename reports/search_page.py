@@ -1,5 +1,6 @@
 """The page of a search: how it came to what it chose, and what the chosen design was shown to hold."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,7 +110,8 @@ def _confirmations(figure: Figure, top: float, sheet: SweepSheet, found: Mapping
         columns += [(ending(name, 20), 0.45 + 0.28 * place, "right"), ("lost to float", 0.60 + 0.28 * place, "right")]
     cells = []
     for _, row in rows.iterrows():
-        cell = [f"design {row['point']}", "yes" if row["holds"] else "not shown"]
+        failed = isinstance(row.get("error"), str)
+        cell = [f"design {row['point']}", "yes" if row["holds"] else "failed" if failed else "not shown"]
         for name in names[:2]:
             unit = sheet.unit_of(name)
             cell += [_with_error(row, name, unit), _with_error(row, f"{name}_lost", unit)]
@@ -117,8 +119,10 @@ def _confirmations(figure: Figure, top: float, sheet: SweepSheet, found: Mapping
     end = draw_table(figure, top, tuple(columns), cells, ROW_HEIGHT)
     told = f"On {_judging(found['confirmation']['told'])} that the search did not see; {found['confirmation']['most']} candidates at most, "
     told += "each with as much more confidence. ±: standard error over chips and samples."
-    write(figure, 0.05, end - 0.027, told, size=8, colour=SOFT)
-    return end - 0.027
+    errors = [f"design {row['point']} failed: {row['error']}" for row in found["confirmations"] if row.get("error")]
+    for place, text in enumerate([told, *(textwrap.shorten(error, 170, placeholder=" …") for error in errors)]):
+        write(figure, 0.05, end - 0.027 - 0.016 * place, text, size=8, colour=SOFT)
+    return end - 0.027 - 0.016 * len(errors)
 
 
 def _with_error(row: pd.Series, name: str, unit: str) -> str:

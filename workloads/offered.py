@@ -103,7 +103,7 @@ TASKS = ("classification", "regression", "next-token")  # what a network of one'
 TARGETS = ("area", "power", "weights")  # what a compression may be asked to leave a share of
 COMPRESSION_METHODS = {"admm": "ADMM", "gradual": "gradual magnitude pruning", "magnitude": "one-shot magnitude pruning",
                        "least-squares": "one-shot pruning, weights that are left solved by least squares"}  # fmt: skip
-COMPRESSION_METHOD = "least-squares"  # unless told otherwise: ahead at equal structure and training, but on digits (results/README.md)
+COMPRESSION_METHOD = "least-squares"  # unless told otherwise: ahead on validation images of ResNet-20, not of digits (results/README.md)
 ALLOCATIONS = ("cost-aware", "uniform")
 TRAINING_OPTIONS = ("smoothing", "cutout", "small", "average", "distil", "temperature", "views", "learned", "products", "purify")
 AUTO = "auto"  # bits that the search chooses; CUDA where there is one

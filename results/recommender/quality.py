@@ -29,7 +29,7 @@ def main(path: Path, seeds: int, kept: Path | None, methods: tuple[str, ...]) ->
     table.to_csv(HERE / "quality.csv", index=False, float_format="%.6g", lineterminator="\n")
     whole = table[table["users_are"] == "all"]
     print(whole.pivot_table(index="method", columns="metric", values="mean", sort=False).round(4).to_string())
-    leads = whole[whole["metric"] == "gauc"][["method", "lead", "lead_low", "lead_high", "training_s"]]
+    leads = whole[whole["metric"] == "gauc"][["method", "lead", "lead_low", "lead_high", "joint_low", "joint_high", "training_s"]]
     print(leads.round(4).to_string(index=False))
 
 

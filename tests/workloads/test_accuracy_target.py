@@ -1,5 +1,6 @@
 """The strongest compression at an accuracy."""
 
+import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,15 +13,15 @@ import torch
 from torch import nn
 
 from xbar.hw import Chip
-from xbar.reports.compression_sheet import tries_text
+from xbar.reports.compression_sheet import tries_text, verdict
 from xbar.workloads.cli import main
 from xbar.workloads.data import Dataset
 from xbar.workloads.study import accuracy_target
 from xbar.workloads.study.accuracy_target import AccuracyTarget, NotHeldWarning, compress_to, factors_next
 from xbar.workloads.study.allocation import AllocationError
-from xbar.workloads.study.compress import CompressionResult, _Work
+from xbar.workloads.study.compress import CompressionResult, _Work, compress
 from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick
-from xbar.workloads.training import TrainingError, initialise
+from xbar.workloads.training import TrainingError, initialise, read_state, score
 from xbar.workloads.workload import load_workload
 
 
@@ -96,6 +97,28 @@ def test_the_uncompressed_network_is_trained_on_once(
     assert len([line for line in told if line.startswith("longer: epoch")]) == epochs
     assert found.meta["longer_epochs"] == epochs
     assert found.stages.loc["longer", "float"] == found.meta["float_longer"]
+    facts, told = found.meta["accuracy_target"], verdict(replace(found, meta=found.meta | {"title": "A network"}))
+    assert facts.get("longer_as") == (1.0 if by == "minutes" else None)  # the first try's minutes, not the second's
+    assert ("minutes of the processor as the try at 1 times the targets took" in told) == (by == "minutes")
+
+
+def test_what_was_judged_of_the_network_trained_on_is_of_as_many_epochs(
+    isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Work, "_epoch_seconds", lambda work: 1e-9 + sum(work.processor_s.values()) / 40)
+    x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+    data = Dataset("drawn", x[:40], (4 * x[:40, 0]).long(), x[40:], (4 * x[40:, 0]).long())
+    net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
+    plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, updates=1, longer=True,
+                learning_rate=0.05, **dict.fromkeys(TRAININGS, 0) | {"final": 1})  # type: ignore[arg-type]
+    first = compress(net, data, isaac, {"weights": 0.8}, tmp_path, plan)
+    (tmp_path / "checkpoints" / "longer.pt").unlink()  # asked for anew, by minutes
+    again = compress(net, data, isaac, {"weights": 0.8}, tmp_path, replace(plan, longer_by="minutes"))
+    assert first.meta["longer_epochs"] == 1
+    assert again.meta["longer_epochs"] > 20
+    trained = copy.deepcopy(net)
+    trained.load_state_dict(read_state(tmp_path / "checkpoints" / "longer.pt")["model"])
+    assert again.meta["float_longer"] == score(trained.eval(), data.test_inputs, data.test_targets) > first.meta["float_longer"]
 
 
 def test_where_none_holds_the_mildest_is_told(judged: list[tuple[float, Plan]], isaac: Chip, tmp_path: Path) -> None:

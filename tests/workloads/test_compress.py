@@ -27,11 +27,11 @@ from xbar.workloads.study.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.study.compress import CompressionResult, chip_scores, compress
+from xbar.workloads.study.compress import CompressionResult, _Work, chip_scores, compress
 from xbar.workloads.study.costs import Costs, costs_before
 from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick, split, split_told, with_epochs, with_training
 from xbar.workloads.task import ACCURACY, REGRESSION
-from xbar.workloads.training import TrainingError, initialise, score
+from xbar.workloads.training import TrainingError, initialise, read_state, save_state, score
 from xbar.workloads.workload import Workload, load_workload, untrained
 
 TARGET = {"weights": 0.4, "power": 0.5}
@@ -165,6 +165,14 @@ def test_other_ways_meet_the_targets_too(
     again = compress(digits.model, digits.data, isaac, {"weights": 0.5}, tmp_path, plan)
     assert again.input_ranges == found.input_ranges
     pd.testing.assert_frame_equal(again.stages, found.stages)
+    if plan.method == "least-squares":  # an interrupt after solving, which took ten minutes more
+        kept, minutes = tmp_path / "checkpoints", found.meta["processor_min"]["pruned"]
+        solved = read_state(kept / "solved.pt")
+        assert 0 < solved["processor_s"] < 60 * minutes
+        save_state(solved | {"processor_s": solved["processor_s"] + 600}, kept / "solved.pt")
+        (kept / "inputs.pt").unlink()
+        again = compress(digits.model, digits.data, isaac, {"weights": 0.5}, tmp_path, plan)
+        assert again.meta["processor_min"]["pruned"] == pytest.approx(minutes + 10, abs=0.3)
 
 
 def test_learned_input_ranges_are_those_of_the_chip(digits: Workload, isaac: Chip) -> None:
@@ -242,6 +250,12 @@ def test_the_picture_of_methods_trains_all_alike(
     assert found["method"].tolist() == ["cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform"]
     assert found["reached"].all()
     assert ran == [500] * 15  # five methods of three epochs each; all the rest was kept
+    work, ran[:] = _Work(digits.model, digits.data, isaac, TARGET, compressed[1], plan, lambda _: None, ""), []
+    for inputs in (20, None):  # no filters go, and nothing goes
+        kept = whole(digits.model) | {"conv2": replace(whole(digits.model)["conv2"], inputs=inputs)}
+        monkeypatch.setattr(work, "_allocation_of", lambda *_, kept=kept: kept)
+        work._point("cost-aware", TARGET, 0)
+    assert ran == [500] * 6
     for name, column in (("weights", "weights"), ("power", "power_W")):
         before = compressed[0].stages.loc["uncompressed", column]
         assert (found[column] <= 1.005 * TARGET[name] * before).all()

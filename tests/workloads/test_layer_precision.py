@@ -12,6 +12,7 @@ from xbar.hw.chip.files import load_chip
 from xbar.hw.errors import ParameterError
 from xbar.hw.footprint import footprint
 from xbar.hw.graph.trace import trace
+from xbar.workloads.study import layer_precision as module
 from xbar.workloads.study.layer_precision import (
     Choice,
     _Judge,
@@ -103,6 +104,20 @@ def test_a_larger_space_is_searched_along_the_best_combinations(workload: Worklo
     network = trace(workload.model, workload.calibration_inputs[:2], pack=True)
     again = load_chip("edge", {"component.adc.law": "sar", **{name: str(count) for name, count in found.settings().items()}})
     assert footprint(network, again, 1000.0).power == pytest.approx(found.cost, rel=1e-12)
+
+
+def test_the_chip_as_it_is_stays_where_fewer_bits_harm_no_loss_and_lose_too_much(
+    workload: Workload, chip: Chip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss on some samples falls with 2-bit inputs, so that no front has the chip as it is; the metric on others does not hold."""
+    own, fewer = Choice({}, 0.0, 0.0), Choice({"inputs.bits": 2}, 1.0, -0.1)
+    monkeypatch.setattr(module, "choices", lambda *_, **__: {name: [own, fewer] for name in ("conv1", "conv2", "fc")})
+    monkeypatch.setattr(module, "MOST_JUDGED", 1)
+    found = find_precision(workload.model, workload.data, chip, {"inputs.bits": [2]}, 0.01, samples=SAMPLES)
+    assert found.bits == {}
+    assert found.lost == 0.0
+    assert found.front["lost"].max() > 0.01  # of the only combination on the front
+    assert found.table["taken"].tolist() == [True, False] * 3
 
 
 @pytest.mark.parametrize(

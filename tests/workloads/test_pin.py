@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xbar.compression.state import small_state
 from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.workloads.cli import main
 from xbar.workloads.study.pin import PinError, accept, check, differences, measure, pin, setting
+from xbar.workloads.training import save_state
 from xbar.workloads.workload import untrained
 
 pytest_plugins = ["pytester"]
@@ -69,6 +71,18 @@ def test_a_change_is_shown_as_old_new_and_ratio_until_it_is_accepted(project: Pa
     assert accept("pins/mine.json") == ""
     assert check("pins/mine.json") == ""
     assert json.loads(Path("pins/mine.json").read_text("utf-8"))["configuration"] == OWN | {"chip.name": "../../chips/mine.toml"}
+
+
+def test_weights_with_learned_ranges_are_read_under_them(project: Path) -> None:
+    """Inputs of a hundredth of the range leave nearly all lines at rest."""
+    model, example = untrained("digits")
+    found = []
+    for name, high in (("narrow", 1.0), ("wide", 100.0)):
+        save_state(small_state(model, example, dict.fromkeys(("conv1", "conv2", "fc"), (0.0, high))), project / f"{name}.pt")
+        found.append(measure(OWN | {"workload.weights": f"{name}.pt"}))
+    changed = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert {"energy_crossbar_J"} <= changed <= {"energy_crossbar_J", "energy_dac_J"}
+    assert found[1]["energy_crossbar_J"] < 0.5 * found[0]["energy_crossbar_J"]
 
 
 def test_cells_are_charged_by_their_conductances(project: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from xbar.compression.state import small_state
 from xbar.hw import Arrivals, load_chip, place, simulate, trace
 from xbar.hw.analog import read_energies
 from xbar.hw.bands import ledger_bands
@@ -21,11 +24,12 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.footprint import footprint
 from xbar.workloads.study import points as module
 from xbar.workloads.study.allocation import AllocationError
+from xbar.workloads.study.compress import compress
 from xbar.workloads.study.evaluate import Condition, OnChip
 from xbar.workloads.study.plan import TRAININGS
 from xbar.workloads.study.points import CHIP_FIELDS, FIELDS, complete, files_of, judge, read_sweep, sweep_chips
 from xbar.workloads.study.sweep import SUMMARY, InProcess, SweepError, point_key
-from xbar.workloads.training import TrainingError, score
+from xbar.workloads.training import TrainingError, save_state, score
 from xbar.workloads.workload import Workload, load_workload
 
 ROOT = Path(__file__).parents[2]
@@ -381,9 +385,13 @@ CUT: dict[str, Any] = {
 
 
 def test_compression_makes_the_network_smaller_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = {**CUT, "compression.bits": 4}
+    point, made = {**CUT, "compression.bits": 4}, []
+    monkeypatch.setitem(module.PLANS, "digits", replace(module.PLANS["digits"], longer=True))
+    monkeypatch.setattr(module, "compress", lambda *given, **more: (made.append(given[5]), compress(*given, **more))[1])
     whole, small = judge({**SMALL, "chip.name": "isaac"}), judge(point)
     assert small["weights"] < whole["weights"]
+    assert len(made) == 1  # with nothing beside it that no point tells of
+    assert (made[0].longer, made[0].most_on_chips, made[0].budgets) == (False, 0, ())
     assert small["footprint_power_W"] < whole["footprint_power_W"]
     monkeypatch.setattr(module, "compress", None)  # kept in the cache: not called again
     module._compressed.found.clear()
@@ -454,6 +462,60 @@ def test_costs_are_the_same_with_images_and_without_where_reads_are_charged_by_c
     judged = judge({**base, "study.images": 10, "study.instances": 1})["energy_J"]
     by_cells, stated = (judge({**base, "study.images": 0, "study.reads": reads})["energy_J"] for reads in ("cells", "stated"))
     assert by_cells == judged != stated == judge({**base, "study.images": 0})["energy_J"]
+
+
+@pytest.mark.parametrize("first", ["stated", "cells"])
+def test_what_a_copy_takes_is_the_same_whatever_was_judged_before(first: str) -> None:
+    base = {"chip.name": "edge", "study.images": 0, "study.requests": 2}
+    module._footprints.found.clear()
+    judge({**base, "study.reads": first})
+    found = {reads: judge({**base, "study.reads": reads})["footprint_power_W"] for reads in ("cells", "stated")}
+    module._footprints.found.clear()
+    assert found["stated"] == judge({**base, "study.reads": "stated"})["footprint_power_W"] != found["cells"]
+
+
+LINES = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(8, 4))
+"""
+
+
+@pytest.mark.filterwarnings("ignore::xbar.workloads.own.UntrainedWarning")
+def test_the_network_in_float_is_judged_on_the_data_of_the_point(tmp_path: Path) -> None:
+    """The same weights with labels that are all right, then, in the same process, with labels that are all wrong."""
+    (tmp_path / "lines.py").write_text(LINES)
+    inputs = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        right = nn.Linear(8, 4)(torch.from_numpy(inputs)).argmax(1).numpy()
+    found = []
+    for name, labels in (("right", right), ("wrong", (right + 1) % 4)):
+        arrays = {"x_train": inputs[:200], "y_train": labels[:200], "x_test": inputs[200:], "y_test": labels[200:]}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        point = {"workload.name": f"{tmp_path}/lines.py:network", "workload.data": str(tmp_path / f"{name}.npz"), "chip.name": "edge"}
+        found.append(judge({**point, "study.images": 50, "study.instances": 1, "study.requests": 2, "study.errors": True}))
+    assert [each["accuracy_float"] for each in found] == [1.0, 0.0]
+    assert found[1]["accuracy_lost"] == -found[1]["accuracy"]
+
+
+@pytest.mark.filterwarnings("ignore::xbar.hw.errors.RangeWarning")
+def test_weights_with_learned_ranges_are_judged_under_them(workload: Workload, tmp_path: Path) -> None:
+    """As a run of the same weights is (`Workload.input_ranges`); and they are told from the same weights without ranges."""
+    example, ranges = workload.calibration_inputs[:2], dict.fromkeys(("conv1", "conv2", "fc"), (0.0, 0.02))
+    found = []
+    for name, learned in (("plain", {}), ("learned", ranges)):
+        save_state(small_state(workload.model, example, learned), tmp_path / f"{name}.pt")
+        found.append(judge({**SMALL, "chip.name": "edge", "workload.weights": str(tmp_path / f"{name}.pt")}))
+    chip = load_chip("edge")
+    chosen = torch.from_numpy(np.random.default_rng(0).permutation(360)[:40])
+    images, labels = workload.data.test_inputs[chosen], workload.data.test_targets[chosen]
+    on_chip = OnChip(workload.model, chip, workload.calibration_inputs, input_ranges=ranges)
+    scores = [value for part in on_chip.scores([0, 1], images, labels, Condition()) for value in part.values()]
+    assert found[1]["accuracy"] == np.mean(scores) < found[0]["accuracy"] - 0.3
 
 
 def test_layers_keep_a_share_of_their_filters(workload: Workload) -> None:

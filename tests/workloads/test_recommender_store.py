@@ -63,6 +63,18 @@ def test_a_version_writes_what_changed_and_no_more(store: EmbeddingStore) -> Non
     assert store.verify() == rows_of(store) == 54
 
 
+def test_a_full_disk_is_told_as_that(store: EmbeddingStore) -> None:
+    """SQLite rolls the transaction back itself then."""
+    publish(store, {"a": 1})
+    store.connection.execute(f"PRAGMA max_page_count = {store.connection.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(StoreError, match="cannot be used now: database or disk is full"):
+        publish(store, {f"m{n}": n for n in range(5000)})
+    store.connection.execute("PRAGMA max_page_count = 100000")
+    holds(store, {"a": 1}, ("m0",))
+    publish(store, {"a": 1, "m0": 5})
+    holds(store, {"a": 1, "m0": 5})
+
+
 def test_a_learners_version_has_none_of_anothers_embeddings(store: EmbeddingStore) -> None:
     publish(store, {"a": 1, "b": 2, "c": 3})
     other = publish(store, {"a": 1, "b": 2}, learner="two")

@@ -317,6 +317,30 @@ def test_killed_twice_and_resumed_by_others_gives_the_same_table(tmp_path: Path)
     assert told[0] == told[1]
 
 
+def test_a_candidate_that_cannot_be_judged_once_more_is_noted_and_the_next_is_tried(tmp_path: Path) -> None:
+    failed: list[Any] = []
+
+    def run(point: dict[str, Any]) -> dict[str, Any]:
+        if point["chips"] == 2 and failed in ([], [point["x"], point["y"], point["z"]]):
+            failed[:] = [point["x"], point["y"], point["z"]]
+            raise ValueError("does not converge")
+        return {**costs(point), "accuracy_lost": 0.0, "accuracy_lost_error": 0.001, "accuracy_lost_freedom": 50.0}
+
+    required = read_requirements({"accuracy": {"at_least": "float - 2 points"}})
+    asked = Asked(AXES, {"cost": "low"}, required, levels=[{"chips": 1}], confirmation=Confirmation({"chips": 2}, 3), designs=24, batch=12)
+    result = search(asked, run, tmp_path, InProcess())
+    first, second = result.confirmations
+    assert (first["holds"], second["holds"]) == (False, True)
+    assert "does not converge" in first["error"]
+    assert result.chosen == second["point"]
+    sheet = SweepSheet.load(tmp_path)
+    from xbar.reports.search_page import search_page, verdict_of_search
+
+    assert f"Design {result.chosen} is chosen, candidate 2" in verdict_of_search(sheet)
+    assert any("does not converge" in text.get_text() for text in search_page(sheet).texts)
+    assert search(asked, run, tmp_path, InProcess()).confirmations == result.confirmations
+
+
 # ---- the file
 
 SEARCH = """

@@ -14,7 +14,7 @@ from xbar.models import DigitsCNN, LeNet5
 from xbar.workloads import training, workload
 from xbar.workloads.augment import augmented, draw
 from xbar.workloads.data import DataError, Dataset, first_samples, load_digits, load_mnist
-from xbar.workloads.study.run import Bench, Points, Study
+from xbar.workloads.study.run import Bench, Points, Study, _identity
 from xbar.workloads.training import Recipe, TrainingError, initialise, save_state, score, train_network
 from xbar.workloads.workload import load_weights, load_workload, untrained
 
@@ -254,6 +254,7 @@ class TestWorkloads:
         bench = Bench(found, Study(), found.data.test_inputs, found.data.test_targets, Points(None, ""), lambda _: None)
         chip = bench.on_chip(load_chip("edge")).model
         assert float(chip.get_submodule("conv2").input_scale) == pytest.approx(99 / 255)
+        assert _identity(found, Study()) != _identity(load_workload("digits"), Study())  # what is kept of one is not taken for the other
         save_state(small_state(whole.model, example) | {"input_ranges": {"conv2": [1.0, 0.0]}}, spoiled)
         with pytest.raises(DataError, match=r"spoiled\.pt: the state's input_ranges must be lowest and highest by layer"):
             load_workload("digits", weights=spoiled)

@@ -1,7 +1,8 @@
 """Every measure by method on every network of a folder, with what each method makes worse, and whether four fifths can be had.
 
 Open positions, candidates and fitness are made up as `xbar run fairea` makes them, with the stated truth in place of a trained
-network's scores; two settings of each network's attribute. What the tables hold already is not measured again.
+network's scores; two settings of each network's attribute. What the tables hold of the same code is not measured again, what they hold of
+other code is dropped.
 
     python -P -m xbar.workloads.fairea.all_networks path/to/orgnets --out results/fairea
 """
@@ -23,9 +24,11 @@ from xbar.workloads.fairea.networks import EMBEDDED
 from xbar.workloads.fairea.problem import FaireaError
 from xbar.workloads.fairea.run import load_network
 from xbar.workloads.fairea.scoring import World, draw_openings
+from xbar.workloads.study.identity import code_version
 
 SETTINGS = ((0.3, 2), (0.3, 1))  # share that opens, candidates for each opening
 MOST_POSITIONS = 15
+DIGEST = 16  # signs of the code's hash that tables keep
 KEY = ["network", "attribute", "share", "pool"]  # of a setting
 COLUMNS = ["fitness_normalised", "abs_assortativity", "selection_ratio", "isolated_share", "isolated_members", "community_minority_share",
            "degree_ratio", "core_ratio", "cross_group_share", "unfilled"]  # fmt: skip
@@ -51,7 +54,7 @@ def one(graph: nx.Graph, attribute: str, name: str, share: float, pool: int) -> 
         "four_fifths_costs_percent": 100 * (1 - four.matching.fitness / best) if four.matching else float("nan"),
         "answer": found.best, "answer_proved": found.chosen.found.exact,
         "dropped": "; ".join(f"{name} ({how})" for name, how in found.chosen.dropped),
-        "verdict": harm_text(sheet).replace("\u00a0", " "),
+        "verdict": harm_text(sheet).replace("\u00a0", " "), "code": code_version()[:DIGEST],
     }  # fmt: skip
     return table.assign(**setting)[[*setting, *table.columns]], told
 
@@ -64,7 +67,7 @@ def main() -> None:
     chosen = parser.parse_args()
     sources = [*sorted(EMBEDDED), *sorted(path for path in chosen.folder.iterdir() if (path / "nodes.csv").is_file())]
     files = chosen.out / "networks.csv", chosen.out / "verdicts.csv"
-    networks, verdicts = (pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=KEY) for file in files)
+    networks, verdicts = known_of(*files)
     known = set(verdicts[KEY].itertuples(index=False, name=None))
     chosen.out.mkdir(parents=True, exist_ok=True)
     for source in sources:
@@ -81,6 +84,15 @@ def main() -> None:
             print(f"{told['network']}, {told['pool']} candidates for each opening: {told['verdict']}", flush=True)
             for file, rows in zip(files, (networks, verdicts), strict=True):
                 write_table(rows, file)
+
+
+def known_of(networks: Path, verdicts: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the two tables hold of settings that the present code measured; empty where a file is missing."""
+    if not (networks.is_file() and verdicts.is_file()):
+        return pd.DataFrame(columns=KEY), pd.DataFrame(columns=KEY)
+    found = pd.read_csv(verdicts)
+    found = found[found.get("code", pd.Series("", found.index)) == code_version()[:DIGEST]]
+    return pd.read_csv(networks).merge(found[KEY], on=KEY), found
 
 
 def _with(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

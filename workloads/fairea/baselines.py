@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 
 from xbar.workloads.fairea.assignment import assign, assign_freely
 from xbar.workloads.fairea.problem import RESOLUTION, UNFILLED, Compact, FaireaError, Floats, Matching, Problem
+from xbar.workloads.fairea.programme import SECONDS, solved
 from xbar.workloads.fairea.published import _defect_class, _State, local_minority, visible_neighbours
 
 MOST_COUNTED = 2**21  # entries of the table that counts matchings, above which a chain draws
@@ -50,7 +51,7 @@ def weighted_hungarian(problem: Problem, *, released_defects: bool = False, coun
     return Matching(problem, tuple(np.where(state.chosen != UNFILLED, state.chosen, found)))
 
 
-def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: float = 30.0) -> Matching:
+def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: float = SECONDS) -> Matching:
     """The 0/1 programme: largest sum of fitness less a price on neighbourhoods that mirror nobody.
 
     maximise  sum_ij w_ij x_ij / W  -  diversity_weight / D  sum_uc e_uc
@@ -58,8 +59,9 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
     over all positions u with an open neighbour and classes c: n_uc of the filled neighbours are of class c, n_u in
     all, and p_c is the share of c among filled positions and candidates together. W is the range of the sum of
     fitness, D the sum of the degrees of these u. Each position and candidate once at most, as many as
-    can be filled. HiGHS to a relative gap of 1e-4 or `seconds`, which it may overrun; raises `FaireaError` if nothing was
-    found by then. 500 positions and 2,500 feasible pairs take a second, 500 and a million find nothing in 20 s.
+    can be filled. HiGHS to a relative gap of 1e-4, as far as its work goes (`programme`), or with a warning the clock's `seconds`, which it
+    may overrun; raises `FaireaError` if nothing was found by then. 500 positions and 2,500 feasible pairs take a second, 500 and a
+    million find nothing in 20 s.
     """
     if not math.isfinite(diversity_weight) or diversity_weight < 0:
         raise FaireaError("diversity_weight", diversity_weight, "must be finite and at least 0")
@@ -85,10 +87,10 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
         filled_in = [sparse.csr_array((height, n)) if block is None else block for block, n in zip(blocks, sizes, strict=True)]
         return sparse.hstack(filled_in).tocsr()
 
-    solved = milp(
+    found = solved(
         np.concatenate([-worth, np.zeros(m * k), np.full(len(fixed), diversity_weight / max(degrees, 1))]),
-        integrality=np.repeat([1, 0, 0], sizes), bounds=Bounds(0, np.repeat([1.0, 1.0, np.inf], sizes)),
-        constraints=[
+        np.repeat([1, 0, 0], sizes), np.repeat([1.0, 1.0, np.inf], sizes),
+        [
             LinearConstraint(over(each_position, None, None), 0, 1),
             LinearConstraint(over(each_candidate, None, None), 0, 1),
             LinearConstraint(over(sparse.csr_array(np.ones((1, pairs))), None, None), filled, filled),
@@ -96,12 +98,12 @@ def optimisation(problem: Problem, *, diversity_weight: float = 1.0, seconds: fl
             LinearConstraint(over(None, -mirror, one), fixed, np.inf),
             LinearConstraint(over(None, mirror, one), -fixed, np.inf),
         ],
-        options={"time_limit": seconds, "mip_rel_gap": 1e-4},
+        1e-4, seconds,
     )  # fmt: skip
-    if solved.x is None:
-        raise FaireaError("seconds", seconds, f"the solver found no matching: {solved.message}")
+    if found.x is None:
+        raise FaireaError("seconds", seconds, f"the solver found no matching: {found.message}")
     chosen = np.full(m, UNFILLED, np.int64)
-    taken = np.flatnonzero(solved.x[:pairs] > 0.5)
+    taken = np.flatnonzero(found.x[:pairs] > 0.5)
     chosen[rows[taken]] = columns[taken]
     return Matching(problem, tuple(chosen))
 

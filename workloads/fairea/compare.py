@@ -30,6 +30,7 @@ from xbar.workloads.fairea.improved import improved_front
 from xbar.workloads.fairea.metrics import MixingMatrix, assortativity, fitness_range
 from xbar.workloads.fairea.problem import FaireaError, Matching, Problem
 from xbar.workloads.fairea.published import fairea
+from xbar.workloads.study.identity import code_version
 
 CELL = ["network", "share", "pool", "fitness_kind"]
 METHODS = {
@@ -218,7 +219,7 @@ def compare(
     path: str | Path, out: str | Path, *, samples: int | None = None, work: float | None = None, exact_up_to: int = 15,
     random_instances: int = 240, jobs: int = 2, progress: bool = True,
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
-    """All tables by name, written to `out`; goes on where an interrupted run with the same settings was.
+    """All tables by name, written to `out`; goes on where an interrupted run with the same settings and code was.
 
     `samples`: only so many of each setting. `work`: of `improved_front`, whose enumeration stays off. Exact fronts for
     up to `exact_up_to` open positions. Results do not depend on `jobs`.
@@ -230,7 +231,7 @@ def compare(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    settings = {"instances": digest, "samples": samples, "work": work, "exact_up_to": exact_up_to}
+    settings = {"instances": digest, "samples": samples, "work": work, "exact_up_to": exact_up_to, "code": code_version()}
     done = _resume(folder, settings)
     left = [n for n in range(len(chosen)) if n not in done]
     tasks = (joblib.delayed(compare_one)(networks, chosen[n], work=work, exact_up_to=exact_up_to) for n in left)

@@ -14,7 +14,7 @@ mean ties, cores    the sum over a class is linear, how many it has is one of fe
                     is bound to sum / number where that number is the one
 
 What a limit makes impossible is proved so: HiGHS (Q. Huangfu and J. A. J. Hall, Math. Prog. Comp. 10, 119 (2018)) finds the programme
-infeasible. Where time runs out its dual bound is what nothing can be better than.
+infeasible. Where the work that a programme may take (`programme`) is done before, its dual bound is what nothing can be better than.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 
 from xbar.workloads.fairea.assignment import assign
 from xbar.workloads.fairea.problem import UNFILLED, FaireaError, Floats, Ints, Matching, Problem
+from xbar.workloads.fairea.programme import SECONDS, TIME_LIMIT, solved
 from xbar.workloads.fairea.tally import Layout, Measures, Tally
 
 SLACK = 1e-9  # by which a measure may pass its limit through rounding
@@ -86,12 +87,14 @@ class Limits:
 @dataclass(frozen=True, eq=False)
 class Within:
     """What was found. matching: None where there is none; bound: no matching within the limits has more fitness, -inf where there is
-    none at all, which is then proved; exact: whether the matching is proved best, or their absence proved; how: by what."""
+    none at all, which is then proved; exact: whether the matching is proved best, or their absence proved; how: by what; by_clock: whether
+    the clock stopped the programme, so that another run may find another matching."""
 
     matching: Matching | None
     bound: float
     exact: bool
     how: str
+    by_clock: bool = False
 
     @property
     def gap(self) -> float:
@@ -301,14 +304,11 @@ class _Programme:
         self.require([(each, 1.0) for each in least], (floor - SLACK) * len(least))
 
     def solve(self, seconds: float) -> Any:
-        """What scipy's milp gives."""
+        """What `programme.solved` gives."""
         row, column, value = self.entries
         shape = (len(self.low), len(self.cost))
         constraint = LinearConstraint(sparse.csr_array((value, (row, column)), shape), np.array(self.low), np.array(self.high))
-        return milp(
-            np.array(self.cost), integrality=np.array(self.integral), bounds=Bounds(0, np.array(self.top)), constraints=constraint,
-            options={"time_limit": seconds, "mip_rel_gap": 1e-9},
-        )  # fmt: skip
+        return solved(np.array(self.cost), np.array(self.integral), np.array(self.top), [constraint], 1e-9, seconds)
 
     def chosen(self, x: Floats) -> Ints:
         """(m,) candidates of a solution."""
@@ -319,29 +319,31 @@ class _Programme:
 
 
 def fittest_within(
-    problem: Problem, limits: Limits, groupings: Sequence[Ints] = (), seconds: float = 30.0, seed: int = 0
+    problem: Problem, limits: Limits, groupings: Sequence[Ints] = (), seconds: float = SECONDS, seed: int = 0
 ) -> Within:
     """The matching of largest fitness that keeps the limits, among those that fill as many positions as can be.
 
     groupings: groups (t,) of candidates that the selection limit is of, each apart; the classes if none. The programme is solved
-    where it is small, within `seconds`; else, and where positions stay open that others might have in place of them while |r|, ties
-    or cores are limited, matchings are exchanged (see `within_by_exchange`), and the bound is the largest fitness of all.
+    where it is small, as far as its work goes (`programme`), or with a warning the clock's `seconds`; else, and where positions
+    stay open that others might have in place of them while |r|, ties or cores are limited, matchings are exchanged (see
+    `within_by_exchange`), and the bound is the largest fitness of all.
     """
     layout = Layout.of(problem)
     floors = list(groupings) or [layout.group]
     programme = _programme(problem, layout, limits, floors)
     if programme is not None:
-        solved = programme.solve(seconds)
-        if solved.status == 2:
+        given = programme.solve(seconds)
+        by_clock = given.status == TIME_LIMIT
+        if given.status == 2:
             return Within(None, -np.inf, True, "HiGHS: infeasible")
-        bound = -float(solved.mip_dual_bound) if solved.mip_dual_bound is not None else np.inf
-        if solved.x is not None:
-            match = Matching(problem, tuple(programme.chosen(solved.x)))
+        bound = -float(given.mip_dual_bound) if given.mip_dual_bound is not None else np.inf
+        if given.x is not None:
+            match = Matching(problem, tuple(programme.chosen(given.x)))
             if limits.excess(_measures(layout, match, floors)) == 0:
-                exact = solved.status == 0
-                return Within(match, match.fitness if exact else bound, exact, "HiGHS")
+                exact = given.status == 0
+                return Within(match, match.fitness if exact else bound, exact, "HiGHS", by_clock)
         found = within_by_exchange(problem, limits, floors, seed=seed)
-        return Within(found.matching, min(bound, found.bound), False, "exchange, bounded by HiGHS")
+        return Within(found.matching, min(bound, found.bound), False, "exchange, bounded by HiGHS", by_clock)
     return within_by_exchange(problem, limits, floors, seed=seed)
 
 

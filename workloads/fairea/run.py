@@ -182,7 +182,8 @@ def run_fairea(
 
     source: as in `load_network`; files: of the same source, where more than nodes and edges are an organisation's own: with
     candidates of its own nothing is made up, and chips are of use where fitness is learned from outcomes alone. `out` gets
-    assignments.csv, who gets what by which method. Same seed, same numbers, besides seconds. Raises `FaireaError` and what
+    assignments.csv, who gets what by which method. Same seed, same numbers, besides seconds, unless the clock stopped
+    a programme (`programme.SECONDS`), which is warned of and in meta, limits.by_clock. Raises `FaireaError` and what
     `hw` raises.
     """
     study = study or FaireaStudy()
@@ -339,6 +340,7 @@ def _limits(found: Answer, study: FaireaStudy) -> dict[str, Any]:
     return {
         "asked": study.limits is not None, "wanted": chosen.limits.given, "kept": chosen.kept.given,
         "dropped": [list(each) for each in chosen.dropped], "exact": within.exact, "how": within.how,
+        "by_clock": chosen.by_clock or (len(found.curve) > 0 and bool(found.curve["by_clock"].any())),
         "gap": within.gap if math.isfinite(within.gap) else None,
     }  # fmt: skip
 

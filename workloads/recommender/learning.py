@@ -384,11 +384,13 @@ def stretches(tables: Tables, ends: np.ndarray, recipe: MetaRecipe, generator: t
 def meta_train(
     tables: Tables, ends: np.ndarray, recipe: MetaRecipe, seed: int = 0, checkpoint: Path | None = None,
     after: Callable[[int, float], None] = lambda epoch, loss: None, prepare: Callable[[Learner], None] = lambda _: None,
+    base: str = "",
 ) -> Learner:  # fmt: skip
     """A learner meta-trained on each member's interactions before row `ends`[member]; same seed, same bits.
 
     With `checkpoint`, progress is kept after each epoch and a later call of the same settings goes on from there. after(epoch,
-    mean loss) is told; prepare(learner) before the first. Raises TrainingError where the checkpoint belongs to another training.
+    mean loss) is told; prepare(learner) before the first; base: the version of another network that it begins from. Raises
+    TrainingError where the checkpoint belongs to another training.
     """
     if recipe.wide:
         raise TrainingError("meta.wide is of networks that are trained the ordinary way")
@@ -408,7 +410,7 @@ def meta_train(
             losses = learner.losses(learner.logits(weights, query), query.liked, query.grades)
             yield ((losses + squares(learner, members[:, None], query.items)) * query.mask).sum() / query.mask.sum()
 
-    _train(learner, steps, most, generator, _identity(tables, ends, recipe, seed, "meta"), checkpoint, after)
+    _train(learner, steps, most, generator, _identity(tables, ends, recipe, seed, "meta", base), checkpoint, after)
     return learner
 
 
@@ -434,10 +436,11 @@ def train(
 def fit_by(
     network: nn.Module, loss: Callable[[Tensor], Tensor], rows: Tensor, tables: Tables, ends: np.ndarray, recipe: MetaRecipe, seed: int,
     kind: str, checkpoint: Path | None = None, after: Callable[[int, float], None] = lambda epoch, loss: None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | None = None, base: str = "",
 ) -> None:  # fmt: skip
     """Train a network (with a `recipe`, a `model`, `rates` and `seconds`) on a loss of rows of the tables, `recipe.batch` at once in
-    random order; see `meta_train`. generator: of order, where the loss draws from it too."""
+    random order; see `meta_train`. generator: of order, where the loss draws from it too; base: the version of another network that it
+    stands on."""
     generator = generator or torch.Generator().manual_seed(seed)
 
     def steps(epoch: int) -> Iterator[Tensor]:
@@ -445,7 +448,7 @@ def fit_by(
             yield loss(chosen)
 
     most = recipe.epochs * -(-len(rows) // recipe.batch)
-    _train(network, steps, most, generator, _identity(tables, ends, recipe, seed, kind), checkpoint, after)
+    _train(network, steps, most, generator, _identity(tables, ends, recipe, seed, kind, base), checkpoint, after)
 
 
 def _plain_logits(learner: Learner, tables: Tables, rows: Tensor, known: Tensor | None = None) -> Tensor:
@@ -541,6 +544,8 @@ def _train(
         after(epoch, mean)
 
 
-def _identity(tables: Tables, ends: np.ndarray, recipe: MetaRecipe, seed: int, kind: str) -> dict[str, Any]:
-    return {"kind": kind, "recipe": repr(asdict(recipe)), "seed": seed, "data": tables.data.digest,
+def _identity(tables: Tables, ends: np.ndarray, recipe: MetaRecipe, seed: int, kind: str, base: str) -> dict[str, Any]:
+    """What a training depends on, by names for a message; base: the version of the network that it stands on, where it stands on one."""
+    told = {"kind": kind, "recipe": repr(asdict(recipe)), "seed": seed, "data": tables.data.digest,
             "training rows": hashlib.sha256(ends.tobytes()).hexdigest()}  # fmt: skip
+    return told | ({"base": base} if base else {})

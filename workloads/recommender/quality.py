@@ -32,6 +32,7 @@ COLD = 25  # interactions before the test ones, at most, of a user that is calle
 RANKED = 10
 RESAMPLES = 1000
 BAND = (2.5, 97.5)  # percentiles of the bootstrap
+CONFIDENCE = 0.95  # of all leads in one metric together
 BINS = 15  # of equally many interactions, for calibration
 METRICS = ("auc", "gauc", "ndcg", "recall", "log_loss", "calibration")
 FALLING = ("log_loss", "calibration")  # where less is better
@@ -177,12 +178,30 @@ def _band(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def joint_bands(leads: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Bands (leads, 2) that hold all leads together with CONFIDENCE: each lead less and plus q of its standard deviation over resamples, q
+    the quantile of the largest |resampled lead - lead| in such deviations (max-t: Westfall and Young 1993, Resampling-Based
+    Multiple Testing; not opened). leads: (leads,); drawn: by resample (resamples, leads), where not a number is not drawn."""
+    known = ~np.isnan(drawn)
+    count = np.maximum(known.sum(0), 1)
+    mean = np.where(known, drawn, 0.0).sum(0) / count
+    deviation = np.sqrt(np.where(known, (drawn - mean) ** 2, 0.0).sum(0) / count)
+    away = np.where(known & (deviation > 0), np.abs(drawn - leads) / np.where(deviation > 0, deviation, 1.0), 0.0)
+    most = away.max(1, initial=0.0)[known.any(1)]
+    half = (np.quantile(most, CONFIDENCE) if len(most) else np.nan) * deviation
+    return np.where(known.any(0)[:, None], np.stack([leads - half, leads + half], 1), np.nan)
+
+
 def table(
     rankings: dict[str, list[Ranking]], chosen: np.ndarray | None = None, reference: str = "meta", seed: int = 0
 ) -> pd.DataFrame:
     """One row a method and metric: mean over seeds, its band by bootstrap over users and seeds, the spread over seeds, and the reference's
-    lead with its band, paired by user and seed; a lead above 0 is always the better of both. rankings: by method, one a seed, all of the
+    lead with its bands, paired by user and seed; a lead above 0 is always the better of both. rankings: by method, one a seed, all of the
     same users; chosen: bool (users,).
+
+    low, high, lead_low, lead_high: percentiles, a 95 % band of each row by itself, of which one in twenty may miss. joint_low,
+    joint_high: of the leads over all other methods in one metric, which hold together (`joint_bands`): who says that the
+    reference is ahead of several methods needs these.
     """
     first = next(iter(rankings.values()))[0]
     part = np.ones(len(first.users), bool) if chosen is None else chosen
@@ -195,20 +214,25 @@ def table(
         name: sum(r.metrics(weights).mul(share, axis=0) for r, share in zip(each, shares.T, strict=True)) for name, each in rankings.items()
     }
     rows = []
-    for name, each in point.items():
-        for metric in METRICS:
-            values = np.array([float(one[metric].iloc[0]) for one in each])
-            best = np.array([float(one[metric].iloc[0]) for one in point[reference]])
-            sign = -1.0 if metric in FALLING else 1.0
-            lead = sign * (drawn[reference][metric] - drawn[name][metric])
-            low, high = _band(drawn[name][metric])
-            lead_low, lead_high = _band(lead)
+    others = [name for name in point if name != reference]
+    for metric in METRICS:
+        sign = -1.0 if metric in FALLING else 1.0
+        values = {name: np.array([float(one[metric].iloc[0]) for one in each]) for name, each in point.items()}
+        leads = {name: sign * (values[reference] - of).mean() for name, of in values.items()}
+        resampled = {name: sign * (drawn[reference][metric] - drawn[name][metric]).to_numpy() for name in point}
+        together = np.array([resampled[name] for name in others]).reshape(len(others), -1).T
+        joint = {reference: (0.0, 0.0)} | dict(zip(others, joint_bands(np.array([leads[name] for name in others]), together), strict=True))
+        for name, of in values.items():
+            low, high = _band(drawn[name][metric].to_numpy())
+            lead_low, lead_high = _band(resampled[name])
             rows.append({
-                "method": name, "metric": metric, "mean": values.mean(), "low": low, "high": high,
-                "seeds": len(values), "seed_std": values.std(ddof=1) if len(values) > 1 else np.nan, "lead": sign * (best - values).mean(),
-                "lead_low": lead_low, "lead_high": lead_high, "users": int(part.sum()),
+                "method": name, "metric": metric, "mean": of.mean(), "low": low, "high": high,
+                "seeds": len(of), "seed_std": of.std(ddof=1) if len(of) > 1 else np.nan, "lead": leads[name],
+                "lead_low": lead_low, "lead_high": lead_high, "joint_low": joint[name][0], "joint_high": joint[name][1],
+                "users": int(part.sum()),
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    order = {name: place for place, name in enumerate(point)}
+    return pd.DataFrame(rows).sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -272,8 +296,12 @@ def study_quality(
 
     All methods learn from training and validation interactions, by their recipes in `methods` ("meta" by `recipe`). kept: a folder for
     trained networks, used again by a later call. workers: processes that share the seeds, each with one thread; the outcome is the same
-    whatever their number. first: the first of the seeds. Raises DataError where too little is left to train on or to rank.
+    whatever their number. first: the first of the seeds. Raises DataError where too little is left to train on or to rank, and
+    TrainingError for a "meta" of several networks that do not lie side by side.
     """
+    if recipe.networks > 1 and not recipe.newton:
+        raise TrainingError(f"meta.networks = {recipe.networks} must be 1 without meta.newton here: only with it are several one network, "
+                            "whose support, age and chip are studied")  # fmt: skip
     if seeds < 1 or workers < 1 or "meta" not in methods or set(methods) - set(METHODS):
         raise TrainingError(f"needs 1 seed and worker or more, and methods of {', '.join(METHODS)}, meta among them")
     split = Split.of(data, parts)

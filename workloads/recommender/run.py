@@ -305,7 +305,8 @@ def _compress(
         return test.auc((scores[:, 1] - scores[:, 0]).numpy())
 
     varied = judged_chip(found.chip)
-    on_chip = convert(found.model, varied, calibration_of(training, study.seed)[..., None, None], study.seed)
+    calibration = calibration_of(training, study.seed)[..., None, None]
+    on_chip = convert(found.model, varied, calibration, study.seed, input_ranges=found.input_ranges)
     each = [
         auc(lambda images, seed=seed: _two_scores(on_chip, images, study.seed + seed))
         for seed in range(study.instances)

@@ -160,7 +160,8 @@ class EmbeddingReader:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite itself has rolled back where a disk is full or cannot be read
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 

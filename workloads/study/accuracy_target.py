@@ -64,7 +64,8 @@ def compress_to(
 
     target: its direction, where the first try is. meta of what comes back has `accuracy_target`: points, factor, held, and of each of
     `tries` factor, target, why (where it was out of reach), what it lost on validation and test samples [1, or the metric's unit], and
-    whether it held. Raises as `compress`, AllocationError where every try is out of reach.
+    whether it held; and longer_as, the factor of the try that the uncompressed network was trained as many minutes as, where that is
+    another one. Raises as `compress`, AllocationError where every try is out of reach.
     """
     check_targets(target)
     plan, mildest = plan or Plan(), 1 / min(target.values())
@@ -112,4 +113,6 @@ def compress_to(
         save_state(read_state(first / "longer.pt"), last / "longer.pt")
     found = compress(model, data, chip, at(chosen), folder(chosen), plan, step, code)
     facts: dict[str, Any] = {"points": asked.points, "factor": chosen, "held": bool(held), "tries": list(tries.values())}
+    if plan.longer and plan.longer_by == "minutes" and chosen != next(iter(done)):
+        facts["longer_as"] = next(iter(done))  # the minutes are those of that try
     return replace(found, meta=found.meta | {"accuracy_target": facts})

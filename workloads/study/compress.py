@@ -13,7 +13,8 @@ for, shrunk, retrained;
 quantised: batch norm folded, ADMM to the chip's levels or the nearest ones, retraining on them; final: retraining on levels under the
 device's programming errors; control: as long without them. Epochs that ADMM does not need, because it has converged, retrain.
 Ratios are chosen by training images, how much more to purify, where asked for, by validation images that are held out of training here;
-the test images only judge.
+the test images only judge. Of what all compressions share, two constants of the search for bits were chosen by test images of the digits
+(`precision`), and default methods by test images where validation images choose none that is better (results/README.md).
 """
 
 import copy
@@ -134,6 +135,7 @@ class _Work:
         self.out, self.plan, self.step, self.kept, self.code = out, plan, step, out / "checkpoints", code
         self.began = time.monotonic()
         self.processor_s: dict[str, float] = {}  # of training, by stage
+        self.earlier: dict[str, float] = {}  # of what a stage begins with, where an interrupted call left that
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
         self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
@@ -251,11 +253,13 @@ class _Work:
         """The network cut at once, what is left solved by least squares; of the whole one's size, from its file if it is there."""
         path = self.kept / "solved.pt"
         if path.is_file():
-            solved = baked(self.model)
-            solved.load_state_dict(self._kept(path, self.identity)["model"])
+            solved, state = baked(self.model), self._kept(path, self.identity)
+            solved.load_state_dict(state["model"])
+            self.earlier["inputs"] = state.get("processor_s", 0.0)
             return solved.eval()
+        began = time.process_time()
         solved = prune_and_solve(self.model, allocation, first_samples(self.parts, SOLVED_ON), self.plan.seed, self.step)
-        save_state({"identity": self.identity, "model": solved.state_dict()}, path)
+        save_state({"identity": self.identity, "model": solved.state_dict(), "processor_s": time.process_time() - began}, path)
         return solved
 
     def _ran(self, *stages: str) -> int:
@@ -383,7 +387,7 @@ class _Work:
             return plain.eval()
         self.histories[name], self.epochs_of[name], self.apart[name] = [], 0, 0.0
         spent = self.kept / f"{name}.seconds"
-        before = float(spent.read_text("utf-8")) if spent.is_file() else 0.0  # by an interrupted call
+        before = float(spent.read_text("utf-8")) if spent.is_file() else self.earlier.get(name, 0.0)  # by an interrupted call
         asked = bool(sets or joint)
         if asked and not epochs:
             Admm(model, sets or {}, joint=joint).project_()  # the nearest members: by magnitude
@@ -475,6 +479,7 @@ class _Work:
             return found | {"ideal": ideal, "varied": varied}
 
         how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
+        how += f", {self.epochs_of['longer']} epochs" if name == "longer" else ""
         found = self._remembered(f"judged-{name}", judge, how)
         varied = pd.Series(found.pop("varied"), dtype=float)
         found["ideal"] = float("nan") if found["ideal"] is None else found["ideal"]
@@ -563,24 +568,23 @@ class _Work:
         except AllocationError as error:
             return {"reached": 0.0, "why": str(error)}
         plan = replace(self.plan, seed=seed)
-        pulling_, retraining = plan.frontier
+        pulling_, left = plan.frontier[0], sum(plan.frontier)
         parts = first_samples(self.parts, plan.frontier_images)
         if method.endswith("magnitude"):
             small = prune_once(self.model, allocation, self.example)
-            retraining += pulling_
         elif method.endswith("least-squares"):
             solved = prune_and_solve(self.model, allocation, first_samples(parts, SOLVED_ON), seed)
             small = smaller(solved, self.example)
-            retraining += pulling_
         else:
-            small = self._pulled(baked(self.model), *self._sets(allocation), parts, pulling_, plan)
+            small, (sets, joint) = baked(self.model), self._sets(allocation)
+            if sets or joint:
+                small, left = self._pulled(small, sets, joint, parts, pulling_, plan), left - pulling_
             small = smaller(small, self.example)
             if inputs := input_sets(small, allocation):
-                small = self._pulled(small, inputs, (), parts, pulling_, plan)
-                retraining -= pulling_
+                small, left = self._pulled(small, inputs, (), parts, pulling_, plan), left - pulling_
         model = hold_zeros(small).to(self.on)
-        if retraining:
-            _train(model, parts, plan.recipe(retraining), plan)
+        if left:
+            _train(model, parts, plan.recipe(left), plan)
         bake(model).cpu().eval()
         taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
         return {
@@ -603,8 +607,6 @@ class _Work:
         self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int, plan: Plan
     ) -> nn.Module:
         """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
-        if not sets and not joint:
-            return model
         model.to(self.on)
         admm = pulling("admm", model, sets, plan, epochs, parts, tolerance=0.0, joint=joint)
         _train(model, parts, plan.recipe(epochs, PULL_SHARE, pulled=True), plan, admm)

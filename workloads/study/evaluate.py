@@ -115,17 +115,19 @@ class Evaluation(Shown):
 def evaluate(
     model: nn.Module, chip: Chip, data: Dataset, instances: int = 50, *, samples: int | None = None, seed: int = 0,
     condition: Condition | None = None, memory: int = MEMORY, batch: int = BATCH_SAMPLES, progress: Progress | None = None,
-    compute: str = CPU,
+    compute: str = CPU, input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> Evaluation:  # fmt: skip
     """Scores of `instances` instances of `chip`, seeds from `seed` on, by the data's metric on the first `samples` test samples (all).
 
-    Ranges are calibrated on training samples. memory [bytes] and batch [samples] bound what is computed at once; neither
-    they nor the number of threads change a result. compute: as of `OnChip`. progress(done, all) is told of instances. Instances of a chip
+    Ranges are calibrated on training samples, but for `input_ranges` (`Workload.input_ranges`). memory [bytes] and batch [samples] bound
+    what is computed at once; neither they nor the number of threads change a result. compute: as of `OnChip`. progress(done, all) is
+    told of instances. Instances of a chip
     in which nothing is drawn are all the same, and computed once. Raises ParameterError, TaskError and what `hw` raises.
     """
     if instances < 1 or (samples is not None and samples < 1):
         raise ParameterError(f"evaluate needs at least one instance and one sample, got {instances} and {samples}")
-    on_chip = OnChip(model, chip, data.train_inputs[:CALIBRATION_SAMPLES], seed, memory, batch, compute=compute)
+    calibration = data.train_inputs[:CALIBRATION_SAMPLES]
+    on_chip = OnChip(model, chip, calibration, seed, memory, batch, compute=compute, input_ranges=input_ranges)
     inputs, targets = data.test_inputs[:samples], data.test_targets[:samples]
     seeds = list(range(seed, seed + instances))
     condition = condition or Condition()

@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -80,20 +81,22 @@ class LayerPrecision:
 def find_precision(
     model: nn.Module, data: Dataset, chip: Chip, offered: Mapping[str, Sequence[int]], most_lost: float, *, cost: str = "power",
     rate: float = RATE, samples: int = SAMPLES, instances: int = 0, seed: int = 0, step: Callable[[str], None] = lambda _: None,
+    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> LayerPrecision:  # fmt: skip
     """The bits of each layer that save most of the cost where the network loses no more than `most_lost` of the metric against the chip as
     it is (accuracy: a share of 1).
 
     offered: numbers of bits by knob (`KNOBS`), of which each layer may take those below the chip's own. cost: power at `rate` inferences
     per second [1/s], or area. samples: of training, as many to measure the loss and others, as many, to judge by: none of the test
-    samples is seen, and the network may have learnt them. instances: of the chip; 0 for one with ideal cells. Raises ParameterError and
-    what `hw` raises.
+    samples is seen, and the network may have learnt them. instances: of the chip; 0 for one with ideal cells. input_ranges: of layers
+    whose ranges are not to be calibrated, as `Workload.input_ranges` has them. Raises ParameterError and what `hw` raises.
     """
     _check(offered, most_lost, cost, samples, instances, len(data.train_targets))
-    judge = _Judge(model, data, chip, samples, instances, seed)
+    judge = _Judge(model, data, chip, samples, instances, seed, input_ranges)
     by_layer = choices(model, data, chip, offered, cost=cost, rate=rate, harm=judge.harm, step=step)
     front = best_combinations([list(each) for each in by_layer.values()])
-    layers = list(by_layer)
+    layers, own = list(by_layer), Best(0.0, 0.0, (0,) * len(by_layer))  # the chip as it is: not on a front where fewer bits do no harm
+    line = front if front[0].picks == own.picks else [own, *front]
 
     def bits_of(best: Best) -> dict[str, Bits]:
         taken = {layer: by_layer[layer][pick].bits for layer, pick in zip(layers, best.picks, strict=True)}
@@ -105,7 +108,7 @@ def find_precision(
         return found
 
     few = math.prod(map(len, by_layer.values())) <= MOST_JUDGED
-    taken, judged = (_first if few else _bisected)(all_combinations([*by_layer.values()]) if few else front, lost, most_lost)
+    taken, judged = (_first if few else _bisected)(all_combinations([*by_layer.values()]) if few else line, lost, most_lost)
     chosen = at_bits(chip, bits_of(taken))
     rows = [{"layer": layer, **{knob: choice.bits.get(knob) for knob in offered}, "saved": choice.saved, "harm": choice.harm,
              "taken": place == pick} for (layer, each), pick in zip(by_layer.items(), taken.picks, strict=True)
@@ -208,7 +211,7 @@ def _first(combinations: Sequence[Best], lost: Callable[[Best], float], most_los
 
 
 def _bisected(front: Sequence[Best], lost: Callable[[Best], float], most_lost: float) -> tuple[Best, Judged]:
-    """The one that saves most, as if what is lost rose along the front; the first where none holds."""
+    """The one that saves most, as if what is lost rose along the front; its first, which is the chip as it is, where no other holds."""
     judged: Judged = {}
     low, high = 0, len(front)
     while high - low > 1:
@@ -223,15 +226,16 @@ def _bisected(front: Sequence[Best], lost: Callable[[Best], float], most_lost: f
 class _Judge:
     """What chips lose: loss on some training samples, the metric on others, against the chip as it is."""
 
-    def __init__(self, model: nn.Module, data: Dataset, chip: Chip, samples: int, instances: int, seed: int):
-        self.model, self.data, self.instances = model, data, instances
+    def __init__(self, model: nn.Module, data: Dataset, chip: Chip, samples: int, instances: int, seed: int,
+                 input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})):  # fmt: skip
+        self.model, self.data, self.instances, self.ranges = model, data, instances, input_ranges
         self.seeds = range(seed, seed + max(1, instances))
         self.parts = [(data.train_inputs[part], data.train_targets[part]) for part in (slice(samples), slice(samples, 2 * samples))]
         self.loss = self._loss(chip)
         self.score = self._score(chip)
 
     def _on_chip(self, chip: Chip, inputs: Tensor) -> dict[int, Tensor]:
-        on_chip = OnChip(self.model, chip, self.data.train_inputs[:CALIBRATION_SAMPLES])
+        on_chip = OnChip(self.model, chip, self.data.train_inputs[:CALIBRATION_SAMPLES], input_ranges=self.ranges)
         return on_chip.gathered(self.seeds, inputs, Condition(chip.device if self.instances else ideal_of(chip.device)))
 
     def _loss(self, chip: Chip) -> float:

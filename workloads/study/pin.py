@@ -29,7 +29,7 @@ from xbar.reports.results import write_text
 from xbar.workloads.offered import is_own
 from xbar.workloads.study.points import CHIP_FIELDS, PATHS, check_value, field_of, is_of_chip, placed
 from xbar.workloads.study.sweep import SweepError, Value
-from xbar.workloads.workload import load_weights, untrained
+from xbar.workloads.workload import learned_ranges_of, load_weights, untrained
 
 FORMAT = "xbar pin 1"
 NAMES = ("workload.name", "workload.seed", "workload.weights", "workload.data", "chip.name", "device.name")
@@ -52,15 +52,16 @@ def measure(configuration: Mapping[str, Value], folder: Path = Path()) -> dict[s
     whole = {name: placed(name, value, folder) for name, value in _checked(configuration).items()}
     source = whole.get("workload.data")
     model, example = untrained(str(whole["workload.name"]), int(whole.get("workload.seed") or 0), None if source is None else str(source))
-    if "workload.weights" in whole:
-        model = load_weights(model, Path(str(whole["workload.weights"])), example).eval()
+    weights = Path(str(whole["workload.weights"])) if "workload.weights" in whole else None
+    if weights is not None:
+        model = load_weights(model, weights, example).eval()
     settings = {name: str(value).lower() if isinstance(value, bool) else str(value)
                 for name, value in whole.items() if is_of_chip(name)}  # fmt: skip
     device = whole.get("device.name")
     chip = load_chip(str(whole["chip.name"]), settings, None if device is None else str(device))
     energies = None
     if chip.device.read_voltage is not None:
-        energies = read_energies(convert(model, chip, example, seed=0, pack=True))
+        energies = read_energies(convert(model, chip, example, seed=0, pack=True, input_ranges=learned_ranges_of(weights)))
     ledger = simulate(place(trace(model, example, pack=True), chip), Arrivals.batch(1), read_energy=energies)
     components = ledger.components()
     return {

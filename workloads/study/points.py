@@ -144,10 +144,12 @@ _simulated, _converted, _scores, _footprints = _LastFew(16), _LastFew(4), _LastF
 
 @dataclass(frozen=True)
 class _Subject:
-    """A trained network, perhaps made smaller, and a chip for it; `key`: the network's own content; input_ranges: of layers by name,
+    """A trained network, perhaps made smaller, and a chip for it; `key`: the network's own content; whole: what the workload is, as one
+    text: the content of the network that is not made smaller, its code, data and what is asked of them; input_ranges: of layers by name,
     where they were learned."""
 
     key: str
+    whole: str
     workload: Workload
     model: nn.Module
     chip: Chip
@@ -201,10 +203,10 @@ def _subject(point: dict[str, Value]) -> _Subject:
     def load() -> tuple[str, Workload]:
         with _only_one(hashlib.sha256(name.encode()).hexdigest()[:12] + f"-{seed}"):
             workload = load_workload(name, seed, data, weights=weights, task=task, metric=metric, compute=_compute(point))
-        return _content(workload.model) + workload.code + workload.data.digest, workload
+        return _content(workload.model) + workload.code + workload.data.digest + _told(workload.input_ranges), workload
 
     key, workload = _workloads.get(identity, load)
-    whole = _Subject(key, workload, workload.model, chip, {})
+    whole = _Subject(key, key, workload, workload.model, chip, workload.input_ranges)
     given = {key.removeprefix(COMPRESSION): value for key, value in point.items() if key.startswith(COMPRESSION)}
     if given and point.get("study.compute") is not None:
         given["compute"] = point["study.compute"]
@@ -215,7 +217,8 @@ def _subject(point: dict[str, Value]) -> _Subject:
 
 
 def _cut(subject: _Subject, kept: dict[str, float], method: str, seed: int) -> _Subject:
-    """The network of which layers keep a share of their filters; made once for all chips, and kept in the cache."""
+    """The network of which layers keep a share of their filters; made once for all chips, and kept in the cache. Its layers have the
+    learned ranges of the whole one's, where it has any."""
     told = [subject.key, sorted(kept.items()), method, seed, code_version()]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
     example = subject.workload.calibration_inputs[:2]
@@ -237,6 +240,11 @@ def _written(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _told(ranges: Mapping[str, tuple[float, float]]) -> str:
+    """Learned ranges as a part of a key; empty without any."""
+    return json.dumps({name: list(each) for name, each in sorted(ranges.items())}) if ranges else ""
+
+
 def _content(model: nn.Module) -> str:
     hashed = hashlib.sha256()
     for name, value in model.state_dict().items():
@@ -252,10 +260,11 @@ def _only_one(name: str) -> FileLock:
 
 
 def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
-    """The network compressed for the chip, which then has the bits that the compression chose; kept in the cache."""
+    """The network compressed for the chip, which then has the bits that the compression chose; kept in the cache. Of the compression only
+    its last network is of use here: what it is compared with is neither trained nor judged on chips."""
     targets = {name: float(given.pop(name) or 0) for name in TARGETS if name in given}
     fast = given.pop("quick", False)
-    plan = replace(PLANS.get(subject.workload.name, Plan()), budgets=(), **given)  # type: ignore[arg-type]
+    plan = replace(PLANS.get(subject.workload.name, Plan()), budgets=(), longer=False, most_on_chips=0, **given)  # type: ignore[arg-type]
     plan = fitted(quick(plan, subject.workload.data.tokens) if fast else plan, subject.workload.data)
     told = [subject.key, subject.chip.model_dump_json(), sorted(targets.items()), repr(plan), code_version()]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
@@ -273,8 +282,8 @@ def _smaller(subject: _Subject, given: dict[str, Value]) -> _Subject:
         model = load_weights(subject.model, weights, subject.workload.calibration_inputs[:2]).eval()
         chosen = {section: {"bits": count} for section, count in json.loads(bits.read_text("utf-8")).items()}
         learned = {name: (low, high) for name, (low, high) in json.loads(ranges.read_text("utf-8")).items()}
-        content = _content(model) + subject.key + (json.dumps(learned) if learned else "")
-        return _Subject(content, subject.workload, model, subject.chip.with_changes(**chosen), learned)
+        return replace(subject, key=_content(model) + subject.key + _told(learned), model=model, chip=subject.chip.with_changes(**chosen),
+                       input_ranges=learned)  # fmt: skip
 
     smaller: _Subject = _compressed.get(key, make)
     return smaller
@@ -335,7 +344,7 @@ def _score(subject: _Subject, point: dict[str, Value]) -> dict[str, Value]:
         return _measured([tally_of(subject.workload.model, inputs, targets, metric)])
 
     found: _Measured = _scores.get(json.dumps(described), measure)
-    reference: _Measured = _scores.get(json.dumps([subject.workload.name, _content(subject.workload.model), *images_told]), of_float)
+    reference: _Measured = _scores.get(json.dumps([subject.whole, *images_told]), of_float)
     name, scores, own = metric.name, found.scores, subject.model is subject.workload.model
     float_score = reference.scores[0] if own else _scores.get(
         json.dumps([subject.key, *images_told]), lambda: tally_of(subject.model, inputs, targets, metric).value()
@@ -430,7 +439,7 @@ def _p99(subject: _Subject, network: Network, rate: float, throughput: float, po
 
 def _footprint(subject: _Subject, network: Network, energies: dict[str, float] | None, point: dict[str, Value]) -> dict[str, Value]:
     rate = float(point["study.rate"] or 0)
-    key = f"{subject.key} {rate} {_without_errors(subject.chip).model_dump_json()}"
+    key = f"{subject.key} {rate} {energies is None} {_without_errors(subject.chip).model_dump_json()}"
     found: Footprint = _footprints.get(key, lambda: footprint(network, subject.chip, rate, energies))
     return {"footprint_area_m2": found.area, "footprint_power_W": found.power, "arrays": found.arrays}
 

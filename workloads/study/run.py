@@ -222,8 +222,8 @@ def _described(chip: Chip | None) -> str:
 def _identity(workload: Workload, study: Study) -> str:
     """What every point depends on, as one hash."""
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in workload.model.state_dict().values()))
-    described = [_code(), workload.code, repr(workload.host), workload.data.digest, weights.hexdigest(),
-                 repr((study.seed, study.images, study.compute))]  # fmt: skip
+    described = [_code(), workload.code, repr(workload.host), repr(sorted(workload.input_ranges.items())), workload.data.digest,
+                 weights.hexdigest(), repr((study.seed, study.images, study.compute))]  # fmt: skip
     return hashlib.sha256("\n".join(described).encode()).hexdigest()
 
 

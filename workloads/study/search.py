@@ -8,7 +8,8 @@ judged better, is judged then.
 
 One design is chosen at the end. The best of many estimates is too good to be true, so the estimates that it was chosen by are not
 what it is promised on: the first candidates, in the order of one objective, and as the last the one that holds by the most, are judged
-once more on chips and samples that the search never saw, one after the other, until one holds. With m of them allowed each must hold with
+once more on chips and samples that the search never saw, one after the other, until one holds; one that cannot be judged there is
+noted with its error and does not hold. With m of them allowed each must hold with
 a confidence of 1 - (1 - c) / m, so that with confidence c none passes that does not hold (Bonferroni's inequality).
 
 Everything follows from the seed, the batch and what designs are worth: who computes, and when it was killed, makes no difference. Points
@@ -110,7 +111,7 @@ class Asked:
 @dataclass(frozen=True, repr=False)
 class SearchResult(SweepResult):
     """What a search left in `out`, as a sweep does: a row a design in `path`. chosen: its place among them, None where no design was
-    confirmed, or holds; confirmations: rows of what was judged once more: point, `holds`, and what the run returned."""
+    confirmed, or holds; confirmations: rows of what was judged once more: point, `holds`, and what the run returned, or its `error`."""
 
     chosen: int | None = None
     confirmations: tuple[dict[str, Any], ...] = ()
@@ -356,7 +357,8 @@ class _Search:
             entry = self.kept.found(self._computed([point])[0])
             found, error = entry["found"], entry["error"]
             if error is not None:
-                raise SweepError(f"design {each.place} cannot be confirmed: {error}")
+                self.confirmed.append({"point": each.place, "holds": False, "error": error})
+                continue
             holds = all(requirement.holds(found, requirement.stricter(most)) for requirement in asked.requirements)
             self.confirmed.append({"point": each.place, "holds": holds, **found})
             if holds:

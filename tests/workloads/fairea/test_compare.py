@@ -144,7 +144,7 @@ def stored(folder, samples: int = 3):
     return path
 
 
-def test_a_comparison_writes_its_tables_and_goes_on_where_it_was(tmp_path) -> None:
+def test_a_comparison_writes_its_tables_and_goes_on_where_it_was(tmp_path, monkeypatch) -> None:
     path, out = stored(tmp_path), tmp_path / "out"
     settings = {"work": 0.02, "random_instances": 2, "jobs": 1, "progress": False}
     tables = compare(path, out, **settings)
@@ -165,6 +165,12 @@ def test_a_comparison_writes_its_tables_and_goes_on_where_it_was(tmp_path) -> No
     assert again["seconds_improved"].eq(123.0).tolist() == [True, True, False]
     assert (out / "methods.csv").read_text("utf-8") == whole
 
+    monkeypatch.setattr("xbar.workloads.fairea.compare.code_version", lambda: "other")  # other code begins anew
+    compare(path, out, **settings)
+    begun = pd.read_csv(out / "instances.csv")
+    assert not begun["seconds_improved"].eq(123.0).any()
+
+    begun.assign(seconds_improved=123.0).to_csv(out / "instances.csv", index=False)
     compare(path, out, **{**settings, "work": 0.03})  # other settings begin anew
     assert not pd.read_csv(out / "instances.csv")["seconds_improved"].eq(123.0).any()
 
