@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog.layers import AnalogLayer
-from xbar.hw.array.bias import with_drives
-from xbar.hw.array.calibration import currents_seen, saturated_share
 from xbar.hw.array.counts import ActionCounts
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.cells.device import Device, ideal_of
@@ -166,14 +164,9 @@ def keep_steps(model: nn.Module, of: nn.Module) -> None:
 
 def saturated_shares(model: nn.Module) -> dict[str, float]:
     """Share of the conversions of calibration inputs that leave the codes, by layer, at the ranges as they are."""
-    found = {}
-    with torch.inference_mode(False), torch.no_grad():
-        for name, layer in analog_layers(model).items():
-            matrix, shown = layer.matrix, layer.get_buffer("calibration_vectors")
-            vectors = with_drives(shown, matrix.geometry, matrix.high)
-            currents, _ = currents_seen(matrix.array.at_targets(), matrix.channel, matrix.reading, vectors, matrix.dtype)
-            found[name] = saturated_share(matrix.channel, currents)
-    return found
+    return {
+        name: layer.matrix.saturated_share(layer.get_buffer("calibration_vectors")) for name, layer in analog_layers(model).items()
+    }
 
 
 @dataclass(frozen=True)

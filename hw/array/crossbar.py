@@ -167,17 +167,26 @@ class CrossbarMatrix(nn.Module):
         """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
-        inputs = with_drives(inputs, self.geometry, self.high)
-        self.reading.check(inputs, self.channel, None, self.checked)
+        currents, self.limited_share = self._currents_seen(inputs, as_programmed)
         with torch.inference_mode(False), torch.no_grad():
-            array = self.array.first() if as_programmed else self.array.at_targets()
-            inputs = side_by_side(inputs, self.geometry)
-            currents, self.limited_share = currents_seen(array, self.channel, self.reading, inputs, self.dtype)
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
                 self.full_scale = full_scale.to(self.full_scale)
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
+
+    def saturated_share(self, inputs: Tensor) -> float:
+        """Share of the conversions of `inputs` as `calibrate` takes them that leave the codes at the ranges as they are, with ideal cells
+        on the chip's wires."""
+        currents, _ = self._currents_seen(inputs, as_programmed=False)
+        return saturated_share(self.channel, currents)
+
+    def _currents_seen(self, inputs: Tensor, as_programmed: bool) -> tuple[list[Tensor], float]:
+        """`currents_seen` of inputs as `calibrate` takes them."""
+        driven = self._driven(inputs, None)
+        with torch.inference_mode(False), torch.no_grad():
+            array = self.array.first() if as_programmed else self.array.at_targets()
+            return currents_seen(array, self.channel, self.reading, driven, self.dtype)
 
     def fit_columns(self, parts: Iterable[Tensor]) -> FitSums:
         """Fit gain and offset of every column of these cells to inputs, each part of them as `forward` takes it, each row tile by itself,
@@ -195,12 +204,22 @@ class CrossbarMatrix(nn.Module):
 
     # ---- reading
 
+    def _checked(self, inputs: Tensor, instances: int | None) -> Tensor:
+        """The inputs of a layer with those of the rows that carry a bias; raises ParameterError for those that the reading cannot take.
+        instances: as of `Products.check`."""
+        inputs = with_drives(inputs, self.geometry, self.high)
+        self.reading.check(inputs, self.channel, instances, self.checked)
+        return inputs
+
+    def _driven(self, inputs: Tensor, instances: int | None) -> Tensor:
+        """What drives the arrays: `_checked` inputs, of groups that lie together side by side."""
+        return side_by_side(self._checked(inputs, instances), self.geometry)
+
     def forward(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
         with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
         the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
-        given, inputs = inputs, with_drives(inputs, self.geometry, self.high)
-        self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
+        given, inputs = inputs, self._checked(inputs, len(self.seeds))
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         reads = self.reading.lead(inputs)[-1]
@@ -265,8 +284,8 @@ class CrossbarMatrix(nn.Module):
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        inputs = side_by_side(with_drives(inputs, self.geometry, self.high), self.geometry)
-        return read_energy(self.array, self.channel, self.reading.driven(inputs, self.channel))
+        driven = self._driven(inputs, 1)
+        return read_energy(self.array, self.channel, self.reading.driven(driven, self.channel))
 
     # ---- state
 
@@ -353,9 +372,7 @@ def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
 def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
     """The cells as they find each run of inputs, the run, and the number of its first vector."""
     for given in parts:
-        inputs = with_drives(given, matrix.geometry, matrix.high)
-        matrix.reading.check(inputs, matrix.channel, len(matrix.seeds), matrix.checked)
-        inputs = side_by_side(inputs, matrix.geometry)
+        inputs = matrix._driven(given, len(matrix.seeds))
         values, reads = matrix.reading.flat(inputs, len(matrix.seeds), matrix.dtype), _sequence(matrix)
         for run in _runs(matrix, values):
             yield reads.at(matrix.reads + run.start), values[:, run], matrix.reads + run.start
