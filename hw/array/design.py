@@ -29,8 +29,9 @@ class Inputs(BaseModel):
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
     negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
     voltages of either sign. quantise: False drives the value itself, as an analog input does.
-    activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads alone; by default half of
-    them (assumed). Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
+    activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads, and of drivers that follow the code,
+    alone; by default half of them (assumed); of a layer that comes in two passes, of its magnitudes, each of which is 0 in the other
+    pass. Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
     Inputs that are known tell more: `xbar.hw.analog.read_energies`.
     pulses: how a slice of weight 2^k reaches the ADC of an accumulated vector: in "one" read whose charge is scaled, or
     "weighted", in 2^k reads that the ADC integrates. phase_bits: streamed bits that are accumulated for one conversion at most;

@@ -210,6 +210,24 @@ def statistics_of(chip: "Chip", ones: float) -> dict[str, float]:
     return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0, "mean_code": ones}
 
 
+def shares_of_mean(chip: "Chip", one_hot: bool) -> dict[str, float]:
+    """Energy of an array read and of a drive over that at the chip's average inputs, by component, where inputs of a layer are other
+    than these: of two passes, in one of which each value is 0, or (one_hot) those of a look-up, whose wordlines are all driven at the
+    highest code. 1 of laws that do not follow the inputs.
+
+    Infinite where the average inputs take nothing (`inputs.activity` = 0).
+    """
+    known, found = uses(chip), {}
+    for name in ("crossbar", "dac"):
+        law, mean = getattr(chip.component, name).law, known[name].parameters
+        own = {key: 1.0 if one_hot else mean[key] / 2 for key in ("activity", "mean_code") if key in mean}
+        if one_hot and "mean_square" in mean:
+            own["mean_square"] = 1.0
+        then, now = (_law(chip, f"component.{name}", law, each).energy for each in ({**mean, **own}, mean))
+        found[name] = then / now if now else 1.0 if then == now else inf
+    return found
+
+
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
     """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given."""
     number = constant or chip.number

@@ -6,6 +6,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,11 +18,21 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, peak_slice_time, read_time_at, resolve
+from xbar.hw.chip.costs import (
+    Constant,
+    End,
+    floor_plan,
+    least_bits,
+    peak_slice_time,
+    read_time_at,
+    resolve,
+    shares_of_mean,
+)
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.display import Shown, si
+from xbar.hw.errors import ConfigurationError
 from xbar.hw.later import Later
 from xbar.hw.quantity import Quantity, Unit
 
@@ -29,6 +40,9 @@ if TYPE_CHECKING:
     import pandas as pd
 else:
     pd = Later("pandas")
+
+
+_MEAN: Mapping[str, float] = {"crossbar": 1.0, "dac": 1.0}
 
 
 class Section(BaseModel):
@@ -318,6 +332,26 @@ class Chip(Shown, Section):
     def signed_current(self, signed_input: bool) -> bool:
         """True where the current of a conversion can have either sign."""
         return self.array_design.signed_current(signed_input)
+
+    def shares_of_mean(self, signed_input: bool, lookup: bool) -> Mapping[str, float]:
+        """What an array read ("crossbar") and a drive ("dac") of a layer take, over those at the chip's average inputs: 1 but of
+        inputs in two passes, and of look-ups (`xbar.hw.chip.costs.shares_of_mean`). Raises ConfigurationError for a look-up where
+        average inputs take nothing, so that nothing follows from them."""
+        if not lookup:
+            return self._shares_of_two_passes if self.passes(signed_input) == 2 else _MEAN
+        for name, share in self._shares_of_one_hot.items():
+            if share == inf:
+                problem = f"component.{name} then takes nothing on the mean, which does not tell what a look-up takes; it must be above 0"
+                raise ConfigurationError(f"chip {self.name}", [("inputs.activity", f"{self.inputs.activity:g}", problem)])
+        return self._shares_of_one_hot
+
+    @cached_property
+    def _shares_of_two_passes(self) -> dict[str, float]:
+        return shares_of_mean(self, one_hot=False)
+
+    @cached_property
+    def _shares_of_one_hot(self) -> dict[str, float]:
+        return shares_of_mean(self, one_hot=True)
 
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""

@@ -275,6 +275,34 @@ class TestLaws:
             ratios.append(float(ledger.energy["crossbar"].sum()) / cells)
         assert ratios == pytest.approx([ratios[0]] * len(changes), rel=0.02)
 
+    @pytest.mark.parametrize("preset", ["edge", "generic"])
+    @pytest.mark.parametrize("bits", [1, 2, 8])
+    def test_two_passes_take_what_one_does(self, preset: str, bits: int) -> None:
+        """Each value is 0 in one of them: averages are those of inputs of one sign, and as near to the cells one by one."""
+        chip = load_chip(preset).with_changes(component={"dac": {"bits": bits}})
+        model = nn.Sequential(seeded(None, nn.Linear(150, 32, bias=False)))
+        magnitudes = torch.rand(64, 150, generator=torch.Generator().manual_seed(0))
+        signs = torch.randint(2, (64, 150), generator=torch.Generator().manual_seed(1)) * 2 - 1
+        averages, cells = [], []
+        for inputs in (magnitudes, magnitudes * signs):
+            cells += read_energies(convert(model, chip, inputs, seed=0)).values()
+            ledger = simulate(place(trace(model, inputs), chip, None), Arrivals.batch(1))
+            averages.append(float(ledger.energy["crossbar"].sum()))
+        assert averages[1] == pytest.approx(averages[0])
+        assert averages[1] / cells[1] == pytest.approx(averages[0] / cells[0], rel=0.03)
+
+    def test_pulses_of_two_passes_are_those_of_one(self) -> None:
+        """The drivers of jia2020 give as many pulses as the code says; twice as many drives, each of half of the pulses."""
+        model = nn.Sequential(seeded(None, nn.Linear(150, 32, bias=False)))
+        energies, actions = [], []
+        for signed in (False, True):
+            network = trace(model, torch.rand(2, 150) - 0.5 * signed)
+            ledger = simulate(place(network, load_chip("jia2020"), None), Arrivals.batch(1))
+            energies.append(float(ledger.energy["dac"].iloc[:-1].sum()))
+            actions.append(float(ledger.actions["dac"].sum()))
+        assert actions[1] == 2 * actions[0]
+        assert energies[1] == pytest.approx(energies[0])
+
     def test_columns_without_weights_are_of_cells_at_g_min(self) -> None:
         """What 320 further bitlines without weights add, by averages and by the cells one by one, of inputs half 0, half full."""
         inputs = torch.rand(64, 150, generator=torch.Generator().manual_seed(0)).round()

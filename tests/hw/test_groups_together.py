@@ -214,7 +214,7 @@ def depthwise_energy(chip: Chip) -> tuple[dict[str, float], dict[str, float], fl
     """Actions and energies [J] of a depthwise layer of 32 channels for one input of 6 x 6, and the mean share of a whole array's read."""
     model = seeded(None, nn.Conv2d(32, 32, 3, groups=32, bias=False))
     ledger = simulate(place(trace(model, torch.rand(1, 32, 6, 6)), chip, None), Arrivals.batch(1))
-    filled = next(each.filled for each in ledger.activities if each.stage == "compute")
+    filled = next(each.shares["crossbar"] for each in ledger.activities if each.stage == "compute")
     return dict(ledger.actions.loc["0"]), dict(ledger.energy.loc["0"]), filled
 
 
