@@ -102,7 +102,12 @@ class WireResistance(BaseModel):
     @property
     def ideal(self) -> bool:
         """True where nothing has resistance."""
-        return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
+        return self.lines_ideal and not self.access
+
+    @property
+    def lines_ideal(self) -> bool:
+        """True where no line has resistance, so that each cell, with its access transistor, has a current of its own."""
+        return not (self.wordline or self.bitline or self.driver or self.sense)
 
 
 class Place(NamedTuple):

@@ -165,6 +165,8 @@ class Chip(Shown, Section):
                 f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver, or "
                 "pulse_width"
             )
+        if c.dac.law == "pulse_width" and c.dac.bits > 1:
+            self._check_pulse_width()
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
@@ -250,6 +252,16 @@ class Chip(Shown, Section):
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
             self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at, cell_error=c.crossbar.cell_error,
         )  # fmt: skip
+
+    def _check_pulse_width(self) -> None:
+        """Refuse pulses of several widths where the charge of a read is not the sum of what each pulse gives alone."""
+        gated = self.wires.topology == "gate_selected"
+        if not self.wires.lines_ideal and (gated or self.device.iv != "linear"):
+            raise ValueError(
+                f"component.dac.law = pulse_width of {self.component.dac.bits} bits needs "
+                f"{'wires.topology = row_driven' if gated else 'device.iv = linear'} or lines without resistance: what pulses that end do "
+                "to those that last is not modelled"
+            )
 
     def _check_voltage_sensing(self) -> None:
         adc, device = self.component.adc, self.device

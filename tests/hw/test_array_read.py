@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
-from xbar.hw import Chip, ParameterError
+from xbar.hw import Chip, ConfigurationError, ParameterError
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
 from xbar.hw.cells.law import Polynomial
@@ -123,6 +123,54 @@ def test_a_law_of_ones_own(scheme: dict[str, object]) -> None:
     weight = matrix.weight.detach()
     given = CrossbarMatrix(weight, linear, True, 7.0, torch.float64, Polynomial(0.4, -0.3))
     assert np.array_equal(product(given, x), product(matrix, x)), "by name or as an object"
+
+
+PULSES = {"dac": {"law": "pulse_width"}}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dac", [1, 2, 6])
+def test_pulses_are_as_long_as_codes_say_at_the_full_voltage(scheme: dict[str, object], dac: int) -> None:
+    """Shares of the read at I(V) or I(-V), of a law with even terms too."""
+    law = {"iv": "polynomial", "iv_v0": None, "iv_c2": 0.4, "iv_c3": 2.0}
+    matrix, x = case(nonlinear_chip(dac, **scheme).with_changes(device=law, component=PULSES))
+
+    def pulses(volt: np.ndarray, g: np.ndarray) -> np.ndarray:
+        at = np.sign(volt) * VOLT
+        return np.abs(volt) / VOLT * g * (at + 0.4 * at**2 + 2.0 * at**3)
+
+    expected = by_hand(matrix, x, dac, pulses)
+    assert product(matrix, x) == pytest.approx(expected, abs=1e-9 * abs(expected).max())
+
+
+def test_a_pulse_of_half_the_length_gives_half_the_charge() -> None:
+    """Behind access transistors too; a driver of voltages gives far less than half."""
+    for access in (0.0, 5e3):
+        chip = nonlinear_chip(6, scheme="differential", wires={"access": access})
+        found = []
+        for law in ("pulse_width", "driver"):
+            matrix, _ = case(chip.with_changes(component={"dac": {"law": law}}), 5, 7, signed=False)
+            at_63, at_21 = (product(matrix, np.full((1, 7), code)) for code in (63, 21))
+            found.append(np.abs(at_21).sum() / np.abs(at_63).sum())
+        assert found[0] == pytest.approx(1 / 3, rel=1e-9)
+        assert found[1] < 0.25
+
+
+@pytest.mark.parametrize(("device", "wires", "said"), [
+    ({}, {"bitline": 1.0}, "needs device.iv = linear or lines without resistance"),
+    ({"iv": "linear", "iv_v0": None}, {"driver": 1.0, "topology": "gate_selected"}, "needs wires.topology = row_driven or lines without"),
+])  # fmt: skip
+def test_pulses_along_lines_that_see_each_other_are_refused(device: dict[str, object], wires: dict[str, object], said: str) -> None:
+    chip = nonlinear_chip(3, scheme="differential", wires=wires).with_changes(device=device)
+    with pytest.raises(ConfigurationError, match=said):
+        chip.with_changes(component=PULSES)
+    assert chip.with_changes(component={"dac": {"law": "pulse_width", "bits": 1}}).component.dac.bits == 1, "all pulses end together"
+    if not device:
+        return
+    linear = chip.with_changes(wires={"topology": "row_driven"}, component=PULSES)
+    matrix = CrossbarMatrix(torch.full((1, 2, 3), 7.0), linear, False, 7.0, torch.float64, Polynomial(0.4, -0.3))
+    with pytest.raises(ParameterError, match="need lines without resistance where cells are not linear"):
+        matrix(torch.tensor([[[1.0, 2.0, 3.0]]]))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES[:5])
