@@ -267,6 +267,17 @@ class Device(BaseModel):
             return Sinh(self.iv_v0)
         return Polynomial(self.iv_c2, self.iv_c3) if self.iv == "polynomial" else Linear()
 
+    def conducts(self, share: float = 1.0) -> float:
+        """Current [1] at that share of the read voltage, over G times the read voltage: the share itself of linear cells at their
+        reference temperature. Raises ParameterError where cells are not linear and there is no read voltage."""
+        if self.iv == "linear":
+            return share * self.temperature_factor
+        if self.read_voltage is None:
+            raise ParameterError(f"device.read_voltage is not given: what cells of iv = {self.iv} conduct needs it")
+        one = torch.tensor(1.0, dtype=torch.float64)
+        current = float(self.law.current(share * self.read_voltage * one, one))
+        return current / self.read_voltage * self.temperature_factor
+
     def with_programming_sigma(self, sigma: float) -> Device:
         """A copy whose writes err by `sigma` [1] alone: in the device's own model where that takes a sigma, else
         (polynomial, table) as a share of the range, the same at every target."""

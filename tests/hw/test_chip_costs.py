@@ -1,5 +1,6 @@
 """What the components of a chip cost: laws by hand, published figures moved by laws, and what is refused."""
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -243,6 +244,28 @@ class TestLaws:
         cost = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).costs["crossbar"]
         read_time = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).read_time
         assert cost.energy_per_action == pytest.approx(128 * 128 * square * 0.2**2 * 12.5e-6 * read_time)
+
+    @pytest.mark.parametrize("bits", [1, 3])
+    @pytest.mark.parametrize("law", ["driver", "fed", "pulse_width"])
+    def test_a_read_of_cells_that_are_not_linear(self, edge: Chip, bits: int, law: str) -> None:
+        """V I(V) t, of a supply V_fed I(V) t, of pulses a share of V I(V) t at the full voltage, over codes of all values alike; at a
+        temperature times the device's factor."""
+        v0, full, heat = 0.05, 0.2, {"temperature": 350.0, "reference_temperature": 300.0, "activation_energy": 1e-20}
+        chip = edge.with_changes(
+            device={"iv": "sinh", "iv_v0": v0, **heat}, inputs={"signed": "two_pass"},
+            component={"dac": {"bits": bits, "law": "pulse_width" if law == "pulse_width" else "driver"},
+                       "crossbar": {"fed_at": 0.5 if law == "fed" else None}},
+        )  # fmt: skip
+
+        def watt(share: float) -> float:
+            if law == "pulse_width":
+                return share * full * v0 * math.sinh(full / v0)
+            return (0.5 if law == "fed" else share * full) * v0 * math.sinh(share * full / v0)
+
+        mean = sum(watt(code / (2**bits - 1)) for code in range(2**bits)) / 2**bits
+        factor = math.exp(-1e-20 / 1.380649e-23 * (1 / 350 - 1 / 300))
+        expected = 128 * 128 * 12.5e-6 * factor * mean * chip.read_time
+        assert chip.costs["crossbar"].energy_per_action == pytest.approx(expected, rel=1e-9)
 
     @pytest.mark.parametrize("ones", [0.0, 0.1, 0.7, 1.0])
     def test_codes_of_sparse_bits(self, ones: float) -> None:

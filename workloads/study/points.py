@@ -294,9 +294,13 @@ def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dic
 
     def make() -> tuple[OnChip, dict[str, float] | None]:
         converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs, input_ranges=subject.input_ranges)
-        return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
+        if ideal.device.read_voltage is None:
+            return converted, None
+        factor = subject.chip.device.temperature_factor  # which ideal cells are without; exact over ideal wires
+        return converted, {name: factor * joule for name, joule in read_energies(converted.model).items()}
 
-    found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json(), make)
+    key = f"{subject.key}{ideal.model_dump_json()}{subject.chip.device.temperature_factor}"
+    found: tuple[OnChip, dict[str, float] | None] = _converted.get(key, make)
     return found
 
 
