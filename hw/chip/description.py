@@ -113,6 +113,7 @@ class Chip(Shown, Section):
     layer: dict[str, layers.LayerSettings] = {}
 
     _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
+    _whole: "Chip | None" = PrivateAttr(default=None)  # whose this is as a layer finds it
 
     @model_validator(mode="after")
     def _check(self) -> "Chip":
@@ -206,11 +207,14 @@ class Chip(Shown, Section):
     @cached_property
     def layer_chips(self) -> dict[str, "Chip"]:
         """The chip as each layer with settings of its own finds it, by the layer's name."""
-        return {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+        found = {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+        for each in found.values():
+            each._whole = self
+        return found
 
     def for_layer(self, name: str) -> "Chip":
-        """The chip as that layer finds it; itself where nothing is set for the layer. What components are and cost is the whole
-        chip's (`costs_for`), not this one's."""
+        """The chip as that layer finds it; itself where nothing is set for the layer. What components are and cost, `costs`, is the
+        whole chip's, but for conversions (`costs_for`)."""
         return self.layer_chips.get(name, self)
 
     def costs_for(self, layer: str) -> Mapping[str, ComponentCost]:
@@ -392,7 +396,7 @@ class Chip(Shown, Section):
     def costs(self) -> dict[str, ComponentCost]:
         """What each component that there is costs, by name in the order of COMPONENTS; raises ConfigurationError where no law
         covers it."""
-        return resolve(self, self.number)
+        return resolve(self, self.number) if self._whole is None else self._whole.costs
 
     def priced(self, constant: Constant, end: End) -> "Chip":
         """The same chip, its costs from other constants (`number`'s by default) and from laws at the low or high end of their
@@ -500,6 +504,8 @@ class Chip(Shown, Section):
     def read_energy_share(self) -> float:
         """A read's energy over that of its law, V² G t: 1 but where the arrays state an energy of a read, as calibrated on a chip that
         was built. A stated power is one of a table, which the cells' own conductance follows from (as of ISAAC)."""
+        if self._whole is not None:
+            return self._whole.read_energy_share
         if self.component.crossbar.energy is None:
             return 1.0
         law = self.by_laws.costs["crossbar"].energy_per_action
