@@ -222,7 +222,7 @@ class Ledger(Served):
         rows = {}
         for layer in dict.fromkeys(update.layer for update in self.updates):
             mine = {number: update for number, update in enumerate(self.updates) if update.layer == layer}
-            pulses = np.zeros(self.placement.network.layer(layer).inputs)
+            pulses = np.zeros(self.placement.geometry(layer).of_layer.shape[2])  # rows that carry a bias too
             for update in mine.values():
                 pulses[slice(None) if update.rows is None else list(update.rows)] += update.pulses_per_cell
             written = self._written(list(mine))
