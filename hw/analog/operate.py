@@ -150,7 +150,8 @@ def recalibrate(model: nn.Module) -> dict[str, float]:
 
 def keep_steps(model: nn.Module, of: nn.Module) -> None:
     """Give the ADCs of a converted model the widths of a code that those of `of` have, the same network on a chip with ADCs of
-    other bits: their ranges then begin where they do there, and end where their own bits end."""
+    other bits: their ranges then begin where they do there, and end where their own bits end. Raises ParameterError for ADCs whose range
+    is not set, such as those of a fixed one, and has codes of another width."""
     steps = {name: layer.matrix.channel.adc for name, layer in analog_layers(of).items()}
     for name, layer in analog_layers(model).items():
         matrix, kept = layer.matrix, steps[name]
@@ -160,6 +161,10 @@ def keep_steps(model: nn.Module, of: nn.Module) -> None:
         else:
             matrix.lowest = kept.origin * kept.step
             matrix.full_scale = matrix.lowest + width
+        found, begins = matrix.channel.adc, kept.origin
+        if not torch.allclose(found.step, kept.step) or (begins is not None and not torch.allclose(found.origin, begins)):
+            policy = layer.chip.component.adc.range
+            raise ParameterError(f"layer {name}: with component.adc.range = {policy} codes have a width of their own, which cannot be kept")
 
 
 def saturated_shares(model: nn.Module) -> dict[str, float]:

@@ -160,7 +160,8 @@ class CrossbarMatrix(nn.Module):
 
     def set_full_scale(self, current: Tensor | float) -> None:
         """Set the largest current of each ADC [A] (at the device's read voltage): one for all or one a weight slice,
-        most significant first. Raises ParameterError where the device names no read voltage, and for other numbers."""
+        most significant first. Raises ParameterError where the device names no read voltage, for other numbers, and for ADCs whose range
+        follows no current that is set: those of range fixed, level_fixed or ideal, and those that sense a voltage."""
         self.full_scale = stated_full_scale(self.channel, current).to(self.full_scale.device)
 
     def calibrate(self, inputs: Tensor, as_programmed: bool = False) -> float:

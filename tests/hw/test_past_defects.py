@@ -259,6 +259,24 @@ def test_a_full_scale_that_is_none_is_refused(current: float | list[float]) -> N
         matrix.set_full_scale(torch.tensor(current))
 
 
+@pytest.mark.parametrize(("adc", "said"), [
+    ({"range": "fixed", "full_scale": 1e-4}, "range = fixed"), ({"range": "level_fixed"}, "range = level_fixed"),
+    ({"range": "ideal"}, "range = ideal"),
+])  # fmt: skip
+def test_a_full_scale_that_no_converter_takes_is_refused(adc: dict[str, object], said: str) -> None:
+    """It set what nothing read; where it is taken, a code is that current over the highest."""
+    chip = CHIP.with_changes(device={"read_voltage": 0.2}, component={"adc": {"range": "full_scale"}})
+    matrix = crossbar_matrix(chip, 3, 20, 1, 0, False)
+    matrix.set_full_scale(5e-3)
+    channel = matrix.channel
+    assert channel.adc.step * channel.adc.high * channel.ampere_per_level() == pytest.approx(5e-3)
+    matrix = crossbar_matrix(chip.with_changes(component={"adc": adc}), 3, 20, 1, 0, False)
+    before = matrix.full_scale
+    with pytest.raises(ParameterError, match=f"without effect where component.adc.{said}"):
+        matrix.set_full_scale(5e-3)
+    assert matrix.full_scale is before
+
+
 def test_a_wrong_program_call_changes_nothing() -> None:
     matrix = crossbar_matrix(CHIP, 3, 20, 1, 0, False)
     x = torch.ones(1, 2, 20)
