@@ -6,7 +6,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -392,6 +392,10 @@ class Chip(Shown, Section):
             return self.cores
         return self.structure.tiles if name in TILE_COMPONENTS else 1
 
+    def instances(self, name: str) -> int:
+        """How many of all of a component's units there are: one a parent, or one for so many that share it, the last ones of them too."""
+        return ceil(self.parents(name) / self.costs[name].shared_by)
+
     @cached_property
     def costs(self) -> dict[str, ComponentCost]:
         """What each component that there is costs, by name in the order of COMPONENTS; raises ConfigurationError where no law
@@ -420,7 +424,7 @@ class Chip(Shown, Section):
     @cached_property
     def static_power(self) -> float:
         """Power of the idle chip [W]."""
-        return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
+        return sum(c.static_power * self.instances(name) for name, c in self.costs.items())
 
     @property
     def leakage(self) -> float:
@@ -430,31 +434,36 @@ class Chip(Shown, Section):
 
     def table(self) -> "pd.DataFrame":
         """Component table: one row a component; count, power at the peak load [W] and area [m²] of the chip,
-        energy per action [J], and its share of one core or tile."""
+        energy per action [J], and its share of one core or tile, where as many share it as can."""
         rows = []
         for name, c in self.costs.items():
-            parents = self.parents(name)
+            instances = self.instances(name)
             level = "core" if name in CORE_COMPONENTS else "tile" if name in TILE_COMPONENTS else "chip"
             rows.append({
                 "component": name, "per": level, "action": ACTIONS[name],
-                "count": c.units * parents / c.shared_by,
+                "count": c.units * instances,
                 "energy_per_action_J": c.energy_per_action,
                 "parent_power_W": c.peak_power, "parent_area_m2": c.parent_area,
-                "power_W": c.peak_power * parents,
-                "static_power_W": c.static_power / c.shared_by * parents,
-                "area_m2": c.parent_area * parents,
+                "power_W": self._peak_power_of(name),
+                "static_power_W": c.static_power * instances,
+                "area_m2": c.area * instances,
             })  # fmt: skip
         return pd.DataFrame(rows).set_index("component")
 
     @property
     def area(self) -> float:
         """Area of the chip [m²]."""
-        return float(np.sum([c.parent_area * self.parents(name) for name, c in self.costs.items()]))
+        return float(np.sum([c.area * self.instances(name) for name, c in self.costs.items()]))
+
+    def _peak_power_of(self, name: str) -> float:
+        """Power of a component at the chip's peak load, static included [W]."""
+        cost = self.costs[name]
+        return cost.energy_per_action * cost.load / cost.shared_by * self.parents(name) + cost.static_power * self.instances(name)
 
     @property
     def peak_power(self) -> float:
         """Power of the chip at its peak load, as publications add their tables up (`xbar.hw.chip.costs`), static included [W]."""
-        return float(np.sum([c.peak_power * self.parents(name) for name, c in self.costs.items()]))
+        return float(np.sum([self._peak_power_of(name) for name in self.costs]))
 
     @cached_property
     def floorplan(self) -> FloorPlan:
@@ -467,7 +476,7 @@ class Chip(Shown, Section):
 
         No load reaches it, since parts wait for each other; but it never falls where there are more parts, or wider or faster ones.
         """
-        return sum(cost.full_power * self.parents(name) for name, cost in self.costs.items())
+        return sum(cost.full_power * self.instances(name) for name, cost in self.costs.items())
 
     def tile_totals(self) -> tuple[float, float]:
         """Power at the peak load [W] and area [m²] of one tile with its cores."""

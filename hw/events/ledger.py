@@ -137,7 +137,7 @@ class Ledger(Served):
     def energy(self) -> pd.DataFrame:
         """Energy [J] by layer (rows, the last one static) and component (columns)."""
         static = {
-            name: c.static_power / c.shared_by * self.chip.parents(name) * self.span
+            name: c.static_power * self.chip.instances(name) * self.span
             for name, c in self.chip.costs.items()
         }
         return self._by_layer(self._energies, {STATIC: static | ({WRITE: 0.0} if self.updates else {})})

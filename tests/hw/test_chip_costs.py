@@ -16,6 +16,7 @@ from xbar.hw.array.converter import Dac
 from xbar.hw.chip.checked import build
 from xbar.hw.chip.files import read_toml
 from xbar.hw.cost.laws import LAWS
+from xbar.hw.events.mesh import Mesh
 
 NODE = 32e-9
 KILOBYTE = 8 * 1024
@@ -150,6 +151,28 @@ class TestStatedFigures:
             assert two.static_power == pytest.approx(2 * one.static_power)
             assert two.energy_per_action == pytest.approx(one.energy_per_action)
             assert two.peak_power == pytest.approx(2 * one.peak_power)
+
+    @pytest.mark.parametrize(("tiles", "routers"), [(1, 1), (8, 2), (9, 3)])
+    def test_the_last_router_is_a_whole_one(self, edge: Chip, tiles: int, routers: int) -> None:
+        """Four tiles share one: as many in the table, in area and in leakage as the mesh has and the floor plan draws."""
+        chip, none = edge.with_changes(structure={"tiles": tiles}), edge.with_changes(structure={"tiles": 4})
+        one, wires, link = (none.costs[name] for name in ("router", "mesh_wires", "link"))
+        row, plan = chip.table().loc["router"], chip.floorplan.table()
+        assert row["count"] == routers == len(Mesh(chip).places) == (plan["kind"] == "router").sum()
+        drawn = plan[plan["kind"] != "link"]
+        of_tiles_and_routers = float((drawn["width_m"] * drawn["height_m"]).sum())
+        beyond = (routers - tiles / 4) * wires.area  # tiles are drawn with a fourth of the wires of a router
+        assert chip.area == pytest.approx(of_tiles_and_routers + beyond + link.area)
+        assert row["area_m2"] == pytest.approx(routers * one.area)
+        assert row["static_power_W"] == pytest.approx(routers * one.static_power)
+        shared = one.static_power + wires.static_power
+        of_tiles = (none.static_power - shared - link.static_power) / 4
+        assert chip.static_power == pytest.approx(tiles * of_tiles + routers * shared + link.static_power)
+        moved = one.energy_per_action * one.load * tiles / 4
+        assert row["power_W"] == pytest.approx(moved + routers * one.static_power)
+        assert chip.peak_power == pytest.approx(float(chip.table()["power_W"].sum()))
+        idle = simulate(place(trace(nn.Linear(4, 4), torch.rand(1, 4)), chip, None), Arrivals.batch(1))
+        assert idle.static_energy == pytest.approx(chip.static_power * idle.span)
 
     @pytest.mark.parametrize(
         ("name", "law", "parameters"), [("buffer", "edram", BUFFER), ("router", "router", ROUTER), ("accumulator", "adder", ADDER)]
