@@ -35,7 +35,7 @@ class Inputs(BaseModel):
     Inputs that are known tell more: `xbar.hw.analog.read_energies`.
     pulses: how a slice of weight 2^k reaches the ADC of an accumulated vector: in "one" read whose charge is scaled, or
     "weighted", in 2^k reads that the ADC integrates. phase_bits: streamed bits that are accumulated for one conversion at most;
-    longer inputs come in phases of as equal length as can be, each converted apart and added digitally. None: all in one.
+    longer inputs come in phases of whole slices, of as equal length as can be, each converted apart and added digitally. None: all in one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -196,7 +196,8 @@ class ArrayDesign:
         slices = self.input_slices
         if self.adc.conversion != "after_accumulation":
             return (1,) * slices
-        phases = min(slices, ceil(slices * self.dac.bits / (self.inputs.phase_bits or slices * self.dac.bits)))
+        most = slices if self.inputs.phase_bits is None else max(1, self.inputs.phase_bits // self.dac.bits)
+        phases = ceil(slices / most)
         return tuple(slices * (phase + 1) // phases - slices * phase // phases for phase in range(phases))
 
     def pulses_of(self, slice_in_phase: int) -> int:

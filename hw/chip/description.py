@@ -139,6 +139,11 @@ class Chip(Shown, Section):
         for key, given in (("pulses = weighted", self.inputs.pulses == "weighted"), ("phase_bits", self.inputs.phase_bits is not None)):
             if given and not accumulated:
                 raise ValueError(f"inputs.{key} is without effect: component.adc.conversion = each_slice; use after_accumulation")
+        if self.inputs.phase_bits is not None and self.inputs.phase_bits < c.dac.bits:
+            raise ValueError(
+                f"inputs.phase_bits = {self.inputs.phase_bits} is less than the component.dac.bits = {c.dac.bits} of one slice, which is "
+                "converted at once"
+            )
         if c.adc.range == "fixed" and self.device.read_voltage is None:
             raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
         if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
