@@ -48,7 +48,14 @@ def test_evaluation_after_training_uses_one_set_of_weights() -> None:
 def test_a_model_can_be_copied_after_a_training_step() -> None:
     _, x, converted = one_layer()
     converted.train()(x)
-    copy.deepcopy(converted)
+    copied = copy.deepcopy(converted)
+    with torch.no_grad():
+        before = converted.eval()(x)
+        assert torch.equal(copied.eval()(x), before)
+        analog_layers(copied)["0"].matrix.weight.zero_()
+        copied.train()(x)
+        assert not copied.eval()(x).any()
+        assert torch.equal(converted(x), before), "the copy has weights and cells of its own"
 
 
 @pytest.mark.parametrize("dac", [1, 3])
@@ -87,7 +94,11 @@ def test_another_dtype_inside_one_epoch_of_lasting_noise() -> None:
     matrix = crossbar_matrix(chip, 3, 20, 1, 0, False)
     x = torch.ones(1, 3, 20)
     matrix(x)
-    matrix.double()(x.double())
+    found = matrix.double()(x.double())
+    always = crossbar_matrix(chip, 3, 20, 1, 0, False).double()
+    assert torch.equal(found, always(x.double())), "the noise of the epoch, as drawn for that dtype"
+    assert torch.equal(found, found[:, :1].expand_as(found)), "it lasts"
+    assert not torch.equal(found, always.exact_product(x.double()))
 
 
 def test_lasting_noise_does_not_carry_the_graph_of_training_into_evaluation() -> None:
@@ -157,8 +168,12 @@ def test_an_empty_batch() -> None:
 
 
 def test_pairs_on_one_bitline_over_wires_on_an_odd_number_of_wordlines() -> None:
+    """One vector of ones, over ohms where cells have 0.6 MOhm: the integer product."""
     chip = small_chip(7, 20, 3, 4, 4, 1, "two_pass", 12, scheme="differential", subtraction="shared_bitline")
-    crossbar_matrix(chip.with_changes(wires={"wordline": 1.0, "bitline": 1.0}), 3, 5, 1, 0, False)(torch.ones(1, 1, 5))
+    matrix = crossbar_matrix(chip.with_changes(wires={"wordline": 1.0, "bitline": 1.0}), 3, 5, 1, 0, False)
+    assert not matrix.exact
+    x = torch.ones(1, 1, 5)
+    assert torch.equal(matrix(x).double(), matrix.exact_product(x))
 
 
 def test_cells_of_0_siemens_have_noise_that_does_not_depend_on_conductance() -> None:
