@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog.layers import AnalogLayer
+from xbar.hw.array.calibration import saturated_share
 from xbar.hw.array.counts import ActionCounts
-from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.crossbar import CrossbarMatrix, currents_of
 from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.errors import ParameterError
 from xbar.hw.graph.capture import Example, inputs_of
@@ -162,16 +163,19 @@ def keep_steps(model: nn.Module, of: nn.Module) -> None:
             matrix.lowest = kept.origin * kept.step
             matrix.full_scale = matrix.lowest + width
         found, begins = matrix.channel.adc, kept.origin
-        if not torch.allclose(found.step, kept.step) or (begins is not None and not torch.allclose(found.origin, begins)):
+        moved = begins is not None and (found.origin is None or not torch.allclose(found.origin, begins))
+        if moved or not torch.allclose(found.step, kept.step):
             policy = layer.chip.component.adc.range
             raise ParameterError(f"layer {name}: with component.adc.range = {policy} codes have a width of their own, which cannot be kept")
 
 
 def saturated_shares(model: nn.Module) -> dict[str, float]:
     """Share of the conversions of calibration inputs that leave the codes, by layer, at the ranges as they are."""
-    return {
-        name: layer.matrix.saturated_share(layer.get_buffer("calibration_vectors")) for name, layer in analog_layers(model).items()
-    }
+    found = {}
+    for name, layer in analog_layers(model).items():
+        currents, _ = currents_of(layer.matrix, layer.get_buffer("calibration_vectors"))
+        found[name] = saturated_share(layer.matrix.channel, currents)
+    return found
 
 
 @dataclass(frozen=True)

@@ -168,26 +168,13 @@ class CrossbarMatrix(nn.Module):
         """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
-        currents, self.limited_share = self._currents_seen(inputs, as_programmed)
+        currents, self.limited_share = currents_of(self, inputs, as_programmed)
         with torch.inference_mode(False), torch.no_grad():
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
                 self.full_scale = full_scale.to(self.full_scale)
                 self.lowest = None if lowest is None else lowest.to(self.full_scale)
             return saturated_share(self.channel, currents)
-
-    def saturated_share(self, inputs: Tensor) -> float:
-        """Share of the conversions of `inputs` as `calibrate` takes them that leave the codes at the ranges as they are, with ideal cells
-        on the chip's wires."""
-        currents, _ = self._currents_seen(inputs, as_programmed=False)
-        return saturated_share(self.channel, currents)
-
-    def _currents_seen(self, inputs: Tensor, as_programmed: bool) -> tuple[list[Tensor], float]:
-        """`currents_seen` of inputs as `calibrate` takes them."""
-        driven = self._driven(inputs, None)
-        with torch.inference_mode(False), torch.no_grad():
-            array = self.array.first() if as_programmed else self.array.at_targets()
-            return currents_seen(array, self.channel, self.reading, driven, self.dtype)
 
     def fit_columns(self, parts: Iterable[Tensor]) -> FitSums:
         """Fit gain and offset of every column of these cells to inputs, each part of them as `forward` takes it, each row tile by itself,
@@ -205,22 +192,11 @@ class CrossbarMatrix(nn.Module):
 
     # ---- reading
 
-    def _checked(self, inputs: Tensor, instances: int | None) -> Tensor:
-        """The inputs of a layer with those of the rows that carry a bias; raises ParameterError for those that the reading cannot take.
-        instances: as of `Products.check`."""
-        inputs = with_drives(inputs, self.geometry, self.high)
-        self.reading.check(inputs, self.channel, instances, self.checked)
-        return inputs
-
-    def _driven(self, inputs: Tensor, instances: int | None) -> Tensor:
-        """What drives the arrays: `_checked` inputs, of groups that lie together side by side."""
-        return side_by_side(self._checked(inputs, instances), self.geometry)
-
     def forward(self, inputs: Tensor, unit: Tensor | None = None) -> Tensor:
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
         with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
         the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
-        given, inputs = inputs, self._checked(inputs, len(self.seeds))
+        given, inputs = inputs, _checked(self, inputs, len(self.seeds))
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         reads = self.reading.lead(inputs)[-1]
@@ -285,7 +261,7 @@ class CrossbarMatrix(nn.Module):
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        driven = self._driven(inputs, 1)
+        driven = _driven(self, inputs, 1)
         return read_energy(self.array, self.channel, self.reading.driven(driven, self.channel))
 
     # ---- state
@@ -363,6 +339,28 @@ class LookUpMatrix(CrossbarMatrix):
         super().__init__(weight, chip, False, largest_weight, dtype, law, reading=LookUps())
 
 
+def currents_of(matrix: CrossbarMatrix, inputs: Tensor, as_programmed: bool = False) -> tuple[list[Tensor], float]:
+    """What `currents_seen` tells of `inputs` as `CrossbarMatrix.calibrate` takes them, with ideal cells on the chip's wires, or with the
+    first instance's as they are now."""
+    driven = _driven(matrix, inputs, None)
+    with torch.inference_mode(False), torch.no_grad():
+        array = matrix.array.first() if as_programmed else matrix.array.at_targets()
+        return currents_seen(array, matrix.channel, matrix.reading, driven, matrix.dtype)
+
+
+def _checked(matrix: CrossbarMatrix, inputs: Tensor, instances: int | None) -> Tensor:
+    """The inputs of a layer with those of the rows that carry a bias; raises ParameterError for those that the reading cannot take.
+    instances: as of `Products.check`."""
+    inputs = with_drives(inputs, matrix.geometry, matrix.high)
+    matrix.reading.check(inputs, matrix.channel, instances, matrix.checked)
+    return inputs
+
+
+def _driven(matrix: CrossbarMatrix, inputs: Tensor, instances: int | None) -> Tensor:
+    """What drives the arrays: `_checked` inputs, of groups that lie together side by side."""
+    return side_by_side(_checked(matrix, inputs, instances), matrix.geometry)
+
+
 def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
     """Reads of the cells as programmed, at the present ranges."""
     if matrix._reads.channel is not matrix.channel:
@@ -373,7 +371,7 @@ def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
 def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
     """The cells as they find each run of inputs, the run, and the number of its first vector."""
     for given in parts:
-        inputs = matrix._driven(given, len(matrix.seeds))
+        inputs = _driven(matrix, given, len(matrix.seeds))
         values, reads = matrix.reading.flat(inputs, len(matrix.seeds), matrix.dtype), _sequence(matrix)
         for run in _runs(matrix, values):
             yield reads.at(matrix.reads + run.start), values[:, run], matrix.reads + run.start
