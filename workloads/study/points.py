@@ -34,7 +34,7 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip
 from xbar.hw.chip.placement import place
 from xbar.hw.events.arrivals import Arrivals
-from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.ledger import STATIC, Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, years_to_wear_out
 from xbar.hw.footprint import Footprint, footprint
@@ -376,7 +376,7 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
     requests, rate = int(point["study.requests"] or 0), float(point["study.rate"] or 0)
     batch, alone = (_ledger(subject, network, energies, point, f"{n}", lambda n=n: Arrivals.batch(n)) for n in (requests, 1))
     by_component = {f"energy_{name}_J": float(joule) / requests for name, joule in batch.energy.sum().items()}
-    dynamic, throughput = (batch.total_energy - batch.static_energy) / requests, batch.steady_throughput
+    dynamic, throughput = float(batch.energy.drop(STATIC).to_numpy().sum()) / requests, batch.steady_throughput
     chip = subject.chip
     bands = {f"energy_{end}_J": ledger_at(batch, end).energy_per_request for end in ENDS}
     bands |= {f"area_{end}_m2": chip_at(chip, end).area for end in ENDS}
