@@ -131,6 +131,9 @@ def read_factor(chip: Chip, end: End) -> float:
     time = 1.0 if array_read is None else read_time_at(chip, array_read) / chip.read_time
     conductances = [most] if chip.device.g_min == 0 else [least, most]
     driven = voltage**2 if chip.component.crossbar.fed_at is None else voltage * over(FED_AT)  # charge times supply
+    if chip.device.iv != "linear" and (read_voltage := _constant(chip, READ_KEYS[0], end)) is not None:
+        moved = chip.device.model_copy(update={"read_voltage": read_voltage})
+        driven *= moved.conducts() / chip.device.conducts()
     return driven * (min(conductances) if end == "low" else max(conductances)) * time * over("component.crossbar.energy")
 
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from xbar.hw.analog.layers import AnalogLayer
-from xbar.hw.array.bias import with_drives
-from xbar.hw.array.calibration import currents_seen, saturated_share
+from xbar.hw.array.calibration import saturated_share
 from xbar.hw.array.counts import ActionCounts
-from xbar.hw.array.crossbar import CrossbarMatrix
+from xbar.hw.array.crossbar import CrossbarMatrix, currents_of
 from xbar.hw.cells.device import Device, ideal_of
 from xbar.hw.errors import ParameterError
 from xbar.hw.graph.capture import Example, inputs_of
@@ -152,7 +151,8 @@ def recalibrate(model: nn.Module) -> dict[str, float]:
 
 def keep_steps(model: nn.Module, of: nn.Module) -> None:
     """Give the ADCs of a converted model the widths of a code that those of `of` have, the same network on a chip with ADCs of
-    other bits: their ranges then begin where they do there, and end where their own bits end."""
+    other bits: their ranges then begin where they do there, and end where their own bits end. Raises ParameterError for ADCs whose range
+    is not set, such as those of a fixed one, and has codes of another width."""
     steps = {name: layer.matrix.channel.adc for name, layer in analog_layers(of).items()}
     for name, layer in analog_layers(model).items():
         matrix, kept = layer.matrix, steps[name]
@@ -162,17 +162,19 @@ def keep_steps(model: nn.Module, of: nn.Module) -> None:
         else:
             matrix.lowest = kept.origin * kept.step
             matrix.full_scale = matrix.lowest + width
+        found, begins = matrix.channel.adc, kept.origin
+        moved = begins is not None and (found.origin is None or not torch.allclose(found.origin, begins))
+        if moved or not torch.allclose(found.step, kept.step):
+            policy = layer.chip.component.adc.range
+            raise ParameterError(f"layer {name}: with component.adc.range = {policy} codes have a width of their own, which cannot be kept")
 
 
 def saturated_shares(model: nn.Module) -> dict[str, float]:
     """Share of the conversions of calibration inputs that leave the codes, by layer, at the ranges as they are."""
     found = {}
-    with torch.inference_mode(False), torch.no_grad():
-        for name, layer in analog_layers(model).items():
-            matrix, shown = layer.matrix, layer.get_buffer("calibration_vectors")
-            vectors = with_drives(shown, matrix.geometry, matrix.high)
-            currents, _ = currents_seen(matrix.array.at_targets(), matrix.channel, matrix.reading, vectors, matrix.dtype)
-            found[name] = saturated_share(matrix.channel, currents)
+    for name, layer in analog_layers(model).items():
+        currents, _ = currents_of(layer.matrix, layer.get_buffer("calibration_vectors"))
+        found[name] = saturated_share(layer.matrix.channel, currents)
     return found
 
 

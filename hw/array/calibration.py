@@ -18,8 +18,13 @@ from xbar.hw.errors import ParameterError
 def stated_full_scale(channel: ReadChannel, current: Tensor | float) -> Tensor:
     """Full scale (1, columns) [level steps] of a largest current [A] (at the device's read voltage): one for all or one a
     weight slice, most significant first; references as the top slice. Raises ParameterError where the device names no read
-    voltage, and for other numbers."""
-    g = channel.geometry
+    voltage, for other numbers, and where ADCs take their range from elsewhere or sense a voltage."""
+    g, adc = channel.geometry, channel.design.adc
+    if adc.range in ("fixed", "level_fixed", "ideal") or adc.sensing == "voltage":
+        why = "sensing = voltage: codes are of a voltage" if adc.sensing == "voltage" else f"range = {adc.range}"
+        raise ParameterError(
+            f"a full scale that is set is without effect where component.adc.{why}; it takes range = calibrated, full_scale or level"
+        )
     given = torch.as_tensor(current, dtype=torch.float64).flatten()
     if len(given) not in (1, g.slices) or not bool(((given > 0) & torch.isfinite(given)).all()):
         raise ParameterError(f"full scale must be one current or {g.slices}, above 0 A and finite, got {given.tolist()}")

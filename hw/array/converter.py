@@ -54,6 +54,12 @@ class Dac(Component):
         """
         return float(ones * (1 - ones) * (4**self.bits - 1) / 3 / self.largest**2 + ones**2)
 
+    def shares(self, ones: float) -> dict[float, float]:
+        """How often each code comes, by the code over the largest, of whose bits a share `ones` are 1, each by itself."""
+        return {
+            code / self.largest: ones ** code.bit_count() * (1 - ones) ** (self.bits - code.bit_count()) for code in range(2**self.bits)
+        }
+
     def voltage(self, code: Tensor) -> Tensor:
         """Voltage of each code, in steps; odd in the code's sign, so a bipolar driver has the same bow both ways."""
         if not self.bow or self.largest < 2:

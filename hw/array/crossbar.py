@@ -160,19 +160,16 @@ class CrossbarMatrix(nn.Module):
 
     def set_full_scale(self, current: Tensor | float) -> None:
         """Set the largest current of each ADC [A] (at the device's read voltage): one for all or one a weight slice,
-        most significant first. Raises ParameterError where the device names no read voltage, and for other numbers."""
+        most significant first. Raises ParameterError where the device names no read voltage, for other numbers, and for ADCs whose range
+        follows no current that is set: those of range fixed, level_fixed or ideal, and those that sense a voltage."""
         self.full_scale = stated_full_scale(self.channel, current).to(self.full_scale.device)
 
     def calibrate(self, inputs: Tensor, as_programmed: bool = False) -> float:
         """Set the range of calibrated ADCs (`ReadChannel.is_calibrated`) from `inputs` as `forward` takes them for one instance: the chip's
         percentile of |current| per weight slice, with ideal cells on the chip's wires, or with the first instance's
         cells as they are now. Returns the share of conversions that would saturate, whatever the policy."""
-        inputs = with_drives(inputs, self.geometry, self.high)
-        self.reading.check(inputs, self.channel, None, self.checked)
+        currents, self.limited_share = currents_of(self, inputs, as_programmed)
         with torch.inference_mode(False), torch.no_grad():
-            array = self.array.first() if as_programmed else self.array.at_targets()
-            inputs = side_by_side(inputs, self.geometry)
-            currents, self.limited_share = currents_seen(array, self.channel, self.reading, inputs, self.dtype)
             if self.channel.is_calibrated:
                 full_scale, lowest = calibrated_range(self.channel, currents)
                 self.full_scale = full_scale.to(self.full_scale)
@@ -199,8 +196,7 @@ class CrossbarMatrix(nn.Module):
         """Sums of products (..., groups, vectors, outputs) of whole-numbered `inputs` (..., groups, vectors, inputs),
         with one leading dimension for several instances; float64 where the product is exact. unit: the input value that
         the integer 1 stands for, one or (instances,); with it sums are in units of weight x input value."""
-        given, inputs = inputs, with_drives(inputs, self.geometry, self.high)
-        self.reading.check(inputs, self.channel, len(self.seeds), self.checked)
+        given, inputs = inputs, _checked(self, inputs, len(self.seeds))
         if self.training and is_solved(self.array, self.design):
             raise ParameterError("cells that are solved for each vector have no gradient: train on linear, row-driven ones")
         reads = self.reading.lead(inputs)[-1]
@@ -265,8 +261,8 @@ class CrossbarMatrix(nn.Module):
     def read_energy(self, inputs: Tensor) -> float:
         """Mean energy of the array reads of one vector [J] over `inputs` as `calibrate` takes them: see
         `xbar.hw.array.energy`."""
-        inputs = side_by_side(with_drives(inputs, self.geometry, self.high), self.geometry)
-        return read_energy(self.array, self.channel, self.reading.driven(inputs, self.channel))
+        driven = _driven(self, inputs, 1)
+        return read_energy(self.array, self.channel, self.reading.driven(driven, self.channel))
 
     # ---- state
 
@@ -343,6 +339,28 @@ class LookUpMatrix(CrossbarMatrix):
         super().__init__(weight, chip, False, largest_weight, dtype, law, reading=LookUps())
 
 
+def currents_of(matrix: CrossbarMatrix, inputs: Tensor, as_programmed: bool = False) -> tuple[list[Tensor], float]:
+    """What `currents_seen` tells of `inputs` as `CrossbarMatrix.calibrate` takes them, with ideal cells on the chip's wires, or with the
+    first instance's as they are now."""
+    driven = _driven(matrix, inputs, None)
+    with torch.inference_mode(False), torch.no_grad():
+        array = matrix.array.first() if as_programmed else matrix.array.at_targets()
+        return currents_seen(array, matrix.channel, matrix.reading, driven, matrix.dtype)
+
+
+def _checked(matrix: CrossbarMatrix, inputs: Tensor, instances: int | None) -> Tensor:
+    """The inputs of a layer with those of the rows that carry a bias; raises ParameterError for those that the reading cannot take.
+    instances: as of `Products.check`."""
+    inputs = with_drives(inputs, matrix.geometry, matrix.high)
+    matrix.reading.check(inputs, matrix.channel, instances, matrix.checked)
+    return inputs
+
+
+def _driven(matrix: CrossbarMatrix, inputs: Tensor, instances: int | None) -> Tensor:
+    """What drives the arrays: `_checked` inputs, of groups that lie together side by side."""
+    return side_by_side(_checked(matrix, inputs, instances), matrix.geometry)
+
+
 def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
     """Reads of the cells as programmed, at the present ranges."""
     if matrix._reads.channel is not matrix.channel:
@@ -353,9 +371,7 @@ def _sequence(matrix: CrossbarMatrix) -> ReadSequence:
 def _read_parts(matrix: CrossbarMatrix, parts: Iterable[Tensor]) -> Iterator[tuple[ReadyArray, Tensor, int]]:
     """The cells as they find each run of inputs, the run, and the number of its first vector."""
     for given in parts:
-        inputs = with_drives(given, matrix.geometry, matrix.high)
-        matrix.reading.check(inputs, matrix.channel, len(matrix.seeds), matrix.checked)
-        inputs = side_by_side(inputs, matrix.geometry)
+        inputs = _driven(matrix, given, len(matrix.seeds))
         values, reads = matrix.reading.flat(inputs, len(matrix.seeds), matrix.dtype), _sequence(matrix)
         for run in _runs(matrix, values):
             yield reads.at(matrix.reads + run.start), values[:, run], matrix.reads + run.start

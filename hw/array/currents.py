@@ -151,7 +151,8 @@ def solved_levels(array: ProgrammedArray, design: ArrayDesign, conductance: Tens
     """Currents [level steps] (instances x groups, row_tiles, vectors, columns) of cells that are solved for each vector.
 
     conductance: SeenCells.conductance; voltage: (instances x groups, row_tiles, vectors, rows) float64 [DAC steps]. Raises
-    ParameterError where the device names no read voltage, and for voltages that ask for a gradient.
+    ParameterError where the device names no read voltage, and for voltages that ask for a gradient. Codes that are widths of pulses
+    are those shares of the read at the read voltage.
     """
     g, device = array.mapped.geometry, array.device
     if device.read_voltage is None:
@@ -159,7 +160,8 @@ def solved_levels(array: ProgrammedArray, design: ArrayDesign, conductance: Tens
     if voltage.requires_grad:
         raise ParameterError("currents that are solved for each vector have no gradient")
     unit = device.read_voltage / design.dac.largest
-    current = column_currents(array.layout, conductance.double(), voltage * unit, design.wires, array.law, device.g_min)
+    pulse = device.read_voltage if design.dac.law == "pulse_width" else None
+    current = column_currents(array.layout, conductance.double(), voltage * unit, design.wires, array.law, device.g_min, pulse)
     levels = current / (unit * device.level_step(g.cell_bits))
     if g.encoding.g_min_current == "cancelled" and not g.encoding.shared_bitline:
         levels = levels - device.g_min / device.level_step(g.cell_bits) * voltage.sum(-1, keepdim=True)

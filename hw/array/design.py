@@ -29,12 +29,13 @@ class Inputs(BaseModel):
     twos_complement: the last slice counts negative (needs a 1-bit DAC). two_pass: unsigned; a layer with
     negative inputs streams their magnitudes in a second pass. bipolar: one of the bits is the sign, and drivers give
     voltages of either sign. quantise: False drives the value itself, as an analog input does.
-    activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads alone; by default half of
-    them (assumed). Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
+    activity: share of the bits of inputs that are ones, on the mean, for the energy of array reads, and of drivers that follow the code,
+    alone; by default half of them (assumed); of a layer that comes in two passes, of its magnitudes, each of which is 0 in the other
+    pass. Bits count as independent of each other, so that codes of a DAC of several bits follow (`Dac.mean_square`).
     Inputs that are known tell more: `xbar.hw.analog.read_energies`.
     pulses: how a slice of weight 2^k reaches the ADC of an accumulated vector: in "one" read whose charge is scaled, or
     "weighted", in 2^k reads that the ADC integrates. phase_bits: streamed bits that are accumulated for one conversion at most;
-    longer inputs come in phases of as equal length as can be, each converted apart and added digitally. None: all in one.
+    longer inputs come in phases of whole slices, of as equal length as can be, each converted apart and added digitally. None: all in one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,7 +102,12 @@ class WireResistance(BaseModel):
     @property
     def ideal(self) -> bool:
         """True where nothing has resistance."""
-        return not (self.wordline or self.bitline or self.driver or self.sense or self.access)
+        return self.lines_ideal and not self.access
+
+    @property
+    def lines_ideal(self) -> bool:
+        """True where no line has resistance, so that each cell, with its access transistor, has a current of its own."""
+        return not (self.wordline or self.bitline or self.driver or self.sense)
 
 
 class Place(NamedTuple):
@@ -190,7 +196,8 @@ class ArrayDesign:
         slices = self.input_slices
         if self.adc.conversion != "after_accumulation":
             return (1,) * slices
-        phases = min(slices, ceil(slices * self.dac.bits / (self.inputs.phase_bits or slices * self.dac.bits)))
+        most = slices if self.inputs.phase_bits is None else max(1, self.inputs.phase_bits // self.dac.bits)
+        phases = ceil(slices / most)
         return tuple(slices * (phase + 1) // phases - slices * phase // phases for phase in range(phases))
 
     def pulses_of(self, slice_in_phase: int) -> int:

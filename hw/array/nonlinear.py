@@ -36,15 +36,23 @@ def on_wordlines(layout: CrossbarLayout, voltage: Tensor) -> Tensor:
 
 
 def column_currents(
-    layout: CrossbarLayout, conductance: Tensor, voltage: Tensor, wires: WireResistance, law: CellLaw, unused: float
-) -> Tensor:
+    layout: CrossbarLayout, conductance: Tensor, voltage: Tensor, wires: WireResistance, law: CellLaw, unused: float,
+    pulse: float | None = None,
+) -> Tensor:  # fmt: skip
     """Currents [A] of all columns (..., row_tiles, vectors, columns).
 
     conductance: (..., row_tiles, rows, columns) [S]; voltage: (..., row_tiles, vectors, rows) [V]; unused: conductance
-    of cells that hold nothing [S]. A pair on a shared bitline gives its whole current in its first column.
+    of cells that hold nothing [S]. A pair on a shared bitline gives its whole current in its first column. pulse: the voltage [V] that
+    lines are at for voltage / pulse of the read, where they are not at `voltage` for all of it; currents are then means over the read.
+    Raises ParameterError for pulses of several widths where wires have resistance, along which pulses that end see those that do not.
     """
-    if wires.ideal or (wires.access and not (wires.wordline or wires.bitline or wires.driver or wires.sense)):
-        return _over_ideal_wires(layout, conductance, voltage, WithAccess(law, wires.access) if wires.access else law)
+    if wires.lines_ideal:
+        return _over_ideal_wires(layout, conductance, voltage, WithAccess(law, wires.access) if wires.access else law, pulse)
+    if pulse is not None and bool(((voltage != 0) & (voltage.abs() != pulse)).any()):
+        raise ParameterError(
+            "codes that are widths of pulses (component.dac.law = pulse_width) need lines without resistance where cells are not linear or "
+            "wires.topology = gate_selected"
+        )
     placed = layout.place(conductance, unused)  # (..., planes, row_tiles, column_tiles, wordlines, bitlines)
     driven = on_wordlines(layout, voltage)[..., None, :, None, :, :]
     pairs = layout.geometry.wordlines_per_input
@@ -71,16 +79,24 @@ def _by_column(layout: CrossbarLayout, current: Tensor) -> Tensor:
     return columns
 
 
-def _over_ideal_wires(layout: CrossbarLayout, conductance: Tensor, voltage: Tensor, law: CellLaw) -> Tensor:
+def _over_ideal_wires(layout: CrossbarLayout, conductance: Tensor, voltage: Tensor, law: CellLaw, pulse: float | None) -> Tensor:
     if not layout.geometry.encoding.shared_bitline:
-        return _sum_over_rows(conductance, voltage, law)
-    plus = _sum_over_rows(conductance[..., 0::2], voltage, law)
-    minus = _sum_over_rows(conductance[..., 1::2], -voltage, law)
+        return _sum_over_rows(conductance, voltage, law, pulse)
+    plus = _sum_over_rows(conductance[..., 0::2], voltage, law, pulse)
+    minus = _sum_over_rows(conductance[..., 1::2], -voltage, law, pulse)
     return torch.stack([plus + minus, torch.zeros_like(plus)], dim=-1).flatten(-2)
 
 
-def _sum_over_rows(conductance: Tensor, voltage: Tensor, law: CellLaw) -> Tensor:
+def _sum_over_rows(conductance: Tensor, voltage: Tensor, law: CellLaw, pulse: float | None) -> Tensor:
     """Sum of cell currents (..., vectors, columns) of (..., rows, columns) and (..., vectors, rows)."""
+    if pulse is not None:
+        ends = [(sign, (sign * voltage / pulse).clamp(min=0)) for sign in (1, -1)]  # of time at either end
+        full = voltage.new_tensor(pulse)
+        total = voltage.new_zeros(*voltage.shape[:-1], conductance.shape[-1])
+        for sign, share in ends:
+            if bool(share.any()):
+                total += share @ law.current(sign * full, conductance).to(voltage)
+        return total
     different = voltage.unique()
     if different.numel() <= FEW_VOLTAGES:
         total = voltage.new_zeros(*voltage.shape[:-1], conductance.shape[-1])

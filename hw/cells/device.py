@@ -269,11 +269,24 @@ class Device(BaseModel):
             return Sinh(self.iv_v0)
         return Polynomial(self.iv_c2, self.iv_c3) if self.iv == "polynomial" else Linear()
 
+    def conducts(self, share: float = 1.0) -> float:
+        """Current [1] at that share of the read voltage, over G times the read voltage: the share itself of linear cells at their
+        reference temperature. Raises ParameterError where cells are not linear and there is no read voltage."""
+        if self.iv == "linear":
+            return share * self.temperature_factor
+        if self.read_voltage is None:
+            raise ParameterError(f"device.read_voltage is not given: what cells of iv = {self.iv} conduct needs it")
+        one = torch.tensor(1.0, dtype=torch.float64)
+        current = float(self.law.current(share * self.read_voltage * one, one))
+        return current / self.read_voltage * self.temperature_factor
+
     def with_programming_sigma(self, sigma: float) -> Device:
         """A copy whose writes err by `sigma` [1] alone: in the device's own model where that takes a sigma, else
-        (polynomial, table) as a share of the range, the same at every target."""
+        (polynomial, table) as a share of the range, the same at every target. Each is one pulse, neither verified nor followed by a
+        relaxation; what is fixed for a chip instance, the limit to the range, and all that is not of writes stays."""
         plain = dict.fromkeys(("programming_s0", "programming_s1", "programming_s2", "programming_s3"), 0.0)
-        changes: dict[str, Any] = plain | {"programming_table": None, "programming_sigma": sigma}
+        once = dict.fromkeys(("write_verify_tolerance", "write_verify_most", "write_verify_floor", "relaxation_table"))
+        changes: dict[str, Any] = plain | once | {"programming_table": None, "programming_sigma": sigma, "relaxation_sigma": 0.0}
         if self.programming_model in ("polynomial", "table"):
             changes["programming_model"] = "independent"
         return Device.model_validate(self.model_dump() | changes)
@@ -333,18 +346,18 @@ class Device(BaseModel):
             again = again * factor[wrong] if factor is not None else again
             written = written.masked_scatter(wrong, again)
             pulses += missing
+        below, outside = _share(written < 0), _share((written < self.g_min) | (written > self.g_max))  # of draws, before they relax
         if self.relaxes:
             held = self._landed(written, None)
             written = held + self._relaxation(held.detach()) * _normal(held, generator)
-        outside = (written < self.g_min) | (written > self.g_max)
         return Programmed(
             target=target,
             conductance=self._landed(written, stuck),
             drift_exponent=self._drift_exponents(target, stuck, fixed) if self.drifts else None,
             telegraph=self._telegraph(target, stuck, fixed) if self.has_telegraph_noise else None,
             stuck=stuck,
-            truncated_share=_share(written < 0),
-            clipped_share=_share(outside) if self.limit_to_range else 0.0,
+            truncated_share=below,
+            clipped_share=outside if self.limit_to_range else 0.0,
             stuck_share=_share(stuck != 0) if stuck is not None else 0.0,
             pulses=float(pulses),
             unconverged_share=_share(wrong) if wrong is not None else 0.0,

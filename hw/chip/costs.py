@@ -205,19 +205,52 @@ def by_code(chip: "Chip") -> bool:
 
 def statistics_of(chip: "Chip", ones: float) -> dict[str, float]:
     """For inputs of whose bits a share `ones` are 1: the share of wordlines that a read drives, mean square of the driven ones' codes,
-    and mean of all codes, over the largest."""
-    dac, driven = chip.component.dac, chip.component.dac.driven(ones)
-    return {"activity": driven, "mean_square": min(1.0, dac.mean_square(ones) / driven) if driven else 0.0, "mean_code": ones}
+    and mean of all codes, over the largest. Of cells that are not linear, which voltages drive, means of V I(V) and of I(V) over those
+    at the largest code, in place of squares and codes."""
+    dac, device, driven = chip.component.dac, chip.device, chip.component.dac.driven(ones)
+    if device.iv == "linear" or dac.law == "pulse_width" or device.read_voltage is None:
+        square, code = dac.mean_square(ones), ones
+    else:
+        full, share_of = device.conducts(), dac.shares(ones)
+        square = sum(each * share * device.conducts(share) / full for share, each in share_of.items())
+        code = sum(each * device.conducts(share) / full for share, each in share_of.items())
+    return {"activity": driven, "mean_square": _at_most_1(square / driven) if driven else 0.0, "mean_code": _at_most_1(code)}
+
+
+def _at_most_1(mean: float) -> float:
+    """The mean without what rounding adds to 1."""
+    return 1.0 if 1 < mean < 1 + 1e-9 else mean
+
+
+def shares_of_mean(chip: "Chip", one_hot: bool) -> dict[str, float]:
+    """Energy of an array read and of a drive over that at the chip's average inputs, by component, where inputs of a layer are other
+    than these: of two passes, in one of which each value is 0, or (one_hot) those of a look-up, whose wordlines are all driven at the
+    highest code. 1 of laws that do not follow the inputs.
+
+    Infinite where the average inputs take nothing (`inputs.activity` = 0).
+    """
+    known, found = uses(chip), {}
+    for name in ("crossbar", "dac"):
+        law, mean = getattr(chip.component, name).law, known[name].parameters
+        own = {key: 1.0 if one_hot else mean[key] / 2 for key in ("activity", "mean_code") if key in mean}
+        if one_hot and "mean_square" in mean:
+            own["mean_square"] = 1.0
+        then, now = (_law(chip, f"component.{name}", law, each).energy for each in ({**mean, **own}, mean))
+        found[name] = then / now if now else 1.0 if then == now else inf
+    return found
 
 
 def cells_of(chip: "Chip", constant: Constant | None = None) -> dict[str, float]:
-    """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given."""
+    """The cells that accuracy, noise and wires are computed from, as parameters of laws; from other constants where given. conductance:
+    what a cell conducts on the mean at the read voltage and the device's temperature, over that voltage."""
     number = constant or chip.number
     least, most, voltage = (number(f"device.{key}") for key in ("g_min", "g_max", "read_voltage"))
     assert least is not None
     assert most is not None
+    device = chip.device.model_copy(update={"read_voltage": voltage})
+    conducts = device.temperature_factor if voltage is None else device.conducts()
     made_for = chip.component.crossbar.least_resistance
-    found = {"conductance": (least + most) / 2, "on_resistance": 1 / most if made_for is None else made_for}
+    found = {"conductance": (least + most) / 2 * conducts, "on_resistance": 1 / most if made_for is None else made_for}
     return found if voltage is None else {**found, "read_voltage": voltage}
 
 

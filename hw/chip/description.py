@@ -6,6 +6,7 @@ chip -> tiles -> cores -> crossbars. Files are read in `xbar.hw.chip.files`.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from math import ceil, inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,11 +18,21 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip import layers
 from xbar.hw.chip.checked import validate
 from xbar.hw.chip.components import ACTIONS, CHIP_COMPONENTS, CORE_COMPONENTS, TILE_COMPONENTS, Components
-from xbar.hw.chip.costs import Constant, End, floor_plan, least_bits, peak_slice_time, read_time_at, resolve
+from xbar.hw.chip.costs import (
+    Constant,
+    End,
+    floor_plan,
+    least_bits,
+    peak_slice_time,
+    read_time_at,
+    resolve,
+    shares_of_mean,
+)
 from xbar.hw.chip.floorplan import FloorPlan
 from xbar.hw.cost.component import ComponentCost, StatedAt
 from xbar.hw.cost.technology import nominal_voltage
 from xbar.hw.display import Shown, si
+from xbar.hw.errors import ConfigurationError
 from xbar.hw.later import Later
 from xbar.hw.quantity import Quantity, Unit
 
@@ -29,6 +40,9 @@ if TYPE_CHECKING:
     import pandas as pd
 else:
     pd = Later("pandas")
+
+
+_MEAN: Mapping[str, float] = {"crossbar": 1.0, "dac": 1.0}
 
 
 class Section(BaseModel):
@@ -99,6 +113,7 @@ class Chip(Shown, Section):
     layer: dict[str, layers.LayerSettings] = {}
 
     _provenance: dict[str, Quantity] = PrivateAttr(default_factory=dict)
+    _whole: "Chip | None" = PrivateAttr(default=None)  # whose this is as a layer finds it
 
     @model_validator(mode="after")
     def _check(self) -> "Chip":
@@ -124,6 +139,11 @@ class Chip(Shown, Section):
         for key, given in (("pulses = weighted", self.inputs.pulses == "weighted"), ("phase_bits", self.inputs.phase_bits is not None)):
             if given and not accumulated:
                 raise ValueError(f"inputs.{key} is without effect: component.adc.conversion = each_slice; use after_accumulation")
+        if self.inputs.phase_bits is not None and self.inputs.phase_bits < c.dac.bits:
+            raise ValueError(
+                f"inputs.phase_bits = {self.inputs.phase_bits} is less than the component.dac.bits = {c.dac.bits} of one slice, which is "
+                "converted at once"
+            )
         if c.adc.range == "fixed" and self.device.read_voltage is None:
             raise ValueError("component.adc.range = fixed is a current and needs device.read_voltage")
         if self.wires.topology == "gate_selected" and (self.wires.driven_from, self.wires.sensed_at) != ("one", "one"):
@@ -151,6 +171,8 @@ class Chip(Shown, Section):
                 f"component.dac.law = {c.dac.law} drives SRAM cells; component.crossbar.law = {c.crossbar.law} needs law = driver, or "
                 "pulse_width"
             )
+        if c.dac.law == "pulse_width" and c.dac.bits > 1:
+            self._check_pulse_width()
         if c.crossbar.rows_at_once is not None:
             self._check_rows_at_once(c.crossbar.rows_at_once)
         if self.signed_current(True) and c.adc.bits < 2:
@@ -190,11 +212,14 @@ class Chip(Shown, Section):
     @cached_property
     def layer_chips(self) -> dict[str, "Chip"]:
         """The chip as each layer with settings of its own finds it, by the layer's name."""
-        return {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+        found = {name: self.with_changes(layer={}, **settings.changes()) for name, settings in self.layer.items()}
+        for each in found.values():
+            each._whole = self
+        return found
 
     def for_layer(self, name: str) -> "Chip":
-        """The chip as that layer finds it; itself where nothing is set for the layer. What components are and cost is the whole
-        chip's (`costs_for`), not this one's."""
+        """The chip as that layer finds it; itself where nothing is set for the layer. What components are and cost, `costs`, is the
+        whole chip's, but for conversions (`costs_for`)."""
         return self.layer_chips.get(name, self)
 
     def costs_for(self, layer: str) -> Mapping[str, ComponentCost]:
@@ -236,6 +261,16 @@ class Chip(Shown, Section):
             s.wordlines, s.bitlines, s.crossbars_per_core, self.device, self.weights, self.inputs, self.wires, c.dac, c.adc,
             self.read_time, c.crossbar.rows_at_once, fed_at=c.crossbar.fed_at, cell_error=c.crossbar.cell_error,
         )  # fmt: skip
+
+    def _check_pulse_width(self) -> None:
+        """Refuse pulses of several widths where the charge of a read is not the sum of what each pulse gives alone."""
+        gated = self.wires.topology == "gate_selected"
+        if not self.wires.lines_ideal and (gated or self.device.iv != "linear"):
+            raise ValueError(
+                f"component.dac.law = pulse_width of {self.component.dac.bits} bits needs "
+                f"{'wires.topology = row_driven' if gated else 'device.iv = linear'} or lines without resistance: what pulses that end do "
+                "to those that last is not modelled"
+            )
 
     def _check_voltage_sensing(self) -> None:
         adc, device = self.component.adc, self.device
@@ -319,6 +354,26 @@ class Chip(Shown, Section):
         """True where the current of a conversion can have either sign."""
         return self.array_design.signed_current(signed_input)
 
+    def shares_of_mean(self, signed_input: bool, lookup: bool) -> Mapping[str, float]:
+        """What an array read ("crossbar") and a drive ("dac") of a layer take, over those at the chip's average inputs: 1 but of
+        inputs in two passes, and of look-ups (`xbar.hw.chip.costs.shares_of_mean`). Raises ConfigurationError for a look-up where
+        average inputs take nothing, so that nothing follows from them."""
+        if not lookup:
+            return self._shares_of_two_passes if self.passes(signed_input) == 2 else _MEAN
+        for name, share in self._shares_of_one_hot.items():
+            if share == inf:
+                problem = f"component.{name} then takes nothing on the mean, which does not tell what a look-up takes; it must be above 0"
+                raise ConfigurationError(f"chip {self.name}", [("inputs.activity", f"{self.inputs.activity:g}", problem)])
+        return self._shares_of_one_hot
+
+    @cached_property
+    def _shares_of_two_passes(self) -> dict[str, float]:
+        return shares_of_mean(self, one_hot=False)
+
+    @cached_property
+    def _shares_of_one_hot(self) -> dict[str, float]:
+        return shares_of_mean(self, one_hot=True)
+
     def conversions_per_column(self, signed_input: bool) -> int:
         """ADC conversions of one column per vector."""
         return self.array_design.conversions_per_column(signed_input)
@@ -342,11 +397,15 @@ class Chip(Shown, Section):
             return self.cores
         return self.structure.tiles if name in TILE_COMPONENTS else 1
 
+    def instances(self, name: str) -> int:
+        """How many of all of a component's units there are: one a parent, or one for so many that share it, the last ones of them too."""
+        return ceil(self.parents(name) / self.costs[name].shared_by)
+
     @cached_property
     def costs(self) -> dict[str, ComponentCost]:
         """What each component that there is costs, by name in the order of COMPONENTS; raises ConfigurationError where no law
         covers it."""
-        return resolve(self, self.number)
+        return resolve(self, self.number) if self._whole is None else self._whole.costs
 
     def priced(self, constant: Constant, end: End) -> "Chip":
         """The same chip, its costs from other constants (`number`'s by default) and from laws at the low or high end of their
@@ -370,7 +429,7 @@ class Chip(Shown, Section):
     @cached_property
     def static_power(self) -> float:
         """Power of the idle chip [W]."""
-        return sum(c.static_power / c.shared_by * self.parents(name) for name, c in self.costs.items())
+        return sum(c.static_power * self.instances(name) for name, c in self.costs.items())
 
     @property
     def leakage(self) -> float:
@@ -380,31 +439,36 @@ class Chip(Shown, Section):
 
     def table(self) -> "pd.DataFrame":
         """Component table: one row a component; count, power at the peak load [W] and area [m²] of the chip,
-        energy per action [J], and its share of one core or tile."""
+        energy per action [J], and its share of one core or tile, where as many share it as can."""
         rows = []
         for name, c in self.costs.items():
-            parents = self.parents(name)
+            instances = self.instances(name)
             level = "core" if name in CORE_COMPONENTS else "tile" if name in TILE_COMPONENTS else "chip"
             rows.append({
                 "component": name, "per": level, "action": ACTIONS[name],
-                "count": c.units * parents / c.shared_by,
+                "count": c.units * instances,
                 "energy_per_action_J": c.energy_per_action,
                 "parent_power_W": c.peak_power, "parent_area_m2": c.parent_area,
-                "power_W": c.peak_power * parents,
-                "static_power_W": c.static_power / c.shared_by * parents,
-                "area_m2": c.parent_area * parents,
+                "power_W": self._peak_power_of(name),
+                "static_power_W": c.static_power * instances,
+                "area_m2": c.area * instances,
             })  # fmt: skip
         return pd.DataFrame(rows).set_index("component")
 
     @property
     def area(self) -> float:
         """Area of the chip [m²]."""
-        return float(np.sum([c.parent_area * self.parents(name) for name, c in self.costs.items()]))
+        return float(np.sum([c.area * self.instances(name) for name, c in self.costs.items()]))
+
+    def _peak_power_of(self, name: str) -> float:
+        """Power of a component at the chip's peak load, static included [W]."""
+        cost = self.costs[name]
+        return cost.energy_per_action * cost.load / cost.shared_by * self.parents(name) + cost.static_power * self.instances(name)
 
     @property
     def peak_power(self) -> float:
         """Power of the chip at its peak load, as publications add their tables up (`xbar.hw.chip.costs`), static included [W]."""
-        return float(np.sum([c.peak_power * self.parents(name) for name, c in self.costs.items()]))
+        return float(np.sum([self._peak_power_of(name) for name in self.costs]))
 
     @cached_property
     def floorplan(self) -> FloorPlan:
@@ -417,7 +481,7 @@ class Chip(Shown, Section):
 
         No load reaches it, since parts wait for each other; but it never falls where there are more parts, or wider or faster ones.
         """
-        return sum(cost.full_power * self.parents(name) for name, cost in self.costs.items())
+        return sum(cost.full_power * self.instances(name) for name, cost in self.costs.items())
 
     def tile_totals(self) -> tuple[float, float]:
         """Power at the peak load [W] and area [m²] of one tile with its cores."""
@@ -454,6 +518,8 @@ class Chip(Shown, Section):
     def read_energy_share(self) -> float:
         """A read's energy over that of its law, V² G t: 1 but where the arrays state an energy of a read, as calibrated on a chip that
         was built. A stated power is one of a table, which the cells' own conductance follows from (as of ISAAC)."""
+        if self._whole is not None:
+            return self._whole.read_energy_share
         if self.component.crossbar.energy is None:
             return 1.0
         law = self.by_laws.costs["crossbar"].energy_per_action

@@ -131,7 +131,8 @@ def array(
     """One read of all wordlines of an array of 1T1R cells: V² G t of cells on driven wordlines, and charge of bitlines that
     swing.
 
-    conductance: mean of a cell [S]; activity: share of the wordlines that are driven; mean_square: of the driven ones' code
+    conductance: mean of a cell [S], its current at read_voltage over that; activity: share of the wordlines that are driven;
+    mean_square: of the driven ones' code
     over the largest code, squared; read_voltage [V] of the largest code, for read_time [s]. rows_at_once: wordlines that a
     partial read takes, 0 for all; the others follow in turn, each partial read of `read_time`, and each charges the bitlines
     anew by `swing` [V] (0 for a virtual ground). Cost.time is all partial reads. cell_area [m²]: 0 for the area of law `cell`.

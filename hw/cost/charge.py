@@ -17,9 +17,11 @@ capacitors, decoders and write ports apart from OVERHEAD, power of references an
 
 from math import ceil, sqrt
 
+from xbar.hw.cost.adc import AREA_EXPONENT
 from xbar.hw.cost.array import NARROWEST, narrowest
 from xbar.hw.cost.checks import whole
 from xbar.hw.cost.cost import Cost
+from xbar.hw.cost.driver import CONVERSION
 from xbar.hw.cost.law import law
 from xbar.hw.cost.logic import Block, counter_block
 from xbar.hw.cost.technology import NODES, Technology, gate_leakage, interpolate, technology
@@ -178,10 +180,9 @@ def pulses(
     )  # fmt: skip
 
 
-CONVERSION = 50e-15  # [F] a bit at 28 nm: ZigZag-IMC's DAC
 # 8 bits at 28 nm: Wang's 30 % of 0.124 mm² over 64 are 671 µm² there by node^0.6 (`adc.AREA_EXPONENT`), the DAC of Chen's chip as
 # Brahms takes it, 438 µm² at 40 nm, is 354. Geometric mean; growth with bits as of a SAR's.
-DAC_AREA_8, AREA_EXPONENT, AREA_BIT = 487e-12, 0.6, 2 * 10**-0.0369
+DAC_AREA_8, AREA_BIT = 487e-12, 2 * 10**-0.0369
 
 
 @law(

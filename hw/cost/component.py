@@ -118,7 +118,7 @@ class CountedComponent(Component):
 class ComponentCost:
     """What a component of a chip costs, all of it following from the chip.
 
-    units: in one core, tile or chip; shared_by: parents that share them. energy_per_action [J]; unit_rate: actions per
+    units: in one core, tile or chip; shared_by: parents that share them at most. energy_per_action [J]; unit_rate: actions per
     second of which one unit is capable; load: actions per second of all units at the chip's peak (`xbar.hw.chip.costs`);
     area [m²] and static_power [W] of all units. energy_parts, time_parts: what the law says that its energy and time consist of
     (`Cost`), whatever figure is stated.
@@ -138,15 +138,15 @@ class ComponentCost:
 
     @property
     def peak_power(self) -> float:
-        """Power of one parent's share at the chip's peak, leakage included [W]."""
+        """Power of one parent's share at the chip's peak, leakage included, where as many share it as can [W]."""
         return (self.energy_per_action * self.load + self.static_power) / self.shared_by
 
     @property
     def full_power(self) -> float:
-        """Power of one parent's share with every unit at the rate that it is capable of, leakage included [W]."""
-        return (self.energy_per_action * self.units * self.unit_rate + self.static_power) / self.shared_by
+        """Power with every unit at the rate that it is capable of, leakage included [W]."""
+        return self.energy_per_action * self.units * self.unit_rate + self.static_power
 
     @property
     def parent_area(self) -> float:
-        """Area of one parent's share [m²]."""
+        """Area of one parent's share, where as many share it as can [m²]."""
         return self.area / self.shared_by

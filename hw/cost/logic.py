@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
-from xbar.hw.cost.technology import gate_leakage, interpolate, scaling, technology
+from xbar.hw.cost.technology import NODES, gate_leakage, interpolate, scaling, technology
 
 NEUROSIM = "P.-Y. Chen, X. Peng, S. Yu, IEEE TCAD 37, 2018 (NeuroSim)"
 NEUROSIM_READ = "values of a run of hwcomponents-neurosim 1.0.43; paper not opened"
@@ -45,9 +45,8 @@ _AREA_EXPONENT = math.log(3495 / 282) / math.log(16)
 GATE_DELAY, GATE_NODE = 47.8e-12, 28e-9  # [s], [m]
 BIT_DEPTH = 2  # NAND2 delays in series of one bit of an adder, the least of a pipeline stage
 
-NODE = (7e-9, 180e-9)
 RATE = (1.0, 5e9)
-COMMON = {"node": NODE, "rate": RATE, "fast_share": (0.0, 1.0)}
+COMMON = {"node": NODES, "rate": RATE, "fast_share": (0.0, 1.0)}
 
 
 @dataclass(frozen=True)

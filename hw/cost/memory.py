@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
-from xbar.hw.cost.logic import NODE, PUMA, PUMA_READ, register
-from xbar.hw.cost.technology import gate_leakage, interpolate, scaling
+from xbar.hw.cost.logic import PUMA, PUMA_READ, register
+from xbar.hw.cost.technology import NODES, gate_leakage, interpolate, scaling
 
 _NODES = (22, 32, 45, 65)  # [nm]
 # fJ a bit = a · bytes^b; (a, b) at each node, with words of 64 and of 256 bits
@@ -34,7 +34,7 @@ FAST = 1000.0  # leakage of high-performance over low-standby-power transistors:
 KILOBYTE = 8192.0  # [bit]
 Fits = Mapping[int, Sequence[tuple[float, float]]]
 
-_COMMON = {"node": NODE, "clock": (1.0, 5e9), "fast_share": (0.0, 1.0)}
+_COMMON = {"node": NODES, "clock": (1.0, 5e9), "fast_share": (0.0, 1.0)}
 _SRAM_VALID = {"capacity": (0.5 * KILOBYTE, 1024 * KILOBYTE), "width": (8, 1024), **_COMMON}
 _CACTI = "N. Muralimanohar et al., HP Labs HPL-2009-85 (CACTI)"
 _CACTI_READ = "hwcomponents-cacti 1.0.40, computed grid; report not opened"
@@ -142,7 +142,7 @@ def register_file(
         "capacity": (8 * KILOBYTE, 4096 * KILOBYTE),
         "width": (8, 1024),
         "banks": (1, 64),
-        "node": NODE,
+        "node": NODES,
         "fast_share": (0.0, 1.0),
     },
 )

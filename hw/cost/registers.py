@@ -2,8 +2,8 @@
 
 from xbar.hw.cost.cost import Cost
 from xbar.hw.cost.law import law
-from xbar.hw.cost.logic import NODE
 from xbar.hw.cost.memory import KILOBYTE, register_file
+from xbar.hw.cost.technology import NODES
 
 WORD = 64.0  # [bit] of a file, at most; assumed, four of PUMA's words
 SMALLEST, LARGEST = 256.0, 4 * KILOBYTE  # [bit] that the law of a file covers
@@ -12,7 +12,7 @@ SMALLEST, LARGEST = 256.0, 4 * KILOBYTE  # [bit] that the law of a file covers
 @law(
     cite=register_file.law.cite,
     read=register_file.law.read,
-    valid={"capacity": (1, 8192 * KILOBYTE), "width": (1, 2**20), "node": NODE, "clock": (1.0, 5e9)},
+    valid={"capacity": (1, 8192 * KILOBYTE), "width": (1, 2**20), "node": NODES, "clock": (1.0, 5e9)},
 )
 def register_bank(*, capacity: float, width: float, node: float, voltage: float | None = None, clock: float = 1e8) -> Cost:
     """`width` bits read from or written to registers that hold `capacity` [bit] in all.

@@ -34,12 +34,12 @@ SLICES, VECTORS = "slices", "vectors"  # kinds beside those: a vector's slices b
 
 @dataclass(frozen=True)
 class Counts:
-    """What a request asks, on the mean: actions by layer and component; read: what the array reads of a layer's vectors come to, as
-    whole arrays (`Activity.filled`); held: how long units [fs] are, by their names in `Ledger.units` and `Ledger.links`; takes: how long
-    a piece of work takes [fs], by `Stage`, the longest over tiles and copies."""
+    """What a request asks, on the mean: actions by layer and component; charged: of those that take another energy than a component's
+    action does, as many actions as they take the energy of (`VectorOperation.shares`); held: how long units [fs] are, by their names in
+    `Ledger.units` and `Ledger.links`; takes: how long a piece of work takes [fs], by `Stage`, the longest over tiles and copies."""
 
     actions: dict[str, Actions]
-    read: dict[str, float]
+    charged: dict[str, Actions]
     held: dict[str, float]
     takes: dict[Stage, float]
 
@@ -56,7 +56,7 @@ class _Counting:
         self.mesh = self.operations.mesh
         self.links = Links(self.mesh)
         self.actions: dict[str, Actions] = defaultdict(lambda: defaultdict(float))
-        self.read: dict[str, float] = defaultdict(float)
+        self.charged: dict[str, Actions] = defaultdict(lambda: defaultdict(float))
         self.held: dict[str, float] = defaultdict(float)
         self.takes: dict[Stage, float] = defaultdict(float)
 
@@ -71,7 +71,8 @@ class _Counting:
         for sample in range(phases):
             self._transfer(INPUT, self.operations.image_in(sample), 1 / phases)
             self._transfer(OUTPUT, self.operations.result_out(sample), 1 / phases)
-        return Counts({name: dict(found) for name, found in self.actions.items()}, dict(self.read), dict(self.held), dict(self.takes))
+        actions, charged = ({name: dict(found) for name, found in each.items()} for each in (self.actions, self.charged))
+        return Counts(actions, charged, dict(self.held), dict(self.takes))
 
     def _copy(self, layer: MatrixLayer, copy: LayerCopy) -> None:
         name, deal = layer.name, self.placement.deals[layer.name]
@@ -96,7 +97,8 @@ class _Counting:
         cycle = operation.cycle
         for actions in (operation.load, operation.compute, operation.drain):
             self._add(layer, actions, share)
-        self.read[layer] += operation.compute["crossbar"] * operation.filled * share
+        for name, part in operation.shares.items():
+            self.charged[layer][name] += operation.compute[name] * part * share
         for unit, hold in operation.held(copy).items():
             self.held[unit] += hold * share
         longer = max(cycle.read, cycle.conversion)

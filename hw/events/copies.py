@@ -133,7 +133,7 @@ class CopyProcess:
     def _kind(self, operation: VectorOperation) -> Kind:
         simulation, layer = self.simulation, self.layer
         load, compute = (
-            simulation.journal.describe(Activity(layer.name, stage, self.copy.index, actions, filled=operation.filled))
+            simulation.journal.describe(Activity(layer.name, stage, self.copy.index, actions, shares=operation.shares))
             for stage, actions in (("load", operation.load), ("compute", operation.compute))
         )
         return Kind(operation, load, compute, *simulation.ports_of(operation, layer))

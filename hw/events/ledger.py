@@ -32,14 +32,15 @@ WRITE = "write"  # stage and component of updates; only in tables of simulations
 @dataclass(frozen=True)
 class Activity:
     """One kind of stage: what every run of it does. `copy` is the layer copy's index, 0 for transfers; `update` the
-    number of the update that a write is of; `filled` the share of a whole array's read that an array read takes, on the mean."""
+    number of the update that a write is of; `shares` what an action takes of the component's, where that is not all of it
+    (`VectorOperation.shares`)."""
 
     layer: str
     stage: str
     copy: int
     actions: dict[str, float]
     update: int | None = None
-    filled: float = 1.0
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +51,7 @@ class Ledger(Served):
     is there, so that nothing grows with the requests. activity, start_fs, end_fs: all of them one by one, int64 (runs,), made when asked
     for. arrival_fs, finish_fs: int64 (requests,). events: of the clock, as many as every request makes, also where not every one
     is simulated. read_energy: joule of the array reads of one vector by layer, from the cells' own conductances, or None where reads
-    are charged by the chip's average read, in proportion to what is in use (`filled_share`). updates: what was written
+    are charged by the chip's average read, in proportion to what is in use and driven (`VectorOperation.shares`). updates: what was written
     during operation; its energy is then in the column "write" (pulses), one run for the crossbars of a copy that an
     update writes over the same time. engine: what the events were simulated by, and where that was SimPy for a large load, why
     (`xbar.hw.events.fast`). mesh_links, unit_busy_fs: what `links` and `units` are made of.
@@ -115,12 +116,11 @@ class Ledger(Served):
             return {WRITE: activity.actions[WRITE] * self._pulse_energy}
         costs = self.chip.costs_for(activity.layer)
         energy = {
-            name: count * costs[name].energy_per_action
+            name: count * costs[name].energy_per_action * activity.shares.get(name, 1.0)
             for name, count in activity.actions.items()
         }
-        if "crossbar" in energy:  # a cost's read is of all wordlines and bitlines
-            average = energy["crossbar"] * activity.filled
-            energy["crossbar"] = average if self.read_energy is None else self.read_energy[activity.layer]
+        if "crossbar" in energy and self.read_energy is not None:
+            energy["crossbar"] = self.read_energy[activity.layer]
         return energy
 
     @property
@@ -137,7 +137,7 @@ class Ledger(Served):
     def energy(self) -> pd.DataFrame:
         """Energy [J] by layer (rows, the last one static) and component (columns)."""
         static = {
-            name: c.static_power / c.shared_by * self.chip.parents(name) * self.span
+            name: c.static_power * self.chip.instances(name) * self.span
             for name, c in self.chip.costs.items()
         }
         return self._by_layer(self._energies, {STATIC: static | ({WRITE: 0.0} if self.updates else {})})
@@ -222,7 +222,7 @@ class Ledger(Served):
         rows = {}
         for layer in dict.fromkeys(update.layer for update in self.updates):
             mine = {number: update for number, update in enumerate(self.updates) if update.layer == layer}
-            pulses = np.zeros(self.placement.network.layer(layer).inputs)
+            pulses = np.zeros(self.placement.geometry(layer).of_layer.shape[2])  # rows that carry a bias too
             for update in mine.values():
                 pulses[slice(None) if update.rows is None else list(update.rows)] += update.pulses_per_cell
             written = self._written(list(mine))

@@ -65,13 +65,13 @@ class VectorOperation:
     stages of tiles that add up partial sums and send them on, in `gather`; output_ports: those of tiles that finish
     results; buffer_ports: the buffer ports meanwhile. longest: of each tile's output stage, the unit that takes longest. made: the share
     of the vector's results that each tile finishes.
-    drain: what sending results adds is apart (`VectorOperations.sending`). filled: share of a whole array's read that one of
-    its reads takes, on the mean.
+    drain: what sending results adds is apart (`VectorOperations.sending`). shares: of a component's action at the chip's average inputs,
+    what one of this operation takes: of array reads `filled_share`, of drives what inputs tell (`Chip.shares_of_mean`).
     """
 
     load_ports: dict[int, int]
     cycle: ReadCycle
-    filled: float
+    shares: Mapping[str, float]
     partial_ports: dict[int, int]
     gather: Shipment
     output_ports: dict[int, int]
@@ -165,9 +165,10 @@ class VectorOperations:
         ports = {tile: self.port_time(written) for tile, written in self.written_bits(copy, row_tile).items()}
         for core, count in bits.items():
             ports[core // self.chip.structure.cores_per_tile] += self.port_time(count)
+        shares = self.chip.shares_of_mean(layer.signed_input, layer.lookup)
         return VectorOperation(
             ports, read_cycle(self.chip, layer, crossbars, self._beside(copy)),
-            filled_share(self.chip_of(layer.name), crossbars),
+            {**shares, "crossbar": shares["crossbar"] * filled_share(self.chip_of(layer.name), crossbars)},
             *self._drain(layer, geometry, crossbars, {"buffer": sum(bits.values()), "bus": sum(bits.values())}),
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.hw.test_crossbar import crossbar_matrix, small_chip
-from xbar.hw import Chip, ParameterError
+from xbar.hw import Chip, ConfigurationError, ParameterError
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.mapping import read_integers
 from xbar.hw.cells.law import Polynomial
@@ -123,6 +123,131 @@ def test_a_law_of_ones_own(scheme: dict[str, object]) -> None:
     weight = matrix.weight.detach()
     given = CrossbarMatrix(weight, linear, True, 7.0, torch.float64, Polynomial(0.4, -0.3))
     assert np.array_equal(product(given, x), product(matrix, x)), "by name or as an object"
+
+
+def energy_by_hand(matrix: CrossbarMatrix, x: np.ndarray, dac: int, power) -> float:  # type: ignore[no-untyped-def]
+    """Mean energy of a vector [J] from the power(V, G) [W] of each cell on the crossbars as they lie, unused ones at g_min."""
+    placed, g = matrix.layout.place(matrix.array.target(), G_MIN).numpy(), matrix.geometry
+    total = 0.0
+    for part in (np.maximum(x, 0), np.maximum(-x, 0)):
+        for k in range(-(-6 // dac)):
+            volt = ((part >> dac * k) & (2**dac - 1)) / (2**dac - 1) * VOLT
+            for rt in range(g.row_tiles):
+                rows = volt[:, rt * g.inputs_per_crossbar : (rt + 1) * g.inputs_per_crossbar]
+                signs = (1, -1)[: g.wordlines_per_input]
+                lines = np.stack([sign * rows for sign in signs], -1).reshape(len(x), -1)
+                cells = placed[0, :, rt][..., placed.shape[-2] - lines.shape[1] :, :]  # (planes, column tiles, wordlines, bitlines)
+                total += sum(power(line[:, None], cells).sum() for line in lines) / len(x)
+    return total * matrix.design.array_read
+
+
+LAWS_BY_HAND = {
+    "sinh": ({"iv": "sinh", "iv_v0": V0}, sinh),
+    "polynomial": (
+        {"iv": "polynomial", "iv_v0": None, "iv_c2": 0.4, "iv_c3": 2.0}, lambda volt, g: g * (volt + 0.4 * volt**2 + 2.0 * volt**3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("law", LAWS_BY_HAND)
+def test_energy_of_reads_is_v_i_of_v(scheme: dict[str, object], law: str) -> None:
+    """Of drivers of voltages, of pulses, and of a supply that the current comes from; and as many times as much at a temperature."""
+    device, current = LAWS_BY_HAND[law]
+    for dac in (1, 3):
+        chip = nonlinear_chip(dac, **scheme).with_changes(device=device)
+        matrix, x = case(chip, 3, 10)
+        given = torch.from_numpy(x).double()[None]
+        own = energy_by_hand(matrix, x, dac, lambda volt, g: volt * current(volt, g))
+        assert matrix.read_energy(given) == pytest.approx(own, rel=1e-12)
+        fed, _ = case(chip.with_changes(component={"crossbar": {"fed_at": 0.9}}), 3, 10)
+        expected = energy_by_hand(fed, x, dac, lambda volt, g: 0.9 * np.abs(current(volt, g)))
+        assert fed.read_energy(given) == pytest.approx(expected, rel=1e-12)
+        pulsed, _ = case(chip.with_changes(component=PULSES), 3, 10)
+        expected = energy_by_hand(pulsed, x, dac, lambda volt, g: np.abs(volt) * current(np.sign(volt) * VOLT, g) * np.sign(volt))
+        assert pulsed.read_energy(given) == pytest.approx(expected, rel=1e-12)
+        heat = {"temperature": 350.0, "reference_temperature": 300.0, "activation_energy": 1e-20}
+        hot, _ = case(chip.with_changes(device=heat), 3, 10)
+        factor = np.exp(-1e-20 / 1.380649e-23 * (1 / 350 - 1 / 300))
+        assert factor > 1.3
+        assert hot.read_energy(given) == pytest.approx(own * factor, rel=1e-12)
+
+
+def test_energy_of_reads_over_wires_is_what_the_sources_give() -> None:
+    """Of wires of next to nothing that of none, of a law of one's own too; behind access transistors v + R I = V, and over wires less."""
+    scheme = SCHEMES[0]
+    chip = nonlinear_chip(3, **scheme)
+    matrix, x = case(chip, 3, 10)
+    x, given = x[:3], torch.from_numpy(x[:3]).double()[None]
+    without = matrix.read_energy(given)
+    tiny, _ = case(nonlinear_chip(3, wires=dict.fromkeys(("wordline", "bitline", "driver", "sense", "access"), 1e-7), **scheme), 3, 10)
+    assert tiny.read_energy(given) == pytest.approx(without, rel=1e-6)
+    wired, _ = case(nonlinear_chip(3, wires={"bitline": 100.0}, **scheme), 3, 10)
+    assert 0.5 * without < wired.read_energy(given) < 0.999 * without
+    behind, _ = case(nonlinear_chip(3, wires={"access": 2e3}, **scheme), 3, 10)
+
+    def through(volt: np.ndarray, g: np.ndarray) -> np.ndarray:
+        low, high = np.minimum(volt, 0) + 0 * g, np.maximum(volt, 0) + 0 * g
+        for _ in range(60):
+            middle = (low + high) / 2
+            beyond = middle + 2e3 * sinh(middle, g) > volt
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return sinh(low, g)
+
+    expected = energy_by_hand(behind, x, 3, lambda volt, g: volt * through(volt, g))
+    assert behind.read_energy(given) == pytest.approx(expected, rel=1e-9)
+    linear = chip.with_changes(device={"iv": "linear", "iv_v0": None})
+    own = CrossbarMatrix(matrix.weight.detach(), linear, True, 7.0, torch.float64, Polynomial(0.4, 2.0))
+    expected = energy_by_hand(own, x, 3, lambda volt, g: g * volt**2 * (1 + 0.4 * volt + 2.0 * volt**2))
+    assert own.read_energy(given) == pytest.approx(expected, rel=1e-12)
+
+
+PULSES = {"dac": {"law": "pulse_width"}}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dac", [1, 2, 6])
+def test_pulses_are_as_long_as_codes_say_at_the_full_voltage(scheme: dict[str, object], dac: int) -> None:
+    """Shares of the read at I(V) or I(-V), of a law with even terms too."""
+    law = {"iv": "polynomial", "iv_v0": None, "iv_c2": 0.4, "iv_c3": 2.0}
+    matrix, x = case(nonlinear_chip(dac, **scheme).with_changes(device=law, component=PULSES))
+
+    def pulses(volt: np.ndarray, g: np.ndarray) -> np.ndarray:
+        at = np.sign(volt) * VOLT
+        return np.abs(volt) / VOLT * g * (at + 0.4 * at**2 + 2.0 * at**3)
+
+    expected = by_hand(matrix, x, dac, pulses)
+    assert product(matrix, x) == pytest.approx(expected, abs=1e-9 * abs(expected).max())
+
+
+def test_a_pulse_of_half_the_length_gives_half_the_charge() -> None:
+    """Behind access transistors too; a driver of voltages gives far less than half."""
+    for access in (0.0, 5e3):
+        chip = nonlinear_chip(6, scheme="differential", wires={"access": access})
+        found = []
+        for law in ("pulse_width", "driver"):
+            matrix, _ = case(chip.with_changes(component={"dac": {"law": law}}), 5, 7, signed=False)
+            at_63, at_21 = (product(matrix, np.full((1, 7), code)) for code in (63, 21))
+            found.append(np.abs(at_21).sum() / np.abs(at_63).sum())
+        assert found[0] == pytest.approx(1 / 3, rel=1e-9)
+        assert found[1] < 0.25
+
+
+@pytest.mark.parametrize(("device", "wires", "said"), [
+    ({}, {"bitline": 1.0}, "needs device.iv = linear or lines without resistance"),
+    ({"iv": "linear", "iv_v0": None}, {"driver": 1.0, "topology": "gate_selected"}, "needs wires.topology = row_driven or lines without"),
+])  # fmt: skip
+def test_pulses_along_lines_that_see_each_other_are_refused(device: dict[str, object], wires: dict[str, object], said: str) -> None:
+    chip = nonlinear_chip(3, scheme="differential", wires=wires).with_changes(device=device)
+    with pytest.raises(ConfigurationError, match=said):
+        chip.with_changes(component=PULSES)
+    assert chip.with_changes(component={"dac": {"law": "pulse_width", "bits": 1}}).component.dac.bits == 1, "all pulses end together"
+    if not device:
+        return
+    linear = chip.with_changes(wires={"topology": "row_driven"}, component=PULSES)
+    matrix = CrossbarMatrix(torch.full((1, 2, 3), 7.0), linear, False, 7.0, torch.float64, Polynomial(0.4, -0.3))
+    with pytest.raises(ParameterError, match="need lines without resistance where cells are not linear"):
+        matrix(torch.tensor([[[1.0, 2.0, 3.0]]]))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES[:5])

@@ -563,3 +563,12 @@ def test_written_cells_have_the_band_of_their_pulses() -> None:
     assert row["low"] == pytest.approx(0.33 * row["value"])
     assert row["high"] == pytest.approx(3 * row["value"])
 
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_cells_that_are_not_linear_move_by_v_i_of_v(end: End) -> None:
+    """sinh at the read voltage of that end: reads by the cells' own currents move as the arrays' law does, of 1-bit drivers."""
+    chip = load_chip("edge", {"device.iv": "sinh", "device.iv_v0": "0.05"})
+    moved = chip_at(chip, end).costs["crossbar"].energy_per_action / chip.costs["crossbar"].energy_per_action
+    assert read_factor(chip, end) == pytest.approx(moved, rel=1e-9)
+    assert read_factor(load_chip("edge"), end) != pytest.approx(moved, rel=0.05)

@@ -1,5 +1,6 @@
 """What the components of a chip cost: laws by hand, published figures moved by laws, and what is refused."""
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from xbar.hw.array.converter import Dac
 from xbar.hw.chip.checked import build
 from xbar.hw.chip.files import read_toml
 from xbar.hw.cost.laws import LAWS
+from xbar.hw.events.mesh import Mesh
 
 NODE = 32e-9
 KILOBYTE = 8 * 1024
@@ -150,6 +152,28 @@ class TestStatedFigures:
             assert two.energy_per_action == pytest.approx(one.energy_per_action)
             assert two.peak_power == pytest.approx(2 * one.peak_power)
 
+    @pytest.mark.parametrize(("tiles", "routers"), [(1, 1), (8, 2), (9, 3)])
+    def test_the_last_router_is_a_whole_one(self, edge: Chip, tiles: int, routers: int) -> None:
+        """Four tiles share one: as many in the table, in area and in leakage as the mesh has and the floor plan draws."""
+        chip, none = edge.with_changes(structure={"tiles": tiles}), edge.with_changes(structure={"tiles": 4})
+        one, wires, link = (none.costs[name] for name in ("router", "mesh_wires", "link"))
+        row, plan = chip.table().loc["router"], chip.floorplan.table()
+        assert row["count"] == routers == len(Mesh(chip).places) == (plan["kind"] == "router").sum()
+        drawn = plan[plan["kind"] != "link"]
+        of_tiles_and_routers = float((drawn["width_m"] * drawn["height_m"]).sum())
+        beyond = (routers - tiles / 4) * wires.area  # tiles are drawn with a fourth of the wires of a router
+        assert chip.area == pytest.approx(of_tiles_and_routers + beyond + link.area)
+        assert row["area_m2"] == pytest.approx(routers * one.area)
+        assert row["static_power_W"] == pytest.approx(routers * one.static_power)
+        shared = one.static_power + wires.static_power
+        of_tiles = (none.static_power - shared - link.static_power) / 4
+        assert chip.static_power == pytest.approx(tiles * of_tiles + routers * shared + link.static_power)
+        moved = one.energy_per_action * one.load * tiles / 4
+        assert row["power_W"] == pytest.approx(moved + routers * one.static_power)
+        assert chip.peak_power == pytest.approx(float(chip.table()["power_W"].sum()))
+        idle = simulate(place(trace(nn.Linear(4, 4), torch.rand(1, 4)), chip, None), Arrivals.batch(1))
+        assert idle.static_energy == pytest.approx(chip.static_power * idle.span)
+
     @pytest.mark.parametrize(
         ("name", "law", "parameters"), [("buffer", "edram", BUFFER), ("router", "router", ROUTER), ("accumulator", "adder", ADDER)]
     )
@@ -244,6 +268,28 @@ class TestLaws:
         read_time = edge.with_changes(component={"dac": {"bits": bits}}, inputs={"signed": "two_pass"}).read_time
         assert cost.energy_per_action == pytest.approx(128 * 128 * square * 0.2**2 * 12.5e-6 * read_time)
 
+    @pytest.mark.parametrize("bits", [1, 3])
+    @pytest.mark.parametrize("law", ["driver", "fed", "pulse_width"])
+    def test_a_read_of_cells_that_are_not_linear(self, edge: Chip, bits: int, law: str) -> None:
+        """V I(V) t, of a supply V_fed I(V) t, of pulses a share of V I(V) t at the full voltage, over codes of all values alike; at a
+        temperature times the device's factor."""
+        v0, full, heat = 0.05, 0.2, {"temperature": 350.0, "reference_temperature": 300.0, "activation_energy": 1e-20}
+        chip = edge.with_changes(
+            device={"iv": "sinh", "iv_v0": v0, **heat}, inputs={"signed": "two_pass"},
+            component={"dac": {"bits": bits, "law": "pulse_width" if law == "pulse_width" else "driver"},
+                       "crossbar": {"fed_at": 0.5 if law == "fed" else None}},
+        )  # fmt: skip
+
+        def watt(share: float) -> float:
+            if law == "pulse_width":
+                return share * full * v0 * math.sinh(full / v0)
+            return (0.5 if law == "fed" else share * full) * v0 * math.sinh(share * full / v0)
+
+        mean = sum(watt(code / (2**bits - 1)) for code in range(2**bits)) / 2**bits
+        factor = math.exp(-1e-20 / 1.380649e-23 * (1 / 350 - 1 / 300))
+        expected = 128 * 128 * 12.5e-6 * factor * mean * chip.read_time
+        assert chip.costs["crossbar"].energy_per_action == pytest.approx(expected, rel=1e-9)
+
     @pytest.mark.parametrize("ones", [0.0, 0.1, 0.7, 1.0])
     def test_codes_of_sparse_bits(self, ones: float) -> None:
         dac = Dac(bits=3)
@@ -274,6 +320,34 @@ class TestLaws:
             ledger = simulate(place(trace(model, inputs[:1]), chip, None), Arrivals.batch(1))
             ratios.append(float(ledger.energy["crossbar"].sum()) / cells)
         assert ratios == pytest.approx([ratios[0]] * len(changes), rel=0.02)
+
+    @pytest.mark.parametrize("preset", ["edge", "generic"])
+    @pytest.mark.parametrize("bits", [1, 2, 8])
+    def test_two_passes_take_what_one_does(self, preset: str, bits: int) -> None:
+        """Each value is 0 in one of them: averages are those of inputs of one sign, and as near to the cells one by one."""
+        chip = load_chip(preset).with_changes(component={"dac": {"bits": bits}})
+        model = nn.Sequential(seeded(None, nn.Linear(150, 32, bias=False)))
+        magnitudes = torch.rand(64, 150, generator=torch.Generator().manual_seed(0))
+        signs = torch.randint(2, (64, 150), generator=torch.Generator().manual_seed(1)) * 2 - 1
+        averages, cells = [], []
+        for inputs in (magnitudes, magnitudes * signs):
+            cells += read_energies(convert(model, chip, inputs, seed=0)).values()
+            ledger = simulate(place(trace(model, inputs), chip, None), Arrivals.batch(1))
+            averages.append(float(ledger.energy["crossbar"].sum()))
+        assert averages[1] == pytest.approx(averages[0])
+        assert averages[1] / cells[1] == pytest.approx(averages[0] / cells[0], rel=0.03)
+
+    def test_pulses_of_two_passes_are_those_of_one(self) -> None:
+        """The drivers of jia2020 give as many pulses as the code says; twice as many drives, each of half of the pulses."""
+        model = nn.Sequential(seeded(None, nn.Linear(150, 32, bias=False)))
+        energies, actions = [], []
+        for signed in (False, True):
+            network = trace(model, torch.rand(2, 150) - 0.5 * signed)
+            ledger = simulate(place(network, load_chip("jia2020"), None), Arrivals.batch(1))
+            energies.append(float(ledger.energy["dac"].iloc[:-1].sum()))
+            actions.append(float(ledger.actions["dac"].sum()))
+        assert actions[1] == 2 * actions[0]
+        assert energies[1] == pytest.approx(energies[0])
 
     def test_columns_without_weights_are_of_cells_at_g_min(self) -> None:
         """What 320 further bitlines without weights add, by averages and by the cells one by one, of inputs half 0, half full."""

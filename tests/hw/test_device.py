@@ -131,6 +131,34 @@ class TestWriting:
         with pytest.raises(ValidationError, match="programming_sigma"):
             device().with_programming_sigma(-0.1)
 
+    @pytest.mark.parametrize("relaxation", [
+        {"relaxation_sigma": 0.1}, {"relaxation_table": ((0.0, 1e-6), (21e-6, 2e-6))},
+    ])  # fmt: skip
+    def test_a_sigma_in_place_is_all_that_writes_err_by(self, generator: torch.Generator, relaxation: dict[str, object]) -> None:
+        """Neither verified nor relaxed: of 20 % the spread is 20 % of the range, of 0 there is none."""
+        verified = device(
+            programming_model="independent", programming_sigma=0.05, write_verify_tolerance=0.02, write_verify_most=20,
+            write_verify_floor=2e-6, **relaxation,
+        )  # fmt: skip
+        written = verified.with_programming_sigma(0.02).program(full(11e-6), generator)
+        assert written.conductance.std() == pytest.approx(0.02 * (21e-6 - verified.g_min), rel=5 / (2 * CELLS) ** 0.5)
+        assert written.pulses_per_cell == 1
+        exact = verified.with_programming_sigma(0.0).program(full(11e-6), generator)
+        assert bool((exact.conductance == 11e-6).all())
+
+    def test_limits_are_counted_of_draws_before_they_relax(self, generator: torch.Generator) -> None:
+        """None of exact writes at an end of the range, whatever they relax by; half of those with an error."""
+        for sigma, share in ((0.0, 0.0), (0.1, 0.5)):
+            relaxing = device(
+                limit_to_range=True, relaxation_sigma=0.05, programming_model="independent", programming_sigma=sigma, g_min=0.0
+            )
+            top, bottom = (relaxing.program(full(target), generator) for target in (21e-6, 0.0))
+            spread = 5 * (share * (1 - share) / CELLS) ** 0.5
+            assert top.clipped_share == pytest.approx(share, abs=spread)
+            assert bottom.clipped_share == pytest.approx(share, abs=spread)
+            assert bottom.truncated_share == pytest.approx(share, abs=spread)
+            assert top.conductance.std() > 0, "they relaxed"
+
     def test_limits_are_counted(self, generator: torch.Generator) -> None:
         """With 10 % of the range as sigma, a target half a sigma below g_max is clipped in 31 % of the writes."""
         changes = {"programming_model": "independent", "programming_sigma": 0.1}

@@ -7,7 +7,7 @@ from torch import nn
 from tests.hw.networks import seeded
 from tests.hw.test_crossbar import small_chip
 from xbar.hw import Arrivals, Chip, convert, load_chip, place, simulate, trace
-from xbar.hw.analog import analog_layers
+from xbar.hw.analog import analog_layers, saturated_shares
 from xbar.hw.array.counts import ActionCounts, bitlines_per_slice, conversions_per_slice, drives_per_slice
 from xbar.hw.array.crossbar import CrossbarMatrix
 from xbar.hw.array.diagonal import apart, off_diagonal, off_diagonal_cells, on_diagonal, side_by_side, weight_cells
@@ -214,7 +214,7 @@ def depthwise_energy(chip: Chip) -> tuple[dict[str, float], dict[str, float], fl
     """Actions and energies [J] of a depthwise layer of 32 channels for one input of 6 x 6, and the mean share of a whole array's read."""
     model = seeded(None, nn.Conv2d(32, 32, 3, groups=32, bias=False))
     ledger = simulate(place(trace(model, torch.rand(1, 32, 6, 6)), chip, None), Arrivals.batch(1))
-    filled = next(each.filled for each in ledger.activities if each.stage == "compute")
+    filled = next(each.shares["crossbar"] for each in ledger.activities if each.stage == "compute")
     return dict(ledger.actions.loc["0"]), dict(ledger.energy.loc["0"]), filled
 
 
@@ -248,6 +248,21 @@ def test_a_reference_column_serves_all_groups_of_a_crossbar(isaac: Chip) -> None
     alone, before, _ = depthwise_energy(chip.with_changes(**ALONE))
     assert (packed["adc"], alone["adc"]) == ((32 * 8 + 3) * 256, 32 * 9 * 256)
     assert energy["adc"] / before["adc"] == pytest.approx((32 * 8 + 3) / (32 * 9), rel=1e-12)
+
+
+@pytest.mark.parametrize("channels", [4, 40])
+def test_saturated_shares_are_those_of_channels_alone(channels: int) -> None:
+    """Of one and of several crossbars, the last of which lacks groups: what conversion told, and what a crossbar a channel tells."""
+    chip = load_chip("edge").with_changes(component={"adc": {"range": "level_fixed", "bits": 4}})
+    model = seeded(None, nn.Conv2d(channels, channels, 3, groups=channels, bias=False))
+    x = torch.rand(2, channels, 6, 6, generator=torch.Generator().manual_seed(1))
+    together, alone = (convert(model, each, x, seed=0) for each in (chip, chip.with_changes(**ALONE)))
+    ((name, layer),) = analog_layers(together).items()
+    assert layer.matrix.geometry.together > 1
+    (expected,) = saturated_shares(alone).values()
+    assert 0.1 < expected < 0.9
+    assert saturated_shares(together) == {name: pytest.approx(expected, rel=1e-12)}
+    assert layer.saturated_share == pytest.approx(expected, rel=1e-12)
 
 
 def test_read_energy_from_the_cells_counts_those_off_the_diagonal() -> None:

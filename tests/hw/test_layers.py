@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.hw.networks import residual, small_convolutional
 from xbar.hw import Arrivals, Chip, ConfigurationError, convert, load_chip, place, simulate, trace
-from xbar.hw.analog import analog_layers
+from xbar.hw.analog import analog_layers, read_energies
 from xbar.hw.chip.layers import LAYER_KEYS, layer_key
 from xbar.hw.errors import UnknownLayerError
 from xbar.workloads.study.points import check_value, read_sweep
@@ -107,6 +108,25 @@ def test_fewer_bits_than_a_law_knows_cost_its_fewest() -> None:
     three, four = (survey.with_changes(layer={"conv1": {"component": {"adc": {"bits": bits}}}}) for bits in (3, 4))
     assert three.costs_for("conv1")["adc"] == four.costs_for("conv1")["adc"]
     assert three.costs_for("conv1")["bus"] == three.costs["bus"] == survey.costs["bus"]
+
+
+@pytest.mark.parametrize("preset", ["generic", "edge", "hermes-core", "neurram"])
+def test_a_layer_of_fewer_bits_than_a_law_knows_is_simulated(preset: str) -> None:
+    """It takes the time of one with the chip's own bits where converters do not integrate, and the units of that chip."""
+    model, example = nn.Sequential(nn.Linear(40, 20, bias=False)), torch.rand(4, 40)
+    own = load_chip(preset)
+    least = 2 if own.signed_current(False) else 1
+    chip = own.with_changes(layer={"0": {"component": {"adc": {"bits": least}}}})
+    traced = trace(model, example)
+    assert chip.for_layer("0").costs is chip.costs
+    found, plain = (simulate(place(traced, each, replication=None), Arrivals.batch(2)) for each in (chip, own))
+    assert set(read_energies(convert(model, chip, example, seed=0))) == {"0"}
+    others = [name for name in own.costs if name not in ("adc", "gate_driver")]
+    if not own.component.adc.integrates:
+        assert found.latency.tolist() == plain.latency.tolist()
+        assert found.energy[others].equals(plain.energy[others])
+    expected = found.actions.loc["0", "adc"] * chip.costs_for("0")["adc"].energy_per_action
+    assert found.energy.loc["0", "adc"] == pytest.approx(expected)
 
 
 def test_layers_that_are_not_there_are_refused_by_name() -> None:

@@ -10,7 +10,18 @@ from torch import Tensor, nn
 
 from tests.hw.hand_built import wide
 from tests.hw.networks import histories, recommender, seeded
-from xbar.hw import Arrivals, Chip, ParameterError, TraceError, convert, place, simulate, trace
+from xbar.hw import (
+    Arrivals,
+    Chip,
+    ConfigurationError,
+    ParameterError,
+    TraceError,
+    convert,
+    load_chip,
+    place,
+    simulate,
+    trace,
+)
 from xbar.hw.analog import (
     AnalogEmbedding,
     analog_layers,
@@ -353,12 +364,43 @@ class TestOnTheChip:
         row = ledger.energy.loc["0"]
         assert row["dac"] == pytest.approx(4e-3 / (1024 * 1e7))
         idle = 2 * isaac.device.g_min / (isaac.device.g_min + isaac.device.g_max)  # a bitline without weights, of one with
-        assert row["crossbar"] == pytest.approx(2.4e-3 / 8 * 100e-9 / 128 * (96 + 32 * idle) / 128, rel=1e-9, abs=0)
+        # the table's read is of 64 driven wordlines, half of them, and a look-up's of one
+        assert row["crossbar"] == pytest.approx(2.4e-3 / 8 * 100e-9 / 64 * (96 + 32 * idle) / 128, rel=1e-9, abs=0)
         assert row["adc"] == pytest.approx(96 * 16e-3 / (8 * 1.28e9))
         leaks = LAWS["edram"](capacity=64 * 8192, width=256, banks=4, node=32e-9).leakage
         assert row["buffer"] == pytest.approx((9 + 12 * 16) * (20.7e-3 - leaks) / 138.24e9)
         assert ledger.actions.loc["0", "sample_hold"] == 96
         assert ledger.actions.loc["0", "accumulator"] == 12, "no partial sums of other row tiles"
+
+    @pytest.mark.parametrize("activity", [0.1, 0.5, 1.0])
+    @pytest.mark.parametrize(("bits", "fed_at"), [(1, None), (8, None), (2, 0.5)])
+    def test_a_look_up_takes_one_wordline_at_the_highest_code(self, bits: int, fed_at: float | None, activity: float) -> None:
+        """V² G t of one wordline's cells, or V_fed V G t, whatever the inputs of other layers are."""
+        chip = load_chip("edge").with_changes(
+            component={"dac": {"bits": bits}, "crossbar": {"fed_at": fed_at}}, inputs={"activity": activity}
+        )
+        ledger = self.run(chip, 300, 12)
+        device, design = chip.device, chip.array_design
+        bitlines, middle = 12 * chip.geometry(12, 300).columns_per_output, (device.g_min + device.g_max) / 2
+        conductance = bitlines * middle + (128 - bitlines) * device.g_min
+        voltage = device.read_voltage
+        assert voltage is not None
+        expected = conductance * voltage * (fed_at or voltage) * design.array_read
+        assert ledger.energy.loc["0", "crossbar"] == pytest.approx(expected, rel=1e-9)
+
+    def test_a_look_up_s_pulses_are_those_of_the_highest_code(self) -> None:
+        """jia2020, of SRAM cells: a drive of its law at the highest code."""
+        chip = load_chip("jia2020")
+        ledger = self.run(chip, 300, 12)
+        use = {"bits": chip.component.dac.bits, "bitlines": chip.structure.bitlines, "node": chip.technology.node,
+               "voltage": chip.technology.supply, "cell_bits": chip.cell_bits, "capacitors": 1}  # fmt: skip
+        law, mean = (LAWS["pulses"](**use, activity=share, mean_code=share).energy for share in (1.0, 0.5))
+        drives = ledger.actions.loc["0", "dac"]
+        assert ledger.energy.loc["0", "dac"] == pytest.approx(drives * chip.costs["dac"].energy_per_action * law / mean)
+
+    def test_a_look_up_where_inputs_are_all_0(self, edge: Chip) -> None:
+        with pytest.raises(ConfigurationError, match=r"inputs\.activity = 0: component\.crossbar then takes nothing on the mean"):
+            self.run(edge.with_changes(inputs={"activity": 0.0}), 300, 12)
 
     @pytest.mark.parametrize("resolution", ["group", "crossbar"])
     def test_an_index_from_outside_is_written_before_it_is_read(self, isaac: Chip, resolution: Any) -> None:

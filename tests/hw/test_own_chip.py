@@ -135,7 +135,7 @@ class TestCosts:
 
     def test_full_power_is_of_every_unit_at_its_own_rate(self, isaac: Chip) -> None:
         expected = sum(
-            (c.units * c.unit_rate * c.energy_per_action + c.static_power) * isaac.parents(name) / c.shared_by
+            (c.units * c.unit_rate * c.energy_per_action + c.static_power) * isaac.parents(name) / c.shared_by  # 168 tiles: 42 routers
             for name, c in isaac.costs.items()
         )
         assert isaac.full_power == pytest.approx(expected)

@@ -48,7 +48,14 @@ def test_evaluation_after_training_uses_one_set_of_weights() -> None:
 def test_a_model_can_be_copied_after_a_training_step() -> None:
     _, x, converted = one_layer()
     converted.train()(x)
-    copy.deepcopy(converted)
+    copied = copy.deepcopy(converted)
+    with torch.no_grad():
+        before = converted.eval()(x)
+        assert torch.equal(copied.eval()(x), before)
+        analog_layers(copied)["0"].matrix.weight.zero_()
+        copied.train()(x)
+        assert not copied.eval()(x).any()
+        assert torch.equal(converted(x), before), "the copy has weights and cells of its own"
 
 
 @pytest.mark.parametrize("dac", [1, 3])
@@ -87,7 +94,11 @@ def test_another_dtype_inside_one_epoch_of_lasting_noise() -> None:
     matrix = crossbar_matrix(chip, 3, 20, 1, 0, False)
     x = torch.ones(1, 3, 20)
     matrix(x)
-    matrix.double()(x.double())
+    found = matrix.double()(x.double())
+    always = crossbar_matrix(chip, 3, 20, 1, 0, False).double()
+    assert torch.equal(found, always(x.double())), "the noise of the epoch, as drawn for that dtype"
+    assert torch.equal(found, found[:, :1].expand_as(found)), "it lasts"
+    assert not torch.equal(found, always.exact_product(x.double()))
 
 
 def test_lasting_noise_does_not_carry_the_graph_of_training_into_evaluation() -> None:
@@ -157,8 +168,12 @@ def test_an_empty_batch() -> None:
 
 
 def test_pairs_on_one_bitline_over_wires_on_an_odd_number_of_wordlines() -> None:
+    """One vector of ones, over ohms where cells have 0.6 MOhm: the integer product."""
     chip = small_chip(7, 20, 3, 4, 4, 1, "two_pass", 12, scheme="differential", subtraction="shared_bitline")
-    crossbar_matrix(chip.with_changes(wires={"wordline": 1.0, "bitline": 1.0}), 3, 5, 1, 0, False)(torch.ones(1, 1, 5))
+    matrix = crossbar_matrix(chip.with_changes(wires={"wordline": 1.0, "bitline": 1.0}), 3, 5, 1, 0, False)
+    assert not matrix.exact
+    x = torch.ones(1, 1, 5)
+    assert torch.equal(matrix(x).double(), matrix.exact_product(x))
 
 
 def test_cells_of_0_siemens_have_noise_that_does_not_depend_on_conductance() -> None:
@@ -257,6 +272,24 @@ def test_a_full_scale_that_is_none_is_refused(current: float | list[float]) -> N
     matrix = crossbar_matrix(CHIP.with_changes(device={"read_voltage": 0.2}), 3, 20, 1, 0, False)
     with pytest.raises(ParameterError, match="full scale must be"):
         matrix.set_full_scale(torch.tensor(current))
+
+
+@pytest.mark.parametrize(("adc", "said"), [
+    ({"range": "fixed", "full_scale": 1e-4}, "range = fixed"), ({"range": "level_fixed"}, "range = level_fixed"),
+    ({"range": "ideal"}, "range = ideal"),
+])  # fmt: skip
+def test_a_full_scale_that_no_converter_takes_is_refused(adc: dict[str, object], said: str) -> None:
+    """It set what nothing read; where it is taken, a code is that current over the highest."""
+    chip = CHIP.with_changes(device={"read_voltage": 0.2}, component={"adc": {"range": "full_scale"}})
+    matrix = crossbar_matrix(chip, 3, 20, 1, 0, False)
+    matrix.set_full_scale(5e-3)
+    channel = matrix.channel
+    assert channel.adc.step * channel.adc.high * channel.ampere_per_level() == pytest.approx(5e-3)
+    matrix = crossbar_matrix(chip.with_changes(component={"adc": adc}), 3, 20, 1, 0, False)
+    before = matrix.full_scale
+    with pytest.raises(ParameterError, match=f"without effect where component.adc.{said}"):
+        matrix.set_full_scale(5e-3)
+    assert matrix.full_scale is before
 
 
 def test_a_wrong_program_call_changes_nothing() -> None:

@@ -39,6 +39,22 @@ def test_phases_are_as_equal_as_can_be(bits, phase, slices, reads):
     assert design.conversions_per_column(True) == len(slices)
 
 
+@pytest.mark.parametrize(
+    ("bits", "dac", "phase", "slices"), [(8, 2, 3, (1, 1, 1, 1)), (8, 2, 4, (2, 2)), (8, 3, 7, (1, 2)), (7, 3, 3, (1, 1, 1))]
+)
+def test_no_phase_has_more_bits_than_it_may(bits: int, dac: int, phase: int, slices: tuple[int, ...]) -> None:
+    """Of slices of several bits, as many as fit whole."""
+    made = chip(**{"inputs.bits": str(bits), "inputs.signed": "two_pass", "component.dac.bits": str(dac), "inputs.phase_bits": str(phase)})
+    assert made.array_design.converted_slices == slices
+    assert max(slices) * dac <= phase
+    assert sum(slices) == made.input_slices
+
+
+def test_a_phase_holds_a_slice() -> None:
+    with pytest.raises(ConfigurationError, match=r"phase_bits = 2 is less than the component\.dac\.bits = 4"):
+        chip(**{"inputs.signed": "two_pass", "component.dac.bits": "4", "inputs.phase_bits": "2"})
+
+
 @pytest.mark.parametrize("phase", [1, 2, 3, 6])
 @pytest.mark.parametrize("signed", ["bipolar", "two_pass", "twos_complement"])
 def test_phases_add_up_to_the_product(phase, signed):

@@ -186,6 +186,17 @@ class TestCosts:
         for name, known in {"cells": "cells", "pulses": "pulses", "energy_J": "energy_J", "blocked_s": "time_s"}.items():
             assert update[name] == pytest.approx(programmed[known])
 
+    def test_rows_that_carry_a_bias_wear_as_others(self, writable: Chip) -> None:
+        """64 inputs and 2 rows of the bias, of 10 outputs in pairs of cells; the second bias row once more, then all."""
+        chip = writable.with_changes(weights={"bias_rows": 2})
+        placement = place(trace(seeded(None, nn.Linear(64, 10)), torch.rand(2, 64)), chip, None)
+        assert placement.geometry("0").rows_of(0) == 66
+        ledger = run(placement, [], [Update("0", 0.0, [65], 3.0)])
+        assert ledger.wear().loc["0", ["cells", "most_pulses"]].tolist() == [20, 3.0]
+        ledger = run(placement, [], [Update("0", 0.0, [65], 3.0), Update("0", 1e-3)])
+        assert ledger.updates_table()["cells"].tolist() == [20, 66 * 20]
+        assert ledger.wear().loc["0", ["cells", "most_pulses"]].tolist() == [66 * 20, 4.0]
+
     def test_pairs_on_one_bitline_take_two_wordlines(self, writable: Chip) -> None:
         placement = linear(writable.with_changes(weights={"subtraction": "shared_bitline"}))
         ledger = run(placement, [], [Update("0", 0.0, [4, 5, 6])])

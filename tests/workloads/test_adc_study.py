@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.hw.networks import small_convolutional
-from xbar.hw import Chip, convert, load_chip, trace
+from xbar.hw import Chip, ParameterError, convert, load_chip, trace
 from xbar.hw.analog import analog_layers, keep_steps, saturated_shares
 from xbar.workloads.study.run import Bench, Points, Study, _vary_adc
 from xbar.workloads.study.studies import adc_ways
@@ -46,6 +46,16 @@ def test_widths_are_kept_and_made(name: str, bits: int) -> None:
         now, before = layer.matrix.channel.adc, own[key].matrix.channel.adc
         if "level" not in name and bits < 8:
             assert bool((now.step * now.high >= before.step * before.high * (1 - 1e-5)).all() or (before.step == 1).all())
+
+
+def test_widths_that_a_policy_fixes_cannot_be_kept() -> None:
+    """5 bits of a fixed range have eight times the width of 8 bits."""
+    (model, example), fixed = small_convolutional(), CHIPS["fixed"]
+    fewer = fixed.with_changes(component={"adc": {"bits": 5}})
+    of_fixed, of_fewer = (convert(model, chip, example, seed=0) for chip in (fixed, fewer))
+    keep_steps(of_fixed, of_fixed)
+    with pytest.raises(ParameterError, match=r"layer 0: with component\.adc\.range = fixed codes have a width of their own"):
+        keep_steps(of_fewer, of_fixed)
 
 
 def test_an_ideal_adc_has_one_way() -> None:

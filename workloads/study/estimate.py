@@ -141,7 +141,7 @@ class Footing:
             costs, costs_before = chip.costs_for(layer), chip_before.costs_for(layer)
             for name in {*then.actions.get(layer, {}), *now.actions.get(layer, {})} - set(CHIP_COMPONENTS):
                 asked, asked_before = (
-                    (each.read[layer] if name == "crossbar" else each.actions[layer].get(name, 0.0)) for each in (then, now)
+                    each.charged.get(layer, {}).get(name, each.actions[layer].get(name, 0.0)) for each in (then, now)
                 )
                 cost, cost_before = (each[name].energy_per_action if name in each else 0.0 for each in (costs, costs_before))
                 if asked_before * cost_before:

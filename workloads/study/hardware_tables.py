@@ -94,7 +94,7 @@ def _peak(ledger: Ledger, links: bool) -> tuple[float, float]:
     done = network.operations * ledger.requests
     taken = ledger.energy.drop(index=STATIC).sum()
     costs = {name: cost for name, cost in chip.costs.items() if links or name not in CHIP_COMPONENTS}
-    idle = sum(cost.static_power / cost.shared_by * chip.parents(name) for name, cost in costs.items())
+    idle = sum(cost.static_power * chip.instances(name) for name, cost in costs.items())
     of_network = ("crossbar", *NOT_PASSED) if done else ()
     dynamic = sum(
         cost.energy_per_action * cost.load / cost.shared_by * chip.parents(name)

@@ -34,7 +34,7 @@ from xbar.hw.chip.description import Chip
 from xbar.hw.chip.files import load_chip
 from xbar.hw.chip.placement import place
 from xbar.hw.events.arrivals import Arrivals
-from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.ledger import STATIC, Ledger
 from xbar.hw.events.simulator import simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, years_to_wear_out
 from xbar.hw.footprint import Footprint, footprint
@@ -308,9 +308,13 @@ def _on_chip(subject: _Subject, point: Mapping[str, Value]) -> tuple[OnChip, dic
     def make() -> tuple[OnChip, dict[str, float] | None]:
         converted = OnChip(subject.model, ideal, subject.workload.calibration_inputs, input_ranges=subject.input_ranges,
                            compute=_compute(point))  # fmt: skip
-        return converted, None if ideal.device.read_voltage is None else read_energies(converted.model)
+        if ideal.device.read_voltage is None:
+            return converted, None
+        factor = subject.chip.device.temperature_factor  # which ideal cells are without; exact over ideal wires
+        return converted, {name: factor * joule for name, joule in read_energies(converted.model).items()}
 
-    found: tuple[OnChip, dict[str, float] | None] = _converted.get(subject.key + ideal.model_dump_json() + _compute(point), make)
+    key = f"{subject.key}{ideal.model_dump_json()}{_compute(point)}{subject.chip.device.temperature_factor}"
+    found: tuple[OnChip, dict[str, float] | None] = _converted.get(key, make)
     return found
 
 
@@ -392,7 +396,7 @@ def _cost(subject: _Subject, network: Network, energies: dict[str, float] | None
     requests, rate = int(point["study.requests"] or 0), float(point["study.rate"] or 0)
     batch, alone = (_ledger(subject, network, energies, point, f"{n}", lambda n=n: Arrivals.batch(n)) for n in (requests, 1))
     by_component = {f"energy_{name}_J": float(joule) / requests for name, joule in batch.energy.sum().items()}
-    dynamic, throughput = (batch.total_energy - batch.static_energy) / requests, batch.steady_throughput
+    dynamic, throughput = float(batch.energy.drop(STATIC).to_numpy().sum()) / requests, batch.steady_throughput
     chip = subject.chip
     bands = {f"energy_{end}_J": ledger_at(batch, end).energy_per_request for end in ENDS}
     bands |= {f"area_{end}_m2": chip_at(chip, end).area for end in ENDS}

@@ -179,7 +179,7 @@ class Run:
         moving = ledger.energy.drop(STATIC).sum() / ledger.requests
         chip = ledger.chip
         return {
-            name: float(moving[name]) + cost.static_power / cost.shared_by * chip.parents(name) / self.pace
+            name: float(moving[name]) + cost.static_power * chip.instances(name) / self.pace
             for name, cost in chip.costs.items()
             if not counted or name in counted
         }
