@@ -274,6 +274,10 @@ class Geometry:
         inputs = self.inputs - self.of_layer.lacking(group) * self.of_layer.weights
         return min(self.inputs_per_crossbar, inputs - row_tile * self.inputs_per_crossbar)
 
+    def values_of(self, row_tile: int, group: int = 0) -> int:
+        """Of these inputs, those that are values which the layer reads: all but the rows of biases."""
+        return self.inputs_of(row_tile, group) - self.bias_rows
+
     def outputs_of(self, column_tile: int, group: int = 0) -> int:
         """Outputs held in that column of tiles."""
         outputs = self.of_layer.held(group) * self.of_layer.outputs

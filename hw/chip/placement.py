@@ -456,8 +456,8 @@ def vector_time(chip: Chip, layer: MatrixLayer, taken: int | None = None, copies
     taken = taken or ceil(geometry.crossbars / per_core) * per_core
     beside = max(1.0, min(chip.structure.cores_per_tile * per_core / taken, inf if copies is None else copies))
     inputs: dict[int, float] = defaultdict(float)  # by tile, each row tile once a core
-    for tile, rows in {(x.core, x.group, x.row_tile): (x.tile, x.rows) for x in crossbars}.values():
-        inputs[tile] += read_bits(chip, layer) * (1 if layer.lookup else rows)
+    for (_, group, row_tile), tile in {(x.core, x.group, x.row_tile): x.tile for x in crossbars}.items():
+        inputs[tile] += read_bits(chip, layer) * (1 if layer.lookup else geometry.values_of(row_tile, group))
     outputs: dict[int, float] = defaultdict(float)  # by tile
     for x in crossbars:
         outputs[x.tile] += geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0

@@ -15,10 +15,11 @@ import pandas as pd
 
 from xbar.hw.chip.placement import LayerCopy, Placement
 from xbar.hw.events.critical_path import travel_time
+from xbar.hw.events.destinations import Copies
 from xbar.hw.events.ledger import INPUT, OUTPUT, Ledger
 from xbar.hw.events.mesh import Links, Shipment
 from xbar.hw.events.served import FEMTOSECOND
-from xbar.hw.events.vector_operation import Actions, Copies, Transfer, VectorOperation, VectorOperations
+from xbar.hw.events.vector_operation import Actions, Transfer, VectorOperation, VectorOperations
 from xbar.hw.graph.network import MatrixLayer
 
 
@@ -114,10 +115,10 @@ class _Counting:
     def _destinations(self, layer: MatrixLayer, copy: LayerCopy) -> Iterator[tuple[Copies, float]]:
         """The copies that a copy's vectors send to, and how many of its vectors a sample do, on the mean."""
         deal = self.placement.deals[layer.name]
-        phases = int(np.lcm(deal.phases, self.operations.phases(layer.name)))
+        phases = int(np.lcm(deal.phases, self.operations.destinations.phases(layer.name)))
         found: dict[Copies, int] = defaultdict(int)
         for sample in range(phases):
-            to = self.operations.copies_of(layer.name, sample)
+            to = self.operations.destinations.copies_of(layer.name, sample)
             for vector in deal.vectors_of(copy.index, sample):
                 found[to[vector]] += 1
         return ((copies, times / phases) for copies, times in found.items())

@@ -1,13 +1,14 @@
 """How much of each tile's buffer is taken by values that wait for their last reader.
 
 Told after a simulation, from when values were made and read; `xbar.hw.events.credits` keeps room for them meanwhile.
-A value takes its bits on every tile that it is sent to, from when it is made until the last vector that reads it
-has loaded (an addend: until the sum is made). Samples are counted from their arrival over the links.
+A value takes its bits once on every tile that it is sent to, from when it is made until the last vector that reads it
+has loaded (an addend: until the sum is made), of all layers that read it there. Samples are counted from their arrival over the links.
 """
 
 import numpy as np
 import pandas as pd
 
+from xbar.hw.events.destinations import segments_of
 from xbar.hw.events.ledger import INPUT, Ledger
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Flow
@@ -47,26 +48,31 @@ class _Times:
 
 def buffer_demand(ledger: Ledger) -> pd.DataFrame:
     """Largest number of bits waiting in each tile's buffer: peak_bits and, of the chip's buffer size, share."""
-    chip, network = ledger.chip, ledger.placement.network
+    chip = ledger.chip
     operations, times = VectorOperations(ledger.placement, off_chip_io=True), _Times(ledger)
     moments: list[np.ndarray] = []
-    bits: list[np.ndarray] = []
-    weights: list[np.ndarray] = []
-    for flow in network.flows:
-        stay = _stay(flow, ledger, times)
-        if stay is None:
-            continue
-        made, released = stay
-        each = operations.bits(flow) / made.shape[1]
-        moments.append(np.concatenate([made.ravel(), released.ravel()]))
-        bits.append(np.concatenate([np.full(made.size, each), np.full(made.size, -each)]))
-        weights.append(operations.destinations.arriving(flow))
+    shares: list[np.ndarray] = []
+    weights: list[dict[int, float]] = []  # by tile: bits of a sample
+    for source in operations.sources:
+        stays = [_stay(flow, ledger, times) for flow in operations.destinations.flows_from[source]]
+        arriving = operations.destinations.arriving(source)
+        for readers in dict.fromkeys(readers for held in arriving.values() for readers in held):
+            found = [stay for stay in (stays[place] for place in readers) if stay is not None]
+            if not found:
+                continue
+            widths, at = segments_of([made.shape[1] for made, _ in found])
+            made = np.min([made[:, place] for (made, _), place in zip(found, at, strict=True)], axis=0)
+            released = np.max([released[:, place] for (_, released), place in zip(found, at, strict=True)], axis=0)
+            share = np.tile(widths / widths.sum(), len(made))
+            moments.append(np.concatenate([made.ravel(), released.ravel()]))
+            shares.append(np.concatenate([share, -share]))
+            weights.append({tile: held[readers] for tile, held in arriving.items() if readers in held})
     peaks = np.zeros(chip.structure.tiles)
     for tile in range(chip.structure.tiles):
-        held = [k for k, weight in enumerate(weights) if weight[tile] > 0]
+        held = [k for k, weight in enumerate(weights) if weight.get(tile, 0.0) > 0]
         if held:
             when, where = np.unique(np.concatenate([moments[k] for k in held]), return_inverse=True)
-            change = np.concatenate([bits[k] * weights[k][tile] for k in held])
+            change = np.concatenate([shares[k] * weights[k][tile] for k in held])
             peaks[tile] = np.cumsum(np.bincount(where, weights=change, minlength=len(when))).max()
     return pd.DataFrame({"peak_bits": peaks, "share": peaks / chip.timing.buffer_size}).rename_axis("tile")
 

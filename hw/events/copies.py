@@ -11,11 +11,12 @@ from simpy.events import Event
 
 from xbar.hw.chip.placement import Crossbar, LayerCopy
 from xbar.hw.events.arrivals import check_reach
+from xbar.hw.events.destinations import Copies
 from xbar.hw.events.ledger import Activity
 from xbar.hw.events.mesh import Shipment
 from xbar.hw.events.runs import Repeats, Runs
 from xbar.hw.events.updates import CrossbarWrite
-from xbar.hw.events.vector_operation import Actions, Copies, VectorOperation
+from xbar.hw.events.vector_operation import Actions, VectorOperation
 from xbar.hw.events.waiting import Port
 from xbar.hw.graph.network import MatrixLayer
 

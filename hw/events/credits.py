@@ -1,6 +1,6 @@
-"""Finite buffers: a value is sent when every tile that it goes to has room for it, and room is kept from then until its last
-reader there has loaded it (of an addend: until the sum is made). A vector whose results find no room holds its registers, and
-so stops its copy; a sample that finds none waits before the off-chip links.
+"""Finite buffers: a value is sent when every tile that it goes to has room for it, and room is kept from then until its last reader
+there, of whichever layer, has loaded it (of an addend: until the sum is made). A vector whose results find no room holds its registers,
+and so stops its copy; a sample that finds none waits before the off-chip links.
 
 Room goes to the oldest sample first, then to who asked first, in one instant by rank, as in ports: a younger sample takes only what
 leaves room for all that older ones have yet to send to the tile. Where a whole sample's values fit every buffer, the oldest sample
@@ -8,20 +8,23 @@ therefore never waits for room: what it sends was kept free. So it ends, the nex
 Where they do not fit (a long picture of which the buffer holds some rows), values still flow through as their readers take them; if
 all wait for each other then, `stuck` raises.
 
-Tiles whose buffers cannot run full are not watched: those that hold the values of as many samples as flow control lets in.
-Conventions: of a position that several vectors on one tile read, the last reader is the one that comes last in its copy's own
-block; a sample comes as a whole; the network's results that wait for the off-chip links take no room, partial sums neither.
+Tiles whose buffers cannot run full are not watched: those that hold the values of as many samples as flow control lets in. Conventions:
+of a position that several vectors on one tile read, the last reader is the one that comes last in its copy's own block; of values that
+several layers read on a tile those are free that are of positions with which all of them are done; a sample comes as a whole; the
+network's results that wait for the off-chip links take no room, partial sums neither.
 """
 
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from simpy.events import Event
 
-from xbar.hw.chip.widths import made_bits
 from xbar.hw.errors import BufferCapacityError
+from xbar.hw.events.destinations import Readers, segments_of
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.events.waiting import BEFORE_PORTS, Clock
 from xbar.hw.graph.network import Flow
@@ -42,6 +45,25 @@ class _Waiting(NamedTuple):
     event: Event
 
 
+class Kept(NamedTuple):
+    """Values of a sample on a tile that the targets of some flows read there: `each` bits of each segment of their positions, and by
+    flow's place and vector the segments that it needs no longer. Where readers have no position in common, one segment, which nobody
+    ends before the sample is done."""
+
+    tile: int
+    each: float
+    segments: int
+    ended: Mapping[int, Mapping[int, np.ndarray]]
+
+
+class Ends(NamedTuple):
+    """What a flow's target needs no longer, by its vectors: of what nobody else reads on a tile the bits by tile; of the rest the number
+    among what is kept of the source, and segments."""
+
+    alone: Mapping[int, Bits]
+    shared: Mapping[int, list[tuple[int, np.ndarray]]]
+
+
 class Credits:
     """Room in the buffers of the tiles that could run full, `watched`; `peak` is the most bits that each held. chip: its number where
     there are several, for messages."""
@@ -52,14 +74,15 @@ class Credits:
         self.env, self.operations = env, operations
         self.placement, self.network = operations.placement, operations.network
         self.size = operations.chip.timing.buffer_size
-        self.flows = [flow for flow in self.network.flows if flow.source or operations.off_chip_io]
-        self._arrivals: dict[tuple[int, int], Bits] = {}
+        self.destinations, self.sources = operations.destinations, operations.sources
         held: Bits = defaultdict(float)
-        for flow in self.flows:
-            for phase in range(operations.destinations.phases(flow)):
-                most = samples_held + flow.addend
-                for tile, bits in self.of_sample(flow, phase).items():
-                    held[tile] += most * bits
+        for source in self.sources:
+            most: Bits = defaultdict(float)
+            for phase in range(self.destinations.phases(source)):
+                for tile, bits in self._most_of(source, phase, samples_held).items():
+                    most[tile] = max(most[tile], bits)
+            for tile, bits in most.items():
+                held[tile] += bits
         self.watched = {tile for tile, bits in held.items() if bits > self.size}
         self.level: Bits = dict.fromkeys(self.watched, 0.0)
         self.peak: Bits = dict.fromkeys(self.watched, 0.0)
@@ -69,36 +92,29 @@ class Credits:
         self.oldest = 0  # sample that is not done
         self.finished: set[int] = set()  # samples after it that are
         self.unsent: dict[int, Bits] = {}  # by sample from it on: what it has yet to send
-        self._loads: dict[tuple[str, int], dict[int, Bits]] = {}
-        self._sums: dict[tuple[str, int], dict[int, Bits]] = {}
+        self.pending: dict[tuple[int, str, int], np.ndarray] = {}  # by sample, source, number of what is kept: readers of each segment left
+        self._kept: dict[tuple[str, int], list[Kept]] = {}
+        self._ends: dict[tuple[str, int, int], Ends] = {}
+        self._last: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def of_sample(self, flow: Flow, sample: int) -> Bits:
-        """Bits of a sample of the flow that go to each tile."""
-        phase = sample % self.operations.destinations.phases(flow)
-        key = (id(flow), phase)
-        if key not in self._arrivals:
-            destinations, found = self.operations.destinations, defaultdict[int, float](float)
-            if not flow.source:
-                for (tile, _), weight in destinations.of_sample(flow, phase).items():
-                    found[tile] += self.operations.bits(flow) * weight
-            else:
-                each = flow.values * made_bits(self.operations.chip, flow.target) / self.network.layer(flow.source).vectors
-                for copies in destinations.of_vectors(flow, phase):
-                    for (tile, _), weight in destinations.weights(flow, copies).items():
-                        found[tile] += each * weight
-            self._arrivals[key] = dict(found)
-        return self._arrivals[key]
+    def _most_of(self, source: str, sample: int, samples_held: int) -> Bits:
+        """Bits of a source's values that lie on each tile at most: of as many samples as flow control lets in, of addends one more."""
+        flows = self.destinations.flows_from[source]
+        return {
+            tile: sum((samples_held + any(flows[place].addend for place in readers)) * bits for readers, bits in held.items())
+            for tile, held in self.destinations.taken(source, sample).items()
+        }
 
     def of_input(self, sample: int) -> Bits:
         """Room that a sample needs on watched tiles when it comes over the links."""
-        return self._of(sample, [flow for flow in self.flows if not flow.source])
+        return self._of(sample, [source for source in self.sources if not source])
 
-    def _of(self, sample: int, flows: list[Flow]) -> Bits:
+    def _of(self, sample: int, sources: list[str]) -> Bits:
         found: Bits = defaultdict(float)
-        for flow in flows:
-            for tile, bits in self.of_sample(flow, sample).items():
+        for source in sources:
+            for tile, held in self.destinations.taken(source, sample).items():
                 if tile in self.watched:
-                    found[tile] += bits
+                    found[tile] += sum(held.values())
         return dict(found)
 
     # ---- taking room
@@ -117,7 +133,7 @@ class Credits:
 
     def _left(self, sample: int) -> Bits:
         if sample not in self.unsent:
-            self.unsent[sample] = self._of(sample, self.flows)
+            self.unsent[sample] = self._of(sample, self.sources)
         return self.unsent[sample]
 
     def _fits(self, request: _Waiting) -> bool:
@@ -165,6 +181,10 @@ class Credits:
     def done(self, sample: int) -> None:
         """That every layer has finished the sample."""
         self.finished.add(sample)
+        for source in self.sources:
+            for kept in self._kept_of(source, sample):
+                if not kept.ended:
+                    self._give({kept.tile: kept.each})
         while self.oldest in self.finished:
             self.finished.remove(self.oldest)
             self.unsent.pop(self.oldest, None)
@@ -175,56 +195,113 @@ class Credits:
 
     def loaded(self, layer: str, sample: int, vector: int) -> None:
         """That a vector has been loaded."""
-        phase = sample % self.placement.deals[layer].phases
-        if (layer, phase) not in self._loads:
-            self._loads[layer, phase] = self._last_reads(layer, phase)
-        self._give(self._loads[layer, phase].get(vector, {}))
+        self._ended(layer, False, sample, vector)
 
     def summed(self, layer: str, sample: int, vector: int) -> None:
         """That a vector's results are made."""
-        phase = sample % self.placement.deals[layer].phases
-        if (layer, phase) not in self._sums:
-            self._sums[layer, phase] = self._sums_of(layer, phase)
-        self._give(self._sums[layer, phase].get(vector, {}))
+        self._ended(layer, True, sample, vector)
 
-    def _copies_on(self, layer: str, tile: int) -> np.ndarray:
-        copies = self.placement.copies[layer]
-        return np.array([copy.index for copy in copies if tile in self.operations.tiles[copy.rank]])
+    def _ended(self, layer: str, addend: bool, sample: int, vector: int) -> None:
+        """Give back what nobody needs when a vector of the layer needs it no longer, of its inputs or of its addends."""
+        bits: Bits = {}
+        for source, place in self._bringing[layer, addend]:
+            ends = self._ends_of(source, sample, place)
+            for tile, count in ends.alone.get(vector, {}).items():
+                bits[tile] = bits.get(tile, 0.0) + count
+            for number, segments in ends.shared.get(vector, ()):
+                kept = self._kept_of(source, sample)[number]
+                left = self.pending.setdefault((sample, source, number), np.full(kept.segments, len(kept.ended)))
+                left[segments] -= 1
+                bits[kept.tile] = bits.get(kept.tile, 0.0) + kept.each * int((left[segments] == 0).sum())
+                if not left.any():
+                    del self.pending[sample, source, number]
+        self._give(bits)
 
-    def _last_reads(self, name: str, phase: int) -> dict[int, Bits]:
-        """By vector of a sample: the bits on each watched tile that nobody there reads after it."""
-        layer, dealt = self.network.layer(name), self.placement.deals[name].copy_of(phase)
-        own = np.zeros(layer.vectors, np.int64)  # number of a vector in its copy's block
-        for copy in np.unique(dealt):
-            own[dealt == copy] = np.arange((dealt == copy).sum())
-        vector, tap = np.nonzero(layer.reads >= 0)
-        position = layer.reads[vector, tap]
-        found: dict[int, Bits] = defaultdict(dict)
-        for flow in (flow for flow in self.flows if flow.target == name and not flow.addend):
-            inside = (position >= flow.first) & (position < flow.first + len(flow.after))
-            for tile, bits in self.of_sample(flow, phase).items():
-                if tile not in self.watched:
-                    continue
-                here = inside & np.isin(dealt[vector], self._copies_on(name, tile))
-                reader, read = vector[here], position[here]
-                order = np.lexsort((reader, own[reader], read))
-                last = reader[order][np.flatnonzero(np.diff(read[order], append=-1))]
-                numbers, counts = np.unique(last, return_counts=True)
-                for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-                    found[number][tile] = found[number].get(tile, 0.0) + bits * count / len(last)
-        return dict(found)
+    @cached_property
+    def _bringing(self) -> dict[tuple[str, bool], list[tuple[str, int]]]:
+        """By target, and whether it adds them up: sources and the places of their flows that bring it values."""
+        found: dict[tuple[str, bool], list[tuple[str, int]]] = defaultdict(list)
+        for source in self.sources:
+            for place, flow in enumerate(self.destinations.flows_from[source]):
+                found[flow.target, flow.addend].append((source, place))
+        return found
 
-    def _sums_of(self, name: str, phase: int) -> dict[int, Bits]:
-        """By vector of a sample: the bits of addends on each watched tile that its results take up."""
-        dealt = self.placement.deals[name].copy_of(phase)
-        found: dict[int, Bits] = defaultdict(dict)
-        for flow in (flow for flow in self.flows if flow.target == name and flow.addend):
-            for tile, bits in self.of_sample(flow, phase).items():
-                if tile in self.watched:
-                    numbers = np.flatnonzero(np.isin(dealt, self._copies_on(name, tile))).tolist()
-                    for number in numbers:
-                        found[number][tile] = found[number].get(tile, 0.0) + bits / len(numbers)
-        return dict(found)
+    def _ends_of(self, source: str, sample: int, place: int) -> Ends:
+        """What the target of a flow needs no longer of a source's values, by its vectors."""
+        key = source, sample % self.destinations.phases(source), place
+        if key not in self._ends:
+            alone: dict[int, Bits] = defaultdict(dict)
+            shared: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+            for number, kept in enumerate(self._kept_of(source, sample)):
+                for vector, segments in kept.ended.get(place, {}).items():
+                    if len(kept.ended) > 1:
+                        shared[vector].append((number, segments))
+                    else:
+                        alone[vector][kept.tile] = alone[vector].get(kept.tile, 0.0) + kept.each * len(segments)
+            self._ends[key] = Ends(alone, shared)
+        return self._ends[key]
+
+    def _kept_of(self, source: str, sample: int) -> list[Kept]:
+        """What watched tiles keep of a source's values."""
+        key = source, sample % self.destinations.phases(source)
+        if key not in self._kept:
+            self._kept[key] = [
+                self._kept_on(source, key[1], tile, readers, bits)
+                for tile, held in self.destinations.taken(*key).items() if tile in self.watched
+                for readers, bits in held.items()
+            ]  # fmt: skip
+        return self._kept[key]
+
+    def _kept_on(self, source: str, phase: int, tile: int, readers: Readers, bits: float) -> Kept:
+        """What a tile keeps for these readers: of the positions that all of them read there those that no other flow of the same values
+        does, where there are such."""
+        kinds = [set(kind.flows) for kind in self.destinations.kinds(source)]
+        beside = {place for kind in kinds if kind.issuperset(readers) for place in kind.difference(readers)}
+        flows = [self.destinations.flows_from[source][place] for place in (*readers, *sorted(beside))]
+        _, at = segments_of([self._positions(flow) for flow in flows])
+        last = np.full((len(flows), len(at[0])), -1)  # of each reader: the vector that is the last to need each segment, -1 where none does
+        for mine, flow, position in zip(last, flows, at, strict=True):
+            of_position = np.full(self._positions(flow), -1)
+            positions, vectors = self._last_needs(flow, phase, tile)
+            of_position[positions] = vectors
+            mine[:] = of_position[position]
+        needed = (last[: len(readers)] >= 0).all(0)
+        alone = needed & (last[len(readers) :] < 0).all(0)
+        segments = np.flatnonzero(alone if alone.any() else needed)
+        if not len(segments):
+            return Kept(tile, bits, 1, {})
+        ended = {}
+        for place, mine in zip(readers, last, strict=False):
+            vectors, which = np.unique(mine[segments], return_inverse=True)
+            ended[place] = {int(vector): np.flatnonzero(which == number) for number, vector in enumerate(vectors)}
+        return Kept(tile, bits / len(segments), len(segments), ended)
+
+    def _positions(self, flow: Flow) -> int:
+        """How many positions a flow's values are told apart by: of addends the vectors that add them up."""
+        return self.network.layer(flow.target).vectors if flow.addend else len(flow.after)
+
+    def _last_needs(self, flow: Flow, phase: int, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of a flow that vectors on a tile need, and the last of these vectors, (positions needed,) each."""
+        layer, deal = self.network.layer(flow.target), self.placement.deals[flow.target]
+        key = id(flow), phase % deal.phases, tile
+        if key not in self._last:
+            dealt = deal.copy_of(phase)
+            here = np.isin(dealt, [copy.index for copy in self.placement.copies[layer.name] if tile in self.operations.tiles[copy.rank]])
+            if flow.addend:
+                numbers = np.flatnonzero(here)
+                self._last[key] = numbers, numbers
+            else:
+                own = np.zeros(layer.vectors, np.int64)  # number of a vector in its copy's block
+                for copy in np.unique(dealt):
+                    own[dealt == copy] = np.arange((dealt == copy).sum())
+                reader, tap = np.nonzero(layer.reads >= 0)
+                position = layer.reads[reader, tap] - flow.first
+                mine = (position >= 0) & (position < len(flow.after)) & here[reader]
+                reader, position = reader[mine], position[mine]
+                order = np.lexsort((reader, own[reader], position))
+                ends = order[np.flatnonzero(np.diff(position[order], append=-1))]
+                self._last[key] = position[ends], reader[ends]
+        return self._last[key]
 
     def stuck(self) -> None:
         """Raise BufferCapacityError where requests wait for room though nothing else happens any more."""

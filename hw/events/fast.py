@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xbar.hw.chip.cycle import FEMTOSECONDS
+from xbar.hw.events.destinations import Copies
 from xbar.hw.events.ledger import INPUT, OUTPUT, Activity
 from xbar.hw.events.mesh import Shipment
 from xbar.hw.events.repetition import Look, Mark, is_told
 from xbar.hw.events.updates import crossbar_writes
-from xbar.hw.events.vector_operation import Copies, Transfer
+from xbar.hw.events.vector_operation import Transfer
 from xbar.hw.events.waiting import Port
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class _Numbers:
             if name in simulation.kinds:
                 row[c.L_ROW_KINDS], used = len(row_kinds), sorted(set(simulation.kinds[name]))
                 row_kinds += simulation.kinds[name]
-            row[c.L_SEND_PHASES] = lcm(operations.phases(name), deals[name].phases)
+            row[c.L_SEND_PHASES] = lcm(operations.destinations.phases(name), deals[name].phases)
             mine = [process for process in simulation.copies if process.layer is layer]
             known: dict[tuple[int, Copies], int] = {}
             for phase in range(min(int(row[c.L_SEND_PHASES]), simulation.requests)):

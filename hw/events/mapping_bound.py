@@ -93,10 +93,10 @@ def stage_times(chip: Chip, layer: MatrixLayer, sharing: Sharing = "cores") -> S
     if layer.lookup:
         return StageTimes(held, through, 0.0, 1.0, 0.0)
     bits, inputs = own.inputs.bits, layer.groups * layer.inputs
+    values = np.array([geometry.values_of(x.row_tile, x.group) for x in crossbars])
     part = np.unique([[x.group, x.row_tile] for x in crossbars], axis=0, return_inverse=True)[1].ravel()
     if sharing == "crossbars":  # anywhere: each row once
-        rows = float(read[np.unique(part, return_index=True)[1]].sum())
-        return StageTimes(held, through, rows * bits, rows / inputs, 0.0)
+        return StageTimes(held, through, float(inputs * bits), 1.0, 0.0)
     outputs = np.array([geometry.outputs_of(x.column_tile, x.group) if x.conversions else 0 for x in crossbars])
     parts, per_core, per_tile = part.max() + 1, structure.crossbars_per_core, structure.crossbars_per_core * structure.cores_per_tile
     found = []
@@ -104,12 +104,12 @@ def stage_times(chip: Chip, layer: MatrixLayer, sharing: Sharing = "cores") -> S
         slot = np.arange(begin, begin + len(crossbars))
         core, tile = slot // per_core, slot // per_tile
         once = np.unique(core * parts + part, return_index=True)[1]
-        by_core = np.bincount(core[once], read[once] * bits)
+        by_core = np.bincount(core[once], values[once] * bits)
         times = {count: port_time(chip, count) for count in np.unique(by_core).tolist()}
         load = np.bincount(np.arange(len(by_core)) // structure.cores_per_tile, [times[count] for count in by_core.tolist()]).max()
         added = float(np.bincount(tile, outputs).max())
         first = np.unique(tile * parts + part, return_index=True)[1]
-        shares = np.bincount(tile[first], read[first] / inputs)
+        shares = np.bincount(tile[first], values[first] / inputs)
         drain = units_time(own, {"accumulator": added, "tile_register": added})
         found.append((int(load) + drain, by_core.sum(), shares.sum(), shares.sum() - shares.max()))
     around, loaded, arrivals, remote = (float(min(each)) for each in zip(*found, strict=True))
@@ -298,11 +298,20 @@ def _least_energy(operations: VectorOperations, ledger: Ledger, times: Mapping[s
         added += 0.0 if layer.lookup else layer.digital.get("accumulator", 0.0)
         energy += added * (costs["accumulator"] + costs["tile_register"])
         moved = own.loaded * layer.vectors + operations.of(copy).drain.get("buffer", 0.0) * layer.vectors * (not layer.lookup)
-        remote = 0.0
-        for flow in (flow for flow in network.flows if flow.target == layer.name):
-            goes = operations.destinations.of_vectors(flow, 0) if flow.source else operations.destinations.reached(flow, 0)
-            bits = operations.bits(flow) * float(np.mean([bool(copies) for copies in goes])) if goes else 0.0
-            moved += bits * (1.0 if flow.addend else own.arrivals)
-            remote += 0.0 if flow.addend else bits * (own.remote if flow.source else own.arrivals)
-        energy += moved * (costs["buffer"] + costs["bus"]) + remote * costs["router"]
-    return energy
+        energy += moved * (costs["buffer"] + costs["bus"])
+    return energy + sum(_least_to_arrive(operations, source, times) for source in operations.sources)
+
+
+def _least_to_arrive(operations: VectorOperations, source: str, times: Mapping[str, StageTimes]) -> float:
+    """Energy of a request's values of a source that come to buffers [J]: of those that several flows bring, what the one takes that
+    takes most, as all could find them where that one does."""
+    destinations, chip = operations.destinations, operations.chip
+    costs = chip.costs_for(source) if source else chip.costs
+    flows, moved, remote = destinations.flows_from[source], 0.0, 0.0
+    goes = [destinations.of_vectors(flow, 0) if source else destinations.reached(flow, 0) for flow in flows]
+    reached = [float(np.mean([bool(copies) for copies in each])) if each else 0.0 for each in goes]
+    for kind in destinations.kinds(source):
+        found = [(bits * reached[place], flows[place].addend, times[flows[place].target]) for place, bits in zip(*kind, strict=True)]
+        moved += max(bits * (1.0 if addend else own.arrivals) for bits, addend, own in found)
+        remote += max(0.0 if addend else bits * (own.remote if source else own.arrivals) for bits, addend, own in found)
+    return moved * (costs["buffer"].energy_per_action + costs["bus"].energy_per_action) + remote * costs["router"].energy_per_action

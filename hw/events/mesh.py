@@ -13,10 +13,11 @@ link that it crosses. Not modelled: router queues are as long as need be (a full
 results are not injected yet makes no more of them: `xbar.hw.events.copies`), flits of different packets do not interleave,
 and there are no virtual channels.
 
-Unicast: one packet to each tile. Multicast: one packet, copied by routers where routes part, in which each link carries every value once
-that any tile behind it needs; it needs `timing.multicast`. ISAAC (ISCA 2016) describes no multicast routers, so chips have none
-unless they say so. Energy and time count the same flits: the router's action is a bit that leaves a router, a flit's worth for
-every flit on every link but injection ports.
+Unicast: one packet to each tile, whichever layers read there what it brings; the packets travel apart, so that a link carries a value as
+often as tiles behind it need it. Multicast: one packet, copied by routers where routes part, in which each link carries every value once
+that any tile behind it needs, as wide as the widest of these needs it; it needs `timing.multicast`. ISAAC (ISCA 2016) describes no
+multicast routers, so chips have none unless they say so. Energy and time count the same flits: the router's action is a bit that leaves a
+router, a flit's worth for every flit on every link but injection ports.
 """
 
 from bisect import bisect_left, bisect_right
@@ -152,7 +153,9 @@ class Mesh:
         for target, parts in targets.items():
             before = -1
             for link in self.route(source, target):
-                carried.setdefault(link, {}).update(parts)
+                over = carried.setdefault(link, {})
+                for part, bits in parts.items():
+                    over[part] = max(bits, over.get(part, 0.0))
                 follows.setdefault(link, before)
                 before = link
         at: dict[int, int] = {}

@@ -42,12 +42,13 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals, check_reach
 from xbar.hw.events.copies import CopyProcess, CrossbarCopyProcess, Journal, Ports, Steps
 from xbar.hw.events.credits import Credits
+from xbar.hw.events.destinations import Copies
 from xbar.hw.events.fast import COMPILED, LEAST, events_expected, serve_compiled, uncollected, why_not
 from xbar.hw.events.ledger import INPUT, OUTPUT, WRITE, Activity, Ledger
 from xbar.hw.events.mesh import Links, Outbox
 from xbar.hw.events.repetition import serve
 from xbar.hw.events.updates import Update, check_updates, crossbar_writes
-from xbar.hw.events.vector_operation import Copies, Transfer, Unit, VectorOperation, VectorOperations
+from xbar.hw.events.vector_operation import Transfer, Unit, VectorOperation, VectorOperations
 from xbar.hw.events.waiting import Clock, Port, Progress, SharedUnits
 from xbar.hw.graph.network import MatrixLayer, Network
 
@@ -166,9 +167,9 @@ class Simulation:
 
     def copies_of(self, layer: str, sample: int) -> list[Copies]:
         """Of each vector of a layer's sample: for each flow of its results the copies that it goes to."""
-        key = (layer, sample % self.operations.phases(layer))
+        key = (layer, sample % self.operations.destinations.phases(layer))
         if key not in self._copies:
-            self._copies[key] = self.operations.copies_of(layer, sample)
+            self._copies[key] = self.operations.destinations.copies_of(layer, sample)
         return self._copies[key]
 
     def count_load(self, layer: MatrixLayer, sample: int) -> None:
@@ -320,7 +321,7 @@ class _Transfers:
     def __init__(self, simulation: Simulation):
         self.simulation, self.env, self.operations = simulation, simulation.env, simulation.operations
         destinations, network = self.operations.destinations, simulation.network
-        self.in_phases = lcm(*(destinations.phases(flow) for flow in self.operations.flows_from[""]))
+        self.in_phases = destinations.phases("")
         self.out_phases = lcm(*(simulation.placement.deals[name].phases for name in network.outputs))
         self.known: dict[tuple[str, int], tuple[Transfer, int]] = {}
         self.buffer_tiles = {

@@ -254,6 +254,8 @@ class Snapshot:
         for number, bits in sorted(credits.unsent.items()):
             self.told.append(number - self.sample)
             self._bits(bits)
+        for (number, source, kept), left in sorted(credits.pending.items()):
+            self.told += number - self.sample, source, kept, left.tobytes()
         for each in credits.waiting:
             self._bits(each.bits)
         self._waiting([(each.sample - self.sample, int(each.asked) - self.now, each.event) for each in credits.waiting])

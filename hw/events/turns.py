@@ -14,9 +14,10 @@ The memory is written with what a turn makes for later ones, and, when the batch
 input; it holds each until the last turn that reads it. What the first turn reads of the input comes from outside, and final results of
 whichever turn leave for there: neither passes the memory.
 
-Not modelled: writing one layer while others compute for another turn; keeping values of a small batch in the chip's own buffers; idle power
-and refresh of the memory; biases that are added digitally (`weights.bias_rows = 0`), whose width no chip states: those on crossbars come
-with the weights, as wide as they are, a number an output, of which each row of biases holds an equal part.
+Not modelled: what weights take on the chip from its links to their crossbars, in energy and time of mesh, bus and buffer; writing one
+layer while others compute for another turn; keeping values of a small batch in the chip's own buffers; idle power and refresh of the
+memory; biases that are added digitally (`weights.bias_rows = 0`), whose width no chip states: those on crossbars come with the weights,
+as wide as they are, a number an output, of which each row of biases holds an equal part.
 """
 
 from collections import Counter

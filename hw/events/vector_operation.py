@@ -8,12 +8,13 @@ Everything here follows from the placement and is computed once; the simulation 
   (activation, pooling, additions, multiplications, products of two activations: `MatrixLayer.digital`), side by side;
   results travel over the mesh (`xbar.hw.events.mesh`) to the tiles that read them and are written to their buffers.
 
-Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it
-in a copy that reads it (`xbar.hw.events.destinations`), in one packet a vector and tile; partial sums are as wide as
-weight and input together; the buffer port time of writing results is paid with the reader's load, of the network's results and of
-operands with the drain that makes or reads them; per-sample digital work is spread evenly over the layer's vectors. Each addition and each
-element-wise multiplication reads one operand back from the buffer. The product unit works on square blocks of results, as many as
-it has units, so that each operand read serves a row or column of them: 2 / sqrt(units) operands a multiply-accumulate.
+Conventions (ours, where the sources are silent): a result travels once to every tile that holds rows for it in a copy that reads it,
+whichever layers do (`xbar.hw.events.destinations`), in one packet a vector and tile, and lies in the tile's buffer once; partial sums are
+as wide as weight and input together; the buffer port time of writing results is paid with the reader's load, in equal parts where several
+layers read them there, of the network's results and of operands with the drain that makes or reads them; per-sample digital work is
+spread evenly over the layer's vectors. Each addition and each element-wise multiplication reads one operand back from the buffer. The
+product unit works on square blocks of results, as many as it has units, so that each operand read serves a row or column of them: 2 /
+sqrt(units) operands a multiply-accumulate.
 
 What the host computes is not on the chip: only its values cross the links, half of them out with the sample's results, read from
 the buffers where the network's outputs are made, and half in with the sample, to the layers that read them.
@@ -29,7 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import ceil, lcm, sqrt
+from math import ceil, sqrt
 
 import torch
 
@@ -47,14 +48,13 @@ from xbar.hw.chip.cycle import (
 )  # fmt: skip
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Crossbar, LayerCopy, Placement, slices_of
-from xbar.hw.chip.widths import made_bits, read_bits
-from xbar.hw.events.destinations import Destinations, blocks
+from xbar.hw.chip.widths import made_bits
+from xbar.hw.events.destinations import Copies, Destinations, Parts, blocks
 from xbar.hw.events.mesh import EDGE, Mesh, Shipment
-from xbar.hw.graph.network import DIGITAL, Flow, MatrixLayer
+from xbar.hw.graph.network import DIGITAL, MatrixLayer
 
 Actions = dict[str, float]  # component -> actions
 Unit = tuple[int, int]  # (core, ADC of it, or the first of several)
-Copies = tuple[tuple[int, ...], ...]  # of each flow of a layer's results, the copies of its target
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,6 @@ class VectorOperations:
         self._read: dict[int, dict[int, list[Crossbar]]] = {}  # of tables, by rank and row tile
         self.tiles = {rank: sorted({x.tile for x in crossbars}) for rank, crossbars in self.crossbars.items()}
         self.destinations = Destinations(placement, self.crossbars)
-        self.flows_from = {name: [flow for flow in self.network.flows if flow.source == name] for name in ["", *placement.copies]}
 
     def row_tiles(self, layer: MatrixLayer) -> range:
         """The row tiles whose vectors differ: all of a table, one for all of another layer."""
@@ -150,11 +149,6 @@ class VectorOperations:
     def _bits_of(self, layer: str) -> int:
         """Bits of a value that a layer reads or makes."""
         return made_bits(self.chip, layer)
-
-    def bits(self, flow: Flow) -> float:
-        """Bits per sample of a flow where it goes to once."""
-        layer = self.network.layer(flow.target)
-        return flow.values * (self._bits_of(layer.name) if flow.addend else read_bits(self.chip, layer))
 
     # ---- one copy
 
@@ -212,14 +206,15 @@ class VectorOperations:
         }
 
     def core_bits(self, copy: LayerCopy, row_tile: int = 0) -> dict[int, int]:
-        """Input bits that each core of the copy reads per vector: each row tile once per core; of a look-up, its index."""
+        """Input bits that each core of the copy reads per vector: each input of a row tile once per core, however many wordlines it drives,
+        rows of biases not at all; of a look-up, its index."""
         layer = self.network.layer(copy.layer)
         if layer.lookup:
             return dict.fromkeys(sorted({x.core for x in self.read_by(copy, row_tile)}), layer.index_bits)
-        held = {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}
+        geometry = self.placement.geometry(copy.layer)
         bits: dict[int, int] = defaultdict(int)
-        for (core, _, _), rows in held.items():
-            bits[core] += rows * self._bits_of(copy.layer)
+        for core, group, row_tile in dict.fromkeys((x.core, x.group, x.row_tile) for x in self.crossbars[copy.rank]):
+            bits[core] += geometry.values_of(row_tile, group) * self._bits_of(copy.layer)
         return dict(bits)
 
     def port_time(self, bits: float) -> int:
@@ -238,16 +233,38 @@ class VectorOperations:
         """Bits written to each tile's buffer per vector of the copy, before it can be read."""
         layer = self.network.layer(copy.layer)
         if layer.lookup:
+            due, whole = self._writes[copy.layer, False]
             tiles = sorted({x.tile for x in self.read_by(copy, row_tile)})
-            return dict.fromkeys(tiles, layer.index_bits if self.off_chip_io else 0)
+            return {tile: ceil(round(layer.index_bits * due[tile] / whole[tile], 6)) if self.off_chip_io else 0 for tile in tiles}
         deal, copies = self.placement.deals[copy.layer], self.placement.copies[copy.layer]
-        flows = [f for f in self.network.flows if f.target == copy.layer and (f.source or self.off_chip_io)]
         written = {}
         for tile in self.tiles[copy.rank]:
             loads = sum(deal.share(other.index) for other in copies if tile in self.tiles[other.rank])
-            bits = sum(f.values * self.destinations.arriving(f)[tile] for f in flows) * self._bits_of(copy.layer)
+            bits = sum(self._writes[copy.layer, addend][0].get(tile, 0.0) for addend in (False, True))
             written[tile] = ceil(round(bits / loads, 6)) if loads else 0
         return written
+
+    @cached_property
+    def _writes(self) -> dict[tuple[str, bool], tuple[dict[int, float], dict[int, float]]]:
+        """By reader, and whether it adds them up: bits of a sample written to each tile that it answers for, an equal part of those that
+        several read there; and all that it reads there."""
+        found: dict[tuple[str, bool], tuple[dict[int, float], dict[int, float]]] = {
+            (name, addend): (defaultdict(float), defaultdict(float)) for name in self.placement.copies for addend in (False, True)
+        }
+        for source in self.sources:
+            flows = self.destinations.flows_from[source]
+            for tile, held in self.destinations.arriving(source).items():
+                for readers, bits in held.items():
+                    for place in readers:
+                        due, whole = found[flows[place].target, flows[place].addend]
+                        due[tile] += bits / len(readers)
+                        whole[tile] += bits
+        return found
+
+    @property
+    def sources(self) -> list[str]:
+        """Where values come from that are written to buffers: the layers, and, with off-chip transfers, "" of the network's input."""
+        return [source for source in self.destinations.flows_from if source or self.off_chip_io]
 
     def _drain(
         self, layer: MatrixLayer, geometry: Geometry, crossbars: list[Crossbar], load: Actions
@@ -302,44 +319,21 @@ class VectorOperations:
 
     # ---- over the mesh
 
-    def copies_of(self, layer: str, sample: int) -> list[Copies]:
-        """Of each vector of a layer's sample: for each flow of its results the copies that it goes to."""
-        flows = self.flows_from[layer]
-        if not flows:
-            return [()] * self.network.layer(layer).vectors
-        return list(zip(*(self.destinations.of_vectors(flow, sample) for flow in flows), strict=True))
-
-    def phases(self, layer: str) -> int:
-        """After how many samples the copies that a layer's results go to are the same again."""
-        return lcm(*(self.destinations.phases(flow) for flow in self.flows_from[layer]))
-
     def sending(self, layer: MatrixLayer, made: Mapping[int, float], copies: Copies) -> tuple[Shipment, Actions, dict[int, float]]:
         """One vector's results, `made` where, on their way to copies of each flow's target: what travels, what it adds to
         the drain's actions, and the bits that arrive at each tile."""
-        sent: dict[int, dict[int, dict[object, float]]] = defaultdict(lambda: defaultdict(dict))
-        arriving: dict[int, float] = defaultdict(float)
-        whole = sum(made.values())
-        for flow, reached in zip(self.flows_from[layer.name], copies, strict=True):
-            bits = flow.values / layer.vectors * self._bits_of(flow.target)
-            for (tile, part), weight in self.destinations.weights(flow, reached).items():
-                arriving[tile] += bits * weight * whole
-                for source, share in made.items():
-                    parts = sent[source][tile]
-                    parts[part] = parts.get(part, 0.0) + bits * weight * share
+        parts = self.destinations.parts(layer.name, copies)
+        arriving = _arriving(parts, sum(made.values()) / layer.vectors)
+        sent = {source: _bits_of(parts, share / layer.vectors) for source, share in made.items()}
         shipment, written = self.mesh.shipment(sent), sum(arriving.values())
-        return shipment, _present({"buffer": written, "bus": written, **self._sent(shipment)}), dict(arriving)
+        return shipment, _present({"buffer": written, "bus": written, **self._sent(shipment)}), arriving
 
     # ---- the chip's edge
 
     def image_in(self, sample: int) -> Transfer:
         """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
-        sent: dict[int, dict[object, float]] = defaultdict(dict)
-        written = 0.0
-        for number, flow in enumerate(self.flows_from[""]):
-            for (tile, part), weight in self.destinations.of_sample(flow, sample).items():
-                sent[tile][number, part] = self.bits(flow) * weight
-                written += self.bits(flow) * weight
-        shipment = self.mesh.shipment({EDGE: sent})
+        parts = self.destinations.of_sample("", sample)
+        shipment, written = self.mesh.shipment({EDGE: _bits_of(parts)}), sum(_arriving(parts).values())
         return self._transfer(self.placement.bits_in, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
@@ -413,6 +407,16 @@ def zero_share(design: ArrayDesign) -> float:
     if design.weights.flipped_columns:
         zeros = torch.minimum(zeros, top - zeros)
     return float(device.conductance(zeros, design.cell_bits).mean()) * 2 / (device.g_min + device.g_max)
+
+
+def _bits_of(parts: Parts, share: float = 1.0) -> dict[int, dict[object, float]]:
+    """By tile: the bits of this share of each part."""
+    return {tile: {part: bits * share for part, (bits, _) in held.items()} for tile, held in parts.items()}
+
+
+def _arriving(parts: Parts, share: float = 1.0) -> dict[int, float]:
+    """By tile: the bits of this share of all parts."""
+    return {tile: sum(bits * share for bits, _ in held.values()) for tile, held in parts.items()}
 
 
 def _present(actions: Actions) -> Actions:

@@ -6,14 +6,16 @@ common, and what two operators make of the same values is not the same. A flow (
 it brings; `carried` counts those of several flows once each.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from xbar.hw.graph.network import Flow
+
+Who = TypeVar("Who", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +86,20 @@ class Carried(NamedTuple):
 def carried(flows: Iterable["Flow"]) -> list[Carried]:
     """What these flows bring, each value once: by source, and by who reads it."""
     by_source: dict[str, list[tuple[str, Made]]] = {}
+    for source, target, made in _numbered(flows):
+        by_source.setdefault(source, []).append((target, made))
+    return [each for source, brought in by_source.items() for each in _carried(source, brought)]
+
+
+def _numbered(flows: Iterable["Flow"]) -> Iterator[tuple[str, str, Made]]:
+    """Of each flow: source, target and which values it brings, where it does not tell them too."""
     begun = -1.0  # of the input, what has no numbers: below those that are given
     for flow in flows:
         made = flow.made
         if made is None:
             made = Made.run(0.0 if flow.source else begun - flow.values, flow.values)
             begun -= 0.0 if flow.source else flow.values
-        by_source.setdefault(flow.source, []).append((flow.target, made))
-    return [each for source, brought in by_source.items() for each in _carried(source, brought)]
+        yield flow.source, flow.target, made
 
 
 def distinct(flows: Iterable["Flow"]) -> float:
@@ -99,8 +107,22 @@ def distinct(flows: Iterable["Flow"]) -> float:
     return sum(each.values for each in carried(flows))
 
 
+def together(flows: Sequence["Flow"]) -> list[tuple[tuple[int, ...], float]]:
+    """Values per sample of one source by which of its flows bring them, all of these and no other (their places here, in order), and how
+    many there are of each kind."""
+    found = _kinds([(place, made) for place, (_, _, made) in enumerate(_numbered(flows))])
+    return sorted((tuple(sorted(who)), values) for who, values in found)
+
+
 def _carried(source: str, brought: list[tuple[str, Made]]) -> list[Carried]:
+    return [Carried(source, values, readers) for readers, values in _kinds(brought)]
+
+
+def _kinds(brought: Sequence[tuple[Who, Made]]) -> list[tuple[frozenset[Who], float]]:
+    """What is brought to whom, each value once: by all whom it is brought to."""
     readers = list(dict.fromkeys(target for target, _ in brought))
+    if not brought:
+        return []
     edges = np.unique(np.concatenate([each for _, made in brought for each in (made.first, made.end)]))
     read = np.zeros((len(readers), max(0, len(edges) - 1)), bool)  # between two edges: by whom
     share = np.zeros(read.shape[1])
@@ -111,6 +133,6 @@ def _carried(source: str, brought: list[tuple[str, Made]]) -> list[Carried]:
     kinds, which = np.unique(read, axis=1, return_inverse=True)
     values = np.bincount(which.reshape(-1), np.diff(edges) * share, kinds.shape[1])
     return [
-        Carried(source, float(count), frozenset(reader for reader, mine in zip(readers, kind, strict=True) if mine))
+        (frozenset(reader for reader, mine in zip(readers, kind, strict=True) if mine), float(count))
         for kind, count in zip(kinds.T, values, strict=True) if count
     ]  # fmt: skip

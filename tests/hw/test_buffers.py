@@ -119,7 +119,8 @@ class TestFiniteBuffers:
         """Down to what one sample takes, under which nothing is promised; smaller buffers never serve sooner."""
         _, free = self.run(edge, network, 10**9, copies=copies)
         assert not free.watched
-        one = max(sum(bits.get(tile, 0.0) for bits in map(lambda f: free.of_sample(f, 0), free.flows)) for tile in range(8))
+        taken = [free.destinations.taken(source, 0) for source in free.sources]
+        one = max(sum(sum(held.get(tile, {}).values()) for held in taken) for tile in range(8))
         before = 0.0
         for factor in (1.9, 1.4, 1.0):
             ledger, credits = self.run(edge, network, ceil(factor * one), copies=copies)

@@ -440,12 +440,13 @@ class TestOnTheChip:
         ("subtraction", "rows"), [("analog", [2048, 952, 0]), ("shared_bitline", [1024, 1024, 952])]
     )
     def test_a_table_is_reached_by_the_share_of_its_rows(self, edge: Chip, subtraction: str, rows: list[int]) -> None:
-        """3,000 rows, 16 crossbars a tile, of 128 rows or, where pairs take two wordlines, 64: an index goes to one tile."""
+        """3,000 rows, 16 crossbars a tile, of 128 rows or, where pairs take two wordlines, 64: an index, of 12 bits, goes to one tile."""
         network = trace(seeded(None, nn.Embedding(3000, 64)), torch.zeros(2, dtype=torch.long))
         placement = place(network, edge.with_changes(weights={"subtraction": subtraction}))
         operations = VectorOperations(placement, off_chip_io=True)
-        (flow,) = network.flows
-        assert operations.destinations.arriving(flow)[:3].tolist() == pytest.approx([share / 3000 for share in rows])
+        arriving = operations.destinations.arriving("")
+        assert [arriving[tile][0,] for tile in range(3) if rows[tile]] == pytest.approx([12 * share / 3000 for share in rows if share])
+        assert len(arriving) == sum(share > 0 for share in rows)
 
     def test_rows_leave_from_the_tile_that_holds_them(self, edge: Chip) -> None:
         """What is added to a row goes to the row's tile, by the share of rows; a look-up loads and drains on its own."""
@@ -464,7 +465,9 @@ class TestOnTheChip:
         operations = VectorOperations(placement, off_chip_io=True)
         (addend,) = (flow for flow in network.flows if flow.addend)
         assert (addend.source, addend.target, addend.values) == ("first", "second", 64)
-        assert operations.destinations.arriving(addend)[:3].tolist() == pytest.approx([12 * 128 / 3000, (3000 - 12 * 128) / 3000, 0])
+        assert operations.destinations.arriving("first") == {
+            tile: {(0,): pytest.approx(64 * 8 * share / 3000)} for tile, share in enumerate([12 * 128, 3000 - 12 * 128])
+        }
 
     def test_a_large_tables_look_ups_use_the_ports_of_one_tile(self, edge: Chip) -> None:
         network = trace(seeded(None, nn.Embedding(3000, 64)), torch.zeros(2, dtype=torch.long))

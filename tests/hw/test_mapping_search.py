@@ -44,7 +44,7 @@ def every_product(network_: Network, chip: Chip, objective: Objective) -> list[f
 
 @pytest.mark.parametrize(
     ("make", "crossbars", "objective", "budget"),
-    [(small_convolutional, 3, "latency", 60), (small_convolutional, 4, "throughput", 40), (residual, 4, "latency", 30)],
+    [(small_convolutional, 3, "latency", 60), (small_convolutional, 4, "throughput", 40), (residual, 4, "latency", 40)],
 )
 def test_the_best_of_all_mappings_is_found(make: object, crossbars: int, objective: Objective, budget: int, edge: Chip) -> None:
     """Also with fewer simulations than there are mappings."""

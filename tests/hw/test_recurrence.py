@@ -17,6 +17,7 @@ from xbar.hw.events.buffers import buffer_demand
 from xbar.hw.events.ledger import Ledger
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.footprint import footprint
+from xbar.hw.graph.made import Made
 from xbar.hw.graph.network import Network
 
 PICOSECOND = 1e-12
@@ -59,7 +60,7 @@ class TestByHand:
         (copy,) = placement.copies["cell"]
         operations = VectorOperations(placement, off_chip_io=True)
         vector, cell = operations.of(copy), placement.network.layer("cell")
-        _, sent, _ = operations.sending(cell, vector.made, operations.copies_of("cell", 0)[0])
+        _, sent, _ = operations.sending(cell, vector.made, operations.destinations.copies_of("cell", 0)[0])
         expected = dict.fromkeys(chip.component.names, 0.0)
         for actions in (vector.load, vector.compute, vector.drain, sent):
             for name, count in actions.items():
@@ -147,9 +148,12 @@ class TestPipelines:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_flows_that_join_the_same_layers_are_their_sum(isaac: Chip, name: str) -> None:
-    """Each flow as a quarter and three quarters of it: same times, traffic and buffers."""
+    """Each flow as the first quarter of its values and the other three: same times, traffic and buffers."""
     built = NETWORKS[name]
-    parts = tuple(replace(each, values=each.values * share) for each in built.flows for share in (0.25, 0.75))
+    parts = tuple(
+        replace(each, values=each.values * share, made=Made.run(begin * each.values, share * each.values) if each.source else None)
+        for each in built.flows for begin, share in ((0.0, 0.25), (0.25, 0.75))
+    )  # fmt: skip
     one, other = (
         simulate(place(each, isaac, None), Arrivals.batch(3)) for each in (built, replace(built, flows=parts))
     )
