@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "workloads": {"hw", "models", "compression", "reports"},
 }
 FLOORS = (  # of hw, from the ground: rooms, and modules that stand at its root
-    {"display", "errors", "later", "quantity", "randomness"},
+    {"display", "errors", "kernels", "later", "quantity", "randomness"},
     {"cells", "cost"},
     {"array"},
     {"graph"},
