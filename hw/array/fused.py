@@ -23,11 +23,12 @@ from xbar.hw.array.sums import signs_of
 from xbar.hw.randomness import kernels, kernels_are_loaded, on_threads, parts_of
 
 NONE, AS_IS, SCALED, WHOLE, BY_DRIVE = range(5)  # how `xbar.hw.kernels` gets the variance of reads
-BLOCK_VALUES = 2**19  # currents converted at once on a thread; they, their variances and the cells fit 2 MiB of a core's cache
-BLOCK_ROWS = 512  # of a product of matrices at least, where there are so many: with fewer much goes into packing the cells
+BLOCK_VALUES = 2**20  # currents converted at once on a thread; they, their variances and the cells fit 2 MiB of a core's cache
+BLOCK_ROWS = 1024  # of a product of matrices at least, where there are so many: with fewer much goes into packing the cells
 PART_VALUES = 2**14  # of them converted by a thread at least
 MOST_ROWS = 512  # of a row tile: below, MKL sums in the same order for any number of vectors but one
 LEAST_WITHOUT = 2**25  # multiplications without noise, below which numba is not loaded, which takes half a second
+LEAST_CONVERTED = 2**15  # currents of one read each without noise, below which torch's way takes no longer
 LEAST_PRODUCT = 400  # multiplications of one matrix, below which torch's batched product sums in an order of its own
 
 
@@ -56,7 +57,7 @@ def totals(array: ReadyArray, channel: ReadChannel, values: Tensor, first: int |
     if plan is None or plan.channel is not channel:
         reads = _reads(array, channel, noisy)
         plan = array.plans[noisy] = Plan(channel, None) if reads is None else Plan(channel, _Pass(array, channel, reads, noisy))
-    if plan.way is None or (plan.way.streams > 1 and values.shape[1] == 1):
+    if plan.way is None or not plan.way.pays(values.shape[1]):
         return None
     return plan.way.totals(values.detach(), first or 0)
 
@@ -179,6 +180,12 @@ class _Pass:
             self.scale = self._by_column(flat if whole is None else whole.unit)
             self.floor, self.offset = self._by_column(array.floor if noisy else None), self._by_column(array.offset)
             self.factor = self._factors(array)
+
+    def pays(self, vectors: int) -> bool:
+        """False of one vector cut in slices, which MKL sums in an order of its own, and of so little that torch is sooner done."""
+        if self.streams > 1:
+            return vectors > 1
+        return self.kind != NONE or self.units * vectors * self.columns * len(self.tiles) >= LEAST_CONVERTED
 
     def _tile(self, array: ReadyArray, whole: WholeVariance | None, tile: int) -> _Tile:
         g, tiles = self.channel.geometry, self.channel.geometry.row_tiles

@@ -24,7 +24,8 @@ class WholeVariance:
     """Variances of reads as counts of a unit (instances x groups x row_tiles, 1, columns) float32, the largest of a column in a row tile
     being LARGEST_COUNT: sums over driven cells are whole numbers, the same in any order and from products of float32 and of int8 alike. A
     cell is off by half a unit at most. digits: of each row tile (instances x groups, 2 x rows, columns) int8, those of 127 and then the
-    others. """
+    others.
+    """
 
     digits: tuple[Tensor, ...]
     unit: Tensor

@@ -83,7 +83,8 @@ def both(of: CrossbarMatrix, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 @pytest.fixture(autouse=True)
 def _always() -> Iterator[None]:
     """Small products too, in small blocks."""
-    with patch.object(fused, "LEAST_WITHOUT", 0), patch.object(fused, "BLOCK_VALUES", 2**12), patch.object(fused, "BLOCK_ROWS", 40):
+    least = patch.multiple(fused, LEAST_WITHOUT=0, LEAST_CONVERTED=0)
+    with least, patch.object(fused, "BLOCK_VALUES", 2**12), patch.object(fused, "BLOCK_ROWS", 40):
         yield
 
 
