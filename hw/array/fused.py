@@ -1,4 +1,4 @@
-"""The product in one pass over each row tile's currents: noise, rounding, clipping and summing while they lie in a core's cache.
+"""The product in one pass over currents: noise, rounding, clipping and summing, a block of vectors at a time.
 
 What `xbar.hw.array.product` does in torch operations, read by read, on the CPU in float32: vectors in blocks, of each block and row tile
 one product of matrices for all reads, and then `xbar.hw.kernels`. Bit for bit the same sums, whatever the blocks
@@ -23,8 +23,8 @@ from xbar.hw.array.sums import signs_of
 from xbar.hw.randomness import kernels, kernels_are_loaded, on_threads, parts_of
 
 NONE, AS_IS, SCALED, WHOLE, BY_DRIVE = range(5)  # how `xbar.hw.kernels` gets the variance of reads
-BLOCK_VALUES = 2**20  # currents converted at once on a thread; they, their variances and the cells fit 2 MiB of a core's cache
-BLOCK_ROWS = 1024  # of a product of matrices at least, where there are so many: with fewer much goes into packing the cells
+BLOCK_VALUES = 2**20  # currents converted at once on a thread; measured best among 2^15 .. 2^20, by a fifth
+BLOCK_ROWS = 1024  # of a product of matrices at least, where there are so many: with fewer more goes into packing the cells
 PART_VALUES = 2**14  # of them converted by a thread at least
 MOST_ROWS = 512  # of a row tile: below, MKL sums in the same order for any number of vectors but one
 LEAST_WITHOUT = 2**25  # multiplications without noise, below which numba is not loaded, which takes half a second
