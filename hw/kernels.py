@@ -123,7 +123,7 @@ def quantised(values: ndarray, codes: ndarray, unit: float, low: float, high: fl
         clipped += np.int32((whole < least) | (whole > most))
         far += np.int32((whole < below) | (whole > above))
         codes[i] = min(max(whole, least), most)
-    return infinite, clipped, far
+    return int(infinite), int(clipped), int(far)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
