@@ -1,4 +1,4 @@
-"""What numba compiles of the functional model: normals by counter, input slices, and one pass from currents to sums of codes.
+"""Loops that numba compiles: of the functional model normals by counter, inputs to codes, and one pass from currents to sums of codes.
 
 `xbar.hw.randomness`, `xbar.hw.analog.layers` and `xbar.hw.array.product` say the same in torch operations and are the reference; nothing
 here is contracted or reordered, so that both give the same bits. Compiled on first use, once on a machine (some seconds), for whatever
