@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "workloads": {"hw", "models", "compression", "reports"},
 }
 FLOORS = (  # of hw, from the ground: rooms, and modules that stand at its root
-    {"checks", "display", "errors", "later", "quantity", "randomness"},
+    {"checks", "display", "errors", "kernels", "later", "quantity", "randomness"},
     {"cells", "cost"},
     {"array"},
     {"graph"},

@@ -1,12 +1,13 @@
 """Which chip instances an array is of, and the random numbers that follow from that."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from xbar.hw.errors import ParameterError
-from xbar.hw.randomness import CountedNormals, generator_of, key_of
+from xbar.hw.randomness import CountedNormals, generator_of, key_of, words_of
 
 CELLS, INSTANCE, TELEGRAPH, ADC, READ, LASTING, CELL_ERROR = range(7)  # what a random draw is for
 
@@ -49,10 +50,20 @@ class Draws:
         """For the errors of a chip's ADCs."""
         return generator_of(seed, self.layer, ADC)
 
+    def words(self, what: int) -> list[tuple[int, int]]:
+        """Key of each instance's normals for READ or LASTING noise, in two words of 32 bits."""
+        return [words_of(_key(seed, self.layer, what, self.write)) for seed in self.seeds]
+
     def fill(self, normal: Tensor, first: int, what: int, stream: int = 0, tile: int = 0) -> None:
         """Normals (instances x units, vectors, columns) for vectors from `first` on, each instance's its own, for READ or
         LASTING noise, by input slice and row tile."""
         units = normal.shape[0] // len(self.seeds)
         for instance, seed in enumerate(self.seeds):
-            normals = CountedNormals(key_of(seed, self.layer, what, self.write, stream, tile), units, normal.shape[2])
+            normals = CountedNormals(_key(seed, self.layer, what, self.write), normal.shape[2], stream, tile)
             normals.fill(normal[instance * units : (instance + 1) * units], first)
+
+
+@lru_cache(4096)
+def _key(*parts: int) -> int:
+    """`key_of`, which takes as long as some hundred normals."""
+    return key_of(*parts)

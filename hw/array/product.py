@@ -11,9 +11,11 @@ from xbar.hw.array.channel import ReadChannel
 from xbar.hw.array.counts import ActionCounts, drives_of
 from xbar.hw.array.design import ArrayDesign
 from xbar.hw.array.draws import READ
+from xbar.hw.array.fused import totals
 from xbar.hw.array.ready import ReadyArray
 from xbar.hw.array.sums import signs_of, sums_of
 from xbar.hw.errors import ParameterError
+from xbar.hw.randomness import root
 
 PIVOT = 1e-6  # of a read's variance: below, float32 cannot tell it from 0
 
@@ -34,7 +36,11 @@ def product(
     counts.drives = drives_of(channel, values.numel(), counts.vectors) * channel.streams_per_vector
     wide = channel.sum_dtype(array.cells.dtype)
     sign = signs_of(mapped, array.cells.shape[-1], array.cells.dtype) if g.encoding.flipped_columns else None
-    total: Tensor | None = None
+    total = None if measure else totals(array, channel, values, first)
+    if total is not None:
+        per_tile = values.shape[0] * values.shape[1] * array.cells.shape[-1] - counts.vectors * channel.missing_columns
+        counts.conversions = per_tile * g.row_tiles * channel.design.conversions_per_column(channel.signed_input)
+        return sums_of(total, lambda: _tile_sums(channel, values), array.array, channel, scale, out), counts
     for tile, current, weight in currents(array, channel, values, first, counts if measure else None):
         errors = (None if error is None else error[tile :: g.row_tiles] for error in (array.offset, array.inl))
         own = adc.of_tile(tile)
@@ -172,15 +178,22 @@ class _TileNoise:
             if shared:
                 spread, normal = torch.ones_like(spread), self._correlated(spread, drive, normal)
             else:
-                spread.div_(pulses).sqrt_()
-        return current + spread * normal if current.requires_grad else current.addcmul_(spread, normal)
+                spread = root(spread.div_(pulses))
+            noise = spread.mul_(normal)
+        return current + noise if current.requires_grad else current.add_(noise)
 
     def _covariance(self, one: _Drive, other: _Drive) -> Tensor:
         """Of two reads (instances x groups, vectors, columns)."""
         assert self.array.variance is not None
         tiles, rows = self.channel.geometry.row_tiles, one.voltage.shape[-1]
+        driven, flat = one.voltage * other.voltage, self.array.flat_variance
+        if flat is not None:
+            return driven.sum(-1, keepdim=True) * flat[self.tile :: tiles]
+        if self.array.counts_in_units(self.channel):
+            whole = self.array.whole_variance(self.channel)
+            return torch.bmm(driven, whole.counts(self.tile, rows)).mul_(whole.unit[self.tile :: tiles])
         both = self.array.variance[self.tile :: tiles, :rows]
-        found = torch.bmm(one.voltage * other.voltage, both)
+        found = torch.bmm(driven, both)
         if self.array.pull is None or one.settled is None or other.settled is None:
             return found
         pull = self.array.pull[self.tile :: tiles, :rows]

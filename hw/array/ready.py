@@ -1,8 +1,9 @@
 """A programmed array as a channel's ADCs see it, ready for products and look-ups."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,26 @@ from xbar.hw.array.currents import base_levels, column_load, is_solved, join_pai
 from xbar.hw.array.draws import LASTING
 from xbar.hw.array.programmed import ProgrammedArray
 from xbar.hw.cells.device import Device
+
+LARGEST_COUNT = 127 * 127 + 126  # two digits to the base 127, each an int8
+MOST_COUNTED = 2**24 // LARGEST_COUNT  # cells whose counts add up to what float32 holds exactly
+
+
+@dataclass(frozen=True, eq=False)
+class WholeVariance:
+    """Variances of reads as counts of a unit (instances x groups x row_tiles, 1, columns) float32, the largest of a column in a row tile
+    being LARGEST_COUNT: sums over driven cells are whole numbers, the same in any order and from products of float32 and of int8 alike. A
+    cell is off by half a unit at most. digits: of each row tile (instances x groups, 2 x rows, columns) int8, those of 127 and then the
+    others.
+    """
+
+    digits: tuple[Tensor, ...]
+    unit: Tensor
+
+    def counts(self, tile: int, rows: int) -> Tensor:
+        """Of a row tile (instances x groups, rows, columns) float32."""
+        digits = self.digits[tile].float()
+        return digits[:, :rows] * 127 + digits[:, rows:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +60,8 @@ class ReadyArray:
     fit: ColumnFit | None = None
     pull: Tensor | None = None
     step: Tensor | None = None
+    plans: dict[bool, Any] = field(default_factory=dict, init=False)  # what `xbar.hw.array.fused` keeps, with noise and without
+    _whole: WholeVariance | None = field(default=None, init=False)
 
     def received(
         self, current: Tensor, channel: ReadChannel, scale: Tensor | None, counts: ActionCounts | None
@@ -56,6 +79,36 @@ class ReadyArray:
                 counts.limited += int((current.abs() > channel.limit).sum())
             current = current.clamp(-channel.limit, channel.limit)
         return current * scale
+
+    def counts_in_units(self, channel: ReadChannel) -> bool:
+        """True where the variance of a read adds up in whole numbers: of codes of one bit, each read with noise of its own."""
+        rows = min(channel.geometry.inputs, channel.geometry.inputs_per_crossbar)
+        alone = self.array.device.read_noise_drawn == "each_read" or channel.streams_per_vector == 1
+        whole = channel.design.dac.bits == 1 and channel.design.inputs.quantise and rows <= MOST_COUNTED
+        return alone and whole and self.pull is None and self.cells.dtype == torch.float32
+
+    @cached_property
+    def flat_variance(self) -> Tensor | None:
+        """Variance of a column's cells (.., 1, columns), where it is the same for all of them; else None."""
+        if self.variance is None or self.pull is not None or not bool((self.variance == self.variance[:, :1]).all()):
+            return None
+        return self.variance[:, :1].contiguous()
+
+    def whole_variance(self, channel: ReadChannel) -> WholeVariance:
+        """The variance in whole numbers, made on first use."""
+        if self._whole is None:
+            assert self.variance is not None
+            tiles = channel.geometry.row_tiles
+            unit = self.variance.amax(1, keepdim=True) / LARGEST_COUNT
+            counts = torch.where(unit > 0, self.variance / unit, 0.0).round_().to(torch.int16)
+            high = (counts // 127).to(torch.int8)
+            low = (counts - high.to(torch.int16) * 127).to(torch.int8)
+            digits = tuple(
+                torch.cat([part[tile::tiles, : channel.geometry.inputs_of(tile)] for part in (high, low)], dim=1) for tile in range(tiles)
+            )
+            object.__setattr__(self, "_whole", WholeVariance(digits, unit))
+        assert self._whole is not None
+        return self._whole
 
     def holding(self, epoch: int) -> "ReadyArray":
         """The cells as the noise of one epoch has them, where noise lasts between reads; no noise of single reads then."""
@@ -115,7 +168,7 @@ def make_ready(
         flat(None if seen.variance is None else seen.variance * scale**2),
         flat(None if seen.floor is None else seen.floor * scale**2),
         flat(None if errors is None else errors.offset),
-        flat(None if errors is None else errors.inl),
+        flat(errors.inl if errors is not None and channel.design.adc.inl_sigma else None),
         None if seen.conductance is None else seen.conductance.to(dtype),
         flat(to_steps.expand(shape)) if apart else None,
         nominal_fit(array, channel) if fit is None else fit,

@@ -22,7 +22,9 @@ def sums_of(
     correction = _correction(array)
     if channel.columns == g.outputs and correction is None and not g.converted_references:
         factor = scale if factor is None else factor if scale is None else factor * scale
-        total = total if factor is None else torch.mul(total, factor.to(total.dtype), out=out)
+        if factor is not None:
+            graded = total.requires_grad or factor.requires_grad
+            total = torch.mul(total, factor.to(total.dtype), out=total if out is None and not graded else out)
         return total if out is None else _put(total, out)
     total = total if factor is None else total * factor.to(total.dtype)
     stored = total[..., : channel.columns]

@@ -15,6 +15,7 @@ CHIPS = {
     "edge": lambda: load_chip("edge"),
     "edge that drifts": lambda: load_chip("edge").with_changes(device={"drift_exponent": 0.05, "reference_time": 1.0}),
     "isaac": lambda: load_chip("isaac"),
+    "isaac with read noise": lambda: load_chip("isaac").with_changes(device={"read_noise_sigma": 0.03}),
     "isaac with errors": lambda: load_chip("isaac").with_changes(device={"programming_sigma": 0.04}),
 }
 
