@@ -276,7 +276,11 @@ class Geometry:
 
     def values_of(self, row_tile: int, group: int = 0) -> int:
         """Of these inputs, those that are values which the layer reads: all but the rows of biases."""
-        return self.inputs_of(row_tile, group) - self.bias_rows
+        return self.values_on(self.rows_of(row_tile, group))
+
+    def values_on(self, wordlines: int) -> int:
+        """The same of a row of tiles that so many wordlines are used in."""
+        return wordlines // self.wordlines_per_input - self.bias_rows
 
     def outputs_of(self, column_tile: int, group: int = 0) -> int:
         """Outputs held in that column of tiles."""

@@ -202,7 +202,7 @@ class Destinations:
 
         def runs(crossbars: list[Crossbar]) -> list[Run]:
             begins = [(x, x.group * of_group + x.row_tile * of_tile) for x in crossbars]
-            return [(x.tile, begin, begin + geometry.values_of(x.row_tile, x.group)) for x, begin in begins]
+            return [(x.tile, begin, begin + geometry.values_on(x.rows)) for x, begin in begins]
 
         return layer.groups * layer.inputs, runs
 

@@ -211,11 +211,11 @@ class VectorOperations:
         layer = self.network.layer(copy.layer)
         if layer.lookup:
             return dict.fromkeys(sorted({x.core for x in self.read_by(copy, row_tile)}), layer.index_bits)
-        geometry = self.placement.geometry(copy.layer)
-        bits: dict[int, int] = defaultdict(int)
-        for core, group, row_tile in dict.fromkeys((x.core, x.group, x.row_tile) for x in self.crossbars[copy.rank]):
-            bits[core] += geometry.values_of(row_tile, group) * self._bits_of(copy.layer)
-        return dict(bits)
+        geometry, width = self.placement.geometry(copy.layer), self._bits_of(copy.layer)
+        values: dict[int, int] = defaultdict(int)
+        for (core, _, _), rows in {(x.core, x.group, x.row_tile): x.rows for x in self.crossbars[copy.rank]}.items():
+            values[core] += geometry.values_on(rows)
+        return {core: count * width for core, count in values.items()}
 
     def port_time(self, bits: float) -> int:
         """Time [fs] that `bits` hold a tile's buffer port and bus."""
