@@ -235,7 +235,8 @@ class VectorOperations:
         if layer.lookup:
             due, whole = self._writes[copy.layer, False]
             tiles = sorted({x.tile for x in self.read_by(copy, row_tile)})
-            return {tile: ceil(round(layer.index_bits * due[tile] / whole[tile], 6)) if self.off_chip_io else 0 for tile in tiles}
+            mine = {tile: due[tile] / whole[tile] if whole.get(tile) else 1.0 for tile in tiles}  # of indices that no flow brings, all
+            return {tile: ceil(round(layer.index_bits * share, 6)) if self.off_chip_io else 0 for tile, share in mine.items()}
         deal, copies = self.placement.deals[copy.layer], self.placement.copies[copy.layer]
         written = {}
         for tile in self.tiles[copy.rank]:

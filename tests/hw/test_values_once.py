@@ -211,3 +211,19 @@ def test_buffers_hand_on_inputs_not_wordlines(edge: Chip, weights: dict[str, obj
         times = stage_times(chip, one, sharing)  # type: ignore[arg-type]
         assert (times.loaded, times.arrivals) == (512, 1)
     assert vector_time(chip, one, copies=1) == port_time(chip, 512) == 512e-8 * 1e15
+
+def test_indices_that_no_flow_brings_are_written_all_the_same(isaac: Chip) -> None:
+    """Of a table whose rows follow from the shape of the input, as kinds of tokens do where all are of one."""
+
+    class Kinds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.kinds = nn.Embedding(20, 8), nn.Embedding(2, 8)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.words(tokens) + self.kinds(torch.zeros_like(tokens))
+
+    operations = placed(trace(seeded(Kinds).eval(), torch.tensor([[3, 1, 2, 5]])), isaac)
+    written = {name: operations.written_bits(copies[0]) for name, copies in operations.placement.copies.items()}
+    assert [list(each.values()) for each in written.values()] == [[5], [1]]
+    assert simulate(operations.placement, Arrivals.batch(1)).latency[0] > 0
