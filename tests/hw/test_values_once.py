@@ -221,7 +221,7 @@ def test_indices_that_no_flow_brings_are_written_all_the_same(isaac: Chip) -> No
             self.words, self.kinds = nn.Embedding(20, 8), nn.Embedding(2, 8)
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return self.words(tokens) + self.kinds(torch.zeros_like(tokens))
+            return self.words(tokens) + self.kinds(torch.zeros(tokens.shape, dtype=torch.long))
 
     operations = placed(trace(seeded(Kinds).eval(), torch.tensor([[3, 1, 2, 5]])), isaac)
     written = {name: operations.written_bits(copies[0]) for name, copies in operations.placement.copies.items()}
