@@ -168,13 +168,15 @@ def traced(name: str, host: Sequence[str] = ()) -> Network:
 
 
 def enlarged(network: Network, chip: Chip) -> Chip:
-    """The chip with as many tiles as hold the network."""
-    try:
-        place_chips(network, chip, 1)
-    except CapacityError as error:
-        each = chip.structure.cores_per_tile * chip.structure.crossbars_per_core
-        return chip.with_changes(structure={"tiles": max(chip.structure.tiles, ceil(error.needed / each))})
-    return chip
+    """The chip with as many tiles as hold the network: of layers that come in pieces fewer, the larger it is."""
+    each = chip.structure.cores_per_tile * chip.structure.crossbars_per_core
+    while True:
+        try:
+            place_chips(network, chip, 1)
+        except CapacityError as error:
+            chip = chip.with_changes(structure={"tiles": max(chip.structure.tiles + 1, ceil(error.needed / each))})
+        else:
+            return chip
 
 
 def with_room(chip: Chip, serve: Callable[[Chip], Any]) -> Any:

@@ -135,6 +135,10 @@ class ChipsPlacement(Shown):
             found |= {piece: whole * each / sum(weights.values()) for piece, each in weights.items()}
         return found
 
+    def by_table_piece(self, rows: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+        """Rows looked up in whole tables as those of the pieces that these stand as: all are asked for the same."""
+        return {piece: each for name, each in rows.items() for piece in self.pieces.get(name, [name])}
+
     def between(self) -> pd.DataFrame:
         """One row a pair of chips of which one sends to the other: source, target, values a sample that this target reads of it (what
         several targets read is told of each, and sent once)."""

@@ -40,7 +40,7 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.copies import Steps
-from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options
+from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options, lookups_on
 from xbar.hw.events.waiting import Clock, Progress, SharedUnits
 
 Dispatch = Literal["round_robin", "random", "least_loaded"]
@@ -203,17 +203,18 @@ def simulate_chips(
 
     replicas, dispatch, seed: how many, and which of them serves a request (see above; the seed is of "random" alone). All else is as for
     `xbar.hw.events.simulator.simulate`, samples and results come and leave over the chips' links, and nothing is written meanwhile;
-    read_energy of a layer in pieces may be the whole layer's.
+    read_energy of a layer in pieces, and the rows looked up in a table in pieces, may be the whole layer's.
     Raises as that does, and ParameterError for other dispatch or replicas.
     """
     whole = ChipsPlacement.of(placement) if isinstance(placement, Placement) else placement
     read_energy = None if read_energy is None else whole.by_piece(read_energy)
     check_options(whole.network, read_energy, resolution, samples_held, horizon)
-    check_lookups(whole.network, len(arrivals.times), lookups or {})
+    rows_read = lookups_on(whole, len(arrivals.times), lookups or {})
+    check_lookups(whole.network, len(arrivals.times), rows_read)
     if not isinstance(replicas, int | np.integer) or isinstance(replicas, bool) or replicas < 1:
         raise ParameterError(f"replicas must be a whole number of at least 1, got {replicas!r}")
     env = Clock(initial_time=0)
-    rows = [_Row(env, whole, arrivals, resolution == "crossbar", samples_held, lookups or {}) for _ in range(replicas)]
+    rows = [_Row(env, whole, arrivals, resolution == "crossbar", samples_held, rows_read) for _ in range(replicas)]
     choose = _dispatcher(dispatch, rows, len(arrivals.times), seed)
     served = np.zeros((len(arrivals.times), 2), np.int64)  # by request: the replica, and the number that the sample has there
 

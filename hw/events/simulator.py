@@ -36,6 +36,7 @@ from typing import Literal
 import numpy as np
 from simpy.events import Event, Process
 
+from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
@@ -128,7 +129,7 @@ class Simulation:
     def _row_tiles(self, layer: MatrixLayer, lookups: Mapping[str, Sequence[int]]) -> list[int]:
         """The row tile of every look-up, over all requests; rows that are not given are drawn, all alike often."""
         count = self.requests * layer.vectors
-        rows = np.asarray(lookups[layer.name] if layer.name in lookups else drawn_rows(layer, count)).ravel()
+        rows = np.asarray(lookups[layer.name] if layer.name in lookups else drawn_rows(layer.name, layer.inputs, count)).ravel()
         tiles: list[int] = (rows // self.placement.geometry(layer.name).inputs_per_crossbar).tolist()
         return tiles
 
@@ -370,10 +371,22 @@ class _Transfers:
             yield self.env.timeout(arrived - self.env._now)
 
 
-def drawn_rows(layer: MatrixLayer, count: int) -> np.ndarray:
-    """Rows that `count` look-ups of a table read where none are given: independent, every row alike often (assumed), by
-    the layer's name the same draws in every simulation, int64 (count,)."""
-    return np.random.default_rng(list(layer.name.encode())).integers(layer.inputs, size=count)
+def drawn_rows(table: str, rows: int, count: int) -> np.ndarray:
+    """Rows that `count` look-ups of a table of so many read where none are given: independent, every row alike often (assumed), by
+    the table's name the same draws in every simulation, int64 (count,)."""
+    return np.random.default_rng(list(table.encode())).integers(rows, size=count)
+
+
+def lookups_on(whole: ChipsPlacement, requests: int, lookups: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    """The rows that each table on several chips is asked for, with those of tables in pieces, which are asked for one row together: given
+    for the whole table, or drawn for it."""
+    layers = whole.network.layers_by_name
+    given = dict(lookups)
+    for name, pieces in whole.pieces.items():
+        first = layers[pieces[0]]
+        if first.lookup and given.keys().isdisjoint([name, *pieces]):
+            given[name] = drawn_rows(name, first.inputs, requests * first.vectors).tolist()
+    return whole.by_table_piece(given)
 
 
 def check_lookups(network: Network, requests: int, lookups: Mapping[str, Sequence[int]]) -> None:

@@ -37,7 +37,7 @@ from xbar.hw.display import Shown, lasting, si
 from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.ledger import INPUT, WRITE, Ledger
-from xbar.hw.events.simulator import simulate
+from xbar.hw.events.simulator import lookups_on, simulate
 from xbar.hw.events.updates import SECONDS_PER_YEAR, Update
 
 
@@ -217,6 +217,7 @@ def serve_in_turns(
         alone = simulate(placements[0], Arrivals.batch(batch), samples_held=samples_held)
         return Turns((alone,), (0.0,), (0.0,), (0.0,), memory, pulses_per_cell)
     ledgers, weight_bits = [], []
+    rows = lookups_on(turns, batch, {})
     for placement in placements:
         there, bits, updates = memory.latency, 0.0, []
         for layer in placement.network.layers:
@@ -224,7 +225,8 @@ def serve_in_turns(
             bits += numbers * placement.chip.for_layer(layer.name).weights.bits
             there = memory.latency + bits / rate
             updates.append(Update(layer.name, there, None, pulses_per_cell, cells_at_once))
-        ledgers.append(simulate(placement, Arrivals.trace([there] * batch), updates=updates, samples_held=samples_held))
+        asked = {name: each for name, each in rows.items() if name in placement.copies}
+        ledgers.append(simulate(placement, Arrivals.trace([there] * batch), updates=updates, samples_held=samples_held, lookups=asked))
         weight_bits.append(bits)
     kept = tuple(turns.sent_past(turn) + turns.input_bits_past(turn) for turn in range(len(placements)))
     written = (turns.sent_bits[0] + turns.input_bits_past(0), *turns.sent_bits[1:])

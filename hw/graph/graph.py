@@ -462,14 +462,27 @@ class _Binder:
         return new
 
     def _asked(self, node: fx.Node, weight: Any) -> str:
-        """The name that a layer would have: its parameter's without ".weight", or its module's."""
+        """The name that a layer would have: its parameter's without ".weight", or its module's: of a parameter of several modules that of
+        the one that uses it."""
         roots = sorted({_plain_name(root) for root in self._roots_of(weight)})
         paths = [root for root in roots if root.rpartition(".")[2] == "weight"] or roots
         if paths == ["weight"]:  # the model is this layer itself
             return type(self.model).__name__.lower()
         if paths:
-            return paths[0].removesuffix(".weight")
+            return self._sharing(node, paths[0]) or paths[0].removesuffix(".weight")
         return origin_of(node).module or "matrix"
+
+    def _sharing(self, node: fx.Node, path: str) -> str | None:
+        """The module that a node is of, where that holds the tensor of this path as its own too."""
+        user, (owner, _, name) = origin_of(node).module, path.rpartition(".")
+        if not user or user == owner:
+            return None
+        try:
+            module, first = self.model.get_submodule(user), self.model.get_submodule(owner)
+        except AttributeError:
+            return None
+        tensor = getattr(first, name, None)
+        return user if module is not first and any(each is tensor for each in module.parameters(recurse=False)) else None
 
     def _table(self, node: fx.Node, packet: Any) -> bool:
         if packet is not _aten.embedding or node.args[0] not in self.constant:

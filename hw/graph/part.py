@@ -102,11 +102,13 @@ def _input_of(network: Network, names: Collection[str]) -> tuple[int, tuple[int,
 
 
 def _read_apart(network: Network, names: Collection[str]) -> tuple[float, tuple[int, ...]]:
-    """Values of the input that these layers read, and bits of the indices that their tables do."""
+    """Values of the input that these layers read, and bits of the indices that their tables do, each once."""
     flows = [flow for flow in network.flows if not flow.source and flow.target in names]
     tables = {layer.name: layer.index_bits for layer in network.layers if layer.lookup and network.index_bits}
     looked_up = [flow for flow in flows if flow.target in tables and not flow.addend]
-    indices = tuple(bits for flow in looked_up for bits in [tables[flow.target]] * ceil(flow.values))
+    widths = dict.fromkeys(tables[flow.target] for flow in looked_up)
+    counts = {bits: ceil(distinct(flow for flow in looked_up if tables[flow.target] == bits)) for bits in widths}
+    indices = tuple(bits for bits, count in counts.items() for _ in range(count))
     return distinct(flow for flow in flows if flow.target not in tables or flow.addend), indices
 
 

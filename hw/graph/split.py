@@ -40,7 +40,10 @@ def shares(whole: int, pieces: int) -> list[int]:
 
 
 def channels(layer: MatrixLayer) -> int:
-    """Inputs that are one position's, and may be cut: those of a linear layer, channels of a convolution."""
+    """Inputs that are one position's, and may be cut: those of a linear layer, channels of a convolution; of a table one, the number of a
+    row."""
+    if layer.lookup:
+        return 1
     taps = layer.reads.shape[1]
     return layer.inputs // taps if layer.inputs % taps == 0 else layer.inputs
 
@@ -72,8 +75,10 @@ def split(network: Network, pieces: Mapping[str, Pieces]) -> Network:
     position's values, in proportion, adds what the one before it gives, and the last one is read where the layer was. Digital work on
     results and addends are shared in proportion to the outputs, also where they rest on several outputs.
 
-    Raises ParameterError for unknown layers, more pieces than there are outputs or inputs of a position, tables, layers of several
-    groups, and layers that read themselves.
+    A table's pieces side by side hold a share of each row: all are asked for the same one.
+
+    Raises ParameterError for unknown layers, more pieces than there are outputs or inputs of a position (of a table's rows there are no
+    pieces: one look-up reads one of them), layers of several groups, and layers that read themselves.
     """
     for name, asked in pieces.items():
         _check(network, name, asked)
@@ -132,12 +137,12 @@ def _check(network: Network, name: str, pieces: Pieces) -> None:
         raise ParameterError(f"split: no layer {name!r}; layers: {', '.join(names)}")
     layer = network.layer(name)
     if not splittable(layer):
-        raise ParameterError(f"split: layer {name} is a table, has several groups or reads itself: it has no pieces side by side")
+        raise ParameterError(f"split: layer {name} has several groups or reads itself: it has no pieces side by side")
     for what, there, asked in (("outputs", layer.outputs, pieces.outputs), ("inputs a position", channels(layer), pieces.inputs)):
         if not 1 <= asked <= there:
             raise ParameterError(f"split: layer {name} has {there} {what}, and cannot be {asked} pieces")
 
 
 def splittable(layer: MatrixLayer) -> bool:
-    """Whether a layer can be split: a matrix of one group that does not read itself."""
-    return not layer.lookup and layer.groups == 1 and layer.name not in layer.needs
+    """Whether a layer can be split: a matrix of one group, or a table, that does not read itself."""
+    return layer.groups == 1 and layer.name not in layer.needs

@@ -183,6 +183,8 @@ class _Builder:
         if isinstance(module, InputShapes):
             return operands
         if isinstance(module, Table):
+            if node.name in self.read.host:
+                return self._table_on_host(node, operands[0])
             return self._table(node, name, module, operands[0])
         if isinstance(module, Matrix):
             if node.name in self.read.host:
@@ -475,6 +477,11 @@ class _Builder:
         if isinstance(shapes, list):
             return [self._numbered(rests_on_all(operands, shape)) for shape in shapes if shape is not None]
         return self._numbered(rests_on_all(operands, shapes))
+
+    def _table_on_host(self, node: fx.Node, rows: Value) -> Value:
+        """Rows that a host fetches: no operations, only what crosses."""
+        self._drawn(node, "host")
+        return self._numbered(rests_on_all([rows], self.read.shapes[node.name]))
 
     def _matrix_on_host(self, node: fx.Node, matrix: Matrix, source: Value) -> Value:
         self._drawn(node, "host")

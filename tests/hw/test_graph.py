@@ -92,6 +92,17 @@ def sizes(network: Network) -> dict[str, tuple[int, ...]]:
 # ---- batch norm, rows, values written over
 
 
+def test_layers_that_share_a_tensor_are_named_as_their_modules() -> None:
+    """A table and a head of the same weights, the head registered first; a module that is called twice keeps its one name."""
+    model = Of(lambda m, x: m.head(m.same(m.middle(m.table(x)))), head=nn.Linear(8, 30), middle=nn.Linear(8, 8), table=nn.Embedding(30, 8))
+    model.same = model.middle
+    model.table.weight = model.head.weight
+    x = torch.randint(30, (2, 4))
+    assert sizes(trace(model, x)) == {"table": (4, 1, 8, 30), "middle": (8, 1, 8, 8), "head": (4, 1, 30, 8)}
+    assert list(analog_layers(convert(model, IDEAL, x, seed=0))) == ["table", "middle", "head"]
+    assert [layer.name for layer in trace(model, x, host=["head"]).layers] == ["table", "middle"]
+
+
 def test_uses_are_told_apart_before_batch_norm_is_folded() -> None:
     """c(x) + b(c(x + 1)): the norm is of one use."""
     x = drawn(2, 1, 4, 4)

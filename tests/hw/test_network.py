@@ -266,6 +266,16 @@ class TestHost:
         assert (network.host_operations, network.host_values) == (2 * (6 * 4 + 5 * 3), 4 + 5)
         assert network.operations_shares["host_operations_share"] == (24 + 15) / (24 + 20 + 15)
 
+    def test_a_table_of_a_host_is_on_no_crossbar(self) -> None:
+        """Three rows of 8 values come to the chip; the host multiplies nothing for them."""
+        model = nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 4)).eval()
+        rows = torch.randint(50, (2, 3))
+        network = trace(model, rows, host=["0"])
+        assert [layer.name for layer in network.layers] == ["1"]
+        assert (network.host_operations, network.host_values) == (0, 24)
+        converted = convert(model, load_chip("edge"), rows, seed=0, host=["0"])
+        assert list(analog_layers(converted)) == ["1"]
+
     def test_layers_of_a_host_stay_float_on_a_converted_model(self) -> None:
         model = Middle(nn.Linear(4, 5))
         with torch.no_grad():

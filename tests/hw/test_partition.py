@@ -17,6 +17,7 @@ from xbar.hw.chip.cycle import adc_of
 from xbar.hw.chip.partition import Stages, partition
 from xbar.hw.chip.placement import Sharing, layer_geometry, vector_time
 from xbar.hw.errors import UnknownLayerError
+from xbar.hw.events.simulator import drawn_rows, lookups_on
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.part import crossing, cuts, part, parts
 from xbar.hw.graph.split import Pieces, pieces_of, split
@@ -263,6 +264,31 @@ class TestPieces:
         assert wide.values * chip.inputs.bits == 60 * (chip.inputs.bits + chip.weights.bits)
         found, alone = simulate_chips(placed, Arrivals.batch(2)), simulate(place(whole, edge), Arrivals.batch(2))
         assert sum(each.actions["adc"].sum() for each in found.chips) == alone.actions["adc"].sum()
+
+    def test_a_table_that_is_larger_than_a_chip_lies_on_several_and_is_asked_once(self, edge: Chip) -> None:
+        """1,000 rows of 200 values take 8 by several crossbars: pieces hold a share of every row, and read the same one."""
+        model = nn.Sequential(nn.Embedding(1000, 200), nn.Flatten(), nn.Linear(600, 10)).eval()
+        whole = trace(model, torch.randint(1000, (2, 3)))
+        once = place(whole, edge, None)
+        chip = edge.with_changes(structure={"tiles": 1, "cores_per_tile": 10, "crossbars_per_core": 2})
+        placed = place_chips(whole, chip, replication=None)
+        table = placed.pieces["0"]
+        assert len(table) == 2
+        assert {placed.network.layer(name).inputs for name in table} == {1000}
+        assert sum(placed.network.layer(name).outputs for name in table) == 200
+        rows = [5, 400, 999, 7, 130, 700]
+        alone = simulate(once, Arrivals.batch(2), lookups={"0": rows})
+        found = simulate_chips(placed, Arrivals.batch(2), lookups={"0": rows})
+        assert sum(each.actions["adc"].sum() for each in found.chips) == alone.actions["adc"].sum()
+        assert float(placed.received_bits[placed.chip_of[table[1]]]) == 0
+        for number in {placed.chip_of[name] for name in table}:
+            assert placed.chips[number].network.index_bits == (10, 10, 10)
+        drawn = lookups_on(placed, 2, {})
+        assert drawn[table[0]] == drawn[table[1]] == drawn_rows("0", 1000, 6).tolist()
+        with pytest.raises(ParameterError, match="must be 6 whole numbers"):
+            simulate_chips(placed, Arrivals.batch(2), lookups={"0": rows[:3]})
+        with pytest.raises(ParameterError, match="has 1 inputs a position, and cannot be 2 pieces"):
+            split(whole, {"0": Pieces(1, 2)})
 
     def test_what_has_no_pieces_is_refused(self) -> None:
         whole = self.wide()
