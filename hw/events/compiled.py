@@ -5,10 +5,12 @@ things are as they are, and are the reference. An event is (time [fs], priority,
 priority, all others in a heap; requests to come, of which all times are known, in neither. An event that changes nothing when it happens
 (the end of a process that nobody waits for, the beginning of one that only goes on to wait) is counted and not queued.
 
-All stands in one array `m`, int64, which compiles in a third of the time that many arrays take. Scalars come first; whatever has several
-numbers (a copy, a port, a packet's step) is a row of it, told by the place where the row begins, 0 for none, and its columns are constants
-here. `xbar.hw.events.fast` lays the rows and reads the results. Where a pool of rows runs out the loop ends (`FULL`) and begins anew with
-larger ones; the journal is made longer, and the loop goes on (`JOURNAL`).
+All but bits in buffers stands in one array `m`, int64, which compiles in a third of the time that many arrays take. Scalars come first;
+whatever has several numbers (a copy, a port, a packet's step) is a row of it, told by the place where the row begins, 0 for none, and its
+columns are constants here. `xbar.hw.events.fast` lays the rows and reads the results. Where a pool of rows runs out the loop ends (`FULL`)
+and begins anew with larger ones; the journal is made longer, and the loop goes on (`JOURNAL`). Bits in buffers that can run full are
+float64, as in `xbar.hw.events.credits`, and are added up in the same order: `room` has the limit, of each watched tile what it holds, the
+most that it held and what it is about to give, bits that rows of `m` tell of, and of each slot what its sample has yet to send.
 
 One file, though long: numba keeps what it compiled until the file of `go_on` changes, and would not notice that another one has.
 """
@@ -20,7 +22,7 @@ from numpy import ndarray
 _inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")  # type: ignore[call-overload]
 
 # how the loop ended
-DONE, FULL, JOURNAL, LOOK, BEYOND, STUCK, FOUND = range(7)
+DONE, FULL, JOURNAL, LOOK, BEYOND, STUCK, FOUND, LACKS = range(8)
 LAST_TIME = 2**62  # [fs]; sums of two times below stay within 64 bits
 NEVER = 2**63 - 1
 
@@ -31,22 +33,25 @@ HEAP, HEAP_ROWS, QUEUE, QUEUE_ROWS, POSTED, POST, POST_ROWS, ASKED, ASKING, TURN
 NODE, NODES, WAIT, WAITS, JOB_FREE, JOBS, SLOT, SLOTS, GAP, GAPS, RESERVE = range(31, 42)  # first free row of each pool, and how many are
 REQUEST_ROWS, COPY_ROWS, COPIES, UPDATE_ROWS, UPDATES, LINKS_PORT, IO, VECTORS, LAYERS, TURN = range(42, 52)
 IN_READERS, IN_READERS_END, LASTS, LASTS_END, ALL, ALL_END = range(52, 58)
-HEADS = 58  # head and tail of the queue of each priority
+WATCHED, UNSENT, SLOT_FIRST, SLOT_WIDTH, PENDING, IN_WAITING, WAITING, ROOM_DUE, ROOM_SCANS, PASSED, LACKING = range(58, 69)
+HEADS = 69  # head and tail of the queue of each priority
+LIMIT, LEVEL = 0, 1  # of `room`; behind the levels the peaks, then what is about to be given
 SCALARS = HEADS + 12
 FIRST, URGENT, NORMAL, BEFORE_PORTS, AFTER_ALL_ELSE, AFTER_PORTS = range(6)  # priorities -1 to 4
 
 # events: what happens, and CODES times the row to which
 CODES = 16
-COPY, COPY_PART, JOB, JOB_PART, JOB_WRITTEN, REQUEST, REQUEST_PART, PORT, OUTBOX, TURNS, READY, UPDATE = range(12)
+COPY, COPY_PART, JOB, JOB_PART, JOB_WRITTEN, REQUEST, REQUEST_PART, PORT, OUTBOX, TURNS, READY, UPDATE, ROOMS = range(13)
 
 # columns of who can be waited for: how far it is, and who waits
 COMPLETE, HEAD, TAIL = range(3)
 S_LOADS, S_WIDTH = 3, 4  # of a layer on a sample: these, and vectors loaded
 # of layers: these of samples that it has loaded, and more
 L_DONE, L_VECTORS, L_PHASES, L_READERS, L_READERS_END, L_NEEDS, L_NEEDS_END, L_ANY, L_SEND, L_SEND_PHASES = range(3, 13)
-L_ROW_KINDS, L_SLOT, L_SLOT_DONE, L_WIDTH = range(13, 17)
+L_ROW_KINDS, L_SLOT, L_SLOT_DONE, L_LOADED, L_LOADED_PHASES, L_SUMMED, L_SUMMED_PHASES, L_WIDTH = range(13, 21)
 # of requests: these of its coming, and more
-R_SAMPLE, R_ARRIVAL, R_NUMBER, R_STATE, R_AT, R_SLOT, R_START, R_LEFT, R_ARRIVED, R_FINISH, R_DONE, R_IN, R_OUT, R_WIDTH = range(3, 17)
+R_SAMPLE, R_ARRIVAL, R_NUMBER, R_STATE, R_AT, R_SLOT, R_START, R_LEFT, R_ARRIVED, R_FINISH, R_DONE, R_IN, R_OUT = range(3, 16)
+R_ROOM, R_UNSENT, R_GIVES, R_WIDTH = range(16, 20)  # what a sample takes when it comes, what it sends in all, and what it gives at its end
 # of copies; results: when each of three has left the tile, and whether that is waited for
 C_LAYER, C_RANK, C_STATE, C_SAMPLE, C_AT, C_STOP, C_NEXT, C_KIND, C_START, C_LEFT, C_ARRAYS, C_CONVERTERS = range(12)
 C_RESULTS, C_MINE, C_KINDS, C_NUMBER, C_RESULT, C_WIDTH = 12, 13, 14, 15, 16, 22
@@ -65,7 +70,10 @@ G_BEGIN, G_END, G_NEXT, G_LINK, G_WIDTH = range(5)  # of gaps between packets; n
 STEP_LINK, STEP_AFTER, STEP_SERVICE, STEP_WIDTH = range(4)
 H_FIRST, H_END, H_SENT, H_ROUTERS, H_WIDTH = range(5)  # of shipments
 T_HOLD, T_SHIPMENT, T_PORTS, T_PORTS_END, T_RUN, T_WIDTH = range(6)  # of transfers
-D_SHIPMENT, D_RUN, D_WIDTH = range(3)  # of results that leave
+D_SHIPMENT, D_RUN, D_ROOM, D_WIDTH = range(4)  # of results that leave
+B_TILE, B_BITS, B_WIDTH = range(3)  # of bits on a tile: where in `room` they stand
+V_TILE, V_BITS, V_SEGMENTS, V_END, V_READERS, V_WIDTH = range(6)  # of bits that are given: each segment's, where several read them
+A_SAMPLE, A_ASKED, A_RANK, A_ROOM, A_EVENT, A_WIDTH = range(6)  # of who waits for room
 U_TAKEN, U_PASSED, U_TIME, U_WIDTH = range(4)  # of converters that several copies need
 HOLD_WIDTH = NEED_WIDTH = 2  # port and time; layer and counts
 POST_WIDTH = ASK_WIDTH = HEAP_WIDTH = UPDATE_WIDTH = 3  # rank, shipment, event; time, rank, copy; time, key, event; begin, writes
@@ -74,9 +82,9 @@ WRITE_WIDTH = 5  # copy, kind, crossbar, duration, cells; of what was written: u
 # where a copy stands
 ROOM, INPUTS, NEEDS, LOADING, LEAVING, ARRAYS, WRITES, NEXT, ENDED = range(9)
 # where a vector stands that computes or drains
-COMPUTING, SUMMING, GATHERING, GATHERED, FINISHING, WRITING, SENDING, TRAVELLING = range(8)
+COMPUTING, SUMMING, GATHERING, GATHERED, ADMITTED, FINISHING, WRITING, SENDING, TRAVELLING = range(9)
 # where a request stands
-COMING, IN_LINE, BRINGING, ARRIVING, SERVING, READING, LEAVES, PASSES, GOING, GONE, ENDING, OVER = range(12)
+COMING, IN_LINE, LET_IN, BRINGING, ARRIVING, SERVING, READING, LEAVES, PASSES, GOING, GONE, ENDING, OVER = range(13)
 
 
 @_inner
@@ -478,7 +486,7 @@ def _slot(m: ndarray, sample: int, layer: int) -> int:
         m[SLOT] = m[slot]
         m[SLOTS] -= 1
         m[request + R_SLOT] = slot
-        for at in range(slot, slot + S_WIDTH * m[LAYERS] + m[VECTORS]):
+        for at in range(slot, slot + m[SLOT_WIDTH]):
             m[at] = 0
     return slot + m[layer + L_SLOT]
 
@@ -555,11 +563,134 @@ def _serve_turns(m: ndarray) -> None:
     m[ASKED] = (left - m[ASKING]) // ASK_WIDTH
 
 
+# ---- room in buffers
+
+
+@_inner
+def _serve_room_by_rank(m: ndarray) -> None:
+    if not m[ROOM_DUE] and m[WAITING] > 0:
+        m[ROOM_DUE] = 1
+        _push(m, 0, BEFORE_PORTS, ROOMS)
+
+
+@_inner
+def _take_room(m: ndarray, room: ndarray, sample: int, rank: int, needed: int, event: int) -> None:
+    """Ask for room for all of these bits; `event` happens when it is there and taken."""
+    for bits in range(m[needed], m[needed + 1], B_WIDTH):
+        if room[m[bits + B_BITS]] > room[LIMIT]:
+            m[LACKING], m[OVERFLOW] = bits, 1
+            return
+    _slot(m, sample, m[m[ALL]])
+    now, row = m[NOW], m[IN_WAITING] + m[WAITING] * A_WIDTH
+    while row > m[IN_WAITING]:
+        before = row - A_WIDTH
+        if m[before] < sample or (m[before] == sample and (m[before + A_ASKED] < now or m[before + A_RANK] <= rank)):
+            break
+        for column in range(A_WIDTH):
+            m[row + column] = m[before + column]
+        row = before
+    m[row], m[row + A_ASKED], m[row + A_RANK], m[row + A_ROOM], m[row + A_EVENT] = sample, now, rank, needed, event
+    m[WAITING] += 1
+    _serve_room_by_rank(m)
+
+
+@_inner
+def _unsent(m: ndarray, request: int) -> int:
+    """Where in `room` it stands what a sample has yet to send."""
+    slot = m[request + R_SLOT]
+    if slot and m[slot + m[SLOT_WIDTH] - 1]:
+        return m[UNSENT] + (slot - m[SLOT_FIRST]) // m[SLOT_WIDTH] * m[WATCHED]
+    return m[request + R_UNSENT]
+
+
+@_inner
+def _fits(m: ndarray, room: ndarray, sample: int, needed: int) -> bool:
+    for bits in range(m[needed], m[needed + 1], B_WIDTH):
+        unsent = 0.0
+        for older in range(m[SERVED], sample):
+            request = _request(m, older)
+            if not m[request + R_DONE]:
+                unsent += room[_unsent(m, request) + m[bits]]
+        if room[LEVEL + m[bits]] + room[m[bits + B_BITS]] + unsent > room[LIMIT]:
+            return False
+    return True
+
+
+@_inner
+def _admit(m: ndarray, room: ndarray, sample: int, needed: int) -> None:
+    request = _request(m, sample)
+    left, known = _unsent(m, request), m[request + R_UNSENT]
+    if left == known:
+        m[m[request + R_SLOT] + m[SLOT_WIDTH] - 1] = 1
+        left = _unsent(m, request)
+        for tile in range(m[WATCHED]):
+            room[left + tile] = room[known + tile]
+    for bits in range(m[needed], m[needed + 1], B_WIDTH):
+        level, peak, count = LEVEL + m[bits], LEVEL + m[WATCHED] + m[bits], room[m[bits + B_BITS]]
+        room[level] += count
+        room[peak] = max(room[peak], room[level])
+        room[left + m[bits]] = max(0.0, room[left + m[bits]] - count)
+
+
+@_inner
+def _serve_room(m: ndarray, room: ndarray) -> None:
+    m[ROOM_DUE] = 0
+    m[ROOM_SCANS] += 1
+    left = m[IN_WAITING]
+    for row in range(m[IN_WAITING], m[IN_WAITING] + m[WAITING] * A_WIDTH, A_WIDTH):
+        sample, needed, free = m[row], m[row + A_ROOM], True
+        for bits in range(m[needed], m[needed + 1], B_WIDTH):
+            free = free and m[m[PASSED] + m[bits]] != m[ROOM_SCANS]
+        if free and _fits(m, room, sample, needed):
+            _admit(m, room, sample, needed)
+            _push(m, 0, NORMAL, m[row + A_EVENT])
+            continue
+        for bits in range(m[needed], m[needed + 1], B_WIDTH):
+            m[m[PASSED] + m[bits]] = m[ROOM_SCANS]
+        for column in range(A_WIDTH):
+            m[left + column] = m[row + column]
+        left += A_WIDTH
+    m[WAITING] = (left - m[IN_WAITING]) // A_WIDTH
+
+
+@_inner
+def _give_room(m: ndarray, room: ndarray, sample: int, vector: int, layer: int, of: int) -> None:
+    """Give back what nobody needs when a vector of the layer needs it no longer, of its inputs (of: L_LOADED) or its addends (L_SUMMED)."""
+    if not m[layer + of]:
+        return
+    first = m[layer + of] + sample % m[layer + of + 1] * m[layer + L_VECTORS] + vector
+    about = LEVEL + 2 * m[WATCHED]
+    for given in range(m[first], m[first + 1], V_WIDTH):
+        if m[given + V_READERS] == 0:
+            room[about + m[given]] += room[m[given + V_BITS]]
+            continue
+        pending, count = m[_request(m, sample) + R_SLOT] + m[PENDING], 0
+        for at in range(m[given + V_SEGMENTS], m[given + V_END]):
+            segment = pending + m[at]
+            m[segment] += 1
+            count += m[segment] == m[given + V_READERS]
+        room[about + m[given]] += room[m[given + V_BITS]] * count
+    for given in range(m[first], m[first + 1], V_WIDTH):
+        room[LEVEL + m[given]] -= room[about + m[given]]
+        room[about + m[given]] = 0.0
+    if m[first] < m[first + 1]:
+        _serve_room_by_rank(m)
+
+
+@_inner
+def _give_rest(m: ndarray, room: ndarray, request: int) -> None:
+    """Give back what nobody ends before the sample is done, which it is."""
+    first = m[request + R_GIVES]
+    for given in range(m[first], m[first + 1], V_WIDTH):
+        room[LEVEL + m[given]] -= room[m[given + V_BITS]]
+    _serve_room_by_rank(m)
+
+
 # ---- layer copies
 
 
 @_inner
-def _run_copy(m: ndarray, journal: ndarray, copy: int) -> None:
+def _run_copy(m: ndarray, room: ndarray, journal: ndarray, copy: int) -> None:
     """One layer copy goes on to where it waits next."""
     layer, event = m[copy + C_LAYER], copy * CODES + COPY
     while True:
@@ -608,6 +739,7 @@ def _run_copy(m: ndarray, journal: ndarray, copy: int) -> None:
         elif state == LOADING:
             _write(m, journal, m[m[copy + C_KIND] + K_LOAD], m[copy + C_START])
             _count_load(m, m[copy + C_SAMPLE], layer)
+            _give_room(m, room, m[copy + C_SAMPLE], m[m[copy + C_AT]], layer, L_LOADED)
             oldest = copy + C_RESULT + 2 * (m[copy + C_RESULTS] % 3)
             m[copy + C_STATE] = LEAVING
             if m[oldest] < 0:
@@ -662,7 +794,7 @@ def _compute(m: ndarray, copy: int, layer: int, kind: int) -> None:
 
 
 @_inner
-def _run_job(m: ndarray, journal: ndarray, job: int) -> None:
+def _run_job(m: ndarray, room: ndarray, journal: ndarray, job: int) -> None:
     """A vector that computes or drains goes on to where it waits next."""
     kind, copy, now, event = m[job + J_KIND], m[job + J_COPY], m[NOW], job * CODES + JOB
     results, loads = 2 * m[copy + C_RANK], 2 * m[copy + C_RANK] + 1
@@ -692,6 +824,11 @@ def _run_job(m: ndarray, journal: ndarray, job: int) -> None:
             return
         elif state == GATHERED:
             _describe(m, m[job + J_SENDING], D_RUN)
+            m[job + J_STATE] = ADMITTED
+            if m[m[job + J_SENDING] + D_ROOM]:
+                _take_room(m, room, m[job + J_SAMPLE], m[copy + C_RANK], m[m[job + J_SENDING] + D_ROOM], event)
+                return
+        elif state == ADMITTED:
             written = job * CODES + JOB_WRITTEN
             m[job + J_WAITS], m[job + J_STATE] = 0, FINISHING
             m[job + J_WRITTEN] = _ask(m, kind + K_BUFFERS, results, written, written)
@@ -706,6 +843,7 @@ def _run_job(m: ndarray, journal: ndarray, job: int) -> None:
                     _push(m, 0, NORMAL, event)
                 return
         elif state == WRITING:
+            _give_room(m, room, m[job + J_SAMPLE], m[job + J_VECTOR], m[copy + C_LAYER], L_SUMMED)
             _write(m, journal, m[m[job + J_SENDING] + D_RUN], m[job + J_START])
             m[job + J_STATE], m[job + J_INJECTED], m[job + J_ARRIVED] = SENDING, now, now
             shipment = m[m[job + J_SENDING] + D_SHIPMENT]
@@ -734,7 +872,7 @@ def _run_job(m: ndarray, journal: ndarray, job: int) -> None:
 
 
 @_inner
-def _run_request(m: ndarray, journal: ndarray, request: int) -> None:
+def _run_request(m: ndarray, room: ndarray, journal: ndarray, request: int) -> None:
     """A request goes on to where it waits next."""
     sample, now, event = m[request + R_SAMPLE], m[NOW], request * CODES + REQUEST
     came, leaves = m[request + R_IN], m[request + R_OUT]
@@ -749,6 +887,11 @@ def _run_request(m: ndarray, journal: ndarray, request: int) -> None:
                 m[request + R_AT] += 1
                 if not _until(m, m[m[request + R_AT] - 1], sample - m[HELD] + 1, event):
                     return
+            m[request + R_STATE] = LET_IN
+            if m[request + R_ROOM]:
+                _take_room(m, room, sample, sample - m[REQUESTS], m[request + R_ROOM], event)
+                return
+        elif state == LET_IN:
             _describe(m, came, T_RUN)
             m[request + R_STATE], m[request + R_START] = BRINGING, NEVER
             _serve(m, m[LINKS_PORT], 2 * sample, m[came + T_HOLD], event, m[came + T_SHIPMENT])
@@ -813,6 +956,8 @@ def _run_request(m: ndarray, journal: ndarray, request: int) -> None:
             m[EVENTS] += 1  # the end of its process
             while m[SERVED] < m[REQUESTS] and m[_request(m, m[SERVED]) + R_DONE]:
                 m[SERVED] += 1
+            if m[WATCHED]:
+                _give_rest(m, room, request)
             return
         else:
             return
@@ -833,7 +978,7 @@ def _begin_update(m: ndarray, update: int) -> None:
 
 
 @_inner
-def _begin_all(m: ndarray, journal: ndarray) -> None:
+def _begin_all(m: ndarray, room: ndarray, journal: ndarray) -> None:
     """Begin all processes."""
     for number in range(m[UPDATES]):
         update = m[UPDATE_ROWS] + number * UPDATE_WIDTH
@@ -844,7 +989,7 @@ def _begin_all(m: ndarray, journal: ndarray) -> None:
             _push(m, m[update], FIRST, update * CODES + UPDATE)
     m[EVENTS] += m[COPIES] + m[REQUESTS]  # beginnings of processes
     for number in range(m[COPIES]):
-        _run_copy(m, journal, m[COPY_ROWS] + number * C_WIDTH)
+        _run_copy(m, room, journal, m[COPY_ROWS] + number * C_WIDTH)
     for sample in range(m[REQUESTS]):
         request = _request(m, sample)
         if m[request + R_ARRIVAL] == 0:
@@ -856,10 +1001,10 @@ def _begin_all(m: ndarray, journal: ndarray) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def go_on(m: ndarray, journal: ndarray) -> int:
-    """Begin, or go on, until all has happened or something is to be done outside: DONE, FULL, JOURNAL, LOOK, BEYOND, or STUCK."""
+def go_on(m: ndarray, room: ndarray, journal: ndarray) -> int:
+    """Begin, or go on, until all has happened or something is to be done outside: DONE, FULL, JOURNAL, LOOK, BEYOND, STUCK, or LACKS."""
     if m[EVENTS] == 0:
-        _begin_all(m, journal)
+        _begin_all(m, room, journal)
     while not m[OVERFLOW]:
         head = HEADS
         while head < SCALARS and m[head] == m[head + 1]:
@@ -882,9 +1027,9 @@ def go_on(m: ndarray, journal: ndarray) -> int:
         if code == PORT:
             _begin_service(m, who)
         elif code == JOB:
-            _run_job(m, journal, who)
+            _run_job(m, room, journal, who)
         elif code == COPY:
-            _run_copy(m, journal, who)
+            _run_copy(m, room, journal, who)
         elif code == COPY_PART:
             m[who + C_LEFT] -= 1
             if m[who + C_LEFT] == 0:
@@ -900,7 +1045,7 @@ def go_on(m: ndarray, journal: ndarray) -> int:
         elif code == OUTBOX:
             _send_posted(m)
         elif code == REQUEST:
-            _run_request(m, journal, who)
+            _run_request(m, room, journal, who)
         elif code == REQUEST_PART:
             m[who + R_LEFT] -= 1
             if m[who + R_LEFT] == 0:
@@ -912,9 +1057,11 @@ def go_on(m: ndarray, journal: ndarray) -> int:
             while wait:
                 copy = m[wait + W_EVENT] // CODES
                 wait = _give_wait(m, wait)
-                _run_copy(m, journal, copy)
+                _run_copy(m, room, journal, copy)
         elif code == TURNS:
             _serve_turns(m)
+        elif code == ROOMS:
+            _serve_room(m, room)
         else:
             _begin_update(m, who)
-    return FULL
+    return LACKS if m[LACKING] else FULL

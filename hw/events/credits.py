@@ -45,6 +45,11 @@ class _Waiting(NamedTuple):
     event: Event
 
 
+def waiting(bits: Bits) -> _Waiting:
+    """A request for these bits, of which nothing else is known."""
+    return _Waiting(0, 0, 0, 0, bits, None)  # type: ignore[arg-type]
+
+
 class Kept(NamedTuple):
     """Values of a sample on a tile that the targets of some flows read there: `each` bits of each segment of their positions, and by
     flow's place and vector the segments that it needs no longer. Where readers have no position in common, one segment, which nobody
@@ -74,6 +79,7 @@ class Credits:
         self.env, self.operations = env, operations
         self.placement, self.network = operations.placement, operations.network
         self.size = operations.chip.timing.buffer_size
+        self.limit = self.size + ROUNDING
         self.destinations, self.sources = operations.destinations, operations.sources
         held: Bits = defaultdict(float)
         for source in self.sources:
@@ -107,9 +113,10 @@ class Credits:
 
     def of_input(self, sample: int) -> Bits:
         """Room that a sample needs on watched tiles when it comes over the links."""
-        return self._of(sample, [source for source in self.sources if not source])
+        return self.bits_of(sample, [source for source in self.sources if not source])
 
-    def _of(self, sample: int, sources: list[str]) -> Bits:
+    def bits_of(self, sample: int, sources: list[str]) -> Bits:
+        """Bits of these sources' values that a sample puts on watched tiles."""
         found: Bits = defaultdict(float)
         for source in sources:
             for tile, held in self.destinations.taken(source, sample).items():
@@ -123,7 +130,7 @@ class Credits:
         """Ask for room for all of these bits on watched tiles; an event when it is there and taken. Requests of one instant are
         served together, by rank."""
         for tile, count in bits.items():
-            if count > self.size + ROUNDING:
+            if count > self.limit:
                 raise BufferCapacityError(tile, count, self.size, self.chip)
         event = Event(self.env)
         self.requested += 1
@@ -133,15 +140,18 @@ class Credits:
 
     def _left(self, sample: int) -> Bits:
         if sample not in self.unsent:
-            self.unsent[sample] = self._of(sample, self.sources)
+            self.unsent[sample] = self.bits_of(sample, self.sources)
         return self.unsent[sample]
 
     def _fits(self, request: _Waiting) -> bool:
         older = [self._left(sample) for sample in range(self.oldest, request.sample) if sample not in self.finished]
-        return all(
-            self.level[tile] + count + sum(left.get(tile, 0.0) for left in older) <= self.size + ROUNDING
-            for tile, count in request.bits.items()
-        )
+        for tile, count in request.bits.items():
+            unsent = 0.0
+            for left in older:  # one after the other, as the compiled loop adds them
+                unsent += left.get(tile, 0.0)
+            if self.level[tile] + count + unsent > self.limit:
+                return False
+        return True
 
     def _admit(self, request: _Waiting) -> None:
         left = self._left(request.sample)
@@ -182,7 +192,7 @@ class Credits:
         """That every layer has finished the sample."""
         self.finished.add(sample)
         for source in self.sources:
-            for kept in self._kept_of(source, sample):
+            for kept in self.kept_of(source, sample):
                 if not kept.ended:
                     self._give({kept.tile: kept.each})
         while self.oldest in self.finished:
@@ -204,12 +214,12 @@ class Credits:
     def _ended(self, layer: str, addend: bool, sample: int, vector: int) -> None:
         """Give back what nobody needs when a vector of the layer needs it no longer, of its inputs or of its addends."""
         bits: Bits = {}
-        for source, place in self._bringing[layer, addend]:
-            ends = self._ends_of(source, sample, place)
+        for source, place in self.bringing[layer, addend]:
+            ends = self.ends_of(source, sample, place)
             for tile, count in ends.alone.get(vector, {}).items():
                 bits[tile] = bits.get(tile, 0.0) + count
             for number, segments in ends.shared.get(vector, ()):
-                kept = self._kept_of(source, sample)[number]
+                kept = self.kept_of(source, sample)[number]
                 left = self.pending.setdefault((sample, source, number), np.full(kept.segments, len(kept.ended)))
                 left[segments] -= 1
                 bits[kept.tile] = bits.get(kept.tile, 0.0) + kept.each * int((left[segments] == 0).sum())
@@ -218,7 +228,7 @@ class Credits:
         self._give(bits)
 
     @cached_property
-    def _bringing(self) -> dict[tuple[str, bool], list[tuple[str, int]]]:
+    def bringing(self) -> dict[tuple[str, bool], list[tuple[str, int]]]:
         """By target, and whether it adds them up: sources and the places of their flows that bring it values."""
         found: dict[tuple[str, bool], list[tuple[str, int]]] = defaultdict(list)
         for source in self.sources:
@@ -226,13 +236,13 @@ class Credits:
                 found[flow.target, flow.addend].append((source, place))
         return found
 
-    def _ends_of(self, source: str, sample: int, place: int) -> Ends:
+    def ends_of(self, source: str, sample: int, place: int) -> Ends:
         """What the target of a flow needs no longer of a source's values, by its vectors."""
         key = source, sample % self.destinations.phases(source), place
         if key not in self._ends:
             alone: dict[int, Bits] = defaultdict(dict)
             shared: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
-            for number, kept in enumerate(self._kept_of(source, sample)):
+            for number, kept in enumerate(self.kept_of(source, sample)):
                 for vector, segments in kept.ended.get(place, {}).items():
                     if len(kept.ended) > 1:
                         shared[vector].append((number, segments))
@@ -241,7 +251,7 @@ class Credits:
             self._ends[key] = Ends(alone, shared)
         return self._ends[key]
 
-    def _kept_of(self, source: str, sample: int) -> list[Kept]:
+    def kept_of(self, source: str, sample: int) -> list[Kept]:
         """What watched tiles keep of a source's values."""
         key = source, sample % self.destinations.phases(source)
         if key not in self._kept:
@@ -307,5 +317,5 @@ class Credits:
         """Raise BufferCapacityError where requests wait for room though nothing else happens any more."""
         for request in self.waiting:
             for tile, count in request.bits.items():
-                if self.level[tile] + count > self.size + ROUNDING:
+                if self.level[tile] + count > self.limit:
                     raise BufferCapacityError(tile, self.level[tile] + count, self.size, self.chip)

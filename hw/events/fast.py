@@ -4,7 +4,7 @@ A `Simulation` knows its copies, ports, hold times and shipments before anything
 written where the processes would have written it, so that the ledger is made in one way, and equals that of the processes: times,
 counts and activities by their numbers, energies with them.
 
-Not compiled (`why_not`): buffers that can run full, single crossbars, several chips. These are simulated by SimPy, as is what is so
+Not compiled (`why_not`): single crossbars, several chips. These are simulated by SimPy, as is what is so
 small that it would take longer to begin (`LEAST`).
 """
 
@@ -20,7 +20,8 @@ from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.events.destinations import Copies
 from xbar.hw.events.ledger import INPUT, OUTPUT, Activity
 from xbar.hw.events.mesh import Shipment
-from xbar.hw.events.repetition import Look, Mark, is_told
+from xbar.hw.events.room_rows import MOST, RoomRows, phases_of
+from xbar.hw.events.rows_look import LookAtRows
 from xbar.hw.events.updates import crossbar_writes
 from xbar.hw.events.vector_operation import Transfer
 from xbar.hw.events.waiting import Port
@@ -58,8 +59,9 @@ def why_not(simulation: "Simulation") -> str | None:
     """Why the compiled loop cannot do the simulation; None where it can."""
     if simulation.per_crossbar:
         return "single crossbars are simulated by SimPy alone"
-    if simulation.credits.watched:
-        return f"buffers of {len(simulation.credits.watched)} tiles can run full, which SimPy alone simulates"
+    credits = simulation.credits
+    if credits.watched and phases_of(credits, simulation.requests) * len(credits.watched) > MOST:
+        return f"room in buffers of {len(credits.watched)} tiles takes another table for each of too many samples: SimPy alone simulates it"
     return None
 
 
@@ -93,7 +95,7 @@ class _Rows:
         return self.at[name] + number * self.width[name]
 
 
-class _Numbers:
+class Numbers:
     """What one simulation is made of as the numbers that the loop works on."""
 
     def __init__(self, simulation: "Simulation"):
@@ -106,7 +108,8 @@ class _Numbers:
         self.holds: list[tuple[int, int]] = []
         self.units: dict[tuple[int, int], int] = {}
         self.drains: list[Activity | None] = []
-        self.sendings: list[tuple[int, int]] = []
+        self.sendings: list[tuple[int, int, int]] = []
+        self.room = RoomRows(simulation.credits, compiled, simulation.requests)
         self.moved: list[tuple[str, int, Transfer]] = []
         self.rows = self._laid()
 
@@ -156,6 +159,9 @@ class _Numbers:
         table[:, c.K_GATHER] = rows.of("shipments", table[:, c.K_GATHER])
         table[:, [c.K_UNITS, c.K_UNITS_END]] = rows.of("units of", table[:, [c.K_UNITS, c.K_UNITS_END]])
         self._updates(rows, kinds)
+        self.room.put(rows, rows.rows["layers"], rows.rows["requests"], simulation.network, len(copies))
+        sendings[:, c.D_ROOM] = self.room.where(rows, sendings[:, c.D_ROOM])
+        self.slot_width = c.S_WIDTH * len(self.layers) + self.vectors + self.room.pending + 1
         self.links_port = rows.one("ports", links_port)
         return rows
 
@@ -258,11 +264,11 @@ class _Numbers:
 
     def _send(self, process: "CopyProcess", reached: Copies, used: list[int]) -> None:
         """What results of a copy leave as for these copies of their readers, by kind of vector, of kinds that are used."""
-        sendings: list[tuple[int, int]] = [(0, -1)] * len(process.kinds)
+        sendings: list[tuple[int, int, int]] = [(0, -1, 0)] * len(process.kinds)
         drains: list[Activity | None] = [None] * len(process.kinds)
         for kind in used:
-            drains[kind], shipment, _ = process.drain(kind, reached)
-            sendings[kind] = self._shipment(shipment), -1
+            drains[kind], shipment, room = process.drain(kind, reached)
+            sendings[kind] = self._shipment(shipment), -1, self.room.number(room)
         self.sendings += sendings
         self.drains += drains
 
@@ -320,7 +326,7 @@ class _Numbers:
         pools = {
             "NODE": (pool + reserve, c.N_WIDTH, c.N_NEXT), "WAIT": (pool + size * POOL, c.W_WIDTH, c.W_NEXT),
             "JOB_FREE": (pool, c.J_WIDTH, c.J_NEXT), "GAP": (4 * pool + self.longest, c.G_WIDTH, c.G_NEXT),
-            "SLOT": (min(simulation.requests, size * (16 + most_phases)) + 4, c.S_WIDTH * len(self.layers) + self.vectors, 0),
+            "SLOT": (min(simulation.requests, size * (16 + most_phases)) + 4, self.slot_width, 0),
         }  # fmt: skip
         queue = 1 << (2 * pool).bit_length()
         at, end = {}, rows.end
@@ -347,7 +353,7 @@ class _Numbers:
             c.IN_READERS: of["readers"], c.IN_READERS_END: of["readers"] + self.input_readers,
             c.LASTS: of["last"], c.LASTS_END: of["last"] + len(simulation.last_layers),
             c.ALL: of["all"], c.ALL_END: of["all"] + len(self.layers),
-            **{getattr(c, name): where for name, where in at.items()},
+            **{getattr(c, name): where for name, where in at.items()}, **self.room.scalars(of, at["SLOT"], self.slot_width),
         }  # fmt: skip
         for scalar, value in scalars.items():
             memory[scalar] = value
@@ -359,191 +365,20 @@ class _Numbers:
         return memory[self.rows.at[name] : self.rows.at[name] + count * width].reshape(count, width)
 
 
-class LookAtRows(Look):
-    """Looks at the rows of the compiled loop: the state that `xbar.hw.events.state` tells of processes, told of rows. Who waits where
-    is told in the order in which they will be served, vectors by copy, sample and number, and what is stale not at all."""
-
-    def __init__(self, numbers: _Numbers, memory: np.ndarray):
-        super().__init__(numbers.simulation)
-        self.numbers, self.loop, self.m = numbers, numbers.loop, memory
-        self.told = is_told(numbers.simulation)
-        self.open = self.open and self.told
-
-    def untouched(self, served: int) -> int:
-        """See `Look`."""
-        c = self.loop
-        if not self.simulation.off_chip_io:
-            return self.unseen()
-        requests = self.numbers.table(self.m, "requests")[served:]
-        behind = (requests[:, c.R_STATE] == c.IN_LINE) & (requests[:, c.R_AT] == self.m[c.IN_READERS] + 1)
-        found = np.flatnonzero(behind | (requests[:, c.R_STATE] == c.COMING))
-        return served + int(found[0]) if len(found) else self.all
-
-    def unseen(self) -> int:
-        """See `Look`."""
-        c, copies = self.loop, self.numbers.table(self.m, "copies")
-        if (copies[:, c.C_STATE] == c.ENDED).any():
-            return self.all
-        return int(copies[:, c.C_SAMPLE].max()) + 1
-
-    def mark(self, served: int) -> Mark:
-        """See `Look`."""
-        c, m, numbers = self.loop, self.m, self.numbers
-        counts, taken = numbers.table(m, "shipments")[:, c.H_SENT].tolist(), numbers.table(m, "units")[:, c.U_TIME].tolist()
-        return Mark(
-            served, int(m[c.NOW]), int(m[c.ROWS]), int(m[c.EVENTS]),
-            dict(zip(numbers.shipped, counts, strict=True)),
-            {unit: taken[number] for unit, number in numbers.units.items()},
-        )  # fmt: skip
-
-    def _pool(self, name: str, width: int) -> np.ndarray:
-        """All rows of a pool, free or not, with where each begins in front."""
-        begin, rows = self.numbers.pools[name]
-        table = self.m[begin : begin + rows * width].reshape(rows, width)
-        return np.column_stack([begin + np.arange(rows) * width, table])
-
-    def state(self, served: int, untouched: int, unseen: int) -> bytes:
-        """See `Look`."""
-        c, m, numbers, now = self.loop, self.m, self.numbers, int(self.m[self.loop.NOW])
-        layers, requests = numbers.table(m, "layers"), numbers.table(m, "requests")
-
-        def relative(times: np.ndarray, where: np.ndarray) -> np.ndarray:
-            return np.where(where & (times != c.NEVER), times - now, np.where(where, c.NEVER, 0))
-
-        def later(times: np.ndarray) -> np.ndarray:
-            return np.maximum(times - now, 0)
-
-        jobs = self._pool("JOB_FREE", c.J_WIDTH)
-        jobs = jobs[jobs[:, 1 + c.J_COPY] != 0]
-        jobs = jobs[np.lexsort((jobs[:, 1 + c.J_VECTOR], jobs[:, 1 + c.J_SAMPLE], jobs[:, 1 + c.J_COPY]))]
-        by_place = np.argsort(jobs[:, 0])
-        places, jobs = jobs[by_place, 0], jobs[:, 1:]
-
-        def event(events: np.ndarray) -> np.ndarray:
-            """What happens to whom, vectors by their order and requests by their distance."""
-            code, who = events % c.CODES, events // c.CODES
-            of_job = (code == c.JOB) | (code == c.JOB_PART) | (code == c.JOB_WRITTEN)
-            of_request = (code == c.REQUEST) | (code == c.REQUEST_PART) | (code == c.READY)
-            if of_job.any():
-                who = np.where(of_job, by_place[np.minimum(np.searchsorted(places, who), len(places) - 1)], who)
-            sample = (who - m[c.REQUEST_ROWS]) // c.R_WIDTH - served
-            return code + c.CODES * np.where(of_request, sample, who)
-
-        state, kind = jobs[:, c.J_STATE], numbers.table(m, "kinds")
-        which = (jobs[:, c.J_RESULT] - jobs[:, c.J_COPY] - c.C_RESULT) // 2 - m[jobs[:, c.J_COPY] + c.C_RESULTS]
-        which %= 3  # of the results of a copy, from the oldest on
-        finishing = (state == c.FINISHING) | (state == c.WRITING)
-        told = [np.column_stack([
-            jobs[:, c.J_COPY], jobs[:, c.J_SAMPLE] - served, jobs[:, c.J_VECTOR], jobs[:, c.J_KIND], state,
-            relative(jobs[:, c.J_STARTED], state == c.COMPUTING), relative(jobs[:, c.J_START], finishing),
-            jobs[:, c.J_LEFT] * ((state == c.SUMMING) | (state == c.FINISHING)), jobs[:, c.J_WRITTEN] * finishing,
-            jobs[:, c.J_WAITS] * finishing, which * (state < c.TRAVELLING), jobs[:, c.J_SENDING],
-        ])]  # fmt: skip
-        copies = numbers.table(m, "copies")
-        state = copies[:, c.C_STATE]
-        loading = state == c.LOADING
-        results = copies[:, c.C_RESULT : c.C_RESULT + 6].reshape(-1, 3, 2)
-        in_order = (copies[:, [c.C_RESULTS]] + np.arange(3)) % 3
-        results = np.take_along_axis(results, in_order[:, :, None], axis=1)
-        left = np.where(results[:, :, 0] < 0, -1, later(results[:, :, 0]))
-        told.append(np.column_stack([
-            state, copies[:, c.C_SAMPLE] - served, copies[:, c.C_AT], copies[:, c.C_STOP],
-            copies[:, c.C_NEXT] * ((state == c.ROOM) | (state == c.NEEDS)), copies[:, c.C_KIND] * (state >= c.LOADING),
-            relative(copies[:, c.C_START], loading), copies[:, c.C_LEFT] * loading, later(copies[:, c.C_ARRAYS]),
-            later(copies[:, c.C_CONVERTERS]), left, results[:, :, 1] * (results[:, :, 0] < 0),
-        ]))  # fmt: skip
-        told += [later(kind[:, c.K_WRITTEN_UNTIL]), numbers.table(m, "ports")[:, c.P_DUE], numbers.table(m, "units")[:, c.U_TAKEN]]
-        asking = m[m[c.ASKING] : m[c.ASKING] + m[c.ASKED] * c.ASK_WIDTH].reshape(-1, c.ASK_WIDTH)
-        told.append(np.column_stack([asking[:, 0] - now, asking[:, 2]]))
-        heap = m[m[c.HEAP] : m[c.HEAP] + m[c.DUE] * c.HEAP_WIDTH].reshape(-1, c.HEAP_WIDTH)
-        heap = heap[np.lexsort((heap[:, 1], heap[:, 0]))]
-        told.append(np.column_stack([heap[:, 0] - now, heap[:, 1] >> 56, event(heap[:, 2])]))
-        nodes = self._pool("NODE", c.N_WIDTH)[:, 1:]
-        nodes = nodes[nodes[:, c.N_EVENT] != 0]
-        nodes = nodes[np.lexsort((nodes[:, c.N_TURN], nodes[:, c.N_RANK], nodes[:, c.N_ASKED], nodes[:, c.N_PORT]))]
-        told.append(np.column_stack([nodes[:, c.N_PORT], nodes[:, c.N_ASKED] - now, nodes[:, c.N_HOLD], nodes[:, c.N_BEGINS],
-                                     event(nodes[:, c.N_EVENT])]))  # fmt: skip
-        # samples: of those that a copy has come to, what is done of them; and who waits for what
-        some = requests[served:unseen]
-        begun = np.flatnonzero(some[:, c.R_SLOT])
-        width, of_layers = c.S_WIDTH * len(layers) + numbers.vectors, c.S_WIDTH * len(layers)
-        slots = m[some[begun, c.R_SLOT][:, None] + np.arange(width)]
-        slots[:, :of_layers].reshape(-1, len(layers), c.S_WIDTH)[:, :, [c.HEAD, c.TAIL]] = 0
-        told += [begun, slots]
-        waits = self._pool("WAIT", c.W_WIDTH)[:, 1:]
-        code, who = waits[:, c.W_EVENT] % c.CODES, waits[:, c.W_EVENT] // c.CODES
-        first_untouched = m[c.REQUEST_ROWS] + untouched * c.R_WIDTH
-        waits = waits[(waits[:, c.W_EVENT] != 0) & ~((code == c.REQUEST) & (who >= first_untouched))]
-        row = waits[:, c.W_ROW]
-        of_layer = (row >= numbers.rows.at["layers"]) & (row < numbers.rows.at["layers"] + layers.size)
-        of_request = (row >= m[c.REQUEST_ROWS]) & (row < m[c.REQUEST_ROWS] + requests.size)
-        used = np.flatnonzero(requests[:, c.R_SLOT])
-        used = used[np.argsort(requests[used, c.R_SLOT])]
-        slot_of = np.searchsorted(requests[used, c.R_SLOT], row, "right") - 1
-        if len(used):
-            sample = used[np.maximum(slot_of, 0)]
-            in_slot = (sample - served) * width + row - requests[sample, c.R_SLOT]
-        else:
-            in_slot = row
-        place = np.where(of_request, (row - m[c.REQUEST_ROWS]) // c.R_WIDTH - served, np.where(of_layer, row, in_slot))
-        which, count = 2 * of_layer + of_request, waits[:, c.W_COUNT] - served * of_layer
-        in_line = np.lexsort((waits[:, c.W_TURN], count, place, which))
-        told.append(np.column_stack([which, place, count, event(waits[:, c.W_EVENT])])[in_line])
-        told.append(layers[:, c.COMPLETE] - served)
-        done = m[layers[:, c.L_DONE][:, None] + np.arange(min(unseen, self.all))]
-        ahead = np.nonzero(done & (np.arange(done.shape[1]) >= layers[:, [c.COMPLETE]]))
-        told += [ahead[0], ahead[1] - served]
-        some = requests[served:untouched]
-        state = some[:, c.R_STATE]
-        on_links, leaving = (state == c.BRINGING) | (state == c.GOING), (state >= c.LEAVES) & (state <= c.GOING)
-        at = np.where((state == c.IN_LINE) | (state == c.SERVING) | (state == c.ENDING), some[:, c.R_AT], 0)
-        told.append(np.column_stack([
-            state, some[:, c.COMPLETE], at, relative(some[:, c.R_START], on_links), some[:, c.R_LEFT] * (state == c.READING),
-            later(some[:, c.R_ARRIVED]) * (leaving | (state == c.BRINGING)),
-        ]))  # fmt: skip
-        free = numbers.table(m, "links")[:, c.X_FREE]
-        told.append(later(free))
-        gaps = self._pool("GAP", c.G_WIDTH)[:, 1:]
-        left = gaps[:, c.G_END] - np.maximum(gaps[:, c.G_BEGIN], now)
-        gaps = gaps[(gaps[:, c.G_LINK] != 0) & (left >= m[c.SHORTEST]) & (gaps[:, c.G_END] > now)]
-        gaps = gaps[np.lexsort((gaps[:, c.G_BEGIN], gaps[:, c.G_LINK]))]
-        told.append(np.column_stack([gaps[:, c.G_LINK], later(gaps[:, c.G_BEGIN]), gaps[:, c.G_END] - now]))
-        return b"".join(np.array(part.shape, np.int64).tobytes() + np.ascontiguousarray(part, np.int64).tobytes() for part in told)
-
-    def forget(self, fewer: int) -> None:
-        """See `Look`."""
-        c, m = self.loop, self.m
-        m[c.REQUESTS] = fewer
-        m[c.LOOKING] = 0
-        beyond = m[c.REQUEST_ROWS] + fewer * c.R_WIDTH
-        for row in {int(row) for row in m[m[c.IN_READERS] : m[c.IN_READERS_END]]}:
-            wait, before = int(m[row + c.HEAD]), 0
-            while wait:
-                after = int(m[wait + c.W_NEXT])
-                if m[wait + c.W_EVENT] % c.CODES == c.REQUEST and m[wait + c.W_EVENT] // c.CODES >= beyond:
-                    m[before + c.W_NEXT if before else row + c.HEAD] = after
-                    m[wait + c.W_NEXT], m[wait + c.W_EVENT] = m[c.WAIT], 0
-                    m[c.WAIT] = wait
-                    m[c.WAITS] += 1
-                else:
-                    before = wait
-                wait = after
-            m[row + c.TAIL] = before
-
-
 def serve_compiled(simulation: "Simulation", every_request: bool = False) -> bool:
     """Serve all requests in the compiled loop, and write down what came of it; False, and nothing is written, where times come near the end
     of what 64 bits hold. every_request: as in `xbar.hw.events.repetition.serve`."""
     with uncollected():
-        return _served(_Numbers(simulation), simulation, every_request)
+        return _served(Numbers(simulation), simulation, every_request)
 
 
-def _served(numbers: _Numbers, simulation: "Simulation", every_request: bool) -> bool:
+def _served(numbers: Numbers, simulation: "Simulation", every_request: bool) -> bool:
     loop, size, requests = numbers.loop, 1, simulation.requests
     while True:
         simulation.requests = requests
         memory, journal, ended = numbers.begin(size), np.empty((JOURNAL_ROWS, 3), np.int64), loop.JOURNAL
-        look = LookAtRows(numbers, memory)
+        room = numbers.room.begin(numbers.pools["SLOT"][1])
+        look = LookAtRows(numbers, memory, room)
         memory[loop.LOOKING] = look.open and not every_request
         while ended in (loop.JOURNAL, loop.LOOK):
             if memory[loop.ROWS] + 2 > len(journal):
@@ -551,20 +386,26 @@ def _served(numbers: _Numbers, simulation: "Simulation", every_request: bool) ->
             if ended == loop.LOOK:
                 look.after(int(memory[loop.SERVED]))
                 memory[loop.LOOKING] = look.open
-            ended = loop.go_on(memory, journal)
+            ended = loop.go_on(memory, room, journal)
         if ended != loop.FULL:
             break
         size *= 4
     if ended == loop.BEYOND:
         simulation.requests = requests
         return False
-    assert ended == loop.DONE, "requests that are never served, though no buffer can run full"
+    numbers.room.put_back(memory, room)
+    if ended == loop.LACKS:
+        raise numbers.room.lacks(memory, room)
+    if ended == loop.STUCK:
+        simulation.credits.stuck()
+        raise RuntimeError("nothing is left to happen, and requests are not served")
+    assert ended == loop.DONE
     _write_down(numbers, memory, journal)
     look.close()
     return True
 
 
-def _write_down(numbers: _Numbers, memory: np.ndarray, rows: np.ndarray) -> None:
+def _write_down(numbers: Numbers, memory: np.ndarray, rows: np.ndarray) -> None:
     """Put what came of the loop where processes would have put it."""
     loop, simulation, at, width = numbers.loop, numbers.simulation, numbers.rows.at, numbers.rows.width
     journal, count = simulation.journal, int(memory[loop.ROWS])

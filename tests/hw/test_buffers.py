@@ -11,6 +11,7 @@ from torch import nn
 from tests.hw.hand_built import looped, priced_as_it_was, recurrent
 from tests.hw.networks import residual, seeded, small_convolutional
 from xbar.hw import Arrivals, Chip, load_chip, place, simulate, trace
+from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import BufferCapacityError
 from xbar.hw.events.buffers import buffer_demand
 from xbar.hw.events.credits import Credits
@@ -102,6 +103,15 @@ def test_flow_control_does_not_slow_a_balanced_pipeline(isaac: Chip) -> None:
     assert 1 / ledger.steady_throughput == pytest.approx(64 * 1.6e-6, rel=1e-3)
 
 
+def tightly_placed(tiles: int, cores: int, crossbars: int, size: float, scheme: str, flit: int) -> Placement:
+    """Branches that are joined, on tiles with buffers of so many times 8,192 bits."""
+    chip = load_chip("generic").with_changes(
+        structure={"tiles": tiles, "cores_per_tile": cores, "crossbars_per_core": crossbars}, weights={"scheme": scheme},
+        timing={"buffer_size": round(size * 8192), "flit_width": flit},
+    )  # fmt: skip
+    return place(trace(seeded(None, Joined()), torch.zeros(1, 3, 10, 10)), chip, "balance")
+
+
 class TestFiniteBuffers:
     @staticmethod
     def run(chip: Chip, built, size: int, **options) -> tuple[Ledger, Credits]:  # type: ignore[no-untyped-def]
@@ -173,12 +183,8 @@ class TestFiniteBuffers:
 
     @pytest.mark.parametrize("case", [*TIGHT, *map(tight, range(10))], ids=str)
     def test_crossbar_by_crossbar_is_the_same_where_buffers_are_tight(self, case) -> None:  # type: ignore[no-untyped-def]
-        tiles, cores, crossbars, size, scheme, flit, held = case
-        chip = load_chip("generic").with_changes(
-            structure={"tiles": tiles, "cores_per_tile": cores, "crossbars_per_core": crossbars}, weights={"scheme": scheme},
-            timing={"buffer_size": round(size * 8192), "flit_width": flit},
-        )  # fmt: skip
-        placement = place(trace(seeded(None, Joined()), torch.zeros(1, 3, 10, 10)), chip, "balance")
+        *chip, held = case
+        placement = tightly_placed(*chip)
         assert case is TIGHT[0] or Credits(Environment(), VectorOperations(placement, True), held).watched
         group, single = (simulate(placement, Arrivals.batch(4), samples_held=held, resolution=each) for each in ("group", "crossbar"))
         assert group.finish_fs.tolist() == single.finish_fs.tolist()

@@ -6,18 +6,25 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
+from simpy import Environment
+from torch import nn
 
-from tests.hw.networks import recommender
+from tests.hw.hand_built import priced_as_it_was
+from tests.hw.networks import recommender, seeded, small_convolutional
+from tests.hw.test_buffers import NETWORKS_IN_LOOPS, TIGHT, tight, tightly_placed
 from tests.hw.test_repetition import PLACED as REPEATING
 from tests.hw.test_repetition import same
-from xbar.hw import Arrivals, Update, load_chip, place, simulate, trace
+from xbar.hw import Arrivals, BufferCapacityError, Chip, Update, load_chip, place, simulate, trace
 from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
 from xbar.hw.events import fast
+from xbar.hw.events.credits import Credits
 from xbar.hw.events.ledger import Ledger
+from xbar.hw.events.vector_operation import VectorOperations
 
 WRITTEN = load_chip("edge", {"device.write_energy": "10e-12", "device.write_time": "1e-7"})
-PLACED = {name: make for name, make in REPEATING.items() if name != "full buffers"}  # which SimPy alone simulates
+PLACED = dict(REPEATING)
 PLACED["tables"] = lambda: place(trace(*recommender()), WRITTEN, {"user": 2, "hidden": 2})
 
 
@@ -84,6 +91,42 @@ def test_updates_and_look_ups() -> None:
                 assert getattr(found, table)().equals(getattr(every, table)())
 
 
+class TestFullBuffers:
+    @pytest.mark.parametrize("case", [*TIGHT, *map(tight, range(10))], ids=str)
+    def test_tight_ones(self, case: tuple) -> None:  # type: ignore[type-arg]
+        """Sums, concatenations and values that several layers read, on several tiles, in batches and at any time."""
+        *chip, held = case
+        placement = tightly_placed(*chip)
+        assert case is TIGHT[0] or Credits(Environment(), VectorOperations(placement, True), held).watched
+        alone = simulate(placement, Arrivals.batch(1)).finish_fs[0] * 1e-15
+        loads = Arrivals.batch(12), Arrivals.poisson(3 / alone, 20, seed=held), Arrivals.at_rate(2 / alone, 15)
+        for number, arrivals in enumerate(loads):
+            same(*both(placement, arrivals, off_chip_io=number != 1, samples_held=held))
+
+    @pytest.mark.parametrize("name", NETWORKS_IN_LOOPS)
+    def test_loops(self, isaac: Chip, name: str) -> None:
+        for size in (3000, 2500):
+            placement = place(NETWORKS_IN_LOOPS[name], priced_as_it_was(isaac, timing={"buffer_size": size}), None)
+            same(*both(placement, Arrivals.batch(9)))
+
+    def test_what_locks_up_or_never_fits_is_told_as_by_simpy(self, isaac: Chip, edge: Chip) -> None:
+        rows = seeded(None, nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 5)), torch.rand(1, 1, 15, 15)
+        for chip, (model, example), size in ((isaac, rows, 4680), (edge, small_convolutional(), 500)):
+            placement = place(trace(model, example), priced_as_it_was(chip, timing={"buffer_size": size}), None)
+            told = []
+            for engine in ("compiled", "simpy"):
+                with pytest.raises(BufferCapacityError) as caught:
+                    simulate(placement, Arrivals.batch(4), engine=engine)  # type: ignore[arg-type]
+                told.append((str(caught.value), caught.value.tile, caught.value.needed))
+            assert told[0] == told[1]
+
+    def test_pools_that_run_out_begin_anew_larger(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fast, "POOL", 4)
+        monkeypatch.setattr(fast, "JOURNAL_ROWS", 16)
+        placement = tightly_placed(*TIGHT[1][:-1])
+        same(*both(placement, Arrivals.poisson(1e6, 60, seed=0)))
+
+
 def test_pools_that_run_out_begin_anew_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "POOL", 4)
     monkeypatch.setattr(fast, "JOURNAL_ROWS", 16)
@@ -101,8 +144,8 @@ def test_who_serves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "by SimPy: single crossbars" in repr(ledger)
     with pytest.raises(ParameterError, match="engine='compiled': single crossbars"):
         simulate(placement, Arrivals.batch(3), resolution="crossbar", engine="compiled")
-    full = REPEATING["full buffers"]()
-    with pytest.raises(ParameterError, match=r"engine='compiled': buffers of .* tiles can run full"):
-        simulate(full, Arrivals.batch(3), engine="compiled")
+    monkeypatch.setattr(fast, "MOST", 0)
+    with pytest.raises(ParameterError, match="engine='compiled': room in buffers of 2 tiles takes another table"):
+        simulate(REPEATING["full buffers"](), Arrivals.batch(3), engine="compiled")
     with pytest.raises(ParameterError, match="must be 'auto'"):
         simulate(placement, Arrivals.batch(3), engine="fast")  # type: ignore[arg-type]

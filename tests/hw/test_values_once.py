@@ -138,7 +138,7 @@ class TestInBuffers:
         chip = priced_as_it_was(two_cores_a_tile(chip), structure={"cores_per_tile": 3}, timing={"buffer_size": 2500})
         credits = Credits(Environment(), placed(built, chip), samples_held=2)
         assert credits.watched == {0}
-        credits.take(0, 0, credits._of(0, ["s"]))
+        credits.take(0, 0, credits.bits_of(0, ["s"]))
         credits.env.run()  # type: ignore[attr-defined]
         return credits
 
