@@ -19,8 +19,9 @@ No crossing can wait for ever: the oldest sample that is not done finds room on 
 held for a time known beforehand, all those of a crossing taken at once.
 
 Not modelled: a crossing in parts, as single vectors; what a sender's values take up while they wait at their receiver for others'.
-Requests that repeat each other are all simulated: what a simulation of one chip leaves out (`xbar.hw.events.repetition`) takes a
-state of several chips that is not told yet, so a batch of many requests costs all its events. Links that a crossing holds until its last
+Several chips are simulated by SimPy (one chip of one replica as `xbar.hw.events.simulator.simulate` does it), and requests that repeat each
+other all of them: what a simulation of one chip leaves out (`xbar.hw.events.repetition`) takes a state of several chips that is not
+told yet, so a batch of many requests costs all its events. Links that a crossing holds until its last
 value is there (`whole`) count as busy for their bits' own time.
 
 Replicas are the same chips with the same weights, several times. A dispatcher sends each request to one of them as it arrives, in no time:
@@ -40,7 +41,7 @@ from xbar.hw.errors import ParameterError
 from xbar.hw.events.arrivals import Arrivals
 from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.copies import Steps
-from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options, lookups_on
+from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options, lookups_on, simulate
 from xbar.hw.events.waiting import Clock, Progress, SharedUnits
 
 Dispatch = Literal["round_robin", "random", "least_loaded"]
@@ -213,6 +214,14 @@ def simulate_chips(
     check_lookups(whole.network, len(arrivals.times), rows_read)
     if not isinstance(replicas, int | np.integer) or isinstance(replicas, bool) or replicas < 1:
         raise ParameterError(f"replicas must be a whole number of at least 1, got {replicas!r}")
+    if len(whole.chips) == replicas == 1:
+        _dispatcher(dispatch, [], 0, seed)
+        alone = simulate(
+            whole.chips[0], arrivals, read_energy=read_energy, samples_held=samples_held, horizon=horizon, resolution=resolution,
+            progress=progress, lookups=rows_read,
+        )  # fmt: skip
+        first = np.zeros(alone.requests, np.int64)
+        return ChipsLedger(whole, (alone,), first, alone.arrival_fs, alone.finish_fs, alone.span_fs, alone.events)
     env = Clock(initial_time=0)
     rows = [_Row(env, whole, arrivals, resolution == "crossbar", samples_held, rows_read) for _ in range(replicas)]
     choose = _dispatcher(dispatch, rows, len(arrivals.times), seed)

@@ -23,7 +23,7 @@ from xbar.hw.graph.capture import Captured, Example, capture, inputs_of
 from xbar.hw.graph.layout import Layout
 from xbar.hw.graph.matrix import Matrix, Table
 from xbar.hw.graph.operators import computes_a_size, kind_of
-from xbar.hw.graph.origin import Origin, origin_of
+from xbar.hw.graph.origin import Origin, origin_of, sharing
 
 _aten: Any = torch.ops.aten
 _CONVOLUTIONS = {_aten.conv1d: 1, _aten.conv2d: 2, _aten.conv3d: 3}
@@ -469,20 +469,8 @@ class _Binder:
         if paths == ["weight"]:  # the model is this layer itself
             return type(self.model).__name__.lower()
         if paths:
-            return self._sharing(node, paths[0]) or paths[0].removesuffix(".weight")
+            return sharing(self.model, origin_of(node).module, paths[0]) or paths[0].removesuffix(".weight")
         return origin_of(node).module or "matrix"
-
-    def _sharing(self, node: fx.Node, path: str) -> str | None:
-        """The module that a node is of, where that holds the tensor of this path as its own too."""
-        user, (owner, _, name) = origin_of(node).module, path.rpartition(".")
-        if not user or user == owner:
-            return None
-        try:
-            module, first = self.model.get_submodule(user), self.model.get_submodule(owner)
-        except AttributeError:
-            return None
-        tensor = getattr(first, name, None)
-        return user if module is not first and any(each is tensor for each in module.parameters(recurse=False)) else None
 
     def _table(self, node: fx.Node, packet: Any) -> bool:
         if packet is not _aten.embedding or node.args[0] not in self.constant:
