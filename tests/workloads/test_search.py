@@ -387,6 +387,21 @@ def test_a_name_of_layers_stands_for_each_of_them(tmp_path: Path) -> None:
     assert asked.confirmation.level["study.first_instance"] == 2
 
 
+def test_a_design_to_begin_with_may_say_all_layers_at_once_and_one_after_them(tmp_path: Path) -> None:
+    text = SEARCH + """
+[[begin]]
+structure.tiles = 2
+component.adc.bits = 8
+layer."*".weights.bits = 5
+layer."conv2".weights.bits = 4
+"""
+    asked = read_search(written(tmp_path, text)).asked
+    bits = {'layer."conv1".weights.bits': 5, 'layer."conv2".weights.bits': 4}
+    assert asked.first == [{"structure.tiles": 2, "component.adc.bits": 8, **bits}]
+    with pytest.raises(SweepError, match=r'begin\[0\].layer."d\*".weights.bits = 5: no axis'):
+        read_search(written(tmp_path, text.replace('layer."*"', 'layer."d*"')))
+
+
 def test_the_example_can_be_read_and_holds_what_it_says() -> None:
     asked = read_search(ROOT / "examples/search.toml").asked
     assert asked.objectives == {"energy_J": "low", "area_m2": "low"}

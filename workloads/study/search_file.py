@@ -178,12 +178,17 @@ def placed_values(name: str, values: list[Value], folder: Path) -> list[Value]:
 
 
 def _begun(raw: Any, axes: Mapping[str, Axis]) -> list[Design]:
-    """Designs to begin with, which say every axis."""
+    """Designs to begin with, which say every axis; `layer."*"` says all layers' that are not named after it, as in [axes]."""
     if not isinstance(raw, list) or not all(isinstance(each, dict) for each in raw):
         raise SweepError("begin = (given): must be [[begin]], each a design: a value of every axis")
     found = []
     for place, each in enumerate(raw):
-        design = flat_table(each, "", value_of)
+        design: Design = {}
+        for name, value in flat_table(each, "", value_of).items():
+            of_layer = layer_field(name) or layer_key(name)
+            pattern = name if of_layer is None else f'layer."{of_layer[0]}".{of_layer[1]}'
+            named = fnmatch.filter(axes, pattern) if any(sign in pattern for sign in "*?[") else []
+            design |= dict.fromkeys(named or [name], value)
         for name, value in design.items():
             axis = axes.get(name)
             if axis is None or (isinstance(axis, list) and value not in axis):
