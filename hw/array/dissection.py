@@ -25,6 +25,7 @@ from xbar.hw.errors import ConvergenceError
 BLOCK = 2**14  # cells up to which all rectangles of one size are taken together: what they hold fits a core's cache
 SMALLEST = 4  # wordlines, and bitlines, up to which a rectangle's nodes are eliminated one by one
 GATHERED = 192  # ends up to which they are put in order value by value: twice as fast where groups are small
+ALIGNED = 8  # numbers of a cache line, the widest that processors of x86-64 take at once
 STEP = 32  # lines, to a multiple of which arrays are cut that are larger, or cannot be halved down to so many
 
 Along = Literal["word", "bit"]
@@ -259,20 +260,29 @@ def _beside(one: Tensor, other: Tensor, shared: int) -> Tensor:
 
 def _joint(one: Tensor, other: Tensor, shared: int) -> Tensor:
     """Conductances between the ends that two parts do not share, with those that they do (the last of the one, the first of the other)
-    eliminated: by Cholesky's factors of the shared nodes' conductance matrix."""
-    first = one.shape[1] - shared
-    matrix = -(one[:, first:, first:] + other[:, :shared, :shared])
-    matrix.diagonal(dim1=-2, dim2=-1).copy_(one[:, first:].sum(-1) + other[:, :shared].sum(-1))
-    outwards = torch.cat([one[:, first:, :first], other[:, :shared, shared:]], 2)
+    eliminated: by Cholesky's factors of the shared nodes' conductance matrix. Every matrix begins at a multiple of `ALIGNED` numbers, with
+    nodes that are joined to none between: what a processor's library makes of one depends on where it lies."""
+    first, second = one.shape[1] - shared, other.shape[1] - shared
+    inside, ours_end, width = _aligned(shared), _aligned(first), _aligned(first) + _aligned(second)
+    matrix, outwards = one.new_zeros(len(one), inside, inside), one.new_zeros(len(one), inside, width)
+    torch.add(one[:, first:, first:], other[:, :shared, :shared], out=matrix[:, :shared, :shared]).neg_()
+    matrix.diagonal(dim1=-2, dim2=-1).fill_(1.0)[:, :shared] = one[:, first:].sum(-1) + other[:, :shared].sum(-1)
+    outwards[:, :shared, :first] = one[:, first:, :first]
+    outwards[:, :shared, ours_end : ours_end + second] = other[:, :shared, shared:]
     arms = torch.linalg.solve_triangular(torch.linalg.cholesky(matrix), outwards, upper=False)
-    ours, theirs = arms[..., :first], arms[..., first:]
-    result = one.new_empty(len(one), arms.shape[2], arms.shape[2])
-    torch.add(one[:, :first, :first], ours.mT @ ours, out=result[:, :first, :first])
-    torch.add(other[:, shared:, shared:], theirs.mT @ theirs, out=result[:, first:, first:])
-    result[:, :first, first:] = ours.mT @ theirs
+    ours, theirs = arms[..., :ours_end], arms[..., ours_end:]
+    result = one.new_empty(len(one), first + second, first + second)
+    torch.add(one[:, :first, :first], (ours.mT @ ours)[:, :first, :first], out=result[:, :first, :first])
+    torch.add(other[:, shared:, shared:], (theirs.mT @ theirs)[:, :second, :second], out=result[:, first:, first:])
+    result[:, :first, first:] = (ours.mT @ theirs)[:, :first, :second]
     result[:, first:, :first] = result[:, :first, first:].mT
     result.diagonal(dim1=-2, dim2=-1).zero_()
     return result
+
+
+def _aligned(count: int) -> int:
+    """So many numbers, or the next multiple of `ALIGNED`."""
+    return -(-count // ALIGNED) * ALIGNED
 
 
 # --- the smallest rectangles: node after node, in all of them at once --------------------------------------------
