@@ -9,6 +9,7 @@ from torch import nn
 
 from xbar.hw import Chip, convert, load_chip
 from xbar.hw.analog import analog_layers, memory_needed
+from xbar.hw.array import fused, memory
 
 BYTES_HELD = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "memory.py"))["bytes_held"]
 CHIPS = {
@@ -20,8 +21,11 @@ CHIPS = {
 }
 
 
+@pytest.mark.parametrize("of_int8", [True, False], ids=["with products of int8", "without"])
 @pytest.mark.parametrize("chip", CHIPS)
-def test_memory_is_told_before_it_is_taken(chip: str) -> None:
+def test_memory_is_told_before_it_is_taken(chip: str, of_int8: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fused, memory):
+        monkeypatch.setattr(module, "whole_products", lambda: of_int8)
     described: Chip = CHIPS[chip]()
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(256, 256, bias=False)), torch.rand(4, 256)
