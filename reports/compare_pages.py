@@ -21,6 +21,9 @@ from xbar.reports.compare import (
     SWEEP_FILE,
     TABLES,
     Comparison,
+    plain,
+)
+from xbar.reports.compared_in_words import (
     area_steps,
     by_change,
     cells_of,
@@ -29,7 +32,6 @@ from xbar.reports.compare import (
     name_of,
     note,
     on_chip,
-    plain,
     ratio_text,
     share_text,
     shown,

@@ -28,8 +28,9 @@ from xbar.reports.advice_pages import draw_advice
 from xbar.reports.advice_sheet import FILE as ADVICE_FILE
 from xbar.reports.advice_sheet import AdviceSheet
 from xbar.reports.compare import FILE as COMPARISON_FILE
-from xbar.reports.compare import compare, save_comparison, summary_text
+from xbar.reports.compare import compare
 from xbar.reports.compare_pages import draw_comparison
+from xbar.reports.compared_in_words import save_comparison, summary_text
 from xbar.reports.compression import draw_compression
 from xbar.reports.compression_sheet import FILE as COMPRESSION_FILE
 from xbar.reports.compression_sheet import CompressionSheet

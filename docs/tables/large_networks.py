@@ -8,7 +8,7 @@ soon as it is measured, and has a process of its own, whose processor time and p
 
 - large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network needs,
   the preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each batch
-  of BATCH requests. Buffers are doubled until no value waits for room without end, tables that no chip of the preset holds are
+  of BATCH requests. Buffers are doubled until no value waits for room without end, tables of which no chip of the preset holds a column are
   left to a host, and the costs of writing that a preset does not state are those that `xbar place` assumes;
 - large_networks_converted.csv, "NETWORK CHIP converted": weights on simulated cells, and one image through them;
 - large_networks_written.csv, "NETWORK CELLS written": the same network in turns on chips of as many weights, of other cells.
@@ -69,7 +69,7 @@ NETWORKS = {
     "gpt2": Entry(_gpt2, "tokens known", 50257, 4096),
 }  # fmt: skip
 PRESETS = {"isaac": ("isaac", "isaac-vector"), "hermes": ("hermes", "hermes")}  # of networks without and with products of activations
-HOSTED = {("gpt2", "hermes"): ("model.transformer.wte",)}  # 591 crossbars for a table, of which a chip has 64, and tables are not cut
+HOSTED = {("gpt2", "hermes"): ("model.transformer.wte",)}  # a column of this table takes 197 crossbars, of which a chip has 64
 CELLS: dict[str, tuple[str, dict[str, str], int | None]] = {  # preset, its changes, cells of a wordline written together (None: all)
     "static_memory": ("wang2022", {"structure.tiles": "128"}, None),
     "oxide": ("neurram", {"structure.tiles": "41"}, 1),

@@ -15,11 +15,10 @@ from scipy import stats
 
 from tests.reports.drawing import check_texts
 from xbar.hw import load_chip
-from xbar.reports.compare import (
+from xbar.reports.compare import compare, compare_runs, compare_sweeps
+from xbar.reports.compare_pages import MOST_STEPS, draw_comparison, pages
+from xbar.reports.compared_in_words import (
     area_steps,
-    compare,
-    compare_runs,
-    compare_sweeps,
     energy_steps,
     link_steps,
     save_comparison,
@@ -27,7 +26,6 @@ from xbar.reports.compare import (
     summary_text,
     verdict,
 )
-from xbar.reports.compare_pages import MOST_STEPS, draw_comparison, pages
 from xbar.reports.differences import differences, is_changed, side_by_side, tables_side_by_side
 from xbar.reports.results import Results, ResultsError
 from xbar.reports.significance import score_difference

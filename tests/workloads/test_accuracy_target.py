@@ -19,7 +19,7 @@ from xbar.workloads.data import Dataset
 from xbar.workloads.study import accuracy_target
 from xbar.workloads.study.accuracy_target import AccuracyTarget, NotHeldWarning, compress_to, factors_next
 from xbar.workloads.study.allocation import AllocationError
-from xbar.workloads.study.compress import CompressionResult, _Work, compress
+from xbar.workloads.study.compress import CompressionResult, Work, compress
 from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick
 from xbar.workloads.training import TrainingError, initialise, read_state, score
 from xbar.workloads.workload import load_workload
@@ -85,7 +85,7 @@ def test_the_strongest_try_that_holds_stands(judged: list[tuple[float, Plan]], i
 def test_the_uncompressed_network_is_trained_on_once(
     by: str, epoch_seconds: float, epochs: int, isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Work, "_epoch_seconds", lambda work: epoch_seconds or sum(work.processor_s.values()) / 3)
+    monkeypatch.setattr(Work, "_epoch_seconds", lambda work: epoch_seconds or sum(work.processor_s.values()) / 3)
     x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
     data = Dataset("drawn", x[:40], torch.arange(40) % 4, x[40:], torch.arange(20) % 4)
     net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)
@@ -105,7 +105,7 @@ def test_the_uncompressed_network_is_trained_on_once(
 def test_what_was_judged_of_the_network_trained_on_is_of_as_many_epochs(
     isaac: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Work, "_epoch_seconds", lambda work: 1e-9 + sum(work.processor_s.values()) / 40)
+    monkeypatch.setattr(Work, "_epoch_seconds", lambda work: 1e-9 + sum(work.processor_s.values()) / 40)
     x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
     data = Dataset("drawn", x[:40], (4 * x[:40, 0]).long(), x[40:], (4 * x[40:, 0]).long())
     net = initialise(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), 0)

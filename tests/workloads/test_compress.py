@@ -27,8 +27,9 @@ from xbar.workloads.study.allocation import (
     uniform,
     whole,
 )
-from xbar.workloads.study.compress import CompressionResult, _Work, chip_scores, compress
+from xbar.workloads.study.compress import CompressionResult, Work, chip_scores, compress
 from xbar.workloads.study.costs import Costs, costs_before
+from xbar.workloads.study.frontier import Frontier
 from xbar.workloads.study.plan import PLANS, TRAININGS, Plan, quick, split, split_told, with_epochs, with_training
 from xbar.workloads.task import ACCURACY, REGRESSION
 from xbar.workloads.training import TrainingError, initialise, read_state, save_state, score
@@ -250,11 +251,11 @@ def test_the_picture_of_methods_trains_all_alike(
     assert found["method"].tolist() == ["cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform"]
     assert found["reached"].all()
     assert ran == [500] * 15  # five methods of three epochs each; all the rest was kept
-    work, ran[:] = _Work(digits.model, digits.data, isaac, TARGET, compressed[1], plan, lambda _: None, ""), []
+    methods, ran[:] = Frontier(Work(digits.model, digits.data, isaac, TARGET, compressed[1], plan, lambda _: None, "")), []
     for inputs in (20, None):  # no filters go, and nothing goes
         kept = whole(digits.model) | {"conv2": replace(whole(digits.model)["conv2"], inputs=inputs)}
-        monkeypatch.setattr(work, "_allocation_of", lambda *_, kept=kept: kept)
-        work._point("cost-aware", TARGET, 0)
+        monkeypatch.setattr(methods, "_allocation_of", lambda *_, kept=kept: kept)
+        methods._point("cost-aware", TARGET, 0)
     assert ran == [500] * 6
     for name, column in (("weights", "weights"), ("power", "power_W")):
         before = compressed[0].stages.loc["uncompressed", column]
@@ -360,7 +361,7 @@ def test_groups_of_little_norm_stay_where_targets_are_met(isaac: Chip, tmp_path:
     none = dict.fromkeys(TRAININGS, 0)
     plan = Plan(rounds=1, batch=20, validation=10, instances=1, images=5, budgets=(), most_on_chips=0, method="magnitude",
                 **none)  # type: ignore[arg-type]
-    work = module._Work(net, data, isaac, {"weights": 1.0}, tmp_path, plan, lambda _: None, "")
+    work = module.Work(net, data, isaac, {"weights": 1.0}, tmp_path, plan, lambda _: None, "")
 
     def threshold(target: dict[str, float], **changes: object) -> float:
         work.target, work.plan = target, replace(plan, **changes)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -33,13 +33,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xbar.compression.admm import COLUMNS, Admm, Balanced
+from xbar.compression.admm import COLUMNS, Admm
 from xbar.compression.constraints import Filter, Levels
 from xbar.compression.errors import CompressionError
 from xbar.compression.gemm import matrix_layers
 from xbar.compression.joint import Joint
 from xbar.compression.layered import layers_of, with_layers
-from xbar.compression.magnitude import Gradual, OneShot
 from xbar.compression.masks import bake, baked, choose_threshold, hold_zeros, purify
 from xbar.compression.packing import weights_in_cells
 from xbar.compression.paths import remove_unused_paths
@@ -55,7 +54,6 @@ from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.offered import ASSUMED_SIGMA, AUTO, BEST_BITS, COMPRESSION_METHODS
 from xbar.workloads.study.allocation import (
     Allocation,
-    AllocationError,
     Chosen,
     Keep,
     Search,
@@ -65,23 +63,22 @@ from xbar.workloads.study.allocation import (
     input_sets,
     joint_sets,
     prune_and_solve,
-    prune_once,
     smaller,
     uniform,
 )
 from xbar.workloads.study.costs import Costs, costs_before, weights_of
 from xbar.workloads.study.effects import own_write_error, with_write_error
+from xbar.workloads.study.frontier import SOLVED_ON, Frontier
 from xbar.workloads.study.give_back import GivenBack, give_back
 from xbar.workloads.study.plan import PULL_SHARE, TRAININGS, Plan, split, split_told
 from xbar.workloads.study.precision import LASTING, Bits, Widths, at_bits, bits_of
+from xbar.workloads.study.pulled_training import pulling, train
 from xbar.workloads.task import Metric
-from xbar.workloads.training import Recipe, TrainingError, check_recipe, read_state, save_state, score, train_network
+from xbar.workloads.training import TrainingError, check_recipe, read_state, save_state, score
 
 Step = Callable[[str], None]
 CPU = torch.device("cpu")
-FRONTIER = ("cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # cost-aware and uniform: by ADMM
 TIMED_BATCHES = 20  # whose training tells how long an epoch takes
-SOLVED_ON = 2000  # training samples that least squares see
 LEVELS_SHARE = 0.3  # of the learning rate, on levels
 LAST_SHARE = 0.1  # of it, for `control` and `final`: at 0.3 the training loss of VGG-16's control rose from 0.316 to 0.337 in four epochs
 STAGES = ("uncompressed", "longer", "pruned", "purified", "quantised", "control", "final")
@@ -118,11 +115,11 @@ def compress(
     if chip.layer:
         raise TrainingError(f"chip {chip.name} has settings of single layers ({', '.join(chip.layer)}), which compression, that "
                             "plans with one width for all, would not see: leave them out")  # fmt: skip
-    work = _Work(model, data, chip, dict(target), out, plan or Plan(), step, code)
+    work = Work(model, data, chip, dict(target), out, plan or Plan(), step, code)
     return work.result()
 
 
-class _Work:
+class Work:
     """One compression: its settings, its folder, and its stages in order."""
 
     def __init__(
@@ -138,7 +135,6 @@ class _Work:
         self.earlier: dict[str, float] = {}  # of what a stage begins with, where an interrupted call left that
         self.histories: dict[str, list[dict[str, Any]]] = {}  # of ADMM, by stage
         self.epochs_of: dict[str, int] = {}
-        self._allocations: dict[tuple[bool, tuple[tuple[str, float], ...]], Allocation] = {}
         self.given_back: dict[str, dict[str, Any]] = {}  # what of each target is used, and why no more
         self.apart: dict[str, float] = {}  # of ADMM before the hard projection, the farthest layer, by stage
         self.ranges: dict[str, dict[str, tuple[float, float]]] = {}  # of inputs, learned, by stage
@@ -180,11 +176,11 @@ class _Work:
         """All stages, then the judgement; what of the plan the network or data cannot do is told before any of it."""
         most = self.plan.recipe(1, small=True, taught=True)  # with all options that a stage may have
         check_recipe(self.model, self.parts, most, self.model if most.distil else None)
-        allocation, steps = self._allocation()
+        allocation, steps = self.allocation()
         models = self._models(allocation)
         judged = {name: self._judge(name, m) for name, m in models.items()}
         stages = pd.DataFrame.from_dict(judged, orient="index").rename_axis("stage")
-        frontier = self._frontier()
+        frontier = Frontier(self).table()
         final = models["final"]
         after = footprint(trace(final, self.example, pack=True), self.chip_after, self.plan.rate)
         alone = footprint(trace(final, self.example, pack=True), self.chip, self.plan.rate)
@@ -227,16 +223,16 @@ class _Work:
         if self.plan.longer_by == "epochs":
             return self.plan.epochs
         spent = sum(seconds for name, seconds in self.processor_s.items() if name not in ("longer", "control"))
-        found = self._remembered("longer", lambda: {"epochs": max(1, round(spent / self._epoch_seconds()))}, of=self.of_uncompressed)
+        found = self.remembered("longer", lambda: {"epochs": max(1, round(spent / self._epoch_seconds()))}, of=self.of_uncompressed)
         return int(found["epochs"])
 
     def _epoch_seconds(self) -> float:
         """Processor time of an epoch of the uncompressed network's training, on the mean of small and large images, from a short one."""
         plan, model = self.plan, baked(self.model).to(self.on)
         part = first_samples(self.parts, TIMED_BATCHES * plan.batch)
-        _train(model, first_samples(part, plan.batch), plan.recipe(2, small=True), plan)  # what is done once
+        train(model, first_samples(part, plan.batch), plan.recipe(2, small=True), plan)  # what is done once
         began = time.process_time()
-        _train(model, part, plan.recipe(2, small=True), plan)
+        train(model, part, plan.recipe(2, small=True), plan)
         return (time.process_time() - began) / 2 * len(self.parts.train_targets) / len(part.train_targets)
 
     def _cut(self, allocation: Allocation) -> nn.Module:
@@ -245,7 +241,7 @@ class _Work:
         if plan.method == "least-squares":
             return self._stage("inputs", lambda: smaller(self._solved(allocation), self.example), 0)
         first, second = (0, 0) if plan.method == "magnitude" else (plan.filters, plan.inputs)
-        filters = self._stage("filters", lambda: baked(self.model), first, *self._sets(allocation))
+        filters = self._stage("filters", lambda: baked(self.model), first, *self.sets(allocation))
         small = smaller(baked(filters), self.example)
         return self._stage("inputs", lambda: small, second, input_sets(small, allocation))
 
@@ -266,10 +262,10 @@ class _Work:
         """Epochs that these have taken."""
         return sum(self.epochs_of.get(name, 0) for name in stages)
 
-    def _allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
+    def allocation(self) -> tuple[dict[str, Keep], pd.DataFrame]:
         def search() -> dict[str, Any]:
             self.step("allocation: what each layer costs on the chip")
-            chosen, given = self._chosen(self.target, self.plan.allocation == "cost-aware")
+            chosen, given = self.chosen(self.target, self.plan.allocation == "cost-aware")
             steps = pd.concat([chosen.steps, pd.DataFrame(given.rows)]) if given.rows else chosen.steps
             return {
                 "allocation": {name: asdict(keep) for name, keep in given.state.items()},
@@ -277,7 +273,7 @@ class _Work:
                 "sensitivity": sensitivity_of(chosen).to_dict("list"),
             }  # fmt: skip
 
-        found = self._remembered("allocation", search)
+        found = self.remembered("allocation", search)
         self.given_back, self.sensitivity = found["targets"], pd.DataFrame(found["sensitivity"])
         if self.widths is not None:
             self._at_bits(self.widths, tuple(found["bits"]))
@@ -290,7 +286,7 @@ class _Work:
         self.levels = Levels.of(self.chip_after)
         self.identity = hashlib.sha256(f"{self.identity} {bits}".encode()).hexdigest()
 
-    def _chosen(self, target: Mapping[str, float], by_cost: bool) -> tuple[Chosen, GivenBack]:
+    def chosen(self, target: Mapping[str, float], by_cost: bool) -> tuple[Chosen, GivenBack]:
         """What each layer keeps at these targets, as searched and after what still fits has come back."""
         search = self._search(target)
         chosen = cost_aware(search) if by_cost else uniform(search)
@@ -307,14 +303,14 @@ class _Work:
         return Search(self.model, self.costs, target, self.costs_before, self.parts, plan.recipe(1), plan.rounds,
                       plan.search_images, plan.seed, self.step, self.widths)  # fmt: skip
 
-    def _sets(self, allocation: Allocation) -> tuple[dict[str, list[Filter]], list[Joint]]:
+    def sets(self, allocation: Allocation) -> tuple[dict[str, list[Filter]], list[Joint]]:
         """What filters of layers, and what units of streams, are to be kept by ADMM."""
         joint = joint_sets(self.model, allocation, self.example)
         return filter_sets(self.model, allocation, joint), joint
 
     def _purified(self, model: nn.Module) -> nn.Module:
         trial = hold_zeros(model)
-        threshold = self._remembered("threshold", lambda: {"threshold": self._threshold(trial)})["threshold"]
+        threshold = self.remembered("threshold", lambda: {"threshold": self._threshold(trial)})["threshold"]
         return self._without(trial, threshold)
 
     def _without(self, model: nn.Module, threshold: float) -> nn.Module:
@@ -410,7 +406,7 @@ class _Work:
             if checkpoint.is_file():  # an interrupt after its last epoch tells of none
                 self.epochs_of[name] = read_state(checkpoint).get("epoch", -1) + 1
             teacher = self.model.to(self.on) if recipe.distil else None
-            _train(model, self.parts, recipe, plan, pulled, checkpoint, told, teacher)
+            train(model, self.parts, recipe, plan, pulled, checkpoint, told, teacher)
             if isinstance(pulled, Admm):
                 self.histories[name] = pulled.history.to_dict("records")
                 self.apart[name] = pulled.reached
@@ -433,7 +429,7 @@ class _Work:
             )
         return state
 
-    def _remembered(self, name: str, find: Callable[[], dict[str, Any]], extra: str = "", of: str = "") -> dict[str, Any]:
+    def remembered(self, name: str, find: Callable[[], dict[str, Any]], extra: str = "", of: str = "") -> dict[str, Any]:
         """What `find` found, kept as JSON; found anew where other settings of judging (`extra`) made it. of: what it depends on, all
         unless told otherwise."""
         path, identity = self.kept / f"{name}.json", of or self.identity
@@ -480,7 +476,7 @@ class _Work:
 
         how = f"{plan.instances} {plan.images}" if weights_of(model) <= plan.most_on_chips else f"float {plan.most_on_chips}"
         how += f", {self.epochs_of['longer']} epochs" if name == "longer" else ""
-        found = self._remembered(f"judged-{name}", judge, how)
+        found = self.remembered(f"judged-{name}", judge, how)
         varied = pd.Series(found.pop("varied"), dtype=float)
         found["ideal"] = float("nan") if found["ideal"] is None else found["ideal"]
         return found | {"varied_mean": varied.mean(), "varied_least": varied.min(), "varied_most": varied.max(),
@@ -540,78 +536,6 @@ class _Work:
     def _images(self) -> int:
         return min(self.plan.images, len(self.data.test_targets))
 
-    # ---- methods against each other
-
-    def _frontier(self) -> pd.DataFrame:
-        """Validation and test accuracy, energy and area at each budget of the methods of `FRONTIER`, all trained alike and short."""
-        if not self.plan.budgets:
-            return pd.DataFrame()
-        rows = []
-        for budget in self.plan.budgets:
-            target = {name: min(1.0, budget * share) for name, share in self.target.items()}
-            for method in FRONTIER:
-                for seed in range(self.plan.seed, self.plan.seed + self.plan.frontier_seeds):
-                    name = f"frontier-{method}-{budget:g}" + (f"-seed{seed}" if seed != self.plan.seed else "")
-                    extra = repr((self.plan.frontier, self.plan.frontier_images))
-                    found = self._remembered(name, lambda m=method, t=target, s=seed: self._point(m, t, s), extra)
-                    shares = {f"target_{k}": v for k, v in target.items()}
-                    rows.append({"method": method, "budget": budget, "seed": seed, **shares, **found})
-        return pd.DataFrame(rows)
-
-    def _point(self, method: str, target: Mapping[str, float], seed: int) -> dict[str, Any]:
-        """One network of the picture, by its method (`FRONTIER`), trained with a seed; epochs alike, what each layer keeps of all seeds."""
-        shares = ", ".join(f"{k} {v:.3g}" for k, v in target.items())
-        count = len(FRONTIER) * len(self.plan.budgets) * self.plan.frontier_seeds
-        self.step(f"methods: {method} at {shares}, seed {seed}, one of {count} such networks")
-        try:
-            allocation = self._allocation_of(method, target)
-        except AllocationError as error:
-            return {"reached": 0.0, "why": str(error)}
-        plan = replace(self.plan, seed=seed)
-        pulling_, left = plan.frontier[0], sum(plan.frontier)
-        parts = first_samples(self.parts, plan.frontier_images)
-        if method.endswith("magnitude"):
-            small = prune_once(self.model, allocation, self.example)
-        elif method.endswith("least-squares"):
-            solved = prune_and_solve(self.model, allocation, first_samples(parts, SOLVED_ON), seed)
-            small = smaller(solved, self.example)
-        else:
-            small, (sets, joint) = baked(self.model), self._sets(allocation)
-            if sets or joint:
-                small, left = self._pulled(small, sets, joint, parts, pulling_, plan), left - pulling_
-            small = smaller(small, self.example)
-            if inputs := input_sets(small, allocation):
-                small, left = self._pulled(small, inputs, (), parts, pulling_, plan), left - pulling_
-        model = hold_zeros(small).to(self.on)
-        if left:
-            _train(model, parts, plan.recipe(left), plan)
-        bake(model).cpu().eval()
-        taken = footprint(trace(model, self.example, pack=True), self.chip_after, self.plan.rate)
-        return {
-            "reached": 1.0, "validation": score(model, self.parts.test_inputs, self.parts.test_targets, self.data.metric),
-            "float": score(model, self.data.test_inputs, self.data.test_targets, self.data.metric), "weights": weights_of(model),
-            "arrays": taken.arrays, "area_m2": taken.area, "energy_J": taken.energy, "power_W": taken.power,
-        }  # fmt: skip
-
-    def _allocation_of(self, method: str, target: Mapping[str, float]) -> Allocation:
-        """What each layer keeps at these targets, found once for all methods of the same ratios."""
-        by_cost = method.startswith("cost-aware")
-        if by_cost == (self.plan.allocation == "cost-aware") and target == self.target:
-            return self._allocation()[0]
-        key = by_cost, tuple(target.items())
-        if key not in self._allocations:
-            self._allocations[key] = self._chosen(target, by_cost)[1].state
-        return self._allocations[key]
-
-    def _pulled(
-        self, model: nn.Module, sets: Mapping[str, list[Any]], joint: Sequence[Joint], parts: Dataset, epochs: int, plan: Plan
-    ) -> nn.Module:
-        """The network by ADMM in its sets, plain; all epochs are taken, converged or not, so that methods train alike."""
-        model.to(self.on)
-        admm = pulling("admm", model, sets, plan, epochs, parts, tolerance=0.0, joint=joint)
-        _train(model, parts, plan.recipe(epochs, PULL_SHARE, pulled=True), plan, admm)
-        return bake(model).cpu()
-
 
 def sensitivity_of(chosen: Chosen) -> pd.DataFrame:
     """What the loss does without a share of each layer's or stream's filters and inputs, those of least worth, as `Chosen.worth` has it of
@@ -626,22 +550,6 @@ def sensitivity_of(chosen: Chosen) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "side", "share", "damage"])
 
 
-def pulling(
-    method: str, model: nn.Module, sets: Mapping[str, list[Any]], plan: Plan, epochs: int, data: Dataset, tolerance: float = 0.01,
-    joint: Sequence[Joint] = (),
-) -> Admm | OneShot:  # fmt: skip
-    """What pulls the model into its sets along a training of so many epochs: by COMPRESSION_METHODS."""
-    planned = epochs * _updates(plan, data)
-    if method == "gradual":
-        return Gradual(model, sets, planned, joint=joint)
-    return Admm(model, sets, Balanced(plan.rho, planned), decoupled=True, tolerance=tolerance, joint=joint)
-
-
-def _updates(plan: Plan, data: Dataset) -> int:
-    """Of ADMM in an epoch: as planned, at most one a batch."""
-    return min(plan.updates, -(-len(data.train_targets) // plan.batch))
-
-
 def footprint_numbers(taken: Footprint, array_power: float) -> dict[str, float]:
     """A footprint as `compression.json` has it. array_power: of one array with its share of the chip at its peak load [W]
     (`xbar.hw.footprint.array_power`), of the uncompressed network's chip throughout."""
@@ -653,17 +561,6 @@ def footprint_numbers(taken: Footprint, array_power: float) -> dict[str, float]:
         "peak_power_W": taken.arrays * array_power,
         "latency_s": taken.latency,
     }
-
-
-def _train(
-    model: nn.Module, data: Dataset, recipe: Recipe, plan: Plan, pulled: Admm | OneShot | None = None, checkpoint: Path | None = None,
-    after: Callable[[int, float], None] = lambda epoch, loss: None, teacher: nn.Module | None = None,
-) -> None:  # fmt: skip
-    """Train in place; what is pulled is put in its sets at the end."""
-    updates = _updates(plan, data)
-    train_network(model, data, recipe, plan.seed, checkpoint, regulariser=pulled, updates=updates, after=after, teacher=teacher)
-    if pulled is not None:
-        pulled.project_()
 
 
 def chip_scores(
