@@ -30,7 +30,7 @@ NEVER = 2**63 - 1
 NOW, EVENTS, DUE, ROWS, SERVED, LOOKED, LOOKING, REQUESTS, ARRIVED, OVERFLOW, ACTIVITIES, STARTED, HELD = range(1, 14)
 WRITTEN, HOP, SHORTEST = range(14, 17)
 HEAP, HEAP_ROWS, QUEUE, QUEUE_ROWS, POSTED, POST, POST_ROWS, ASKED, ASKING, TURNS_DUE, SCANS, BEGUN, ORDER, WRITES_OUT = range(17, 31)
-NODE, NODES, WAIT, WAITS, JOB_FREE, JOBS, SLOT, SLOTS, GAP, GAPS, RESERVE = range(31, 42)  # first free row of each pool, and how many are
+NODE, NODES, WAIT, WAITS, JOB_FREE, JOBS, SLOT, SLOTS, BLOCK, BLOCKS, RESERVE = range(31, 42)  # first free row of each pool, and how many are
 REQUEST_ROWS, COPY_ROWS, COPIES, UPDATE_ROWS, UPDATES, LINKS_PORT, IO, VECTORS, LAYERS, TURN = range(42, 52)
 IN_READERS, IN_READERS_END, LASTS, LASTS_END, ALL, ALL_END = range(52, 58)
 WATCHED, UNSENT, SLOT_FIRST, SLOT_WIDTH, PENDING, IN_WAITING, WAITING, ROOM_DUE, ROOM_SCANS, PASSED, LACKING = range(58, 69)
@@ -65,8 +65,10 @@ J_WRITTEN, J_WAITS, J_INJECTED, J_ARRIVED, J_NEXT, J_WIDTH = range(10, 16)
 P_HEAD, P_TAIL, P_DUE, P_WIDTH = range(4)  # of ports
 N_NEXT, N_BEFORE, N_ASKED, N_RANK, N_HOLD, N_EVENT, N_BEGINS, N_PORT, N_TURN, N_WIDTH = range(10)  # of who waits for one; no event: free
 W_NEXT, W_COUNT, W_EVENT, W_ROW, W_TURN, W_WIDTH = range(6)  # of who waits for progress; no event: free
-X_FREE, X_HEAD, X_TAIL, X_WIDTH = range(4)  # of links of the mesh
-G_BEGIN, G_END, G_NEXT, G_LINK, G_WIDTH = range(5)  # of gaps between packets; no link: free
+X_FREE, X_HEAD, X_TAIL, X_WIDTH = range(4)  # of links of the mesh; head and tail: blocks of gaps between packets, in order
+G_NEXT, G_LINK, G_COUNT, G_LAST, G_LONGEST, G_GAPS = range(6)  # of these blocks; last end, longest gap, begins and ends; no link: free
+GAPS_A_BLOCK = 32  # a link has up to some hundred
+G_WIDTH = G_GAPS + 2 * GAPS_A_BLOCK
 STEP_LINK, STEP_AFTER, STEP_SERVICE, STEP_WIDTH = range(4)
 H_FIRST, H_END, H_SENT, H_ROUTERS, H_WIDTH = range(5)  # of shipments
 T_HOLD, T_SHIPMENT, T_PORTS, T_PORTS_END, T_RUN, T_WIDTH = range(6)  # of transfers
@@ -278,9 +280,6 @@ def _send(m: ndarray, shipment: int) -> tuple[int, int]:
     injected = arrived = now
     if first == end:
         return injected, arrived
-    if m[GAPS] < end - first:
-        m[OVERFLOW] = 1
-        return injected, arrived
     m[shipment + H_SENT] += 1
     for step in range(first, end, STEP_WIDTH):
         link, after, service = m[step + STEP_LINK], m[step + STEP_AFTER], m[step + STEP_SERVICE]
@@ -289,16 +288,11 @@ def _send(m: ndarray, shipment: int) -> tuple[int, int]:
         if earliest >= start:
             if earliest > now and earliest - max(start, now) >= shortest:
                 _drop_past_gaps(m, link)
-                new = _new_gap(m, link, start, earliest, 0)
-                if m[link + X_TAIL]:
-                    m[m[link + X_TAIL] + G_NEXT] = new
-                else:
-                    m[link + X_HEAD] = new
-                m[link + X_TAIL] = new
+                _put_gap(m, link, start, earliest)
             start = earliest
             m[link + X_FREE] = start + service
         else:
-            if m[link + X_TAIL] and m[m[link + X_TAIL] + G_END] >= earliest + service:
+            if m[link + X_TAIL] and m[m[link + X_TAIL] + G_LAST] >= earliest + service:
                 start = _between(m, link, earliest, service)
             if start >= m[link + X_FREE]:
                 m[link + X_FREE] = start + service
@@ -311,66 +305,127 @@ def _send(m: ndarray, shipment: int) -> tuple[int, int]:
 
 
 @_inner
-def _new_gap(m: ndarray, link: int, begin: int, end: int, after: int) -> int:
-    new = m[GAP]
-    m[GAP] = m[new + G_NEXT]
-    m[GAPS] -= 1
-    m[new + G_BEGIN], m[new + G_END], m[new + G_NEXT], m[new + G_LINK] = begin, end, after, link
+def _put_gap(m: ndarray, link: int, begin: int, end: int) -> None:
+    """The last gap of a link."""
+    block = m[link + X_TAIL]
+    if not block or m[block + G_COUNT] == GAPS_A_BLOCK:
+        block = _new_block(m, link, block, 0)
+        if m[OVERFLOW]:
+            return
+    at = block + G_GAPS + 2 * m[block + G_COUNT]
+    m[at], m[at + 1] = begin, end
+    m[block + G_COUNT] += 1
+    m[block + G_LAST], m[block + G_LONGEST] = end, max(m[block + G_LONGEST], end - begin)
+
+
+@_inner
+def _new_block(m: ndarray, link: int, before: int, after: int) -> int:
+    """An empty block of gaps between two of a link, 0 for none."""
+    if not m[BLOCKS]:
+        m[OVERFLOW] = 1
+        return 0
+    new = m[BLOCK]
+    m[BLOCK] = m[new + G_NEXT]
+    m[BLOCKS] -= 1
+    m[new + G_NEXT], m[new + G_LINK], m[new + G_COUNT], m[new + G_LAST], m[new + G_LONGEST] = after, link, 0, 0, 0
+    if before:
+        m[before + G_NEXT] = new
+    else:
+        m[link + X_HEAD] = new
+    if not after:
+        m[link + X_TAIL] = new
     return new
 
 
 @_inner
-def _give_gap(m: ndarray, gap: int) -> None:
-    m[gap + G_NEXT], m[gap + G_LINK] = m[GAP], 0
-    m[GAP] = gap
-    m[GAPS] += 1
+def _give_block(m: ndarray, link: int, before: int, block: int) -> int:
+    """Take a block out, which follows another, 0 for none; the one after it."""
+    after = m[block + G_NEXT]
+    if before:
+        m[before + G_NEXT] = after
+    else:
+        m[link + X_HEAD] = after
+    if not after:
+        m[link + X_TAIL] = before
+    m[block + G_NEXT], m[block + G_LINK] = m[BLOCK], 0
+    m[BLOCK] = block
+    m[BLOCKS] += 1
+    return after
 
 
 @_inner
 def _drop_past_gaps(m: ndarray, link: int) -> None:
-    """Give back gaps that are over; none of them is taken any more."""
-    gap = m[link + X_HEAD]
-    while gap and m[gap + G_END] <= m[NOW]:
-        after = m[gap + G_NEXT]
-        _give_gap(m, gap)
-        gap = after
-    m[link + X_HEAD] = gap
-    if not gap:
-        m[link + X_TAIL] = 0
+    """Give back blocks of gaps that are over; none of them is taken any more."""
+    block = m[link + X_HEAD]
+    while block and m[block + G_LAST] <= m[NOW]:
+        block = _give_block(m, link, 0, block)
 
 
 @_inner
 def _between(m: ndarray, link: int, earliest: int, service: int) -> int:
-    """The first free time from `earliest` on for `service`, which is taken where it lies between packets."""
-    shortest = m[SHORTEST]
+    """The first free time from `earliest` on for `service`, which is taken where it lies between packets. Blocks without a gap of its
+    length are passed over."""
     _drop_past_gaps(m, link)
-    before, gap = 0, m[link + X_HEAD]
-    while gap:
-        begin, end = m[gap + G_BEGIN], m[gap + G_END]
-        start = max(begin, earliest)
-        if start + service <= end:
-            left, right = start - begin >= shortest, end - start - service >= shortest
-            if left and right:
-                new = _new_gap(m, link, start + service, end, m[gap + G_NEXT])
-                m[gap + G_END], m[gap + G_NEXT] = start, new
-                if m[link + X_TAIL] == gap:
-                    m[link + X_TAIL] = new
-            elif left:
-                m[gap + G_END] = start
-            elif right:
-                m[gap + G_BEGIN] = start + service
-            else:
-                after = m[gap + G_NEXT]
-                if before:
-                    m[before + G_NEXT] = after
-                else:
-                    m[link + X_HEAD] = after
-                if not after:
-                    m[link + X_TAIL] = before
-                _give_gap(m, gap)
-            return start
-        before, gap = gap, m[gap + G_NEXT]
+    before, block = 0, m[link + X_HEAD]
+    while block:
+        if m[block + G_LONGEST] >= service and m[block + G_LAST] >= earliest + service:
+            first = block + G_GAPS
+            for gap in range(first, first + 2 * m[block + G_COUNT], 2):
+                start = max(m[gap], earliest)
+                if start + service <= m[gap + 1]:
+                    _take(m, link, before, block, gap, start, start + service)
+                    return start
+        before, block = block, m[block + G_NEXT]
     return max(m[link + X_FREE], earliest)
+
+
+@_inner
+def _take(m: ndarray, link: int, before: int, block: int, gap: int, start: int, end: int) -> None:
+    """Take a time out of a gap; what is left of it on either side stays a gap unless it is too short for any packet."""
+    shortest, over = m[SHORTEST], m[gap + 1]
+    left, right = start - m[gap] >= shortest, over - end >= shortest
+    if left and right:
+        if m[block + G_COUNT] == GAPS_A_BLOCK:  # the second half of them into a block of their own
+            new = _new_block(m, link, block, m[block + G_NEXT])
+            if m[OVERFLOW]:
+                return
+            half = G_GAPS + GAPS_A_BLOCK
+            for at in range(half, G_WIDTH):
+                m[new + at - GAPS_A_BLOCK] = m[block + at]
+            m[new + G_COUNT] = m[block + G_COUNT] = GAPS_A_BLOCK // 2
+            if gap >= block + half:
+                _weigh(m, block)
+                gap += new - block - GAPS_A_BLOCK
+                block = new
+            else:
+                _weigh(m, new)
+        last = block + G_GAPS + 2 * m[block + G_COUNT]
+        for at in range(last - 1, gap + 1, -1):
+            m[at + 2] = m[at]
+        m[gap + 1], m[gap + 2], m[gap + 3] = start, end, over
+        m[block + G_COUNT] += 1
+    elif left:
+        m[gap + 1] = start
+    elif right:
+        m[gap] = end
+    else:
+        m[block + G_COUNT] -= 1
+        if not m[block + G_COUNT]:
+            _give_block(m, link, before, block)
+            return
+        for at in range(gap, block + G_GAPS + 2 * m[block + G_COUNT]):
+            m[at] = m[at + 2]
+    _weigh(m, block)
+
+
+@_inner
+def _weigh(m: ndarray, block: int) -> None:
+    """When the last gap of a block ends, and how long the longest is."""
+    first, longest = block + G_GAPS, 0
+    last = first + 2 * m[block + G_COUNT]
+    for gap in range(first, last, 2):
+        longest = max(longest, m[gap + 1] - m[gap])
+    m[block + G_LAST], m[block + G_LONGEST] = m[last - 1], longest
 
 
 @_inner

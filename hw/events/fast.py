@@ -141,8 +141,7 @@ class Numbers:
         ends = rows.of("steps", np.cumsum([0] + [len(shipment.steps) for shipment in shipments]))
         sent = rows.put("shipments", np.zeros((len(shipments), c.H_WIDTH)), c.H_WIDTH)
         sent[:, c.H_FIRST], sent[:, c.H_END], sent[:, c.H_ROUTERS] = ends[:-1], ends[1:], [each.routers for each in shipments]
-        self.longest = max((len(shipment.steps) for shipment in shipments), default=0)
-        rows.room("begun", self.longest + 1)
+        rows.room("begun", max((len(shipment.steps) for shipment in shipments), default=0) + 1)
         sendings = rows.put("sendings", self.sendings, c.D_WIDTH)
         sendings[:, c.D_SHIPMENT] = rows.of("shipments", sendings[:, c.D_SHIPMENT])
         rows.rows["send of"][:] = rows.of("sendings", np.array(sending_of, np.int64))
@@ -325,7 +324,7 @@ class Numbers:
         pool, reserve = size * (POOL + 8 * len(simulation.copies)), 2 + len(self.holds)
         pools = {
             "NODE": (pool + reserve, c.N_WIDTH, c.N_NEXT), "WAIT": (pool + size * POOL, c.W_WIDTH, c.W_NEXT),
-            "JOB_FREE": (pool, c.J_WIDTH, c.J_NEXT), "GAP": (4 * pool + self.longest, c.G_WIDTH, c.G_NEXT),
+            "JOB_FREE": (pool, c.J_WIDTH, c.J_NEXT), "BLOCK": (len(simulation.links.free) + pool // 8, c.G_WIDTH, c.G_NEXT),
             "SLOT": (min(simulation.requests, size * (16 + most_phases)) + 4, self.slot_width, 0),
         }  # fmt: skip
         queue = 1 << (2 * pool).bit_length()
@@ -347,7 +346,7 @@ class Numbers:
             c.HOP: simulation.links.hop, c.SHORTEST: simulation.links.shortest, c.ACTIVITIES: len(simulation.journal.activities),
             c.HEAP_ROWS: 2 * pool, c.QUEUE_ROWS: queue, c.POST_ROWS: pool, c.RESERVE: reserve, c.VECTORS: self.vectors,
             c.LAYERS: len(self.layers), c.COPIES: len(simulation.copies), c.UPDATES: len(simulation.updates),
-            c.NODES: pools["NODE"][0], c.WAITS: pools["WAIT"][0], c.JOBS: pools["JOB_FREE"][0], c.GAPS: pools["GAP"][0],
+            c.NODES: pools["NODE"][0], c.WAITS: pools["WAIT"][0], c.JOBS: pools["JOB_FREE"][0], c.BLOCKS: pools["BLOCK"][0],
             c.SLOTS: pools["SLOT"][0], c.ASKING: of["asking"], c.BEGUN: of["begun"], c.ORDER: of["order"], c.WRITES_OUT: of["written"],
             c.REQUEST_ROWS: of["requests"], c.COPY_ROWS: of["copies"], c.UPDATE_ROWS: of["updates"], c.LINKS_PORT: self.links_port,
             c.IN_READERS: of["readers"], c.IN_READERS_END: of["readers"] + self.input_readers,

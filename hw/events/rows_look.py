@@ -156,11 +156,14 @@ class LookAtRows(Look):
         ]))  # fmt: skip
         free = numbers.table(m, "links")[:, c.X_FREE]
         told.append(later(free))
-        gaps = self._pool("GAP", c.G_WIDTH)[:, 1:]
-        left = gaps[:, c.G_END] - np.maximum(gaps[:, c.G_BEGIN], now)
-        gaps = gaps[(gaps[:, c.G_LINK] != 0) & (left >= m[c.SHORTEST]) & (gaps[:, c.G_END] > now)]
-        gaps = gaps[np.lexsort((gaps[:, c.G_BEGIN], gaps[:, c.G_LINK]))]
-        told.append(np.column_stack([gaps[:, c.G_LINK], later(gaps[:, c.G_BEGIN]), gaps[:, c.G_END] - now]))
+        first, rows = numbers.pools["BLOCK"]
+        blocks = m[first : first + rows * c.G_WIDTH].reshape(rows, c.G_WIDTH)
+        blocks = blocks[blocks[:, c.G_LINK] != 0]
+        held = np.arange(c.GAPS_A_BLOCK) < blocks[:, [c.G_COUNT]]
+        begin, end = blocks[:, c.G_GAPS :: 2][held], blocks[:, c.G_GAPS + 1 :: 2][held]
+        gaps = np.column_stack([np.repeat(blocks[:, c.G_LINK], blocks[:, c.G_COUNT]), later(begin), end - now])
+        gaps = gaps[(end - np.maximum(begin, now) >= m[c.SHORTEST]) & (end > now)]
+        told.append(gaps[np.lexsort((gaps[:, 2], gaps[:, 0]))])
         told += self._of_room(requests, served, unseen, event)
         return b"".join(np.array(part.shape, np.int64).tobytes() + np.ascontiguousarray(part, np.int64).tobytes() for part in told)
 
