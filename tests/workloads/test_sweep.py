@@ -342,6 +342,20 @@ def test_what_cannot_go_on_is_named(tmp_path: Path) -> None:
             pass
 
 
+def keeping(point: dict[str, int]) -> dict[str, object]:
+    """The process, which keeps 320 MB of the second point for the points to come, as long ones keep networks and data."""
+    if point["x"] == 1:
+        math.kept = np.ones(40_000_000)  # type: ignore[attr-defined] # of a module, which outlives the point
+        time.sleep(1.1)
+    return {"process": os.getpid()}
+
+
+def test_a_worker_that_keeps_much_for_later_points_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("psutil", reason="without psutil nothing looks at a worker's memory")
+    found = sweep(grid({"x": [0, 1, 2, 3]}), keeping, tmp_path, workers=1).frame()
+    assert found["process"].nunique() == 1, found
+
+
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = iter(["mine", "theirs", "mine"])
     monkeypatch.setattr("xbar.workloads.study.identity.code_version", lambda: next(versions))

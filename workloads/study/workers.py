@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import cloudpickle
 import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import ProcessPoolExecutor
+from joblib.externals.loky import process_executor
 from tqdm import tqdm
 
 from xbar.workloads.study import identity
@@ -64,6 +65,7 @@ def _text(error: BaseException) -> str:
 def _begin_worker(parent: int) -> None:
     """In a local worker: leave Ctrl-C to the sweep, and end when the sweep is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process_executor._MAX_MEMORY_LEAK_SIZE = math.inf  # what a worker keeps for the next points, loky takes for a leak, and ends it
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, left behind by a process that is killed
 
     def watch() -> None:
@@ -93,7 +95,7 @@ def local(workers: int | None = None, threads: int = 1) -> Executor:
     """Processes on this computer, by default one a core, of `threads` threads each. Raises SweepError."""
     check_counts(workers=workers, threads=threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return ProcessPoolExecutor(
+    return process_executor.ProcessPoolExecutor(
         workers or joblib.cpu_count(), timeout=IDLE_SECONDS, initializer=_begin_worker, initargs=(os.getpid(),),
         env={**dict.fromkeys(names, str(threads)), "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")},
     )  # fmt: skip
