@@ -25,7 +25,7 @@ from xbar.hw.chip.cycle import ticks
 from xbar.hw.chip.description import Chip
 from xbar.hw.chip.placement import Replication, Sharing, asked, layer_geometry, packed_crossbars, vector_time
 from xbar.hw.chip.recurrence import most_at_once, own_needs
-from xbar.hw.chip.widths import host_bits, made_bits, read_bits
+from xbar.hw.chip.widths import made_bits, read_bits
 from xbar.hw.errors import CapacityError, ParameterError
 from xbar.hw.graph.network import Network
 from xbar.hw.graph.part import cuts
@@ -113,7 +113,6 @@ class Stages:
         """How long a chip with these layers takes for a sample, in a long row of samples [fs], as estimated."""
         sent = self._sent(first, last)
         bits = self._received_bits(first, last) + float((self._values * self._made)[sent].sum() + self._leaving[first:last].sum())
-        bits += 0.0 if first else 2 * host_bits(self.chip, self.network)
         link = self.chip.costs["link"]
         return max(self._computing(slice(first, last)), ticks(ceil(bits), link.units * link.unit_rate))
 

@@ -1,8 +1,8 @@
 """How wide values are: what stands on links, in buffers' ports and in estimates takes its bits from here.
 
 Conventions (ours): a value is as wide as the inputs of the layer that reads it, of several the widest; the number of a table's row as
-many bits as tell the rows apart; what leaves a chip, for outside or for another one, as the inputs of the layer that makes it; what a
-network hands on as it is, and what a host sends and gets, as the chip's inputs.
+many bits as tell the rows apart; what leaves a chip, for outside, a host or another one, as the inputs of the layer that makes it; what a
+network hands on as it is, as the chip's inputs.
 """
 
 from collections.abc import Sequence
@@ -30,23 +30,18 @@ def width_read(chip: Chip, network: Network, brought: Carried) -> int:
 
 def bits_in(chip: Chip, network: Network) -> float:
     """Bits per sample that come over a chip's links: of the input values each as wide as the widest that reads it (those that nobody
-    reads as the mean of the others), of indices as told, and half of the host's."""
+    reads as the mean of the others) and of indices as told."""
     layers, indices = network.layers_by_name, network.index_bits
     values = carried(f for f in network.flows if not f.source and (f.addend or not (indices and layers[f.target].lookup)))
     width = _mean([(each.values, width_read(chip, network, each)) for each in values], chip.inputs.bits)
-    return (network.input_values - len(indices)) * width + sum(indices) + host_bits(chip, network)
+    return (network.input_values - len(indices)) * width + sum(indices)
 
 
 def bits_out(chip: Chip, network: Network) -> float:
-    """Bits per sample that leave over a chip's links, with the other half of the host's."""
+    """Bits per sample that leave over a chip's links."""
     made = [(values, made_bits(chip, name)) for name, values in network.outputs.items()]
     as_they_are = max(0.0, network.output_values - sum(network.outputs.values()))
-    return network.output_values * _mean([*made, (as_they_are, chip.inputs.bits)], chip.inputs.bits) + host_bits(chip, network)
-
-
-def host_bits(chip: Chip, network: Network) -> float:
-    """Bits per sample that go to the host, and as many that come from it."""
-    return network.host_values / 2 * chip.inputs.bits
+    return network.output_values * _mean([*made, (as_they_are, chip.inputs.bits)], chip.inputs.bits)
 
 
 def _mean(counted: Sequence[tuple[float, int]], otherwise: int) -> float:

@@ -16,8 +16,9 @@ spread evenly over the layer's vectors. Each addition and each element-wise mult
 product unit works on square blocks of results, as many as it has units, so that each operand read serves a row or column of them: 2 /
 sqrt(units) operands a multiply-accumulate.
 
-What the host computes is not on the chip: only its values cross the links, half of them out with the sample's results, read from
-the buffers where the network's outputs are made, and half in with the sample, to the layers that read them.
+What the host computes is not on the chip: only its values cross the links, what it takes out with the sample's results, read from the
+buffers where it is made, what it gives in with the sample, to the layers that read it; of the network's inputs and results those that the host
+alone reads and makes do not.
 Without off-chip transfers there are none of these either. How long the host takes is not modelled.
 
 A look-up has the same stages, with the crossbars of its row tile alone: its index, of as many bits as tell the rows of
@@ -332,13 +333,13 @@ class VectorOperations:
     # ---- the chip's edge
 
     def image_in(self, sample: int) -> Transfer:
-        """One sample over the links to the layers that read it, with half of the values that go to and from the host."""
+        """One sample over the links to the layers that read it, what a host gives among it."""
         parts = self.destinations.of_sample("", sample)
         shipment, written = self.mesh.shipment({EDGE: _bits_of(parts)}), sum(_arriving(parts).values())
         return self._transfer(self.placement.bits_in, shipment, {}, {"buffer": written, "bus": written, **self._sent(shipment)})
 
     def result_out(self, sample: int) -> Transfer:
-        """One sample's results over the links from the tiles where they are made, with the other half of the host's values."""
+        """One sample's results over the links from the tiles where they are made, what a host takes among them."""
         bits, outputs = self.placement.bits_out, self.network.outputs
         widest = max(map(self._bits_of, outputs), default=1)
         wide = {name: values * (self._bits_of(name) / widest) for name, values in outputs.items()}

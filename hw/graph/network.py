@@ -104,11 +104,11 @@ class Network(Shown):
     """A traced network: `module` runs it in float, `graph` is its dataflow, `layers` the matrices.
 
     flows: what travels between layers; consumers: for each layer the layers that wait for its result, itself among them;
-    input_values and output_values are per sample. index_bits: of those input values that are indices, the bits of each:
+    input_values and output_values are per sample, what a host hands over and takes among them, without what it alone reads
+    and makes. index_bits: of those input values that are indices, the bits of each:
     what the largest table that reads its tensor needs. outputs: by layer, how many of the output values are made there
     (what comes from the input as it is, or from a host, at none); where they are not given, the layers that no other reads make
-    alike many. host_operations: multiplications and additions per sample that a host does; host_values: values
-    per sample that go to it and come from it, other than inputs and outputs.
+    alike many. host_operations: multiplications and additions per sample that a host does.
     Raises ParameterError for a layer to which no flow brings inputs, for outputs of no such layer or too many, and where
     they are not given and every layer is read by another.
     """
@@ -123,13 +123,12 @@ class Network(Shown):
     index_bits: tuple[int, ...] = ()
     outputs: Mapping[str, float] = field(default_factory=dict)
     host_operations: float = 0.0
-    host_values: float = 0.0
 
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
         if dry := set(names) - {flow.target for flow in self.flows if not flow.addend}:
             raise ParameterError(f"flows: none brings inputs to {', '.join(name for name in names if name in dry)}")
-        if not self.outputs:
+        if not self.outputs and self.output_values:
             last = [name for name in self.last_layers if not any(f.source == name and f.target != name for f in self.flows)]
             if not last:
                 raise ParameterError("outputs: every layer is read by another, so outputs must say where the results are made")
@@ -139,10 +138,8 @@ class Network(Shown):
                 raise ParameterError(f"outputs: {name!r} with {values} values; must be 0 or more of a layer: {', '.join(names)}")
         if sum(self.outputs.values()) > self.output_values * (1 + 1e-9):
             raise ParameterError(f"outputs: {sum(self.outputs.values()):g} values, more than the {self.output_values} of the network")
-        if not all(count >= 0 and math.isfinite(count) for count in (self.host_operations, self.host_values)):
-            raise ParameterError(
-                f"host_operations and host_values must be 0 or more, got {self.host_operations} and {self.host_values}"
-            )
+        if not (self.host_operations >= 0 and math.isfinite(self.host_operations)):
+            raise ParameterError(f"host_operations must be 0 or more, got {self.host_operations}")
 
     def _title(self) -> str:
         return f"Network of {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}"

@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 
 from xbar.hw.errors import ParameterError
-from xbar.hw.graph.made import Made, distinct
+from xbar.hw.graph.made import Made, distinct, together
 from xbar.hw.graph.network import Flow, MatrixLayer, Network
 
 APART = 2.0**40  # more than the values that a layer makes, so few that numbers of many layers are exact
@@ -73,7 +73,7 @@ def part(network: Network, names: Collection[str]) -> Network:
     return Network(
         network.module, network.graph, layers, flows, consumers, read + ceil(arriving),
         ceil(sum(outputs.values())), indices, {name: count for name, count in outputs.items() if count},
-        network.host_operations if first else 0.0, network.host_values if first else 0.0,
+        network.host_operations if first else 0.0,
     )  # fmt: skip
 
 
@@ -102,13 +102,16 @@ def _input_of(network: Network, names: Collection[str]) -> tuple[int, tuple[int,
 
 
 def _read_apart(network: Network, names: Collection[str]) -> tuple[float, tuple[int, ...]]:
-    """Values of the input that these layers read, and bits of the indices that their tables do, each once."""
+    """Values of the input that these layers read, and bits of the indices that their tables do, each once, as wide as the widest of them
+    that reads it needs."""
     flows = [flow for flow in network.flows if not flow.source and flow.target in names]
     tables = {layer.name: layer.index_bits for layer in network.layers if layer.lookup and network.index_bits}
     looked_up = [flow for flow in flows if flow.target in tables and not flow.addend]
-    widths = dict.fromkeys(tables[flow.target] for flow in looked_up)
-    counts = {bits: ceil(distinct(flow for flow in looked_up if tables[flow.target] == bits)) for bits in widths}
-    indices = tuple(bits for bits, count in counts.items() for _ in range(count))
+    counts: dict[int, float] = {}
+    for places, values in together(looked_up):
+        widest = max(tables[looked_up[place].target] for place in places)
+        counts[widest] = counts.get(widest, 0.0) + values
+    indices = tuple(bits for bits in sorted(counts, reverse=True) for _ in range(ceil(counts[bits])))
     return distinct(flow for flow in flows if flow.target not in tables or flow.addend), indices
 
 

@@ -76,11 +76,12 @@ class _Builder:
         self.indices: dict[str, int] = {}  # input of the network -> bits of its indices
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, float] = {}
+        self.leaving: set[fx.Node] = set()  # values that leave the chip, as results or to a host
         self.output_values = 0
         self.before: dict[str, float] = {}  # digital work on the inputs, before any layer
         self.outer: dict[str, int] = {}  # by use: how often its rows go through all samples
         self.host_operations = 0.0
-        self.crossing: dict[fx.Node, float] = {}  # values that go to a host or come from it
+        self.from_host: dict[fx.Node, int] = {}  # values that come from a host
         self.numbers = 1  # that the next value gets (`xbar.hw.graph.made`); 0 is none's
         self.makers: tuple[list[int], list[dict[str, float]]] = [], []  # numbers from which on values are made by so much of which layers
 
@@ -101,10 +102,10 @@ class _Builder:
             name: tuple(layer.name for layer in layers if name in layer.needs) for name in self.layers
         }
         bits = [self.indices[name] for name in self.indices for _ in range(self.inputs[name].size)]
+        coming = sum(value.size for name, value in self.inputs.items() if name not in self._read_by_host_alone())
         return Network(
             self.read.module, self.graph, layers, tuple(_merged(self.flows)), consumers,
-            sum(value.size for value in self.inputs.values()), self.output_values, tuple(bits), self.outputs,
-            self.host_operations, sum(self.crossing.values()),
+            coming + sum(self.from_host.values()), self.output_values, tuple(bits), self.outputs, self.host_operations,
         )  # fmt: skip
 
     def _layer(self, name: str, spec: _Spec) -> MatrixLayer:
@@ -168,13 +169,19 @@ class _Builder:
     def _output(self, node: fx.Node) -> None:
         self._drawn(node, "output")
         for source in node.all_input_nodes:
-            value = self.values[source]
-            if not isinstance(value, Value):
-                continue
-            self.output_values += value.size
-            for holder, share in value.holders.items():
-                if holder:
-                    self.outputs[holder] = self.outputs.get(holder, 0.0) + share * value.size
+            if source.name not in self.read.host:
+                self._leaves(source)
+
+    def _leaves(self, node: fx.Node) -> None:
+        """Count values that leave the chip, each once."""
+        value = self.values[node]
+        if node in self.leaving or not isinstance(value, Value):
+            return
+        self.leaving.add(node)
+        self.output_values += value.size
+        for holder, share in value.holders.items():
+            if holder:
+                self.outputs[holder] = self.outputs.get(holder, 0.0) + share * value.size
 
     def _module(self, node: fx.Node) -> Any:
         name = str(node.target)
@@ -461,13 +468,25 @@ class _Builder:
     # ---- what a host does
 
     def _cross(self, node: fx.Node) -> None:
-        """Note the operands that pass between chip and host to reach this operator."""
-        for operand in node.all_input_nodes:
+        """Note the operands that pass between chip and host to reach this operator; inputs and results of the network are outside
+        anyway."""
+        for operand in node.all_input_nodes if node.op != "output" else ():
             value = self.values[operand]
-            other_side = node.op != "output" and (operand.name in self.read.host) != (node.name in self.read.host)
-            given = any(each.target == "input_shapes" for each in operand.all_input_nodes)
-            if other_side and not given and isinstance(value, Value) and value.size:
-                self.crossing[operand] = float(value.size)
+            if _given(operand) or not isinstance(value, Value) or (operand.name in self.read.host) == (node.name in self.read.host):
+                continue
+            if operand.name in self.read.host:
+                self.from_host[operand] = value.size
+            else:
+                self._leaves(operand)
+
+    def _read_by_host_alone(self) -> set[str]:
+        """Inputs of the network that do not come to the chip."""
+        names = list(self.inputs)
+        readers: dict[str, set[bool]] = {}
+        for node in self.read.module.graph.nodes:
+            if _given(node) and isinstance(node.args[1], int):
+                readers.setdefault(names[node.args[1]], set()).update(user.name in self.read.host for user in node.users)
+        return {name for name, by_host in readers.items() if by_host == {True}}
 
     def _unknown_on_host(self, node: fx.Node) -> Any:
         """An operator of a host that the registry does not know: each result rests on all of its sample."""
@@ -492,6 +511,11 @@ class _Builder:
             vectors *= int(np.prod(matrix.layout.space(source.shape)))
         self.host_operations += 2.0 * weights.numel() * vectors
         return self._numbered(rests_on_all([source], shape))
+
+
+def _given(node: fx.Node) -> bool:
+    """Whether a node is an input of the network, as operators read it."""
+    return any(each.target == "input_shapes" for each in node.all_input_nodes)
 
 
 def _with_padding(own: list[Tensor]) -> list[Tensor]:

@@ -6,8 +6,9 @@
 Needs torch and numpy alone and imports nothing of the project, so that no change of it breaks a checkpoint. The last 5,000
 training images are never trained on: validation, for every baseline and every compressed network alike. Training goes on
 where it stopped, at most a minute back, from the checkpoint in --keep (by default the user's cache). What it leaves
-there: NAME.pt, a plain state dict of the averaged weights, and NAME.csv, a row an epoch. Test images are looked at once,
-at the end.
+there: NAME.pt, a plain state dict of the averaged weights, and NAME.csv, a row an epoch; after each epoch NAME.begun, a sixth
+of the checkpoint's size, to go on from on another computer (--begun): weights in bfloat16, without the momentum and the average,
+which begin anew there. Test images are looked at once, at the end.
 
 The recipe: SGD with Nesterov momentum under a one-cycle rate, label smoothing, shifts, mirroring, cutout (T. DeVries and
 G. Taylor, arXiv 1708.04552), the first half of the epochs at 24 pixels, an exponential average of the weights; bfloat16
@@ -173,6 +174,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=54)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=kept_in() / "baselines", help="folder of checkpoint and results")
+    parser.add_argument("--begun", type=Path, help="NAME.begun to go on from where --keep has no checkpoint")
     parser.add_argument("--precision", choices=("auto", "bfloat16", "float32"), default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
@@ -185,7 +187,7 @@ def main() -> None:
     seen, validation = pixels[:TRAIN_IMAGES], (pixels[TRAIN_IMAGES:], labels[TRAIN_IMAGES:])
     given.keep.mkdir(parents=True, exist_ok=True)
     title = given.network if given.seed == 0 else f"{given.network}-seed{given.seed}"
-    paths = {ending: given.keep / f"{title}.{ending}" for ending in ("pt", "csv", "json", "checkpoint")}
+    paths = {ending: given.keep / f"{title}.{ending}" for ending in ("pt", "csv", "json", "checkpoint", "begun")}
 
     torch.manual_seed(given.seed)
     model = NETWORKS[given.network]().to(device, memory_format=torch.channels_last)
@@ -197,18 +199,26 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=given.epochs * batches, pct_start=WARM)
     identity = {"network": given.network, "epochs": given.epochs, "seed": given.seed, "images": TRAIN_IMAGES}
     done, rows, spent, total = 0, [], 0.0, 0.0
-    if paths["checkpoint"].is_file():
-        state = torch.load(paths["checkpoint"], weights_only=True, map_location=device)
+    source = paths["checkpoint"] if paths["checkpoint"].is_file() else given.begun
+    if source is not None:
+        state = torch.load(source, weights_only=True, map_location=device)
         if state["identity"] != identity:
-            raise SystemExit(f"{paths['checkpoint']}: is of {state['identity']}, asked is {identity}; remove it to begin anew")
+            raise SystemExit(f"{source}: is of {state['identity']}, asked is {identity}; leave it out to begin anew")
         done, rows, spent, total = state["done"], state["rows"], state["spent"], state["total"]
         for name, part in (("model", model), ("average", average), ("optimiser", optimiser), ("schedule", schedule)):
-            part.load_state_dict(state[name])
+            if name in state:
+                part.load_state_dict(state[name])
+        if "average" not in state:
+            average.module.load_state_dict(model.state_dict())
         print(f"going on at epoch {done // batches + 1} of {given.epochs}, batch {done % batches + 1}", flush=True)
     print(f"{title}: {given.epochs} epochs on {device.type}, {'bfloat16' if half else 'float32'}", flush=True)
 
     def keep() -> None:
         state = {"identity": identity, "done": done, "rows": rows, "spent": spent, "total": total}
+        if done % batches == 0:
+            short = {name: value.bfloat16() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+            rates = {"state": {}, "param_groups": optimiser.state_dict()["param_groups"]}
+            save(state | {"model": short, "optimiser": rates, "schedule": schedule.state_dict()}, paths["begun"])
         parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
         save(state | {name: part.state_dict() for name, part in parts.items()}, paths["checkpoint"])
 

@@ -3,10 +3,13 @@
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from tests.hw.hand_built import flow, layer, network, recurrent, wide
-from xbar.hw import Arrivals, Chip, MissingComponentError, ParameterError, load_chip, place, simulate
+from xbar.hw import Arrivals, Chip, MissingComponentError, ParameterError, load_chip, place, simulate, trace
 from xbar.hw.cost.laws import LAWS
 from xbar.hw.events.vector_operation import VectorOperations
 from xbar.hw.graph.network import Network
@@ -142,18 +145,24 @@ class TestMissing:
 
 class TestHost:
     def test_its_values_cross_the_links(self, isaac: Chip) -> None:
-        """60 values: 30 come in with the sample and 30 leave with its results, 16 bits each, over 4 x 51.2 Gbit/s. No layer here
-        reads those that come in, so they go no further than the links; those that leave are read from the buffer, and 15 flits
-        more follow the other 5 over the mesh. Samples and results take longer over the mesh than over the links."""
-        plain, hosted = (
-            simulate(place(single({}, host_values=values), wide(isaac)), Arrivals.batch(2)) for values in (0.0, 60.0)
-        )
-        more = hosted.actions - plain.actions
-        for transfer, parts in (("(input)", ("link",)), ("(output)", ("link", "buffer", "bus", "router"))):
-            assert {name: count for name, count in more.loc[transfer].items() if count} == {name: 2 * 30 * 16 for name in parts}
-        assert hosted.latency[0] - plain.latency[0] == pytest.approx(2 / 1.2e9 + 15 / 1.2e9, abs=2 * PICOSECOND)
-        on_chip = [simulate(place(single({}, host_values=values), isaac), Arrivals.batch(1), off_chip_io=False) for values in (0.0, 60.0)]
-        assert on_chip[0].energy.equals(on_chip[1].energy)
+        """100 values come, 30 go to the host and 40 come from it, 10 leave, 16 bits each over 4 x 51.2 Gbit/s; what the host alone reads
+        or makes stays there. What comes is written into buffers, what leaves is read from them: against the layers without a host
+        between them, whose 30 travel on the chip, and each without the other."""
+        first, middle, last = nn.Linear(100, 30), nn.Linear(30, 40), nn.Linear(40, 10)
+        x, chip = torch.rand(2, 100), wide(isaac)
+
+        def crossed(model: nn.Module, host: list[str], given: torch.Tensor = x) -> list[pd.Series]:
+            ledger = simulate(place(trace(model, given, host=host), chip), Arrivals.batch(2))
+            return [ledger.actions.loc[transfer, ["link", "buffer", "bus"]] for transfer in ("(input)", "(output)")]
+
+        between = crossed(nn.Sequential(first, middle, last), ["1"])
+        alone = [crossed(nn.Sequential(first), []), crossed(nn.Sequential(last), [], torch.rand(2, 40))]
+        for found, count, parts in zip(between, (100 + 40, 30 + 10), zip(*alone, strict=True), strict=True):
+            assert found.tolist() == [2 * 16 * count] * 3
+            assert found.equals(parts[0] + parts[1])
+        for model, host, given in ((nn.Sequential(middle, last), ["0"], torch.rand(2, 30)), (nn.Sequential(last, nn.Linear(10, 7)), ["1"], torch.rand(2, 40))):
+            own = nn.Sequential(last)
+            assert [each.tolist() for each in crossed(model.eval(), host, given)] == [each.tolist() for each in crossed(own, [], torch.rand(2, 40))]
 
     def test_shares_of_operations(self, vector: Chip) -> None:
         """1000 weights once: 2000 operations on crossbars, 640 in the product unit, 1360 on the host."""
@@ -169,7 +178,7 @@ class TestHost:
         summary = simulate(place(recurrent(3), isaac), Arrivals.batch(1)).summary()
         assert [summary[f"{where}_operations_share"] for where in ("crossbar", "digital", "host")] == [1, 0, 0]
 
-    @pytest.mark.parametrize("fields", [{"host_values": -1.0}, {"host_operations": float("inf")}])
+    @pytest.mark.parametrize("fields", [{"host_operations": -1.0}, {"host_operations": float("inf")}])
     def test_wrong(self, fields: dict[str, float]) -> None:
-        with pytest.raises(ParameterError, match="host_operations and host_values must be 0 or more"):
+        with pytest.raises(ParameterError, match="host_operations must be 0 or more"):
             single({}, **fields)

@@ -1,5 +1,6 @@
 """What the traced dataflow says must exist, against what torch's gradients say is used."""
 
+import math
 import warnings
 
 import networkx as nx
@@ -243,27 +244,32 @@ class TestHost:
     """What a host does is counted by hand: 2 operations a multiply-accumulate, values there and back."""
 
     @pytest.mark.parametrize(
-        ("middle", "shape", "width", "operations", "values"),
+        ("middle", "shape", "width", "operations", "taken", "given"),
         [
-            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (6,), 5, 2 * 4 * 5, 4 + 5),
-            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (3, 6), 5, 3 * 2 * 4 * 5, 3 * (4 + 5)),
-            (nn.Conv1d(3, 5, 2), (3, 6), 3, 2 * 5 * 3 * 2 * 3, 3 * 4 + 5 * 3),
-            (Gram(), (3, 6), 3, 2 * 3 * 3 * 4, 3 * 4 + 3 * 3),
-            (FromTheLeft(), (3, 6), 4, 2 * 7 * 3 * 4, 3 * 4 + 7 * 4),
-            (Sorts(), (6,), 4, 2 * 4 * 4, 4 + 4),
+            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (6,), 5, 2 * 4 * 5, 4, 5),
+            (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (3, 6), 5, 3 * 2 * 4 * 5, 3 * 4, 3 * 5),
+            (nn.Conv1d(3, 5, 2), (3, 6), 3, 2 * 5 * 3 * 2 * 3, 3 * 4, 5 * 3),
+            (Gram(), (3, 6), 3, 2 * 3 * 3 * 4, 3 * 4, 3 * 3),
+            (FromTheLeft(), (3, 6), 4, 2 * 7 * 3 * 4, 3 * 4, 7 * 4),
+            (Sorts(), (6,), 4, 2 * 4 * 4, 4, 4),
         ],
         ids=["linear", "linear of rank 3", "convolution", "product of activations", "from the left", "unknown to the chip"],
     )
-    def test_operations_and_values(self, middle: nn.Module, shape: tuple[int, ...], width: int, operations: int, values: int) -> None:
+    def test_operations_and_values(
+        self, middle: nn.Module, shape: tuple[int, ...], width: int, operations: int, taken: int, given: int
+    ) -> None:
         network = trace(Middle(middle, width), torch.rand(2, *shape), host=["middle"])
         assert [layer.name for layer in network.layers] == ["first", "last"]
-        assert (network.host_operations, network.host_values) == (operations, values)
+        results = math.prod(network.module(torch.rand(2, *shape)).shape[1:])
+        assert (network.host_operations, network.input_values) == (operations, math.prod(shape) + given)
+        assert network.output_values == sum(network.outputs.values()) == taken + results
+        assert network.outputs == {"first": taken, "last": results}
 
     def test_inputs_and_outputs_are_at_the_host_anyway(self) -> None:
         model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 5), nn.Linear(5, 3))
         network = trace(model, torch.rand(2, 6), host=["0", "2"])
         assert [layer.name for layer in network.layers] == ["1"]
-        assert (network.host_operations, network.host_values) == (2 * (6 * 4 + 5 * 3), 4 + 5)
+        assert (network.host_operations, network.input_values, network.outputs) == (2 * (6 * 4 + 5 * 3), 4, {"1": 5})
         assert network.operations_shares["host_operations_share"] == (24 + 15) / (24 + 20 + 15)
 
     def test_a_table_of_a_host_is_on_no_crossbar(self) -> None:
@@ -272,7 +278,7 @@ class TestHost:
         rows = torch.randint(50, (2, 3))
         network = trace(model, rows, host=["0"])
         assert [layer.name for layer in network.layers] == ["1"]
-        assert (network.host_operations, network.host_values) == (0, 24)
+        assert (network.host_operations, network.input_values, network.index_bits, network.outputs) == (0, 24, (), {"1": 12})
         converted = convert(model, load_chip("edge"), rows, seed=0, host=["0"])
         assert list(analog_layers(converted)) == ["1"]
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from tests.hw.hand_built import layer, network
 from tests.hw.networks import residual, small_convolutional
@@ -100,3 +102,25 @@ def test_of_several_inputs_each_part_takes_what_it_reads() -> None:
     assert [each.input_values for each in found] == [1000, 16 + 16, 4, 16 + 16]
     assert [each.index_bits for each in found] == [(), (), (5,) * 4, ()]
     assert [part(whole, names).input_values for names in (["a", "b"], ["b", "t", "c"])] == [1016, 16 + 16 + 4]
+
+
+class _Tables(nn.Module):
+    """Two tables of different lengths look up the same rows, a third others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long, self.short, self.other = nn.Embedding(1000, 4), nn.Embedding(300, 4), nn.Embedding(50, 4)
+        self.out = nn.Linear(12, 2)
+
+    def forward(self, shared: Tensor, own: Tensor) -> Tensor:
+        return self.out(torch.cat([self.long(shared), self.short(shared), self.other(own)], -1))
+
+
+def test_an_index_that_tables_of_different_lengths_read_comes_once_as_the_longest_needs_it() -> None:
+    whole = trace(_Tables().eval(), (torch.randint(300, (2, 4)), torch.randint(50, (2, 4))))
+    assert sorted(whole.index_bits) == [6] * 4 + [10] * 4
+    found = {names: part(whole, names.split()) for names in ("long", "short", "other", "long short", "long short other")}
+    assert {names: (each.input_values, sorted(each.index_bits)) for names, each in found.items()} == {
+        "long": (4, [10] * 4), "short": (4, [9] * 4), "other": (4, [6] * 4), "long short": (4, [10] * 4),
+        "long short other": (8, [6] * 4 + [10] * 4),
+    }  # fmt: skip

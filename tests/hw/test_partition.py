@@ -134,14 +134,13 @@ class TestSharedCrossbars:
 
 
 def test_links_take_what_is_as_wide_as_layers_have_it(edge: Chip) -> None:
-    """A layer of 4 bits behind one of 8, over links so slow that they are all: 100 values in, 800 across, 400 out, and 60 to a host and
-    back. By hand, and as the parts' own transfers hold the links."""
+    """A layer of 4 bits behind one of 8, over links so slow that they are all: 100 values in, 800 across, 400 out. By hand, and as the parts' own transfers hold the links."""
     once = np.arange(1, 9)
     layers = [layer("a", 100, 100, 8), layer("b", 50, 100, 8, {"a": once}, {"activation": 1e6})]
-    whole = network(layers, [flow("", "a", 100, 0 * once), flow("a", "b", 800, once)], 100, 400, host_values=60)
+    whole = network(layers, [flow("", "a", 100, 0 * once), flow("a", "b", 800, once)], 100, 400)
     chip = with_rates(edge.with_changes(layer={"b": {"inputs": {"bits": 4}}}), link=1e6, activation=1e15)
     stages = Stages(whole, chip, None)
-    by_hand = [100 * 8 + 800 * 8 + 60 * 8, 800 * 4 + 400 * 4]
+    by_hand = [100 * 8 + 800 * 8, 800 * 4 + 400 * 4]
     assert [stages.time(first, first + 1) for first in (0, 1)] == [bits * 10**9 for bits in by_hand]
     for bits, each in zip(by_hand, parts(whole, [1]), strict=True):
         changed = chip if each.layers[0].name == "b" else chip.with_changes(layer={})
