@@ -105,18 +105,20 @@ class MissingComponentError(HardwareError):
 class BufferCapacityError(HardwareError):
     """Values wait for each other because a tile's buffer is too small.
 
-    Attributes: `tile`, and `needed` and `available`, in bits; `chip`, its number where there are several, else None.
+    Attributes: `tile`, and `needed` and `available`, in bits; `enough`, with which no values wait for each other without end: what a
+    whole sample puts on a tile, on the one that gets most; `chip`, its number where there are several, else None.
     """
 
-    def __init__(self, tile: int, needed: float, available: int, chip: int | None = None):
-        super().__init__(tile, needed, available, chip)  # of which a process that waits, or another computer, makes it again
-        self.tile, self.needed, self.available, self.chip = tile, needed, available, chip
+    def __init__(self, tile: int, needed: float, available: int, enough: float, chip: int | None = None):
+        super().__init__(tile, needed, available, enough, chip)  # of which a process that waits, or another computer, makes it again
+        self.tile, self.needed, self.available, self.enough, self.chip = tile, needed, available, enough, chip
 
     def __str__(self) -> str:
         return (
             f"the buffer of tile {self.tile}{'' if self.chip is None else f' of chip {self.chip}'} is too small: it needs room for "
             f"{self.needed:,.0f} bits at once, and timing.buffer_size is {self.available:,} bits ({self.available / 8192:g} KB); take "
-            "larger buffers, or more copies of the layer that lies there, which divide its inputs among tiles"
+            f"larger buffers (with {self.enough:,.0f} bits, a whole sample's on the tile that gets most, none wait without end), or more "
+            "copies of the layer that lies there, which divide its inputs among tiles"
         )
 
 

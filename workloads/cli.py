@@ -282,7 +282,7 @@ def _add_place(commands: Any) -> None:
     parser.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="as for run"
     )
-    parser.add_argument("--batch", type=_batches, metavar="N[,N]", help="in turns: requests served together (default 1,16,256)")
+    parser.add_argument("--batch", type=_batches, metavar="N[,N]", help="requests served together (default 1,16,256)")
     parser.add_argument("--memory", default="HBM2", choices=MEMORIES, help="that weights come from in turns (default %(default)s)")
     parser.add_argument("--pulses", type=_above_zero, default=1.0, metavar="N", help="write pulses a cell takes on the mean (default 1)")
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="the table, in SI units")

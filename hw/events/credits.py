@@ -81,15 +81,7 @@ class Credits:
         self.size = operations.chip.timing.buffer_size
         self.limit = self.size + ROUNDING
         self.destinations, self.sources = operations.destinations, operations.sources
-        held: Bits = defaultdict(float)
-        for source in self.sources:
-            most: Bits = defaultdict(float)
-            for phase in range(self.destinations.phases(source)):
-                for tile, bits in self._most_of(source, phase, samples_held).items():
-                    most[tile] = max(most[tile], bits)
-            for tile, bits in most.items():
-                held[tile] += bits
-        self.watched = {tile for tile, bits in held.items() if bits > self.size}
+        self.watched = {tile for tile, bits in self._held(samples_held, 1).items() if bits > self.size}
         self.level: Bits = dict.fromkeys(self.watched, 0.0)
         self.peak: Bits = dict.fromkeys(self.watched, 0.0)
         self.waiting: list[_Waiting] = []
@@ -103,11 +95,28 @@ class Credits:
         self._ends: dict[tuple[str, int, int], Ends] = {}
         self._last: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def _most_of(self, source: str, sample: int, samples_held: int) -> Bits:
-        """Bits of a source's values that lie on each tile at most: of as many samples as flow control lets in, of addends one more."""
+    def _held(self, samples: int, more: int) -> Bits:
+        """Bits of so many samples that lie on each tile at most, of addends of so many more."""
+        held: Bits = defaultdict(float)
+        for source in self.sources:
+            most: Bits = defaultdict(float)
+            for phase in range(self.destinations.phases(source)):
+                for tile, bits in self._most_of(source, phase, samples, more).items():
+                    most[tile] = max(most[tile], bits)
+            for tile, bits in most.items():
+                held[tile] += bits
+        return held
+
+    @property
+    def enough(self) -> float:
+        """A size [bit] with which no simulation locks up: a whole sample's values on the tile that gets most of them."""
+        return max(self._held(1, 0).values(), default=0.0)
+
+    def _most_of(self, source: str, sample: int, samples: int, more: int) -> Bits:
+        """`_held` of one source's values, with the phase of a sample."""
         flows = self.destinations.flows_from[source]
         return {
-            tile: sum((samples_held + any(flows[place].addend for place in readers)) * bits for readers, bits in held.items())
+            tile: sum((samples + more * any(flows[place].addend for place in readers)) * bits for readers, bits in held.items())
             for tile, held in self.destinations.taken(source, sample).items()
         }
 
@@ -131,7 +140,7 @@ class Credits:
         served together, by rank."""
         for tile, count in bits.items():
             if count > self.limit:
-                raise BufferCapacityError(tile, count, self.size, self.chip)
+                raise BufferCapacityError(tile, count, self.size, self.enough, self.chip)
         event = Event(self.env)
         self.requested += 1
         insort(self.waiting, _Waiting(sample, self.env._now, rank, self.requested, bits, event))
@@ -318,4 +327,4 @@ class Credits:
         for request in self.waiting:
             for tile, count in request.bits.items():
                 if self.level[tile] + count > self.limit:
-                    raise BufferCapacityError(tile, self.level[tile] + count, self.size, self.chip)
+                    raise BufferCapacityError(tile, self.level[tile] + count, self.size, self.enough, self.chip)

@@ -192,4 +192,4 @@ class RoomRows:
         """What is raised for bits that are more than a buffer holds."""
         c, bits = self.loop, int(memory[self.loop.LACKING])
         tile, count = list(self.tiles)[memory[bits + c.B_TILE]], float(room[memory[bits + c.B_BITS]])
-        return BufferCapacityError(tile, count, self.credits.size, self.credits.chip)
+        return BufferCapacityError(tile, count, self.credits.size, self.credits.enough, self.credits.chip)

@@ -16,9 +16,9 @@ spread evenly over the layer's vectors. Each addition and each element-wise mult
 product unit works on square blocks of results, as many as it has units, so that each operand read serves a row or column of them: 2 /
 sqrt(units) operands a multiply-accumulate.
 
-What the host computes is not on the chip: only its values cross the links, what it takes out with the sample's results, read from the
-buffers where it is made, what it gives in with the sample, to the layers that read it; of the network's inputs and results those that the host
-alone reads and makes do not.
+What the host computes is not on the chip: only its values cross the links, what it takes out with the sample's results, read from
+the buffers where it is made, what it gives in with the sample, to the layers that read it; of the network's inputs and results
+those that the host alone reads and makes do not.
 Without off-chip transfers there are none of these either. How long the host takes is not modelled.
 
 A look-up has the same stages, with the crossbars of its row tile alone: its index, of as many bits as tell the rows of

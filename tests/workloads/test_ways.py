@@ -12,33 +12,35 @@ from xbar.hw.chip.chips import place_chips
 from xbar.hw.display import lasting
 from xbar.hw.events.turns import serve_in_turns
 from xbar.workloads.cli import main
-from xbar.workloads.study.ways import COLUMNS, REQUESTS, told, ways, with_writes
+from xbar.workloads.study.ways import COLUMNS, told, ways, with_writes
 
 ONE = {"tiles": 1, "cores_per_tile": 1, "crossbars_per_core": 1}
 
 
 def test_a_network_that_fits_has_one_way(edge: Chip) -> None:
     network = trace(*small_convolutional())
-    found = ways(network, edge)
-    alone = simulate(place(network, edge), Arrivals.batch(REQUESTS))
-    (row,) = found.to_dict("records")
-    assert (row["way"], row["chips"], row["batch"], row["years_to_wear_out"]) == ("one chip", 1, REQUESTS, inf)
-    assert row["energy_J"] == pytest.approx(alone.energy_per_request)
-    assert row["latency_s"] == pytest.approx(alone.latency.mean())
-    assert row["area_m2"] == edge.area
+    found = ways(network, edge, [4, 1])
+    for row, batch in zip(found.to_dict("records"), (4, 1), strict=True):
+        alone = simulate(place(network, edge), Arrivals.batch(batch))
+        assert (row["way"], row["chips"], row["batch"], row["years_to_wear_out"]) == ("one chip", 1, batch, inf)
+        assert row["energy_J"] == pytest.approx(alone.energy_per_request)
+        assert row["latency_s"] == pytest.approx(alone.latency.mean())
+        assert row["throughput"] == pytest.approx(alone.throughput)
+        assert row["area_m2"] == edge.area
     assert "assumed" not in told(found, edge)
 
 
 def test_one_that_does_not_is_told_on_several_chips_and_in_turns(edge: Chip) -> None:
     network, chip = trace(*small_convolutional()), edge.with_changes(structure=ONE)
     found = ways(network, chip, [1, 8])
-    assert found["way"].to_list() == ["several chips", "3 turns", "3 turns"]
-    assert found["chips"].to_list() == [3, 1, 1]
+    assert found["way"].to_list() == ["several chips"] * 2 + ["3 turns"] * 2
+    assert found["chips"].to_list() == [3, 3, 1, 1]
+    assert found["batch"].to_list() == [1, 8, 1, 8]
     assert list(found.columns) == list(COLUMNS)
-    assert found["area_m2"].to_list() == pytest.approx([3 * chip.area, chip.area, chip.area])
+    assert found["area_m2"].to_list() == pytest.approx([3 * chip.area] * 2 + [chip.area] * 2)
     turns = serve_in_turns(place_chips(network, with_writes(chip)), 8)
-    assert found["energy_J"].iloc[2] == pytest.approx(turns.energy)
-    assert found["years_to_wear_out"].iloc[2] == pytest.approx(turns.years_to_wear_out)
+    assert found["energy_J"].iloc[3] == pytest.approx(turns.energy)
+    assert found["years_to_wear_out"].iloc[3] == pytest.approx(turns.years_to_wear_out)
     text = told(found, chip)
     assert "does not state what writing costs; assumed:\n  device.write_energy 6.06e-13 J a pulse" in text
     assert "if worn evenly" in text
@@ -49,7 +51,7 @@ def test_the_command_prints_the_table_and_keeps_it(tmp_path: Path, capsys: pytes
     words = ["place", "digits", "--chip", "edge", *small[:2], "--set=structure.crossbars_per_core=2", "--batch", "2"]
     assert main([*words, "--out", str(tmp_path / "ways.csv")]) == 0
     assert "digits on Edge" in capsys.readouterr().out
-    assert pd.read_csv(tmp_path / "ways.csv")["batch"].to_list() == [REQUESTS, 2]
+    assert pd.read_csv(tmp_path / "ways.csv")["batch"].to_list() == [2, 2]
     assert main([*words, "--out", str(tmp_path / "ways.csv")]) == 1
     assert "ways.csv is there already" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -14,8 +14,7 @@ from xbar.hw.events.turns import HBM2, Memory, serve_in_turns
 from xbar.hw.graph.network import Network
 from xbar.workloads.study.effects import ASSUMED_WRITES, missing_writes
 
-BATCHES = (1, 16, 256)  # requests served together by a chip that takes turns
-REQUESTS = 4  # in one batch on chips that hold the network
+BATCHES = (1, 16, 256)  # requests served together
 COLUMNS = ("way", "chips", "batch", "crossbars", "area_m2", "latency_s", "throughput", "energy_J", "off_chip_J", "write_J",
            "kept_bits", "years_to_wear_out", "years_levelled")  # fmt: skip
 
@@ -24,18 +23,20 @@ def ways(
     network: Network, chip: Chip, batches: Sequence[int] = BATCHES, memory: Memory = HBM2, pulses_per_cell: float = 1.0,
     step: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
-    """One row a way (COLUMNS): on one chip, or on as many as it needs, with a batch of REQUESTS; and, where it needs several, on one chip
-    in turns, a row a batch.
+    """One row a way and batch (COLUMNS): on one chip, or on as many as it needs; and, where it needs several, on one chip in turns.
 
-    latency_s: mean of the batch, all requests there at its beginning; energy_J a request, and of it off_chip_J of links and memory,
+    latency_s: mean of the batch, all requests there at its beginning; throughput: requests of the batch over its time, from the first's coming
+    to the last's result, as batches one after the other have it; energy_J a request, and of it off_chip_J of links and memory,
     write_J of write pulses; kept_bits: of the batch's values that the memory holds at most between turns; years: see
     `xbar.hw.events.turns.Turns`. The cells' costs of writing that the chip does not state are ASSUMED_WRITES. Raises as
     `place_chips`, `simulate_chips` and `serve_in_turns`.
     """
     placed = place_chips(network, with_writes(chip))  # what is not written lies the same with costs of writing
     count = len(placed.chips)
-    step(f"ways: on {count} chip{'' if count == 1 else 's'}")
-    rows = [_held(placed)]
+    rows = []
+    for batch in batches:
+        step(f"ways: on {count} chip{'' if count == 1 else 's'}, {batch} requests together")
+        rows.append(_held(placed, batch))
     if count > 1:
         for batch in batches:
             step(f"ways: in {count} turns, {batch} requests together")
@@ -55,12 +56,12 @@ def _assumed(chip: Chip) -> dict[str, float]:
     return {name: value for name, value in missing_writes(chip.device).items() if wears or name != "endurance"}
 
 
-def _held(placed: ChipsPlacement) -> dict[str, object]:
-    found, count = simulate_chips(placed, Arrivals.batch(REQUESTS)), len(placed.chips)
+def _held(placed: ChipsPlacement, batch: int) -> dict[str, object]:
+    found, count = simulate_chips(placed, Arrivals.batch(batch)), len(placed.chips)
     return {
-        "way": "one chip" if count == 1 else "several chips", "chips": count, "batch": REQUESTS, "crossbars": placed.crossbars_used,
+        "way": "one chip" if count == 1 else "several chips", "chips": count, "batch": batch, "crossbars": placed.crossbars_used,
         "area_m2": placed.area, "latency_s": float(found.latency.mean()), "throughput": found.throughput,
-        "energy_J": found.energy_per_request, "off_chip_J": found.link_energy / REQUESTS, "write_J": 0.0, "kept_bits": 0.0,
+        "energy_J": found.energy_per_request, "off_chip_J": found.link_energy / batch, "write_J": 0.0, "kept_bits": 0.0,
         "years_to_wear_out": inf, "years_levelled": inf,
     }  # fmt: skip
 
@@ -84,7 +85,7 @@ def told(found: pd.DataFrame, chip: Chip) -> str:
     for name in ("years_to_wear_out", "years_levelled"):
         shown[name] = found[name].map(lambda value: lasting(value) if value < inf else "-")
     lines = [shown.rename(columns=names).to_string(index=False)]
-    if len(found) > 1 and (assumed := _assumed(chip)):
+    if (found["years_to_wear_out"] < inf).any() and (assumed := _assumed(chip)):
         words = [f"  device.{name} {value:.3g} {ASSUMED_WRITES[name][1]}: {ASSUMED_WRITES[name][2]}" for name, value in assumed.items()]
         lines += ["\nThe chip does not state what writing costs; assumed:", *words]
     lines.append("\nLatency is the mean of a batch that is there at once; energy is of one request, all of it; one chip in turns rewrites\n"
