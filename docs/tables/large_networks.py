@@ -6,10 +6,11 @@
 Needs the extra `zoo` (torchvision, transformers). Nothing is downloaded: weights are drawn. A case is a row of one of three files, kept as
 soon as it is measured, and has a process of its own, whose processor time and peak of memory are part of the row:
 
-- large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network needs,
-  the preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each batch
-  of BATCH requests. Buffers are doubled until no value waits for room without end, tables of which no chip of the preset holds a column are
-  left to a host, and the costs of writing that a preset does not state are those that `xbar place` assumes;
+- large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network
+  needs, the preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each
+  batch. All serve a batch of BATCH requests. Buffers are doubled until they do without that values wait for room without end; tables of
+  which no chip of the preset holds a column are left to a host, and the costs of writing that a preset does not state are those that
+  `xbar place` assumes;
 - large_networks_converted.csv, "NETWORK CHIP converted": weights on simulated cells, and one image through them;
 - large_networks_written.csv, "NETWORK CELLS written": the same network in turns on chips of as many weights, of other cells.
 """
@@ -42,7 +43,7 @@ from xbar.workloads.workload import untrained
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "large-networks.md"
-BATCH, REQUESTS = 8, 2  # in turns; on chips that hold the network
+BATCH = 8  # requests
 LARGEST_BUFFER = 2**28  # [bit] a tile
 TOKENS = 128
 WAYS = ("one", "several", "turns")
@@ -93,6 +94,7 @@ class Row:
     turns: int
     tiles: int
     buffer_bits: int
+    enough_bits: float
     crossbars: int
     area_m2: float
     latency_s: float
@@ -179,12 +181,15 @@ def enlarged(network: Network, chip: Chip) -> Chip:
             return chip
 
 
-def with_room(chip: Chip, serve: Callable[[Chip], Any]) -> Any:
-    """What `serve` gives of the chip, its buffers doubled until it does. Raises BufferCapacityError beyond LARGEST_BUFFER."""
+def with_room(chip: Chip, serve: Callable[[Chip], Any]) -> tuple[Any, float]:
+    """What `serve` gives of the chip, its buffers doubled until it does; and the bits with which they surely hold longer rows too, 0 where
+    the preset's served. Raises BufferCapacityError beyond LARGEST_BUFFER."""
+    enough = 0.0
     while True:
         try:
-            return serve(chip)
+            return serve(chip), enough
         except BufferCapacityError as error:
+            enough = max(enough, error.enough)
             size = 2 * chip.timing.buffer_size
             while size < error.needed:
                 size *= 2
@@ -207,11 +212,11 @@ def served(network: Network, chip: Chip, way: str) -> tuple[ChipsPlacement, dict
             "written_s": found.write_time, "years": found.years_to_wear_out,
         }  # fmt: skip
     else:
-        ledger = simulate_chips(placed, Arrivals.batch(REQUESTS))
-        bits = sum(float(each.actions["link"].sum()) for each in ledger.chips) / REQUESTS
+        ledger = simulate_chips(placed, Arrivals.batch(BATCH))
+        bits = sum(float(each.actions["link"].sum()) for each in ledger.chips) / BATCH
         told = {
-            "area_m2": placed.area, "latency_s": float(ledger.latency[0]), "throughput": ledger.steady_throughput,
-            "energy_J": ledger.energy_per_request, "on_chip_J": ledger.on_chip_energy / REQUESTS, "write_J": 0.0, "off_chip_bits": bits,
+            "area_m2": placed.area, "latency_s": float(ledger.latency.mean()), "throughput": ledger.throughput,
+            "energy_J": ledger.energy_per_request, "on_chip_J": ledger.on_chip_energy / BATCH, "write_J": 0.0, "off_chip_bits": bits,
             "written_s": 0.0, "years": inf,
         }  # fmt: skip
     return placed, told | {"place_s": place_s}
@@ -229,12 +234,12 @@ def measured(case: str) -> Row:
     if way == "one":
         chip = enlarged(network, chip)
     began = time.process_time()
-    placed, told = with_room(chip, lambda roomy: served(network, roomy, way))
+    (placed, told), enough = with_room(chip, lambda roomy: served(network, roomy, way))
     simulate_s = time.process_time() - began - told["place_s"]
     count, last = len(placed.chips), placed.chips[0].chip
     return Row(
         case, date.today().isoformat(), preset, " ".join(hosted), 1 if way == "turns" else count, count if way == "turns" else 1,
-        last.structure.tiles, last.timing.buffer_size, placed.crossbars_used, trace_s=trace_s, simulate_s=simulate_s,
+        last.structure.tiles, last.timing.buffer_size, enough, placed.crossbars_used, trace_s=trace_s, simulate_s=simulate_s,
         memory=memory(), **told,
     )  # fmt: skip
 
@@ -249,8 +254,8 @@ def alike(case: str) -> Row | None:
     return None
 
 
-COLUMNS = ("network", "on", "crossbars", "area", "latency", "requests/s", "energy, of it on chip, writing", "over links a request",
-           "worn out after", "simulated in, with")  # fmt: skip
+COLUMNS = ("network", "on", "crossbars", "buffer a tile", "area", "latency", "requests/s", "energy, of it on chip, writing",
+           "over links a request", "worn out after", "simulated in, with")  # fmt: skip
 
 
 def _line(row: Row) -> str:
@@ -261,12 +266,23 @@ def _line(row: Row) -> str:
         "several": f"{row.chips} {row.preset}", "turns": f"one {row.preset}, {row.turns} turn{'' if row.turns == 1 else 's'}",
     }[way]  # fmt: skip
     cells = (
-        name + ("*" if row.hosted else ""), on, f"{row.crossbars:,}", si(row.area_m2, "m²"), si(row.latency_s, "s"), si(row.throughput),
-        f"{si(row.energy_J, 'J')}, {row.on_chip_J / row.energy_J:.1%}, {row.write_J / row.energy_J:.1%}", si(row.off_chip_bits / 8, "B"),
+        name + ("*" if row.hosted else ""), on, f"{row.crossbars:,}", _buffer(row), _area(row.area_m2), si(row.latency_s, "s"),
+        si(row.throughput), f"{si(row.energy_J, 'J')}, {row.on_chip_J / row.energy_J:.1%}, {row.write_J / row.energy_J:.1%}",
+        si(row.off_chip_bits / 8, "B"),
         "-" if row.years == inf else lasting(row.years),
         f"{row.trace_s + row.place_s + row.simulate_s:.0f} s, {row.memory / 2**30:.1f} GiB",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _buffer(row: Row) -> str:
+    """The size, as a multiple of the preset's where it is one, and that which is surely enough."""
+    times = row.buffer_bits // load_chip(row.preset).timing.buffer_size
+    return f"{row.buffer_bits / 8192:,.0f} KB" + (f", {times} x; {row.enough_bits / 8192:,.0f} KB" if times > 1 else "")
+
+
+def _area(area: float) -> str:
+    return f"{1e6 * area:,.0f} mm²" if area >= 1e-4 else si(area, "m²")
 
 
 # ---- on simulated cells
@@ -311,7 +327,7 @@ def written(case: str) -> Written:
     preset, changes, at_once = CELLS[cells]
     chip, network = with_writes(load_chip(preset, changes)), traced(name)
     at_once = at_once or chip.structure.bitlines
-    found = with_room(chip, lambda roomy: serve_in_turns(place_chips(network, roomy), BATCH, cells_at_once=at_once))
+    found, _ = with_room(chip, lambda roomy: serve_in_turns(place_chips(network, roomy), BATCH, cells_at_once=at_once))
     device = chip.device
     return Written(
         case, date.today().isoformat(), preset, chip.crossbars, chip.area, len(found.ledgers), device.write_energy, device.write_time,
