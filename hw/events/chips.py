@@ -38,10 +38,18 @@ from simpy.events import Event
 from xbar.hw.chip.chips import ChipsPlacement
 from xbar.hw.chip.placement import Placement
 from xbar.hw.errors import ParameterError
-from xbar.hw.events.arrivals import Arrivals
+from xbar.hw.events.arrivals import Arrivals, check_seed
 from xbar.hw.events.chips_ledger import ChipsLedger
 from xbar.hw.events.copies import Steps
-from xbar.hw.events.simulator import OffChipLinks, Simulation, check_lookups, check_options, lookups_on, simulate
+from xbar.hw.events.simulator import (
+    OffChipLinks,
+    Simulation,
+    check_kinds,
+    check_lookups,
+    check_options,
+    lookups_on,
+    simulate,
+)
 from xbar.hw.events.waiting import Clock, Progress, SharedUnits
 
 Dispatch = Literal["round_robin", "random", "least_loaded"]
@@ -208,6 +216,7 @@ def simulate_chips(
     Raises as that does, and ParameterError for other dispatch or replicas.
     """
     whole = ChipsPlacement.of(placement) if isinstance(placement, Placement) else placement
+    check_kinds(whole, ChipsPlacement, "place_chips, or place", arrivals)
     read_energy = None if read_energy is None else whole.by_piece(read_energy)
     check_options(whole.network, read_energy, resolution, samples_held, horizon)
     rows_read = lookups_on(whole, len(arrivals.times), lookups or {})
@@ -267,6 +276,7 @@ def _dispatcher(dispatch: Dispatch, rows: list[_Row], requests: int, seed: int) 
     """Which row serves a request, by its number, when it arrives."""
     if dispatch not in get_args(Dispatch):
         raise ParameterError(f"dispatch must be {', '.join(get_args(Dispatch))}, got {dispatch!r}")
+    check_seed(seed)
     if dispatch == "least_loaded":
         return lambda _: min(range(len(rows)), key=lambda number: rows[number].waiting)
     if dispatch == "round_robin":

@@ -437,6 +437,7 @@ def simulate(
     and for engine="compiled" where the loop cannot; BufferCapacityError where values wait for each other because a tile's buffer is too
     small (`xbar.hw.events.credits` says when that cannot be).
     """
+    check_kinds(placement, Placement, "place; simulate_chips takes those of place_chips", arrivals)
     check_options(placement.network, read_energy, resolution, samples_held, horizon)
     updates = tuple(updates)
     check_updates(placement, updates)
@@ -460,8 +461,18 @@ def _serve(simulation: Simulation, progress: Callable[[int], None] | None, every
                 progress(1)  # type: ignore[misc]
             return COMPILED
         reason = "times near the end of what 64 bits hold"
+        if engine == "compiled":
+            raise ParameterError(f"engine='compiled': {reason}")
     serve(simulation, progress, every_request)
     return "SimPy" if engine == "simpy" or not large else f"SimPy: {reason}"
+
+
+def check_kinds(placement: object, kind: type, made_by: str, arrivals: object) -> None:
+    """Raise ParameterError for what is no placement of a kind, or no arrivals."""
+    if not isinstance(placement, kind):
+        raise ParameterError(f"placement must be of {made_by}; got {type(placement).__name__}")
+    if not isinstance(arrivals, Arrivals):
+        raise ParameterError(f"arrivals must be Arrivals, as Arrivals.batch(8); got {type(arrivals).__name__}")
 
 
 def check_options(
@@ -478,7 +489,7 @@ def check_options(
             raise ParameterError(f"read_energy needs a finite number of joules, 0 or more, for layers {', '.join(wrong)}")
     if resolution not in ("group", "crossbar"):
         raise ParameterError(f"resolution must be 'group' or 'crossbar', got {resolution!r}")
-    if not isinstance(samples_held, int) or samples_held < 1:
+    if isinstance(samples_held, bool) or not isinstance(samples_held, int | np.integer) or samples_held < 1:
         raise ParameterError(f"samples_held must be a whole number of at least 1, got {samples_held!r}")
     if not (horizon >= 0 and np.isfinite(horizon)):
         raise ParameterError(f"horizon must be 0 s or more, got {horizon}")

@@ -206,8 +206,10 @@ def serve_in_turns(
     `device.write_time`. Raises ParameterError for a batch below 1, a memory slower than the chip's links, which would hold back
     values in a way that is not modelled, and what a simulation raises.
     """
-    if batch < 1:
-        raise ParameterError(f"a batch must be 1 request or more, got {batch}")
+    if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
+        raise ParameterError(f"a batch must be a whole number of 1 request or more, got {batch!r}")
+    if not isinstance(turns, ChipsPlacement):
+        raise ParameterError(f"turns must be of place_chips; got {type(turns).__name__}")
     placements = turns.chips
     chip = placements[0].chip
     rate = link_rate(chip)

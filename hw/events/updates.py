@@ -26,6 +26,7 @@ from xbar.hw.cells.device import Device
 from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.chip.placement import LayerCopy, Placement
 from xbar.hw.errors import ParameterError
+from xbar.hw.events.arrivals import check_reach
 
 SECONDS_PER_YEAR = 365.25 * 86400.0  # the Julian year: exact by definition (IAU)
 
@@ -130,7 +131,8 @@ def check_updates(placement: Placement, updates: Sequence[Update]) -> None:
         if placement.sharing == "crossbars":
             raise ParameterError(f"update of {update.layer}: writing crossbars that layers share is not modelled; place without")
         _needed(placement.chip.device, "write_energy")
-        crossbar_writes(placement, placement.copies[update.layer][0], update)
+        writes = crossbar_writes(placement, placement.copies[update.layer][0], update)
+        check_reach(update.begins * FEMTOSECONDS + max((write.duration for write in writes), default=0))
 
 
 def years_to_wear_out(device: Device, refresh_interval: float, pulses_per_cell: float = 1.0) -> float:

@@ -94,7 +94,7 @@ def test_copies_of_a_wrong_kind(wrong: Any) -> None:
         placed(load_chip("generic"), wrong)
 
 
-@pytest.mark.parametrize("count", [2.5, float("nan")])
+@pytest.mark.parametrize("count", [2.5, float("nan"), True])
 def test_requests_are_whole(count: Any) -> None:
     with pytest.raises(ParameterError, match="requests must be a whole number"):
         Arrivals.batch(count)

@@ -134,8 +134,8 @@ class TestSharedCrossbars:
 
 
 def test_links_take_what_is_as_wide_as_layers_have_it(edge: Chip) -> None:
-    """A layer of 4 bits behind one of 8, over links so slow that they are all: 100 values in, 800 across, 400 out. By hand, and as the parts'
-    own transfers hold the links."""
+    """A layer of 4 bits behind one of 8, over links so slow that they are all: 100 values in, 800 across, 400 out. By hand, and as the
+    parts' own transfers hold the links."""
     once = np.arange(1, 9)
     layers = [layer("a", 100, 100, 8), layer("b", 50, 100, 8, {"a": once}, {"activation": 1e6})]
     whole = network(layers, [flow("", "a", 100, 0 * once), flow("a", "b", 800, once)], 100, 400)

@@ -149,6 +149,8 @@ def test_requirements_are_read_as_people_say_them() -> None:
         ({"accuracy": {"at_least": "float + 1 points"}}, r"must be \"float - ...\", which may be worse than float"),
         ({"accuracy": {"at_least": "float - x"}}, r"must be \"float - 0.5 points\" of a share"),
         ({"accuracy": {"at_least": 0.9, "confidence": "120 %"}}, "constraints.accuracy.confidence = '120 %': must be a share from 0.5"),
+        ({"area_m2": {"at_most": 10**400}}, "constraints.area_m2.at_most = 1000.*: must be a number"),
+        ({"area_m2": {"at_most": "float + 8 points"}}, "area_m2 has no value of the float network's; only metrics have"),
         ({"fits": "two chips"}, 'constraints.fits = \'two chips\': must be "one chip"'),
     ],
 )
@@ -255,7 +257,10 @@ def test_a_small_space_is_looked_at_whole(tmp_path: Path) -> None:
         ({"objectives": {}}, "objectives = {}: must be one column or more"), ({"objectives": {"cost": "min"}}, "each low or high"),
         ({"choose": "gain", "objectives": {"cost": "low"}}, "choose = 'gain': must be one of the objectives cost"),
         ({"designs": 20}, "designs = 20: must be a multiple of batch = 12"), ({"sampler": "best"}, "sampler = 'best': must be one of tpe"),
-        ({"axes": {}}, r"axes = \(none\)"),
+        ({"axes": {}}, r"axes = \(none\)"), ({"choose": ["cost"], "objectives": {"cost": "low"}}, r"choose = \['cost'\]: must be one of"),
+        ({"axes": {"x": Span(0.0, 3.0)}, "first": [{"x": 50.0}]}, r"first\[0\].x = 50.0: must be a number from 0.0 to 3.0"),
+        ({"axes": {"x": Span(0, 3, whole=True)}, "first": [{"x": 1.0}]}, r"first\[0\].x = 1.0: must be a whole number from 0 to 3"),
+        ({"objectives": {"costs": "low"}}, "costs: no such column among what points are judged by; did you mean cost"),
         ({"objectives": {"price": "low"}}, "price: no such column among what points are judged by: cost"),
     ],
 )  # fmt: skip
@@ -423,7 +428,14 @@ def test_the_example_can_be_read_and_holds_what_it_says() -> None:
         ("structure.tiles", "structure.tile", "structure.tile = .*: unknown name; did you mean structure.tiles"),
         ("batch = 6", "batch = 4", "search.designs = 6: must be a multiple of batch = 4"),
         ("batch = 6", "step = 4", "search.step = 4: unknown key"),
-        ('title = "Small"', 'title = "Small"\n[[begin]]\nstructure.tiles = 3', r"begin\[0\].structure.tiles = 3: must be one of \[2, 8\]"),
+        ('title = "Small"', 'title = "Small"\n[[begin]]\nstructure.tiles = 3', r"begin\[0\].structure.tiles = 3: must be one of 2, 8"),
+        ("float - 60 points", "float - 0 points", "confirm.images = 12: on 1048576 or fewer a design"),
+        ("designs = 6", "designs = 6\nseed = 4294967296", "search.seed = 4294967296: must be a whole number from 0 to 4294967295"),
+        ('energy_J = "min"', 'energy_J = ["min"]', r"objectives.energy_J = \['min'\]: must be"),
+        ("[[levels]]\ninstances = 2\nimages = 8\n[confirm]\ninstances = 2\nimages = 12\nmost = 2", "",
+         r"constraints.accuracy: needs \[\[levels\]\]"),
+        ("weights.bits = [4, 5]", 'weights.bits = [4, 5]\n[axes.layer."*2"]\nweights.bits = [3]',
+         r'layer."\*2".weights.bits: stands for layer conv2, as layer."c\*".weights.bits does'),
     ],
 )
 def test_a_file_that_cannot_be_is_told_by_key_value_and_what_is_allowed(old: str, new: str, said: str, tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ def case_of(directory: Path) -> Case:
     for text in told.get("settings") or ():
         key, _, value = str(text).partition("=")
         point[key] = setting(key, value)
-    seed, study = int(record.seed or 0), results.meta["study"]
+    seed, study = int(record.seed or 0), results.meta.get("study")
+    sheets = [study, *map(results.meta.get, ("summary", "single_request"))]
+    if not all(isinstance(each, dict) for each in sheets) or not study.keys() >= {"requests", "instances"}:
+        raise ResultsError(f"{directory}: its run.json lacks study, summary or single_request of a run; run it again")
     mapping = {} if told.get("sharing") is None else {SHARING: str(told["sharing"])}
     return Case({**point, "workload.seed": seed}, mapping, int(study["requests"]), int(study["instances"]), seed, results)
 

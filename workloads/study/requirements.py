@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ OF_FLOAT = re.compile(r"float\s*([+-])\s*(\S.*?)")
 FORM = 'must be { at_least = ... } or { at_most = ... }, and of accuracies perhaps confidence = "95 %"'
 FITS = "one chip"
 CONFIDENCE = 0.95
+MOST_IMAGES = 2**20
 MISSING = 1000.0  # by how much a requirement on a value that a design does not have is broken
 
 
@@ -121,6 +123,8 @@ def _limit(where: str, column: str, better: str, value: Any) -> tuple[float, boo
             units = ", ".join(unit for unit, (of, _) in UNITS.items() if of == dimension) or dimension
             raise SweepError(f'{where} = {value!r}: must be a number, or a text of number and unit ({units}), or "float - 0.5 points"')
         return number, False
+    if any(column.endswith(end) for end in DIMENSIONS):
+        raise SweepError(f"{where} = {value!r}: {column} has no value of the float network's; only metrics have, as accuracy")
     sign, rest = text.groups()
     if (sign == "-") != (better == "high"):
         raise SweepError(f'{where} = {value!r}: must be "float {"-" if better == "high" else "+"} ...", which may be worse than float')
@@ -136,7 +140,7 @@ def _number(value: Any, dimension: str) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= sys.float_info.max else None
     try:
         number, unit = number_and_unit(str(value))
     except ValueError:
@@ -146,16 +150,19 @@ def _number(value: Any, dimension: str) -> float | None:
     return float(f"{number * factor:.12g}") if same and math.isfinite(number) else None  # 5 mm² is 5e-6 m², whatever the factor
 
 
-def images_needed(allowed: float, confidence: float, instances: int) -> int:
-    """Samples on which a network that loses nothing is shown to lose no more than a share `allowed`, on so many chips."""
+def images_needed(allowed: float, confidence: float, instances: int) -> int | None:
+    """Samples on which a network that loses nothing is shown to lose no more than a share `allowed`, on so many chips; None for more than
+    MOST_IMAGES."""
 
     def shown(images: int) -> bool:
-        error = mean_error(np.zeros((instances, images)), (-1.0, 1.0))
+        error = mean_error(np.broadcast_to(0.0, (instances, images)), (-1.0, 1.0))
         return half_band(error.error, error.freedom, confidence) <= allowed
 
     most = 2
     while not shown(most):
         most *= 2
+        if most > MOST_IMAGES:
+            return None
     least = most // 2
     while most - least > 1:
         middle = (least + most) // 2

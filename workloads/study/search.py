@@ -26,13 +26,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xbar.hw.errors import did_you_mean
 from xbar.workloads.study.identity import Point, Run, SweepError, Value, function_name, plain_point
 from xbar.workloads.study.kept_points import KeptPoints
 from xbar.workloads.study.mean_errors import half_band
 from xbar.workloads.study.proposals import SAMPLERS, Design, Proposals, Worth, size_of
 from xbar.workloads.study.requirements import CONFIDENCE, Requirement, worst_value
 from xbar.workloads.study.result_table import RESULTS, SUMMARY, write_results, write_summary
-from xbar.workloads.study.spaces import Axis
+from xbar.workloads.study.spaces import Axis, allowed_on, on_axis
 from xbar.workloads.study.sweep import SweepResult, shown_progress
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Asked:
     def __post_init__(self) -> None:
         if not self.objectives or not all(side in (LOW, HIGH) for side in self.objectives.values()):
             raise SweepError(f"objectives = {dict(self.objectives)}: must be one column or more, each low or high")
-        if self.choose and self.choose not in self.objectives:
+        if not isinstance(self.choose, str) or (self.choose and self.choose not in self.objectives):
             raise SweepError(f"choose = {self.choose!r}: must be one of the objectives {', '.join(self.objectives)}")
         if self.sampler not in SAMPLERS:
             raise SweepError(f"sampler = {self.sampler!r}: must be one of {', '.join(SAMPLERS)}")
@@ -93,6 +94,10 @@ class Asked:
                              "that a search may go on with more designs")  # fmt: skip
         if not self.axes:
             raise SweepError("axes = (none): at least one is needed")
+        for place, design in enumerate(self.first):
+            wrong = [name for name, value in design.items() if name in self.axes and not on_axis(self.axes[name], value)]
+            if wrong:
+                raise SweepError(f"first[{place}].{wrong[0]} = {design[wrong[0]]!r}: must be {allowed_on(self.axes[wrong[0]])}")
         if not self.levels:
             raise SweepError("levels = (none): at least one is needed")
 
@@ -270,7 +275,8 @@ class _Search:
         names = [*self.asked.objectives, *(f"{r.column}_lost" if r.of_float else r.column for r in self.asked.requirements)]
         missing = [name for name in names if name not in each.row]
         if missing:
-            raise SweepError(f"{missing[0]}: no such column among what points are judged by: {', '.join(each.row)}")
+            hint = did_you_mean(missing[0], each.row)
+            raise SweepError(f"{missing[0]}: no such column among what points are judged by{hint}: {', '.join(each.row)}")
 
     def _interval(self, row: Mapping[str, Any], name: str) -> tuple[float, float]:
         """Least and greatest loss of an objective (low is better) within its band; anything, where it is not judged yet."""

@@ -14,9 +14,9 @@ from xbar.workloads.study.kept_shares import filters_of
 from xbar.workloads.study.point_names import PATHS, complete, layer_field
 from xbar.workloads.study.points import files_of, judge
 from xbar.workloads.study.proposals import Design
-from xbar.workloads.study.requirements import Requirement, images_needed, read_requirements
+from xbar.workloads.study.requirements import MOST_IMAGES, Requirement, images_needed, read_requirements
 from xbar.workloads.study.search import Asked, Confirmation, SearchResult, search
-from xbar.workloads.study.spaces import Axis, Span, grid
+from xbar.workloads.study.spaces import Axis, Span, allowed_on, grid, on_axis
 from xbar.workloads.study.sweep_file import axis_of, flat_table, only_keys, placed_point, read_toml, table_of, value_of
 from xbar.workloads.workload import untrained
 
@@ -63,9 +63,9 @@ def _asked(raw: dict[str, Any], path: Path) -> Asked:
         raise SweepError(f"title = {title!r}: must be a text")
     settings = table_of(raw, "search")
     only_keys(settings, ("designs", "batch", "seed", "choose", "sampler"), "search.")
-    for key, least in (("seed", 0),):
-        if key in settings and (isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < least):
-            raise SweepError(f"search.{key} = {settings[key]!r}: must be a whole number from {least}")
+    seed = settings.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise SweepError(f"search.seed = {seed!r}: must be a whole number from 0 to {2**32 - 1}")
     objectives = _objectives(table_of(raw, "objectives"))
     requirements = read_requirements(table_of(raw, "constraints"))
     fixed = placed_point(flat_table(table_of(raw, "fixed"), "", value_of), path.parent)
@@ -78,6 +78,9 @@ def _asked(raw: dict[str, Any], path: Path) -> Asked:
             raise SweepError(f"{name} = {fixed[name]!r}: is in [fixed] and varies too")
     levels = _levels(raw.get("levels", []))
     confirmation = _confirmation(table_of(raw, "confirm"), levels, requirements)
+    judged = [each.column for each in requirements if each.of_float or each.column.startswith("accuracy")]
+    if judged and not levels:
+        raise SweepError(f"constraints.{judged[0]}: needs [[levels]], which say on how many chips and images designs are judged")
     first = _begun(raw.get("begin", []), axes)
     try:
         costs: dict[str, Value] = {"study.images": 0, **({"study.reads": "cells"} if levels else {})}  # the same costs at all levels
@@ -91,7 +94,7 @@ def _objectives(raw: Mapping[str, Any]) -> dict[str, str]:
     if not raw:
         raise SweepError('objectives = (none): must be a table of columns, each "min" or "max", as in energy_J = "min"')
     for name, side in raw.items():
-        if side not in SIDES:
+        if not isinstance(side, str) or side not in SIDES:
             raise SweepError(f'objectives.{name} = {side!r}: must be "min" or "max"')
     return {name: SIDES[side] for name, side in raw.items()}
 
@@ -138,8 +141,9 @@ def _confirmation(
     for each in requirements:
         if each.of_float and each.column == "accuracy":
             needed = images_needed(each.limit, 1 - (1 - each.confidence) / most, int(level["study.instances"] or 0))
-            if int(level["study.images"] or 0) < needed:
-                raise SweepError(f"confirm.images = {level['study.images']}: on fewer than {needed} a design that loses nothing cannot be "
+            if needed is None or int(level["study.images"] or 0) < needed:
+                fewer = f"{MOST_IMAGES} or fewer" if needed is None else f"fewer than {needed}"
+                raise SweepError(f"confirm.images = {level['study.images']}: on {fewer} a design that loses nothing cannot be "
                                  f"shown to hold {each.text}, with {most} candidates at most; ask for more, or allow more")  # fmt: skip
     firsts = {f"study.first_{name}": max(int(each[f"study.{name}s"] or 0) for each in levels) for name in ("image", "instance")}
     return Confirmation({**level, **firsts}, most)
@@ -149,6 +153,7 @@ def _expanded(axes: dict[str, Axis], fixed: Mapping[str, Value]) -> dict[str, Ax
     """The axes with one for each layer that a name such as `layer."*".weights.bits` stands for."""
     found: dict[str, Axis] = {}
     known: dict[bool, list[str]] = {}
+    stands_for: dict[str, str] = {}
     for name, axis in axes.items():
         of_layer = layer_field(name) or layer_key(name)
         if of_layer is None or not any(sign in of_layer[0] for sign in "*?["):
@@ -161,7 +166,11 @@ def _expanded(axes: dict[str, Axis], fixed: Mapping[str, Value]) -> dict[str, Ax
         if not named:
             raise SweepError(f"{name}: stands for no layer; there are {', '.join(known[keep])}")
         for layer in named:
-            found.setdefault(f'layer."{layer}".{of_layer[1]}', axis)
+            key = f'layer."{layer}".{of_layer[1]}'
+            if key in stands_for and key not in axes:
+                raise SweepError(f"{name}: stands for layer {layer}, as {stands_for[key]} does; name it in one of them, or by itself")
+            stands_for[key] = name
+            found.setdefault(key, axis)
     return found
 
 
@@ -191,8 +200,8 @@ def _begun(raw: Any, axes: Mapping[str, Axis]) -> list[Design]:
             design |= dict.fromkeys(named or [name], value)
         for name, value in design.items():
             axis = axes.get(name)
-            if axis is None or (isinstance(axis, list) and value not in axis):
-                allowed = "no axis" if axis is None else f"must be one of {axis}"
+            if axis is None or not on_axis(axis, value):
+                allowed = "no axis" if axis is None else f"must be {allowed_on(axis)}"
                 raise SweepError(f"begin[{place}].{name} = {value!r}: {allowed}")
         missing = [name for name in axes if name not in design]
         if missing:

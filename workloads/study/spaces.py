@@ -69,6 +69,21 @@ class Span:
 Axis = Span | Sequence[Value]
 
 
+def on_axis(axis: Axis, value: Value) -> bool:
+    """Whether an axis has that value."""
+    if not isinstance(axis, Span):
+        return value in axis
+    kinds = (int,) if axis.whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and axis.low <= value <= axis.high
+
+
+def allowed_on(axis: Axis) -> str:
+    """What an axis has, in words."""
+    if not isinstance(axis, Span):
+        return f"one of {', '.join(map(repr, axis))}"
+    return f"a {'whole ' if axis.whole else ''}number from {axis.low} to {axis.high}"
+
+
 def grid(axes: Mapping[str, Axis]) -> list[dict[str, Value]]:
     """Every combination of the axes' values, the last axis fastest. Raises SweepError."""
     values = [_named(name, axis.values) if isinstance(axis, Span) else list(axis) for name, axis in _checked(axes).items()]

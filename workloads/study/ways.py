@@ -25,8 +25,8 @@ def ways(
 ) -> pd.DataFrame:  # fmt: skip
     """One row a way and batch (COLUMNS): on one chip, or on as many as it needs; and, where it needs several, on one chip in turns.
 
-    latency_s: mean of the batch, all requests there at its beginning; throughput: requests of the batch over its time, from the first's coming
-    to the last's result, as batches one after the other have it; energy_J a request, and of it off_chip_J of links and memory,
+    latency_s: mean of the batch, all requests there at its beginning; throughput: requests of the batch over its time, until the last's
+    result, as batches one after the other have it; energy_J a request, and of it off_chip_J of links and memory,
     write_J of write pulses; kept_bits: of the batch's values that the memory holds at most between turns; years: see
     `xbar.hw.events.turns.Turns`. The cells' costs of writing that the chip does not state are ASSUMED_WRITES. Raises as
     `place_chips`, `simulate_chips` and `serve_in_turns`.
