@@ -4,8 +4,8 @@ A `Simulation` knows its copies, ports, hold times and shipments before anything
 written where the processes would have written it, so that the ledger is made in one way, and equals that of the processes: times,
 counts and activities by their numbers, energies with them.
 
-Not compiled (`why_not`): single crossbars, several chips. These are simulated by SimPy, as is what is so
-small that it would take longer to begin (`LEAST`).
+Not compiled (`why_not`): single crossbars, several chips, and buffers that can run full whose tables would be too large (`MOST`,
+`MOST_GIVEN`). These are simulated by SimPy, as is what is so small that it would take longer to begin (`LEAST`).
 """
 
 import gc
@@ -20,7 +20,7 @@ from xbar.hw.chip.cycle import FEMTOSECONDS
 from xbar.hw.events.destinations import Copies
 from xbar.hw.events.ledger import INPUT, OUTPUT, Activity
 from xbar.hw.events.mesh import Shipment
-from xbar.hw.events.room_rows import MOST, RoomRows, phases_of
+from xbar.hw.events.room_rows import MOST, MOST_GIVEN, RoomRows, phases_of, rows_given
 from xbar.hw.events.rows_look import LookAtRows
 from xbar.hw.events.updates import crossbar_writes
 from xbar.hw.events.vector_operation import Transfer
@@ -62,6 +62,8 @@ def why_not(simulation: "Simulation") -> str | None:
     credits = simulation.credits
     if credits.watched and phases_of(credits, simulation.requests) * len(credits.watched) > MOST:
         return f"room in buffers of {len(credits.watched)} tiles takes another table for each of too many samples: SimPy alone simulates it"
+    if credits.watched and (rows := rows_given(credits, simulation.requests)) > MOST_GIVEN:
+        return f"what vectors give back of room in buffers takes {rows:,} rows, more than {MOST_GIVEN:,}: SimPy alone simulates it"
     return None
 
 

@@ -12,6 +12,7 @@ from xbar.hw.events.credits import Credits, waiting
 from xbar.hw.graph.network import Network
 
 MOST = 1 << 24  # numbers of what samples send, by phase and tile
+MOST_GIVEN = 1 << 22  # rows of what vectors give, by phase
 
 
 class Rows(Protocol):
@@ -35,6 +36,20 @@ class Rows(Protocol):
 def phases_of(credits: Credits, requests: int) -> int:
     """Of how many samples in a row each sends something else, no more than there are."""
     return min(requests, lcm(*(credits.destinations.phases(source) for source in credits.sources)))
+
+
+def rows_given(credits: Credits, requests: int) -> int:
+    """Rows of what vectors of all layers give back, of each phase."""
+    found = 0
+    for layer in credits.network.layers:
+        for addend in (False, True):
+            if brings := credits.bringing.get((layer.name, addend), []):
+                found += layer.vectors * _phases(credits, brings, requests)
+    return found
+
+
+def _phases(credits: Credits, brings: Sequence[tuple[str, int]], requests: int) -> int:
+    return min(requests, lcm(*(credits.destinations.phases(source) for source, _ in brings)))
 
 
 class RoomRows:
@@ -108,7 +123,7 @@ class RoomRows:
     def _gives(self, layer: str, addend: bool, vectors: int) -> tuple[int, int]:
         """What a layer's vectors give back, of its inputs or of its addends: where it begins, -1 where it is nothing, and its phases."""
         brings = self.credits.bringing.get((layer, addend), [])
-        phases = min(self.requests, lcm(*(self.credits.destinations.phases(source) for source, _ in brings)))
+        phases = _phases(self.credits, brings, self.requests)
         first, before = len(self.begins), len(self.given)
         for phase in range(phases):
             ends = [(source, self.credits.ends_of(source, phase, place), self.credits.kept_of(source, phase)) for source, place in brings]

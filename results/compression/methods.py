@@ -54,10 +54,9 @@ from xbar.compression.paths import Paths
 from xbar.hw import load_chip
 from xbar.workloads.data import Dataset, cache_directory, first_samples
 from xbar.workloads.offered import ALLOCATIONS, COMPRESSION_METHODS
-from xbar.workloads.study.allocation import Keep, input_sets, prune_and_solve, smaller
+from xbar.workloads.study.allocation import SOLVED_ON, Keep, input_sets, prune_and_solve, smaller
 from xbar.workloads.study.compress import compress
 from xbar.workloads.study.costs import weights_of
-from xbar.workloads.study.frontier import SOLVED_ON
 from xbar.workloads.study.plan import PLANS, split
 from xbar.workloads.training import Recipe, read_state, save_state, score, train_network
 from xbar.workloads.workload import Workload, load_workload

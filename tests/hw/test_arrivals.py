@@ -19,7 +19,8 @@ def test_even_arrivals_are_even_however_late() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Arrivals.at_rate(1e-300, 3), "beyond the 9223 s"), (lambda: Arrivals.at_rate("5", 3), "positive number per second, got '5'"),
+        (lambda: Arrivals.at_rate(1e-300, 3), "beyond the 9223 s"),
+        (lambda: Arrivals.at_rate("5", 3), "positive number per second, got '5'"),
         (lambda: Arrivals.at_rate(1e300, 3), "at most 1e[+]15 per second"), (lambda: Arrivals.trace(["a"]), "arrival times must be"),
         (lambda: Arrivals.poisson(1.0, 3, -1), "seed must be a whole number of 0 or more, got -1"),
         (lambda: simulate(placed(load_chip("generic")), [0.0]), "arrivals must be Arrivals, .* got list"),

@@ -147,5 +147,9 @@ def test_who_serves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "MOST", 0)
     with pytest.raises(ParameterError, match="engine='compiled': room in buffers of 2 tiles takes another table"):
         simulate(REPEATING["full buffers"](), Arrivals.batch(3), engine="compiled")
+    monkeypatch.undo()
+    monkeypatch.setattr(fast, "MOST_GIVEN", 20)
+    with pytest.raises(ParameterError, match=r"engine='compiled': what vectors give back of room in buffers takes .* rows, more than 20"):
+        simulate(REPEATING["full buffers"](), Arrivals.batch(3), engine="compiled")
     with pytest.raises(ParameterError, match="must be 'auto'"):
         simulate(placement, Arrivals.batch(3), engine="fast")  # type: ignore[arg-type]

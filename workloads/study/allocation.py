@@ -40,6 +40,7 @@ from xbar.workloads.training import Recipe, train_network
 FEWEST = 2  # filters or inputs that a layer keeps at least, where it has as many
 STEPS = (0.95, 0.75)  # of what a layer has, to its next smaller candidates; the third fills whole arrays
 MEASURED_ON = 1024  # training samples that damage is measured on, at most
+SOLVED_ON = 2000  # that least squares of a compression see
 
 
 class AllocationError(ValueError):

@@ -13,6 +13,7 @@ from xbar.hw.footprint import footprint
 from xbar.hw.graph.trace import trace
 from xbar.workloads.data import Dataset, first_samples
 from xbar.workloads.study.allocation import (
+    SOLVED_ON,
     Allocation,
     AllocationError,
     input_sets,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from xbar.workloads.study.compress import Work
 
 FRONTIER = ("cost-aware-least-squares", "cost-aware-magnitude", "cost-aware", "magnitude", "uniform")  # cost-aware and uniform: by ADMM
-SOLVED_ON = 2000  # training samples that least squares see
 
 
 class Frontier:

@@ -65,6 +65,7 @@ def _text(error: BaseException) -> str:
 def _begin_worker(parent: int) -> None:
     """In a local worker: leave Ctrl-C to the sweep, and end when the sweep is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert hasattr(process_executor, "_MAX_MEMORY_LEAK_SIZE"), "joblib's loky has another name for it"
     process_executor._MAX_MEMORY_LEAK_SIZE = math.inf  # what a worker keeps for the next points, loky takes for a leak, and ends it
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, left behind by a process that is killed
 
