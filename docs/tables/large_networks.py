@@ -8,9 +8,9 @@ soon as it is measured, and has a process of its own, whose processor time and p
 
 - large_networks.csv, "NETWORK CHIP WAY": traced, placed and simulated. Ways: `one`, a single chip with as many tiles as the network
   needs, the preset's at least; `several`, as few chips of the preset as it needs; `turns`, one chip of the preset, rewritten for each
-  batch. All serve a batch of BATCH requests. Buffers are doubled until they do without that values wait for room without end; tables of
-  which no chip of the preset holds a column are left to a host, and the costs of writing that a preset does not state are those that
-  `xbar place` assumes;
+  batch. All serve a batch of BATCH requests. Where values come to wait for room without end, buffers are doubled until they hold a whole
+  request on every tile; tables of which no chip of the preset holds a column are left to a host, and the costs of writing that a preset
+  does not state are those that `xbar place` assumes;
 - large_networks_converted.csv, "NETWORK CHIP converted": weights on simulated cells, and one image through them;
 - large_networks_written.csv, "NETWORK CELLS written": the same network in turns on chips of as many weights, of other cells.
 """
@@ -43,7 +43,7 @@ from xbar.workloads.workload import untrained
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "large-networks.md"
-BATCH = 8  # requests
+BATCH = 4  # requests
 LARGEST_BUFFER = 2**28  # [bit] a tile
 TOKENS = 128
 WAYS = ("one", "several", "turns")
@@ -94,7 +94,6 @@ class Row:
     turns: int
     tiles: int
     buffer_bits: int
-    enough_bits: float
     crossbars: int
     area_m2: float
     latency_s: float
@@ -181,17 +180,15 @@ def enlarged(network: Network, chip: Chip) -> Chip:
             return chip
 
 
-def with_room(chip: Chip, serve: Callable[[Chip], Any]) -> tuple[Any, float]:
-    """What `serve` gives of the chip, its buffers doubled until it does; and the bits with which they surely hold longer rows too, 0 where
-    the preset's served. Raises BufferCapacityError beyond LARGEST_BUFFER."""
-    enough = 0.0
+def with_room(chip: Chip, serve: Callable[[Chip], Any]) -> Any:
+    """What `serve` gives of the chip, or, where it locks up, of one with buffers so many doublings larger that it cannot. Raises
+    BufferCapacityError beyond LARGEST_BUFFER."""
     while True:
         try:
-            return serve(chip), enough
+            return serve(chip)
         except BufferCapacityError as error:
-            enough = max(enough, error.enough)
             size = 2 * chip.timing.buffer_size
-            while size < error.needed:
+            while size < max(error.needed, error.enough):
                 size *= 2
             if size > LARGEST_BUFFER:
                 raise
@@ -234,12 +231,12 @@ def measured(case: str) -> Row:
     if way == "one":
         chip = enlarged(network, chip)
     began = time.process_time()
-    (placed, told), enough = with_room(chip, lambda roomy: served(network, roomy, way))
+    placed, told = with_room(chip, lambda roomy: served(network, roomy, way))
     simulate_s = time.process_time() - began - told["place_s"]
     count, last = len(placed.chips), placed.chips[0].chip
     return Row(
         case, date.today().isoformat(), preset, " ".join(hosted), 1 if way == "turns" else count, count if way == "turns" else 1,
-        last.structure.tiles, last.timing.buffer_size, enough, placed.crossbars_used, trace_s=trace_s, simulate_s=simulate_s,
+        last.structure.tiles, last.timing.buffer_size, placed.crossbars_used, trace_s=trace_s, simulate_s=simulate_s,
         memory=memory(), **told,
     )  # fmt: skip
 
@@ -276,9 +273,9 @@ def _line(row: Row) -> str:
 
 
 def _buffer(row: Row) -> str:
-    """The size, as a multiple of the preset's where it is one, and that which is surely enough."""
+    """The size, and how many times the preset's where it is not that."""
     times = row.buffer_bits // load_chip(row.preset).timing.buffer_size
-    return f"{row.buffer_bits / 8192:,.0f} KB" + (f", {times} x; {row.enough_bits / 8192:,.0f} KB" if times > 1 else "")
+    return f"{row.buffer_bits / 8192:,.0f} KB" + (f", {times} x" if times > 1 else "")
 
 
 def _area(area: float) -> str:
@@ -327,7 +324,7 @@ def written(case: str) -> Written:
     preset, changes, at_once = CELLS[cells]
     chip, network = with_writes(load_chip(preset, changes)), traced(name)
     at_once = at_once or chip.structure.bitlines
-    found, _ = with_room(chip, lambda roomy: serve_in_turns(place_chips(network, roomy), BATCH, cells_at_once=at_once))
+    found = with_room(chip, lambda roomy: serve_in_turns(place_chips(network, roomy), BATCH, cells_at_once=at_once))
     device = chip.device
     return Written(
         case, date.today().isoformat(), preset, chip.crossbars, chip.area, len(found.ledgers), device.write_energy, device.write_time,
