@@ -128,7 +128,7 @@ def test_results_of_an_early_turn_leave_and_biases_on_crossbars_come_with_the_we
 
 def test_what_cannot_be_done_in_turns_is_refused(edge: Chip, convolutional: Network) -> None:
     turns = place_chips(convolutional, of(edge, 1))
-    with pytest.raises(ParameterError, match="a batch must be 1 request or more, got 0"):
+    with pytest.raises(ParameterError, match="a batch must be a whole number of 1 request or more, got 0"):
         serve_in_turns(turns, 0)
     with pytest.raises(ParameterError, match=r"bandwidth must be that of the chip's links, 6.4e\+09 bit/s, or more, got 1e\+09"):
         serve_in_turns(turns, 1, memory=Memory(bandwidth=1e9))
