@@ -6,13 +6,15 @@
 
 For each network and each of three budgets of accuracy (half of what its searches were allowed to lose, as much, twice as much) each
 search's design of least energy x area is taken among those that its own estimates let pass, and judged once more; where it does not hold
-there with 95 % confidence (three tries: each with 1 - 0.05 / 3), the next one. The chip as it is, and ISAAC with its own cells, are judged
+there with 95 % confidence (three tries: each with 1 - 0.05 / 3), the next one; where none of the three does, the one that is nearest is
+told. The chip as it is, and ISAAC with its own cells, are judged
 on the same chips and images: on others than any search saw, where the test images suffice (not the digits': 360), else on those of the
 confirmation, which saw a few candidates. Judging is kept in KEPT/judged, and goes on where it was interrupted.
 """
 
 import argparse
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,12 +91,14 @@ def rows_of(network: str, kept: Path) -> Iterator[dict[str, Any]]:
         for name, (_, row) in zip(chips, as_it_is.iterrows(), strict=True):
             yield told(budget, name, row.to_dict(), allowed.holds(row.to_dict()), 1, 1)
         for kind, title in KINDS.items():
-            tried, row, holds = 0, {}, False
+            tried, row, holds, least = 0, {}, False, math.inf
             for design in passing(searches[kind], frames[kind], allowed):
                 tried += 1
                 folder = kept / "judged" / f"{network}-{kind}-{share:g}-{tried}"
-                row = judged([confirming(searches[kind], design)], folder).iloc[0].to_dict()
-                holds = allowed.holds(row, 1 - 0.05 / TRIES)
+                found = judged([confirming(searches[kind], design)], folder).iloc[0].to_dict()
+                holds = allowed.holds(found, 1 - 0.05 / TRIES)
+                if holds or allowed.left(found, 1 - 0.05 / TRIES) < least:
+                    row, least = found, allowed.left(found, 1 - 0.05 / TRIES)
                 if holds or tried == TRIES:
                     break
             if row:
@@ -121,7 +125,7 @@ def table() -> str:
             lost = f"{100 * row.lost:.1f} ± {100 * row.lost_error:.1f} points{'' if row.holds else ', not shown to hold'}"
             lines.append(
                 f"| {network} | {points:g} points | {row.design} | {lost} | {1e6 * row.energy_J:.3g} µJ | {1e6 * row.area_m2:.3g} mm² | "
-                f"{1e6 * row.latency_s:.3g} µs | {1e12 * row.energy_x_area:.3g} µJ mm² | {row.energy_x_area / base:.2f} |"
+                f"{1e6 * row.latency_s:.3g} µs | {1e12 * row.energy_x_area:,.0f} µJ mm² | {row.energy_x_area / base:.2f} |"
             )
     return "\n".join(lines)
 
