@@ -122,10 +122,11 @@ def table() -> str:
     for (network, points), group in frame.groupby(["network", "points_lost_at_most"], sort=False):
         base = group["energy_x_area"].iloc[0]
         for row in group.itertuples():
+            product = 1e12 * row.energy_x_area
             lost = f"{100 * row.lost:.1f} ± {100 * row.lost_error:.1f} points{'' if row.holds else ', not shown to hold'}"
             lines.append(
                 f"| {network} | {points:g} points | {row.design} | {lost} | {1e6 * row.energy_J:.3g} µJ | {1e6 * row.area_m2:.3g} mm² | "
-                f"{1e6 * row.latency_s:.3g} µs | {1e12 * row.energy_x_area:,.0f} µJ mm² | {row.energy_x_area / base:.2f} |"
+                f"{1e6 * row.latency_s:.3g} µs | {product:{',.0f' if product > 100 else '.3g'}} µJ mm² | {row.energy_x_area / base:.2f} |"
             )
     return "\n".join(lines)
 
